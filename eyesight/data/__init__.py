@@ -1,0 +1,1 @@
+"""Bytes become pixels: sources, health check, preparation, split, store."""

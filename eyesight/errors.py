@@ -1,0 +1,24 @@
+"""The one exception meant for people: it is printed without a traceback, with a hint on how to mend it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class UserError(Exception):
+    """Something the person can mend: `message` says what happened and what was expected, `hint` how to go on."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not among `known`; names the nearest right one."""
+    names = list(known)
+    folded = {other.lower(): other for other in reversed(names)}
+    near = [folded[match] for match in get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return UserError(f"unknown {kind} {name!r}", hint)

@@ -1,0 +1,256 @@
+"""A recipe: everything that decides a training, as frozen dataclasses; what people may set, and nothing else.
+
+A field's annotation is its type on the command line: `--set optim.lr=0.02` is parsed as the `float` it is declared to be.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from eyesight.errors import UserError, unknown
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Data:
+    """Where the pictures come from and how bytes become pixels."""
+
+    source: str = ""  # a named set, a folder, a CSV, an .npz, an archive
+    size: int = 0  # side in pixels after resizing; 0 keeps the pictures' own size, which must then be one size
+    channels: int = 0  # 1 grey, 3 colour; 0 takes what the pictures have
+    resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
+    pad: int = 0  # pixels added on every side after resizing
+    padding: Literal["zero", "replicate"] = "zero"
+    validation: float = 0.1  # fraction of the training pictures held out when the data has no validation split
+    test: float = 0.2  # fraction held out when the data has no test split
+    split_seed: int = 0  # the split has a seed of its own, so that runs with other seeds are judged on the same pictures
+    strict: bool = False  # stop at the first bad file instead of leaving it out
+
+
+@dataclass(frozen=True)
+class Augment:
+    """Random changes to a batch of training pictures; 0 or "none" switches each off."""
+
+    flip: Literal["none", "random", "alternating"] = "none"  # left-right; alternating flips every picture every other epoch
+    crop: int = 0  # reflect-pad by this many pixels, then cut the old size at a random place
+    rotate: float = 0.0  # degrees, either way
+    shift: float = 0.0  # fraction of the side, both ways
+    zoom: float = 0.0  # scale drawn from 1 - zoom to 1 + zoom
+    shear: float = 0.0  # degrees, either way
+    elastic: float = 0.0  # size of a smooth random displacement, fraction of the side
+    brightness: tuple[float, float] = (1.0, 1.0)  # factor drawn from this range
+    contrast: tuple[float, float] = (1.0, 1.0)  # factor about the picture's mean, drawn from this range
+    noise: float = 0.0  # standard deviation of Gaussian noise, as a fraction of the full range
+    cutout: float = 0.0  # side of one grey square, fraction of the side
+    mixup: float = 0.0  # alpha of Beta(alpha, alpha)
+    cutmix: float = 0.0  # alpha of Beta(alpha, alpha)
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network by name; what is None keeps the network's own value, what it does not know is refused."""
+
+    name: str = "lenet5"
+    width: float | None = None  # multiplies the number of filters
+    dropout: float | None = None
+    activation: str | None = None  # relu, gelu, tanh, linear …
+    normalise: bool | None = None  # batch normalisation after each convolution
+    initialise: Literal["glorot", "he"] | None = None
+    softmax: bool | None = None  # a softmax before the loss: a fault to study, never a feature
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What is minimised."""
+
+    name: Literal["cross_entropy", "focal", "mse"] = "cross_entropy"
+    smoothing: float = 0.0  # label smoothing
+    gamma: float = 2.0  # focal loss only
+    class_weights: Literal["none", "balanced"] = "none"
+
+
+@dataclass(frozen=True)
+class Optim:
+    """How it is minimised; the learning rate is `lr` times a function of progress from 0 to 1."""
+
+    name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "muon"] = "adam"
+    lr: float = 0.001
+    momentum: float = 0.0  # sgd, rmsprop, muon
+    nesterov: bool = False
+    weight_decay: float = 0.0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    epsilon: float = 1e-7
+    rho: float = 0.9  # rmsprop
+    centred: bool = False  # rmsprop
+    amsgrad: bool = False
+    accumulator: float = 0.1  # adagrad: initial value
+    schedule: Literal["constant", "step", "cosine", "one_cycle", "linear", "plateau"] = "constant"
+    warmup: float = 0.0  # fraction of the training with a rising rate; for one_cycle the place of the peak
+    floor: float = 0.0  # the last rate, as a fraction of `lr`
+    step_epochs: int = 0  # step: multiply by `step_factor` after this many epochs
+    step_factor: float = 0.5  # step and plateau
+    plateau_patience: int = 3
+    bias_scale: float = 1.0  # learning-rate factor of biases and norm parameters
+    clip: float = 0.0  # largest norm of the gradient; 0 does not clip
+
+
+@dataclass(frozen=True)
+class Training:
+    """How long, in what portions, and which epoch is kept."""
+
+    epochs: int = 10
+    budget: float | None = None  # seconds for everything, from start to saved classifier
+    batch: int = 128
+    seed: int = 0
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    patience: int = 0  # epochs without improvement before stopping; 0 never stops early
+    min_delta: float = 0.0  # what counts as improvement of the monitored value
+    monitor: Literal["loss", "top1"] = "loss"
+    keep: Literal["best", "last"] = "best"
+    average: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
+    views: Literal["one", "flip", "shifts"] = "one"  # test-time augmentation
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A named training: `source` says which published system it follows, `result` what was measured here."""
+
+    name: str = ""
+    summary: str = ""
+    system: str = ""  # id in the list of systems, for example B1
+    source: str = ""
+    result: str = ""
+    data: Data = field(default_factory=Data)
+    augment: Augment = field(default_factory=Augment)
+    model: Model = field(default_factory=Model)
+    loss: Loss = field(default_factory=Loss)
+    optim: Optim = field(default_factory=Optim)
+    training: Training = field(default_factory=Training)
+
+
+GROUPS = ("data", "augment", "model", "loss", "optim", "training")
+
+
+def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
+    """Apply `group.field=value` settings in order.
+
+    Raises UserError naming the nearest right field, or the expected type.
+    """
+    for setting in settings:
+        path, equals, text = setting.partition("=")
+        if not equals:
+            raise UserError(f"cannot read the setting {setting!r}", "write it as group.field=value, for example optim.lr=0.02")
+        recipe = set_field(recipe, path.strip(), text.strip())
+    return recipe
+
+
+def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
+    """One field by its dotted path, parsed from text."""
+    fields = {f"{group}.{name}" for group in GROUPS for name in _types(type(getattr(recipe, group)))}
+    if path not in fields:
+        bare = [full for full in sorted(fields) if full.split(".")[1] == path]
+        if bare:
+            raise UserError(f"unknown recipe field {path!r}", f"did you mean {' or '.join(bare)}?")
+        raise unknown("recipe field", path, sorted(fields))
+    group, name = path.split(".")
+    part = getattr(recipe, group)
+    value = parse(text, _types(type(part))[name], path)
+    return replace(recipe, **{group: replace(part, **{name: value})})
+
+
+def parse(text: str, kind: Any, path: str) -> Any:
+    """Text as the annotated type `kind`; raises UserError saying what was expected."""
+    if get_origin(kind) in (Union, types.UnionType):
+        if text.lower() in ("none", ""):
+            return None
+        return parse(text, next(part for part in get_args(kind) if part is not type(None)), path)
+    if get_origin(kind) is Literal:
+        if text not in get_args(kind):
+            raise unknown(f"value of {path}", text, get_args(kind))
+        return text
+    if get_origin(kind) is tuple:
+        parts = [part for part in text.strip("()").split(",") if part.strip()]
+        kinds = get_args(kind)
+        if kinds[-1] is not Ellipsis and len(parts) != len(kinds):
+            raise UserError(f"{path} takes {len(kinds)} values separated by commas, not {text!r}")
+        return tuple(parse(part.strip(), kinds[0], path) for part in parts)
+    if kind is bool:
+        if text.lower() not in ("true", "false"):
+            raise UserError(f"{path} is true or false, not {text!r}")
+        return text.lower() == "true"
+    try:
+        return kind(seconds(text)) if path == "training.budget" else kind(text)
+    except ValueError:
+        name = {"int": "a whole number", "float": "a number"}.get(kind.__name__, kind.__name__)
+        raise UserError(f"{path} is {name}, not {text!r}") from None
+
+
+def seconds(text: str) -> float:
+    """A duration such as `90`, `60s`, `10m` or `1h`, in seconds."""
+    units = {"s": 1.0, "m": 60.0, "h": 3600.0}
+    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    try:
+        value = float(number) * unit
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UserError(f"cannot read the duration {text!r}", "write it as 90, 60s, 10m or 1h")
+    return value
+
+
+def to_dict(recipe: Recipe) -> dict[str, Any]:
+    """The recipe as plain JSON values, with the version of this format."""
+    return {"format": FORMAT, **dataclasses.asdict(recipe)}
+
+
+def from_dict(values: dict[str, Any]) -> Recipe:
+    """The recipe that `to_dict` wrote; raises UserError for one from a later version or with unknown fields."""
+    if values.get("format", 0) > FORMAT:
+        raise UserError(
+            f"this recipe was written by a later eyesight (format {values['format']}, this one reads up to {FORMAT})",
+            "upgrade eyesight to read it",
+        )
+    groups = {}
+    for key, value in values.items():
+        if key == "format":
+            continue
+        if key not in _types(Recipe):
+            raise unknown("recipe field", key, _types(Recipe))
+        groups[key] = _group(key, value) if key in GROUPS else value
+    return Recipe(**groups)
+
+
+def _group(name: str, values: dict[str, Any]) -> Any:
+    kind = _types(Recipe)[name]
+    for key in values:
+        if key not in _types(kind):
+            raise unknown("recipe field", f"{name}.{key}", [f"{name}.{known}" for known in _types(kind)])
+    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+
+
+@cache
+def _types(kind: Any) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def to_json(recipe: Recipe) -> str:
+    """Readable JSON, one field a line."""
+    return json.dumps(to_dict(recipe), indent=2, ensure_ascii=False) + "\n"
+
+
+def differences(recipe: Recipe, other: Recipe) -> dict[str, Any]:
+    """The fields of `recipe`, by dotted path, whose values differ from `other`'s."""
+    return {
+        f"{group}.{name}": getattr(getattr(recipe, group), name)
+        for group in GROUPS
+        for name in _types(type(getattr(recipe, group)))
+        if getattr(getattr(recipe, group), name) != getattr(getattr(other, group), name)
+    }

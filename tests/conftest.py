@@ -1,0 +1,9 @@
+"""Fixtures every test may use: a private cache, so that no test reads or leaves anything in the user's own."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.delenv("EYESIGHT_DATA", raising=False)
