@@ -1,0 +1,73 @@
+"""Files written whole or not at all, and locks that the system releases when their process dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+from eyesight.errors import UserError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that takes the place of `path` only when the block ends well; UserError when the disk is full."""
+    temporary = None
+    try:
+        with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+            temporary = Path(file.name)
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())  # a temporary file is private, what replaces `path` should not be
+        temporary.replace(path)
+    except OSError as error:
+        raise disk_error(error, path) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def disk_error(error: OSError, path: Path) -> Exception:
+    """`error` as a UserError when it means a full disk, or else unchanged."""
+    if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
+        return UserError(f"the disk is full: {path.name} could not be written to {path.parent}", "free some space and repeat")
+    return error
+
+
+def _umask() -> int:
+    mask = os.umask(0o022)
+    os.umask(mask)
+    return mask
+
+
+def lock(file: IO[bytes], patience: float = 0.0) -> bool:
+    """Take the file's lock until it is closed; False when another open file still has it after `patience` seconds."""
+    end = time.monotonic() + patience
+    while not _try_lock(file):
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def _try_lock(file: IO[bytes]) -> bool:
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            file.seek(0)
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

@@ -1,0 +1,69 @@
+"""What a classifier said about named pictures: ids, labels, probabilities; every metric, figure and page is computed from these."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from eyesight.errors import UserError
+from eyesight.files import whole_file
+
+
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Probabilities of N pictures over K classes; a label of -1 is unknown."""
+
+    ids: tuple[str, ...]
+    labels: npt.NDArray[np.int64]  # N
+    probabilities: npt.NDArray[np.float32]  # N,K
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        assert self.probabilities.shape == (len(self.ids), len(self.classes)), "one row a picture, one column a class"
+        assert self.labels.shape == (len(self.ids),), "one label a picture"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def predicted(self) -> npt.NDArray[np.int64]:
+        """The most probable class of every picture, int64 N."""
+        return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
+
+    @property
+    def confidence(self) -> npt.NDArray[np.float32]:
+        """The probability of the most probable class, float32 N."""
+        return np.asarray(self.probabilities.max(axis=1), dtype=np.float32)
+
+    def labelled(self) -> Predictions:
+        """Only the pictures whose label is known."""
+        keep = np.flatnonzero(self.labels >= 0)
+        return Predictions(tuple(self.ids[i] for i in keep), self.labels[keep], self.probabilities[keep], self.classes)
+
+    def save(self, path: Path) -> None:
+        """Write everything to `path` (.npz), whole or not at all."""
+        with whole_file(path) as file:
+            np.savez_compressed(
+                file,
+                ids=np.array(self.ids, dtype=np.str_),
+                labels=self.labels.astype(np.int64),
+                probabilities=self.probabilities.astype(np.float32),
+                classes=np.array(self.classes, dtype=np.str_),
+            )
+
+
+def load(path: Path) -> Predictions:
+    """The predictions that `save` wrote; raises UserError when the file is missing or broken."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            ids, classes = (tuple(str(name) for name in file[key]) for key in ("ids", "classes"))
+            labels, probabilities = file["labels"].astype(np.int64), file["probabilities"].astype(np.float32)
+        return Predictions(ids, labels, probabilities, classes)
+    except FileNotFoundError:
+        raise UserError(f"there are no predictions at {path}") from None
+    except (OSError, ValueError, KeyError, EOFError, TypeError, AssertionError, BadZipFile) as error:
+        raise UserError(f"the predictions at {path} cannot be read: {error}", "evaluate the run again to write them anew") from None

@@ -1,0 +1,279 @@
+"""A run folder is the database: what was asked for, every epoch as it came, and what the classifier said.
+
+The log only grows; a line torn by `kill -9` is passed over when reading and never spoils the line appended after it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from pathlib import Path
+from typing import IO, Any, Literal
+from zipfile import BadZipFile
+
+import numpy as np
+import numpy.typing as npt
+
+from eyesight import predictions as prediction_files
+from eyesight import recipe as recipes
+from eyesight.errors import UserError
+from eyesight.files import disk_error, lock, whole_file
+from eyesight.predictions import Predictions
+from eyesight.recipe import Recipe
+
+Status = Literal["running", "done", "failed", "interrupted"]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training in its folder, for example `runs/0007-lenet5`."""
+
+    path: Path
+
+    @staticmethod
+    def create(parent: Path, name: str) -> Run:
+        """A new folder in `parent` under the next free number, also when several processes ask at once."""
+        parent.mkdir(parents=True, exist_ok=True)
+        name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
+        number = max(_numbers(parent), default=0) + 1
+        while not _claim(parent, number):
+            number += 1
+        return Run((parent / f"{number:04d}").rename(parent / f"{number:04d}-{name}"))
+
+    @staticmethod
+    def open(path: Path) -> Run:
+        """The run at `path`, whose name may be cut after the number; raises UserError when it is none or too new."""
+        folder = _find(Path(path))
+        if not (folder / "recipe.json").is_file():
+            raise UserError(f"{folder} is not a run: it holds no recipe.json", "a run is a folder that `eyesight train` left")
+        run = Run(folder)
+        found = run.read_json("recipe.json").get("format", 0)
+        if not isinstance(found, int) or found > recipes.FORMAT:
+            raise UserError(
+                f"{folder} was written by a later eyesight (format {found}, this one reads up to {recipes.FORMAT})",
+                "upgrade eyesight to read it",
+            )
+        return run
+
+    @property
+    def name(self) -> str:
+        """The folder's name, for example `0007-lenet5`."""
+        return self.path.name
+
+    @property
+    def classifier_path(self) -> Path:
+        """Where the trained classifier's folder is or will be."""
+        return self.path / "classifier"
+
+    @property
+    def checkpoint_path(self) -> Path:
+        """Where the state to resume from is kept while the run is not done."""
+        return self.path / "checkpoint"
+
+    @property
+    def figures_path(self) -> Path:
+        """Where the figures are or will be."""
+        return self.path / "figures"
+
+    @property
+    def recipe(self) -> Recipe:
+        """What was asked for."""
+        return recipes.from_dict(self.read_json("recipe.json"))
+
+    @property
+    def environment(self) -> dict[str, Any]:
+        """Versions, machine and seed; empty when not written yet."""
+        return self.read_json("environment.json", missing_ok=True)
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What is known about the pictures: classes, counts, problems, split hash …; empty when not written yet."""
+        return self.read_json("data.json", missing_ok=True)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """Every whole event so far, in order."""
+        file = self.path / "log.jsonl"
+        events = (_event(line) for line in file.read_bytes().split(b"\n")) if file.is_file() else ()
+        return [event for event in events if event is not None]
+
+    @property
+    def epochs(self) -> list[dict[str, Any]]:
+        """The epoch events; what a resumed training did again replaces what it had done before."""
+        epochs: list[dict[str, Any]] = []
+        for event in self.log:
+            if event.get("event") == "epoch":
+                while epochs and epochs[-1]["epoch"] >= event["epoch"]:
+                    epochs.pop()
+                epochs.append(event)
+        return epochs
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The last "done" event; empty when the run never got there."""
+        return next((event for event in reversed(self.log) if event.get("event") == "done"), {})
+
+    @property
+    def status(self) -> Status:
+        """Judged by the log's last word; without one, by whether a living process holds the run."""
+        for event in reversed(self.log):
+            if event.get("event") == "done":
+                return "done"
+            if event.get("event") == "failed":
+                return "failed"
+            if event.get("event") == "start":
+                break
+        return "running" if self.held else "interrupted"
+
+    @property
+    def held(self) -> bool:
+        """Whether a living process is inside `hold()`."""
+        try:
+            with (self.path / "lock").open("rb") as file:
+                return not lock(file)
+        except FileNotFoundError:
+            return False
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the run to this process until the block ends or the process dies; raises UserError when another has it."""
+        with (self.path / "lock").open("a+b") as file:
+            if not lock(file, patience=0.2):  # whoever asks for the status has it for an instant
+                raise UserError(f"another process is training {self.path}", "wait for it, or stop it first")
+            yield
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Add one event to the log and see it onto the disk; numbers that are not finite become null, named in `not_finite`."""
+        lost: list[str] = []
+        values = {**_plain(event, "", lost), **({"not_finite": lost} if lost else {})}
+        line = json.dumps(values, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        file = self.path / "log.jsonl"
+        try:
+            with file.open("a+b") as log:
+                log.write(line if _ends_whole(log) else b"\n" + line)
+                log.flush()
+                os.fsync(log.fileno())
+        except OSError as error:
+            raise disk_error(error, file) from error
+
+    def write_json(self, name: str, values: dict[str, Any]) -> None:
+        """Write `values` to the file `name`, whole or not at all; numbers that are not finite become null."""
+        text = json.dumps(_plain(values, "", []), indent=2, ensure_ascii=False, allow_nan=False)
+        with whole_file(self.path / name) as file:
+            file.write(text.encode() + b"\n")
+
+    def read_json(self, name: str, *, missing_ok: bool = False) -> dict[str, Any]:
+        """The object in the file `name`; raises UserError when it is broken or, unless `missing_ok`, missing."""
+        file = self.path / name
+        if missing_ok and not file.exists():
+            return {}
+        try:
+            values = json.loads(file.read_bytes())
+        except (OSError, ValueError) as error:
+            raise UserError(f"{file} cannot be read: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"{file} cannot be read: it holds no JSON object")
+        return values
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """What the classifier said about the "test" or "validation" pictures; raises UserError when there is nothing."""
+        file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
+        if not file.is_file():
+            raise UserError(f"{self.path} holds no {split} predictions: the run is {self.status}", "`eyesight train RUN --resume` ends it")
+        return prediction_files.load(file)
+
+    def gallery(self) -> dict[str, npt.NDArray[Any]]:
+        """The pixels kept for pages (samples and costly mistakes), uint8 N,C,H,W; empty when none were kept."""
+        file = self.path / "gallery.npz"
+        if not file.is_file():
+            return {}
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+                return {name: arrays[name] for name in arrays.files}
+        except (OSError, ValueError, EOFError, BadZipFile) as error:
+            raise UserError(f"{file} cannot be read: {error}") from None
+
+
+def list_runs(parent: Path) -> list[Run]:
+    """Every run in the folder `parent`, in the order they were made."""
+    if not parent.is_dir():
+        return []
+    folders = [path for path in parent.iterdir() if (path / "recipe.json").is_file()]
+    return [Run(path) for path in sorted(folders, key=lambda path: (_number(path.name) or 0, path.name))]
+
+
+def now() -> str:
+    """The moment as text with its offset from UTC, to the second."""
+    return datetime.now(UTC).astimezone().isoformat(timespec="seconds")
+
+
+def _number(name: str) -> int | None:
+    match = re.match(r"(\d{4,})(?:-|$)", name)
+    return int(match[1]) if match else None
+
+
+def _numbers(parent: Path) -> list[int]:
+    return [number for path in parent.iterdir() if (number := _number(path.name)) is not None]
+
+
+def _claim(parent: Path, number: int) -> bool:
+    """Make the bare folder of `number`; False when another process has or had it."""
+    bare = parent / f"{number:04d}"
+    try:
+        bare.mkdir()
+    except FileExistsError:
+        return False
+    if any(_number(path.name) == number and path != bare for path in parent.iterdir()):
+        bare.rmdir()  # whoever claimed the number has already given its folder a name
+        return False
+    return True
+
+
+def _find(path: Path) -> Path:
+    """`path`, or the one folder beside it that begins with its number; raises UserError when there is none."""
+    if path.is_dir():
+        return path
+    others = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    wanted = int(path.name) if path.name.isdecimal() else -1
+    matches = [name for name in others if _number(name) == wanted]
+    if len(matches) == 1:
+        return path.parent / matches[0]
+    near = get_close_matches(path.name, others, n=1, cutoff=0.5)
+    raise UserError(f"there is no run at {path}", f"did you mean {path.parent / near[0]}?" if near else "")
+
+
+def _event(line: bytes) -> dict[str, Any] | None:
+    with suppress(ValueError):
+        event = json.loads(line)
+        return event if isinstance(event, dict) else None
+    return None
+
+
+def _ends_whole(log: IO[bytes]) -> bool:
+    if log.seek(0, os.SEEK_END) == 0:
+        return True
+    log.seek(-1, os.SEEK_END)
+    return log.read(1) == b"\n"
+
+
+def _plain(value: Any, path: str, lost: list[str]) -> Any:
+    """`value` as JSON can hold it; the paths of numbers that are not finite are added to `lost`."""
+    if isinstance(value, np.generic | np.ndarray):
+        value = value.tolist()
+    if isinstance(value, dict):
+        return {str(key): _plain(item, f"{path}.{key}" if path else str(key), lost) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{path}.{index}", lost) for index, item in enumerate(value)]
+    if isinstance(value, Path):
+        return value.as_posix()
+    if isinstance(value, float) and not math.isfinite(value):
+        lost.append(path)
+        return None
+    return value
