@@ -1,10 +1,51 @@
-"""From encoded bytes to uint8 pixels: the one function that training and serving share."""
+"""From encoded bytes to uint8 pixels: the one function that training and serving share, and the only home of Pillow.
+
+Size and format are read from the header first: a picture of 400 megapixels is refused before a byte of it is decoded.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import io
+import math
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+Pixels = NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+MOST_PIXELS = 64 * 2**20
+INTERPOLATIONS = {
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "area": Image.Resampling.BOX,
+}
+BEGINNINGS = {
+    b"\xff\xd8\xff": "JPEG",
+    b"\x89PNG": "PNG",
+    b"GIF8": "GIF",
+    b"BM": "BMP",
+    b"II*\x00": "TIFF",
+    b"MM\x00*": "TIFF",
+    b"RIFF": "WebP",
+}
+UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 
 @dataclass(frozen=True)
@@ -18,7 +59,7 @@ class Problem:
 
 
 class BadPicture(Exception):
-    """Bytes that cannot become a picture: `kind` is unreadable, truncated, empty, huge or size."""
+    """Bytes that cannot become a picture: `kind` is unreadable, truncated, empty, huge, missing or size."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
@@ -36,7 +77,7 @@ class Preparation:
     resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
     pad: int = 0  # pixels added on every side after resizing
     padding: Literal["zero", "replicate"] = "zero"
-    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"
+    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"  # always antialiased when shrinking
     crop_fraction: float = 1.0  # resize to size / fraction, then cut the centre; what pretrained networks expect
 
     @property
@@ -52,3 +93,240 @@ class Preparation:
     def from_dict(cls, values: dict[str, Any]) -> Preparation:
         """What `to_dict` wrote; raises TypeError for unknown fields."""
         return cls(**values)
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """An upright picture of mode L or RGB, and what the file was."""
+
+    image: Image.Image
+    notes: tuple[tuple[str, str], ...]  # kind and detail of what was mended
+    format: str
+    mode: str  # of the file, as Pillow names it
+
+
+_quiet_lock = threading.Lock()
+_quiet_depth = 0
+_quiet_filters: Any = None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Ignore Pillow's warnings; counted, because `warnings.catch_warnings` entered by several threads leaves wrong filters behind."""
+    global _quiet_depth, _quiet_filters
+    with _quiet_lock:
+        _quiet_depth += 1
+        if _quiet_depth == 1:
+            _quiet_filters = warnings.catch_warnings()
+            _quiet_filters.__enter__()
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_depth -= 1
+            if _quiet_depth == 0:
+                _quiet_filters.__exit__(None, None, None)
+
+
+def prepare(picture: bytes | Pixels, how: Preparation) -> Pixels:
+    """Encoded bytes, or uint8 H,W or H,W,C, as uint8 C,H,W; raises BadPicture."""
+    image = read(picture).image if isinstance(picture, bytes) else from_array(picture)
+    return to_pixels(image, how)
+
+
+def decode(data: bytes) -> tuple[Image.Image, list[tuple[str, str]]]:
+    """The first frame, upright, as mode L or RGB, with what was mended (kind, detail); raises BadPicture."""
+    decoded = read(data)
+    return decoded.image, list(decoded.notes)
+
+
+def read(data: bytes) -> Decoded:
+    """As `decode`, with the file's format and mode; raises BadPicture."""
+    if not data:
+        raise BadPicture("empty", "the file has no bytes")
+    with quiet():
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return _load(image)
+        except (BadPicture, MemoryError):
+            raise
+        except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, zlib.error … on broken files
+            raise _explain(error, data) from None
+
+
+def _load(image: Image.Image) -> Decoded:
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        raise BadPicture("huge", f"{width} x {height} is over {MOST_PIXELS // 2**20} megapixels")
+    if width < 1 or height < 1:
+        raise BadPicture("unreadable", f"a picture of {width} x {height} pixels")
+    notes = list(_depth(image))
+    turned = _orientation(image) if image.format == "TIFF" else 1  # Pillow turns TIFF files itself while loading
+    image.load()
+    if image.format != "MPO" and _is_animated(image):
+        notes.append(("animated", "only the first frame is used"))
+    left = _orientation(image)
+    upright = _plain(image)
+    if left in UPRIGHT:
+        upright = upright.transpose(UPRIGHT[left])
+    if left != 1 or turned != 1:
+        notes.append(("rotated", f"turned upright as EXIF orientation {left if left != 1 else turned} says"))
+    if image.mode == "CMYK":
+        notes.append(("cmyk", "converted to RGB without a colour profile"))
+    return Decoded(upright, tuple(notes), {"MPO": "JPEG"}.get(image.format or "", image.format or ""), image.mode)
+
+
+def _explain(error: Exception, data: bytes) -> BadPicture:
+    if isinstance(error, Image.DecompressionBombError):
+        return BadPicture("huge", f"over {MOST_PIXELS // 2**20} megapixels")
+    begins = next((name for start, name in BEGINNINGS.items() if data.startswith(start)), "")
+    text = str(error)
+    if isinstance(error, UnidentifiedImageError):
+        if begins and len(data) < 512:
+            return BadPicture("truncated", f"the {begins} file stops within its header, after {len(data)} bytes")
+        return BadPicture("unreadable", f"a damaged {begins} file" if begins else "not a picture of a known format")
+    cut = begins == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data)
+    if cut or "truncated" in text.lower() or "reached eof" in text.lower():
+        return BadPicture("truncated", f"the file ends before the picture does, after {len(data)} bytes")
+    return BadPicture("unreadable", text or type(error).__name__)
+
+
+def _depth(image: Image.Image) -> Iterator[tuple[str, str]]:
+    """Notes on samples deeper than 8 bits; the raw mode says so where Pillow itself drops the low byte."""
+    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    if image.mode == "F":
+        yield "float", "decimal values scaled from their own range to 0..255"
+    elif image.mode.startswith("I") or ";16" in raw:
+        yield "deep16", "16 bits a sample scaled to 8"
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(0x0112, 1)
+    except Exception:  # a damaged EXIF block does not make the pixels bad
+        return 1
+    return value if value in UPRIGHT else 1
+
+
+def _is_animated(image: Image.Image) -> bool:
+    try:
+        return bool(getattr(image, "is_animated", False))
+    except Exception:  # later frames may be broken; only the first is used
+        return False
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """Any mode as L or RGB, 8 bits, transparency on white."""
+    mode = image.mode
+    if mode == "F" or mode.startswith("I"):
+        return Image.fromarray(_eight_bits(np.asarray(image)))
+    grey = mode in ("1", "L", "LA", "La") or (mode in ("P", "PA") and _has_grey_palette(image))
+    if image.has_transparency_data or mode in ("La", "RGBa"):
+        image = _on_white(image.convert("RGBA"))
+    return image.convert("L" if grey else "RGB")
+
+
+def _has_grey_palette(image: Image.Image) -> bool:
+    colours = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
+    return bool((colours == colours[:, :1]).all())
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    white = Image.new("RGBA", image.size, "white")
+    white.alpha_composite(image)
+    return white
+
+
+def _eight_bits(values: NDArray[Any]) -> Pixels:
+    """16-bit samples times 1/257; decimals and wider integers from their own range to 0..255, what is not finite as the lowest."""
+    if values.dtype.kind != "f" and values.min() >= 0 and values.max() <= 65535:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    exact = values.astype(np.float64)
+    finite = np.isfinite(exact)
+    if not finite.any():
+        raise BadPicture("unreadable", "no pixel has a finite value")
+    low, high = float(exact[finite].min()), float(exact[finite].max())
+    scaled = (np.where(finite, exact, low) - low) * (255.0 / (high - low) if high > low else 0.0)
+    return np.rint(scaled).astype(np.uint8)
+
+
+def from_array(pixels: Pixels) -> Image.Image:
+    """A uint8 array H,W or H,W,C with 1, 3 or 4 channels as an image of mode L or RGB."""
+    assert pixels.dtype == np.uint8 and pixels.ndim in (2, 3), f"uint8 H,W or H,W,C expected, not {pixels.dtype} {pixels.shape}"
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[:, :, 0]
+    assert pixels.ndim == 2 or pixels.shape[2] in (3, 4), f"1, 3 or 4 channels expected, not {pixels.shape}"
+    return _plain(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def to_pixels(image: Image.Image, how: Preparation) -> Pixels:
+    """An image of mode L or RGB as uint8 C,H,W; raises BadPicture of kind size under the policy none."""
+    image = image.convert("L" if how.channels == 1 else image.mode)
+    pixels = np.asarray(_fit(image, how))
+    pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
+    if how.resize == "letterbox":
+        pixels = _surround(pixels, how)
+    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], how.channels))
+    if how.pad:
+        pixels = _extend(pixels, ((how.pad, how.pad), (how.pad, how.pad), (0, 0)), how.padding)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def _fit(image: Image.Image, how: Preparation) -> Image.Image:
+    """Resized by the policy; the letterbox is left for `_surround` to fill."""
+    width, height = how.width or image.width, how.height or image.height
+    if how.resize == "none" and image.size != (width, height):
+        raise BadPicture("size", f"{image.width} x {image.height} where {width} x {height} is expected")
+    wide, high = math.floor(width / how.crop_fraction), math.floor(height / how.crop_fraction)
+    if how.resize == "crop":
+        scale = max(wide / image.width, high / image.height)
+        size = max(wide, int(image.width * scale)), max(high, int(image.height * scale))
+    elif how.resize == "letterbox":
+        scale = min(wide / image.width, high / image.height)
+        size = min(wide, max(1, round(image.width * scale))), min(high, max(1, round(image.height * scale)))
+    else:
+        size = (wide, high) if how.resize == "squash" else image.size
+    if size != image.size:
+        image = image.resize(size, INTERPOLATIONS[how.interpolation])
+    cut_wide, cut_high = min(width, image.width), min(height, image.height)
+    if image.size == (cut_wide, cut_high):
+        return image
+    left, top = round((image.width - cut_wide) / 2), round((image.height - cut_high) / 2)
+    return image.crop((left, top, left + cut_wide, top + cut_high))
+
+
+def _surround(pixels: Pixels, how: Preparation) -> Pixels:
+    high, wide = (how.height or pixels.shape[0]) - pixels.shape[0], (how.width or pixels.shape[1]) - pixels.shape[1]
+    return _extend(pixels, ((high // 2, high - high // 2), (wide // 2, wide - wide // 2), (0, 0)), how.padding)
+
+
+def _extend(pixels: Pixels, by: tuple[tuple[int, int], ...], padding: str) -> Pixels:
+    return np.pad(pixels, by, mode="edge") if padding == "replicate" else np.pad(pixels, by)
+
+
+def prepare_all(pixels: Pixels, how: Preparation) -> Pixels:
+    """`prepare` for an array N,C,H,W of the right size already: the same values to the bit, without a loop."""
+    assert fits(pixels, how)
+    if how.channels == 1 and pixels.shape[1] == 3:  # ITU-R 601 in the whole numbers that Pillow uses
+        red, green, blue = (pixels[:, index : index + 1].astype(np.uint32) for index in range(3))
+        pixels = ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
+    pixels = np.broadcast_to(pixels, (len(pixels), how.channels, *pixels.shape[2:]))
+    if how.pad:
+        pixels = _extend(pixels, ((0, 0), (0, 0), (how.pad, how.pad), (how.pad, how.pad)), how.padding)
+    return np.ascontiguousarray(pixels)
+
+
+def fits(pixels: Pixels, how: Preparation) -> bool:
+    """Whether an array N,C,H,W needs no resizing and no flattening."""
+    height, width = pixels.shape[2:]
+    same = (how.height or height, how.width or width) == (height, width)
+    return same and how.crop_fraction == 1.0 and pixels.shape[1] in (1, 3)
+
+
+def encode_png(pixels: Pixels) -> bytes:
+    """A uint8 array C,H,W with 1 or 3 channels as a PNG file."""
+    image = Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
