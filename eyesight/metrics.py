@@ -178,7 +178,7 @@ def _mid_p(least: int, n: int) -> float:
     for k in range(least):
         below += ways
         ways = ways * (n - k) // (k + 1)
-    return (2 * below + ways) / 2**n
+    return float((2 * below + ways) / 2**n)
 
 
 def summary(predictions: Predictions) -> dict[str, Any]:

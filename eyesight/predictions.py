@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -46,24 +48,37 @@ class Predictions:
 
     def save(self, path: Path) -> None:
         """Write everything to `path` (.npz), whole or not at all."""
-        with whole_file(path) as file:
-            np.savez_compressed(
-                file,
-                ids=np.array(self.ids, dtype=np.str_),
-                labels=self.labels.astype(np.int64),
-                probabilities=self.probabilities.astype(np.float32),
-                classes=np.array(self.classes, dtype=np.str_),
-            )
+        write_arrays(
+            path,
+            ids=np.array(self.ids, dtype=np.str_),
+            labels=self.labels.astype(np.int64),
+            probabilities=self.probabilities.astype(np.float32),
+            classes=np.array(self.classes, dtype=np.str_),
+        )
 
 
 def load(path: Path) -> Predictions:
     """The predictions that `save` wrote; raises UserError when the file is missing or broken."""
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            ids, classes = (tuple(str(name) for name in file[key]) for key in ("ids", "classes"))
-            labels, probabilities = file["labels"].astype(np.int64), file["probabilities"].astype(np.float32)
-        return Predictions(ids, labels, probabilities, classes)
+        ids, classes = (tuple(str(name) for name in arrays[key]) for key in ("ids", "classes"))
+        return Predictions(ids, arrays["labels"].astype(np.int64), arrays["probabilities"].astype(np.float32), classes)
+    except (ValueError, KeyError, TypeError, AssertionError) as error:
+        raise UserError(f"{path} holds no predictions: {error}", "evaluate the run again to write them anew") from None
+
+
+def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
+    """Write named arrays to `path` (.npz), whole or not at all."""
+    with whole_file(path) as file:
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stubs take the names for options
+
+
+def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The named arrays in `path`, never a pickle; raises UserError when the file is missing or broken."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
-        raise UserError(f"there are no predictions at {path}") from None
-    except (OSError, ValueError, KeyError, EOFError, TypeError, AssertionError, BadZipFile) as error:
-        raise UserError(f"the predictions at {path} cannot be read: {error}", "evaluate the run again to write them anew") from None
+        raise UserError(f"there is no file {path}") from None
+    except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
+        raise UserError(f"{path} cannot be read: {error}") from None

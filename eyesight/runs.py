@@ -16,7 +16,6 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
 from typing import IO, Any, Literal
-from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +24,7 @@ from eyesight import predictions as prediction_files
 from eyesight import recipe as recipes
 from eyesight.errors import UserError
 from eyesight.files import disk_error, lock, whole_file
-from eyesight.predictions import Predictions
+from eyesight.predictions import Predictions, read_arrays
 from eyesight.recipe import Recipe
 
 Status = Literal["running", "done", "failed", "interrupted"]
@@ -192,13 +191,7 @@ class Run:
     def gallery(self) -> dict[str, npt.NDArray[Any]]:
         """The pixels kept for pages (samples and costly mistakes), uint8 N,C,H,W; empty when none were kept."""
         file = self.path / "gallery.npz"
-        if not file.is_file():
-            return {}
-        try:
-            with np.load(file, allow_pickle=False) as arrays:
-                return {name: arrays[name] for name in arrays.files}
-        except (OSError, ValueError, EOFError, BadZipFile) as error:
-            raise UserError(f"{file} cannot be read: {error}") from None
+        return read_arrays(file) if file.is_file() else {}
 
 
 def list_runs(parent: Path) -> list[Run]:
