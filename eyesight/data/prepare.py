@@ -58,7 +58,7 @@ class Problem:
     fatal: bool
 
 
-class BadPicture(Exception):
+class BadPicture(Exception):  # noqa: N818 - bad pictures are expected: it is caught by whoever reads them, never shown as an error
     """Bytes that cannot become a picture: `kind` is unreadable, truncated, empty, huge, missing or size."""
 
     def __init__(self, kind: str, detail: str) -> None:
