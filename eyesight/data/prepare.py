@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 Pixels = NDArray[np.uint8]
+Picture = Image.Image
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
 MOST_PIXELS = 64 * 2**20
@@ -99,7 +100,7 @@ class Preparation:
 class Decoded:
     """An upright picture of mode L or RGB, and what the file was."""
 
-    image: Image.Image
+    image: Picture
     notes: tuple[tuple[str, str], ...]  # kind and detail of what was mended
     format: str
     mode: str  # of the file, as Pillow names it
@@ -135,7 +136,7 @@ def prepare(picture: bytes | Pixels, how: Preparation) -> Pixels:
     return to_pixels(image, how)
 
 
-def decode(data: bytes) -> tuple[Image.Image, list[tuple[str, str]]]:
+def decode(data: bytes) -> tuple[Picture, list[tuple[str, str]]]:
     """The first frame, upright, as mode L or RGB, with what was mended (kind, detail); raises BadPicture."""
     decoded = read(data)
     return decoded.image, list(decoded.notes)
@@ -155,7 +156,7 @@ def read(data: bytes) -> Decoded:
             raise _explain(error, data) from None
 
 
-def _load(image: Image.Image) -> Decoded:
+def _load(image: Picture) -> Decoded:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise BadPicture("huge", f"{width} x {height} is over {MOST_PIXELS // 2**20} megapixels")
@@ -192,7 +193,7 @@ def _explain(error: Exception, data: bytes) -> BadPicture:
     return BadPicture("unreadable", text or type(error).__name__)
 
 
-def _depth(image: Image.Image) -> Iterator[tuple[str, str]]:
+def _depth(image: Picture) -> Iterator[tuple[str, str]]:
     """Notes on samples deeper than 8 bits; the raw mode says so where Pillow itself drops the low byte."""
     raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
     if image.mode == "F":
@@ -201,7 +202,7 @@ def _depth(image: Image.Image) -> Iterator[tuple[str, str]]:
         yield "deep16", "16 bits a sample scaled to 8"
 
 
-def _orientation(image: Image.Image) -> int:
+def _orientation(image: Picture) -> int:
     try:
         value = image.getexif().get(0x0112, 1)
     except Exception:  # a damaged EXIF block does not make the pixels bad
@@ -209,14 +210,14 @@ def _orientation(image: Image.Image) -> int:
     return value if value in UPRIGHT else 1
 
 
-def _is_animated(image: Image.Image) -> bool:
+def _is_animated(image: Picture) -> bool:
     try:
         return bool(getattr(image, "is_animated", False))
     except Exception:  # later frames may be broken; only the first is used
         return False
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _plain(image: Picture) -> Picture:
     """Any mode as L or RGB, 8 bits, transparency on white."""
     mode = image.mode
     if mode == "F" or mode.startswith("I"):
@@ -227,12 +228,12 @@ def _plain(image: Image.Image) -> Image.Image:
     return image.convert("L" if grey else "RGB")
 
 
-def _has_grey_palette(image: Image.Image) -> bool:
+def _has_grey_palette(image: Picture) -> bool:
     colours = np.array(image.getpalette("RGB") or [], dtype=np.uint8).reshape(-1, 3)
     return bool((colours == colours[:, :1]).all())
 
 
-def _on_white(image: Image.Image) -> Image.Image:
+def _on_white(image: Picture) -> Picture:
     white = Image.new("RGBA", image.size, "white")
     white.alpha_composite(image)
     return white
@@ -251,7 +252,7 @@ def _eight_bits(values: NDArray[Any]) -> Pixels:
     return np.rint(scaled).astype(np.uint8)
 
 
-def from_array(pixels: Pixels) -> Image.Image:
+def from_array(pixels: Pixels) -> Picture:
     """A uint8 array H,W or H,W,C with 1, 3 or 4 channels as an image of mode L or RGB."""
     assert pixels.dtype == np.uint8 and pixels.ndim in (2, 3), f"uint8 H,W or H,W,C expected, not {pixels.dtype} {pixels.shape}"
     if pixels.ndim == 3 and pixels.shape[2] == 1:
@@ -260,7 +261,7 @@ def from_array(pixels: Pixels) -> Image.Image:
     return _plain(Image.fromarray(np.ascontiguousarray(pixels)))
 
 
-def to_pixels(image: Image.Image, how: Preparation) -> Pixels:
+def to_pixels(image: Picture, how: Preparation) -> Pixels:
     """An image of mode L or RGB as uint8 C,H,W; raises BadPicture of kind size under the policy none."""
     image = image.convert("L" if how.channels == 1 else image.mode)
     pixels = np.asarray(_fit(image, how))
@@ -273,7 +274,7 @@ def to_pixels(image: Image.Image, how: Preparation) -> Pixels:
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _fit(image: Image.Image, how: Preparation) -> Image.Image:
+def _fit(image: Picture, how: Preparation) -> Picture:
     """Resized by the policy; the letterbox is left for `_surround` to fill."""
     width, height = how.width or image.width, how.height or image.height
     if how.resize == "none" and image.size != (width, height):

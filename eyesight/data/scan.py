@@ -1,6 +1,6 @@
-"""The health check of a data set: every picture read once, hashed, decoded and, when a store is being built, prepared in the same pass.
+"""The health check of a data set: what it holds, and everything that is wrong with it by name.
 
-Named sets hold exact duplicates of their own; there they are listed and kept, so that the official counts stand.
+Reading, hashing and decoding share one pass with preparing, because reading twice costs as much as the decoding itself.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from eyesight.data.prepare import BadPicture, Pixels, Preparation, Problem, from_array, quiet, read, to_pixels
+from eyesight.data.duplicates import settle_duplicates
+from eyesight.data.prepare import BadPicture, Picture, Pixels, Preparation, Problem, from_array, quiet, read, to_pixels
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ SUFFIXES = {
     ".gif": "GIF",
     ".webp": "WEBP",
 }
-PRECEDENCE = {"": 0, "train": 0, "validation": 1, "test": 2}  # of two copies, the one in the later split is kept
 AT_ONCE = 16  # pictures a thread takes at a time: one by one, handing over costs as much as decoding a small picture
 
 
@@ -219,20 +219,30 @@ def examine(source: Source, index: int, how: Preparation | None = None) -> Found
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         return Found("", bad=BadPicture(kind, error.strerror or str(error)))
-    if not isinstance(picture, bytes):
-        return _found(Found(array_digests(picture[None])[0], mode="L" if picture.ndim == 2 else "RGB"), from_array(picture), how)
-    digest = sha256(picture).hexdigest()
+    if isinstance(picture, bytes):
+        return _examine_file(picture, how)
+    planes = picture[None, None] if picture.ndim == 2 else picture.transpose(2, 0, 1)[None]
+    found = Found(array_digests(planes)[0], mode={1: "L", 4: "RGBA"}.get(planes.shape[1], "RGB"))
+    return _prepared(found, from_array(picture), how)
+
+
+def _examine_file(data: bytes, how: Preparation | None) -> Found:
+    digest = sha256(data).hexdigest()
     try:
-        decoded = read(picture)
-        return _found(Found(digest, mode=decoded.mode, format=decoded.format, notes=decoded.notes), decoded.image, how)
+        decoded = read(data)
     except BadPicture as bad:
         return Found(digest, bad=bad)
+    return _prepared(Found(digest, mode=decoded.mode, format=decoded.format, notes=decoded.notes), decoded.image, how)
 
 
-def _found(found: Found, image: Any, how: Preparation | None) -> Found:
-    grey = image.mode == "L"
-    pixels = to_pixels(image, replace(how, channels=how.channels or (1 if grey else 3))) if how else None
-    return replace(found, size=image.size, grey=grey, pixels=pixels)
+def _prepared(found: Found, image: Picture, how: Preparation | None) -> Found:
+    found = replace(found, size=image.size, grey=image.mode == "L")
+    if how is None:
+        return found
+    try:
+        return replace(found, pixels=to_pixels(image, replace(how, channels=how.channels or (1 if found.grey else 3))))
+    except BadPicture as bad:
+        return replace(found, bad=bad)
 
 
 def array_digests(pixels: Pixels) -> list[str]:
@@ -242,42 +252,9 @@ def array_digests(pixels: Pixels) -> list[str]:
     digests = []
     for row in flat:
         digest = shape.copy()
-        digest.update(row)
+        digest.update(row.data)
         digests.append(digest.hexdigest())
     return digests
-
-
-def settle_duplicates(source: Source, digests: list[str], usable: NDArray[np.bool_]) -> Iterator[tuple[int, Problem]]:
-    """What follows for each picture that has an exact copy; what the data marks as test is never left out."""
-    groups: dict[str, list[int]] = {}
-    for index in np.flatnonzero(usable).tolist():
-        groups.setdefault(digests[index], []).append(index)
-    official = source.fingerprint.startswith("named:")
-    for copies in groups.values():
-        if len(copies) > 1:
-            for index, kind, other in _settle(source, copies):
-                fatal = not official and source.splits[index] != "test"
-                yield index, Problem(source.ids[index], kind, _relation(source, kind, other), fatal)
-
-
-def _settle(source: Source, copies: list[int]) -> Iterator[tuple[int, str, int]]:
-    """(picture, kind, the copy it is held against) for the copies that do not simply stay."""
-    if len({int(source.labels[index]) for index in copies}) > 1:
-        for index in copies:
-            yield index, "conflict", next(other for other in copies if source.labels[other] != source.labels[index])
-        return
-    ranks = [PRECEDENCE[str(source.splits[index])] for index in copies]
-    kept = copies[ranks.index(max(ranks))]
-    for index, rank in zip(copies, ranks, strict=True):
-        if index != kept:
-            yield index, "leak" if rank < max(ranks) else "duplicate", kept
-
-
-def _relation(source: Source, kind: str, other: int) -> str:
-    if kind == "conflict":
-        return f"same as {source.ids[other]}, which is called {source.classes[source.labels[other]]!r}"
-    where = f" in {source.splits[other]}" if kind == "leak" else ""
-    return f"same as {source.ids[other]}{where}"
 
 
 def describe(scan: Scan) -> str:

@@ -78,7 +78,8 @@ def quotas(sizes: Indices, fraction: float) -> Indices:
     whole = np.floor(exact + 1e-9).astype(np.int64)
     missing = round(float(exact.sum())) - int(whole.sum())
     whole[np.argsort(-(exact - whole), kind="stable")[: max(0, missing)]] += 1
-    return np.minimum(whole, np.maximum(sizes - 1, 0))
+    most: Indices = np.minimum(whole, np.maximum(sizes - 1, 0))
+    return most
 
 
 def take(groups: list[list[int]], quota: int) -> list[list[int]]:
