@@ -1,0 +1,251 @@
+"""Tar and zip archives, unpacked once into the cache under their SHA-256; nothing in them can write anywhere else.
+
+Links, devices, paths that leave the folder, names listed twice and bombs (by bytes, count or ratio) are refused, never skipped:
+a data set that is silently incomplete would change a result.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import json
+import lzma
+import os
+import re
+import shutil
+import stat
+import tarfile
+import tempfile
+import time
+import zipfile
+import zlib
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, closing
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from eyesight.data.listing import Talk, digest, hidden, printable, silent
+from eyesight.data.store import cache_dir
+from eyesight.errors import UserError
+
+SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
+BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+CHUNK = 1 << 20
+HEADER_BYTES = 1 << 24  # tarfile reads extended headers in one piece; a longer one is an attack on the memory
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What an archive may unpack to; `ratio` is asked only beyond `small` bytes, since little files of one colour shrink a lot."""
+
+    bytes: int = 64 << 30
+    count: int = 3_000_000
+    ratio: int = 250
+    small: int = 64 << 20
+
+
+LIMITS = Limits()
+
+
+@dataclass(frozen=True)
+class Member:
+    """One entry of an archive; `open` is None for a folder."""
+
+    name: str
+    size: int
+    open: Callable[[], AbstractContextManager[IO[bytes]]] | None
+
+
+def is_archive(path: Path) -> bool:
+    """Whether the file is a tar or a zip, by name or else by content."""
+    if path.name.lower().endswith(SUFFIXES):
+        return True
+    with path.open("rb") as file:
+        return _is_zip(file) or tarfile.is_tarfile(file)
+
+
+def unpack(archive: Path, *, talk: Talk = silent, limits: Limits = LIMITS) -> tuple[Path, str]:
+    """The folder in the cache that holds the archive's files, and the archive's SHA-256; unpacked at the first call only."""
+    shelf = cache_dir() / "archives"
+    try:
+        shelf.mkdir(parents=True, exist_ok=True)
+        checksum = _remembered_sha256(archive, shelf)
+        folder = shelf / checksum[:32]
+        if not folder.is_dir():
+            talk(f"unpacking {archive.name} ({archive.stat().st_size:,} bytes)")
+            _sweep(shelf)
+            _unpack_whole(archive, folder, limits)
+    except OSError as error:
+        raise UserError(
+            f"cannot unpack {archive}: {error.strerror or error}", "is the disk full? EYESIGHT_CACHE can name another folder"
+        ) from error
+    return folder, checksum
+
+
+def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
+    """Writes every member below the existing `folder`; UserError for anything unsafe, broken or too large. May leave a part behind."""
+    try:
+        with archive.open("rb") as file:
+            members = _zip_members(file, limits) if _is_zip(file) else _tar_members(file, archive.stat().st_size, limits)
+            with closing(members):
+                _write(members, folder)
+    except BROKEN as error:
+        raise UserError(f"{archive.name} is damaged or no archive: {error}", "fetch it again, or unpack it and give the folder") from error
+    except UserError as error:
+        raise UserError(f"{archive.name} is refused: {error.message}", error.hint or "unpack it yourself and give the folder") from error
+
+
+def safe_path(name: str) -> PurePosixPath:
+    """The member's path with forward slashes; UserError when it is absolute, names a drive or climbs out."""
+    plain = printable(name.replace("\\", "/"))  # zips from some Windows programs carry backslashes
+    path = PurePosixPath(plain)
+    if path.is_absolute() or ".." in path.parts or "\0" in plain or re.match("[A-Za-z]:", plain) or (os.name == "nt" and ":" in plain):
+        raise UserError(f"the member {printable(name)!r} would leave its folder")
+    return path
+
+
+def sha256(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _magic(file: IO[bytes]) -> bytes:
+    magic = file.read(6)
+    file.seek(0)
+    return magic
+
+
+def _is_zip(file: IO[bytes]) -> bool:
+    """By its first bytes: zipfile looks at the end, where a tar may hold a zip of its own."""
+    return _magic(file).startswith((b"PK\3\4", b"PK\5\6"))
+
+
+def _unpack_whole(archive: Path, folder: Path, limits: Limits) -> None:
+    """Into a temporary folder first, so that a folder under its final name is always complete."""
+    temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=folder.parent))
+    try:
+        extract(archive, temporary, limits)
+        try:
+            temporary.replace(folder)
+        except OSError:
+            if not folder.is_dir():  # otherwise another process was faster, with the same bytes
+                raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _sweep(shelf: Path) -> None:
+    """Removes what a killed process left behind more than a day ago."""
+    for leftover in shelf.glob("tmp-*"):
+        if time.time() - leftover.stat().st_mtime > 86_400:
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+def _remembered_sha256(archive: Path, shelf: Path) -> str:
+    """The checksum, read again only when the file's place, size or time changed."""
+    entry = archive.stat()
+    note = shelf / f"{digest([archive.resolve(), entry.st_size, entry.st_mtime_ns])}.json"
+    try:
+        return str(json.loads(note.read_text())["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        checksum = sha256(archive)
+    handle, temporary = tempfile.mkstemp(prefix="note-", dir=shelf)
+    with os.fdopen(handle, "w") as file:
+        json.dump({"sha256": checksum, "archive": printable(archive.name)}, file)
+    Path(temporary).replace(note)
+    return checksum
+
+
+def _write(members: Iterator[Member], folder: Path) -> None:
+    """Copies the members that are a person's; two of one name are refused, as is a file where a folder must be."""
+    for member in members:
+        path = safe_path(member.name)
+        if not path.parts or any(hidden(part) for part in path.parts):
+            continue
+        target = folder / path
+        try:
+            (target if member.open is None else target.parent).mkdir(parents=True, exist_ok=True)
+            if member.open is not None:
+                with member.open() as source, target.open("xb") as out:
+                    shutil.copyfileobj(source, out, CHUNK)
+        except (FileExistsError, NotADirectoryError) as error:
+            raise UserError(f"two members share the name {str(path)!r}") from error
+
+
+def _within(limits: Limits, total: int, count: int, compressed: int) -> None:
+    """UserError when the archive unpacks to too much."""
+    if count > limits.count:
+        raise UserError(f"it holds more than {limits.count:,} members")
+    if total > limits.bytes:
+        raise UserError(f"it unpacks to more than {limits.bytes:,} bytes")
+    if total > max(limits.small, limits.ratio * compressed):
+        raise UserError(f"it unpacks to more than {limits.ratio} times its own size, as a bomb does")
+
+
+def _zip_members(file: IO[bytes], limits: Limits) -> Generator[Member, None, None]:
+    """The members of a zip; sizes are checked before the first byte is unpacked, and zipfile reads no more than a member declares."""
+    with zipfile.ZipFile(file) as archive:
+        entries = archive.infolist()
+        compressed = sum(entry.compress_size for entry in entries)
+        _within(limits, sum(entry.file_size for entry in entries), len(entries), min(compressed, os.fstat(file.fileno()).st_size))
+        for entry in entries:
+            kind = stat.S_IFMT(entry.external_attr >> 16)
+            if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise UserError(f"the member {printable(entry.filename)!r} is a link or a device")
+            if entry.flag_bits & 1:
+                raise UserError("it is locked with a password", "unpack it with the password and give the folder")
+            folder = entry.is_dir() or entry.filename.endswith("\\")
+            yield Member(entry.filename, entry.file_size, None if folder else lambda entry=entry: archive.open(entry))  # type: ignore[misc]
+
+
+def _tar_members(file: IO[bytes], compressed: int, limits: Limits) -> Generator[Member, None, None]:
+    """The members of a tar, in one pass forward."""
+    capped: Any = _Capped(_decompressed(file), compressed, limits)
+    with closing(capped.stream), tarfile.open(fileobj=capped, mode="r:") as archive:
+        total = 0
+        for count, entry in enumerate(archive, 1):
+            archive.members = []  # tarfile would keep every header in memory
+            if not (entry.isdir() or entry.isreg()) or entry.issparse():
+                raise UserError(f"the member {printable(entry.name)!r} is a link or a device")
+            total += entry.size
+            _within(limits, total, count, max(compressed, 1))
+            yield Member(entry.name, entry.size, None if entry.isdir() else lambda entry=entry: _contents(archive, entry))  # type: ignore[misc]
+
+
+def _contents(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
+    contents = archive.extractfile(entry)
+    assert contents is not None
+    return contents
+
+
+def _decompressed(file: IO[bytes]) -> Any:
+    """The stream inside gzip, bzip2 or xz, told by the first bytes."""
+    magic = _magic(file)
+    for start, opener in ((b"\x1f\x8b", gzip.open), (b"BZh", bz2.open), (b"\xfd7zXZ\0", lzma.open)):
+        if magic.startswith(start):
+            return opener(file)
+    return file
+
+
+class _Capped:
+    """A stream that raises as soon as more is asked of it than the archive may unpack to."""
+
+    def __init__(self, stream: IO[bytes], compressed: int, limits: Limits) -> None:
+        self.stream, self.compressed, self.limits = stream, max(compressed, 1), limits
+
+    def read(self, size: int = -1) -> bytes:
+        if not 0 <= size <= HEADER_BYTES:
+            raise UserError("it holds a header of absurd length")
+        _within(self.limits, self.stream.tell() + size - tarfile.RECORDSIZE, 0, self.compressed)
+        return self.stream.read(size)
+
+    def seek(self, position: int, whence: int = 0) -> int:
+        if whence == 0:
+            _within(self.limits, position - tarfile.RECORDSIZE, 0, self.compressed)
+        return self.stream.seek(position, whence)
+
+    def tell(self) -> int:
+        return self.stream.tell()

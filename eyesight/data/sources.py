@@ -1,0 +1,103 @@
+"""Where pictures come from: a named set, a folder, a CSV, arrays or an archive of any of these becomes one `Source`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from eyesight.data import archives, arrays, cifar, folders, idx, named, tables
+from eyesight.data.listing import Source, Talk, digest, is_picture, silent
+from eyesight.errors import UserError, unknown
+
+__all__ = ["Source", "Talk", "list_pictures", "open_source", "silent"]
+
+
+def open_source(where: str | Path, *, talk: Talk = silent) -> Source:
+    """The source at `where`, a named set or a path; UserError says what was found instead. A bare known name wins over a folder."""
+    name = str(where)
+    if isinstance(where, str) and name in named.NAMED:
+        if Path(name).exists():
+            talk(f"{name} is the named data set; write ./{name} to mean what lies in this folder")
+        return _open_named(name, talk)
+    path = Path(where).expanduser()
+    if not path.exists():
+        raise _nothing_there(name)
+    return open_path(name, path, talk)
+
+
+def open_path(name: str, path: Path, talk: Talk) -> Source:
+    """The source in a file or folder that exists."""
+    try:
+        return _open_folder(name, path, talk) if path.is_dir() else _open_file(name, path, talk)
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+
+
+def list_pictures(where: str | Path) -> list[Path]:
+    """The file itself, or every picture below a folder in natural order; UserError when there is none."""
+    path = Path(where).expanduser()
+    if path.is_file():
+        return [path]
+    if not path.is_dir():
+        raise UserError(f"{where} does not exist", "expected a picture or a folder of pictures")
+    found = [file.path for file in folders.walk(path).files if is_picture(file.path)]
+    if not found:
+        raise UserError(f"no picture in {where}", "expected files such as .png or .jpg; hidden files are left out")
+    return found
+
+
+def _open_named(name: str, talk: Talk) -> Source:
+    own = named.given(name) if named.NAMED[name].anything else None
+    if own is None:
+        return named.open_named(name, talk=talk)
+    talk(f"{name}: taking what lies in {own} as it is")
+    return replace(open_path(name, own, talk), name=name)
+
+
+def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) -> Source:
+    """A folder is what its files are: arrays, a table, one archive, or pictures in class folders."""
+    tree = folders.walk(root)
+    paths = [file.path for file in tree.files]
+    if halves := [path for path in paths if idx.is_idx(path)]:
+        return idx.open_idx(name, halves)
+    if batches := [path for path in paths if cifar.is_batch(path)]:
+        return cifar.open_cifar(name, batches)
+    pictures = [file for file in tree.files if is_picture(file.path)]
+    if (single := _single_file(tree, pictures, inside)) is not None:
+        return _open_file(name, single, talk, inside)
+    return folders.open_tree(name, tree, pictures)
+
+
+def _single_file(tree: folders.Tree, pictures: list[folders.Found], inside: Path | None) -> Path | None:
+    """The table, array file or archive that says what the folder holds: exactly one, where the pictures lie in no class folders."""
+    if len({file.parts[:-1] for file in pictures}) > 1:
+        return None
+    top = [file.path for file in tree.files if len(file.parts) == min(len(other.parts) for other in tree.files)]
+    described = [path for path in top if path.suffix.lower() in tables.TABLES or path.suffix.lower() == ".npz"]
+    if not described and not pictures and inside is None:  # an archive inside an archive could nest for ever
+        described = [path for path in top if archives.is_archive(path)]
+    return described[0] if len(described) == 1 else None
+
+
+def _open_file(name: str, path: Path, talk: Talk, inside: Path | None = None) -> Source:
+    """A file is told by its name, an archive also by its content."""
+    if idx.is_idx(path):
+        return idx.open_idx(name, idx.siblings(path))
+    if cifar.is_batch(path):
+        return cifar.open_cifar(name, [path])
+    if path.suffix.lower() == ".npz":
+        return arrays.open_npz(name, path)
+    if path.suffix.lower() in tables.TABLES:
+        return tables.open_csv(name, path, inside=inside)
+    if inside is None and archives.is_archive(path):
+        folder, checksum = archives.unpack(path, talk=talk)
+        return replace(_open_folder(name, folder, talk, folder), fingerprint=digest(["archive", checksum]))
+    hint = "expected a folder, a CSV, an .npz, IDX files, a tar or zip, or a named set: " + ", ".join(named.NAMED)
+    raise UserError(f"{path} is {'a single picture' if is_picture(path) else 'no data set'}", hint)
+
+
+def _nothing_there(name: str) -> UserError:
+    """The error for a path that does not exist, which may be a misspelt name."""
+    error = unknown("data set", name, named.NAMED)
+    near = error.hint if error.hint.startswith("did you mean") else f"named sets are {', '.join(named.NAMED)}"
+    return UserError(f"{name} does not exist", f"{near}; a path is relative to {Path.cwd()}")
