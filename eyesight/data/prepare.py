@@ -162,13 +162,14 @@ def _load(image: Picture) -> Decoded:
         raise BadPicture("huge", f"{width} x {height} is over {MOST_PIXELS // 2**20} megapixels")
     if width < 1 or height < 1:
         raise BadPicture("unreadable", f"a picture of {width} x {height} pixels")
-    notes = list(_depth(image))
+    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))  # how the file packs its samples; gone after loading
+    notes = list(_depth(image.mode, raw))
     turned = _orientation(image) if image.format == "TIFF" else 1  # Pillow turns TIFF files itself while loading
     image.load()
     if image.format != "MPO" and _is_animated(image):
         notes.append(("animated", "only the first frame is used"))
     left = _orientation(image)
-    upright = _plain(image)
+    upright = _plain(image, grey=raw.startswith("LA;16"))
     if left in UPRIGHT:
         upright = upright.transpose(UPRIGHT[left])
     if left != 1 or turned != 1:
@@ -183,22 +184,29 @@ def _explain(error: Exception, data: bytes) -> BadPicture:
         return BadPicture("huge", f"over {MOST_PIXELS // 2**20} megapixels")
     begins = next((name for start, name in BEGINNINGS.items() if data.startswith(start)), "")
     text = str(error)
-    if isinstance(error, UnidentifiedImageError):
+    if isinstance(error, UnidentifiedImageError) and not _stops_early(data, begins):
         if begins and len(data) < 512:
             return BadPicture("truncated", f"the {begins} file stops within its header, after {len(data)} bytes")
         return BadPicture("unreadable", f"a damaged {begins} file" if begins else "not a picture of a known format")
-    cut = begins == "WebP" and int.from_bytes(data[4:8], "little") + 8 > len(data)
-    if cut or "truncated" in text.lower() or "reached eof" in text.lower():
+    if _stops_early(data, begins) or "truncated" in text.lower() or "reached eof" in text.lower():
         return BadPicture("truncated", f"the file ends before the picture does, after {len(data)} bytes")
+    if text.startswith("Decompressed data too large"):
+        return BadPicture("unreadable", "text or a profile inside unpacks to more than any picture needs")
     return BadPicture("unreadable", text or type(error).__name__)
 
 
-def _depth(image: Picture) -> Iterator[tuple[str, str]]:
+def _stops_early(data: bytes, begins: str) -> bool:
+    """Whether the header points past the end of the file, for the formats that Pillow only calls broken then."""
+    if begins == "WebP":
+        return int.from_bytes(data[4:8], "little") + 8 > len(data)
+    return begins == "TIFF" and int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") + 2 > len(data)
+
+
+def _depth(mode: str, raw: str) -> Iterator[tuple[str, str]]:
     """Notes on samples deeper than 8 bits; the raw mode says so where Pillow itself drops the low byte."""
-    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
-    if image.mode == "F":
+    if mode == "F":
         yield "float", "decimal values scaled from their own range to 0..255"
-    elif image.mode.startswith("I") or ";16" in raw:
+    elif mode.startswith("I") or ";16" in raw:
         yield "deep16", "16 bits a sample scaled to 8"
 
 
@@ -217,12 +225,12 @@ def _is_animated(image: Picture) -> bool:
         return False
 
 
-def _plain(image: Picture) -> Picture:
-    """Any mode as L or RGB, 8 bits, transparency on white."""
+def _plain(image: Picture, *, grey: bool = False) -> Picture:
+    """Any mode as L or RGB, 8 bits, transparency on white; `grey` where only the file knew that it has no colour."""
     mode = image.mode
     if mode == "F" or mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image)))
-    grey = mode in ("1", "L", "LA", "La") or (mode in ("P", "PA") and _has_grey_palette(image))
+    grey = grey or mode in ("1", "L", "LA", "La") or (mode in ("P", "PA") and _has_grey_palette(image))
     if image.has_transparency_data or mode in ("La", "RGBa"):
         image = _on_white(image.convert("RGBA"))
     return image.convert("L" if grey else "RGB")

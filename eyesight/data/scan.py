@@ -216,6 +216,8 @@ def examine(source: Source, index: int, how: Preparation | None = None) -> Found
     """One picture read, hashed, decoded and prepared; under channels 0 a grey picture keeps one channel."""
     try:
         picture = source.read(index)
+    except BadPicture as bad:
+        return Found("", bad=bad)
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         return Found("", bad=BadPicture(kind, error.strerror or str(error)))

@@ -26,8 +26,9 @@ def split(
     test: float,
     seed: int,
     notes: list[str] | None = None,
+    classes: Sequence[str] = (),
 ) -> dict[str, Indices]:
-    """Sorted indices of "train", "validation" and "test"; remarks for people are appended to `notes`.
+    """Sorted indices of "train", "validation" and "test"; remarks for people are appended to `notes`, with the names of `classes`.
 
     A part the data gives is taken as it is. What is missing comes out of the other pictures: first the fraction `test` of
     them, then the fraction `validation` of what is left. Every class keeps a training picture.
@@ -49,7 +50,7 @@ def split(
         if name == "test" and len(given["validation"]) and len(parts["test"]):
             notes.append(f"the data has a validation part but no test part: {len(parts['test'])} training pictures are the test part")
     parts = {"train": pool, "validation": parts["validation"], "test": parts["test"]}
-    notes += remarks(labels, parts)
+    notes += remarks(labels, parts, classes)
     return parts
 
 
@@ -94,15 +95,17 @@ def take(groups: list[list[int]], quota: int) -> list[list[int]]:
     return taken
 
 
-def remarks(labels: NDArray[np.int64], parts: Mapping[str, Indices]) -> list[str]:
-    """Classes too small to appear in every part, by number."""
+def remarks(labels: NDArray[np.int64], parts: Mapping[str, Indices], classes: Sequence[str] = ()) -> list[str]:
+    """Classes too small to appear in every part."""
     notes = []
     present = {name: set(np.unique(labels[indices]).tolist()) for name, indices in parts.items() if len(indices)}
     every = set().union(*present.values())
     for name, labels_in_part in present.items():
         if absent := sorted(every - labels_in_part):
-            shown = ", ".join(map(str, absent[:10])) + (" …" if len(absent) > 10 else "")
-            notes.append(f"no picture in {name} of {'class' if len(absent) == 1 else 'classes'} number {shown}")
+            shown = ", ".join(classes[label] if classes else f"number {label}" for label in absent[:10]) + (
+                " …" if len(absent) > 10 else ""
+            )
+            notes.append(f"no picture in {name} of {'class' if len(absent) == 1 else 'classes'} {shown}")
     return notes
 
 

@@ -90,7 +90,7 @@ def prepare_store(
         store = _build(source, how, progress, training=preparation is None)
         if source.fingerprint:
             _write_entry(entry, store.key)
-    if strict:
+    if strict or wanted.strict:
         refuse_problems(store.problems)
     return store
 
@@ -115,7 +115,7 @@ def open_store(folder: Path) -> Store | None:
             labels, codes, names, digests = (table[name] for name in ("labels", "splits", "ids", "digests"))
         preparation = Preparation.from_dict(about["preparation"])
         ids = tuple(names.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1])
-        hexadecimal = digests.tobytes().hex()
+        hexadecimal = np.frombuffer(digests.tobytes().hex().encode(), dtype="S64").astype("U64")
         problems = tuple(Problem(**problem) for problem in about["problems"])
     except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError):
         return None
@@ -130,7 +130,7 @@ def open_store(folder: Path) -> Store | None:
         labels=labels,
         ids=ids,
         splits=np.array(SPLITS)[codes],
-        digests=tuple(hexadecimal[start : start + 64] for start in range(0, len(hexadecimal), 64)),
+        digests=tuple(hexadecimal.tolist()),
         classes=tuple(about["classes"]),
         problems=problems,
         preparation=preparation,
@@ -159,7 +159,7 @@ def _write_entry(entry: Path, key: str) -> None:
 def _source_key(source: Source, how: Preparation) -> str:
     """Labels and names belong to it, so that a fingerprint which forgets them does no harm."""
     digest = sha256(json.dumps([FORMAT, source.fingerprint, source.classes, how.to_dict()]).encode())
-    for part in (_joined(source.ids), source.labels.tobytes(), _joined(source.splits.tolist())):
+    for part in (_joined(source.ids), source.labels.tobytes(), source.splits.dtype.str.encode(), source.splits.tobytes()):
         digest.update(sha256(part).digest())
     return digest.hexdigest()
 
@@ -287,7 +287,7 @@ def sweep(stores: Path) -> None:
 
 
 def _joined(names: Iterable[str]) -> bytes:
-    return "".join(f"{name}\0" for name in names).encode("utf-8", "surrogateescape")
+    return "\0".join((*names, "")).encode("utf-8", "surrogateescape")
 
 
 def _flush(file: IO[Any]) -> None:
