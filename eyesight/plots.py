@@ -23,7 +23,7 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from eyesight.files import whole_file
 from eyesight.metrics import Calibration, ClassRow
@@ -148,7 +148,7 @@ def confusion(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
     axes = figure.subplots()
     axes.grid(False)
     shades = _shades(matrix)
-    axes.imshow(shades, interpolation="nearest")
+    axes.imshow(shades, interpolation="none")  # stored as it is: one pixel a cell, sharp at any size
     if count <= COUNTED:
         _write_counts(axes, matrix, shades[..., 3])
     _name_classes(axes, classes)
@@ -178,16 +178,17 @@ def calibration(found: Calibration) -> Figure:
 
 @styled
 def recalls(rows: Sequence[ClassRow]) -> Figure:
-    """The recall of every class as bars, the worst on top; at most the 40 worst."""
+    """The recall of every class as a dot, the worst on top; at most the 40 worst."""
     known = sorted(((row.recall, row.name) for row in rows if row.recall is not None), key=lambda pair: pair[0])[:40][::-1]
     figure = Figure(figsize=(4.6, 1.3 + 0.22 * len(known)), layout="constrained")
     axes = figure.subplots()
     axes.grid(False, axis="y")
     places = range(len(known))
-    axes.barh(places, [recall for recall, _ in known], height=0.7, color=BLUE)
+    axes.hlines(places, 0, 1, color=GRID, linewidth=0.8)
+    axes.plot([recall for recall, _ in known], places, "o", color=BLUE, markersize=5)  # dots, for the axis need not begin at 0
     axes.set_yticks(places, [_short(name) for _, name in known], color=INK)
     low = min((recall for recall, _ in known), default=0.0)
-    axes.set(xlim=(0.0 if low < 0.8 else 0.9 if low > 0.92 else 0.75, 1.0), ylim=(-0.6, len(known) - 0.4))
+    axes.set(xlim=(0.0 if low < 0.8 else 0.9 if low > 0.92 else 0.75, 1.005), ylim=(-0.6, len(known) - 0.4))
     axes.set_title(f"Recall{'' if len(known) == len(rows) else f' of the {len(known)} worst classes'}", pad=8)
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(FuncFormatter(_percent_tick))
@@ -201,11 +202,12 @@ def _curve_panel(axes: Axes, epochs: Sequence[dict[str, Any]], measure: str) -> 
     lines = (("train", ORANGE, "training (mixed)" if mixed else "training"), ("validation", BLUE, "validation"))
     for part, colour, label in lines:
         values = _values(epochs, f"{part}_{measure}")
-        if np.isfinite(values).any():
-            axes.plot(numbers, values, color=colour, linewidth=1.8, label=label, **marker)  # type: ignore[arg-type]
+        known = np.isfinite(values)
+        if known.any():
+            axes.plot(np.array(numbers)[known], values[known], color=colour, linewidth=1.8, label=label, **marker)  # type: ignore[arg-type]
     axes.set(title="Loss" if measure == "loss" else "Accuracy", xlabel="epoch")
-    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True))
-    axes.margins(x=0.03)
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True) if len(epochs) > 8 else FixedLocator(numbers))
+    axes.set_xlim(min(numbers, default=1) - 0.03 * len(numbers) - 0.02, max(numbers, default=1) + 0.03 * len(numbers) + 0.02)
     if measure == "loss":
         axes.set_ylim(bottom=0)
     else:

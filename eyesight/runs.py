@@ -149,9 +149,9 @@ class Run:
             yield
 
     def append(self, event: dict[str, Any]) -> None:
-        """Add one event to the log and see it onto the disk; numbers that are not finite become null, named in `not_finite`."""
+        """Add one event and its time to the log and see it onto the disk; numbers not finite become null, named in `not_finite`."""
         lost: list[str] = []
-        values = {**_plain(event, "", lost), **({"not_finite": lost} if lost else {})}
+        values = {**_plain(event, "", lost), "time": now(), **({"not_finite": lost} if lost else {})}
         line = json.dumps(values, ensure_ascii=False, allow_nan=False).encode() + b"\n"
         file = self.path / "log.jsonl"
         try:

@@ -1,0 +1,238 @@
+"""One self-contained page about one run: made from the run folder alone, without the data, the network or the internet."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from eyesight import metrics, plots
+from eyesight import recipe as recipes
+from eyesight.data.prepare import encode_png
+from eyesight.files import whole_file
+from eyesight.predictions import Predictions
+from eyesight.runs import Run
+
+SAMPLES, MISTAKES = 40, 48  # pictures shown at most
+THUMBNAIL = 128  # longest side in pixels of a shown picture
+
+
+def write_report(run: Run, out: Path | None = None) -> Path:
+    """Write the page to `out`, by default `report.html` in the run; a run that is not done gives a page that says so."""
+    out = out or run.path / "report.html"
+    out.parent.mkdir(parents=True, exist_ok=True)
+    text = page(run)
+    with whole_file(out) as file:
+        file.write(text.encode(errors="replace"))
+    return out
+
+
+def page(run: Run) -> str:
+    """The whole page as HTML."""
+    templates = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    templates.filters.update(percent=percent, inline=plots.svg)
+    return templates.get_template("report.html").render(facts(run))
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """Everything the page says, computed from the run folder."""
+    log, epochs, data, recipe = run.log, run.epochs, run.data, run.recipe
+    start: dict[str, Any] = next((event for event in log if event.get("event") == "start"), {})
+    failure: dict[str, Any] = next((event for event in reversed(log) if event.get("event") == "failed"), {})
+    place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
+    known = run.predictions().labelled() if (run.path / "predictions.npz").is_file() else None
+    test = metrics.summary(known) if known else run.result.get("test", {})
+    return {
+        "name": recipe.name or run.name,
+        "summary": recipe.summary,
+        "place": place,
+        "status": run.status,
+        "failure": failure,
+        "source": recipe.data.source or data.get("source") or "",
+        "date": date(start.get("time")),
+        "test": test,
+        "sentence": sentence(known) if known else "",
+        "cards": cards(run, test),
+        "curves": [plots.curves(epochs, (what,)) for what in ("loss", "top1")] if epochs else [],
+        "mixed": any(epoch.get("train_mixed") for epoch in epochs),
+        "findings": findings(run),
+        "problems": by_kind(data.get("problems") or []),
+        "differences": recipes.differences(recipe, recipes.Recipe()),
+        "recipe_json": recipes.to_json(recipe),
+        "environment": list(flat(run.environment)),
+        "command": start.get("command") or f"eyesight train {place}",
+        **judgement(known),
+        **pictures(run, known),
+    }
+
+
+def judgement(known: Predictions | None) -> dict[str, Any]:
+    """Figures and tables of labelled predictions; nothing of them without any."""
+    if not known:
+        return {"confusion": None, "calibration": None, "pairs": [], "rows": []}
+    probabilities, labels = known.probabilities, known.labels
+    return {
+        "confusion": plots.confusion(metrics.confusion(probabilities, labels), known.classes),
+        "calibration": plots.calibration(metrics.calibration(probabilities, labels)),
+        "pairs": metrics.confused_pairs(probabilities, labels, known.classes),
+        "rows": metrics.per_class(probabilities, labels, known.classes),
+    }
+
+
+def sentence(known: Predictions) -> str:
+    """The accuracy as one would say it, and what guessing would have given."""
+    right, n = int(metrics.correct(known.probabilities, known.labels).sum()), len(known)
+    share = np.bincount(known.labels).max() / n
+    guess = f"Always naming the most frequent class would be right in {percent(float(share), 1)}."
+    if right == n:
+        return f"It made no mistake on {n:,} pictures that it had not seen before. {guess}"
+    if right == 0:
+        return f"It was wrong about every one of {n:,} pictures that it had not seen before. {guess}"
+    often = f"wrong about 1 in {round(n / (n - right)):,}" if 2 * right > n else f"right about only 1 in {round(n / right):,}"
+    return f"It was {often} of {n:,} pictures that it had not seen before. {guess}"
+
+
+def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """The figures beside the accuracy: name, value, remark; what the run does not tell is left out."""
+    result, environment = run.result, run.environment
+    seconds = result.get("seconds") or {}
+    kept = next((epoch["epoch"] for epoch in reversed(run.epochs) if epoch.get("best")), None)
+    found = [
+        ("parameters", _text(result.get("parameters"), "{:,}"), ""),
+        ("training", _time(seconds.get("training")), f"{_time(seconds.get('total'))} in all" if seconds.get("total") else ""),
+        ("epochs", str(len(run.epochs) or ""), f"epoch {kept} kept" if kept else ""),
+        ("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "every class counts alike"),
+        ("top-5 accuracy", percent(test["top5"], 2) if test.get("top5") is not None else "", ""),
+        ("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats"),
+        ("calibration error", percent(test["ece"], 1) if test.get("ece") is not None else "", "confidence against accuracy"),
+        ("device", _text(environment.get("device") or environment.get("cpu"), "{}"), _threads(environment)),
+    ]
+    return [card for card in found if card[1]] + counts(run.data.get("counts"))
+
+
+def counts(found: Any) -> list[tuple[str, str, str]]:
+    """A card with the number of pictures by split; a split's entry is a number, or numbers by class."""
+    if not isinstance(found, dict):
+        return []
+    totals = {name: sum(part.values()) if isinstance(part, dict) else part for name, part in found.items()}
+    totals = {name: total for name, total in totals.items() if isinstance(total, int)}
+    value = f"{sum(totals.values()):,}"
+    return [("pictures", value, " · ".join(f"{total:,} {name}" for name, total in totals.items()))] if totals else []
+
+
+def pictures(run: Run, known: Predictions | None) -> dict[str, Any]:
+    """The kept samples and the most costly mistakes as data URIs with their captions."""
+    gallery = run.gallery()
+    classes = tuple(run.data.get("classes") or (known.classes if known else ()))
+    kept = zip(gallery.get("samples_pixels", ()), gallery.get("samples_labels", ()), strict=False)
+    samples = [(picture(pixels), classes[label] if 0 <= label < len(classes) else "") for pixels, label in list(kept)[:SAMPLES]]
+    return {"samples": samples, "mistakes": list(mistakes(run, gallery)), "pixelated": _pixelated(gallery)}
+
+
+def mistakes(run: Run, gallery: dict[str, npt.NDArray[Any]]) -> Iterable[dict[str, Any]]:
+    """The kept mistakes; their indices count in the stored predictions, labelled or not."""
+    if "mistakes_pixels" not in gallery or not (run.path / "predictions.npz").is_file():
+        return
+    predictions = run.predictions()
+    for pixels, index in list(zip(gallery["mistakes_pixels"], gallery["mistakes_index"], strict=False))[:MISTAKES]:
+        true, said = int(predictions.labels[index]), int(predictions.predicted[index])
+        yield {
+            "source": picture(pixels),
+            "id": predictions.ids[index],
+            "true": predictions.classes[true],
+            "said": predictions.classes[said],
+            "sure": percent(predictions.probabilities[index, said], 1),
+            "given": percent(predictions.probabilities[index, true], 1),
+        }
+
+
+def picture(pixels: npt.NDArray[np.uint8]) -> str:
+    """Pixels C,H,W as a data URI, averaged down to at most 128 on a side."""
+    step = -(-max(pixels.shape[1:]) // THUMBNAIL)
+    if step > 1:
+        channels, height, width = (pixels.shape[0], *(side // step for side in pixels.shape[1:]))
+        blocks = pixels[:, : height * step, : width * step].reshape(channels, height, step, width, step)
+        pixels = blocks.mean(axis=(2, 4)).round().astype(np.uint8)
+    return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
+
+
+def findings(run: Run) -> list[dict[str, str]]:
+    """What the doctor found: title, evidence, remedy, severity; nothing when it was not asked or its file is broken."""
+    try:
+        found = json.loads((run.path / "doctor.json").read_bytes())
+    except (OSError, ValueError):
+        return []
+    found = found.get("findings", []) if isinstance(found, dict) else found
+    keys = ("title", "evidence", "remedy", "severity")
+    return [{key: str(finding.get(key, "")) for key in keys} for finding in found if isinstance(finding, dict)]
+
+
+def by_kind(problems: list[dict[str, Any]]) -> list[tuple[str, bool, list[dict[str, Any]]]]:
+    """Problems in groups (kind, whether they were left out, problems), those left out first, then the most frequent."""
+    groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+    for problem in problems:
+        groups.setdefault((str(problem.get("kind", "")), bool(problem.get("fatal"))), []).append(problem)
+    ordered = sorted(groups.items(), key=lambda group: (not group[0][1], -len(group[1]), group[0][0]))
+    return [(kind, fatal, found) for (kind, fatal), found in ordered]
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
+    """Nested values as lines of name and text; what is unknown is left out."""
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key} ")
+        elif value is not None:
+            yield f"{prefix}{key}", str(value)
+
+
+def percent(share: float, digits: int = 2) -> str:
+    """0.9904 as `99.04 %`."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def duration(seconds: float) -> str:
+    """Seconds as `58.2 s`, `3 min 20 s` or `1 h 5 min`."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def date(text: str | None) -> str:
+    """`2026-11-22T12:25:01+00:00` as `22 November 2026, 12:25`; empty when there is none."""
+    try:
+        when = datetime.fromisoformat(text or "")
+    except ValueError:
+        return ""
+    return f"{when.day} {when:%B %Y, %H:%M}"
+
+
+def _text(value: Any, form: str) -> str:
+    return "" if value is None else form.format(value)
+
+
+def _time(seconds: float | None) -> str:
+    return "" if seconds is None else duration(seconds)
+
+
+def _threads(environment: dict[str, Any]) -> str:
+    threads = environment.get("threads")
+    return f"{threads} threads" if threads else ""
+
+
+def _pixelated(gallery: dict[str, npt.NDArray[Any]]) -> bool:
+    """Whether the pictures are so small that their pixels should be seen instead of blurred."""
+    return any(len(array) and max(array.shape[2:]) <= 48 for name, array in gallery.items() if name.endswith("_pixels"))
