@@ -77,10 +77,12 @@ def quotas(sizes: Indices, fraction: float) -> Indices:
     """How many of each class, by largest remainder, so that the total is the rounded fraction of all."""
     exact = sizes * fraction
     whole = np.floor(exact + 1e-9).astype(np.int64)
-    missing = round(float(exact.sum())) - int(whole.sum())
-    whole[np.argsort(-(exact - whole), kind="stable")[: max(0, missing)]] += 1
-    most: Indices = np.minimum(whole, np.maximum(sizes - 1, 0))
-    return most
+    most = np.maximum(sizes - 1, 0)
+    missing = max(0, round(float(exact.sum())) - int(whole.sum()))
+    remainder = np.where(whole < most, exact - whole, -1.0)
+    whole[np.argsort(-remainder, kind="stable")[:missing]] += 1
+    drawn: Indices = np.minimum(whole, most)
+    return drawn
 
 
 def take(groups: list[list[int]], quota: int) -> list[list[int]]:

@@ -12,12 +12,14 @@ import shutil
 import sys
 import tempfile
 import time
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -111,17 +113,13 @@ def open_store(folder: Path) -> Store | None:
         if about["format"] != FORMAT:
             return None
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-        with np.load(folder / "pictures.npz", allow_pickle=False) as table:
+        with (folder / "pictures.npz").open("rb") as file, np.load(file, allow_pickle=False) as table:
             labels, codes, names, digests = (table[name] for name in ("labels", "splits", "ids", "digests"))
         preparation = Preparation.from_dict(about["preparation"])
         ids = tuple(names.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1])
         hexadecimal = np.frombuffer(digests.tobytes().hex().encode(), dtype="S64").astype("U64")
         problems = tuple(Problem(**problem) for problem in about["problems"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError):
-        return None
-    except Exception as error:  # zipfile.BadZipFile and zlib.error of a damaged table
-        if type(error).__module__ not in ("zipfile", "zlib"):
-            raise
+    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, BadZipFile, zlib.error):
         return None
     if not (pixels.dtype == np.uint8 and pixels.shape == (len(labels), *preparation.shape) and len(ids) == len(codes) == len(labels)):
         return None
@@ -185,7 +183,7 @@ def _build(source: Source, how: Preparation, progress: Progress, *, training: bo
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise no_room(stores, needed) from error
-        if isinstance(error, PermissionError) or error.errno == errno.EROFS:
+        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)) or error.errno == errno.EROFS:
             raise UserError(f"cannot write to the cache {stores}: {error.strerror}", "set EYESIGHT_CACHE to a folder of yours") from error
         raise
 
@@ -260,7 +258,8 @@ def _settle(stores: Path, folder: Path, key: str) -> Store:
             return store
         with suppress(OSError):  # another process may be doing the same at this moment
             if target.exists():
-                target.replace(Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=stores)) / "damaged")
+                with temporary(stores) as aside:
+                    target.replace(aside / "damaged")
             folder.replace(target)
     store = open_store(target)
     assert store, f"{target} cannot be opened although it was just written"
