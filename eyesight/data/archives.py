@@ -21,7 +21,7 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
@@ -75,12 +75,11 @@ def unpack(archive: Path, *, talk: Talk = silent, limits: Limits = LIMITS) -> tu
         folder = shelf / checksum[:32]
         if not folder.is_dir():
             talk(f"unpacking {archive.name} ({archive.stat().st_size:,} bytes)")
-            _sweep(shelf)
+            sweep(shelf)
             _unpack_whole(archive, folder, limits)
     except OSError as error:
-        raise UserError(
-            f"cannot unpack {archive}: {error.strerror or error}", "is the disk full? EYESIGHT_CACHE can name another folder"
-        ) from error
+        hint = "is the disk full? EYESIGHT_CACHE can name another folder"
+        raise UserError(f"cannot unpack {archive}: {error.strerror or error}", hint) from error
     return folder, checksum
 
 
@@ -93,6 +92,10 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
                 _write(members, folder)
     except BROKEN as error:
         raise UserError(f"{archive.name} is damaged or no archive: {error}", "fetch it again, or unpack it and give the folder") from error
+    except OSError as error:
+        if error.errno is not None:  # gzip and bzip2 say "damaged" with an OSError that has no number
+            raise
+        raise UserError(f"{archive.name} is damaged: {error}", "fetch it again") from error
     except UserError as error:
         raise UserError(f"{archive.name} is refused: {error.message}", error.hint or "unpack it yourself and give the folder") from error
 
@@ -110,6 +113,14 @@ def sha256(path: Path) -> str:
     """The file's SHA-256 in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sweep(shelf: Path) -> None:
+    """Removes what a killed process left unfinished on the shelf more than a day ago."""
+    for leftover in shelf.glob("tmp-*"):
+        with suppress(OSError):  # another process was faster, or still holds it
+            if time.time() - leftover.stat().st_mtime > 86_400:
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
 
 
 def _magic(file: IO[bytes]) -> bytes:
@@ -137,13 +148,6 @@ def _unpack_whole(archive: Path, folder: Path, limits: Limits) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _sweep(shelf: Path) -> None:
-    """Removes what a killed process left behind more than a day ago."""
-    for leftover in shelf.glob("tmp-*"):
-        if time.time() - leftover.stat().st_mtime > 86_400:
-            shutil.rmtree(leftover, ignore_errors=True)
-
-
 def _remembered_sha256(archive: Path, shelf: Path) -> str:
     """The checksum, read again only when the file's place, size or time changed."""
     entry = archive.stat()
@@ -152,7 +156,7 @@ def _remembered_sha256(archive: Path, shelf: Path) -> str:
         return str(json.loads(note.read_text())["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
         checksum = sha256(archive)
-    handle, temporary = tempfile.mkstemp(prefix="note-", dir=shelf)
+    handle, temporary = tempfile.mkstemp(prefix="tmp-", dir=shelf)
     with os.fdopen(handle, "w") as file:
         json.dump({"sha256": checksum, "archive": printable(archive.name)}, file)
     Path(temporary).replace(note)
@@ -205,14 +209,19 @@ def _tar_members(file: IO[bytes], compressed: int, limits: Limits) -> Generator[
     """The members of a tar, in one pass forward."""
     capped: Any = _Capped(_decompressed(file), compressed, limits)
     with closing(capped.stream), tarfile.open(fileobj=capped, mode="r:") as archive:
-        total = 0
-        for count, entry in enumerate(archive, 1):
-            archive.members = []  # tarfile would keep every header in memory
+        total = count = 0
+        while (entry := archive.next()) is not None:
+            count += 1
+            archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header in memory
             if not (entry.isdir() or entry.isreg()) or entry.issparse():
                 raise UserError(f"the member {printable(entry.name)!r} is a link or a device")
             total += entry.size
             _within(limits, total, count, max(compressed, 1))
             yield Member(entry.name, entry.size, None if entry.isdir() else lambda entry=entry: _contents(archive, entry))  # type: ignore[misc]
+        if capped.latest.strip(b"\0") or len(capped.latest) < tarfile.BLOCKSIZE:  # tarfile takes a broken header for the end
+            raise UserError("it is cut short or damaged", "fetch it again")
+        while capped.read(tarfile.RECORDSIZE):  # to the very end, where gzip keeps its checksum
+            pass
 
 
 def _contents(archive: tarfile.TarFile, entry: tarfile.TarInfo) -> IO[bytes]:
@@ -235,12 +244,14 @@ class _Capped:
 
     def __init__(self, stream: IO[bytes], compressed: int, limits: Limits) -> None:
         self.stream, self.compressed, self.limits = stream, max(compressed, 1), limits
+        self.latest = b""
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= HEADER_BYTES:
             raise UserError("it holds a header of absurd length")
         _within(self.limits, self.stream.tell() + size - tarfile.RECORDSIZE, 0, self.compressed)
-        return self.stream.read(size)
+        self.latest = self.stream.read(size)
+        return self.latest
 
     def seek(self, position: int, whence: int = 0) -> int:
         if whence == 0:

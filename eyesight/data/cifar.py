@@ -19,14 +19,14 @@ TEST = "test_batch.bin"
 ROW = 1 + 3 * 32 * 32
 
 
-def is_batch(path: Path) -> bool:
-    """Whether this is one of the binary batches, or one of the pickles that are refused with an explanation."""
-    return path.name in (*TRAIN, TEST) or is_pickle(path)
+def is_batch(name: str) -> bool:
+    """Whether this is the name of one of the binary batches, or one of the pickles that are refused with an explanation."""
+    return name in (*TRAIN, TEST) or is_pickle(name)
 
 
-def is_pickle(path: Path) -> bool:
-    """Whether this is a batch of the Python version."""
-    return f"{path.name}.bin" in (*TRAIN, TEST)
+def is_pickle(name: str) -> bool:
+    """Whether this is the name of a batch of the Python version."""
+    return f"{name}.bin" in (*TRAIN, TEST)
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -92,12 +93,13 @@ def download(address: str, target: Path, most: int, talk: Talk) -> None:
             while block := response.read(CHUNK):
                 done += file.write(block)
                 if done > most:
-                    raise Closed(f"{address} sends more than the {most:,} bytes expected")
+                    raise Closed(f"it sends more than the {most:,} bytes expected")
                 if time.monotonic() - said > 2:
                     said = time.monotonic()
                     talk(f"  {done / 1e6:.1f}{f' of {whole / 1e6:.1f}' if whole else ''} MB")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Closed(f"{address}: {error}") from error
+        unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
+        raise Closed(str(error.reason if unreachable else error)) from error
     temporary.replace(target)
 
 
@@ -131,7 +133,9 @@ def _answer(address: str) -> Any:
     try:
         answer = answers.get(timeout=PATIENCE)
     except queue.Empty:
-        raise Closed(f"{address}: no answer within {PATIENCE:g} seconds") from None
+        raise Closed(f"no answer within {PATIENCE:g} seconds") from None
+    if isinstance(answer, urllib.error.HTTPError):
+        answer.close()  # an error page is an open connection
     if isinstance(answer, Exception):
         raise answer
     return answer

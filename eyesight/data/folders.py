@@ -30,10 +30,15 @@ Parts = tuple[str, ...]
 class Found:
     """A regular file, its path below the root in parts, and what tells cheaply whether it changed."""
 
-    path: Path
+    place: str
     parts: Parts
     size: int
     changed: int  # nanoseconds
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return Path(self.place)
 
     @property
     def id(self) -> str:
@@ -69,14 +74,13 @@ def open_tree(name: str, tree: Tree, pictures: Sequence[Found]) -> Source:
     if not names:
         raise _nothing(name, tree, pictures)
     number = {label: index for index, label in enumerate(names)} | {"": -1}
-    paths = [file.path for file, *_ in known]
     return Source(
         name=name,
         classes=names,
         ids=tuple(file.id for file, *_ in known),
         labels=np.array([number[label] for *_, label in known], dtype=np.int64),
         splits=np.array([split for _, split, _ in known], dtype="<U10"),
-        read=reader(paths),
+        read=reader([file.place for file, *_ in known]),
         pixels=None,
         fingerprint=digest(["folder", *((file.id, file.size, file.changed, split, label) for file, split, label in known)]),
         problems=(
@@ -154,7 +158,6 @@ def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -
 
 
 def _add(entry: os.DirEntry[str], parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -> None:
-    path = Path(entry.path)
     try:
         about = entry.stat()
     except OSError:
@@ -162,8 +165,8 @@ def _add(entry: os.DirEntry[str], parts: Parts, tree: Tree, seen: set[tuple[int,
         tree.problems.append(Problem(printable("/".join(parts)), "unreadable", why, fatal=True))
         return
     if stat.S_ISDIR(about.st_mode):
-        _enter(path, parts, tree, seen)
+        _enter(Path(entry.path), parts, tree, seen)
     elif stat.S_ISREG(about.st_mode):
-        tree.files.append(Found(path, parts, about.st_size, about.st_mtime_ns))
+        tree.files.append(Found(entry.path, parts, about.st_size, about.st_mtime_ns))
     else:  # a pipe would make the reader wait for ever
         tree.problems.append(Problem(printable("/".join(parts)), "ignored", "not a regular file", fatal=False))

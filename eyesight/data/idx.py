@@ -21,9 +21,9 @@ NAME = re.compile(r"(?P<part>.*?)[-_. ]?(?P<kind>images|labels)[-_. ]?idx[13][-_
 MOST_BYTES = 1 << 33  # an IDX file that claims more than 8 GB is refused before anything is allocated
 
 
-def is_idx(path: Path) -> bool:
-    """Whether the file's name is that of one half of an IDX pair."""
-    return NAME.fullmatch(path.name) is not None
+def is_idx(name: str) -> bool:
+    """Whether a file name is that of one half of an IDX pair."""
+    return NAME.fullmatch(name) is not None
 
 
 def read_idx(path: Path) -> np.ndarray:
@@ -67,7 +67,7 @@ def open_idx(name: str, files: Sequence[Path]) -> Source:
 def siblings(path: Path) -> list[Path]:
     """The IDX files beside `path` that belong to the same pair."""
     part = _match(path)["part"].lower()
-    return [other for other in sorted(path.parent.iterdir()) if is_idx(other) and _match(other)["part"].lower() == part]
+    return [other for other in sorted(path.parent.iterdir()) if is_idx(other.name) and _match(other)["part"].lower() == part]
 
 
 def _match(path: Path) -> re.Match[str]:

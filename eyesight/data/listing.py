@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -23,30 +24,9 @@ Talk = Callable[[str], None]
 Read = Callable[[int], "bytes | np.ndarray"]
 
 EXTENSIONS = frozenset(
-    [
-        ".jpg",
-        ".jpeg",
-        ".jpe",
-        ".jfif",
-        ".png",
-        ".apng",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".tif",
-        ".tiff",
-        ".webp",
-        ".avif",
-        ".heic",
-        ".heif",
-        ".jp2",
-        ".tga",
-        ".pbm",
-        ".pgm",
-        ".ppm",
-        ".pnm",
-    ]
+    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga .pbm .pgm .ppm .pnm".split()  # noqa: SIM905
 )
+NUMBERS = re.compile("([0-9]+)")
 SYSTEM = frozenset(
     ["__macosx", "__pycache__", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "#recycle", "lost+found", "system volume information"]
 )
@@ -75,9 +55,11 @@ def silent(message: str) -> None:
     """The talk of whoever wants none."""
 
 
-def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+def natural(text: str) -> tuple[list[Any], str]:
     """A sorting key that puts "2" before "10"."""
-    return tuple((0, int(part), part) if part.isascii() and part.isdigit() else (1, 0, part) for part in re.split(r"([0-9]+)", text))
+    parts: list[Any] = NUMBERS.split(text)  # text and digits take turns, so that like is compared with like
+    parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
+    return parts, text
 
 
 def hidden(name: str) -> bool:
@@ -85,12 +67,17 @@ def hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in SYSTEM
 
 
-def is_picture(path: Path) -> bool:
+def extension(name: str) -> str:
+    """The file name's ending with its dot, in lower case."""
+    return f".{name.rpartition('.')[2]}".lower() if "." in name else ""
+
+
+def is_picture(path: str | Path) -> bool:
     """Whether the name or else the first bytes say picture; an unreadable file counts by its name alone."""
-    if path.suffix.lower() in EXTENSIONS:
+    if extension(str(path)) in EXTENSIONS:
         return True
     try:
-        with path.open("rb") as file:
+        with Path(path).open("rb") as file:
             return MAGIC.match(file.read(32)) is not None
     except OSError:
         return False
@@ -98,7 +85,7 @@ def is_picture(path: Path) -> bool:
 
 def printable(name: str) -> str:
     """The name with bytes that are no text escaped, so that it can be printed and written as JSON."""
-    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+    return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def class_name(name: str) -> str:
@@ -125,15 +112,16 @@ def in_order(names: Iterable[str], *, letters: bool = False) -> tuple[str, ...]:
     return tuple(classes)
 
 
-def reader(paths: Sequence[Path]) -> Read:
+def reader(places: Sequence[str | Path]) -> Read:
     """A function from a row to that file's bytes; it raises BadPicture for what cannot be read or would fill the memory."""
 
     def read(index: int) -> bytes:
+        path = Path(places[index])
         try:
-            size = paths[index].stat().st_size
+            size = path.stat().st_size
             if size > MOST_BYTES:
                 raise BadPicture("huge", f"the file has {size:,} bytes")
-            return paths[index].read_bytes()
+            return path.read_bytes()
         except OSError as error:
             raise BadPicture("unreadable", error.strerror or str(error)) from error
 

@@ -102,20 +102,19 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
     wanted = NAMED[name]
     folder = fetch(name, talk=talk)
     files = [folder / payload.name for payload in wanted.payloads]
-    source = open_cifar(name, files) if cifar.is_batch(files[0]) else open_idx(name, files)
+    source = open_cifar(name, files) if cifar.is_batch(files[0].name) else open_idx(name, files)
     return replace(source, classes=wanted.classes, fingerprint=f"named:{digest(payload.sha256 for payload in wanted.payloads)}")
 
 
 def fetch(name: str, *, talk: Talk = silent) -> Path:
     """The folder in the cache that holds the set's verified files, fetched if they are not there; raises UserError."""
     wanted, folder = NAMED[name], cache_dir() / "named" / name
-    missing = _missing(wanted, folder)
-    if missing and (own := given(name)) is not None:
-        for place in _places(own, talk):
-            missing = _keep(missing, place, folder, talk)
-    for door in wanted.doors:
+    try:
+        missing = [payload for payload in wanted.payloads if not _has_size(folder / payload.name, payload.size)]
         if missing:
-            missing = _through(door, missing, folder, talk)
+            missing = _search(name, missing, folder, talk)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}", "EYESIGHT_CACHE can name another folder") from error
     if missing:
         raise _no_way(name, missing)
     return folder
@@ -128,13 +127,22 @@ def given(name: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _missing(wanted: NamedSet, folder: Path) -> list[Payload]:
-    """What the cache lacks; a file of the right size was verified when it was put there."""
-    return [payload for payload in wanted.payloads if not _has_size(folder / payload.name, payload.size)]
-
-
 def _has_size(path: Path, size: int) -> bool:
+    """Whether a cached file is whole; it was verified when it was put there."""
     return path.is_file() and path.stat().st_size == size
+
+
+def _search(name: str, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
+    """What is still missing after the user's own files and every door; each door is asked for the rest only, and once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    archives.sweep(folder)
+    own = given(name)
+    for place in _places(own, talk) if own else ():
+        missing = _keep(missing, place, folder, talk)
+    for door in NAMED[name].doors:
+        if missing:
+            missing = _through(door, missing, folder, talk)
+    return missing
 
 
 def _places(own: Path, talk: Talk) -> list[Path]:
@@ -146,50 +154,49 @@ def _places(own: Path, talk: Talk) -> list[Path]:
 
 def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
     """What is still missing after this door."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix="tmp-", dir=folder, ignore_cleanup_errors=True) as temporary:
-            try:
-                door.open(Path(temporary), [payload.name for payload in missing], talk)
-            except REASONS as reason:
-                talk(f"  {door.name}: no ({_why(reason)})")
-            return _keep(missing, Path(temporary), folder, talk)
-    except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}", "EYESIGHT_CACHE can name another folder") from error
-
-
-def _why(reason: Exception) -> str:
-    return reason.message if isinstance(reason, UserError) else str(reason)
+    with tempfile.TemporaryDirectory(prefix="tmp-", dir=folder, ignore_cleanup_errors=True) as temporary:
+        try:
+            door.open(Path(temporary), [payload.name for payload in missing], talk)
+        except REASONS as reason:
+            talk(f"{door.name}: {reason}")
+        return _keep(missing, Path(temporary), folder, talk)
 
 
 def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list[Payload]:
     """Copies from `place` into the cache what has the right checksum; returns what is still missing."""
-    folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Path] = {}
-    for path in sorted(place.rglob("*")):
-        found.setdefault(path.name.removesuffix(".gz"), path)
-    return [payload for payload in missing if payload.name not in found or not _verified(payload, found[payload.name], folder, talk)]
+    found: dict[str, list[Path]] = {}
+    for path in sorted(path for path in place.rglob("*") if path.is_file()):
+        found.setdefault(path.name.removesuffix(".gz"), []).append(path)
+    return [payload for payload in missing if not any(_verified(payload, path, folder, talk) for path in found.get(payload.name, ()))]
 
 
 def _verified(payload: Payload, path: Path, folder: Path, talk: Talk) -> bool:
-    """Whether the file was the right one and is now in the cache; a race between two processes ends with the same bytes."""
+    """Whether the file was the right one and is now in the cache."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             contents = file.read(payload.size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        talk(f"  {path.name} is damaged and was not used: {error}")
+        talk(f"{path.name} is damaged and was not used: {error}")
         return False
     if len(contents) != payload.size or hashlib.sha256(contents).hexdigest() != payload.sha256:
-        talk(f"  {path.name} is not the original file (its checksum is wrong) and was not used")
+        talk(f"{path.name} is not the original file (its checksum is wrong) and was not used")
         return False
-    handle, temporary = tempfile.mkstemp(prefix="tmp-", dir=folder)
-    with os.fdopen(handle, "wb") as file:
-        file.write(contents)
+    _put(contents, folder / payload.name)
+    return True
+
+
+def _put(contents: bytes, target: Path) -> None:
+    """Writes the file whole or not at all; a race between two processes ends with the same bytes."""
+    handle, temporary = tempfile.mkstemp(prefix="tmp-", dir=target.parent)
     try:
-        Path(temporary).replace(folder / payload.name)
+        with os.fdopen(handle, "wb") as file:
+            file.write(contents)
+        Path(temporary).replace(target)
     except PermissionError:  # Windows, while another process has the same bytes open
-        Path(temporary).unlink()
-    return _has_size(folder / payload.name, payload.size)
+        if not _has_size(target, len(contents)):
+            raise
+    finally:
+        Path(temporary).unlink(missing_ok=True)
 
 
 def _no_way(name: str, missing: list[Payload]) -> UserError:

@@ -40,7 +40,7 @@ def list_pictures(where: str | Path) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise UserError(f"{where} does not exist", "expected a picture or a folder of pictures")
-    found = [file.path for file in folders.walk(path).files if is_picture(file.path)]
+    found = [file.path for file in folders.walk(path).files if is_picture(file.place)]
     if not found:
         raise UserError(f"no picture in {where}", "expected files such as .png or .jpg; hidden files are left out")
     return found
@@ -57,12 +57,11 @@ def _open_named(name: str, talk: Talk) -> Source:
 def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) -> Source:
     """A folder is what its files are: arrays, a table, one archive, or pictures in class folders."""
     tree = folders.walk(root)
-    paths = [file.path for file in tree.files]
-    if halves := [path for path in paths if idx.is_idx(path)]:
+    if halves := [file.path for file in tree.files if idx.is_idx(file.parts[-1])]:
         return idx.open_idx(name, halves)
-    if batches := [path for path in paths if cifar.is_batch(path)]:
+    if batches := [file.path for file in tree.files if cifar.is_batch(file.parts[-1])]:
         return cifar.open_cifar(name, batches)
-    pictures = [file for file in tree.files if is_picture(file.path)]
+    pictures = [file for file in tree.files if is_picture(file.place)]
     if (single := _single_file(tree, pictures, inside)) is not None:
         return _open_file(name, single, talk, inside)
     return folders.open_tree(name, tree, pictures)
@@ -81,9 +80,9 @@ def _single_file(tree: folders.Tree, pictures: list[folders.Found], inside: Path
 
 def _open_file(name: str, path: Path, talk: Talk, inside: Path | None = None) -> Source:
     """A file is told by its name, an archive also by its content."""
-    if idx.is_idx(path):
+    if idx.is_idx(path.name):
         return idx.open_idx(name, idx.siblings(path))
-    if cifar.is_batch(path):
+    if cifar.is_batch(path.name):
         return cifar.open_cifar(name, [path])
     if path.suffix.lower() == ".npz":
         return arrays.open_npz(name, path)

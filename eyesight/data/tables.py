@@ -15,32 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from eyesight.data.folders import SPLITS
-from eyesight.data.listing import EXTENSIONS, Source, class_name, digest, in_order, printable, reader
+from eyesight.data.listing import EXTENSIONS, Source, class_name, digest, extension, in_order, printable, reader
 from eyesight.data.prepare import Problem
 from eyesight.errors import UserError
 
 TABLES = frozenset([".csv", ".tsv"])
-PATH = frozenset(
-    [
-        "path",
-        "paths",
-        "file",
-        "files",
-        "filename",
-        "file_name",
-        "filepath",
-        "file_path",
-        "image",
-        "images",
-        "image_path",
-        "img",
-        "picture",
-        "photo",
-        "id",
-        "name",
-    ]
-)
-LABEL = frozenset(["label", "labels", "class", "classes", "class_name", "category", "target", "y", "breed", "species"])
+PATH = frozenset("path paths file files filename file_name filepath image images image_path img picture photo id name".split())  # noqa: SIM905
+LABEL = frozenset("label labels class classes class_name category target y breed species".split())  # noqa: SIM905
 SPLIT = frozenset(["split", "subset", "set", "partition"])
 Line = tuple[int, list[str]]  # number in the file, cells
 
@@ -122,7 +103,7 @@ def _columns(table: Path, lines: Sequence[Line]) -> tuple[tuple[int, int, int], 
 
 
 def _file_like(cell: str) -> bool:
-    return Path(cell).suffix.lower() in EXTENSIONS or "/" in cell
+    return extension(cell) in EXTENSIONS or "/" in cell
 
 
 def _row(line: Line, columns: tuple[int, int, int], folder: Path) -> Row:
