@@ -54,6 +54,11 @@ STYLE = {
     "ytick.major.size": 0,
     "legend.fontsize": 8,
     "legend.frameon": False,
+    "legend.borderaxespad": 0,
+    "legend.borderpad": 0.3,
+    "legend.handlelength": 1.3,
+    "legend.handletextpad": 0.5,
+    "legend.columnspacing": 1.0,
     "legend.labelcolor": INK,
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched, and drawn in any script
     "svg.hashsalt": "eyesight",  # the same figure gives the same bytes
@@ -133,7 +138,7 @@ def mistakes(pixels: Pixels, true: Sequence[str], said: Sequence[str], probabili
 @styled
 def curves(epochs: Sequence[dict[str, Any]], what: Sequence[str] = ("loss", "top1")) -> Figure:
     """Training and validation against epochs, one panel for each of `what`; the kept epoch is marked, values may be missing."""
-    figure = Figure(figsize=(4.6 * len(what), 3.1), layout="constrained")
+    figure = Figure(figsize=(4.3 * len(what), 3.0), layout="constrained")
     for axes, measure in zip(np.atleast_1d(figure.subplots(1, len(what))), what, strict=True):
         _curve_panel(axes, epochs, measure)
     return figure
@@ -143,7 +148,7 @@ def curves(epochs: Sequence[dict[str, Any]], what: Sequence[str] = ("loss", "top
 def confusion(matrix: npt.NDArray[np.int64], classes: Sequence[str]) -> Figure:
     """Counts (K,K; rows true): right ones blue, mistakes orange, by their share of the row; written out up to 15 classes."""
     count = len(classes)
-    side = float(np.clip(2.2 + 0.42 * count, 3.4, 7.2))
+    side = float(np.clip(1.7 + 0.3 * count, 2.8, 7.2))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.grid(False)
@@ -207,12 +212,13 @@ def _curve_panel(axes: Axes, epochs: Sequence[dict[str, Any]], measure: str) -> 
             axes.plot(np.array(numbers)[known], values[known], color=colour, linewidth=1.8, label=label, **marker)  # type: ignore[arg-type]
     axes.set(title="Loss" if measure == "loss" else "Accuracy", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True) if len(epochs) > 8 else FixedLocator(numbers))
-    axes.set_xlim(min(numbers, default=1) - 0.03 * len(numbers) - 0.02, max(numbers, default=1) + 0.03 * len(numbers) + 0.02)
+    margin = 0.03 * len(numbers) + 0.02
+    axes.set_xlim(min(numbers, default=1) - margin, max(numbers, default=1) + margin)
     if measure == "loss":
         axes.set_ylim(bottom=0)
     else:
         axes.yaxis.set_major_formatter(FuncFormatter(_percent_tick))
-    _mark_stages(axes, epochs)
+    _mark_stages(axes, epochs, high=measure == "loss")
     _mark_best(axes, epochs, measure)
     _legend(axes)
 
@@ -235,18 +241,19 @@ def _mark_best(axes: Axes, epochs: Sequence[dict[str, Any]], measure: str) -> No
     axes.plot([best["epoch"]], [value], "o", markersize=7, markerfacecolor="none", markeredgecolor=BLUE, markeredgewidth=1.6, label=label)
 
 
-def _mark_stages(axes: Axes, epochs: Sequence[dict[str, Any]]) -> None:
-    """A line where the epochs' "stage" changes, as in staged fine-tuning."""
+def _mark_stages(axes: Axes, epochs: Sequence[dict[str, Any]], *, high: bool) -> None:
+    """A line where the epochs' "stage" changes, as in staged fine-tuning; its name stands where the curves are not."""
     for before, event in pairwise(epochs):
         if event.get("stage") != before.get("stage"):
-            place = event["epoch"] - 0.5
-            axes.axvline(place, color=MUTED, linewidth=0.9)
-            axes.annotate(f" stage {event.get('stage')}", (place, 0.03), xycoords=("data", "axes fraction"), color=MUTED)
+            place = (event["epoch"] - 0.5, 0.97 if high else 0.03)
+            axes.axvline(place[0], color=MUTED, linewidth=0.9)
+            name = f" stage {event.get('stage')}"
+            axes.annotate(name, place, xycoords=("data", "axes fraction"), color=MUTED, va="top" if high else "bottom")
 
 
 def _legend(axes: Axes) -> None:
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0, borderpad=0.3, handlelength=1.4, columnspacing=1.2)
+        axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
 
 
 def _shades(matrix: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

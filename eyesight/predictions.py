@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +67,12 @@ def load(path: Path) -> Predictions:
         return Predictions(ids, arrays["labels"].astype(np.int64), arrays["probabilities"].astype(np.float32), classes)
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise UserError(f"{path} holds no predictions: {error}", "evaluate the run again to write them anew") from None
+
+
+def readable(classes: Sequence[str]) -> tuple[str, ...]:
+    """Names for people: `n02085620-Shih_Tzu` as `Shih Tzu`; unchanged where two classes would then look alike."""
+    names = tuple(re.sub(r"^n\d{8}-", "", name).replace("_", " ").strip() for name in classes)
+    return names if len(set(names)) == len(names) and all(names) else tuple(classes)
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:

@@ -17,10 +17,10 @@ from eyesight import metrics, plots
 from eyesight import recipe as recipes
 from eyesight.data.prepare import encode_png
 from eyesight.files import whole_file
-from eyesight.predictions import Predictions
+from eyesight.predictions import Predictions, readable
 from eyesight.runs import Run
 
-SAMPLES, MISTAKES = 40, 48  # pictures shown at most
+SAMPLES, MISTAKES = 30, 40  # pictures shown at most
 THUMBNAIL = 128  # longest side in pixels of a shown picture
 
 
@@ -83,12 +83,12 @@ def judgement(known: Predictions | None) -> dict[str, Any]:
     """Figures and tables of labelled predictions; nothing of them without any."""
     if not known:
         return {"confusion": None, "calibration": None, "pairs": [], "rows": []}
-    probabilities, labels = known.probabilities, known.labels
+    probabilities, labels, classes = known.probabilities, known.labels, readable(known.classes)
     return {
-        "confusion": plots.confusion(metrics.confusion(probabilities, labels), known.classes),
+        "confusion": plots.confusion(metrics.confusion(probabilities, labels), classes),
         "calibration": plots.calibration(metrics.calibration(probabilities, labels)),
-        "pairs": metrics.confused_pairs(probabilities, labels, known.classes),
-        "rows": metrics.per_class(probabilities, labels, known.classes),
+        "pairs": metrics.confused_pairs(probabilities, labels, classes),
+        "rows": metrics.per_class(probabilities, labels, classes),
     }
 
 
@@ -136,7 +136,7 @@ def counts(found: Any) -> list[tuple[str, str, str]]:
 def pictures(run: Run, known: Predictions | None) -> dict[str, Any]:
     """The kept samples and the most costly mistakes as data URIs with their captions."""
     gallery = run.gallery()
-    classes = tuple(run.data.get("classes") or (known.classes if known else ()))
+    classes = readable(run.data.get("classes") or (known.classes if known else ()))
     kept = zip(gallery.get("samples_pixels", ()), gallery.get("samples_labels", ()), strict=False)
     samples = [(picture(pixels), classes[label] if 0 <= label < len(classes) else "") for pixels, label in list(kept)[:SAMPLES]]
     return {"samples": samples, "mistakes": list(mistakes(run, gallery)), "pixelated": _pixelated(gallery)}
@@ -147,13 +147,14 @@ def mistakes(run: Run, gallery: dict[str, npt.NDArray[Any]]) -> Iterable[dict[st
     if "mistakes_pixels" not in gallery or not (run.path / "predictions.npz").is_file():
         return
     predictions = run.predictions()
+    classes = readable(predictions.classes)
     for pixels, index in list(zip(gallery["mistakes_pixels"], gallery["mistakes_index"], strict=False))[:MISTAKES]:
         true, said = int(predictions.labels[index]), int(predictions.predicted[index])
         yield {
             "source": picture(pixels),
             "id": predictions.ids[index],
-            "true": predictions.classes[true],
-            "said": predictions.classes[said],
+            "true": classes[true],
+            "said": classes[said],
             "sure": percent(predictions.probabilities[index, said], 1),
             "given": percent(predictions.probabilities[index, true], 1),
         }
@@ -199,8 +200,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """0.9904 as `99.04 %`."""
-    return f"{100 * share:.{digits}f} %"
+    """0.9904 as `99.04 %`, never broken between the two."""
+    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def duration(seconds: float) -> str:

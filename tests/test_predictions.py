@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eyesight.errors import UserError
-from eyesight.predictions import Predictions, load
+from eyesight.predictions import Predictions, load, readable
 
 
 def drawn(n=6, k=3):
@@ -76,3 +76,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
         drawn().save(path)
     assert path.read_bytes() == before
     assert [other.name for other in tmp_path.iterdir()] == [path.name]
+
+
+def test_readable_names():
+    assert readable(["n02085620-Shih_Tzu", "dingo"]) == ("Shih Tzu", "dingo")
+    assert readable(["a_b", "a b"]) == ("a_b", "a b")  # never two that look alike
+    assert readable(["_", "x"]) == ("_", "x")

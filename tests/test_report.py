@@ -1,0 +1,179 @@
+"""The page stands alone, says what the stored predictions say, and never lets a file name become markup."""
+
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+
+from eyesight import metrics, report
+from eyesight import recipe as recipes
+from eyesight.predictions import Predictions, write_arrays
+from eyesight.recipe import Data, Recipe
+from eyesight.runs import Run
+
+EVIL = "<script>alert(1)</script>"
+
+
+def drawn_run(parent, classes=("a", "b", EVIL), status="done", n=60, channels=1, side=8):
+    rng = np.random.default_rng(0)
+    run = Run.create(parent, "toy")
+    run.write_json("recipe.json", recipes.to_dict(Recipe(name="toy", data=Data(source=f"pictures {EVIL}"))))
+    problem = {"id": f"x/{EVIL}.png", "kind": "truncated", "detail": EVIL, "fatal": True}
+    run.write_json("data.json", {"classes": list(classes), "counts": {"train": 100, "test": n}, "problems": [problem] * 7})
+    run.write_json("environment.json", {"python": "3", "device": "cpu", "threads": 2, "note": EVIL})
+    run.append({"event": "start", "command": f"eyesight train toy {EVIL}"})
+    for epoch in (1, 2):
+        run.append({"event": "epoch", "epoch": epoch, "train_loss": 1 / epoch, "train_top1": 0.5, "validation_loss": None, "best": True})
+    if status == "failed":
+        run.append({"event": "failed", "message": f"the loss became NaN {EVIL}", "hint": "a lower rate"})
+    if status != "done":
+        return run
+    p = rng.dirichlet(np.ones(len(classes)), n).astype(np.float32)
+    labels = rng.integers(0, len(classes), n)
+    predictions = Predictions(tuple(f"test/{EVIL}{k}" for k in range(n)), labels, p, tuple(classes))
+    predictions.save(run.path / "predictions.npz")
+    worst = metrics.costly_mistakes(p, labels, 30)
+    pixels = rng.integers(0, 256, (30, channels, side, side), dtype=np.uint8)
+    write_arrays(
+        run.path / "gallery.npz",
+        samples_pixels=pixels,
+        samples_labels=np.arange(30) % len(classes),
+        mistakes_pixels=pixels[: len(worst)],
+        mistakes_index=worst,
+    )
+    run.append({"event": "done", "test": metrics.summary(predictions), "seconds": {"training": 75.0, "total": 80.0}, "parameters": 61706})
+    return run
+
+
+class Reader(HTMLParser):
+    """Counts elements, checks that they are closed in order, and collects addresses."""
+
+    VOID = ("meta", "img", "br", "link", "input")
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.found, self.addresses = [], [], []
+
+    def handle_starttag(self, tag, attrs):
+        self.found.append(tag)
+        self.addresses += [value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "action")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def read(text):
+    reader = Reader()
+    reader.feed(text)
+    assert reader.open == []
+    return reader
+
+
+def test_says_what_the_predictions_say(tmp_path):
+    run = drawn_run(tmp_path / "runs")
+    text = report.write_report(run).read_text(encoding="utf-8")
+    test = metrics.summary(run.predictions())
+    assert f"{100 * test['top1']:.2f}<small>" in text
+    assert f"{100 * test['interval'][0]:.2f} – {100 * test['interval'][1]:.2f}\N{NO-BREAK SPACE}%, n = 60" in text
+    for words in ("61,706", "1 min 15 s", "2 threads", "runs/0001-toy", "100 train · 60 test"):
+        assert words in text
+
+
+def test_loads_nothing_from_anywhere(tmp_path):
+    reader = read(report.page(drawn_run(tmp_path)))
+    assert reader.addresses
+    assert all(address.startswith(("data:image/png;base64,", "#")) for address in reader.addresses)
+    assert reader.found.count("img") == 30 + min(30, report.MISTAKES)
+
+
+def test_names_of_files_and_classes_never_become_markup(tmp_path):
+    run = drawn_run(tmp_path)
+    run.write_json("doctor.json", {"findings": [{"title": EVIL, "evidence": EVIL, "remedy": EVIL, "severity": EVIL}]})
+    text = report.page(run)
+    assert EVIL not in text
+    assert "&lt;script&gt;alert(1)" in text
+    assert read(text).found.count("script") == 1
+
+
+def test_no_scripts_but_its_own_and_no_network_by_policy(tmp_path):
+    assert "default-src 'none'" in report.page(drawn_run(tmp_path))
+
+
+@pytest.mark.parametrize("status", ["failed", "interrupted"])
+def test_a_run_that_is_not_done_says_so(tmp_path, status):
+    text = report.page(drawn_run(tmp_path, status=status))
+    read(text)
+    assert f"This training {'failed' if status == 'failed' else 'was interrupted'}" in text
+    assert "test accuracy" not in text
+
+
+def test_a_run_that_has_hardly_begun(tmp_path):
+    run = Run.create(tmp_path, "toy")
+    run.write_json("recipe.json", recipes.to_dict(Recipe()))
+    read(report.page(run))
+
+
+def test_problems_are_listed_by_kind_with_those_left_out_first():
+    problems = [{"id": "a", "kind": "rotated", "fatal": False}] * 3 + [{"id": "b", "kind": "truncated", "fatal": True}]
+    assert [(kind, fatal, len(found)) for kind, fatal, found in report.by_kind(problems)] == [("truncated", True, 1), ("rotated", False, 3)]
+
+
+def test_doctor_findings_are_shown_and_a_broken_file_is_not_fatal(tmp_path):
+    run = drawn_run(tmp_path)
+    run.write_json("doctor.json", {"findings": [{"title": "Softmax twice", "evidence": "floor 2.984", "severity": "error"}]})
+    assert "floor 2.984" in report.page(run)
+    (run.path / "doctor.json").write_text("{")
+    assert report.findings(run) == []
+
+
+def test_large_colour_pictures_are_made_small(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 300, 200), dtype=np.uint8)
+    assert len(report.picture(pixels)) < 4 / 3 * 100 * 66 * 3 * 1.1
+    read(report.page(drawn_run(tmp_path, channels=3, side=200)))
+
+
+@pytest.mark.parametrize("count", [2, 52, 120])
+def test_any_number_of_classes(tmp_path, count):
+    text = report.page(drawn_run(tmp_path, classes=tuple(f"class {k}" for k in range(count)), n=200))
+    assert read(text).found.count("tr") > count
+
+
+def test_unlabelled_test_pictures_give_a_page_without_figures(tmp_path):
+    run = drawn_run(tmp_path, status="running")
+    p = np.full((2, 3), 1 / 3, np.float32)
+    Predictions(("x", "y"), np.array([-1, -1]), p, ("a", "b", "c")).save(run.path / "predictions.npz")
+    assert "test accuracy" not in report.page(run)
+
+
+def right_and_wrong(right, wrong):
+    p = np.array([[0.9, 0.1]] * right + [[0.1, 0.9]] * wrong, np.float32)
+    n = right + wrong
+    return Predictions(tuple(map(str, range(n))), np.zeros(n, np.int64), p, ("a", "b"))
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [(101, 1, "wrong about 1 in 102"), (1, 3, "right about only 1 in 4"), (5, 0, "no mistake"), (0, 5, "wrong about every one of 5")],
+)
+def test_the_plain_sentence(right, wrong, words):
+    assert words in report.sentence(right_and_wrong(right, wrong))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.04, "0.0 s"), (59.99, "1 min 0 s"), (200, "3 min 20 s"), (3599.9, "1 h 0 min"), (3900, "1 h 5 min")]
+)
+def test_durations(seconds, words):
+    assert report.duration(seconds) == words
+
+
+def test_written_elsewhere_on_request(tmp_path):
+    out = report.write_report(drawn_run(tmp_path / "runs"), tmp_path / "pages" / "toy.html")
+    assert out.is_file() and not re.search(r"https?://(?!www\.w3\.org)", out.read_text(encoding="utf-8"))
