@@ -1,6 +1,8 @@
 """The page stands alone, says what the stored predictions say, and never lets a file name become markup."""
 
 import re
+import subprocess
+import sys
 from html.parser import HTMLParser
 
 import numpy as np
@@ -177,3 +179,8 @@ def test_durations(seconds, words):
 def test_written_elsewhere_on_request(tmp_path):
     out = report.write_report(drawn_run(tmp_path / "runs"), tmp_path / "pages" / "toy.html")
     assert out.is_file() and not re.search(r"https?://(?!www\.w3\.org)", out.read_text(encoding="utf-8"))
+
+
+def test_works_without_torch():
+    code = "import sys, eyesight.report, eyesight.runs; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
