@@ -243,7 +243,7 @@ def test_every_policy_ends_with_the_size_it_promises(resize, size, shape):
     how = Preparation(*size, 3, resize, pad=2, padding="replicate")
     for fraction in (1.0, 0.875):
         pixels = prepare(drawn(*shape), replace(how, crop_fraction=fraction))
-        assert pixels.shape == how.shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous
+        assert pixels.shape == how.shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous and pixels.flags.writeable
 
 
 def test_squash_keeps_all_and_crop_cuts_the_middle():
@@ -265,6 +265,10 @@ def test_none_keeps_or_refuses():
     assert np.array_equal(prepare(drawn(), Preparation(40, 30, 3, "none")), drawn().transpose(2, 0, 1))
     with pytest.raises(BadPicture, match="30 x 40 where 28 x 28"):
         prepare(drawn(), Preparation(28, 28, 3, "none"))
+
+
+def test_the_result_may_be_written_to():
+    assert all(prepare(drawn()[:, :, 0], Preparation(channels=channels)).flags.writeable for channels in (1, 3))
 
 
 def test_pad_adds_zeros_or_edges():

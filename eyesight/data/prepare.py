@@ -233,7 +233,11 @@ def _plain(image: Picture, *, grey: bool = False) -> Picture:
     grey = grey or mode in ("1", "L", "LA", "La") or (mode in ("P", "PA") and _has_grey_palette(image))
     if image.has_transparency_data or mode in ("La", "RGBa"):
         image = _on_white(image.convert("RGBA"))
-    return image.convert("L" if grey else "RGB")
+    return _in_mode(image, "L" if grey else "RGB")
+
+
+def _in_mode(image: Picture, mode: str) -> Picture:
+    return image if image.mode == mode else image.convert(mode)  # converting copies even where nothing changes
 
 
 def _has_grey_palette(image: Picture) -> bool:
@@ -271,15 +275,15 @@ def from_array(pixels: Pixels) -> Picture:
 
 def to_pixels(image: Picture, how: Preparation) -> Pixels:
     """An image of mode L or RGB as uint8 C,H,W; raises BadPicture of kind size under the policy none."""
-    image = image.convert("L" if how.channels == 1 else image.mode)
-    pixels = np.asarray(_fit(image, how))
+    pixels = np.asarray(_fit(_in_mode(image, "L") if how.channels == 1 else image, how))
     pixels = pixels[:, :, None] if pixels.ndim == 2 else pixels
     if how.resize == "letterbox":
         pixels = _surround(pixels, how)
-    pixels = np.broadcast_to(pixels, (*pixels.shape[:2], how.channels))
+    if pixels.shape[2] != how.channels:
+        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], how.channels))
     if how.pad:
         pixels = _extend(pixels, ((how.pad, how.pad), (how.pad, how.pad), (0, 0)), how.padding)
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return np.array(pixels.transpose(2, 0, 1), order="C")  # a copy of its own: what Pillow lends is read-only
 
 
 def _fit(image: Picture, how: Preparation) -> Picture:

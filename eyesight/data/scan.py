@@ -11,14 +11,13 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyesight.data.duplicates import settle_duplicates
-from eyesight.data.prepare import BadPicture, Picture, Pixels, Preparation, Problem, from_array, quiet, read, to_pixels
+from eyesight.data.prepare import BadPicture, Decoded, Pixels, Preparation, Problem, from_array, quiet, read, to_pixels
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
@@ -107,7 +106,7 @@ class Findings:
             self.problems.append(Problem(name, found.bad.kind, found.bad.detail, fatal=True))
             return
         self.problems += [Problem(name, kind, detail, fatal=False) for kind, detail in found.notes]
-        expected = SUFFIXES.get(PurePosixPath(name).suffix.lower(), found.format)
+        expected = SUFFIXES.get("." + name.rpartition(".")[2].lower(), found.format)
         if found.format and expected != found.format:
             self.problems.append(Problem(name, "wrong_extension", f"holds {found.format}", fatal=False))
         self.sizes[found.size] += 1
@@ -216,35 +215,35 @@ def examine(source: Source, index: int, how: Preparation | None = None) -> Found
     """One picture read, hashed, decoded and prepared; under channels 0 a grey picture keeps one channel."""
     try:
         picture = source.read(index)
+        return _examine_file(picture, how) if isinstance(picture, bytes) else _examine_array(picture, how)
     except BadPicture as bad:
         return Found("", bad=bad)
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
         return Found("", bad=BadPicture(kind, error.strerror or str(error)))
-    if isinstance(picture, bytes):
-        return _examine_file(picture, how)
+
+
+def _examine_array(picture: Pixels, how: Preparation | None) -> Found:
     planes = picture[None, None] if picture.ndim == 2 else picture.transpose(2, 0, 1)[None]
-    found = Found(array_digests(planes)[0], mode={1: "L", 4: "RGBA"}.get(planes.shape[1], "RGB"))
-    return _prepared(found, from_array(picture), how)
+    mode = {1: "L", 4: "RGBA"}.get(planes.shape[1], "RGB")
+    return _prepared(array_digests(planes)[0], Decoded(from_array(picture), (), "", mode), how)
 
 
 def _examine_file(data: bytes, how: Preparation | None) -> Found:
     digest = sha256(data).hexdigest()
     try:
-        decoded = read(data)
+        return _prepared(digest, read(data), how)
     except BadPicture as bad:
         return Found(digest, bad=bad)
-    return _prepared(Found(digest, mode=decoded.mode, format=decoded.format, notes=decoded.notes), decoded.image, how)
 
 
-def _prepared(found: Found, image: Picture, how: Preparation | None) -> Found:
-    found = replace(found, size=image.size, grey=image.mode == "L")
-    if how is None:
-        return found
-    try:
-        return replace(found, pixels=to_pixels(image, replace(how, channels=how.channels or (1 if found.grey else 3))))
-    except BadPicture as bad:
-        return replace(found, bad=bad)
+def _prepared(digest: str, decoded: Decoded, how: Preparation | None) -> Found:
+    """Raises BadPicture of kind size under the policy none."""
+    image, grey = decoded.image, decoded.image.mode == "L"
+    if how and not how.channels:
+        how = replace(how, channels=1 if grey else 3)
+    pixels = to_pixels(image, how) if how else None
+    return Found(digest, image.size, decoded.mode, decoded.format, grey, decoded.notes, pixels=pixels)
 
 
 def array_digests(pixels: Pixels) -> list[str]:
