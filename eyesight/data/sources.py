@@ -51,7 +51,7 @@ def _open_named(name: str, talk: Talk) -> Source:
     if own is None:
         return named.open_named(name, talk=talk)
     talk(f"{name}: taking what lies in {own} as it is")
-    return replace(open_path(name, own, talk), name=name)
+    return replace(open_path(str(own), own, talk), name=name)
 
 
 def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) -> Source:
