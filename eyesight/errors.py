@@ -7,12 +7,16 @@ from difflib import get_close_matches
 
 
 class UserError(Exception):
-    """Something the person can mend: `message` says what happened and what was expected, `hint` how to go on."""
+    """Something the person can mend: `message` says what happened and what was expected, `hint` how to go on.
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    `code` is the exit code of the command line: 1 failed, 2 wrong usage.
+    """
+
+    def __init__(self, message: str, hint: str = "", code: int = 1) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.code = code
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -21,4 +25,4 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     folded = {other.lower(): other for other in reversed(names)}
     near = [folded[match] for match in get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
-    return UserError(f"unknown {kind} {name!r}", hint)
+    return UserError(f"unknown {kind} {name!r}", hint, code=2)

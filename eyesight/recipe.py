@@ -10,7 +10,6 @@ import json
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyesight.errors import UserError, unknown
@@ -28,6 +27,7 @@ class Data:
     resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
     pad: int = 0  # pixels added on every side after resizing
     padding: Literal["zero", "replicate"] = "zero"
+    scaling: Literal["unit", "standard"] = "unit"  # what the network sees: 0..1, or mean 0 and deviation 1 over the training set
     validation: float = 0.1  # fraction of the training pictures held out when the data has no validation split
     test: float = 0.2  # fraction held out when the data has no test split
     split_seed: int = 0  # the split has a seed of its own, so that runs with other seeds are judged on the same pictures
@@ -108,6 +108,7 @@ class Training:
 
     epochs: int = 10
     budget: float | None = None  # seconds for everything, from start to saved classifier
+    min_steps: int = 0  # raises the number of epochs on small data sets until this many steps are taken
     batch: int = 128
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -224,11 +225,12 @@ def from_dict(values: dict[str, Any]) -> Recipe:
             continue
         if key not in _types(Recipe):
             raise unknown("recipe field", key, _types(Recipe))
-        groups[key] = _group(key, value) if key in GROUPS else value
+        groups[key] = group(key, value) if key in GROUPS else value
     return Recipe(**groups)
 
 
-def _group(name: str, values: dict[str, Any]) -> Any:
+def group(name: str, values: dict[str, Any]) -> Any:
+    """One group of a recipe, such as "model", from plain JSON values; raises UserError for unknown fields."""
     kind = _types(Recipe)[name]
     for key in values:
         if key not in _types(kind):
@@ -236,7 +238,6 @@ def _group(name: str, values: dict[str, Any]) -> Any:
     return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
 
 
-@cache
 def _types(kind: Any) -> dict[str, Any]:
     return get_type_hints(kind)
 

@@ -1,0 +1,193 @@
+"""A classifier: a network, its class names and its preprocessing, in memory and as a folder of two files.
+
+The folder holds `weights.safetensors` and `classifier.json`; the latter names the former's checksum, so neither is trusted alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from eyesight import models
+from eyesight.data.images import Images
+from eyesight.data.prepare import Pixels, Preparation, prepare
+from eyesight.errors import UserError
+from eyesight.files import whole_file
+from eyesight.models.layers import Network
+from eyesight.predictions import Predictions
+from eyesight.recipe import Model, group
+
+FORMAT = 1
+Views = Literal["one", "flip", "shifts"]
+
+
+@dataclass(eq=False)
+class Classifier:
+    """`facts` is what a person may want to know later: data and split hashes, metrics, versions."""
+
+    network: Network
+    model: Model
+    classes: tuple[str, ...]
+    preparation: Preparation
+    views: Views = "one"
+    facts: dict[str, Any] = field(default_factory=dict)
+
+    def prepare(self, picture: bytes | Pixels) -> Pixels:
+        """An encoded picture or a uint8 array H,W or H,W,C as uint8 C,H,W, exactly as in training; raises BadPicture."""
+        return prepare(picture, self.preparation)
+
+    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
+        return probabilities(self.network, torch.from_numpy(pixels), self.views).cpu().numpy()
+
+    def predict(self, pictures: Sequence[bytes | Pixels | Path]) -> npt.NDArray[np.float32]:
+        """Probabilities N,K of files, encoded pictures or uint8 arrays H,W or H,W,C; raises BadPicture for what is no picture."""
+        read = [picture.read_bytes() if isinstance(picture, Path) else picture for picture in pictures]
+        return self.probabilities(np.stack([self.prepare(picture) for picture in read]))
+
+    def infer(self, images: Images, batch: int = 500) -> Predictions:
+        """Predictions for prepared pictures, in float32 whatever the training used, each picture once."""
+        parts = [
+            probabilities(self.network, pixels, self.views)
+            for pixels, _, _ in images.batches(torch.arange(len(images)), batch, _device(self.network))
+        ]
+        values = torch.cat(parts).cpu().numpy() if len(images) else np.zeros((0, len(self.classes)), np.float32)
+        return Predictions(images.ids, images.labels.numpy(), values, self.classes)
+
+    def save(self, folder: Path) -> None:
+        """Write the two files into `folder`, whole or not at all."""
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        try:
+            tensors = {name: tensor.contiguous().cpu() for name, tensor in self.network.state_dict().items()}
+            save_tensors(tensors, temporary / "weights.safetensors")
+            description = self._description(checksum(temporary / "weights.safetensors"))
+            with whole_file(temporary / "classifier.json") as file:
+                file.write(json.dumps(description, indent=2, ensure_ascii=False).encode() + b"\n")
+            if folder.exists():
+                shutil.rmtree(folder)
+            temporary.replace(folder)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+    def _description(self, weights: str) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "model": {key: value for key, value in dataclasses.asdict(self.model).items() if value is not None},
+            "shape": list(self.network.shape),
+            "classes": list(self.classes),
+            "preparation": self.preparation.to_dict(),
+            "mean": self.network.normalise.mean.flatten().tolist(),
+            "deviation": self.network.normalise.deviation.flatten().tolist(),
+            "views": self.views,
+            "weights_sha256": weights,
+            "facts": self.facts,
+        }
+
+
+def save_tensors(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
+    """Write named tensors with their notes to `path` (.safetensors), whole or not at all."""
+    with whole_file(path) as file:
+        file.write(save(tensors, notes))
+
+
+def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
+    """The classifier in `folder`; raises UserError when it is missing, too new, or its weights are not the ones it names."""
+    description = read_description(folder)
+    model = cast(Model, group("model", description["model"]))
+    classes = tuple(description["classes"])
+    network = models.build(model, tuple(description["shape"]), len(classes))
+    network.load_state_dict(_weights(folder / "weights.safetensors", description["weights_sha256"], network.state_dict()))
+    network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    preparation = Preparation.from_dict(description["preparation"])
+    return Classifier(network, model, classes, preparation, description["views"], description["facts"])
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What `classifier.json` says, without torch's help."""
+    file = folder / "classifier.json"
+    try:
+        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{folder} holds no classifier: there is no {file.name}", "name a run that finished, or its classifier folder"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    if description.get("format", 0) > FORMAT:
+        found = description["format"]
+        raise UserError(f"{folder} was written by a later eyesight (format {found}, this one reads up to {FORMAT})", "upgrade eyesight")
+    return description
+
+
+def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    try:
+        if checksum(file) != expected:
+            raise UserError(
+                f"{file} is not the file that classifier.json was written for: its checksum differs",
+                "the weights were changed or damaged; copy the folder again, or train again",
+            )
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    wrong = [
+        name
+        for name in state.keys() | tensors.keys()
+        if name not in state or name not in tensors or state[name].shape != tensors[name].shape
+    ]
+    if wrong:
+        raise UserError(
+            f"{file} does not fit the network: {', '.join(sorted(wrong)[:5])} differ", "the architecture may have changed since"
+        )
+    return tensors
+
+
+def shape_of(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
+    """The shape of a tensor, None when there is none of this name."""
+    return tuple(tensors[name].shape) if name in tensors else None
+
+
+def checksum(file: Path) -> str:
+    """The SHA-256 of a file."""
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+@torch.no_grad()
+def probabilities(network: Network, pixels: Tensor, views: Views = "one") -> Tensor:
+    """Probabilities N,K of uint8 pictures N,C,H,W, averaged over the views in logit space."""
+    training = network.training
+    network.eval()
+    pictures = pixels.to(_device(network)).contiguous(memory_format=torch.channels_last).float().div_(255)
+    logits = [network(view).float() for view in seen(pictures, views)]
+    network.train(training)
+    return torch.stack(logits).mean(0).softmax(1)
+
+
+def seen(pictures: Tensor, views: Views) -> list[Tensor]:
+    """The versions of a batch that are averaged: itself; mirrored too; or moved by a pixel along four diagonals."""
+    if views == "one":
+        return [pictures]
+    if views == "flip":
+        return [pictures, pictures.flip(3)]
+    padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
+    height, width = pictures.shape[2:]
+    return [pictures] + [padded[:, :, down : down + height, across : across + width] for down in (0, 2) for across in (0, 2)]
+
+
+def _device(network: Network) -> torch.device:
+    return network.normalise.mean.device

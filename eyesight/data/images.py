@@ -1,0 +1,68 @@
+"""Prepared pictures with their labels, as batches of tensors; uint8 all the way to the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+RESIDENT = 4 << 30  # bytes of pixels that are copied into memory; larger sets are read from the mapped file batch by batch
+
+
+@dataclass(frozen=True, eq=False)
+class Images:
+    """N pictures: row `rows[i]` of `pixels` (uint8 M,C,H,W, in memory or in a mapped file) with label `labels[i]`."""
+
+    pixels: Tensor | npt.NDArray[np.uint8]
+    rows: Tensor
+    labels: Tensor
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+
+    @staticmethod
+    def of(pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], classes: tuple[str, ...], ids: tuple[str, ...]) -> Images:
+        """Pictures straight from arrays; nothing is copied yet."""
+        return Images(pixels, torch.arange(len(labels)), torch.from_numpy(np.array(labels, dtype=np.int64)), classes, ids)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """C,H,W of one picture."""
+        return tuple(self.pixels.shape[1:])
+
+    @property
+    def counts(self) -> Tensor:
+        """Labelled pictures of each class, K."""
+        return torch.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))
+
+    def take(self, index: Tensor) -> Tensor:
+        """The pixels of these pictures, uint8 n,C,H,W."""
+        rows = self.rows[index.to(self.rows.device)]
+        if isinstance(self.pixels, Tensor):
+            return self.pixels[rows.to(self.pixels.device)]
+        return torch.from_numpy(np.ascontiguousarray(self.pixels[rows.numpy()]))
+
+    def subset(self, index: npt.NDArray[Any]) -> Images:
+        """Only these pictures, in this order."""
+        chosen = torch.from_numpy(np.asarray(index, dtype=np.int64))
+        ids = tuple(self.ids[place] for place in chosen.tolist())
+        return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], ids=ids)
+
+    def resident(self, device: torch.device | str = "cpu", limit: int = RESIDENT) -> Images:
+        """With the pixels in the device's memory, without gaps, where they fit in `limit` bytes."""
+        if len(self) * int(np.prod(self.shape)) > limit:
+            return self
+        pixels = self.take(torch.arange(len(self))).to(device)
+        return replace(self, pixels=pixels, rows=torch.arange(len(self)))
+
+    def batches(self, order: Tensor, batch: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(pixels, labels, index) in this order; sizes differ by one at most, so that no batch is a lone remainder."""
+        for index in torch.tensor_split(order, max(1, -(-len(order) // batch))):
+            yield self.take(index).to(device), self.labels[index].to(device), index.to(device)

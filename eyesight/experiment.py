@@ -1,0 +1,219 @@
+"""Recipe in, run out. READ THIS FIRST: it is the whole of a training, from files to a classifier that was checked.
+
+The test pictures are looked at once, at the end, by the classifier as it was saved.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from eyesight import classifier, memory, metrics, models, precision
+from eyesight.classifier import Classifier
+from eyesight.data import dataset
+from eyesight.data.dataset import Dataset
+from eyesight.data.images import Images
+from eyesight.data.listing import Talk, silent
+from eyesight.environment import environment
+from eyesight.errors import UserError
+from eyesight.models.layers import Network
+from eyesight.models.summary import count
+from eyesight.predictions import Predictions, write_arrays
+from eyesight.recipe import Recipe, to_dict
+from eyesight.runs import Run, list_runs, now
+from eyesight.state import State, out_of_patience
+from eyesight.train import Clock, Epoch, Meter, fit
+
+SAVING = 4.0  # seconds kept for saving and figures when there is a budget
+SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs are not spent on writing
+
+
+@dataclass
+class Watch:
+    """Seconds spent by part: "data", "training", "evaluation"."""
+
+    seconds: dict[str, float]
+    since: float
+
+    def lap(self, part: str) -> None:
+        """Book the time since the last lap under `part`."""
+        now = time.monotonic()
+        self.seconds[part] = round(self.seconds.get(part, 0.0) + now - self.since, 3)
+        self.since = now
+
+
+def train(
+    recipe: Recipe,
+    out: Path = Path("runs"),
+    *,
+    resume: bool = False,
+    clock: Clock | None = None,
+    meter: Meter | None = None,
+    talk: Talk = silent,
+    tell: Callable[[Epoch], None] = lambda epoch: None,
+    progress: dataset.Progress = lambda done, total: None,
+) -> Run:
+    """Train `recipe` and leave a run in `out`; with `resume`, go on with the newest unfinished run of the same recipe.
+
+    Raises UserError for whatever a person can mend; a run that got as far as having a folder then says so in its log.
+    """
+    memory.keep()
+    clock = clock or Clock(time.monotonic())
+    clock.budget = recipe.training.budget
+    watch = Watch({}, clock.started)
+    data = dataset.load(recipe.data, talk=talk, progress=progress)
+    run = (unfinished(recipe, out) if resume else None) or begin(recipe, data, out)
+    check_same_data(run, data)
+    for note in data.notes:
+        talk(note)
+    with run.hold():
+        try:
+            return _train(run, recipe, data, clock, watch, meter or Meter(), talk, tell)
+        except UserError as error:
+            run.append({"event": "failed", "message": error.message, "hint": error.hint})
+            raise
+
+
+def begin(recipe: Recipe, data: Dataset, out: Path) -> Run:
+    """A new run folder that knows its recipe and its data."""
+    run = Run.create(out, recipe.name or recipe.model.name)
+    run.write_json("data.json", data.facts())
+    run.write_json("recipe.json", to_dict(recipe))
+    return run
+
+
+def unfinished(recipe: Recipe, out: Path) -> Run | None:
+    """The newest interrupted run of this very recipe in `out`."""
+    return next((run for run in reversed(list_runs(out)) if run.status == "interrupted" and run.recipe == recipe), None)
+
+
+def check_same_data(run: Run, data: Dataset) -> None:
+    """Raise UserError when the pictures or their split differ from those the run began with."""
+    if run.data and run.data["split"] != data.hash:
+        raise UserError(f"{run.path} was begun on other pictures than {data.name} holds now", "train again without --resume")
+
+
+def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, meter: Meter, talk: Talk, tell: Any) -> Run:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    network = prepare_network(recipe, data, device)
+    arithmetic = run.environment.get("precision")
+    if arithmetic is None:
+        arithmetic = precision.choose(recipe.training.precision, network, recipe.model, recipe.training.batch)
+    machine = environment(threads=torch.get_num_threads(), device=str(device), precision=arithmetic, seed=recipe.training.seed)
+    run.write_json("environment.json", machine)
+    run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
+    watch.lap("data")
+    if clock.budget is not None:
+        clock.reserve = SAVING + evaluation_seconds(network, data, recipe)
+    state = State.start(network, recipe)
+    checkpoint = run.checkpoint_path / "state.safetensors"
+    if checkpoint.exists():
+        state.restore(checkpoint)
+        talk(f"going on with {run.path} after epoch {state.epoch}")
+    checkpoint.parent.mkdir(exist_ok=True)
+    saved = time.monotonic()
+    for epoch in fit(state, data.train, data.validation, recipe, precision=arithmetic, clock=clock, meter=meter):
+        run.append(epoch.event())
+        tell(epoch)
+        if out_of_patience(state.history, recipe.training):
+            talk(f"stopped early: no improvement in {recipe.training.patience} epochs")
+            break
+        if time.monotonic() - saved > SAVE_EVERY and state.progress < 1:
+            state.save(checkpoint)
+            saved = time.monotonic()
+    state.finish(recipe.training)
+    watch.lap("training")
+    finish(run, recipe, data, network, watch, clock)
+    return run
+
+
+def prepare_network(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
+    """The recipe's network with its weights drawn by the seed, its first layer knowing the training pictures' statistics."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.training.seed)
+        network = models.build(recipe.model, data.train.shape, len(data.train.classes))
+    if recipe.data.scaling == "standard":
+        network.normalise.set(*statistics(data.train))
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each channel over (at most) `most` evenly spread pictures scaled to 0..1."""
+    chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).long()
+    pixels = images.take(chosen).double() / 255
+    return pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3)).float()
+
+
+def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe) -> float:
+    """How long the last look at validation and test pictures will take, by a try on a few; half as much again for safety."""
+    few = data.train.take(torch.arange(min(250, len(data.train))))
+    views = recipe.training.views
+    classifier.probabilities(network, few[:8], views)
+    began = time.monotonic()
+    classifier.probabilities(network, few, views)
+    return 1.5 * (time.monotonic() - began) * (len(data.test) + len(data.validation)) / len(few)
+
+
+def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock) -> None:
+    """Save the classifier, load it again, let that one look at the held-out pictures once, and write everything down."""
+    kept = Classifier(network.eval(), recipe.model, data.store.classes, data.store.preparation, recipe.training.views, facts(run, data))
+    kept.save(run.classifier_path)
+    loaded = classifier.load(run.classifier_path, network.normalise.mean.device)
+    check_same(kept, loaded, data.test if len(data.test) else data.train)
+    validation, test = loaded.infer(data.validation), loaded.infer(data.test)
+    if len(validation):
+        validation.save(run.path / "validation.npz")
+    test.save(run.path / "predictions.npz")
+    write_gallery(run, data, test)
+    watch.lap("evaluation")
+    seconds = {**watch.seconds, "total": round(clock.elapsed(), 3)}
+    event = {"event": "done", "at": now(), "test": metrics.summary(test), "parameters": count(network), "seconds": seconds}
+    if len(validation):
+        event["validation"] = metrics.summary(validation)
+    run.append(event)
+    remove_checkpoint(run)
+
+
+def facts(run: Run, data: Dataset) -> dict[str, Any]:
+    """What a classifier should be able to say of where it comes from."""
+    return {"run": run.name, "data": data.name, "store": data.store.key, "split": data.hash, "eyesight": run.environment["eyesight"]}
+
+
+def check_same(kept: Classifier, loaded: Classifier, images: Images) -> None:
+    """Raise UserError when the classifier read back from disk does not say what the one in memory says."""
+    few = images.subset(np.arange(min(200, len(images))))
+    if not np.allclose(kept.infer(few).probabilities, loaded.infer(few).probabilities, atol=1e-5):
+        raise UserError("the saved classifier does not say what the trained one says", "the disk may be failing; train again elsewhere")
+
+
+def write_gallery(run: Run, data: Dataset, test: Predictions) -> None:
+    """Keep the pixels that pages show: 40 samples, class after class, and the 60 most costly test mistakes."""
+    labels = data.train.labels.numpy()
+    turns = np.concatenate([np.arange(n) for n in np.bincount(labels) if n]) if len(labels) else np.zeros(0, int)
+    by_turn = np.argsort(labels, kind="stable")[np.lexsort((np.sort(labels), turns))][:40]
+    wrong = metrics.costly_mistakes(test.probabilities, test.labels, 60)
+    write_arrays(
+        run.path / "gallery.npz",
+        samples_pixels=data.train.take(torch.from_numpy(by_turn)).numpy(),
+        samples_labels=labels[by_turn],
+        mistakes_pixels=data.test.take(torch.from_numpy(np.asarray(wrong, dtype=np.int64))).numpy(),
+        mistakes_index=np.asarray(wrong, dtype=np.int64),
+    )
+
+
+def remove_checkpoint(run: Run) -> None:
+    """What was there to resume from is of no use to a run that is done."""
+    shutil.rmtree(run.checkpoint_path, ignore_errors=True)
+
+
+def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Predictions:
+    """What a run's classifier says about the labelled pictures at `where`; its test part, where it has one."""
+    loaded = classifier.load(run.classifier_path)
+    return loaded.infer(dataset.to_judge(where, loaded.preparation, loaded.classes, talk=talk))

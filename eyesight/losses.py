@@ -1,0 +1,63 @@
+"""What is minimised: cross-entropy, focal loss, mean squared error.
+
+Every loss takes logits N,K and target distributions N,K, so that mixed and smoothed labels need no special case.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eyesight import recipe
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+def build(loss: recipe.Loss, counts: Tensor) -> Loss:
+    """The loss as a function of (logits, targets) returning a scalar; `counts` are the pictures of each training class, K."""
+    weights = balanced(counts) if loss.class_weights == "balanced" else None
+    named: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": squared_error, "focal": partial(focal, gamma=loss.gamma)}
+    terms = named[loss.name]
+
+    def value(logits: Tensor, targets: Tensor) -> Tensor:
+        if loss.smoothing:
+            targets = targets * (1 - loss.smoothing) + loss.smoothing / targets.shape[1]
+        losses = terms(logits.float(), targets)
+        if weights is None:
+            return losses.sum(1).mean()
+        weighted = targets * weights.to(targets)
+        importance = weighted.sum(1) / targets.sum(1)
+        return (losses.sum(1) * importance).sum() / importance.sum()
+
+    return value
+
+
+def one_hot(labels: Tensor, classes: int) -> Tensor:
+    """Integer labels N as distributions N,K."""
+    return functional.one_hot(labels, classes).float()
+
+
+def balanced(counts: Tensor) -> Tensor:
+    """Weights inverse to the class counts, with mean 1 over the pictures; an empty class weighs nothing."""
+    return torch.where(counts > 0, counts.sum() / (counts.clamp_min(1) * (counts > 0).sum()), 0.0)
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """−t log p, term by term, N,K."""
+    return -targets * functional.log_softmax(logits, 1)
+
+
+def focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """−t (1 − p)^γ log p, term by term, N,K (Lin et al. 2017, equation 4)."""
+    logs = functional.log_softmax(logits, 1)
+    # 1 − p is kept above zero because the power's gradient is infinite there for gamma below 1.
+    return -targets * (1 - logs.exp()).clamp_min(1e-6) ** gamma * logs
+
+
+def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
+    """(p − t)² / K, term by term, N,K: the mean squared error of the probabilities."""
+    return (functional.softmax(logits, 1) - targets) ** 2 / targets.shape[1]

@@ -1,0 +1,21 @@
+"""A network of nothing but convolutions: strides instead of pooling, an average instead of dense layers."""
+
+from __future__ import annotations
+
+from eyesight.models.layers import Network, Shape, Stack, initialise
+
+
+def allconv(shape: Shape, classes: int, *, width: float = 1.0, dropout: float = 1.0, normalise: bool = False) -> Network:
+    """All-CNN-C of Springenberg et al. 2014: 1,369,738 parameters on 32×32×3 with ten classes.
+
+    The paper drops .2 of the input and .5 after each strided layer (scaled by `dropout`), and has no normalisation.
+    """
+    narrow, wide = round(96 * width), round(192 * width)
+    body = Stack(shape, normalise=normalise).dropout(0.2 * dropout)
+    body.conv(narrow).conv(narrow).conv(narrow, stride=2).dropout(0.5 * dropout)
+    body.conv(wide).conv(wide).conv(wide, stride=2).dropout(0.5 * dropout)
+    body.conv(wide).conv(wide, 1)
+    head = Stack(body.shape).conv(classes, 1).average()
+    network = Network(shape, body.build(), head.build())
+    initialise(network, "he")
+    return network

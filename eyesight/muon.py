@@ -1,0 +1,55 @@
+"""Muon: momentum whose matrices are replaced by the nearest orthogonal ones (Jordan et al. 2024).
+
+Filters are matrices of filters × (channels·k²); biases and norm parameters take plain Nesterov momentum.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
+    """The orthogonal factor of a matrix, roughly, by a quintic Newton–Schulz iteration; rows and columns in any proportion."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    wide = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if wide else matrix
+    x = x / (x.norm() + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    result: Tensor = x.T if wide else x
+    return result
+
+
+class Muon(torch.optim.Optimizer):
+    """Nesterov momentum with orthogonalised updates for weights of two axes or more."""
+
+    def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float = 0.6) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """One update; weights are also scaled back to the norm √filters, which keeps the effective rate constant."""
+        assert closure is None
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is not None:
+                    self._update(parameter, group)
+
+    def _update(self, parameter: Tensor, group: dict[str, Any]) -> None:
+        state = self.state[parameter]
+        if "momentum" not in state:
+            state["momentum"] = torch.zeros_like(parameter)
+        gradient, momentum = parameter.grad, state["momentum"]
+        assert gradient is not None
+        momentum.mul_(group["momentum"]).add_(gradient)
+        update = gradient.add(momentum, alpha=group["momentum"])
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        if parameter.ndim > 1:
+            update = orthogonalise(update.reshape(len(update), -1)).view_as(update)
+        parameter.add_(update, alpha=-group["lr"])

@@ -1,0 +1,89 @@
+"""What is on these pictures: files in, named classes out, through the same preparation as in training."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from eyesight.data.prepare import BadPicture
+from eyesight.data.sources import list_pictures
+from eyesight.errors import UserError
+from eyesight.files import whole_file
+
+PORTION = 256  # pictures prepared before the network looks at them
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The most probable classes of one file, or what is wrong with it."""
+
+    path: str
+    top: tuple[tuple[str, float], ...] = ()
+    problem: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain JSON values."""
+        if self.problem:
+            return {"path": self.path, "problem": self.problem}
+        return {"path": self.path, "top": [{"class": name, "probability": sure} for name, sure in self.top]}
+
+
+def recognise(model: Path, pictures: Sequence[str], top: int = 1) -> list[Answer]:
+    """An answer for every picture, in the order given (folders in natural order)."""
+    paths = [path for where in pictures for path in list_pictures(where)]
+    from eyesight import classifier
+
+    known = classifier.load(classifier_folder(model))
+    return [answer for start in range(0, len(paths), PORTION) for answer in _portion(known, paths[start : start + PORTION], top)]
+
+
+def _portion(known: Any, paths: Sequence[Path], top: int) -> Iterator[Answer]:
+    pixels, problems = [], {}
+    for path in paths:
+        try:
+            pixels.append(known.prepare(path.read_bytes()))
+        except BadPicture as bad:
+            problems[path] = str(bad)
+        except OSError as error:
+            problems[path] = f"unreadable: {error.strerror}"
+    values = iter(known.probabilities(np.stack(pixels)) if pixels else ())
+    for path in paths:
+        if path in problems:
+            yield Answer(str(path), problem=problems[path])
+        else:
+            sure = next(values)
+            best = np.argsort(-sure, kind="stable")[:top]
+            yield Answer(str(path), tuple((known.classes[place], float(sure[place])) for place in best))
+
+
+def classifier_folder(where: Path) -> Path:
+    """The classifier's folder, given itself or its run; raises UserError when a run has none."""
+    if (where / "classifier.json").is_file():
+        return where
+    from eyesight.runs import Run
+
+    run = Run.open(where)
+    if not (run.classifier_path / "classifier.json").is_file():
+        raise UserError(f"{run.path} holds no classifier: the run is {run.status}", f"eyesight train {run.recipe.name} --resume")
+    return run.classifier_path
+
+
+def write_table(answers: Sequence[Answer], path: Path) -> None:
+    """The competition's table `id,target`: ids are file names without extension, in the order given; a bad file's target is empty."""
+    stems = [Path(answer.path).stem for answer in answers]
+    unique = max(Counter(stems).values(), default=1) == 1
+    lines = [("id", "target")]
+    for answer, stem in zip(answers, stems, strict=True):
+        lines.append((stem if unique else Path(answer.path).as_posix(), answer.top[0][0] if answer.top else ""))
+    with whole_file(path) as file:
+        import io
+
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        text.detach()

@@ -1,0 +1,52 @@
+"""The table of a recipe's layers, before any picture is read: what the network will be for the data the recipe names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from eyesight import models
+from eyesight.data import dataset
+from eyesight.models.summary import count, layers
+from eyesight.recipe import Recipe
+from eyesight.runs import Run
+
+SHAPES = {"mnist": (1, 28, 10), "fashion_mnist": (1, 28, 10), "digits": (1, 28, 10), "cifar10": (3, 32, 10), "glyphs": (1, 90, 52)}
+UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is not named yet
+
+
+def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
+    """Input shape, classes, totals and layers as plain values; the data is opened only when asked to `look`, or was by a run."""
+    shape, classes = _expected(recipe, run, look)
+    network = models.build(recipe.model, shape, classes)
+    rows = layers(network, shape)
+    return {
+        "shape": list(shape),
+        "classes": classes,
+        "parameters": count(network),
+        "multiply_adds": sum(row.multiply_adds for row in rows),
+        "layers": [vars(row) for row in rows],
+    }
+
+
+def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]:
+    if look:
+        data = dataset.load(recipe.data)
+        return data.train.shape, len(data.store.classes)
+    if (run / "data.json").is_file() and (known := Run.open(run).data):
+        how = known["preparation"]
+        return (how["channels"], how["height"] + 2 * how["pad"], how["width"] + 2 * how["pad"]), len(known["classes"])
+    channels, side, classes = SHAPES.get(recipe.data.source, UNKNOWN)
+    side = (recipe.data.size or side) + 2 * recipe.data.pad
+    return (recipe.data.channels or channels, side, side), classes
+
+
+def layer_table(found: dict[str, Any]) -> str:
+    """For people: a line for each layer, then the totals."""
+    lines = [f"{'layer':<24} {'kind':<20} {'output':>14} {'parameters':>12} {'multiply-adds':>15}"]
+    for row in found["layers"]:
+        output = "×".join(map(str, row["shape"]))
+        lines.append(f"{row['name']:<24} {row['kind']:<20} {output:>14} {row['parameters']:>12,} {row['multiply_adds']:>15,}")
+    shape = "×".join(map(str, found["shape"]))
+    lines.append(f"{'total':<24} {'from ' + shape:<20} {found['classes']:>14} {found['parameters']:>12,} {found['multiply_adds']:>15,}")
+    return "\n".join(lines)

@@ -1,0 +1,251 @@
+"""The training loop: `for epoch in fit(state, …)` is the whole interface; early stopping and printing belong to the caller.
+
+What decides the next step is only the state and (seed, pass, step), so a training continued from its state ends bit for bit
+where an uninterrupted one does.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyesight import augment, losses, optim
+from eyesight.data.images import Images
+from eyesight.errors import UserError
+from eyesight.recipe import Recipe, Training
+from eyesight.state import State
+
+SAMPLE = 2000  # training pictures on which accuracy is measured when the batches themselves are blends
+
+
+@dataclass
+class Clock:
+    """Seconds since the whole program began, and when training has to stop so that everything ends within the budget."""
+
+    started: float  # time.monotonic() at the start
+    budget: float | None = None  # seconds for everything
+    reserve: float = 0.0  # seconds of it kept for evaluation and saving
+
+    def elapsed(self) -> float:
+        """Seconds since the start."""
+        return time.monotonic() - self.started
+
+    def left(self) -> float:
+        """Seconds left for training; infinite without a budget."""
+        return math.inf if self.budget is None else self.budget - self.reserve - self.elapsed()
+
+
+@dataclass
+class Meter:
+    """What a progress bar may look at while training runs; the loop writes it and never reads it."""
+
+    epoch: int = 0
+    progress: float = 0.0
+    pictures: int = 0
+    began: float = 0.0  # time.monotonic() when training began, with `origin` done before
+    origin: float = 0.0
+
+    def seconds_left(self) -> float | None:
+        """Time left by the speed so far; None before anything is known."""
+        done = self.progress - self.origin
+        return (time.monotonic() - self.began) / done * (1 - self.progress) if self.began and done > 0.002 else None
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What one pass over the training pictures gave; accuracies from 0 to 1, None where nothing was measured."""
+
+    epoch: int
+    progress: float
+    lr: float
+    train_loss: float
+    train_top1: float
+    train_clean: bool  # measured after the pass on a sample of clean pictures, because the batches were blends
+    validation_loss: float | None
+    validation_top1: float | None
+    gradient: float  # norm of the last gradient
+    pictures: int
+    seconds: float
+    best: bool
+
+    def event(self) -> dict[str, Any]:
+        """As a line of a run's log."""
+        return {"event": "epoch", **asdict(self)}
+
+
+def plan(training: Training, count: int) -> tuple[int, int]:
+    """(batch, epochs) for `count` pictures: a recipe with `min_steps` gets smaller batches and more epochs on small sets."""
+    batch = min(training.batch, max(16, count // 16)) if training.min_steps else training.batch
+    steps = max(1, -(-count // batch))
+    return batch, max(training.epochs, -(-training.min_steps // steps))
+
+
+def fit(
+    state: State,
+    train: Images,
+    validation: Images | None,
+    recipe: Recipe,
+    *,
+    precision: str = "float32",
+    clock: Clock | None = None,
+    meter: Meter | None = None,
+) -> Iterator[Epoch]:
+    """Train `state.network` from where the state stands, an epoch at a time.
+
+    Under a budget, progress is the share of the time for training that has passed, otherwise the share of the steps.
+    Raises UserError when the loss is no longer a number, or when the budget leaves no time for a single step.
+    """
+    loop = _Loop(state, train, recipe, precision, clock or Clock(time.monotonic()), meter or Meter())
+    while not loop.finished():
+        began, seen = time.monotonic(), loop.meter.pictures
+        loss, top1, gradient = loop.epoch()
+        clean = augment.mixes(recipe.augment)
+        if clean:
+            loss, top1 = loop.score(train, SAMPLE)
+        measured = loop.score(validation) if validation is not None and len(validation) else None
+        check(loss, measured, state.epoch + 1, loop.rate, recipe)
+        state.epoch += 1
+        best = state.record(dict(zip(("loss", "top1"), measured or (loss, top1), strict=True)), recipe.training)
+        validation_loss, validation_top1 = measured or (None, None)
+        yield Epoch(
+            epoch=state.epoch,
+            progress=round(state.progress, 6),
+            lr=loop.rate,
+            train_loss=loss,
+            train_top1=top1,
+            train_clean=clean,
+            validation_loss=validation_loss,
+            validation_top1=validation_top1,
+            gradient=gradient,
+            pictures=loop.meter.pictures - seen,
+            seconds=round(time.monotonic() - began, 4),
+            best=best,
+        )
+
+
+class _Loop:
+    """One training's moving parts that need not be saved."""
+
+    def __init__(self, state: State, train: Images, recipe: Recipe, precision: str, clock: Clock, meter: Meter) -> None:
+        self.state, self.recipe, self.clock, self.meter = state, recipe, clock, meter
+        self.device = state.network.normalise.mean.device
+        self.train = train.resident(self.device)
+        self.precision = precision
+        self.batch, self.epochs = plan(recipe.training, len(train))
+        self.steps_per_epoch = max(1, -(-len(train) // self.batch))
+        self.loss = losses.build(recipe.loss, train.counts)
+        self.schedule = optim.schedule(recipe.optim, recipe.training.epochs)
+        self.plateau = optim.Plateau(recipe.optim)
+        self.rate = 0.0
+        self.began, self.origin, self.allowed = clock.elapsed(), state.progress, clock.left()
+        self.repeats = 1
+        meter.began, meter.origin, meter.progress = time.monotonic(), state.progress, state.progress
+
+    def finished(self) -> bool:
+        """Whether no further epoch is due."""
+        return self.state.progress >= 1
+
+    def progress(self) -> float:
+        """Where the training stands before the next step, from 0 to 1."""
+        if self.clock.budget is None:
+            return self.state.steps / (self.steps_per_epoch * self.epochs)
+        if self.allowed <= 0:
+            return 1.0
+        return min(1.0, self.origin + (1 - self.origin) * (self.clock.elapsed() - self.began) / self.allowed)
+
+    def epoch(self) -> tuple[float, float, float]:
+        """Mean loss, accuracy and last gradient norm of a pass over the training pictures, or of several when they are quick."""
+        began, repeats = time.monotonic(), self.repeats
+        totals = torch.zeros(3, device=self.device, dtype=torch.float64)  # loss, correct, pictures
+        for _ in range(repeats):
+            self._pass(totals)
+        if self.clock.budget is not None and self.state.progress < 1:
+            # Validating, logging and saving after every fraction of a second would eat the budget of a small data set.
+            self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, time.monotonic() - began)))
+        if totals[2] == 0:
+            raise UserError(
+                f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
+                f"loading took {self.began:.0f} s and evaluation needs about {self.clock.reserve:.0f} s; give a longer --budget",
+            )
+        loss, correct, pictures = totals.tolist()
+        return loss / pictures, correct / pictures, self._gradient()
+
+    def _pass(self, totals: Tensor) -> None:
+        state, seed = self.state, self.recipe.training.seed
+        order = torch.randperm(len(self.train), generator=augment.generator(seed, state.passes, -1))
+        with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
+            torch.manual_seed(seed * 1_000_003 + state.passes)  # dropout takes no generator
+            for step, batch in enumerate(self.train.batches(order, self.batch, self.device)):
+                state.progress = self.progress()
+                if state.progress >= 1:
+                    break
+                totals += self._step(batch, augment.generator(seed, state.passes, step, self.device))
+        state.passes += 1
+        state.progress = self.meter.progress = self.progress()
+
+    def _step(self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
+        state, (pixels, labels, index) = self.state, batch
+        self._set_rate()
+        state.network.train()
+        targets = losses.one_hot(labels, len(self.train.classes))
+        pictures, targets = augment.augment(pixels, targets, self.recipe.augment, random, state.passes, index)
+        with self.autocast():
+            logits = state.network(pictures)
+        loss = self.loss(logits, targets)
+        state.optimiser.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        optim.clip(state.network, self.recipe.optim.clip)
+        state.optimiser.step()
+        if state.average is not None:
+            state.average.update(state.network)
+        state.steps += 1
+        self.meter.epoch, self.meter.progress = state.epoch + 1, state.progress
+        self.meter.pictures += len(labels)
+        return torch.stack([loss.detach().double() * len(labels), (logits.argmax(1) == labels).sum(), torch.tensor(len(labels))])
+
+    def _set_rate(self) -> None:
+        falls = self.plateau.factor([epoch["loss"] for epoch in self.state.history])
+        self.rate = self.recipe.optim.lr * self.schedule(self.state.progress) * falls
+        optim.set_rate(self.state.optimiser, self.rate)
+
+    def _gradient(self) -> float:
+        gradients = [parameter.grad for parameter in self.state.network.parameters() if parameter.grad is not None]
+        return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context in which the network runs."""
+        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+
+    @torch.no_grad()
+    def score(self, images: Images, most: int | None = None) -> tuple[float, float]:
+        """Cross-entropy and accuracy on unchanged pictures, or on evenly spread `most` of them, by the weights to be kept."""
+        order = torch.arange(len(images)) if most is None else torch.linspace(0, len(images) - 1, min(most, len(images))).long()
+        totals = torch.zeros(2, device=self.device, dtype=torch.float64)
+        self.state.network.eval()
+        for pixels, labels, _ in images.batches(order, 500, self.device):
+            with self.autocast():
+                logits = self.state.forward(pixels.contiguous(memory_format=torch.channels_last)).float()
+            loss = self.loss_of(logits, labels)
+            totals += torch.stack([loss.double() * len(labels), (logits.argmax(1) == labels).sum()])
+        return float(totals[0]) / len(order), float(totals[1]) / len(order)
+
+    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The recipe's own loss, so that both curves of a figure measure the same thing."""
+        return self.loss(logits, losses.one_hot(labels, len(self.train.classes)))
+
+
+def check(loss: float, measured: tuple[float, float] | None, epoch: int, rate: float, recipe: Recipe) -> None:
+    """Raise UserError when a loss is not a finite number."""
+    if math.isfinite(loss) and (measured is None or math.isfinite(measured[0])):
+        return
+    raise UserError(
+        f"the loss was no longer a number in epoch {epoch}: the steps were too large (learning rate {rate:g})",
+        f"lower the rate, for example --set optim.lr={recipe.optim.lr / 10:g}, or clip the gradient with --set optim.clip=1",
+    )
