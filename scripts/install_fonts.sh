@@ -1,0 +1,18 @@
+#!/bin/sh
+# Installs the fonts of the benchmark set of characters on Debian or Ubuntu; a package that this release lacks is named and skipped.
+set -eu
+list="$(dirname "$0")/../eyesight/data/fonts-debian.txt"
+command -v apt-get >/dev/null || { echo "this is no Debian system: install fonts your own way, then name their folders in EYESIGHT_FONTS" >&2; exit 1; }
+as_root=""
+[ "$(id -u)" -eq 0 ] || as_root="sudo"
+$as_root apt-get update -qq
+packages=""
+for package in $(grep -v '^#' "$list"); do
+    if apt-cache show --no-all-versions "$package" >/dev/null 2>&1; then
+        packages="$packages $package"
+    else
+        echo "not in this release: $package" >&2
+    fi
+done
+# shellcheck disable=SC2086 # one word a package
+DEBIAN_FRONTEND=noninteractive $as_root apt-get install -y -qq --no-install-recommends $packages
