@@ -34,12 +34,16 @@ def build(model: Model, shape: Shape, classes: int) -> Network:
     """The network for pictures of `shape` (C,H,W); raises UserError for an unknown name or an option it does not have."""
     if model.name not in MODELS:
         raise unknown("model", model.name, MODELS)
-    builder = MODELS[model.name]
-    options = {key: value for key, value in dataclasses.asdict(model).items() if key != "name" and value is not None}
-    accepted = [name for name, part in inspect.signature(builder).parameters.items() if part.kind is part.KEYWORD_ONLY]
-    for option in options:
+    wanted = {key: value for key, value in dataclasses.asdict(model).items() if key != "name" and value is not None}
+    accepted = options(model.name)
+    for option in wanted:
         if option not in accepted:
             raise UserError(
                 f"the model {model.name} has no option {option!r}", f"it takes {', '.join(accepted)}" if accepted else "it takes none"
             )
-    return builder(shape, classes, **options)
+    return MODELS[model.name](shape, classes, **wanted)
+
+
+def options(name: str) -> list[str]:
+    """What may be set on the model called `name`."""
+    return [option for option, part in inspect.signature(MODELS[name]).parameters.items() if part.kind is part.KEYWORD_ONLY]
