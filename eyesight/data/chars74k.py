@@ -1,7 +1,7 @@
 """The original Chars74K "Fnt" pictures (EnglishFnt.tgz or its folder), as the 52 classes of the font characters.
 
-Picture number k is drawn from the same face in every class, so the split is by number, in order: 716, 150 and 150, as whole fonts of
-four styles; only the one font on the border between validation and test has two styles in each. Its archive carries no such split.
+Picture number k is drawn from the same face in every class, so the split is by number, in order: 716, 150 and 150. The four styles
+of a font are taken to follow each other; then only one font, on the border between validation and test, has two styles in each.
 """
 
 from __future__ import annotations
