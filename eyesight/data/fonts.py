@@ -36,7 +36,7 @@ TWO_CASES = "abdeghnqr"  # letters whose two cases differ in shape, not in size 
 SAME_SHAPE = 0.9  # correlation
 KINDS = ("CDFGJLQRSUVW", "abdefghjmnqrty", "0123456789")  # the letters that Greek and Cyrillic fonts cannot lend
 LEGIBLE = 0.3  # symbols 0.1, Greek in Latin places 0.2, the wildest scripts 0.3 to 0.5, text faces 0.6 to 1
-LIMIT = 20  # seconds one job may take
+LIMIT = 60  # seconds one job may take; it needs 0.2 when the machine is idle, and a busy machine must not lose fonts
 CHUNK = 48  # jobs for one process: starting it costs about as much as drawing two faces
 
 Job = dict[str, Any]
