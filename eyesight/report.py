@@ -11,12 +11,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from eyesight import metrics, plots
+from eyesight import metrics, pages, plots
 from eyesight import recipe as recipes
 from eyesight.data.prepare import encode_png
-from eyesight.files import whole_file
+from eyesight.pages import duration, percent
 from eyesight.predictions import Predictions, readable
 from eyesight.runs import Run
 
@@ -26,25 +25,12 @@ THUMBNAIL = 128  # longest side in pixels of a shown picture
 
 def write_report(run: Run, out: Path | None = None) -> Path:
     """Write the page to `out`, by default `report.html` in the run; a run that is not done gives a page that says so."""
-    out = out or run.path / "report.html"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    text = page(run)
-    with whole_file(out) as file:
-        file.write(text.encode(errors="replace"))
-    return out
+    return pages.write(page(run), out or run.path / "report.html")
 
 
 def page(run: Run) -> str:
     """The whole page as HTML."""
-    templates = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters.update(percent=percent, inline=plots.svg)
-    return templates.get_template("report.html").render(facts(run))
+    return pages.render("report.html", facts(run))
 
 
 def facts(run: Run) -> dict[str, Any]:
@@ -197,19 +183,6 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
             yield from flat(value, f"{prefix}{key} ")
         elif value is not None:
             yield f"{prefix}{key}", str(value)
-
-
-def percent(share: float, digits: int = 2) -> str:
-    """0.9904 as `99.04 %`, never broken between the two."""
-    return f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as `58.2 s`, `3 min 20 s` or `1 h 5 min`."""
-    if seconds < 59.95:
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def date(text: str | None) -> str:
