@@ -23,7 +23,7 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
     groups = parameter_groups(optim, network)
     lr = optim.lr
     if optim.name == "sgd":
-        return torch.optim.SGD(groups, lr, momentum=optim.momentum, nesterov=optim.nesterov and optim.momentum > 0)
+        return torch.optim.SGD(groups, lr, momentum=optim.momentum, nesterov=optim.nesterov and optim.momentum > 0, fused=True)
     if optim.name == "rmsprop":
         return torch.optim.RMSprop(groups, lr, alpha=optim.rho, eps=optim.epsilon, momentum=optim.momentum, centered=optim.centred)
     if optim.name == "adagrad":
@@ -31,7 +31,7 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
     if optim.name == "muon":
         return Muon(groups, lr, momentum=optim.momentum)
     kind: Any = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    adam: torch.optim.Optimizer = kind(groups, lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, amsgrad=optim.amsgrad)
+    adam: torch.optim.Optimizer = kind(groups, lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, amsgrad=optim.amsgrad, fused=True)
     return adam
 
 

@@ -100,10 +100,16 @@ class State:
             for name, tensor in part(tensors, "average.").items():
                 self.average.tensors[name].copy_(tensor)
         places: dict[int, dict[str, Tensor]] = {}
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
         for name, tensor in part(tensors, "optimiser.").items():
             place, key = name.split(".", 1)
-            places.setdefault(int(place), {})[key] = tensor
+            places.setdefault(int(place), {})[key] = laid_out(tensor, parameters[int(place)])
         self.optimiser.load_state_dict({"state": places, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+
+def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """The tensor in the memory order of `like` where their shapes agree: fused optimisers read both as they lie."""
+    return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -23,6 +23,11 @@ NAME = re.compile(r"Sample(\d{3})/img(\d{3})-(\d{5})\.png$")
 HINT = "expected English/Fnt/Sample001/img001-00001.png and so on, as in EnglishFnt.tgz"
 
 
+def is_original(root: Path) -> bool:
+    """Whether a folder is laid out as the original "Fnt" pictures, at any depth from none to three."""
+    return any(next(root.glob(f"{above}Sample001/img001-*.png"), None) for above in ("", "*/", "*/*/"))
+
+
 def chars74k_source(path: Path, talk: Talk = silent) -> Source:
     """The pictures below a folder or in an archive, read when asked for; UserError when they are not laid out as the original."""
     root = path if path.is_dir() else _unpacked(path, talk)

@@ -18,6 +18,8 @@ import numpy as np
 from eyesight.data import archives, cifar
 from eyesight.data.cifar import open_cifar
 from eyesight.data.doors import REASONS, Door, debian, npm, web, web_archive
+from eyesight.data.fonts import CLASSES
+from eyesight.data.glyphs import glyph_source
 from eyesight.data.idx import open_idx
 from eyesight.data.listing import Source, Talk, digest, from_arrays, silent
 from eyesight.data.store import cache_dir
@@ -89,6 +91,8 @@ NAMED: dict[str, NamedSet] = {
         (web_archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),),
         anything=True,
     ),
+    "glyphs": NamedSet("52 characters, 90×90 grey, drawn from the fonts on this machine or in $EYESIGHT_FONTS", CLASSES),
+    "chars74k": NamedSet("the 52 characters of Chars74K's 1,016 computer fonts, from its archive or folder", CLASSES, anything=True),
     "digits": NamedSet("mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS),
 }
 
@@ -99,6 +103,10 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
         raise unknown("data set", name, NAMED)
     if name == "digits":
         return _open_digits(talk)
+    if name == "glyphs":
+        return glyph_source(talk=talk)
+    if name == "chars74k":
+        raise _no_chars74k()
     wanted = NAMED[name]
     folder = fetch(name, talk=talk)
     files = [folder / payload.name for payload in wanted.payloads]
@@ -212,6 +220,13 @@ def _no_way(name: str, missing: list[Payload]) -> UserError:
     if name in ("mnist", "fashion_mnist"):
         ways.append("or use the data set `digits`, which falls back to scikit-learn's bundled pictures")
     return UserError(f"{name} is not on this machine and could not be fetched", "\n".join(ways))
+
+
+def _no_chars74k() -> UserError:
+    hint = "name the archive EnglishFnt.tgz or its folder with --data, or keep it as chars74k in the folder $EYESIGHT_DATA"
+    return UserError(
+        "Chars74K is not on this machine and is not fetched by itself", f"{hint}; the set `glyphs` draws the same 52 characters"
+    )
 
 
 def _open_digits(talk: Talk) -> Source:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eyesight.data import archives, arrays, cifar, folders, idx, named, tables
+from eyesight.data.chars74k import chars74k_source, is_original
 from eyesight.data.listing import Source, Talk, digest, is_picture, silent
 from eyesight.errors import UserError, unknown
 
@@ -56,6 +57,8 @@ def _open_named(name: str, talk: Talk) -> Source:
 
 def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) -> Source:
     """A folder is what its files are: arrays, a table, one archive, or pictures in class folders."""
+    if is_original(root):
+        return replace(chars74k_source(root, talk), name=name)
     tree = folders.walk(root)
     if halves := [file.path for file in tree.files if idx.is_idx(file.parts[-1])]:
         return idx.open_idx(name, halves)

@@ -85,7 +85,7 @@ def prepare_store(
 
     Raises UserError for bad files under `strict`, for pictures of several sizes without data.size, and for a full disk.
     """
-    how = preparation or Preparation(wanted.size, wanted.size, wanted.channels, wanted.resize, wanted.pad, wanted.padding)
+    how = preparation or asked_for(wanted)
     entry = cache_dir() / "stores" / "index" / _source_key(source, how)
     store = _recall(entry) if source.fingerprint else None
     if store is None:
@@ -95,6 +95,13 @@ def prepare_store(
     if strict or wanted.strict:
         refuse_problems(store.problems)
     return store
+
+
+def asked_for(wanted: Data) -> Preparation:
+    """The preparation that a recipe's data group describes."""
+    interpolation = "bilinear" if wanted.interpolation == "auto" else wanted.interpolation
+    policy = (wanted.resize, wanted.pad, wanted.padding, interpolation, wanted.crop_fraction or 1.0)
+    return Preparation(wanted.size, wanted.size, wanted.channels, *policy)
 
 
 def refuse_problems(problems: tuple[Problem, ...]) -> None:

@@ -1,0 +1,178 @@
+import math
+import time
+from dataclasses import replace
+
+import drawn
+import pytest
+import torch
+
+from eyesight import models
+from eyesight.errors import UserError
+from eyesight.recipe import Augment, Loss, Model, Optim, Recipe, Training, override
+from eyesight.state import State, best_epoch, out_of_patience
+from eyesight.train import Clock, Meter, fit, plan
+
+SMALL = Recipe(
+    name="small",
+    model=Model("basic_cnn"),
+    augment=Augment(rotate=10, shift=0.1, noise=0.02),
+    optim=Optim("adam", lr=0.002, schedule="cosine"),
+    training=Training(epochs=3, batch=32, seed=5, average=0.9),
+)
+
+
+def start(recipe, images):
+    torch.manual_seed(recipe.training.seed)
+    network = models.build(recipe.model, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
+    return State.start(network, recipe)
+
+
+def weights(state):
+    return {name: tensor.clone() for name, tensor in state.network.state_dict().items()}
+
+
+def same(first, second):
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_it_learns_shapes_it_has_not_seen():
+    train, validation = drawn.images(300), drawn.images(90, seed=1)
+    recipe = override(SMALL, ["training.epochs=10", "training.average=0", "augment.rotate=0"])
+    state = start(recipe, train)
+    epochs = list(fit(state, train, validation, recipe))
+    assert [epoch.epoch for epoch in epochs] == list(range(1, 11))
+    assert epochs[-1].validation_top1 > 0.9
+    assert epochs[-1].train_loss < epochs[0].train_loss / 2
+    assert epochs[-1].progress == 1.0
+
+
+@pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "muon"])
+@pytest.mark.parametrize("stop", [1, 2])
+def test_interrupted_and_resumed_is_uninterrupted(tmp_path, optimiser, stop):
+    images = drawn.images(96)
+    recipe = override(SMALL, [f"optim.name={optimiser}", "optim.momentum=0.5", "augment.mixup=0.2"])
+    whole = start(recipe, images)
+    losses = [epoch.train_loss for epoch in fit(whole, images, images, recipe)]
+    whole.finish(recipe.training)
+
+    first = start(recipe, images)
+    for _, epoch in zip(range(stop), fit(first, images, images, recipe), strict=False):
+        assert epoch.train_loss == losses[epoch.epoch - 1], "the same seed gives the same loss to the last bit"
+        first.save(tmp_path / "state.safetensors")
+    torch.rand(7)  # whatever else the process did must not matter
+    second = start(replace(recipe), images)
+    second.restore(tmp_path / "state.safetensors")
+    assert second.epoch == stop
+    rest = [epoch.train_loss for epoch in fit(second, images, images, recipe)]
+    second.finish(recipe.training)
+    assert losses[stop:] == rest
+    assert same(weights(whole), weights(second))
+
+
+def test_another_seed_gives_another_result():
+    images = drawn.images(64)
+    results = []
+    for seed in (1, 2):
+        recipe = override(SMALL, [f"training.seed={seed}", "training.epochs=1"])
+        state = start(recipe, images)
+        results.append([epoch.train_loss for epoch in fit(state, images, None, recipe)])
+    assert results[0] != results[1]
+
+
+def test_a_loss_that_is_no_number_stops_with_an_explanation():
+    images = drawn.images(64)
+    recipe = override(SMALL, ["optim.name=sgd", "optim.lr=1e30", "training.average=0"])
+    with pytest.raises(UserError, match="no longer a number in epoch 1") as caught:
+        list(fit(start(recipe, images), images, images, recipe))
+    assert "optim.lr" in caught.value.hint
+
+
+def test_the_best_weights_are_kept_or_the_last():
+    images, other = drawn.images(90), drawn.images(60, seed=3)
+    kept = {}
+    for keep in ("best", "last"):
+        recipe = override(SMALL, [f"training.keep={keep}", "optim.lr=0.05", "optim.schedule=constant", "training.epochs=6"])
+        state = start(recipe, images)
+        scores = [epoch.validation_loss for epoch in fit(state, images, other, recipe)]
+        state.finish(recipe.training)
+        with torch.no_grad():
+            loss = torch.nn.functional.cross_entropy(state.network.eval()(other.take(torch.arange(len(other)))), other.labels)
+        kept[keep] = (float(loss), scores)
+    loss, scores = kept["best"]
+    assert loss == pytest.approx(min(scores), rel=1e-3)
+    loss, scores = kept["last"]
+    assert loss == pytest.approx(scores[-1], rel=1e-3)
+
+
+def history(*losses):
+    return [{"loss": loss, "top1": 1 - loss} for loss in losses]
+
+
+def test_patience_counts_epochs_without_enough_improvement():
+    training = Training(patience=2, min_delta=0.05)
+    assert best_epoch(history(1.0, 0.8, 0.79, 0.78), training) == 2
+    assert out_of_patience(history(1.0, 0.8, 0.79, 0.78), training)
+    assert not out_of_patience(history(1.0, 0.8, 0.79, 0.7), training)
+    assert not out_of_patience(history(1.0, 1.0, 1.0), Training(patience=0))
+    assert best_epoch(history(0.5, 0.9, 0.4), Training(monitor="top1")) == 3
+    assert best_epoch(history(math.nan, 0.9), Training()) == 1 or best_epoch(history(math.nan, 0.9), Training()) == 2
+
+
+def test_a_budget_ends_the_schedule_and_the_training_in_time():
+    images = drawn.images(300)
+    recipe = override(SMALL, ["optim.schedule=linear", "training.epochs=1000", "training.average=0"])
+    clock = Clock(time.monotonic(), budget=3.0, reserve=1.0)
+    epochs = list(fit(start(recipe, images), images, images, recipe, clock=clock))
+    assert 1.6 < clock.elapsed() < 2.8
+    assert epochs[-1].progress == 1.0
+    assert epochs[-1].lr < 0.1 * recipe.optim.lr, "the rate reaches its floor with the budget"
+
+
+def test_a_budget_too_short_for_one_step_is_an_error():
+    images = drawn.images(64)
+    with pytest.raises(UserError, match="no time for a single training step"):
+        list(fit(start(SMALL, images), images, None, SMALL, clock=Clock(time.monotonic() - 5, budget=2.0)))
+
+
+def test_small_sets_get_smaller_batches_and_more_epochs_where_a_recipe_asks_for_steps():
+    assert plan(Training(epochs=10, batch=512), 60_000) == (512, 10)
+    assert plan(Training(epochs=10, batch=512, min_steps=400), 60_000) == (512, 10)
+    batch, epochs = plan(Training(epochs=10, batch=512, min_steps=400), 320)
+    assert batch == 20
+    assert epochs * 320 / batch >= 400
+
+
+@pytest.mark.parametrize("count", [33, 65])
+def test_a_lone_picture_is_never_a_batch(count):
+    images = drawn.images(count)
+    sizes = [len(labels) for _, labels, _ in images.batches(torch.arange(count), 32)]
+    assert sum(sizes) == count
+    assert min(sizes) > 1
+    recipe = override(SMALL, ["model.name=mixup_cnn", "training.epochs=1", "training.batch=32", "model.dropout=0"])
+    assert len(list(fit(start(recipe, images), images, images, recipe))) == 1
+
+
+def test_training_on_blends_measures_the_curve_on_clean_pictures():
+    images = drawn.images(120)
+    recipe = override(SMALL, ["augment.mixup=1", "training.epochs=14", "training.average=0", "augment.rotate=0"])
+    epochs = list(fit(start(recipe, images), images, images, recipe))
+    assert all(epoch.train_clean for epoch in epochs)
+    assert epochs[-1].train_top1 > 0.6
+    assert epochs[-1].train_top1 == pytest.approx(epochs[-1].validation_top1, abs=0.02), "validation is the training set here"
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "focal", "mse"])
+def test_every_loss_trains_with_blends_and_weights(name):
+    images = drawn.images(60)
+    recipe = replace(SMALL, loss=Loss(name, smoothing=0.1, class_weights="balanced"), augment=Augment(cutmix=1.0))
+    epochs = list(fit(start(recipe, images), images, images, recipe))
+    assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
+
+
+def test_the_meter_tells_the_time_left():
+    images, meter = drawn.images(96), Meter()
+    assert meter.seconds_left() is None
+    for _ in fit(start(SMALL, images), images, None, SMALL, meter=meter):
+        assert meter.seconds_left() >= 0
+    assert meter.progress == 1.0
+    assert meter.pictures == 96 * 3
