@@ -24,7 +24,7 @@ from eyesight.data.listing import Talk, silent
 from eyesight.environment import environment
 from eyesight.errors import UserError
 from eyesight.models.layers import Network
-from eyesight.models.summary import count
+from eyesight.models.summary import count, layers
 from eyesight.predictions import Predictions, write_arrays
 from eyesight.recipe import Recipe, to_dict
 from eyesight.runs import Run, list_runs, now
@@ -175,6 +175,7 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     watch.lap("evaluation")
     seconds = {**watch.seconds, "total": round(clock.elapsed(), 3)}
     event = {"event": "done", "at": now(), "test": metrics.summary(test), "parameters": count(network), "seconds": seconds}
+    event["multiply_adds"] = sum(row.multiply_adds for row in layers(network, data.train.shape))
     if len(validation):
         event["validation"] = metrics.summary(validation)
     run.append(event)
