@@ -223,10 +223,9 @@ def _no_way(name: str, missing: list[Payload]) -> UserError:
 
 
 def _no_chars74k() -> UserError:
-    hint = "name the archive EnglishFnt.tgz or its folder with --data, or keep it as chars74k in the folder $EYESIGHT_DATA"
-    return UserError(
-        "Chars74K is not on this machine and is not fetched by itself", f"{hint}; the set `glyphs` draws the same 52 characters"
-    )
+    message = "Chars74K is not on this machine, and is not fetched by itself"
+    ways = "name EnglishFnt.tgz or its folder with --data, or keep it as chars74k in $EYESIGHT_DATA; `glyphs` draws the same characters"
+    return UserError(message, ways)
 
 
 def _open_digits(talk: Talk) -> Source:
