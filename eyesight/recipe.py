@@ -27,6 +27,8 @@ class Data:
     resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
     pad: int = 0  # pixels added on every side after resizing
     padding: Literal["zero", "replicate"] = "zero"
+    interpolation: Literal["auto", "bilinear", "bicubic", "area"] = "auto"  # auto is what a pretrained network expects, or bilinear
+    crop_fraction: float = 0.0  # resize to size / fraction, then cut the centre; 0 is what a pretrained network expects, or 1
     scaling: Literal["unit", "standard"] = "unit"  # what the network sees: 0..1, or mean 0 and deviation 1 over the training set
     validation: float = 0.1  # fraction of the training pictures held out when the data has no validation split
     test: float = 0.2  # fraction held out when the data has no test split
@@ -64,6 +66,8 @@ class Model:
     normalise: bool | None = None  # batch normalisation after each convolution
     initialise: Literal["glorot", "he"] | None = None
     softmax: bool | None = None  # a softmax before the loss: a fault to study, never a feature
+    weights: str | None = None  # of a pretrained backbone: imagenet, none for random ones, or a file
+    head: str | None = None  # on a pretrained backbone: words such as "average 256 dropout.5"; own keeps the backbone's classifier
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,20 @@ class Training:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """How much of a pretrained backbone trains, in one stage or two; without effect on networks that start from nothing."""
+
+    freeze: str = "all"  # all: only the head trains; a stage such as conv5: it and what follows train too; none: everything trains
+    views: int = 2  # versions of each picture computed once below the frozen part: itself, mirrored, then changed at random; 0: always anew
+    thaw: str = ""  # a second stage begins: the backbone trains from this stage on, as if named in freeze
+    thaw_epochs: int = 0
+    thaw_share: float = 0.7  # of the time for training, under a budget
+    thaw_optimiser: Literal["sgd", "adam", "adamw"] = "adam"
+    thaw_lr: float = 1e-4
+    thaw_batch: int = 0  # 0: as in the first stage
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A named training: `source` says which published system it follows, `result` what was measured here."""
 
@@ -135,9 +153,10 @@ class Recipe:
     loss: Loss = field(default_factory=Loss)
     optim: Optim = field(default_factory=Optim)
     training: Training = field(default_factory=Training)
+    transfer: Transfer = field(default_factory=Transfer)
 
 
-GROUPS = ("data", "augment", "model", "loss", "optim", "training")
+GROUPS = ("data", "augment", "model", "loss", "optim", "training", "transfer")
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:

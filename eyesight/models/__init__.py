@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 
@@ -32,18 +33,43 @@ MODELS: dict[str, Callable[..., Network]] = {
 
 def build(model: Model, shape: Shape, classes: int) -> Network:
     """The network for pictures of `shape` (C,H,W); raises UserError for an unknown name or an option it does not have."""
-    if model.name not in MODELS:
-        raise unknown("model", model.name, MODELS)
+    make = _backbone(model.name) if is_backbone(model) else MODELS[model.name]
     wanted = {key: value for key, value in dataclasses.asdict(model).items() if key != "name" and value is not None}
-    accepted = options(model.name)
+    accepted = _keywords(make)
     for option in wanted:
         if option not in accepted:
             raise UserError(
                 f"the model {model.name} has no option {option!r}", f"it takes {', '.join(accepted)}" if accepted else "it takes none"
             )
-    return MODELS[model.name](shape, classes, **wanted)
+    return make(shape, classes, **wanted)
+
+
+def is_backbone(model: Model) -> bool:
+    """Whether a pretrained network is meant: some names, such as vgg16, are both, and then `weights` or `head` decide.
+
+    Raises UserError for a name that is neither.
+    """
+    if model.weights is not None or model.head is not None:
+        return True
+    if model.name in MODELS:
+        return False
+    from eyesight.models import pretrained
+
+    if not pretrained.is_known(model.name):
+        raise unknown("model", model.name, [*MODELS, *pretrained.names()])
+    return True
 
 
 def options(name: str) -> list[str]:
     """What may be set on the model called `name`."""
-    return [option for option, part in inspect.signature(MODELS[name]).parameters.items() if part.kind is part.KEYWORD_ONLY]
+    return _keywords(MODELS[name] if name in MODELS else _backbone(name))
+
+
+def _backbone(name: str) -> Callable[..., Network]:
+    from eyesight.models import pretrained  # timm takes two seconds to import
+
+    return functools.partial(pretrained.build, name)
+
+
+def _keywords(make: Callable[..., Network]) -> list[str]:
+    return [option for option, part in inspect.signature(make).parameters.items() if part.kind is part.KEYWORD_ONLY]

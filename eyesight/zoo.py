@@ -1,0 +1,90 @@
+"""Pretrained networks by the names people know, the timm network that matches each best, and what was published about both.
+
+Two accuracies stand side by side because they belong to different weights: the known name's own, and those that timm can fetch.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from eyesight.errors import unknown
+
+KNOWN_SOURCE = "Keras Applications, table of available models"
+TIMM_SOURCE = "timm, results/results-imagenet.csv at commit 0173a13"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A known network; accuracies on the ImageNet validation pictures in per cent, None where nothing certain is at hand."""
+
+    name: str  # as people write it
+    timm: str  # the timm network and the weights that match best
+    top1: float | None = None  # published for the known name
+    top5: float | None = None
+    parameters: float | None = None  # millions, published for the known name, with its classifier
+    depth: int | None = None  # layers with activations and normalisation counted, as published
+    timm_top1: float | None = None  # published for the timm weights
+    timm_top5: float | None = None
+    note: str = ""
+
+
+V2_NOTE = "timm's weights come from a newer training recipe than the original's"
+ZOO: tuple[Entry, ...] = (
+    Entry("Xception", "legacy_xception.tf_in1k", 79.0, 94.5, 22.9, 81, 79.040, 94.382),
+    Entry("VGG16", "vgg16.tv_in1k", 71.3, 90.1, 138.4, 16, 71.592, 90.384),
+    Entry("VGG19", "vgg19.tv_in1k", 71.3, 90.0, 143.7, 19, 72.378, 90.874),
+    Entry("ResNet50", "resnet50.tv_in1k", 74.9, 92.1, 25.6, 107, 76.130, 92.858),
+    Entry("ResNet101", "resnet101.tv_in1k", 76.4, 92.8, 44.7, 209, 77.376, 93.542),
+    Entry("ResNet152", "resnet152.tv_in1k", 76.6, 93.1, 60.4, 311, 78.322, 94.048),
+    Entry("ResNet50V2", "resnetv2_50.a1h_in1k", 76.0, 93.0, 25.6, 103, note=V2_NOTE),
+    Entry("ResNet101V2", "resnetv2_101.a1h_in1k", 77.2, 93.8, 44.7, 205, note=V2_NOTE),
+    Entry(
+        "ResNet152V2",
+        "resnetv2_152x2_bit.goog_teacher_in21k_ft_in1k",
+        *(78.0, 94.2, 60.4, 307),
+        note="twice as wide as the original: timm has no ImageNet weights for resnetv2_152 itself, which works with a weights file",
+    ),
+    Entry("InceptionV3", "inception_v3.tf_in1k", 77.9, 93.7, 23.9, 189, 77.862, 93.644),
+    Entry("InceptionResNetV2", "inception_resnet_v2.tf_in1k", 80.3, 95.3, 55.9, 449),
+    Entry("MobileNet", "mobilenetv1_100.ra4_e3600_r224_in1k", 70.4, 89.5, 4.3, 55, note="weights from a far longer training"),
+    Entry("MobileNetV2", "mobilenetv2_100.ra_in1k", 71.3, 90.1, 3.5, 105, 72.976, 91.010),
+    Entry("MobileNetV3Large", "tf_mobilenetv3_large_100.in1k", timm_top1=75.516, timm_top5=92.594),
+    Entry("DenseNet121", "densenet121.tv_in1k", 75.0, 92.3, 8.1, 242, 74.764, 92.154),
+    Entry("DenseNet169", "densenet169.tv_in1k", 76.2, 93.2, 14.3, 338, 75.900, 93.028),
+    Entry("DenseNet201", "densenet201.tv_in1k", 77.3, 93.6, 20.2, 402, 77.286, 93.480),
+    Entry("EfficientNetB0", "tf_efficientnet_b0.aa_in1k", 77.1, 93.3, 5.3, 132, 76.834, 93.220),
+    Entry("EfficientNetB1", "tf_efficientnet_b1.aa_in1k", 79.1, 94.4, 7.9, 186, 78.830, 94.198),
+    Entry("EfficientNetLite0", "tf_efficientnet_lite0.in1k", timm_top1=74.830, timm_top5=92.172),
+    Entry("EfficientNetLite1", "tf_efficientnet_lite1.in1k", timm_top1=76.644, timm_top5=93.230),
+    Entry("EfficientNetLite2", "tf_efficientnet_lite2.in1k", timm_top1=77.464, timm_top5=93.750),
+)
+
+
+def plain(name: str) -> str:
+    """A name without case and separators."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+_BY_NAME = {plain(entry.name): entry for entry in ZOO}
+_BY_TIMM = {key: entry for entry in ZOO for key in (entry.timm, entry.timm.split(".")[0])}
+
+
+def find(name: str) -> Entry | None:
+    """The entry that a known name in any spelling, or the exact timm name, means; None for other names."""
+    return _BY_TIMM.get(name) or _BY_NAME.get(plain(name))
+
+
+def timm_name(name: str) -> str:
+    """The timm name for a known one; any other name is returned as it is."""
+    entry = find(name)
+    return entry.timm if entry else name
+
+
+def matching(pattern: str = "") -> list[Entry]:
+    """The entries whose known or timm name contains `pattern`; raises UserError naming the nearest when there are none."""
+    wanted = plain(pattern)
+    found = [entry for entry in ZOO if wanted in plain(entry.name) or pattern.lower() in entry.timm]
+    if not found:
+        raise unknown("network", pattern, [entry.name for entry in ZOO])
+    return found
