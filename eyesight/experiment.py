@@ -141,13 +141,18 @@ def prepare_network(recipe: Recipe, data: Dataset, device: torch.device) -> Netw
         network = models.build(recipe.model, data.train.shape, len(data.train.classes))
     if recipe.data.scaling == "standard":
         network.normalise.set(*statistics(data.train))
+    network.meet(data.train.take(spread(len(data.train), 5000)))
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def spread(count: int, most: int) -> torch.Tensor:
+    """At most `most` places, evenly spread over `count`."""
+    return torch.linspace(0, count - 1, min(most, count)).long()
 
 
 def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each channel over (at most) `most` evenly spread pictures scaled to 0..1."""
-    chosen = torch.linspace(0, len(images) - 1, min(most, len(images))).long()
-    pixels = images.take(chosen).double() / 255
+    pixels = images.take(spread(len(images), most)).double() / 255
     return pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3)).float()
 
 

@@ -27,14 +27,18 @@ def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum with orthogonalised updates for weights of two axes or more."""
+    """Nesterov momentum; groups marked `orthogonal` (the body's weights) get orthogonalised updates."""
+
+    PLAIN_MOMENTUM = 0.85  # of the groups that are not orthogonalised
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float = 0.6) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0})
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False})
+        for group in self.param_groups:
+            group["momentum"] = momentum if group["orthogonal"] else self.PLAIN_MOMENTUM
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
-        """One update; weights are also scaled back to the norm √filters, which keeps the effective rate constant."""
+        """One update of every parameter that has a gradient."""
         assert closure is None
         for group in self.param_groups:
             for parameter in group["params"]:
@@ -50,6 +54,9 @@ class Muon(torch.optim.Optimizer):
         momentum.mul_(group["momentum"]).add_(gradient)
         update = gradient.add(momentum, alpha=group["momentum"])
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
-        if parameter.ndim > 1:
-            update = orthogonalise(update.reshape(len(update), -1)).view_as(update)
+        if group["orthogonal"]:
+            if parameter.ndim == 4:
+                # Normalisation follows, so their scale does not matter; a fixed one keeps the effective rate from falling.
+                parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-7))
+            update = orthogonalise(update.flatten(1)).view(update.shape)
         parameter.add_(update, alpha=-group["lr"])

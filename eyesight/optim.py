@@ -36,14 +36,18 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, Any]]:
-    """Two groups: weights of two axes or more, and the rest with `bias_scale` times the rate; `scale` keeps the factor."""
+    """The body's weights, the head's weights, and biases with norm parameters; `scale` keeps each group's factor on the rate."""
+    head = {id(parameter) for parameter in getattr(network, "head", nn.Module()).parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     weights = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    groups = [
-        {"params": weights, "scale": 1.0, "weight_decay": optim.weight_decay},
-        {"params": others, "scale": optim.bias_scale, "weight_decay": 0.0},
+    body = [parameter for parameter in weights if id(parameter) not in head]
+    groups: list[dict[str, Any]] = [
+        {"params": body, "scale": 1.0, "weight_decay": optim.weight_decay},
+        {"params": [p for p in weights if id(p) in head], "scale": optim.head_scale, "weight_decay": optim.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "scale": optim.bias_scale, "weight_decay": 0.0},
     ]
+    if optim.name == "muon":
+        groups[0]["orthogonal"] = True
     return [group for group in groups if group["params"]]
 
 

@@ -61,6 +61,7 @@ class Model:
 
     name: str = "lenet5"
     width: float | None = None  # multiplies the number of filters
+    depth: int | None = None  # repeats of a stage, where a network has them
     dropout: float | None = None
     activation: str | None = None  # relu, gelu, tanh, linear …
     normalise: bool | None = None  # batch normalisation after each convolution
@@ -103,6 +104,7 @@ class Optim:
     step_factor: float = 0.5  # step and plateau
     plateau_patience: int = 3
     bias_scale: float = 1.0  # learning-rate factor of biases and norm parameters
+    head_scale: float = 1.0  # learning-rate factor of the head's weights
     clip: float = 0.0  # largest norm of the gradient; 0 does not clip
 
 

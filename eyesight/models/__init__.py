@@ -10,6 +10,7 @@ from collections.abc import Callable
 from eyesight.errors import UserError, unknown
 from eyesight.models.allconv import allconv
 from eyesight.models.bottleneck import bottleneck
+from eyesight.models.fast import fast_digits, fast_glyphs, fast_objects
 from eyesight.models.layers import Network, Shape
 from eyesight.models.lenet import lenet5, lenet5_1998
 from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn
@@ -28,6 +29,9 @@ MODELS: dict[str, Callable[..., Network]] = {
     "deep_mixup_cnn": deep_mixup_cnn,
     "bottleneck": bottleneck,
     "allconv": allconv,
+    "fast_digits": fast_digits,
+    "fast_glyphs": fast_glyphs,
+    "fast_objects": fast_objects,
 }
 
 

@@ -75,16 +75,32 @@ class Network(nn.Module):
         self.head = head
         self.shape = shape
 
+    def meet(self, pictures: Tensor) -> None:
+        """Let a first layer that depends on the data look at some uint8 training pictures N,C,H,W."""
+        first = next(self.body.children(), None)
+        if hasattr(first, "meet"):
+            first.meet(self.normalise(pictures))  # type: ignore[union-attr, operator]
+
     def forward(self, pictures: Tensor) -> Tensor:
-        """Logits, N,K."""
-        logits: Tensor = self.head(self.body(self.normalise(pictures)))
+        """Logits, N,K; the head always computes in float32, where bfloat16 would cost accuracy and gain no time."""
+        features = self.body(self.normalise(pictures))
+        with torch.autocast(features.device.type, enabled=False):
+            logits: Tensor = self.head(features.float())
         return logits
 
 
 class Stack:
     """Layers one after another, with the shape after the last of them, so that a network reads like its description."""
 
-    def __init__(self, shape: Shape, *, act: str = "relu", padding: Literal["same", "valid"] = "same", normalise: bool = False) -> None:
+    def __init__(
+        self,
+        shape: Shape,
+        *,
+        act: str = "relu",
+        padding: Literal["same", "valid"] = "same",
+        normalise: Literal["none", "before", "after"] = "none",
+    ) -> None:
+        """`normalise` puts batch normalisation before or after the activation of each convolution."""
         self.shape = shape
         self.layers: list[nn.Module] = []
         self.act, self.padding, self.normalise = act, padding, normalise
@@ -103,25 +119,28 @@ class Stack:
     def conv(
         self, filters: int, kernel: int = 3, *, stride: int = 1, padding: str | int | None = None, act: str | None = None, bias: bool = True
     ) -> Stack:
-        """A convolution, batch normalisation where the stack asks for it, and the activation."""
+        """A convolution with its activation, batch-normalised where the stack asks for it."""
         padding = self.padding if padding is None else padding
-        amount = {"same": (kernel - 1) // 2, "valid": 0}.get(padding, padding) if isinstance(padding, str) else padding
-        assert isinstance(amount, int)
+        assert kernel % 2 or padding != "same", "an even kernel has no middle"
+        amount = {"same": kernel // 2, "valid": 0}[padding] if isinstance(padding, str) else padding
         self.add(nn.Conv2d(self.shape[0], filters, kernel, stride, amount, bias=bias))
-        return self._finish(nn.BatchNorm2d(filters), act)
+        before, after = ([nn.BatchNorm2d(filters)] if self.normalise == place else [] for place in ("before", "after"))
+        for layer in (*before, *self._activation(act), *after):
+            self.add(layer)
+        return self
 
     def dense(self, units: int, *, act: str | None = None, normalise: bool = False) -> Stack:
-        """A fully connected layer; anything with more than one axis is flattened first."""
+        """A fully connected layer, batch-normalised before its activation if asked for; more than one axis is flattened first."""
         if len(self.shape) > 1:
             self.add(nn.Flatten())
         self.add(nn.Linear(math.prod(self.shape), units))
-        return self._finish(nn.BatchNorm1d(units), act, normalise)
+        for layer in (*([nn.BatchNorm1d(units)] if normalise else []), *self._activation(act)):
+            self.add(layer)
+        return self
 
-    def _finish(self, norm: nn.Module, act: str | None, normalise: bool | None = None) -> Stack:
-        if self.normalise if normalise is None else normalise:
-            self.add(norm)
+    def _activation(self, act: str | None) -> list[nn.Module]:
         name = self.act if act is None else act
-        return self if name == "linear" else self.add(activation(name))
+        return [] if name == "linear" else [activation(name)]
 
     def pool(self, kernel: int = 2, stride: int | None = None, padding: int = 0) -> Stack:
         """Max pooling; the stride is the kernel's side unless given."""
@@ -132,7 +151,9 @@ class Stack:
         return self.add(nn.AvgPool2d(kernel) if kernel else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
 
     def dropout(self, rate: float) -> Stack:
-        """Dropout of single values."""
+        """Dropout of single values; a rate of 0 adds nothing, one outside 0 to 1 is refused."""
+        if not 0 <= rate < 1:
+            raise UserError(f"a dropout rate lies between 0 and 1, not at {rate:g}", "lower model.dropout")
         return self.add(nn.Dropout(rate)) if rate > 0 else self
 
     def build(self) -> nn.Sequential:
@@ -154,6 +175,16 @@ def too_small(shape: Shape) -> UserError:
         f"the pictures are too small for this network: nothing is left of {'×'.join(map(str, shape[1:]))} after its next layer",
         "enlarge them with --set data.size=32 (or more), or choose a smaller network",
     )
+
+
+def finish(shape: Shape, body: Stack, classes: int, softmax: bool = False, how: str = "glorot") -> Network:
+    """The body with a dense layer of logits behind it, initialised."""
+    head = Stack(body.shape, act="linear").dense(classes)
+    if softmax:
+        head.add(nn.Softmax(dim=1))
+    network = Network(shape, body.build(), head.build())
+    initialise(network, how)
+    return network
 
 
 def initialise(network: nn.Module, how: str) -> None:

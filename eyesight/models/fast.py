@@ -1,0 +1,129 @@
+"""Our own networks, made for what a processor with few cores does well.
+
+Pooling comes before normalisation and activation, which then touch a quarter of the values; filters come in multiples of 32; strides
+shrink the picture early, because on these machines moving activations through memory costs more than multiplying them.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyesight.models.layers import Network, Shape, Stack
+
+
+class Residual(nn.Module):
+    """x + act(norm(conv(x))): one 3×3 convolution beside the identity."""
+
+    def __init__(self, filters: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(filters, filters, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(filters)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N,C,H,W to the same shape."""
+        return x + functional.relu(self.norm(self.conv(x)), inplace=True)
+
+
+def _block(stack: Stack, filters: int, kernel: int = 3, *, stride: int = 1, pool: int = 1, padding: str = "same") -> Stack:
+    stack.conv(filters, kernel, stride=stride, padding=padding, act="linear", bias=False)
+    if pool > 1:
+        stack.pool(pool)
+    return stack.add(nn.BatchNorm2d(filters)).add(nn.ReLU(inplace=True))
+
+
+def _finish(shape: Shape, body: Stack, classes: int) -> Network:
+    network = Network(shape, body.build(), Stack(body.shape, act="linear").dense(classes).build())
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return network
+
+
+def fast_digits(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 2) -> Network:
+    """Stride-2 stem, one pooled convolution, `depth` residual ones, a dense layer: 116,586 parameters on 28×28×1 with depth 2."""
+    narrow, wide = 8 * round(4 * width), 8 * round(8 * width)
+    body = _block(Stack(shape), narrow, 5, stride=2, padding="valid")
+    _block(body, wide, pool=2)
+    for _ in range(depth):
+        body.add(Residual(wide))
+    return _finish(shape, body, classes)
+
+
+def fast_glyphs(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0) -> Network:
+    """Stride-2 stem and three pooled stages of `depth` residual convolutions each, for pictures of 64 to 128 pixels."""
+    body = _block(Stack(shape), 8 * round(4 * width), 5, stride=2)
+    for filters in (64, 128, 256):
+        _block(body, 8 * round(filters * width / 8), pool=2)
+        for _ in range(depth if filters > 64 else 0):
+            body.add(Residual(body.shape[0]))
+    return _finish(shape, body.dropout(dropout), classes)
+
+
+class Whitening(nn.Module):
+    """A 2×2 convolution, never trained, whose filters are the principal directions of the pictures' own patches, and their negatives.
+
+    It hands the next layer uncorrelated inputs of variance one from the first step on (Page 2019).
+    """
+
+    weight: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        size = channels * 4
+        directions = torch.nn.init.orthogonal_(torch.empty(size, size)).view(size, channels, 2, 2)
+        self.register_buffer("weight", torch.cat([directions, -directions]))
+
+    @torch.no_grad()
+    def meet(self, pictures: Tensor) -> None:
+        """Take the directions from normalised pictures N,C,H,W."""
+        patches = functional.unfold(pictures, 2).transpose(1, 2).reshape(-1, pictures.shape[1] * 4)
+        values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+        directions = (vectors / (values + 5e-4).sqrt()).T.flip(0).reshape(-1, pictures.shape[1], 2, 2)
+        self.weight.copy_(torch.cat([directions, -directions]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N,C,H,W to N,8C,H-1,W-1."""
+        return functional.conv2d(x, self.weight.to(x.dtype))
+
+    def multiply_adds(self, output: Tensor) -> int:
+        """Of one picture."""
+        return output[0].numel() * self.weight[0].numel()
+
+
+class Scale(nn.Module):
+    """Times a constant: keeps the first logits small however wide the last layer is."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape to the same shape."""
+        return x * self.factor
+
+
+def _norm(filters: int) -> nn.BatchNorm2d:
+    norm = nn.BatchNorm2d(filters, momentum=0.4)  # few steps, so its averages must move fast
+    norm.weight.requires_grad = False  # the next layer can scale as well
+    return norm
+
+
+def fast_objects(shape: Shape, classes: int, *, width: float = 1.0) -> Network:
+    """Whitening, then three groups of two convolutions that begin as the identity (after Jordan 2024, airbench94).
+
+    1,972,608 trained parameters on 32×32×3 with ten classes; made for the optimiser Muon.
+    """
+    body = Stack(shape, act="gelu").add(Whitening(shape[0])).add(nn.GELU())
+    for filters in (64, 256, 256):
+        count = 8 * round(filters * width / 8)
+        body.conv(count, act="linear", bias=False).pool().add(_norm(count)).add(nn.GELU())
+        body.conv(count, act="linear", bias=False).add(_norm(count)).add(nn.GELU())
+    body.pool(min(3, *body.shape[1:])).add(nn.Flatten())
+    head = nn.Linear(body.shape[0], classes, bias=False)
+    nn.init.normal_(head.weight)
+    for layer in body.layers:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.dirac_(layer.weight[: layer.weight.shape[1]])
+    return Network(shape, body.build(), nn.Sequential(head, Scale(1 / 9)))
