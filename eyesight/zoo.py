@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-
-from eyesight.errors import unknown
+from fnmatch import fnmatch
 
 KNOWN_SOURCE = "Keras Applications, table of available models"
 TIMM_SOURCE = "timm, results/results-imagenet.csv at commit 0173a13"
@@ -82,9 +81,10 @@ def timm_name(name: str) -> str:
 
 
 def matching(pattern: str = "") -> list[Entry]:
-    """The entries whose known or timm name contains `pattern`; raises UserError naming the nearest when there are none."""
-    wanted = plain(pattern)
-    found = [entry for entry in ZOO if wanted in plain(entry.name) or pattern.lower() in entry.timm]
-    if not found:
-        raise unknown("network", pattern, [entry.name for entry in ZOO])
-    return found
+    """The entries whose known or timm name contains `pattern`."""
+    return [entry for entry in ZOO if plain(pattern) in plain(entry.name) or pattern.lower() in entry.timm]
+
+
+def fits(name: str, pattern: str) -> bool:
+    """Whether a name contains the pattern, or matches it where it has stars."""
+    return fnmatch(name, pattern.lower() if "*" in pattern else f"*{pattern.lower()}*")

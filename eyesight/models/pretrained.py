@@ -98,6 +98,22 @@ def names() -> list[str]:
     return [*(entry.name for entry in zoo.ZOO), *timm.list_models()]
 
 
+def own_classes(name: str) -> int:
+    """How many classes the weights tell apart."""
+    return int(configuration(name)["num_classes"])
+
+
+def stages(network: Network) -> tuple[str, ...]:
+    """The names of a backbone's stages, in order."""
+    assert isinstance(network.body, Backbone)
+    return tuple(network.body.stages)
+
+
+def version() -> str:
+    """timm's."""
+    return str(timm.__version__)
+
+
 def configuration(name: str) -> dict[str, Any]:
     """What timm says about the weights of this name."""
     full = zoo.timm_name(name)
