@@ -28,7 +28,9 @@ def augment(pixels: Tensor, targets: Tensor, how: Augment, random: torch.Generat
     """
     if how.crop or how.flip != "none":
         pixels = crop_and_flip(pixels, how, random, epoch, index)
-    pictures = pixels.contiguous(memory_format=torch.channels_last).float().div_(255)
+    pictures = pixels.contiguous(memory_format=torch.channels_last).float()
+    if pixels.dtype == torch.uint8:  # what has passed part of a network is no picture any more
+        pictures = pictures.div_(255)
     if geometric(how):
         pictures = warp(pictures, how, random)
     pictures = recolour(pictures, how, random)

@@ -105,6 +105,14 @@ def save_tensors(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] |
         file.write(save(tensors, notes))
 
 
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The named tensors of a .safetensors file; raises UserError when it cannot be read."""
+    try:
+        return load_file(path)  # type: ignore[no-any-return, unused-ignore]
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
+
+
 def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
     """The classifier in `folder`; raises UserError when it is missing, too new, or its weights are not the ones it names."""
     description = read_description(folder)

@@ -182,7 +182,7 @@ class _Loop:
         order = torch.randperm(len(self.train), generator=augment.generator(seed, state.passes, -1))
         with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
             torch.manual_seed(seed * 1_000_003 + state.passes)  # dropout takes no generator
-            for step, batch in enumerate(self.train.batches(order, self.batch, self.device)):
+            for step, batch in enumerate(self.train.at(state.passes).batches(order, self.batch, self.device)):
                 state.progress = self.progress()
                 if state.progress >= 1:
                     break

@@ -6,7 +6,6 @@ The packages' tensors have names of their own: they are matched one to one in or
 from __future__ import annotations
 
 import hashlib
-import pickle
 import socket
 import threading
 from dataclasses import dataclass
@@ -15,11 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from eyesight import zoo
+from eyesight.classifier import load_tensors
 from eyesight.data.listing import Talk, silent
 from eyesight.errors import UserError
 from eyesight.models import pretrained
@@ -120,24 +118,25 @@ def read(file: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors or .pth file; raises UserError for anything that would have to run code."""
     if not file.is_file():
         raise UserError(f"there is no weights file {file}", "model.weights is imagenet, none, or a .safetensors or .pth file")
-    try:
-        if file.suffix == ".safetensors":
-            found: Any = load_file(file)
-        else:
-            found = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise UserError(
-            f"{file} is no plain weights file: reading it could run code that is inside, so it was refused",
-            "save its state_dict() alone, best as .safetensors",
-        ) from None
-    except (OSError, RuntimeError, ValueError, EOFError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
+    found: Any = load_tensors(file) if file.suffix == ".safetensors" else _unpacked(file)
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"{file} holds no named tensors", "expected a state_dict")
     return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+
+
+def _unpacked(file: Path) -> Any:
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a broken file raises whatever its first bytes lead to
+        if type(error).__name__ != "UnpicklingError":
+            raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
+    raise UserError(
+        f"{file} is no plain weights file: reading it could run code that is inside, so it was refused",
+        "save its state_dict() alone, best as .safetensors",
+    )
 
 
 def put(weights: Weights, network: Network) -> None:

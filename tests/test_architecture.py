@@ -10,14 +10,14 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "eyesight"
 LAYERS = (
     ("cli", "__main__", "web"),
-    ("experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "show", "viewer", "bulk"),
-    ("train", "transfer", "state", "precision"),
+    ("experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer", "bulk"),
+    ("train", "transfer", "activations", "weights", "state", "precision"),
     ("classifier", "onnx_classifier"),
     (
         "data", "augment", "models", "losses", "optim", "muon", "metrics", "plots", "predictions", "runs",
         "recipes", "environment", "memory", "console",
     ),
-    ("recipe", "errors", "files"),
+    ("recipe", "errors", "files", "zoo"),
 )  # fmt: skip
 HOMES = {
     "PIL": {"data/prepare.py", "data/fonts.py"},

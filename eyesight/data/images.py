@@ -55,6 +55,10 @@ class Images:
         ids = tuple(self.ids[place] for place in chosen.tolist())
         return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], ids=ids)
 
+    def at(self, passes: int) -> Images:
+        """The pictures as this pass over them sees them: the same in every pass, unless several versions were kept."""
+        return self
+
     def resident(self, device: torch.device | str = "cpu", limit: int = RESIDENT) -> Images:
         """With the pixels in the device's memory, without gaps, where they fit in `limit` bytes."""
         if len(self) * int(np.prod(self.shape)) > limit:
