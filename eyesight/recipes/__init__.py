@@ -8,13 +8,28 @@ from pathlib import Path
 
 from eyesight.errors import unknown
 from eyesight.recipe import Recipe, override
-from eyesight.recipes import digits
+from eyesight.recipes import digits, glyphs, objects, vgg
 from eyesight.runs import Run
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
+    "digits": digits.digits,
+    "objects": objects.objects,
+    "glyphs": glyphs.glyphs,
     "lenet5": digits.lenet5,
     "lenet5_1998": digits.lenet5_1998,
     "digits_cnn": digits.digits_cnn,
+    "baseline_cnn": vgg.baseline_cnn,
+    "small_vgg": vgg.small_vgg,
+    "vgg16_as_written": vgg.vgg16_as_written,
+    "vgg16": vgg.vgg16,
+    "dropout_cnn": objects.dropout_cnn,
+    "dropout_cnn_without": objects.dropout_cnn_without,
+    "basic_cnn": objects.basic_cnn,
+    "basic_cnn_augmented": objects.basic_cnn_augmented,
+    "mixup_cnn": objects.mixup_cnn,
+    "deep_mixup_cnn": objects.deep_mixup_cnn,
+    "allconv": objects.allconv,
+    "bottleneck": glyphs.bottleneck,
 }
 
 
@@ -27,8 +42,12 @@ def find(name: str) -> Recipe:
 
 def resolve(name: str, *settings: str, data: str | Path | None = None) -> Recipe:
     """The recipe called `name`, or of the run in the folder `name`, on other pictures and with `group.field=value` settings."""
-    a_run = name not in RECIPES and ("/" in name or "\\" in name or Path(name).exists())
-    recipe = Run.open(Path(name)).recipe if a_run else find(name)
+    recipe = Run.open(Path(name)).recipe if is_run(name) else find(name)
     if data is not None:
         recipe = replace(recipe, data=replace(recipe.data, source=str(data)))
     return override(recipe, settings)
+
+
+def is_run(name: str) -> bool:
+    """Whether `name` means a run's folder, not a recipe."""
+    return name not in RECIPES and ("/" in name or "\\" in name or Path(name).exists())

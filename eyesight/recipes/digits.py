@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
-from eyesight.recipe import Data, Model, Optim, Recipe, Training
+from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training
 
 BOOK = "a textbook chapter on convolutional networks"
+OURS = "our own, for two processor cores"
+
+
+def digits() -> Recipe:
+    """Our own digits: a residual network with a stride-2 stem, warped pictures, four epochs.
+
+    `eyesight train digits`; `--set training.epochs=20 --set model.depth=3` takes longer and errs less.
+    """
+    return Recipe(
+        name="digits",
+        summary="handwritten digits, our fastest",
+        source=OURS,
+        data=Data("mnist", size=28, channels=1, scaling="standard", validation=0.02),
+        augment=Augment(rotate=10, shift=0.07, zoom=0.1, shear=7, elastic=0.04),
+        model=Model("fast_digits"),
+        optim=Optim("sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule="linear", warmup=0.2),
+        training=Training(epochs=4, batch=128, min_steps=800, keep="last", views="shifts"),
+    )
 
 
 def lenet5() -> Recipe:
