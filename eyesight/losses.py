@@ -24,14 +24,13 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
     terms = named[loss.name]
 
     def value(logits: Tensor, targets: Tensor) -> Tensor:
+        each = targets.new_ones(targets.shape[1]) if weights is None else weights.to(targets)
+        importance = targets @ each
         if loss.smoothing:
             targets = targets * (1 - loss.smoothing) + loss.smoothing / targets.shape[1]
-        losses = terms(logits.float(), targets)
-        if weights is None:
-            return losses.sum(1).mean()
-        weighted = targets * weights.to(targets)
-        importance = weighted.sum(1) / targets.sum(1)
-        return (losses.sum(1) * importance).sum() / importance.sum()
+        # An error of a class's probability counts for the picture's class, a missed logarithm for its own, as in torch.
+        factor = importance[:, None] if loss.name == "mse" else each
+        return (terms(logits.float(), targets) * factor).sum() / importance.sum().clamp_min(1e-6)
 
     return value
 

@@ -136,6 +136,23 @@ def mistakes(pixels: Pixels, true: Sequence[str], said: Sequence[str], probabili
 
 
 @styled
+def augmented(pixels: Pixels, names: Sequence[str], trials: Sequence[Pixels], labels: Sequence[Sequence[str]]) -> Figure:
+    """Pictures as they are, five a row, and beside them one row of changed ones for each trial, with their labels below."""
+    lines = max(label.count("\n") for row in labels for label in row) + 1
+    step, right, most = 1.11 + 0.16 * lines, 5.85, max(map(len, trials))
+    figure = Figure(figsize=(right + 1.05 * most + 0.1, 0.35 + step * max(-(-len(pixels) // 5), len(trials))))
+    width, height = figure.get_size_inches()
+    for left, title in ((0.1, "Training pictures"), (right, "The first of them, changed anew in every epoch")):
+        figure.text(left / width, 1 - 0.08 / height, title, va="top", fontweight="bold")
+    for index, (picture, name) in enumerate(zip(pixels, names, strict=True)):
+        _picture(figure, 0.1 + index % 5 * 1.05, 0.35 + index // 5 * step, picture, _short(name, 15))
+    for row, (changed, captions) in enumerate(zip(trials, labels, strict=True)):
+        for column, (picture, caption) in enumerate(zip(changed, captions, strict=True)):
+            _picture(figure, right + column * 1.05, 0.35 + row * step, picture, caption)
+    return figure
+
+
+@styled
 def curves(epochs: Sequence[dict[str, Any]], what: Sequence[str] = ("loss", "top1")) -> Figure:
     """Training and validation against epochs, one panel for each of `what`; the kept epoch is marked, values may be missing."""
     figure = Figure(figsize=(4.3 * len(what), 3.0), layout="constrained")
@@ -291,17 +308,21 @@ def _gallery(pixels: Pixels, captions: Sequence[str], columns: int, lines: int) 
     rows = -(-len(pixels) // columns)
     text = 0.16 * lines + 0.1  # inches under each picture
     figure = Figure(figsize=(columns * 1.05 + 0.1, max(rows, 1) * (0.95 + text) + 0.1))
-    width, height = figure.get_size_inches()
     for index, (picture, caption) in enumerate(zip(pixels, captions, strict=True)):
         row, column = divmod(index, columns)
-        left, top = 0.1 + column * 1.05, 0.1 + row * (0.95 + text)
-        axes = figure.add_axes((left / width, 1 - (top + 0.95) / height, 0.95 / width, 0.95 / height))
-        axes.set_axis_off()
-        shown = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
-        small = max(shown.shape[:2]) <= 96
-        axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if small else "antialiased")
-        axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, linespacing=1.25)
+        _picture(figure, 0.1 + column * 1.05, 0.1 + row * (0.95 + text), picture, caption)
     return figure
+
+
+def _picture(figure: Figure, left: float, top: float, picture: Pixels, caption: str) -> None:
+    """One picture (uint8 C,H,W), 0.95 inches wide, with its caption below; `left` and `top` in inches."""
+    width, height = figure.get_size_inches()
+    axes = figure.add_axes((left / width, 1 - (top + 0.95) / height, 0.95 / width, 0.95 / height))
+    axes.set_axis_off()
+    shown = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
+    small = max(shown.shape[:2]) <= 96
+    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if small else "antialiased")
+    axes.text(0.5, -0.04, caption, transform=axes.transAxes, ha="center", va="top", fontsize=7.5, linespacing=1.25)
 
 
 def _short(name: str, most: int = 18) -> str:

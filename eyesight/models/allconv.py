@@ -8,13 +8,14 @@ from eyesight.models.layers import Network, Shape, Stack, initialise
 def allconv(shape: Shape, classes: int, *, width: float = 1.0, dropout: float = 1.0, normalise: bool = False) -> Network:
     """All-CNN-C of Springenberg et al. 2014: 1,369,738 parameters on 32×32×3 with ten classes.
 
-    The paper drops .2 of the input and .5 after each strided layer (scaled by `dropout`), and has no normalisation.
+    The paper drops .2 of the input and .5 after each strided layer (scaled by `dropout`), has no normalisation, pads all 3×3
+    filters but the last ones, which leaves 6×6 places to average over, and puts a ReLU even on the class maps.
     """
-    narrow, wide = round(96 * width), round(192 * width)
-    body = Stack(shape, normalise=normalise).dropout(0.2 * dropout)
+    narrow, wide = max(1, round(96 * width)), max(1, round(192 * width))
+    body = Stack(shape, normalise="before" if normalise else "none").dropout(0.2 * dropout)
     body.conv(narrow).conv(narrow).conv(narrow, stride=2).dropout(0.5 * dropout)
     body.conv(wide).conv(wide).conv(wide, stride=2).dropout(0.5 * dropout)
-    body.conv(wide).conv(wide, 1)
+    body.conv(wide, padding="valid").conv(wide, 1)
     head = Stack(body.shape).conv(classes, 1).average()
     network = Network(shape, body.build(), head.build())
     initialise(network, "he")

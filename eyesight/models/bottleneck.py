@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from eyesight.models.layers import Network, Shape, Stack
-from eyesight.models.lenet import finish
+from eyesight.models.layers import Network, Shape, Stack, finish
 
 
-def bottleneck(shape: Shape, classes: int, *, dropout: float = 1.0, softmax: bool = False) -> Network:
+def bottleneck(shape: Shape, classes: int, *, dropout: float = 1.0, initialise: str = "he", softmax: bool = False) -> Network:
     """2,636,148 parameters on 90×90×1 with 52 classes; every convolution has a bias and is batch-normalised.
 
     `dropout` scales the two rates .5 and .3. `softmax` puts back the fault that kept its loss above ln(e+51)−1.
     """
-    body = Stack(shape, normalise=True)
+    body = Stack(shape, normalise="before")
     body.conv(16, 7, padding=3).pool(3, 2, 1)
     for narrow, wide in ((16, 32), (32, 128), (128, 256), (256, 512)):
         for _ in range(2):
@@ -21,4 +20,4 @@ def bottleneck(shape: Shape, classes: int, *, dropout: float = 1.0, softmax: boo
         else:
             body.average(2)
     body.dropout(0.5 * dropout).dense(256, normalise=True).dropout(0.3 * dropout)
-    return finish(shape, body, classes, softmax, how="he")
+    return finish(shape, body, classes, softmax, initialise)

@@ -7,28 +7,20 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyesight.errors import UserError
-from eyesight.models.layers import Network, Shape, Stack, initialise
+from eyesight.models.layers import Network, ScaledTanh, Shape, Stack, finish
 
 
-def lenet5(shape: Shape, classes: int, *, activation: str = "relu", softmax: bool = False) -> Network:
+def lenet5(
+    shape: Shape, classes: int, *, activation: str = "relu", initialise: str = "glorot", softmax: bool = False
+) -> Network:
     """C(5,6) same, P2, C(5,16), P2, C(5,120), FC84: 61,706 parameters on 28×28 grey pictures with ten classes."""
     body = Stack(shape, act=activation, padding="valid")
     body.conv(6, 5, padding="same").pool().conv(16, 5).pool().conv(120, 5).dense(84)
-    return finish(shape, body, classes, softmax)
-
-
-def finish(shape: Shape, body: Stack, classes: int, softmax: bool = False, how: str = "glorot") -> Network:
-    """The body with a dense layer of logits behind it, initialised."""
-    head = Stack(body.shape, act="linear").dense(classes)
-    if softmax:
-        head.add(nn.Softmax(dim=1))
-    network = Network(shape, body.build(), head.build())
-    initialise(network, how)
-    return network
+    return finish(shape, body, classes, softmax, initialise)
 
 
 class Subsample(nn.Module):
-    """The 1998 subsampling: the sum of 2×2 inputs times one trained coefficient per map, plus one trained bias."""
+    """The 1998 subsampling: the mean of 2×2 inputs times one trained coefficient per map, plus one trained bias."""
 
     def __init__(self, maps: int) -> None:
         super().__init__()
@@ -69,10 +61,13 @@ class SparseConvolution(nn.Module):
 
 
 def lenet5_1998(shape: Shape, classes: int) -> Network:
-    """The published network on 32×32 pictures: 60,000 trained parameters before the last layer, here dense instead of radial."""
+    """The published network on 32×32 pictures: 60,000 trained parameters, and a dense last layer (850) instead of the radial one.
+
+    Every layer up to F6 ends in the squashing function, the subsampling included.
+    """
     if shape != (1, 32, 32):
         raise UserError(f"lenet5_1998 takes grey pictures of 32×32, not {'×'.join(map(str, shape))}", "use lenet5, which takes any")
     body = Stack(shape, act="scaled_tanh", padding="valid")
-    body.conv(6, 5, act="linear").add(Subsample(6)).add(nn.Tanh()).add(SparseConvolution()).add(Subsample(16)).add(nn.Tanh())
+    body.conv(6, 5).add(Subsample(6)).add(ScaledTanh()).add(SparseConvolution()).add(ScaledTanh()).add(Subsample(16)).add(ScaledTanh())
     body.conv(120, 5).dense(84)
     return finish(shape, body, classes)
