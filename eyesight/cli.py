@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -109,18 +110,25 @@ def train(
 
     extra = [f"training.budget={budget}"] * (budget is not None) + [f"training.seed={seed}"] * (seed is not None)
     recipe = resolve(name, *settings or (), *extra, *["data.strict=true"] * strict, data=data)
-    from eyesight import experiment
+    from eyesight import doctor, experiment
     from eyesight.report import write_report
     from eyesight.train import Clock, Meter
 
     meter, progress = Meter(), console.Preparing()
     clock, tell = Clock(STARTED), console.epoch_line
-    with console.training(meter):
-        run = experiment.train(recipe, out, resume=resume, clock=clock, meter=meter, talk=console.talk, tell=tell, progress=progress)
+    try:
+        with console.training(meter):
+            run = experiment.train(recipe, out, resume=resume, clock=clock, meter=meter, talk=console.talk, tell=tell, progress=progress)
+    except UserError:
+        doctor.attend_failed(recipe, out, console.talk)
+        raise
+    doctor.attend(run, console.talk)
     report = write_report(run)
     result = run.result
     if as_json:
-        show_json({"run": str(run.path), "report": str(report), **{key: result[key] for key in result if key not in ("event", "at")}})
+        parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
+        facts = {key: result[key] for key in ("parameters", "test", "validation") if key in result}
+        show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
         return
     say(f"test accuracy {judged(result['test'])}")
     say(f"run     {run.path}")
@@ -133,6 +141,36 @@ def judged(test: dict[str, Any]) -> str:
         return "unknown: no labelled test pictures"
     low, high = test["interval"]
     return f"{test['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {test['n']:,})"
+
+
+@app.command("compare")
+def compare_(
+    names: Annotated[list[str], typer.Argument(metavar="RECIPE|RUN...", help="recipes to train, and runs taken as they are")],
+    data: DataPath = None,
+    settings: Settings = None,
+    seeds: Annotated[int, typer.Option(help="trainings of each recipe, with seeds from 0")] = 1,
+    budget: Annotated[str | None, typer.Option(metavar="10m", help="the time for each training")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept; finished ones are used again")] = Path("runs"),
+    sort: Annotated[str, typer.Option(metavar="COLUMN", help="accuracy, loss, seconds, parameters …")] = "accuracy",
+    form: Annotated[str, typer.Option("--format", metavar="table|csv|markdown")] = "table",
+    as_json: AsJson = False,
+) -> None:
+    """Train what is missing and print one table; `--set model.name=A,B` makes a row of each, an interrupted call goes on."""
+    from eyesight import compare, console, tables
+
+    tables.check(sort, form)
+    members = compare.members(names, data=data, settings=settings or (), seeds=seeds, budget=budget)
+    found = compare.compare(members, out, train=compare.one_after_another, talk=console.talk, progress=console.Preparing())
+    place = compare.folder(members, names, out)
+    page = compare.write(found, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]]))
+    if as_json:
+        show_json({**found.to_dict(sort), "page": str(page)})
+    else:
+        say(tables.write(tables.ordered(found.rows, sort), form))
+        for note in [*found.notes, f"page: {page}"]:
+            console.talk(note)
+    if not any(row.runs for row in found.rows):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -177,7 +215,7 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="RUN", help="a run or classifier folder")],
+    model: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="a run or classifier folder, or an exported file")],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="write a table id,target")] = None,
@@ -202,6 +240,31 @@ def predict(
         console.talk(f"left out {answer.path}: {answer.problem}")
     if bad:
         raise UserError(f"{len(bad)} of {len(answers)} files could not be read", "they are named above; the others were answered")
+
+
+@app.command("doctor")
+def doctor_(name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Say what is wrong with a training, and why: of a run, or of a recipe before it is run."""
+    from eyesight import console, doctor, show
+    from eyesight.recipes import is_run, resolve
+    from eyesight.runs import Run
+
+    recipe = resolve(name, *settings or (), data=data)
+    run = Run.open(Path(name)) if is_run(name) else None
+    pictures = doctor.open_data(recipe, console.talk)
+    if run is not None:
+        patient = doctor.admit_run(run, pictures)
+    else:
+        found = show.describe(recipe, Path(name))
+        patient = doctor.admit_recipe(recipe, pictures, tuple(found["shape"]), found["classes"])
+    findings = doctor.examine(patient)
+    if run is not None:
+        doctor.keep(run, findings)
+    if as_json:
+        facts = {"run": None if run is None else str(run.path), "recipe": recipe.name}
+        show_json({**facts, "findings": [finding.to_dict() for finding in findings], "checked": doctor.checked()})
+        return
+    say(doctor.describe(patient, findings))
 
 
 @app.command()
@@ -302,7 +365,9 @@ def main() -> None:
         problem.show()
         sys.exit(2)
     except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("\nstopped; `eyesight train … --resume` goes on from the last checkpoint\n")
+        sys.stderr.write(
+            "\nstopped; `eyesight train … --resume` goes on from the last checkpoint, and so does a comparison asked for again\n"
+        )
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
