@@ -8,14 +8,14 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from eyesight import classifier, memory, metrics, models, precision
+from eyesight import classifier, memory, metrics, models, precision, transfer, weights
 from eyesight.classifier import Classifier
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
@@ -30,9 +30,19 @@ from eyesight.recipe import Recipe, to_dict
 from eyesight.runs import Run, list_runs, now
 from eyesight.state import State, out_of_patience
 from eyesight.train import Clock, Epoch, Meter, fit
+from eyesight.transfer import Plan, Stage
 
 SAVING = 4.0  # seconds kept for saving and figures when there is a budget
 SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs are not spent on writing
+
+
+@dataclass(frozen=True)
+class Follow:
+    """How the caller follows a training: a meter to look at, each epoch told, progress of what comes before."""
+
+    meter: Meter
+    tell: Callable[[Epoch], None]
+    progress: dataset.Progress
 
 
 @dataclass
@@ -68,6 +78,7 @@ def train(
     clock = clock or Clock(time.monotonic())
     clock.budget = recipe.training.budget
     watch = Watch({}, clock.started)
+    recipe = transfer.suited(recipe)
     data = dataset.load(recipe.data, talk=talk, progress=progress)
     run = (unfinished(recipe, out) if resume else None) or begin(recipe, data, out)
     check_same_data(run, data)
@@ -75,7 +86,7 @@ def train(
         talk(note)
     with run.hold():
         try:
-            return _train(run, recipe, data, clock, watch, meter or Meter(), talk, tell)
+            return _train(run, recipe, data, clock, watch, talk, Follow(meter or Meter(), tell, progress))
         except UserError as error:
             run.append({"event": "failed", "message": error.message, "hint": error.hint})
             raise
@@ -100,38 +111,63 @@ def check_same_data(run: Run, data: Dataset) -> None:
         raise UserError(f"{run.path} was begun on other pictures than {data.name} holds now", "train again without --resume")
 
 
-def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, meter: Meter, talk: Talk, tell: Any) -> Run:
+def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, talk: Talk, follow: Follow) -> Run:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = prepare_network(recipe, data, device)
-    arithmetic = run.environment.get("precision")
-    if arithmetic is None:
-        arithmetic = precision.choose(recipe.training.precision, network, recipe.model, recipe.training.batch)
-    machine = environment(threads=torch.get_num_threads(), device=str(device), precision=arithmetic, seed=recipe.training.seed)
+    known = {"weights": weights.fill(network, recipe.model, talk=talk)} if models.is_backbone(recipe.model) else {}
+    settled = {key: value for key, value in run.environment.items() if key.startswith("precision")}
+    machine = environment(threads=torch.get_num_threads(), device=str(device), seed=recipe.training.seed, **known, **settled)
     run.write_json("environment.json", machine)
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
-    watch.lap("data")
     if clock.budget is not None:
         clock.reserve = SAVING + evaluation_seconds(network, data, recipe)
-    state = State.start(network, recipe)
-    checkpoint = run.checkpoint_path / "state.safetensors"
-    if checkpoint.exists():
-        state.restore(checkpoint)
-        talk(f"going on with {run.path} after epoch {state.epoch}")
-    checkpoint.parent.mkdir(exist_ok=True)
+    run.checkpoint_path.mkdir(exist_ok=True)
+    begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
+    watch.lap("data")
+    for stage in transfer.stages(Plan(recipe, network, data, clock, talk, follow.progress), begun):
+        if stage.network is not network:
+            watch.lap("features")
+        train_stage(run, stage, clock, talk, follow)
+        watch.lap("training")
+    finish(run, recipe, data, network, watch, clock)
+    return run
+
+
+def checkpoint(run: Run, stage: int) -> Path:
+    """Where the state of a stage is kept while it trains."""
+    return run.checkpoint_path / ("state.safetensors" if stage == 1 else f"state{stage}.safetensors")
+
+
+def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow) -> None:
+    """Train one stage (most recipes have no other) from its checkpoint if there is one, an epoch of the log at a time."""
+    recipe, file = stage.recipe, checkpoint(run, stage.number)
+    before = max((epoch["epoch"] for epoch in run.epochs if epoch.get("stage", 1) < stage.number), default=0)
+    state = State.start(stage.network, recipe)
+    if file.exists():
+        state.restore(file)
+        talk(f"going on with {run.path} after epoch {before + state.epoch}")
     saved = time.monotonic()
-    for epoch in fit(state, data.train, data.validation, recipe, precision=arithmetic, clock=clock, meter=meter):
-        run.append(epoch.event())
-        tell(epoch)
+    arithmetic = settle_precision(run, stage)
+    for epoch in fit(state, stage.train, stage.validation, recipe, precision=arithmetic, clock=clock, meter=follow.meter):
+        done = replace(epoch, epoch=before + epoch.epoch, progress=round((stage.number - 1 + epoch.progress) / stage.count, 6))
+        run.append({**done.event(), **({"stage": stage.number} if stage.count > 1 else {})})
+        follow.tell(done)
         if out_of_patience(state.history, recipe.training):
             talk(f"stopped early: no improvement in {recipe.training.patience} epochs")
             break
         if time.monotonic() - saved > SAVE_EVERY and state.progress < 1:
-            state.save(checkpoint)
+            state.save(file)
             saved = time.monotonic()
     state.finish(recipe.training)
-    watch.lap("training")
-    finish(run, recipe, data, network, watch, clock)
-    return run
+
+
+def settle_precision(run: Run, stage: Stage) -> str:
+    """The arithmetic of a stage, as it was when the run began."""
+    key, machine = "precision" if stage.number == 1 else f"precision{stage.number}", run.environment
+    if key not in machine:
+        machine[key] = precision.choose(stage.recipe.training.precision, stage.network, stage.recipe.model, stage.recipe.training.batch)
+        run.write_json("environment.json", machine)
+    return str(machine[key])
 
 
 def prepare_network(recipe: Recipe, data: Dataset, device: torch.device) -> Network:

@@ -23,8 +23,11 @@ from eyesight.recipe import Model
 GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
 
 
-def choose(wanted: str, network: Network, model: Model, batch: int) -> str:
-    """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device."""
+def choose(wanted: str, network: Network, model: Model, batch: int, *, trains: bool = True) -> str:
+    """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device.
+
+    Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of the way back.
+    """
     if wanted != "auto":
         return wanted
     device = network.normalise.mean.device
@@ -37,11 +40,14 @@ def choose(wanted: str, network: Network, model: Model, batch: int) -> str:
         repr(model),
         network.shape,
         batch,
+        trains,
+        sum(parameter.requires_grad for parameter in network.parameters()),
     ]
     file = cache_dir() / "precision" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
     if (found := _remembered(file)) is not None:
         return found
-    chosen = "bfloat16" if seconds(network, batch, "float32") > GAIN * seconds(network, batch, "bfloat16") else "float32"
+    exact, rough = (seconds(network, batch, arithmetic, trains=trains) for arithmetic in ("float32", "bfloat16"))
+    chosen = "bfloat16" if exact > GAIN * rough else "float32"
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as opened:
         opened.write(json.dumps({"precision": chosen}).encode())
@@ -56,9 +62,9 @@ def _remembered(file: Path) -> str | None:
     return found if found in ("float32", "bfloat16") else None
 
 
-def seconds(network: Network, batch: int, precision: str, patience: float = 0.5) -> float:
-    """The fastest of some training steps on random pictures, tried for about `patience` seconds, on a copy of the network."""
-    network = copy.deepcopy(network).train()
+def seconds(network: Network, batch: int, precision: str, patience: float = 0.5, *, trains: bool = True) -> float:
+    """The fastest of some training steps (or passes) on random pictures, for about `patience` seconds, on a copy of the network."""
+    network = copy.deepcopy(network).train(trains)
     device = network.normalise.mean.device
     pictures = torch.rand(batch, *network.shape, device=device).contiguous(memory_format=torch.channels_last)
     context = torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
@@ -66,9 +72,10 @@ def seconds(network: Network, batch: int, precision: str, patience: float = 0.5)
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < patience:
         start = time.perf_counter()
-        with context:
+        with context, torch.set_grad_enabled(trains):
             logits = network(pictures)
-        logits.float().square().mean().backward()
+        if trains:
+            logits.float().square().mean().backward()
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -32,7 +32,7 @@ class Expects:
     """What a backbone's weights were trained to see: `size` is the side in pixels."""
 
     size: int
-    interpolation: str
+    interpolation: Literal["bilinear", "bicubic"]
     crop_fraction: float
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
@@ -129,7 +129,7 @@ def configuration(name: str) -> dict[str, Any]:
 def expected(name: str) -> Expects:
     """The preprocessing that belongs to the weights."""
     found = configuration(name)
-    interpolation = found["interpolation"] if found["interpolation"] in ("bilinear", "bicubic") else "bicubic"
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear" if found["interpolation"] == "bilinear" else "bicubic"
     size, fixed = int(found["input_size"][1]), bool(found.get("fixed_input_size"))
     return Expects(size, interpolation, float(found["crop_pct"]), tuple(found["mean"]), tuple(found["std"]), fixed)
 

@@ -1,0 +1,208 @@
+"""Training on top of what a network has learnt elsewhere: what is frozen is computed once, and a second stage may train more of it.
+
+A stage trains a tail that shares its modules with the whole network, so that when it ends the whole network is trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from eyesight import activations, models, precision, weights
+from eyesight.activations import Activations, Tail, Trunk
+from eyesight.classifier import Classifier
+from eyesight.data.dataset import Dataset
+from eyesight.data.images import Images
+from eyesight.data.listing import Talk, silent
+from eyesight.data.prepare import Preparation
+from eyesight.errors import UserError
+from eyesight.models.backbone import OWN, Backbone
+from eyesight.models.layers import Network
+from eyesight.recipe import Augment, Model, Recipe
+from eyesight.train import Clock
+
+Progress = Callable[[int, int], None]
+SHARE = 0.6  # of the time for training that may go into computing features once
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A part of a training: `network` trains on `train` as `recipe` says; stages are numbered from 1 to `count`."""
+
+    number: int
+    count: int
+    recipe: Recipe
+    network: Network
+    train: Images
+    validation: Images
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What every stage of one training needs."""
+
+    recipe: Recipe
+    network: Network
+    data: Dataset
+    clock: Clock
+    talk: Talk = silent
+    progress: Progress = lambda done, total: None
+
+
+def suited(recipe: Recipe) -> Recipe:
+    """The recipe with the size, channels and resampling that its pretrained weights expect, wherever it leaves them open."""
+    if not models.is_backbone(recipe.model):
+        return recipe
+    from eyesight.models.pretrained import expected
+
+    expects, data, transfer = expected(recipe.model.name), recipe.data, recipe.transfer
+    if transfer.thaw and not transfer.thaw_epochs and recipe.training.budget is None:
+        raise UserError("transfer.thaw names a second stage, but nothing says how long it is", "--set transfer.thaw_epochs=10")
+    size = data.size or expects.size
+    own_size = size >= expects.size
+    data = replace(
+        data,
+        size=size,
+        channels=3,
+        scaling="unit",
+        interpolation=expects.interpolation if data.interpolation == "auto" else data.interpolation,
+        crop_fraction=data.crop_fraction or (expects.crop_fraction if own_size and data.resize == "crop" else 1.0),
+    )
+    return replace(recipe, data=data)
+
+
+def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
+    """The stages from number `start` on; each is prepared when the one before has ended, and features are computed then."""
+    recipe, network, data, clock = plan.recipe, plan.network, plan.data, plan.clock
+    if not isinstance(network.body, Backbone):
+        yield Stage(1, 1, recipe, network, data.train, data.validation)
+        return
+    count = 2 if recipe.transfer.thaw else 1
+    cuts = [network.body.place(where) for where in (recipe.transfer.freeze, recipe.transfer.thaw)[:count]]
+    below = Below(plan, min(cuts))
+    reserve = clock.reserve
+    for number, cut in enumerate(cuts, 1):
+        if number < start:
+            continue
+        network.body.freeze(cut)
+        plan.talk(trains(network, cut))
+        if clock.budget is not None and number < count:
+            clock.reserve = reserve + recipe.transfer.thaw_share * max(0.0, clock.left())
+        asked = stage_recipe(recipe, number)
+        if recipe.transfer.views and cut:
+            tail, train, validation = below.features(cut)
+            asked = replace(asked, augment=Augment(mixup=asked.augment.mixup))
+            yield Stage(number, count, asked, tail, train, validation)
+        else:
+            yield Stage(number, count, asked, network, data.train, data.validation)
+        clock.reserve = reserve
+
+
+def stage_recipe(recipe: Recipe, number: int) -> Recipe:
+    """What the recipe says about a stage."""
+    if number == 1:
+        return recipe
+    thaw = recipe.transfer
+    optim = replace(recipe.optim, name=thaw.thaw_optimiser, lr=thaw.thaw_lr)
+    training = replace(recipe.training, epochs=max(1, thaw.thaw_epochs), batch=thaw.thaw_batch or recipe.training.batch, min_steps=0)
+    return replace(recipe, optim=optim, training=training)
+
+
+def trains(network: Network, cut: int) -> str:
+    """For people: how much of the network trains."""
+    body = network.body
+    assert isinstance(body, Backbone)
+    tensors = list(network.parameters())
+    training = [tensor for tensor in tensors if tensor.requires_grad]
+    values, total = (sum(tensor.numel() for tensor in some) for some in (training, tensors))
+    first = body.prefixes[cut] if cut < len(body.prefixes) else "the head"
+    return f"{len(training)} of {len(tensors)} tensors train ({values:,} of {total:,} parameters), from {first} on"
+
+
+class Below:
+    """The features below a cut, computed from the pictures once; a later cut goes on from those of the first."""
+
+    def __init__(self, plan: Plan, cut: int) -> None:
+        self.plan, self.cut = plan, cut
+        self.found: dict[str, Activations] = {}
+
+    def features(self, cut: int) -> tuple[Tail, Images, Images]:
+        """The tail that trains above `cut`, with its training and validation features."""
+        plan, body = self.plan, self.plan.network.body
+        assert isinstance(body, Backbone)
+        lowest = self.cut or cut
+        first = Trunk(plan.network, list(body.units[:lowest]), plan.data.train.shape, pictures=True)
+        if not self.found:
+            self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)
+        found = self.found
+        if cut > lowest:
+            shape = self.found["train"].shape
+            second = Trunk(plan.network, list(body.units[lowest:cut]), shape, pictures=False)
+            found = self._compute(second, dict(self.found), pictures=False)
+        kind = torch.as_tensor(found["train"].pixels).dtype
+        tail = Tail(plan.network, list(body.units[cut:]), found["train"].shape, kind)
+        return tail, found["train"], found["validation"]
+
+    def _compute(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
+        plan, recipe = self.plan, self.plan.recipe
+        exact = recipe.training.precision
+        arithmetic = precision.choose(exact, trunk, recipe.model, activations.BATCH, trains=False)
+        if pictures:
+            views = activations.versions(recipe.augment, recipe.transfer.views)
+            parts, views = affordable(plan, trunk, parts, views, arithmetic)
+        else:
+            train = parts["train"]
+            assert isinstance(train, Activations)
+            views = train.views
+        found = {}
+        for part, images in parts.items():
+            found[part] = activations.compute(
+                trunk,
+                images,
+                recipe.augment,
+                views if part == "train" else 1,
+                name=plan.data.store.key,
+                seed=recipe.training.seed,
+                precision=arithmetic,
+                talk=plan.talk if part == "train" and pictures else silent,
+                progress=plan.progress if part == "train" and pictures else lambda done, total: None,
+            )
+        return found
+
+
+def affordable(plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, arithmetic: str) -> tuple[dict[str, Images], int]:
+    """What of the pictures and how many versions a budget has time for: fewer versions first, then fewer pictures, and says so."""
+    if plan.clock.budget is None:
+        return parts, views
+    train, held = parts["train"], len(parts["validation"])
+    pace = activations.pace(trunk, train, arithmetic)
+    pictures = SHARE * max(0.0, plan.clock.left()) / pace - held
+    if pictures >= views * len(train):
+        return parts, views
+    fewer = max(1, int(pictures // len(train)))
+    if fewer < views:
+        plan.talk(f"the budget has time for the features of {fewer} of {views} versions of each picture")
+    if pictures >= len(train):
+        return parts, fewer
+    few = max(len(train.classes), int(pictures))
+    plan.talk(f"the budget has time for the features of {few:,} of {len(train):,} training pictures; give more for all")
+    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(plan.recipe.data.split_seed))[:few].sort().values
+    return {**parts, "train": train.subset(chosen.numpy())}, 1
+
+
+def recogniser(name: str, file: Path | None = None, *, talk: Talk = silent) -> Classifier:
+    """A pretrained network as it is, with the names of the classes it was trained on; raises UserError when it has no weights."""
+    from eyesight.models import pretrained
+
+    model = Model(name, weights=str(file) if file else weights.HUB_WEIGHTS, head=OWN)
+    expects, classes = pretrained.expected(name), pretrained.own_classes(name)
+    if classes != 1000:
+        raise UserError(f"{name} tells {classes:,} classes apart whose names are not at hand", "choose a network trained on ImageNet-1k")
+    network = models.build(model, (3, expects.size, expects.size), classes)
+    found = weights.fill(network, model, talk=talk)
+    network.to(memory_format=torch.channels_last).eval()
+    how = Preparation(expects.size, expects.size, 3, "crop", interpolation=expects.interpolation, crop_fraction=expects.crop_fraction)
+    return Classifier(network, model, pretrained.imagenet_classes(), how, facts={"weights": found})
