@@ -16,13 +16,13 @@ from torch import Tensor
 def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
     """The orthogonal factor of a matrix, roughly, by a quintic Newton–Schulz iteration; rows and columns in any proportion."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    wide = matrix.shape[0] > matrix.shape[1]
-    x = matrix.T if wide else matrix
+    tall = matrix.shape[0] > matrix.shape[1]
+    x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
     for _ in range(steps):
         gram = x @ x.T
         x = a * x + (b * gram + c * gram @ gram) @ x
-    result: Tensor = x.T if wide else x
+    result: Tensor = x.T if tall else x
     return result
 
 
