@@ -180,10 +180,10 @@ def frozen_moved(patient: Patient) -> Finding | None:
 
 def learning_rate_trial(patient: Patient) -> Finding | None:
     """Before any run: the learning rate is outside what anybody uses, or a trial of some steps went wrong or nowhere."""
-    optim, trial = patient.recipe.optim, patient.trial
-    low, high = PLAUSIBLE.get(optim.name, PLAUSIBLE_ELSE)
     if patient.epochs:
         return None
+    optim, trial = patient.recipe.optim, patient.trial
+    low, high = PLAUSIBLE.get(optim.name, PLAUSIBLE_ELSE)
     if not low <= optim.lr <= high:
         size = "high" if optim.lr > high else "low"
         evidence = f"{optim.name} is used with rates from {low:g} to {high:g}; this recipe says {optim.lr:g}{symptoms.suggestion(patient)}"

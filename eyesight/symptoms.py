@@ -6,6 +6,7 @@ Every threshold is loose on purpose: a doctor who cries wolf is not asked twice.
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +28,7 @@ STANDSTILL = 0.02  # relative fall of the loss over the last third
 def not_finite(patient: Patient) -> Finding | None:
     """The loss overflowed or became not-a-number."""
     lost = [name for name in patient.lost if "loss" in name or "gradient" in name]
-    if "no longer a number" not in patient.failure and not lost:
+    if not re.search(r"no longer a number|\bnan\b", patient.failure, re.IGNORECASE) and not lost:
         return None
     before = [f"{value:.3g}" for value in patient.curve("train_loss") if math.isfinite(value)][-3:]
     evidence = patient.failure or f"the log lost {', '.join(lost)}, which were infinite or no numbers"
