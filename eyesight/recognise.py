@@ -7,14 +7,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from eyesight.data.prepare import BadPicture
+from eyesight import portable
+from eyesight.data.prepare import BadPicture, Pixels
 from eyesight.data.sources import list_pictures
 from eyesight.errors import UserError
 from eyesight.files import whole_file
+from eyesight.portable import Portable
+
+if TYPE_CHECKING:
+    from eyesight.classifier import Classifier
 
 PORTION = 256  # pictures prepared before the network looks at them
 
@@ -37,14 +42,13 @@ class Answer:
 def recognise(model: Path, pictures: Sequence[str], top: int = 1) -> list[Answer]:
     """An answer for every picture, in the order given (folders in natural order)."""
     paths = [path for where in pictures for path in list_pictures(where)]
-    from eyesight import classifier
-
-    known = classifier.load(classifier_folder(model))
+    known = load(model)
     return [answer for start in range(0, len(paths), PORTION) for answer in _portion(known, paths[start : start + PORTION], top)]
 
 
-def _portion(known: Any, paths: Sequence[Path], top: int) -> Iterator[Answer]:
-    pixels, problems = [], {}
+def _portion(known: Classifier | Portable, paths: Sequence[Path], top: int) -> Iterator[Answer]:
+    pixels: list[Pixels] = []
+    problems: dict[Path, str] = {}
     for path in paths:
         try:
             pixels.append(known.prepare(path.read_bytes()))
@@ -52,7 +56,7 @@ def _portion(known: Any, paths: Sequence[Path], top: int) -> Iterator[Answer]:
             problems[path] = str(bad)
         except OSError as error:
             problems[path] = f"unreadable: {error.strerror}"
-    values = iter(known.probabilities(np.stack(pixels)) if pixels else ())
+    values = iter(known.probabilities(np.stack(pixels)) if pixels else np.zeros((0, len(known.classes)), np.float32))
     for path in paths:
         if path in problems:
             yield Answer(str(path), problem=problems[path])
@@ -60,6 +64,15 @@ def _portion(known: Any, paths: Sequence[Path], top: int) -> Iterator[Answer]:
             sure = next(values)
             best = np.argsort(-sure, kind="stable")[:top]
             yield Answer(str(path), tuple((known.classes[place], float(sure[place])) for place in best))
+
+
+def load(model: Path) -> Classifier | Portable:
+    """The classifier in an ONNX file, which needs no torch, or in its folder, or in its run."""
+    if model.suffix.lower() == ".onnx":
+        return portable.load(model)
+    from eyesight import classifier
+
+    return classifier.load(classifier_folder(model))
 
 
 def classifier_folder(where: Path) -> Path:

@@ -156,6 +156,20 @@ def read(data: bytes) -> Decoded:
             raise _explain(error, data) from None
 
 
+def dimensions(data: bytes) -> tuple[int, int]:
+    """Width and height as the header gives them, before anything is decoded; raises BadPicture."""
+    if not data:
+        raise BadPicture("empty", "the file has no bytes")
+    with quiet():
+        try:
+            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
+                return image.size
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _explain(error, data) from None
+
+
 def _load(image: Picture) -> Decoded:
     width, height = image.size
     if width * height > MOST_PIXELS:

@@ -1,0 +1,122 @@
+"""A classifier read from one ONNX file: the same answers without torch, and the only home of onnxruntime.
+
+Class names and preparation come from the file's own metadata, so it is all that has to be copied to another machine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from eyesight.data.prepare import Pixels, Preparation, prepare
+from eyesight.errors import UserError
+from eyesight.runs import Run
+
+FORMAT = 1
+INPUT, OUTPUT = "pictures", "probabilities"
+MOST_THREADS = 4  # more only get in each other's way on pictures this small
+
+
+@dataclass(frozen=True, eq=False)
+class Portable:
+    """Answers as `eyesight.classifier.Classifier` does; `facts` is what the exporter knew: name, accuracy, threshold, data …"""
+
+    session: Any
+    classes: tuple[str, ...]
+    preparation: Preparation
+    facts: dict[str, Any]
+
+    def prepare(self, picture: bytes | Pixels) -> Pixels:
+        """An encoded picture or a uint8 array H,W or H,W,C as uint8 C,H,W, exactly as in training; raises BadPicture."""
+        return prepare(picture, self.preparation)
+
+    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
+        if not len(pixels):
+            return np.zeros((0, len(self.classes)), dtype=np.float32)
+        return np.asarray(self.session.run([OUTPUT], {INPUT: pixels})[0], dtype=np.float32)
+
+
+def load(file: Path, threads: int | None = None) -> Portable:
+    """The classifier in an ONNX file; raises UserError when it is missing, damaged, too new or not written by `eyesight export`."""
+    session = _session(file, threads or min(MOST_THREADS, cores()))
+    facts = {key: _value(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
+    _check_format(file, facts)
+    try:
+        classes = tuple(str(name) for name in facts["classes"])
+        loaded = Portable(session, classes, Preparation.from_dict(facts["preparation"]), facts)
+        _check_shapes(loaded)
+    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        raise UserError(f"{file} is damaged: its description does not fit its network ({error})", "export the run again") from None
+    return loaded
+
+
+def _session(file: Path, threads: int) -> Any:
+    if not file.is_file():
+        raise UserError(f"there is no file {file}", "`eyesight export RUN` writes one")
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4  # what is wrong is said by the exception
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others between two calls
+    try:
+        return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+    except OSError as error:
+        raise UserError(f"{file} cannot be read: {error}") from None
+    except Exception as error:  # onnxruntime raises classes of its own for each way of being broken
+        reason = str(error).strip().splitlines()[0]
+        raise UserError(f"{file} is no ONNX file that can be used: {reason}", "copy it again, or export the run again") from None
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _check_format(file: Path, facts: dict[str, Any]) -> None:
+    found = facts.get("eyesight_format")
+    if not isinstance(found, int):
+        raise UserError(
+            f"{file} was not written by `eyesight export`: it does not name its classes and how pictures are prepared",
+            "export a run; files of other programs do not say what their outputs mean",
+        )
+    if found > FORMAT:
+        raise UserError(f"{file} was written by a later eyesight (format {found}, this one reads up to {FORMAT})", "upgrade eyesight")
+
+
+def _check_shapes(loaded: Portable) -> None:
+    """What the network takes and gives must be what the description says."""
+    given, taken = loaded.session.get_outputs()[0], loaded.session.get_inputs()[0]
+    assert (taken.name, given.name) == (INPUT, OUTPUT), f"input {taken.name}, output {given.name}"
+    assert taken.type == "tensor(uint8)", f"input of type {taken.type}"
+    assert tuple(taken.shape[1:]) == loaded.preparation.shape, f"pictures of {taken.shape[1:]}, prepared as {loaded.preparation.shape}"
+    assert given.shape[1] == len(loaded.classes), f"{given.shape[1]} outputs, {len(loaded.classes)} class names"
+
+
+def file_of(run: Run) -> Path:
+    """Where a run keeps its ONNX file when nobody says otherwise."""
+    return run.path / "export" / f"{run.recipe.name or run.recipe.model.name}.onnx"
+
+
+def is_fresh(run: Run, file: Path) -> bool:
+    """Whether the file was exported from the weights that the run has now."""
+    try:
+        made_from = load(file, 1).facts.get("weights")
+        return bool(made_from == run.read_json("classifier/classifier.json")["weights_sha256"])
+    except (UserError, KeyError):
+        return False
+
+
+def cores() -> int:
+    """The processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,41 @@
+"""ONNX files made by hand for tests: no torch, no training, and an answer that can be told in advance."""
+
+import json
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from eyesight.data.prepare import Preparation
+
+THRESHOLD = {"value": 0.8, "accuracy": 0.99, "share": 0.9, "n": 100}
+
+
+def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, **facts):
+    """A network of two classes whose probability of "bright" is the logistic of 20 (mean - 0.5), as an exported file."""
+    how = Preparation(size, size, channels, "squash")
+    nodes = [
+        helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Unsqueeze", ["mean", "last"], ["column"]),
+        helper.make_node("Gemm", ["column", "weight", "bias"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    constants = {
+        "axes": np.array([1, 2, 3], np.int64),
+        "last": np.array([1], np.int64),
+        "weight": np.array([[0, 20 / 255]], np.float32),
+        "bias": np.array([0, -10], np.float32),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "by_brightness",
+        [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["n", *how.shape])],
+        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    known = {"eyesight_format": 1, "name": "lamp", "classes": ["dark", "bright"], "preparation": how.to_dict(), "threshold": threshold}
+    helper.set_model_props(model, {key: json.dumps(value) for key, value in {**known, **facts}.items()})
+    onnx.save_model(model, str(file))
+    return file

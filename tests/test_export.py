@@ -1,0 +1,183 @@
+"""Every network leaves as an ONNX file that answers as it does, or does not leave at all."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn import folder, pictures
+
+from eyesight import experiment, export, models, portable
+from eyesight.classifier import Classifier
+from eyesight.data.prepare import Preparation
+from eyesight.errors import UserError
+from eyesight.recipe import Data, Model, Optim, Recipe, Training
+from eyesight.runs import Run
+
+CLASSES = ("bar", "cross", "ring")
+SIZES = {"lenet5": 28, "bottleneck": 64, "vgg16": 32}
+ODD = {"lenet5_1998": (1, 32, 32)}
+
+
+def write(loaded, file):
+    facts = {"eyesight_format": 1, "classes": loaded.classes, "preparation": loaded.preparation.to_dict()}
+    export.write(loaded, facts, file)
+    return portable.load(file)
+
+
+def untrained(name):
+    torch.manual_seed(0)
+    shape = ODD.get(name, (3, *[SIZES.get(name, 16)] * 2))
+    how = Preparation(shape[1], shape[2], shape[0])
+    return Classifier(models.build(Model(name), shape, 3).eval(), Model(name), CLASSES, how, "flip")
+
+
+def kinds(name):
+    return {type(layer) for layer in untrained(name).network.modules()}
+
+
+def to_export():
+    """Networks that have every kind of layer between them; each takes a second, all of them with EYESIGHT_SLOW=1."""
+    if os.environ.get("EYESIGHT_SLOW"):
+        return list(models.MODELS)
+    chosen, seen = [], set()
+    for name in sorted(models.MODELS, key=lambda name: (name == "vgg16", -len(kinds(name)))):
+        if not kinds(name) <= seen:
+            chosen.append(name)
+            seen |= kinds(name)
+    return chosen
+
+
+@pytest.mark.parametrize("name", to_export())
+def test_every_network_answers_the_same(name, tmp_path):
+    known = untrained(name)
+    pixels, labels = pictures(12, known.preparation.height, channels=known.preparation.channels)
+    parity = export.compare(known, write(known, tmp_path / "it.onnx"), export.Held("drawn", pixels, labels, pixels))
+    assert parity.agreement == 1 and parity.largest_difference < 1e-5
+
+
+def lenet(views="one"):
+    torch.manual_seed(0)
+    return Classifier(models.build(Model("lenet5"), (1, 28, 28), 3).eval(), Model("lenet5"), CLASSES, Preparation(28, 28, 1), views)
+
+
+def test_views_are_averaged_in_the_file(tmp_path):
+    pixels, labels = pictures(300, 28)
+    known, one = lenet("shifts"), lenet()
+    parity = export.compare(known, write(known, tmp_path / "it.onnx"), export.Held("drawn", pixels, labels, pixels))
+    assert parity.agreement == 1 and parity.largest_difference < 1e-5
+    assert np.abs(known.probabilities(pixels) - one.probabilities(pixels)).max() > 1e-4, "the views make no difference here"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A run on drawn shapes, in a folder of its own, with its cache."""
+    root = tmp_path_factory.mktemp("export")
+    patch = pytest.MonkeyPatch()
+    patch.setenv("EYESIGHT_CACHE", str(root / "cache"))
+    data = folder(root / "shapes", 120, 28)
+    recipe = Recipe("shapes", data=Data(str(data)), model=Model("lenet5"), optim=Optim(lr=0.003), training=Training(epochs=3, batch=16))
+    run = experiment.train(recipe, root / "runs")
+    yield run
+    patch.undo()
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy to export from; the data is where the original has it."""
+    return Run(Path(shutil.copytree(trained.path, tmp_path / "runs" / trained.name)))
+
+
+@pytest.fixture(scope="module")
+def made(trained, tmp_path_factory):
+    """The run's file."""
+    return export.export(trained, tmp_path_factory.mktemp("made") / "some" / "shapes.onnx")
+
+
+def test_the_file_answers_plain_onnxruntime_without_us(run, made):
+    assert made.parity.pictures == 24 and made.parity.what.startswith("test pictures of ") and made.parity.agreement == 1
+    program = f"""
+import json, numpy, onnxruntime
+session = onnxruntime.InferenceSession({str(made.file)!r})
+facts = session.get_modelmeta().custom_metadata_map
+pictures = numpy.load({str(run.path / "gallery.npz")!r})["samples_pixels"]
+answers = session.run(None, {{"pictures": pictures}})[0]
+print(json.dumps([json.loads(facts["classes"])[best] for best in answers.argmax(1)]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    from eyesight.classifier import load
+
+    known = load(run.classifier_path)
+    expected = known.probabilities(run.gallery()["samples_pixels"]).argmax(1)
+    assert json.loads(done.stdout) == [known.classes[best] for best in expected]
+
+
+def test_the_file_knows_what_it_is_and_nothing_of_this_machine(run, made):
+    file = made.file
+    facts = portable.load(file).facts
+    assert facts["name"] == "shapes" and facts["classes"] == list(CLASSES) and facts["split"] == run.data["split"]
+    assert facts["accuracy"] == run.result["test"]["top1"]
+    assert 0.5 <= facts["threshold"]["value"] <= 1 and facts["threshold"]["n"] == 10
+    assert str(Path(export.__file__).parent).encode() not in file.read_bytes()
+    assert portable.is_fresh(run, file)
+    assert [path.name for path in file.parent.iterdir()] == ["shapes.onnx"]
+
+
+def test_a_file_that_answers_differently_is_not_kept(run, made, monkeypatch):
+    monkeypatch.setattr(export, "write", lambda loaded, facts, file: shutil.copy(made.file, file))
+    monkeypatch.setattr(export.classifier, "load", lambda folder: lenet())
+    with pytest.raises(UserError, match="answers differently"):
+        export.export(run)
+    assert list((run.path / "export").iterdir()) == []
+
+
+def test_a_failed_export_leaves_the_older_file(run, monkeypatch):
+    file = portable.file_of(run)
+    file.parent.mkdir()
+    file.write_bytes(b"older")
+    monkeypatch.setattr(export, "write", lambda loaded, facts, file: file.write_bytes(b"broken"))
+    with pytest.raises(UserError, match="no ONNX file"):
+        export.export(run)
+    assert file.read_bytes() == b"older" and len(list(file.parent.iterdir())) == 1
+
+
+def test_without_the_data_the_kept_pictures_are_checked_and_int8_is_refused(run, tmp_path):
+    recipe = run.read_json("recipe.json")
+    recipe["data"]["source"] = str(tmp_path / "gone")
+    run.write_json("recipe.json", recipe)
+    said = []
+    held = export.held_out(run, lenet(), None, said.append)
+    assert held.what == "pictures the run kept for its report" and len(held.pixels) >= 40 and (held.labels == -1).all()
+    assert "not at hand" in said[0]
+    with pytest.raises(UserError, match="int8 needs the run's own pictures"):
+        export.export_int8(run, tmp_path / "it.onnx")
+
+
+def test_changed_data_is_not_taken_for_the_held_out_pictures(run):
+    data = run.data
+    data["split"] = "another"
+    run.write_json("data.json", data)
+    assert export.held_out(run, lenet(), None).what == "pictures the run kept for its report"
+
+
+def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):
+    monkeypatch.setattr(export, "write", lambda loaded, facts, file: shutil.copy(made.file, file))
+    exact, small = export.export_all(run, int8=True, tolerance=1.0)
+    assert small.file.name == "shapes.int8.onnx" and small.bytes < exact.bytes / 2
+    assert small.parity.agreement > 0.5 and small.parity.largest_difference > exact.parity.largest_difference
+    facts = portable.load(small.file).facts
+    assert facts["int8"] is True and facts["classes"] == list(CLASSES)
+    with pytest.raises(UserError, match="int8 would lose"):
+        export.require_accurate(export.Parity(100, "drawn", 0.9, 0.1, 0.80, 0.81), 0.005)
+    export.require_accurate(export.Parity(100, "drawn", 0.9, 0.1, 0.80, 0.804), 0.005)
+    assert "the same class for every one" in export.describe(exact)
+
+
+def test_other_labelled_pictures_can_be_named(run, tmp_path):
+    held = export.held_out(run, lenet(), str(folder(tmp_path / "more", 30, 28, seed=5)))
+    assert len(held.pixels) == len(held.calibrating) == 15 and set(held.labels) == {0, 1, 2}
