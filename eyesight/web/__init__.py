@@ -1,0 +1,1 @@
+"""The service and its pages; nothing outside this folder imports FastAPI, and nothing in here imports torch."""

@@ -1,0 +1,80 @@
+"""What the API answers, as models from which its documentation is made."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel, Field
+
+
+class Named(BaseModel):
+    """One class and how probable it is."""
+
+    name: str = Field(serialization_alias="class")
+    probability: float
+
+
+class Recognised(BaseModel):
+    """The most probable classes of a picture, the best first."""
+
+    top: list[Named]
+    sure: bool | None = Field(description="whether the best probability reaches the threshold; null when there is no threshold")
+    threshold: float | None = Field(description="chosen on validation pictures so that 99 % of the sure answers are right")
+
+
+class Problem(BaseModel):
+    """Why there is no answer."""
+
+    error: str
+    hint: str = ""
+
+
+class Health(BaseModel):
+    """What is being served."""
+
+    status: str
+    version: str
+    name: str
+    classes: int
+    shape: tuple[int, int, int] = Field(description="channels, height, width of what the network sees")
+    accuracy: float | None = Field(description="share of right answers on test pictures")
+    in_flight: int
+
+
+class Classes(BaseModel):
+    """The names the recogniser knows, in the order of its outputs."""
+
+    classes: list[str]
+
+
+class RunRow(BaseModel):
+    """One training for a table; figures it does not have are null."""
+
+    name: str
+    recipe: str
+    status: str
+    top1: float | None = None
+    interval: tuple[float, float] | None = None
+    seconds: float | None = None
+    parameters: int | None = None
+    epochs: int = 0
+    progress: float = 0.0
+    time: str | None = None
+    problem: str = ""
+
+
+class Runs(BaseModel):
+    """Every run of the folder, the oldest first."""
+
+    runs: list[RunRow]
+
+
+class RunDetail(BaseModel):
+    """Everything a run says about itself, without its predictions."""
+
+    run: RunRow
+    recipe: dict[str, Any]
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    result: dict[str, Any]

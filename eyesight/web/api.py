@@ -1,0 +1,122 @@
+"""The paths under /api/: pictures in, names out, and what the runs say."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+
+import eyesight
+from eyesight.errors import UserError
+from eyesight.runs import Run, list_runs
+from eyesight.web.answers import Classes, Health, Named, Problem, Recognised, RunDetail, RunRow, Runs
+from eyesight.web.limits import Refused
+from eyesight.web.service import Service
+
+router = APIRouter(prefix="/api")
+MESSAGES = {
+    400: "the upload was cut off",
+    408: "the upload took too long",
+    413: "too many bytes or pixels",
+    415: "not a picture, judged by its content",
+    422: "a damaged picture or a wrong parameter",
+    503: "too many pictures at once; Retry-After says when to come again",
+    504: "the picture took too long",
+}
+BINARY = {"schema": {"type": "string", "format": "binary"}}
+FORM = {"schema": {"type": "object", "required": ["picture"], "properties": {"picture": {"type": "string", "format": "binary"}}}}
+BODY = {"requestBody": {"required": True, "content": {"image/*": BINARY, "multipart/form-data": FORM}}}
+RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": Problem, "description": text} for status, text in MESSAGES.items()}
+
+
+def service_of(request: Request) -> Service:
+    """What the application's factory left for its requests."""
+    found = request.app.state.service
+    assert isinstance(found, Service)
+    return found
+
+
+@router.post("/predict", responses=RESPONSES, openapi_extra=BODY)
+async def predict(request: Request, top: Annotated[int, Query(ge=1, le=1000, description="how many classes to name")] = 5) -> Recognised:
+    """What is on a picture: its file as the body, or as the one file of a form. Nothing of it is kept."""
+    service = service_of(request)
+    row = await service.recognise(request)
+    names, threshold = service.recogniser.classes, service.threshold
+    best = np.argsort(-row, kind="stable")[:top]
+    named = [Named(name=names[place], probability=float(row[place])) for place in best]
+    return Recognised(top=named, sure=None if threshold is None else named[0].probability >= threshold, threshold=threshold)
+
+
+@router.get("/classes")
+async def classes(request: Request) -> Classes:
+    """The names that can be the answer."""
+    return Classes(classes=list(service_of(request).recogniser.classes))
+
+
+@router.get("/health")
+async def health(request: Request) -> Health:
+    """Whether the service is up, and what it serves."""
+    service = service_of(request)
+    known = service.recogniser
+    return Health(
+        status="ok",
+        version=eyesight.__version__,
+        name=str(known.facts.get("name") or ""),
+        classes=len(known.classes),
+        shape=known.preparation.shape,
+        accuracy=known.facts.get("accuracy"),
+        in_flight=service.gate.inside,
+    )
+
+
+@router.get("/runs")
+def runs(request: Request) -> Runs:
+    """All runs of the folder being served, for a table."""
+    folder = service_of(request).runs
+    return Runs(runs=[row(run) for run in (list_runs(folder) if folder else [])])
+
+
+@router.get("/runs/{name}", responses={404: {"model": Problem, "description": "there is no such run, or no longer"}})
+def one_run(request: Request, name: str) -> RunDetail:
+    """One run: recipe, machine, data, every epoch, result."""
+    run = find_run(service_of(request), name)
+    try:
+        recipe = run.read_json("recipe.json")
+        return RunDetail(run=row(run), recipe=recipe, environment=run.environment, data=run.data, epochs=run.epochs, result=run.result)
+    except (UserError, OSError) as error:
+        raise gone(name, str(error)) from None
+
+
+def find_run(service: Service, name: str) -> Run:
+    """The run of this very name; names are compared, never made into paths. Raises Refused when there is none."""
+    for run in list_runs(service.runs) if service.runs else []:
+        if run.name == name:
+            return run
+    raise gone(name)
+
+
+def gone(name: str, why: str = "") -> Refused:
+    """The answer about a run that is not there, or not any more."""
+    return Refused(404, f"there is no run {name!r}" + (f": {why}" if why else ""), "it may have been removed; see /api/runs")
+
+
+def row(run: Run) -> RunRow:
+    """What a table says of a run; a damaged one says so in its row."""
+    try:
+        epochs, result, test = run.epochs, run.result, run.result.get("test") or {}
+        log = run.log
+        return RunRow(
+            name=run.name,
+            recipe=run.recipe.name,
+            status=run.status,
+            top1=test.get("top1"),
+            interval=test.get("interval"),
+            seconds=(result.get("seconds") or {}).get("total"),
+            parameters=result.get("parameters"),
+            epochs=len(epochs),
+            progress=1.0 if result else float(epochs[-1].get("progress") or 0.0) if epochs else 0.0,
+            time=log[0].get("time") if log else None,
+        )
+    except (UserError, OSError, KeyError, TypeError, ValueError) as error:
+        return RunRow(name=run.name, recipe="", status="damaged", problem=str(error))

@@ -1,0 +1,75 @@
+"""The FastAPI application: what is put together here, and in which order a request passes through it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.exceptions import HTTPException
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+import eyesight
+from eyesight.web import api, pages
+from eyesight.web.batches import Recogniser
+from eyesight.web.guard import Guard, problem
+from eyesight.web.limits import Limits, Refused
+from eyesight.web.service import Service
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
+
+
+def application(
+    recogniser: Recogniser,
+    runs: Path | None = None,
+    *,
+    token: str | None = None,
+    hosts: Sequence[str] = LOOPBACK,
+    limits: Limits | None = None,
+) -> FastAPI:
+    """The service around one recogniser; `hosts` are the names it may be called by ("*" for any)."""
+    service = Service(recogniser, runs, limits or Limits())
+
+    @asynccontextmanager
+    async def life(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    summary = "Names what is on a picture. Nothing that is sent here is kept."
+    app = FastAPI(title="eyesight", version=eyesight.__version__, description=summary, docs_url=None, redoc_url=None, lifespan=life)
+    app.state.service = service
+    app.include_router(api.router)
+    app.include_router(pages.router)
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    app.add_middleware(Guard, token=token)
+    app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _missing)
+    app.add_exception_handler(Exception, _broken)
+    return app
+
+
+def _refused(request: Request, refused: Exception) -> JSONResponse:
+    assert isinstance(refused, Refused)
+    return problem(refused.status, refused.message, refused.hint, refused.headers)
+
+
+def _invalid(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, RequestValidationError)
+    sentences = [f"{'.'.join(str(part) for part in wrong['loc'][1:])}: {wrong['msg']}" for wrong in error.errors()]
+    return problem(422, "; ".join(sentences), "see /docs")
+
+
+def _missing(request: Request, error: Exception) -> JSONResponse:
+    assert isinstance(error, HTTPException)
+    return problem(error.status_code, str(error.detail), "see /docs", dict(error.headers or {}))
+
+
+def _broken(request: Request, error: Exception) -> JSONResponse:
+    """For what nobody expected; the traceback is in the server's log, not in the answer."""
+    return problem(500, "the server made a mistake; its log says more")

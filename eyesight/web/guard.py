@@ -1,0 +1,86 @@
+"""Between the socket and the application: who may ask, and what every answer tells the browser.
+
+Loopback alone protects nobody from a web page that sends requests to it, hence the checks of host and origin.
+"""
+
+from __future__ import annotations
+
+import hmac
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qs, urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+COOKIE = "eyesight_token"
+OPEN = ("/api/health", "/static/")
+POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Cross-Origin-Opener-Policy": "same-origin",
+}
+
+
+class Guard:
+    """Adds the headers to every answer; refuses strange origins and, where there is a token, whoever does not know it."""
+
+    def __init__(self, app: ASGIApp, token: str | None = None) -> None:
+        self.app, self.token = app, token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                if not scope["path"].startswith("/static/"):
+                    headers.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        await (self.refusal(scope) or self.app)(scope, receive, send_guarded)
+
+    def refusal(self, scope: Scope) -> Response | None:
+        """The answer to a request that goes no further."""
+        headers = Headers(scope=scope)
+        origin = headers.get("origin")
+        if scope["method"] not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != headers.get("host"):
+            return problem(403, "the request comes from another site's page", "open this server's own pages")
+        if self.token is None or scope["path"].startswith(OPEN):
+            return None
+        if self._matches(_bearer(headers)) or self._matches(_cookie(headers)):
+            return None
+        if self._matches(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]):
+            response = RedirectResponse(scope["path"], 303)
+            response.set_cookie(COOKIE, self.token, httponly=True, samesite="strict", max_age=30 * 86400)
+            return response
+        return problem(401, "this server asks for its token", "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+
+    def _matches(self, given: str) -> bool:
+        return hmac.compare_digest(given.encode(), (self.token or "").encode())
+
+
+def _bearer(headers: Headers) -> str:
+    kind, _, value = headers.get("authorization", "").partition(" ")
+    return value.strip() if kind.lower() == "bearer" else ""
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        cookies = SimpleCookie(headers.get("cookie", ""))
+    except CookieError:
+        return ""
+    return cookies[COOKIE].value if COOKIE in cookies else ""
+
+
+def problem(status: int, error: str, hint: str = "", headers: dict[str, str] | None = None) -> JSONResponse:
+    """The form every refusal has."""
+    return JSONResponse({"error": error, "hint": hint}, status, headers)

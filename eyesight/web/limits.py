@@ -1,0 +1,47 @@
+"""What one visitor may ask of the server, and the answer to whoever asks for more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from eyesight.portable import cores
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Memory stays under about `requests` × `bytes` + `decoders` × 8 × `pixels`."""
+
+    bytes: int = 10_000_000  # of one upload
+    pixels: int = 40_000_000  # of one picture, read from its header
+    upload_seconds: float = 20.0  # from the first byte of an upload to the last
+    seconds: float = 10.0  # from the last byte to the answer
+    requests: int = 64  # pictures on their way at the same time; the next one is asked to come again
+    decoders: int = field(default_factory=lambda: min(4, cores()))
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a fault
+    """A request that gets `status` and a sentence instead of what it asked for."""
+
+    def __init__(self, status: int, message: str, hint: str = "", headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.hint, self.headers = status, message, hint, headers or {}
+
+
+class Gate:
+    """Counts the requests inside; only ever touched by the event loop's thread."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.inside = most, 0
+
+    @contextmanager
+    def enter(self) -> Iterator[None]:
+        """Be inside until the block ends; raises Refused when it is full."""
+        if self.inside >= self.most:
+            raise Refused(503, f"{self.inside} pictures are being looked at already", "come again in a second", {"Retry-After": "1"})
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1

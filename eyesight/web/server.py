@@ -1,0 +1,155 @@
+"""From the command line to a listening server: which classifier, which port, who may ask.
+
+A run is exported once and served from its ONNX file, so that the process that answers never loads torch.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import socket
+import subprocess
+import sys
+import threading
+import webbrowser
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from eyesight import portable
+from eyesight.data.listing import Talk, silent
+from eyesight.errors import UserError
+from eyesight.runs import Run, list_runs
+
+CONNECTIONS = 512  # open at the same time; more are told so before anything is read
+
+
+@dataclass(frozen=True)
+class Served:
+    """The ONNX file to answer from, and the folder of runs to show (None when there is none)."""
+
+    file: Path
+    runs: Path | None
+
+
+def find(where: Path, talk: Talk = silent) -> Served:
+    """What to serve, given an ONNX file, a run or a folder of runs; raises UserError when nothing there can answer."""
+    if where.suffix.lower() == ".onnx":
+        return Served(where, None)
+    if list_runs(where):
+        return Served(exported(newest(where), talk), where)
+    if not where.exists() and where == Path("runs"):
+        raise UserError("there is nothing to serve yet: no folder runs", "train something first: eyesight train lenet5")
+    if where.is_dir() and not (where / "recipe.json").is_file():
+        raise UserError(f"{where} holds no runs", "name a run, a folder of runs or an ONNX file")
+    run = Run.open(where)
+    return Served(exported(run, talk), run.path.absolute().parent)
+
+
+def newest(folder: Path) -> Run:
+    """The last run in the folder that has a classifier; raises UserError when none has."""
+    for run in reversed(list_runs(folder)):
+        if (run.classifier_path / "classifier.json").is_file():
+            return run
+    raise UserError(f"no run in {folder} has a classifier yet", "`eyesight train RUN --resume` ends an interrupted one")
+
+
+def exported(run: Run, talk: Talk = silent) -> Path:
+    """The run's ONNX file, made by a process of its own when it is missing or older than the weights."""
+    from eyesight.recognise import classifier_folder
+
+    classifier_folder(run.path)
+    file = portable.file_of(run)
+    if portable.is_fresh(run, file):
+        return file
+    talk(f"exporting {run.path} once, to {file}")
+    command = [sys.executable, "-m", "eyesight", "export", str(run.path)]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - this very program
+    if done.returncode:
+        raise UserError(f"{run.path} could not be exported: {_last_error(done.stderr)}", f"see `eyesight export {run.path}`")
+    return file
+
+
+def _last_error(said: str) -> str:
+    lines = [line for line in said.splitlines() if line.startswith("error: ")] or said.splitlines() or ["no reason was given"]
+    return lines[-1].removeprefix("error: ")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server there."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; raises UserError, naming the next free port, when the port is in use. Port 0 takes a free one."""
+    try:
+        return _bound(host, port)
+    except OverflowError:
+        raise UserError(f"there is no port {port}", "ports are numbers from 1 to 65535", code=2) from None
+    except socket.gaierror:
+        raise UserError(f"this machine has no address {host!r}", "leave --host out to serve this machine only", code=2) from None
+    except OSError as error:
+        if error.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)):
+            free = _next_free(host, port)
+            raise UserError(f"port {port} is in use by another program", f"use the next free one: --port {free}") from None
+        raise UserError(f"cannot listen on {host} port {port}: {error.strerror}", "choose another with --port") from None
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    made = socket.socket(family, kind, protocol)
+    try:
+        if sys.platform != "win32":  # there the option would let two programs have one port
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind(address)
+        made.listen(CONNECTIONS)
+        made.setblocking(False)
+    except BaseException:
+        made.close()
+        raise
+    return made
+
+
+def _next_free(host: str, port: int) -> int:
+    for other in range(port + 1, min(port + 50, 65536)):
+        try:
+            _bound(host, other).close()
+        except OSError:
+            continue
+        return other
+    return 0
+
+
+def serve(
+    served: Served,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    *,
+    token: str | None = None,
+    open_page: bool = False,
+    talk: Talk = silent,
+    ready: Callable[[str], None] = lambda url: None,
+) -> None:
+    """Answer until interrupted; `ready` is told the address once the socket listens."""
+    recogniser = portable.load(served.file)
+    sock = listen(host, port)
+    import uvicorn
+
+    from eyesight.web.application import LOOPBACK, application
+
+    local = is_loopback(host)
+    if not local:
+        talk("everybody who can reach this machine can use the server" + ("" if token else "; --token TOKEN asks them for a password"))
+    app = application(recogniser, served.runs, token=token, hosts=LOOPBACK if local else ("*",))
+    config = uvicorn.Config(
+        app, log_level="warning", access_log=False, server_header=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=3
+    )
+    name = f"[{host}]" if ":" in host else host
+    url = f"http://{name}:{sock.getsockname()[1]}/"
+    ready(url)
+    if open_page:
+        threading.Timer(0.5, webbrowser.open, [url + (f"?token={token}" if token else "")]).start()
+    uvicorn.Server(config).run(sockets=[sock])
