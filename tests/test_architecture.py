@@ -11,10 +11,10 @@ PACKAGE = Path(__file__).parents[1] / "eyesight"
 LAYERS = (
     ("cli", "__main__", "web"),
     ("experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer", "bulk"),
-    ("train", "transfer", "activations", "weights", "state", "precision"),
-    ("classifier", "onnx_classifier"),
+    ("train", "transfer", "quantise", "activations", "weights", "state", "precision", "patient", "symptoms", "anatomy", "material", "probes"),
+    ("classifier", "portable"),
     (
-        "data", "augment", "models", "losses", "optim", "muon", "metrics", "plots", "predictions", "runs",
+        "data", "augment", "models", "losses", "optim", "muon", "metrics", "threshold", "plots", "predictions", "runs",
         "recipes", "environment", "memory", "console",
     ),
     ("recipe", "errors", "files", "zoo"),
@@ -29,12 +29,27 @@ HOMES = {
     "rich": {"console.py"},
     "timm": {"models/pretrained.py"},
     "onnx": {"export.py"},
-    "onnxruntime": {"export.py", "onnx_classifier.py"},
+    "onnxruntime": {"portable.py", "quantise.py"},
     "fastapi": {"web"},
     "uvicorn": {"web"},
     "jinja2": {"report.py", "compare.py", "web"},
 }
-WITHOUT_TORCH = ("recipe", "errors", "files", "recipes", "predictions", "runs", "metrics", "plots", "report", "compare", "environment", "console")
+WITHOUT_TORCH = (
+    "recipe",
+    "errors",
+    "files",
+    "recipes",
+    "predictions",
+    "runs",
+    "metrics",
+    "plots",
+    "report",
+    "compare",
+    "environment",
+    "console",
+    "portable",
+    "threshold",
+)
 WITHOUT_TORCH_DATA = ("sources", "named", "prepare", "scan", "split", "store", "glyphs", "archives", "folders", "tables", "listing")
 
 
