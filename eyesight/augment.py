@@ -89,7 +89,8 @@ def warp(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
     grid = functional.affine_grid(matrices, list(pictures.shape), align_corners=False)
     if how.elastic:
         grid = grid + displacement(len(pictures), pictures.shape[2], pictures.shape[3], how.elastic, random)
-    return functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    warped = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
+    return warped.contiguous(memory_format=torch.channels_last)
 
 
 def displacement(count: int, height: int, width: int, size: float, random: torch.Generator) -> Tensor:
@@ -137,10 +138,10 @@ def recolour(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
 
 
 def cut_out(pictures: Tensor, side: float, random: torch.Generator) -> Tensor:
-    """Paint one grey square per picture, `side` times its shorter side long, anywhere in it (DeVries and Taylor 2017)."""
+    """Paint one grey square into each picture, `side` times its shorter side long, anywhere in it (DeVries and Taylor 2017)."""
     length = side * min(pictures.shape[2:])
     inside = _boxes(pictures, [torch.full((len(pictures),), length, device=pictures.device)] * 2, random)
-    return pictures.masked_fill(inside[:, None], 0.5)
+    return pictures.masked_fill_(inside[:, None], 0.5)  # in place, for a copy would lose the channels-last order
 
 
 def _boxes(pictures: Tensor, sides: Sequence[Tensor], random: torch.Generator) -> Tensor:
