@@ -28,6 +28,7 @@ from eyesight.data.listing import Talk, silent
 from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
 from eyesight.files import disk_error
+from eyesight.models.backbone import Backbone, keep_statistics
 from eyesight.models.layers import Network, Shape
 from eyesight.weights import fingerprint
 
@@ -98,10 +99,18 @@ class Tail(Network):
     def __init__(self, network: Network, units: Sequence[nn.Module], shape: Shape, kind: torch.dtype = torch.float32) -> None:
         nn.Module.__init__(self)
         self.kind = kind
+        self.keeps = isinstance(network.body, Backbone) and network.body.keeps
         self.normalise = network.normalise  # not applied: it says on which device the network lies
         self.body = nn.Sequential(*units)
         self.head = network.head
         self.shape = shape
+
+    def train(self, mode: bool = True) -> Tail:
+        """As any module, but batch normalisation may have to keep its statistics."""
+        super().train(mode)
+        if self.keeps:
+            keep_statistics(self.body)
+        return self
 
     def forward(self, activations: Tensor) -> Tensor:
         """Logits, N,K; under automatic casting the activations have the kind in which they left the trunk."""

@@ -26,9 +26,9 @@ from eyesight.errors import UserError
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.predictions import Predictions, write_arrays
-from eyesight.recipe import Recipe, to_dict
+from eyesight.recipe import Recipe, Training, to_dict
 from eyesight.runs import Run, list_runs, now
-from eyesight.state import State, out_of_patience
+from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.train import Clock, Epoch, Meter, fit
 from eyesight.transfer import Plan, Stage
 
@@ -141,8 +141,11 @@ def checkpoint(run: Run, stage: int) -> Path:
 def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow) -> None:
     """Train one stage (most recipes have no other) from its checkpoint if there is one, an epoch of the log at a time."""
     recipe, file = stage.recipe, checkpoint(run, stage.number)
-    before = max((epoch["epoch"] for epoch in run.epochs if epoch.get("stage", 1) < stage.number), default=0)
+    earlier = [epoch for epoch in run.epochs if epoch.get("stage", 1) < stage.number]
+    before = max((epoch["epoch"] for epoch in earlier), default=0)
     state = State.start(stage.network, recipe)
+    if earlier:
+        state.defend(best_of(earlier, recipe.training))
     if file.exists():
         state.restore(file)
         talk(f"going on with {run.path} after epoch {before + state.epoch}")
@@ -159,6 +162,13 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
             state.save(file)
             saved = time.monotonic()
     state.finish(recipe.training)
+
+
+def best_of(epochs: list[dict[str, Any]], training: Training) -> dict[str, Any]:
+    """What was monitored in the best of some epochs of a log."""
+    part = "train" if epochs[0]["validation_loss"] is None else "validation"
+    history = [{name: epoch[f"{part}_{name}"] for name in ("loss", "top1")} for epoch in epochs]
+    return history[best_epoch(history, training) - 1]
 
 
 def settle_precision(run: Run, stage: Stage) -> str:

@@ -131,6 +131,7 @@ class Transfer:
     """How much of a pretrained backbone trains, in one stage or two; without effect on networks that start from nothing."""
 
     freeze: str = "all"  # all: only the head trains; a stage such as conv5: it and what follows train too; none: everything trains
+    statistics: Literal["keep", "update"] = "keep"  # of the batch normalisation in what trains of the backbone
     views: int = 2  # versions of each picture computed once below the frozen part: itself, mirrored, then changed at random; 0: always anew
     thaw: str = ""  # a second stage begins: the backbone trains from this stage on, as if named in freeze
     thaw_epochs: int = 0

@@ -62,6 +62,10 @@ class State:
             self.best = self.weights()
         return best
 
+    def defend(self, monitored: dict[str, Any]) -> None:
+        """Hold the weights of now, which reached these values in an earlier stage, to be the best until an epoch beats them."""
+        self.history, self.best = [monitored], self.weights()
+
     def finish(self, training: Training) -> None:
         """Put the weights to keep into the network: of the best epoch or of the last."""
         self.network.load_state_dict(self.best if training.keep == "best" and self.best else self.weights())

@@ -80,6 +80,7 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
     if not isinstance(network.body, Backbone):
         yield Stage(1, 1, recipe, network, data.train, data.validation)
         return
+    network.body.keeps = recipe.transfer.statistics == "keep" and recipe.model.weights != weights.NONE
     count = 2 if recipe.transfer.thaw else 1
     cuts = [network.body.place(where) for where in (recipe.transfer.freeze, recipe.transfer.thaw)[:count]]
     below = Below(plan, min(cuts))

@@ -27,6 +27,7 @@ class Backbone(nn.Module):
         self.stages = stages
         self.units = nn.Sequential(OrderedDict((name.replace(".", "_") or "whole", unit) for name, unit in units))
         self.cut = 0
+        self.keeps = False  # whether batch normalisation above the cut, too, goes by the statistics that came with the weights
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Normalised pictures to features N,C,H,W."""
@@ -38,6 +39,8 @@ class Backbone(nn.Module):
         super().train(mode)
         for unit in self.units[: self.cut]:
             unit.eval()
+        if self.keeps:
+            keep_statistics(self.units[self.cut :])
         return self
 
     def freeze(self, cut: int) -> None:
@@ -56,6 +59,13 @@ class Backbone(nn.Module):
             hint = f"it has the stages {', '.join(self.stages)}; all freezes the whole backbone, none nothing"
             raise UserError(f"this backbone has no stage {where!r} to freeze up to", hint, code=2)
         return known[where]
+
+
+def keep_statistics(module: nn.Module) -> None:
+    """Put every batch normalisation into evaluation mode; its weight and bias may still train."""
+    for layer in module.modules():
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            layer.eval()
 
 
 class Whole(nn.Module):
