@@ -32,7 +32,7 @@ from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.train import Clock, Epoch, Meter, fit
 from eyesight.transfer import Plan, Stage
 
-SAVING = 4.0  # seconds kept for saving and figures when there is a budget
+SAVING = 4.0  # seconds of a budget kept for saving and the report, or a fifth of it where that is less
 SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs are not spent on writing
 
 
@@ -120,7 +120,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     run.write_json("environment.json", machine)
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
     if clock.budget is not None:
-        clock.reserve = SAVING + evaluation_seconds(network, data, recipe)
+        clock.reserve = min(SAVING, clock.budget / 5) + evaluation_seconds(network, data, recipe)
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
     watch.lap("data")
