@@ -55,7 +55,7 @@ def test_shape_range_order_and_input(name, shape):
     pictures, targets = changed(given, EVERYTHING[name])
     assert pictures.shape == given.shape and pictures.dtype == torch.float32
     assert pictures.is_contiguous(memory_format=torch.channels_last)
-    assert 0 <= pictures.min() and pictures.max() <= 1
+    assert pictures.min() >= 0 and pictures.max() <= 1
     assert torch.allclose(targets.sum(1), torch.ones(16))
     assert torch.equal(given, before)
 
@@ -370,7 +370,7 @@ def test_both_blends_take_turns():
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
 def test_beta_has_its_mean_and_spread(alpha):
     shares = beta(20_000, alpha, generator(0, 0, 0))
-    assert 0 <= shares.min() and shares.max() <= 1
+    assert shares.min() >= 0 and shares.max() <= 1
     assert shares.mean().item() == pytest.approx(0.5, abs=0.01)
     assert shares.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
 

@@ -204,9 +204,7 @@ def test_every_schedule_is_defined_from_start_to_end_and_beyond(schedule, warmup
 def test_plateau_waits_for_its_patience():
     plateau = optim.Plateau(Optim(schedule="plateau", plateau_patience=2, step_factor=0.1))
     losses = [1.0, 0.9, 0.95, 0.92, 0.91, 0.93, 0.5, 0.6]
-    assert [plateau.factor(losses[:seen]) for seen in range(len(losses) + 1)] == pytest.approx(
-        [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01]
-    )
+    assert [plateau.factor(losses[:seen]) for seen in range(len(losses) + 1)] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
 
 
 def test_plateau_stops_at_its_floor_and_only_plateau_falls():

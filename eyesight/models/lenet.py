@@ -10,9 +10,7 @@ from eyesight.errors import UserError
 from eyesight.models.layers import Network, ScaledTanh, Shape, Stack, finish
 
 
-def lenet5(
-    shape: Shape, classes: int, *, activation: str = "relu", initialise: str = "glorot", softmax: bool = False
-) -> Network:
+def lenet5(shape: Shape, classes: int, *, activation: str = "relu", initialise: str = "glorot", softmax: bool = False) -> Network:
     """C(5,6) same, P2, C(5,16), P2, C(5,120), FC84: 61,706 parameters on 28×28 grey pictures with ten classes."""
     body = Stack(shape, act=activation, padding="valid")
     body.conv(6, 5, padding="same").pool().conv(16, 5).pool().conv(120, 5).dense(84)

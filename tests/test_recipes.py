@@ -1,0 +1,191 @@
+"""Every recipe names its source, builds, and says what the description says; `augment` draws its picture."""
+
+import json
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from eyesight import cli, recipe
+from eyesight.data.images import Images
+from eyesight.errors import UserError
+from eyesight.recipe import Augment
+from eyesight.recipes import RECIPES, find, resolve
+from eyesight.show import describe
+
+# System, input, parameters: what each description implies (the sums stand in test_models.py).
+PUBLISHED = {
+    "lenet5": ("B1", [1, 28, 28], 61_706),
+    "lenet5_1998": ("B1", [1, 32, 32], 60_850),
+    "dropout_cnn": ("B2", [3, 32, 32], 890_410),
+    "dropout_cnn_without": ("B2", [3, 32, 32], 890_410),
+    "digits_cnn": ("B3", [1, 28, 28], 594_922),
+    "allconv": ("B13", [3, 32, 32], 1_369_738),
+    "bottleneck": ("F3", [1, 90, 90], 2_636_148),
+    "baseline_cnn": ("D2", [3, 32, 32], 1_407_178),
+    "small_vgg": ("D3", [3, 32, 32], 37_925_698),
+    "vgg16_as_written": ("D4", [3, 32, 32], 20_922_946),
+    "vgg16": ("D4", [3, 32, 32], 20_922_946 + 8_448),  # weight and bias of 64·2 + 128·2 + 256·3 + 512·6 normalised filters
+    "basic_cnn": ("O2", [3, 32, 32], 549_898),
+    "basic_cnn_augmented": ("O3", [3, 32, 32], 549_898),
+    "mixup_cnn": ("O4 O5", [3, 32, 32], 4_823_114),
+    "deep_mixup_cnn": ("O6", [3, 32, 32], 10_925_386),
+}
+
+
+def run(monkeypatch, capsys, *arguments):
+    """The command line's exit code and output."""
+    monkeypatch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
+    with pytest.raises(SystemExit) as caught:
+        cli.main()
+    return caught.value.code, capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_a_published_network_has_its_input_and_its_parameters(name, tmp_path):
+    system, shape, parameters = PUBLISHED[name]
+    found = describe(find(name), tmp_path)
+    assert (find(name).system, found["shape"], found["parameters"]) == (system, shape, parameters)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_says_what_it_is(name):
+    made, text = find(name), RECIPES[name].__doc__
+    assert made.name == name and made.summary and made.source and made.data.source
+    assert f"eyesight train {name}" in text
+    assert len(made.summary) < 90 and not made.summary.endswith(".")
+    if name in PUBLISHED:
+        assert all(f"{part}" in text for part in made.system.split())
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_recipe_survives_json(name):
+    assert recipe.from_dict(json.loads(recipe.to_json(find(name)))) == find(name)
+
+
+def test_every_system_trained_from_scratch_has_a_recipe():
+    systems = {system for build in RECIPES.values() for system in build().system.split()}
+    assert systems >= {"B1", "B2", "B3", "B13", "F3", "D2", "D3", "D4", "O2", "O3", "O4", "O5", "O6"}
+
+
+def test_settings_are_those_of_the_descriptions():
+    assert find("lenet5").training.batch == 128 and find("lenet5").training.epochs == 30
+    assert find("dropout_cnn").training.epochs == find("digits_cnn").training.epochs == 100
+    fonts = find("bottleneck")
+    assert (fonts.training.batch, fonts.training.epochs, fonts.optim.lr) == (64, 7, 0.001)
+    assert (fonts.optim.schedule, fonts.optim.step_epochs, fonts.optim.step_factor) == ("step", 3, 0.5)
+    small = find("small_vgg").training
+    assert (small.batch, small.epochs, small.patience, small.monitor) == (100, 10, 3, "loss")
+    assert find("baseline_cnn").data.pad == 2 and find("baseline_cnn").data.channels == 3
+    assert find("basic_cnn_augmented").augment == Augment(flip="random", rotate=30.0, shift=0.2, zoom=0.3, brightness=(0.8, 1.0))
+    assert find("mixup_cnn").augment == find("deep_mixup_cnn").augment == Augment(mixup=0.2)
+    for name in set(PUBLISHED) - {"lenet5_1998", "allconv"}:
+        optim = find(name).optim
+        assert (optim.name, optim.lr, optim.beta1, optim.beta2, optim.epsilon) == ("adam", 0.001, 0.9, 0.999, 1e-7)
+
+
+def test_without_dropout_nothing_else_differs():
+    assert recipe.differences(find("dropout_cnn_without"), find("dropout_cnn")) == {"model.dropout": 0.0}
+    assert set(recipe.differences(find("vgg16"), find("vgg16_as_written"))) == {
+        "model.activation",
+        "model.normalise",
+        "model.initialise",
+        "optim.schedule",
+        "optim.warmup",
+    }
+
+
+def test_the_command_lists_every_recipe(monkeypatch, capsys):
+    code, out = run(monkeypatch, capsys, "recipes", "--json")
+    rows = {row["name"]: row for row in json.loads(out)["recipes"]}
+    assert code == 0 and set(rows) == set(RECIPES)
+    assert all(set(row) == {"name", "summary", "system", "source", "result"} for row in rows.values())
+
+
+def test_the_command_shows_parameters(monkeypatch, capsys):
+    code, out = run(monkeypatch, capsys, "show", "bottleneck", "--json")
+    assert code == 0 and json.loads(out)["parameters"] == 2_636_148
+    code, out = run(monkeypatch, capsys, "show", "lenet5", "--set", "model.activation=tanh")
+    assert code == 0 and "61,706" in out and "model.activation = tanh" in out
+
+
+def test_a_wrong_name_finds_the_right_one():
+    with pytest.raises(UserError) as caught:
+        resolve("dropout_cn")
+    assert "dropout_cnn" in caught.value.hint
+
+
+def test_settings_and_data_are_put_in():
+    made = resolve("lenet5", "optim.lr=0.02", data="my/pictures")
+    assert made.optim.lr == 0.02 and made.data == replace(find("lenet5").data, source="my/pictures")
+
+
+@pytest.fixture
+def pets(tmp_path):
+    """Pictures of three classes, class after class, as an .npz."""
+    draw = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], 30)
+    pixels = (draw.integers(0, 90, (90, 12, 12, 3)) + 80 * labels[:, None, None, None]).astype(np.uint8)
+    np.savez(tmp_path / "pets.npz", images=pixels, labels=labels, classes=np.array(["cat", "dog", "hen"]))
+    return tmp_path / "pets.npz"
+
+
+def test_augment_draws_a_picture(monkeypatch, capsys, pets, tmp_path):
+    out = tmp_path / "seen" / "picture.png"
+    arguments = ("augment", "basic_cnn_augmented", "--data", pets, "--out", out, "--json")
+    assert run(monkeypatch, capsys, *arguments) == (0, json.dumps({"picture": str(out)}, indent=2) + "\n")
+    first = out.read_bytes()
+    assert first.startswith(b"\x89PNG")
+    run(monkeypatch, capsys, *arguments)
+    assert out.read_bytes() == first
+    run(monkeypatch, capsys, *arguments, "--seed", 5)
+    assert out.read_bytes() != first
+
+
+def test_pictures_that_come_class_after_class_are_shown_in_turn():
+    from eyesight.viewer import first
+
+    def images(labels):
+        return Images.of(np.zeros((len(labels), 1, 2, 2), np.uint8), np.array(labels), ("a", "b", "c"), tuple(map(str, range(len(labels)))))
+
+    in_order = first(images([0] * 20 + [1] * 3 + [2] * 20))
+    assert in_order.labels.tolist() == [0, 1, 2] * 3 + [0, 2] * 3
+    mixed = first(images([2, 0, 1] * 9))
+    assert mixed.ids == tuple(map(str, range(15)))
+    assert len(first(images([1, 1, 1, 2]))) == 4
+
+
+def test_what_is_shown_is_what_training_sees():
+    import torch
+
+    from eyesight.augment import augment, generator
+    from eyesight.losses import one_hot
+    from eyesight.viewer import changed
+
+    pixels = np.random.default_rng(0).integers(0, 256, (15, 3, 8, 8), dtype=np.uint8)
+    images = Images.of(pixels, np.arange(15) % 3, ("a", "b", "c"), tuple(map(str, range(15))))
+    made = resolve("mixup_cnn", "augment.rotate=20", "training.seed=4")
+    seen, captions = changed(images, made, epoch=2)
+    expected, targets = augment(torch.from_numpy(pixels), one_hot(images.labels, 3), made.augment, generator(4, 2, 0), 2, torch.arange(15))
+    assert np.array_equal(seen, (expected[:4] * 255).round().byte().numpy())
+    assert len(captions) == 4
+    for text, target in zip(captions, targets, strict=False):
+        assert all(name in text for place, name in enumerate("abc") if target[place] > 0.01)
+
+
+def test_captions_of_blends():
+    import torch
+
+    from eyesight.viewer import caption
+
+    assert caption(torch.tensor([0.0, 1.0]), ("cat", "dog")) == "dog"
+    assert caption(torch.tensor([0.3, 0.7]), ("cat", "dog")) == "70% dog\n30% cat"
+
+
+def test_a_recipe_that_changes_nothing_says_how_to(capsys, pets, tmp_path):
+    from eyesight.viewer import draw
+
+    said = []
+    draw(resolve("basic_cnn", data=pets), tmp_path / "same.png", talk=said.append)
+    assert any("augment.rotate" in line for line in said)
