@@ -12,17 +12,21 @@ THRESHOLD = {"value": 0.8, "accuracy": 0.99, "share": 0.9, "n": 100}
 
 
 def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, **facts):
-    """A network of two classes whose probability of "bright" is the logistic of 20 (mean - 0.5), as an exported file."""
+    """A network of two classes whose probability of "bright" is the logistic of 20 (mean - 0.5) over the upper left quarter."""
     how = Preparation(size, size, channels, "squash")
     nodes = [
         helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMean", ["floats", "axes"], ["mean"], keepdims=0),
+        helper.make_node("Slice", ["floats", "start", "end", "sides"], ["quarter"]),
+        helper.make_node("ReduceMean", ["quarter", "axes"], ["mean"], keepdims=0),
         helper.make_node("Unsqueeze", ["mean", "last"], ["column"]),
         helper.make_node("Gemm", ["column", "weight", "bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
     constants = {
         "axes": np.array([1, 2, 3], np.int64),
+        "start": np.array([0, 0], np.int64),
+        "end": np.array([size // 2, size // 2], np.int64),
+        "sides": np.array([2, 3], np.int64),
         "last": np.array([1], np.int64),
         "weight": np.array([[0, 20 / 255]], np.float32),
         "bias": np.array([0, -10], np.float32),
