@@ -10,7 +10,6 @@ import time
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 
 from eyesight.errors import UserError
@@ -359,16 +358,14 @@ def main() -> None:
     """Run the command line; errors for people are printed without a traceback."""
     wants_json = "--json" in sys.argv
     try:
-        code = app(standalone_mode=False)
-        sys.exit(code if isinstance(code, int) else 0)
-    except click.ClickException as problem:
-        problem.show()
-        sys.exit(2)
-    except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write(
-            "\nstopped; `eyesight train … --resume` goes on from the last checkpoint, and so does a comparison asked for again\n"
-        )
-        sys.exit(1)
+        app()  # exits by itself: 2 for wrong usage, 130 when interrupted
+    except SystemExit as end:
+        if end.code == 130:
+            sys.stderr.write(
+                "\nstopped; `eyesight train … --resume` goes on from the last checkpoint, and so does a comparison asked for again\n"
+            )
+            sys.exit(1)
+        raise
     except BrokenPipeError:
         sys.exit(1)
     except UserError as problem:
