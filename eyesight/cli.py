@@ -214,16 +214,19 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
 
 @app.command()
 def predict(
-    model: Annotated[str, typer.Argument(metavar="RUN|FILE.onnx", help="a run or classifier folder, or an exported file")],
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL|FILE.onnx", help="a run or classifier folder, a pretrained network, an exported file")
+    ],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="write a table id,target")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="weights of a pretrained network, .safetensors or .pth")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is on pictures, each prepared exactly as in training; bad files are named and passed over."""
     from eyesight import console, recognise
 
-    answers = recognise.recognise(Path(model), pictures, top)
+    answers = recognise.recognise(Path(model), pictures, top, weights)
     bad = [answer for answer in answers if answer.problem]
     if out is not None:
         recognise.write_table(answers, out)
@@ -290,7 +293,9 @@ def augment(
 
 @app.command("models")
 def models_(
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern of timm's names such as convnext*")] = "",
+    pattern: Annotated[
+        str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern of timm's names such as convnext*")
+    ] = "",
     measure: Annotated[bool, typer.Option("--measure", help="time a forward pass on every device that is here")] = False,
     as_json: AsJson = False,
 ) -> None:

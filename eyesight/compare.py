@@ -19,7 +19,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-from eyesight import comparison_plots, comparisons, pages, recipe, tables
+from eyesight import comparison_plots, comparisons, pages, recipe, tables, zoo
 from eyesight.comparisons import Row
 from eyesight.data.listing import Talk, silent
 from eyesight.data.sources import open_source
@@ -78,7 +78,7 @@ def compare(
     """
     if not members:
         raise UserError("there is nothing to compare", "name recipes or runs", code=2)
-    stores = prepare([member.recipe.data for member in members if not member.run], talk, progress)
+    stores = prepare([prepared(member.recipe) for member in members if not member.run], talk, progress)
     outcomes = {member: found for member in members if (found := at_hand(member, out, stores)) is not None}
     missing = [member for member in members if member not in outcomes]
     reused = sum(isinstance(found, Run) for found in outcomes.values())
@@ -173,13 +173,26 @@ def prepare(wanted: Iterable[recipe.Data], talk: Talk, progress: Progress) -> di
     return keys
 
 
+def prepared(wanted: Recipe) -> recipe.Data:
+    """How the pictures of a recipe are prepared: pretrained networks have their own ways."""
+    model = wanted.model
+    if model.weights is None and model.head is None and zoo.find(model.name) is None and model.name != "auto":
+        return wanted.data
+    from eyesight.transfer import suited
+
+    try:
+        return suited(wanted).data
+    except UserError:  # training will say it again, in its row
+        return wanted.data
+
+
 def at_hand(member: Member, out: Path, stores: dict[recipe.Data, str]) -> Outcome | None:
     """The member's finished run, or why it cannot be trained now; None when it has to be trained."""
     if member.run:
         return member.run if member.run.status == "done" else f"the run {_state(member.run)}"
     status: dict[str, Run] = {}
     for run in reversed(list_runs(out)):
-        if same_training(run, member.recipe) and comparisons.same_pictures(run, stores.get(member.recipe.data)):
+        if same_training(run, member.recipe) and comparisons.same_pictures(run, stores.get(prepared(member.recipe))):
             status.setdefault(run.status, run)
     return status.get("done") or (BUSY if "running" in status else None)
 

@@ -26,7 +26,7 @@ from eyesight.errors import UserError
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.predictions import Predictions, write_arrays
-from eyesight.recipe import Recipe, Training, to_dict
+from eyesight.recipe import Recipe, Training, differences, to_dict
 from eyesight.runs import Run, list_runs, now
 from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.train import Clock, Epoch, Meter, fit
@@ -78,9 +78,9 @@ def train(
     clock = clock or Clock(time.monotonic())
     clock.budget = recipe.training.budget
     watch = Watch({}, clock.started)
-    recipe = transfer.suited(recipe)
+    asked, recipe = recipe, transfer.suited(recipe, talk)
     data = dataset.load(recipe.data, talk=talk, progress=progress)
-    run = (unfinished(recipe, out) if resume else None) or begin(recipe, data, out)
+    run = (unfinished(asked, out) if resume else None) or begin(asked, data, out)
     check_same_data(run, data)
     for note in data.notes:
         talk(note)
@@ -117,7 +117,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     known = {"weights": weights.fill(network, recipe.model, talk=talk)} if models.is_backbone(recipe.model) else {}
     settled = {key: value for key, value in run.environment.items() if key.startswith("precision")}
     machine = environment(threads=torch.get_num_threads(), device=str(device), seed=recipe.training.seed, **known, **settled)
-    run.write_json("environment.json", machine)
+    run.write_json("environment.json", machine | {"chosen": differences(recipe, run.recipe)})
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
     if clock.budget is not None:
         clock.reserve = min(SAVING, clock.budget / 5) + evaluation_seconds(network, data, recipe)

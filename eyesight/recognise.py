@@ -39,10 +39,10 @@ class Answer:
         return {"path": self.path, "top": [{"class": name, "probability": sure} for name, sure in self.top]}
 
 
-def recognise(model: Path, pictures: Sequence[str], top: int = 1) -> list[Answer]:
-    """An answer for every picture, in the order given (folders in natural order)."""
+def recognise(model: Path, pictures: Sequence[str], top: int = 1, weights: Path | None = None) -> list[Answer]:
+    """An answer for every picture, in the order given (folders in natural order); `weights` is a file for a pretrained network."""
     paths = [path for where in pictures for path in list_pictures(where)]
-    known = load(model)
+    known = load(model) if weights is None else pretrained(str(model), weights)
     return [answer for start in range(0, len(paths), PORTION) for answer in _portion(known, paths[start : start + PORTION], top)]
 
 
@@ -67,12 +67,21 @@ def _portion(known: Classifier | Portable, paths: Sequence[Path], top: int) -> I
 
 
 def load(model: Path) -> Classifier | Portable:
-    """The classifier in an ONNX file, which needs no torch, or in its folder, or in its run."""
+    """The classifier in an ONNX file, which needs no torch, in its folder, in its run, or a pretrained network by its name."""
+    if not model.exists() and len(model.parts) == 1 and model.suffix != ".onnx":
+        return pretrained(str(model))
     if model.suffix.lower() == ".onnx":
         return portable.load(model)
     from eyesight import classifier
 
     return classifier.load(classifier_folder(model))
+
+
+def pretrained(name: str, file: Path | None = None) -> Classifier:
+    """A pretrained network with the classes it was trained on, its weights from `file` or from where they can be had."""
+    from eyesight import transfer
+
+    return transfer.recogniser(name, file)
 
 
 def classifier_folder(where: Path) -> Path:

@@ -11,17 +11,19 @@ from pathlib import Path
 
 import torch
 
-from eyesight import activations, models, precision, weights
+from eyesight import activations, models, precision, weights, zoo
 from eyesight.activations import Activations, Tail, Trunk
 from eyesight.classifier import Classifier
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
-from eyesight.data.prepare import Preparation
+from eyesight.data.prepare import BadPicture, Preparation, dimensions
+from eyesight.data.sources import open_source
 from eyesight.errors import UserError
 from eyesight.models.backbone import OWN, Backbone
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment, Model, Recipe
+from eyesight.recipes import folder
 from eyesight.train import Clock
 
 Progress = Callable[[int, int], None]
@@ -52,8 +54,12 @@ class Plan:
     progress: Progress = lambda done, total: None
 
 
-def suited(recipe: Recipe) -> Recipe:
-    """The recipe with the size, channels and resampling that its pretrained weights expect, wherever it leaves them open."""
+def suited(recipe: Recipe, talk: Talk = silent) -> Recipe:
+    """The recipe with what it leaves open decided: by the pictures for the model "auto", by what pretrained weights expect."""
+    if recipe.model.name == folder.AUTO:
+        recipe, why = folder.choose(recipe, look(recipe, talk), [name for name in folder.PREFERRED if weights.at_hand(zoo.timm_name(name))])
+        for reason in why:
+            talk(reason)
     if not models.is_backbone(recipe.model):
         return recipe
     from eyesight.models.pretrained import expected
@@ -62,16 +68,25 @@ def suited(recipe: Recipe) -> Recipe:
     if transfer.thaw and not transfer.thaw_epochs and recipe.training.budget is None:
         raise UserError("transfer.thaw names a second stage, but nothing says how long it is", "--set transfer.thaw_epochs=10")
     size = data.size or expects.size
-    own_size = size >= expects.size
-    data = replace(
-        data,
-        size=size,
-        channels=3,
-        scaling="unit",
-        interpolation=expects.interpolation if data.interpolation == "auto" else data.interpolation,
-        crop_fraction=data.crop_fraction or (expects.crop_fraction if own_size and data.resize == "crop" else 1.0),
-    )
+    cut = expects.crop_fraction if data.resize == "crop" and size >= expects.size else 1.0
+    interpolation = expects.interpolation if data.interpolation == "auto" else data.interpolation
+    data = replace(data, size=size, channels=3, scaling="unit", interpolation=interpolation, crop_fraction=data.crop_fraction or cut)
     return replace(recipe, data=data)
+
+
+def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
+    """How many pictures there are and how large they usually are, from a few of them."""
+    if not recipe.data.source:
+        raise UserError("this recipe does not say where its pictures are", "name a folder, an archive or a named set with --data")
+    source = open_source(recipe.data.source, talk=talk)
+    sides: list[int] = []
+    for index in range(0, len(source.ids), max(1, len(source.ids) // 30)):
+        try:
+            found = source.read(index)
+            sides.append(min(dimensions(found)) if isinstance(found, bytes) else min(found.shape[:2]))
+        except BadPicture:
+            continue
+    return folder.Seen(len(source.ids), len(source.classes), sorted(sides)[len(sides) // 2] if sides else 0)
 
 
 def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eyesight.errors import unknown
 from eyesight.recipe import Recipe, override
-from eyesight.recipes import digits, glyphs, objects, vgg
+from eyesight.recipes import digits, dogs, folder, glyphs, objects, transfer, vgg
 from eyesight.runs import Run
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -30,6 +30,13 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "deep_mixup_cnn": objects.deep_mixup_cnn,
     "allconv": objects.allconv,
     "bottleneck": glyphs.bottleneck,
+    "folder": folder.folder,
+    "dogs": dogs.dogs,
+    "dogs_densenet121": dogs.dogs_densenet121,
+    "objects_transfer": transfer.objects_transfer,
+    "objects_finetune": transfer.objects_finetune,
+    "digits_vgg16": transfer.digits_vgg16,
+    "digits_resnet152v2": transfer.digits_resnet152v2,
 }
 
 

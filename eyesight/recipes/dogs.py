@@ -1,0 +1,47 @@
+"""Breeds of dogs from photographs.
+
+The Stanford Dogs pictures are part of ImageNet, so a network pretrained on ImageNet has seen them: its accuracy here is optimistic.
+"""
+
+from __future__ import annotations
+
+from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training, Transfer
+from eyesight.recipes.digits import BOOK, OURS
+from eyesight.recipes.transfer import BACKBONE
+
+
+def dogs() -> Recipe:
+    """Our own dogs: a linear head on a frozen backbone whose features are computed once for four versions of each photograph.
+
+    `eyesight train dogs --data FOLDER_OR_ARCHIVE --budget 5m`
+    """
+    return Recipe(
+        name="dogs",
+        summary="breeds of dogs, a head on a frozen pretrained network",
+        source=OURS,
+        data=Data("stanford_dogs", size=224, channels=3, resize="crop", validation=0.1, test=0.2),
+        augment=Augment(flip="random", zoom=0.1, shift=0.05),
+        model=Model(BACKBONE, weights="imagenet", head="average dropout.3"),
+        loss=Loss(smoothing=0.1),
+        optim=Optim("adam", lr=0.002, schedule="cosine"),
+        training=Training(epochs=30, batch=64, min_steps=600, views="flip"),
+        transfer=Transfer(freeze="all", views=4),
+    )
+
+
+def dogs_densenet121() -> Recipe:
+    """DenseNet121 without its top, all of it trained (B11): FC1024, dropout .75, FC120; 224×224, batch 16, a low rate, 200 epochs.
+
+    `eyesight train dogs_densenet121 --data FOLDER_OR_ARCHIVE`
+    """
+    return Recipe(
+        name="dogs_densenet121",
+        summary="breeds of dogs, DenseNet121 fine-tuned as the textbook does",
+        system="B11",
+        source=BOOK,
+        data=Data("stanford_dogs", size=224, channels=3, validation=0.1, test=0.2),
+        model=Model("DenseNet121", weights="imagenet", head="flatten 1024 dropout.75"),
+        optim=Optim("adam", lr=1e-6),
+        training=Training(epochs=200, batch=16),
+        transfer=Transfer(freeze="none", views=0),
+    )
