@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -67,6 +68,15 @@ def test_every_recipe_survives_json(name):
 def test_every_system_trained_from_scratch_has_a_recipe():
     systems = {system for build in RECIPES.values() for system in build().system.split()}
     assert systems >= {"B1", "B2", "B3", "B13", "F3", "D2", "D3", "D4", "O2", "O3", "O4", "O5", "O6"}
+
+
+def test_the_page_lists_every_recipe_with_its_system_and_parameters():
+    page = (Path(__file__).parent.parent / "docs" / "recipes.md").read_text(encoding="utf-8")
+    lines = [line.split("|") for line in page.splitlines() if line.count("|") == 7]
+    rows = {cells[1].strip(" `"): [cell.strip() for cell in cells[2:-1]] for cells in lines}
+    assert {name for name in rows if name not in ("recipe", "---")} == set(RECIPES)
+    for name, (system, _, parameters) in PUBLISHED.items():
+        assert rows[name][0] == system and rows[name][2] == f"{parameters:,}"
 
 
 def test_settings_are_those_of_the_descriptions():
