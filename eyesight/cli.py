@@ -293,9 +293,7 @@ def augment(
 
 @app.command("models")
 def models_(
-    pattern: Annotated[
-        str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern of timm's names such as convnext*")
-    ] = "",
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*")] = "",
     measure: Annotated[bool, typer.Option("--measure", help="time a forward pass on every device that is here")] = False,
     as_json: AsJson = False,
 ) -> None:
