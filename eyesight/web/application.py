@@ -14,7 +14,9 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import eyesight
-from eyesight.web import api, pages
+from eyesight.errors import UserError
+from eyesight.web import api, live, pages
+from eyesight.web import runs as run_pages
 from eyesight.web.batches import Recogniser
 from eyesight.web.guard import Guard, problem
 from eyesight.web.limits import Limits, Refused
@@ -43,11 +45,13 @@ def application(
     app = FastAPI(title="eyesight", version=eyesight.__version__, description=summary, docs_url=None, redoc_url=None, lifespan=life)
     app.state.service = service
     app.include_router(api.router)
-    app.include_router(pages.router)
+    for part in (live, pages, run_pages):
+        app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(Guard, token=token)
     app.add_exception_handler(Refused, _refused)
+    app.add_exception_handler(UserError, _missing_part)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _missing)
     app.add_exception_handler(Exception, _broken)
@@ -57,6 +61,12 @@ def application(
 def _refused(request: Request, refused: Exception) -> JSONResponse:
     assert isinstance(refused, Refused)
     return problem(refused.status, refused.message, refused.hint, refused.headers)
+
+
+def _missing_part(request: Request, error: Exception) -> JSONResponse:
+    """A run that is damaged, or was removed while its page was open."""
+    assert isinstance(error, UserError)
+    return problem(404, error.message, error.hint)
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -1,0 +1,135 @@
+"""The pages about runs, while they train, when they are done, and when somebody removes them."""
+
+import asyncio
+import json
+import shutil
+
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+from portables import by_brightness
+
+from eyesight import portable
+from eyesight.predictions import Predictions, write_arrays
+from eyesight.runs import Run
+from eyesight.web import live
+from eyesight.web.application import application
+
+CLASSES = ("cat", "<b>dog</b>")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def client(tmp_path, runs):
+    return TestClient(application(portable.load(by_brightness(tmp_path / "it.onnx")), runs), base_url="http://localhost")
+
+
+def begun(folder, name="pets"):
+    run = Run.create(folder, name)
+    run.write_json("recipe.json", {"format": 1, "name": name})
+    run.append({"event": "start"})
+    for number in (1, 2):
+        losses = {"train_loss": 1 / number, "train_top1": 0.5, "validation_loss": 1.1 / number, "validation_top1": 0.4}
+        run.append({"event": "epoch", "epoch": number, "progress": number / 2, "lr": 0.1, "seconds": 1.0, "best": True, **losses})
+    return run
+
+
+def done(folder):
+    run = begun(folder)
+    labels, values = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]], np.float32)
+    Predictions(("a.png", "b.png", "c.png", "d.png"), labels, values, CLASSES).save(run.path / "predictions.npz")
+    pixels = np.zeros((1, 1, 8, 8), np.uint8)
+    write_arrays(
+        run.path / "gallery.npz", samples_pixels=pixels, samples_labels=labels[:1], mistakes_pixels=pixels, mistakes_index=np.array([1])
+    )
+    run.append({"event": "done", "test": {"n": 4, "top1": 0.75, "interval": [0.3, 0.95]}, "seconds": {"total": 2.0}, "parameters": 5})
+    return run
+
+
+def test_the_table_names_every_run_and_escapes_what_it_shows(client, runs):
+    first, second = done(runs), begun(runs, "other")
+    text = client.get("/runs").text
+    assert text.index(second.name) < text.index(first.name), "the newest comes first"
+    assert "75.00 %" in text and "interrupted" in text
+
+
+def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):
+    run = done(runs)
+    text = client.get(f"/runs/{run.name}").text
+    assert "75.00" in text and "taken for" in text and "mistakes/0.png" in text
+    assert "<b>dog</b>" not in text and "&lt;b&gt;dog" in text
+    for figure in ("loss", "accuracy", "confusion", "calibration", "mistakes/0"):
+        answer = client.get(f"/runs/{run.name}/{figure}.png")
+        assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG"), figure
+    rows = client.get(f"/runs/{run.name}/predictions.csv").text.splitlines()
+    assert rows[0] == "id,true,predicted,probability" and rows[2] == "b.png,cat,<b>dog</b>,0.800000" and len(rows) == 5
+    for missing in ("nothing.png", "mistakes/7.png", "model.onnx"):
+        assert client.get(f"/runs/{run.name}/{missing}").status_code == 404
+    portable.file_of(run).parent.mkdir()
+    portable.file_of(run).write_bytes(b"onnx")
+    assert client.get(f"/runs/{run.name}/model.onnx").content == b"onnx"
+
+
+def test_the_report_is_shown_without_being_allowed_anything(client, runs):
+    answer = client.get(f"/runs/{done(runs).name}/report")
+    assert answer.status_code == 200 and "sandbox" in answer.headers["content-security-policy"]
+
+
+def test_a_run_that_has_just_begun_has_a_page(client, runs):
+    run = Run.create(runs, "new")
+    run.write_json("recipe.json", {"format": 1, "name": "new"})
+    assert client.get(f"/runs/{run.name}").status_code == 200
+    assert client.get(f"/runs/{run.name}/loss.png").status_code == 404
+    assert client.get(f"/runs/{run.name}/predictions.csv").status_code == 404
+
+
+def test_a_run_removed_while_its_page_is_open(client, runs):
+    run = done(runs)
+    assert client.get(f"/runs/{run.name}").status_code == 200
+    shutil.rmtree(run.path)
+    for path in ("", "/loss.png", "/report", "/predictions.csv", "/model.onnx", "/mistakes/0.png"):
+        answer = client.get(f"/runs/{run.name}{path}")
+        assert answer.status_code == 404 and "no run" in answer.json()["error"], path
+    assert client.get(f"/api/runs/{run.name}/events").status_code == 404
+
+
+def test_damaged_predictions_are_said_to_be_damaged(client, runs):
+    run = done(runs)
+    (run.path / "predictions.npz").write_bytes(b"PK broken")
+    answer = client.get(f"/runs/{run.name}")
+    assert answer.status_code == 404 and "predictions.npz" in answer.json()["error"]
+
+
+def test_a_finished_log_is_told_to_its_end(client, runs):
+    answer = client.get(f"/api/runs/{done(runs).name}/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    told = [json.loads(line[6:]) for line in answer.text.splitlines() if line.startswith("data: ")]
+    assert [event.get("event") for event in told] == ["start", "epoch", "epoch", "done", None]
+    assert "event: end" in answer.text
+
+
+def test_a_growing_log_is_followed_torn_lines_and_all(runs, monkeypatch):
+    monkeypatch.setattr(live, "PAUSE", 0.01)
+    run = begun(runs)
+    file = run.path / "log.jsonl"
+
+    async def watch():
+        stream = live.follow(file)
+        first = [await anext(stream) for _ in range(3)]
+        with file.open("ab") as log:
+            log.write(b'{"event": "epo')
+        coming = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.05)
+        assert not coming.done()
+        with file.open("ab") as log:
+            log.write(b'ch", "epoch": 3}\nno json\n')
+        third = await coming
+        file.unlink()
+        return first, third, await anext(stream)
+
+    first, third, last = asyncio.run(watch())
+    assert len(first) == 3 and '"epoch": 3' in third and "gone" in last
