@@ -15,24 +15,24 @@ LAYERS = (
     ("classifier", "portable"),
     (
         "data", "augment", "models", "losses", "optim", "muon", "metrics", "threshold", "plots", "predictions", "runs",
-        "recipes", "environment", "memory", "console",
+        "recipes", "environment", "memory", "console", "comparisons", "comparison_plots", "tables", "pages",
     ),
     ("recipe", "errors", "files", "zoo"),
 )  # fmt: skip
 HOMES = {
     "PIL": {"data/prepare.py", "data/fonts.py"},
-    "matplotlib": {"plots.py"},
+    "matplotlib": {"plots.py", "comparison_plots.py"},
     "sklearn": {"metrics.py", "data/named.py"},
+    "scipy": {"comparisons.py"},
     "safetensors": {"classifier.py", "state.py"},
     "typer": {"cli.py"},
-    "click": {"cli.py"},
     "rich": {"console.py"},
     "timm": {"models/pretrained.py"},
     "onnx": {"export.py"},
     "onnxruntime": {"portable.py", "quantise.py"},
     "fastapi": {"web"},
     "uvicorn": {"web"},
-    "jinja2": {"report.py", "compare.py", "web"},
+    "jinja2": {"pages.py", "web"},
 }
 WITHOUT_TORCH = (
     "recipe",
