@@ -58,7 +58,7 @@ def diverged(patient: Patient) -> Finding | None:
         "fatal",
         f"the training loss was {loss[lowest]:.3g} in epoch {lowest + 1} and {loss[-1]:.3g} in epoch {len(loss)}; "
         f"a blind guess has {guess:.3g}",
-        f"{lower(patient)}; or --set optim.clip=1",
+        remedy(patient),
         "Steps longer than the valley is wide land higher on the other side each time.",
     )
 
@@ -140,7 +140,7 @@ def learning_rate_high(patient: Patient) -> Finding | None:
         "The learning rate looks far too high",
         "warning",
         f"{evidence}; {patient.recipe.optim.name} ran at {patient.recipe.optim.lr:g}{suggestion(patient)}",
-        f"{lower(patient)}; a warm-up helps too: --set optim.warmup=0.1",
+        remedy(patient),
         "Steps that are too long jump over every valley they are meant to go down into.",
     )
 
