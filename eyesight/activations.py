@@ -114,8 +114,10 @@ class Tail(Network):
 
     def forward(self, activations: Tensor) -> Tensor:
         """Logits, N,K; under automatic casting the activations have the kind in which they left the trunk."""
-        casts = torch.is_autocast_enabled(activations.device.type)
-        logits: Tensor = self.head(self.body(activations.to(self.kind if casts else torch.float32)))
+        device = activations.device.type
+        features = self.body(activations.to(self.kind if torch.is_autocast_enabled(device) else torch.float32))
+        with torch.autocast(device, enabled=False):  # as in the whole network
+            logits: Tensor = self.head(features.float())
         return logits
 
 

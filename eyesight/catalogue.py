@@ -101,7 +101,10 @@ def counted(name: str) -> dict[str, Any]:
     size = pretrained.expected(name).size
     with torch.device("meta"):
         network = models.build(Model(name, head="own"), (3, size, size), pretrained.own_classes(name))
-    table = layers(network, (3, size, size))
+    parts = nn.Sequential(
+        network.normalise, network.body, network.head
+    )  # the network itself switches automatic casting, which needs a device
+    table = layers(parts, (3, size, size))
     weighty = sum(isinstance(module, nn.Conv2d | nn.Linear) for module in network.modules())
     return {
         "parameters": count(network),

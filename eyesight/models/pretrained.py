@@ -189,6 +189,9 @@ def _outline(name: str) -> Outline:
 @lru_cache(maxsize=64)
 def _features(name: str, shape: Shape) -> Shape:
     """The shape of the features of pictures of `shape`, found without computing anything; raises UserError when nothing is left."""
+    expects = expected(name)
+    if expects.fixed and shape[1:] != (expects.size, expects.size):
+        raise _wrong_size(name, shape)
     with torch.device("meta"):
         model: Any = create(name).eval()
         pictures = torch.zeros(1, *shape)
@@ -219,7 +222,7 @@ def _is_chain(name: str, model: nn.Module) -> bool:
         try:
             for _, unit in _units(trial):
                 features = unit(features)
-        except (RuntimeError, TypeError, NotImplementedError, AttributeError):
+        except Exception:  # whatever a layer says to what was never meant for it
             return False
         whole = trial.forward_features(pictures)
     return features.ndim == 4 and features.shape == whole.shape and torch.equal(features, whole)

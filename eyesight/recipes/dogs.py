@@ -24,7 +24,7 @@ def dogs() -> Recipe:
         model=Model(BACKBONE, weights="imagenet", head="average dropout.3"),
         loss=Loss(smoothing=0.1),
         optim=Optim("adam", lr=0.002, schedule="cosine"),
-        training=Training(epochs=30, batch=64, min_steps=600, views="flip"),
+        training=Training(epochs=30, batch=64, min_steps=600),
         transfer=Transfer(freeze="all", views=4),
     )
 

