@@ -28,6 +28,28 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     return pages.write(page(run), out or run.path / "report.html")
 
 
+def write_figures(run: Run) -> list[Path]:
+    """Write the report's figures as pictures of their own into the run's folder `figures`: what there is to show of it."""
+    known = run.predictions().labelled() if (run.path / "predictions.npz").is_file() else None
+    gallery, predictions = run.gallery(), run.predictions() if known is not None else None
+    classes = readable(run.data.get("classes") or ())
+    figures: dict[str, Any] = {}
+    if run.epochs:
+        figures["curves"] = plots.curves(run.epochs)
+    if known is not None and len(known):
+        figures["confusion"] = plots.confusion(metrics.confusion(known.probabilities, known.labels), readable(known.classes))
+    if len(gallery.get("samples_pixels", ())):
+        figures["samples"] = plots.samples(gallery["samples_pixels"], [classes[label] for label in gallery["samples_labels"]])
+    wrong = gallery.get("mistakes_index", np.zeros(0, np.int64))[:MISTAKES]
+    if predictions is not None and len(wrong):
+        true, said = ([classes[label] for label in labels[wrong]] for labels in (predictions.labels, predictions.predicted))
+        figures["mistakes"] = plots.mistakes(gallery["mistakes_pixels"][:MISTAKES], true, said, predictions.confidence[wrong].tolist())
+    run.figures_path.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        plots.save(figure, run.figures_path / f"{name}.png")
+    return [run.figures_path / f"{name}.png" for name in figures]
+
+
 def page(run: Run) -> str:
     """The whole page as HTML."""
     return pages.render("report.html", facts(run))
