@@ -82,7 +82,7 @@ def train(
     data = dataset.load(recipe.data, talk=talk, progress=progress)
     run = (unfinished(asked, out) if resume else None) or begin(asked, data, out)
     check_same_data(run, data)
-    for note in data.notes:
+    for note in [*left_out(data), *data.notes]:
         talk(note)
     with run.hold():
         try:
@@ -90,6 +90,13 @@ def train(
         except UserError as error:
             run.append({"event": "failed", "message": error.message, "hint": error.hint})
             raise
+
+
+def left_out(data: Dataset, most: int = 20) -> list[str]:
+    """A line for each file that is left out, at most `most` of them, and one for the rest."""
+    bad = [problem for problem in data.store.problems if problem.fatal]
+    lines = [f"left out {problem.id}: {problem.kind}, {problem.detail}" for problem in bad[:most]]
+    return lines + [f"left out {len(bad) - most:,} more: `eyesight data {data.name}` names them"] * (len(bad) > most)
 
 
 def begin(recipe: Recipe, data: Dataset, out: Path) -> Run:

@@ -170,7 +170,7 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
-            raise UserError(f"cannot read the setting {setting!r}", "write it as group.field=value, for example optim.lr=0.02")
+            raise UserError(f"cannot read the setting {setting!r}", "write it as group.field=value, for example optim.lr=0.02", code=2)
         recipe = set_field(recipe, path.strip(), text.strip())
     return recipe
 
@@ -181,7 +181,7 @@ def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
     if path not in fields:
         bare = [full for full in sorted(fields) if full.split(".")[1] == path]
         if bare:
-            raise UserError(f"unknown recipe field {path!r}", f"did you mean {' or '.join(bare)}?")
+            raise UserError(f"unknown recipe field {path!r}", f"did you mean {' or '.join(bare)}?", code=2)
         raise unknown("recipe field", path, sorted(fields))
     group, name = path.split(".")
     part = getattr(recipe, group)
@@ -203,17 +203,17 @@ def parse(text: str, kind: Any, path: str) -> Any:
         parts = [part for part in text.strip("()").split(",") if part.strip()]
         kinds = get_args(kind)
         if kinds[-1] is not Ellipsis and len(parts) != len(kinds):
-            raise UserError(f"{path} takes {len(kinds)} values separated by commas, not {text!r}")
+            raise UserError(f"{path} takes {len(kinds)} values separated by commas, not {text!r}", code=2)
         return tuple(parse(part.strip(), kinds[0], path) for part in parts)
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise UserError(f"{path} is true or false, not {text!r}")
+            raise UserError(f"{path} is true or false, not {text!r}", code=2)
         return text.lower() == "true"
     try:
         return kind(seconds(text)) if path == "training.budget" else kind(text)
     except ValueError:
         name = {"int": "a whole number", "float": "a number"}.get(kind.__name__, kind.__name__)
-        raise UserError(f"{path} is {name}, not {text!r}") from None
+        raise UserError(f"{path} is {name}, not {text!r}", code=2) from None
 
 
 def seconds(text: str) -> float:
@@ -225,7 +225,7 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise UserError(f"cannot read the duration {text!r}", "write it as 90, 60s, 10m or 1h")
+        raise UserError(f"cannot read the duration {text!r}", "write it as 90, 60s, 10m or 1h", code=2)
     return value
 
 

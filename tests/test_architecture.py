@@ -9,13 +9,16 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "eyesight"
 LAYERS = (
-    ("cli", "__main__", "web"),
-    ("experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer", "bulk"),
+    ("cli", "__main__", "commands", "web"),
+    (
+        "experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer",
+        "console", "bulk",
+    ),
     ("train", "transfer", "quantise", "activations", "weights", "state", "precision", "patient", "symptoms", "anatomy", "material", "probes"),
     ("classifier", "portable"),
     (
         "data", "augment", "models", "losses", "optim", "muon", "metrics", "threshold", "plots", "predictions", "runs",
-        "recipes", "environment", "memory", "console", "comparisons", "comparison_plots", "tables", "pages",
+        "recipes", "environment", "memory", "comparisons", "comparison_plots", "tables", "pages",
     ),
     ("recipe", "errors", "files", "zoo"),
 )  # fmt: skip
@@ -25,7 +28,7 @@ HOMES = {
     "sklearn": {"metrics.py", "data/named.py"},
     "scipy": {"comparisons.py"},
     "safetensors": {"classifier.py", "state.py"},
-    "typer": {"cli.py"},
+    "typer": {"cli.py", "commands"},
     "rich": {"console.py"},
     "timm": {"models/pretrained.py"},
     "onnx": {"export.py"},

@@ -1,0 +1,120 @@
+"""Commands for judging what was trained: evaluate, predict, doctor, report."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyesight.commands.options import AsJson, DataPath, RecipeName, RunPath, Settings, app, say, show_json
+from eyesight.commands.training import judged
+from eyesight.errors import UserError
+
+
+@app.command()
+def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> None:
+    """Judge a run's classifier on its own test pictures, or on other labelled pictures."""
+    from eyesight import console, metrics
+    from eyesight.runs import Run
+
+    opened = Run.open(run)
+    if data is None:
+        predictions = opened.predictions("test")
+    else:
+        from eyesight import experiment
+
+        predictions = experiment.evaluate(opened, data, talk=console.talk)
+    known = predictions.labelled()
+    summary = metrics.summary(predictions)
+    rows = metrics.per_class(known.probabilities, known.labels, known.classes)
+    pairs = metrics.confused_pairs(known.probabilities, known.labels, known.classes)
+    if as_json:
+        show_json(
+            {
+                "run": str(opened.path),
+                "data": data,
+                **summary,
+                "per_class": [vars(row) for row in rows],
+                "confused": [vars(p) for p in pairs],
+            }
+        )
+        return
+    say(f"accuracy {judged(summary)}")
+    if summary["n"]:
+        say(f"macro-F1 {summary['macro_f1']:.4f}   loss {summary['loss']:.4f}   calibration error {summary['ece']:.4f}")
+        wide = max(len(row.name) for row in rows)
+        say(f"\n{'class':<{wide}}  pictures  recall  precision")
+        for row in rows:
+            recall, precision = (f"{value:.2%}" if value is not None else "–" for value in (row.recall, row.precision))
+            say(f"{row.name:<{wide}}  {row.n:>8,}  {recall:>6}  {precision:>9}")
+    for pair in pairs:
+        say(f"{pair.true} taken for {pair.predicted}: {pair.count} ({pair.share:.1%})")
+
+
+@app.command()
+def predict(
+    model: Annotated[
+        str, typer.Argument(metavar="RUN|MODEL|FILE.onnx", help="a run or classifier folder, a pretrained network, an exported file")
+    ],
+    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
+    top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="write a table id,target")] = None,
+    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="weights of a pretrained network, .safetensors or .pth")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what is on pictures, each prepared exactly as in training; bad files are named and passed over."""
+    from eyesight import console, recognise
+
+    answers = recognise.recognise(Path(model), pictures, top, weights)
+    bad = [answer for answer in answers if answer.problem]
+    if out is not None:
+        recognise.write_table(answers, out)
+        console.talk(f"{len(answers):,} rows in {out}")
+    if as_json:
+        show_json({"model": model, "predictions": [answer.to_dict() for answer in answers]})
+    elif out is None:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        for answer in answers:
+            if not answer.problem:
+                writer.writerow([answer.path, *(text for name, sure in answer.top for text in (name, f"{sure:.4f}"))])
+    for answer in bad:
+        console.talk(f"left out {answer.path}: {answer.problem}")
+    if bad:
+        raise UserError(f"{len(bad)} of {len(answers)} files could not be read", "they are named above; the others were answered")
+
+
+@app.command("doctor")
+def doctor_(name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Say what is wrong with a training, and why: of a run, or of a recipe before it is run."""
+    from eyesight import console, doctor, show
+    from eyesight.recipes import is_run, resolve
+    from eyesight.runs import Run
+
+    recipe = resolve(name, *settings or (), data=data)
+    run = Run.open(Path(name)) if is_run(name) else None
+    pictures = doctor.open_data(recipe, console.talk)
+    if run is not None:
+        patient = doctor.admit_run(run, pictures)
+    else:
+        found = show.describe(recipe, Path(name))
+        patient = doctor.admit_recipe(recipe, pictures, tuple(found["shape"]), found["classes"])
+    findings = doctor.examine(patient)
+    if run is not None:
+        doctor.keep(run, findings)
+    if as_json:
+        facts = {"run": None if run is None else str(run.path), "recipe": recipe.name}
+        show_json({**facts, "findings": [finding.to_dict() for finding in findings], "checked": doctor.checked()})
+        return
+    say(doctor.describe(patient, findings))
+
+
+@app.command()
+def report(run: RunPath, out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="where to write it")] = None) -> None:
+    """Write the report of a run: one page that needs no network."""
+    from eyesight.report import write_report
+    from eyesight.runs import Run
+
+    say(str(write_report(Run.open(run), out)))

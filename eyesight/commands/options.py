@@ -1,0 +1,38 @@
+"""The application that the commands join, and the options they share."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+STARTED = time.monotonic()
+app = typer.Typer(
+    name="eyesight",
+    help="Turns a folder of pictures into a classifier that a person can trust, on the computer they have.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="a recipe's name, or the folder of a run to repeat")]
+RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
+DataPath = Annotated[str | None, typer.Option("--data", metavar="DATA", help="a folder, CSV, .npz, archive or named set")]
+Settings = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="change a field, e.g. optim.lr=0.02; repeatable")]
+AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
+Strict = Annotated[bool, typer.Option("--strict", help="stop at bad files instead of leaving them out")]
+
+
+def show_json(values: Any) -> None:
+    """One JSON object on standard output."""
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def say(text: str = "") -> None:
+    """A line on standard output."""
+    sys.stdout.write(text + "\n")

@@ -1,0 +1,68 @@
+"""Commands for what people touch: models, export, serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyesight.commands.options import AsJson, DataPath, RunPath, app, say, show_json
+from eyesight.errors import UserError
+
+
+@app.command("models")
+def models_(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*")] = "",
+    measure: Annotated[bool, typer.Option("--measure", help="time a forward pass on every device that is here")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List pretrained networks: size, multiply-adds, published accuracy, and which weights are at hand."""
+    from eyesight import catalogue, console
+
+    found = list(catalogue.rows(pattern, measure=measure, talk=console.talk))
+    if as_json:
+        show_json({"models": [row.to_dict() for row in found]})
+    else:
+        say(catalogue.table(found))
+
+
+@app.command()
+def export(
+    run: RunPath,
+    to: Annotated[str, typer.Option("--to", metavar="onnx", help="the format")] = "onnx",
+    out: Annotated[Path | None, typer.Option(metavar="FILE.onnx", help="where to write it; RUN/export/ otherwise")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="also write FILE.int8.onnx, with 8-bit weights and activations")] = False,
+    tolerance: Annotated[float, typer.Option(metavar="POINTS", help="accuracy that int8 may lose")] = 0.5,
+    data: DataPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a run's classifier as an ONNX file, kept only if it answers as the run does."""
+    if to != "onnx":
+        raise UserError(f"unknown format {to!r}", "known: onnx", code=2)
+    from eyesight import console
+    from eyesight import export as exporting
+    from eyesight.runs import Run
+
+    made = exporting.export_all(Run.open(run), out, data=data, int8=int8, tolerance=tolerance / 100, talk=console.talk)
+    if as_json:
+        show_json({"run": str(run), **made[0].to_dict(), "int8": made[1].to_dict() if int8 else None})
+        return
+    for one in made:
+        say(exporting.describe(one))
+
+
+@app.command()
+def serve(
+    what: Annotated[Path, typer.Argument(metavar="[RUN|RUNS|FILE.onnx]", help="the newest run of a folder otherwise")] = Path("runs"),
+    host: Annotated[str, typer.Option(help="who can reach the server; this machine only otherwise")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8000,
+    token: Annotated[str | None, typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+) -> None:
+    """Answer over HTTP, and show the runs, until interrupted."""
+    from eyesight import console
+    from eyesight.web import server
+
+    served, ready = server.find(what, console.talk), lambda url: typer.echo(f"listening on {url}")
+    server.serve(served, host, port, token=token, open_page=open_page, talk=console.talk, ready=ready)

@@ -1,0 +1,166 @@
+"""Commands for training: recipes, show, data, augment, train, compare."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from eyesight.commands.options import STARTED, AsJson, DataPath, RecipeName, Settings, Strict, app, say, show_json
+from eyesight.errors import UserError
+
+
+@app.command()
+def recipes(as_json: AsJson = False) -> None:
+    """List the recipes: name, what it trains, the measured result."""
+    from eyesight.recipes import RECIPES
+
+    made = [build() for build in RECIPES.values()]
+    if as_json:
+        fields = ("name", "summary", "system", "source", "result")
+        show_json({"recipes": [{field: getattr(recipe, field) for field in fields} for recipe in made]})
+        return
+    wide = max(len(recipe.name) for recipe in made)
+    for recipe in made:
+        say(f"{recipe.name:<{wide}}  {recipe.summary}" + (f"; {recipe.result}" if recipe.result else ""))
+
+
+@app.command()
+def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Print the resolved recipe and the table of its network's layers; nothing is trained."""
+    from eyesight import recipe as recipe_module
+    from eyesight.recipes import resolve
+    from eyesight.show import describe, layer_table
+
+    recipe = resolve(name, *settings or (), data=data)
+    found = describe(recipe, Path(name), look=data is not None)
+    if as_json:
+        show_json({"recipe": recipe_module.to_dict(recipe), **found})
+        return
+    for path, value in recipe_module.differences(recipe, recipe_module.Recipe()).items():
+        say(f"{path} = {value}")
+    say()
+    say(layer_table(found))
+
+
+@app.command("data")
+def data_(where: Annotated[str, typer.Argument(metavar="DATA")], strict: Strict = False, as_json: AsJson = False) -> None:
+    """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
+    from eyesight import console
+    from eyesight.data import scan, sources, store
+
+    found = scan.scan(sources.open_source(where, talk=console.talk), console.Preparing())
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        say(scan.describe(found))
+    scan.check(found)
+    if strict:
+        store.refuse_problems(found.problems)
+
+
+@app.command()
+def augment(
+    name: RecipeName,
+    data: DataPath = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="decides the changes")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="where to write it")] = Path("augmented.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw training pictures and what the recipe's augmentation makes of them."""
+    from eyesight import console
+    from eyesight.recipes import resolve
+    from eyesight.viewer import draw
+
+    recipe = resolve(name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data)
+    picture = str(draw(recipe, out, talk=console.talk, progress=console.Preparing()))
+    if as_json:
+        show_json({"picture": picture})
+    else:
+        say(picture)
+
+
+@app.command()
+def train(
+    name: RecipeName,
+    data: DataPath = None,
+    settings: Settings = None,
+    budget: Annotated[str | None, typer.Option(metavar="10m", help="the time for everything; training ends when it is spent")] = None,
+    seed: Annotated[int | None, typer.Option(help="decides weights, order and augmentation")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the newest unfinished run of this recipe")] = False,
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe; leaves a run folder with the classifier, its predictions and a report."""
+    from eyesight import console
+    from eyesight.recipes import resolve
+
+    extra = [f"training.budget={budget}"] * (budget is not None) + [f"training.seed={seed}"] * (seed is not None)
+    recipe = resolve(name, *settings or (), *extra, *["data.strict=true"] * strict, data=data)
+    from eyesight import doctor, experiment
+    from eyesight.report import write_figures, write_report
+    from eyesight.train import Clock, Meter
+
+    meter, progress = Meter(), console.Preparing()
+    clock, tell = Clock(STARTED), console.epoch_line
+    try:
+        with console.training(meter):
+            run = experiment.train(recipe, out, resume=resume, clock=clock, meter=meter, talk=console.talk, tell=tell, progress=progress)
+    except UserError:
+        doctor.attend_failed(recipe, out, console.talk)
+        raise
+    doctor.attend(run, console.talk)
+    write_figures(run)
+    report = write_report(run)
+    result = run.result
+    if as_json:
+        parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
+        facts = {key: result[key] for key in ("parameters", "test", "validation") if key in result}
+        show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
+        return
+    say(f"test accuracy {judged(result['test'])}")
+    say(f"run     {run.path}")
+    say(f"report  {report}")
+
+
+def judged(test: dict[str, Any]) -> str:
+    """Accuracy with its interval for people, from a metrics summary."""
+    if test["top1"] is None:
+        return "unknown: no labelled test pictures"
+    low, high = test["interval"]
+    return f"{test['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {test['n']:,})"
+
+
+@app.command("compare")
+def compare_(
+    names: Annotated[list[str], typer.Argument(metavar="RECIPE|RUN...", help="recipes to train, and runs taken as they are")],
+    data: DataPath = None,
+    settings: Settings = None,
+    seeds: Annotated[int, typer.Option(help="trainings of each recipe, with seeds from 0")] = 1,
+    budget: Annotated[str | None, typer.Option(metavar="10m", help="the time for each training")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept; finished ones are used again")] = Path("runs"),
+    sort: Annotated[str, typer.Option(metavar="COLUMN", help="accuracy, loss, seconds, parameters …")] = "accuracy",
+    form: Annotated[str, typer.Option("--format", metavar="table|csv|markdown")] = "table",
+    as_json: AsJson = False,
+) -> None:
+    """Train what is missing and print one table; `--set model.name=A,B` makes a row of each, an interrupted call goes on."""
+    from eyesight import compare, console, tables
+
+    tables.check(sort, form)
+    members = compare.members(names, data=data, settings=settings or (), seeds=seeds, budget=budget)
+    found = compare.compare(members, out, train=compare.one_after_another, talk=console.talk, progress=console.Preparing())
+    place = compare.folder(members, names, out)
+    page = compare.write(found, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]]))
+    if as_json:
+        show_json({**found.to_dict(sort), "page": str(page)})
+    else:
+        say(tables.write(tables.ordered(found.rows, sort), form))
+        for note in [*found.notes, f"page: {page}"]:
+            console.talk(note)
+    if not any(row.runs for row in found.rows):
+        raise typer.Exit(1)
