@@ -9,7 +9,7 @@ import hmac
 from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qs, urlsplit
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -23,6 +23,8 @@ HEADERS = {
     "Cross-Origin-Resource-Policy": "same-origin",
     "Cross-Origin-Opener-Policy": "same-origin",
 }
+STATIC = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
+ALL = [*STATIC, (b"cache-control", b"no-store")]
 
 
 class Guard:
@@ -39,11 +41,9 @@ class Guard:
 
         async def send_guarded(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                for name, value in HEADERS.items():
-                    headers.setdefault(name, value)
-                if not scope["path"].startswith("/static/"):
-                    headers.setdefault("Cache-Control", "no-store")
+                given = message.setdefault("headers", [])
+                names = {name.lower() for name, _ in given}
+                given.extend(pair for pair in (STATIC if scope["path"].startswith("/static/") else ALL) if pair[0] not in names)
             await send(message)
 
         await (self.refusal(scope) or self.app)(scope, receive, send_guarded)
