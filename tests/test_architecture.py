@@ -23,7 +23,7 @@ LAYERS = (
     ("recipe", "errors", "files", "zoo"),
 )  # fmt: skip
 HOMES = {
-    "PIL": {"data/prepare.py", "data/fonts.py"},
+    "PIL": {"data/decode.py", "data/prepare.py", "data/fonts.py"},
     "matplotlib": {"plots.py", "comparison_plots.py"},
     "sklearn": {"metrics.py", "data/named.py"},
     "scipy": {"comparisons.py"},

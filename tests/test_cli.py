@@ -1,0 +1,170 @@
+import csv
+import json
+import subprocess
+import sys
+
+import drawn
+import pytest
+import typer
+from PIL import Image
+
+from eyesight import cli
+
+FLAGS = {
+    "augment": {"--data", "--json", "--out", "--seed", "--set"},
+    "compare": {"--budget", "--data", "--format", "--json", "--out", "--seeds", "--set", "--sort"},
+    "data": {"--json", "--strict"},
+    "doctor": {"--data", "--json", "--set"},
+    "evaluate": {"--data", "--json"},
+    "export": {"--data", "--int8", "--json", "--out", "--to", "--tolerance"},
+    "models": {"--json", "--measure"},
+    "predict": {"--json", "--out", "--top", "--weights"},
+    "recipes": {"--json"},
+    "report": {"--out"},
+    "serve": {"--host", "--open", "--port", "--token"},
+    "show": {"--data", "--json", "--set"},
+    "train": {"--budget", "--data", "--json", "--out", "--resume", "--seed", "--set", "--strict"},
+}  # what people have in their scripts: a flag is added here on purpose, and never taken away
+
+
+def test_the_flags_are_frozen():
+    commands = typer.main.get_command(cli.app).commands
+    flags = {
+        name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
+        for name, command in commands.items()
+    }
+    assert flags == FLAGS
+
+
+def run(*arguments, code=0, folder=None):
+    done = subprocess.run([sys.executable, "-m", "eyesight", *map(str, arguments)], capture_output=True, text=True, cwd=folder, timeout=300)
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    return done
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder of somebody's digits-like shapes, of another size, with broken files among them, and a run of `digits` on it."""
+    root = tmp_path_factory.mktemp("trained")
+    monkey = pytest.MonkeyPatch()
+    monkey.setenv("EYESIGHT_CACHE", str(root / "cache"))
+    drawn.folder(root / "pictures", 120, size=40)
+    (root / "pictures" / "ring" / "text.jpg").write_text("not a picture")
+    (root / "pictures" / "ring" / "empty.png").write_bytes(b"")
+    said = run("train", "digits", "--data", root / "pictures", "--set", "training.min_steps=120", "--json", folder=root)
+    yield root, json.loads(said.stdout), said.stderr
+    monkey.undo()
+
+
+def test_training_on_somebody_elses_pictures(trained):
+    root, found, talk = trained
+    assert set(found) >= {"run", "report", "parameters", "seconds", "parts", "test"}
+    assert isinstance(found["seconds"], float)
+    assert found["test"]["n"] == 24
+    assert found["test"]["top1"] > 0.7
+    assert (root / found["report"]).is_file()
+    assert {path.name for path in (root / found["run"] / "figures").iterdir()} >= {"curves.png", "samples.png", "confusion.png"}
+    assert "ring/text.jpg" in talk
+    assert "ring/empty.png" in talk
+
+
+def test_predict_says_what_the_test_predictions_said(trained, monkeypatch):
+    root, found, _ = trained
+    from pathlib import Path
+
+    from eyesight.runs import Run
+
+    test = Run.open(root / found["run"]).predictions()
+    files = [root / "pictures" / name for name in test.ids]
+    answers = json.loads(run("predict", root / found["run"], *files, "--json").stdout)["predictions"]
+    for answer, said, sure in zip(answers, test.predicted, test.confidence, strict=True):
+        assert answer["top"][0]["class"] == test.classes[said]
+        assert answer["top"][0]["probability"] == pytest.approx(float(sure), abs=1e-4)
+    assert [Path(answer["path"]) for answer in answers] == files
+
+
+def test_the_competition_table_keeps_order_and_names_bad_files(trained, tmp_path):
+    root, found, _ = trained
+    folder = tmp_path / "unlabelled"
+    folder.mkdir()
+    pixels, _ = drawn.pictures(4, size=40)
+    for number, picture in enumerate(pixels):
+        (folder / f"{number + 8}.png").write_bytes(drawn.png(picture[0]))
+    (folder / "9.png").write_bytes(b"broken")
+    said = run("predict", root / found["run"], folder, "--out", tmp_path / "submission.csv", code=1)
+    rows = list(csv.reader((tmp_path / "submission.csv").read_text().splitlines()))
+    assert rows[0] == ["id", "target"]
+    assert [row[0] for row in rows[1:]] == ["8", "9", "10", "11"]
+    assert rows[2][1] == "" and all(row[1] in drawn.SHAPES for row in (rows[1], rows[3], rows[4]))
+    assert "9.png" in said.stderr
+
+
+def test_evaluate_show_and_report(trained):
+    root, found, _ = trained
+    folder = root / found["run"]
+    judged = json.loads(run("evaluate", folder, "--json").stdout)
+    assert judged["top1"] == found["test"]["top1"]
+    assert [row["name"] for row in judged["per_class"]] == list(drawn.SHAPES)
+    assert "95 % interval" in run("evaluate", folder).stdout
+    shown = json.loads(run("show", folder, "--json").stdout)
+    assert shown["parameters"] == found["parameters"] == sum(row["parameters"] for row in shown["layers"])
+    assert run("report", folder).stdout.strip().endswith("report.html")
+
+
+def test_show_prints_every_layer_and_the_total():
+    lines = run("show", "lenet5").stdout.splitlines()
+    assert any(line.split() == ["body.3", "Conv2d", "16×10×10", "2,416", "241,600"] for line in lines)
+    assert lines[-1].split()[-2:] == ["61,706", "423,038"]
+    assert json.loads(run("show", "lenet5", "--json").stdout)["parameters"] == 61706
+
+
+def test_data_names_every_problem(tmp_path):
+    folder = drawn.folder(tmp_path / "pictures", 9)
+    (folder / "bar" / "text.jpg").write_text("hello")
+    (folder / "ring" / "empty.png").write_bytes(b"")
+    (folder / "cross" / "copy.png").write_bytes((folder / "cross" / "0001.png").read_bytes())
+    Image.new("CMYK", (16, 16)).save(folder / "bar" / "cmyk.jpg")
+    (folder / ".hidden").mkdir()
+    kinds = {problem["id"]: problem["kind"] for problem in json.loads(run("data", folder, "--json").stdout)["problems"]}
+    assert kinds == {"bar/text.jpg": "unreadable", "ring/empty.png": "empty", "cross/copy.png": "duplicate", "bar/cmyk.jpg": "cmyk"}
+    assert "cross/copy.png" in run("data", folder).stdout
+    assert "bad files" in run("data", folder, "--strict", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "arguments, code, said",
+    [
+        (["train", "lenet"], 2, "did you mean lenet5"),
+        (["train", "lenet5", "--set", "optim.lrr=1"], 2, "did you mean optim.lr"),
+        (["train", "lenet5", "--set", "optim.lr=fast"], 2, "optim.lr is a number"),
+        (["train", "lenet5", "--budget", "soon"], 2, "cannot read the duration"),
+        (["train", "lenet5", "--data", "nowhere"], 1, "nowhere does not exist"),
+        (["evaluate", "nowhere"], 1, "there is no run at nowhere"),
+        (["nonsense"], 2, "No such command"),
+        (["train"], 2, "Missing argument"),
+    ],
+)
+def test_mistakes_are_answered_with_a_way_out(arguments, code, said, tmp_path):
+    assert said in run(*arguments, code=code, folder=tmp_path).stderr
+
+
+def test_an_empty_folder_and_a_single_class_say_what_was_found(tmp_path):
+    (tmp_path / "empty").mkdir()
+    assert "empty" in run("train", "lenet5", "--data", tmp_path / "empty", code=1).stderr
+    drawn.folder(tmp_path / "one", 6)
+    for name in ("bar", "ring"):
+        for file in (tmp_path / "one" / name).iterdir():
+            file.unlink()
+        (tmp_path / "one" / name).rmdir()
+    assert "cross" in run("train", "lenet5", "--data", tmp_path / "one", code=1).stderr
+
+
+def test_errors_are_one_json_object_too():
+    assert "did you mean" in json.loads(run("train", "lenet", "--json", code=2).stdout)["hint"]
+
+
+def test_recipes_are_listed_with_their_systems():
+    found = json.loads(run("recipes", "--json").stdout)["recipes"]
+    assert {recipe["name"]: recipe["system"] for recipe in found}["lenet5"] == "B1"
+    assert all(set(recipe) == {"name", "summary", "system", "source", "result"} for recipe in found)
