@@ -1,0 +1,239 @@
+"""Frozen features computed once: equal to computing them always, never taken for others, within the space they announce."""
+
+import time
+from collections import namedtuple
+from dataclasses import replace
+from pathlib import Path
+
+import drawn
+import numpy as np
+import pytest
+import torch
+
+from eyesight import activations, experiment, models, transfer
+from eyesight.activations import Activations, Tail, Trunk
+from eyesight.errors import UserError
+from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, Transfer, override
+from eyesight.recipes import RECIPES, folder
+from eyesight.state import State
+from eyesight.train import Clock, fit
+
+NAME = "test_resnet"  # timm's own toy of 0.5 M parameters
+MODEL = Model(NAME, weights="none", head="average 16")
+RECIPE = Recipe(
+    name="toy",
+    data=Data(size=32, channels=3),
+    model=MODEL,
+    optim=Optim("sgd", lr=0.05),
+    training=Training(epochs=3, batch=16, seed=1, precision="float32"),
+    transfer=Transfer(freeze="conv4"),
+)
+PLAIN = Augment()
+
+
+@pytest.fixture(scope="module")
+def images():
+    return drawn.images(48, 32, channels=3)
+
+
+def network(images, seed=0):
+    torch.manual_seed(seed)
+    return models.build(MODEL, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
+
+
+def halves(net, images, where="conv4"):
+    cut = net.body.place(where)
+    net.body.freeze(cut)
+    return cut, Trunk(net, list(net.body.units[:cut]), images.shape, pictures=True)
+
+
+def cached(net, images, where="conv4", how=PLAIN, views=1, **options):
+    cut, trunk = halves(net, images, where)
+    found = activations.compute(trunk, images, how, views, name="toy", **options)
+    return Tail(net, list(net.body.units[cut:]), found.shape, torch.as_tensor(found.pixels).dtype), found
+
+
+@pytest.mark.parametrize("where", ["all", "conv4", "conv2"])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_training_on_cached_features_equals_computing_them_in_every_step(images, where, precision):
+    losses = []
+    for keep in (False, True):
+        net = network(images)
+        if keep:
+            tail, train = cached(net, images, where, precision=precision)
+        else:
+            halves(net, images, where)
+            tail, train = net, images
+        losses.append([epoch.train_loss for epoch in fit(State.start(tail, RECIPE), train, None, RECIPE, precision=precision)])
+    assert losses[0] == losses[1], "to the last bit"
+
+
+def test_the_whole_network_is_trained_when_its_tail_is(images):
+    net = network(images)
+    before = {key: value.clone() for key, value in net.state_dict().items()}
+    tail, train = cached(net, images)
+    state = State.start(tail, RECIPE)
+    list(fit(state, train, train, RECIPE))
+    state.finish(RECIPE.training)
+    changed = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    first = net.body.units[net.body.place("conv4") :]
+    assert changed and not any(key.startswith(f"body.units.{list(net.body.units._modules)[0]}.") for key in changed)
+    assert len(changed) >= len(list(first.parameters()))
+    pictures = images.take(torch.arange(8))
+    with torch.no_grad():
+        taken = train.take(torch.arange(8)).contiguous(memory_format=torch.channels_last)
+        torch.testing.assert_close(tail.eval()(taken), net.eval()(pictures), atol=1e-5, rtol=1e-5)
+
+
+def test_versions_are_the_picture_its_mirror_image_and_random_changes(images):
+    net = network(images)
+    how = Augment(flip="random", rotate=20)
+    _, found = cached(net, images, how=how, views=3)
+    _, trunk = halves(net, images)
+    with torch.no_grad():
+        mirrored = trunk.eval()(images.take(torch.arange(4)).flip(3).contiguous(memory_format=torch.channels_last))
+    torch.testing.assert_close(found.only(1).take(torch.arange(4)), mirrored, atol=1e-5, rtol=1e-5)
+    first, third = found.only(0).take(torch.arange(4)), found.only(2).take(torch.arange(4))
+    assert not torch.allclose(first, third) and not torch.allclose(mirrored, third)
+    shown = [found.at(number).take(torch.arange(4)) for number in range(4)]
+    assert torch.equal(shown[0], shown[3]) and not torch.equal(shown[0], shown[1])
+    assert activations.versions(PLAIN, 4) == 1
+
+
+def test_the_file_is_as_large_as_announced_and_is_used_again(images, monkeypatch):
+    said = []
+    _, found = cached(network(images), images, views=2, how=Augment(flip="random"), talk=said.append)
+    (file,) = (activations.cache_dir() / "activations").iterdir()
+    assert file.stat().st_size == found.count * 2 * 4 * int(np.prod(found.shape))
+    assert "MB" in said[0]
+    monkeypatch.setattr(activations, "_write", lambda *rest: pytest.fail("computed again"))
+    _, again = cached(network(images), images, views=2, how=Augment(flip="random"))
+    assert torch.equal(torch.as_tensor(again.pixels), torch.as_tensor(found.pixels))
+
+
+def test_other_weights_pictures_cuts_versions_or_arithmetic_never_share_a_file(images):
+    keys = [cached(network(images, seed), images)[1].key for seed in (0, 1)]
+    keys.append(cached(network(images), images.subset(np.arange(40)))[1].key)
+    keys.append(cached(network(images), images, "conv3")[1].key)
+    keys.append(cached(network(images), images, views=2, how=Augment(flip="random"))[1].key)
+    keys.append(cached(network(images), images, precision="bfloat16")[1].key)
+    cut, trunk = halves(network(images), images)
+    keys.append(activations.compute(trunk, images, PLAIN, 1, name="other pictures of the same names").key)
+    assert len(set(keys)) == len(keys)
+
+
+def test_without_room_on_the_disk_it_stops_before_computing(images, monkeypatch):
+    Usage = namedtuple("Usage", "total used free")
+    monkeypatch.setattr(activations.shutil, "disk_usage", lambda path: Usage(1, 1, activations.SPARE + 10))
+    monkeypatch.setattr(activations, "_write", lambda *rest: pytest.fail("computed"))
+    with pytest.raises(UserError, match="features of the frozen part take"):
+        cached(network(images), images)
+
+
+def test_a_file_that_was_torn_is_computed_again(images):
+    _, found = cached(network(images), images)
+    wanted = torch.as_tensor(found.pixels).clone()
+    (file,) = (activations.cache_dir() / "activations").iterdir()
+    file.write_bytes(file.read_bytes()[:-7])
+    assert torch.equal(torch.as_tensor(cached(network(images), images)[1].pixels), wanted)
+
+
+def train(tmp_path, *settings, **options):
+    data = drawn.folder(tmp_path / "data", 60, 24)
+    return experiment.train(override(replace(RECIPE, data=replace(RECIPE.data, source=str(data))), settings), tmp_path / "runs", **options)
+
+
+def test_two_stages_are_one_run_with_one_curve(tmp_path):
+    said = []
+    run = train(tmp_path, "transfer.freeze=all", "transfer.thaw=conv4", "transfer.thaw_epochs=2", "augment.flip=random", talk=said.append)
+    epochs = run.epochs
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5]
+    assert [epoch["stage"] for epoch in epochs] == [1, 1, 1, 2, 2]
+    assert [epoch["lr"] for epoch in epochs] == [0.05] * 3 + [1e-4] * 2
+    assert epochs[-1]["progress"] == 1.0 and run.status == "done"
+    assert sum("tensors train" in line for line in said) == 2
+    assert run.environment["weights"]["door"].startswith("none")
+    assert run.environment["chosen"]["data.interpolation"] == "bicubic"
+
+
+def test_interrupted_in_the_second_stage_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
+    settings = ("transfer.freeze=all", "transfer.thaw=conv4", "transfer.thaw_epochs=4", "training.seed=3")
+    monkeypatch.setattr(experiment, "SAVE_EVERY", 0.0)
+    whole = train(tmp_path / "whole", *settings)
+
+    def stop(epoch):
+        if epoch.epoch == 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / "broken", *settings, tell=stop)
+    resumed = train(tmp_path / "broken", *settings, resume=True)
+    assert [epoch["train_loss"] for epoch in resumed.epochs] == [epoch["train_loss"] for epoch in whole.epochs]
+    first, second = (run.predictions("test").probabilities for run in (whole, resumed))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_without_weights_the_run_fails_with_the_ways_on(tmp_path, monkeypatch):
+    monkeypatch.setattr(transfer.weights, "reachable", lambda: False)
+    with pytest.raises(UserError, match="no pretrained weights"):
+        train(tmp_path, "model.weights=imagenet", "model.name=resnet18d")
+
+
+def test_a_stage_that_does_not_exist_is_told_before_anything_trains(tmp_path):
+    with pytest.raises(UserError, match="no stage 'conv9'"):
+        train(tmp_path, "transfer.freeze=conv9")
+
+
+def test_what_the_weights_expect_fills_what_the_recipe_leaves_open():
+    made = transfer.suited(Recipe(model=Model("inception_v3"), data=Data(resize="crop")))
+    assert (made.data.size, made.data.channels, made.data.interpolation, made.data.crop_fraction) == (299, 3, "bicubic", 0.875)
+    small = transfer.suited(Recipe(model=Model("inception_v3"), data=Data(resize="crop", size=96, interpolation="area")))
+    assert (small.data.size, small.data.interpolation, small.data.crop_fraction) == (96, "area", 1.0)
+    assert transfer.suited(Recipe()) == Recipe()
+
+
+def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypatch):
+    monkeypatch.setattr(activations, "pace", lambda trunk, images, precision: 1.0)
+    said = []
+    Parts = namedtuple("Parts", "recipe clock talk")
+    for seconds, views, count in ((1000, 4, 48), (170, 2, 48), (50, 1, 30)):
+        plan = Parts(RECIPE, Clock(time.monotonic(), budget=float(seconds)), said.append)
+        parts, kept = transfer.affordable(plan, None, {"train": images, "validation": images.subset(np.arange(0))}, 4, "float32")
+        assert kept == views
+        assert len(parts["train"]) == pytest.approx(count, abs=1)
+    assert len(said) == 3
+
+
+@pytest.mark.parametrize(
+    ("seen", "budget", "side", "thaw", "views"),
+    [
+        (folder.Seen(100, 10, 500), None, 224, "", 6),
+        (folder.Seen(2000, 10, 500), None, 224, "conv5", 4),
+        (folder.Seen(2000, 10, 32), None, 96, "conv5", 4),
+        (folder.Seen(60_000, 10, 100), None, 160, "conv5", 2),
+        (folder.Seen(5000, 10, 500), 120.0, 96, "conv5", 4),
+    ],
+)
+def test_the_rules_for_a_folder(seen, budget, side, thaw, views):
+    asked = replace(folder.folder(), training=replace(folder.folder().training, budget=budget))
+    made, why = folder.choose(asked, seen, ["tf_efficientnet_lite1"])
+    assert made.model.name == "tf_efficientnet_lite1" and made.data.size == side
+    assert (made.transfer.thaw, made.transfer.views) == (thaw, views) and len(why) == 3
+
+
+def test_every_transfer_recipe_builds_for_its_data(monkeypatch):
+    for name in ("objects_transfer", "objects_finetune", "dogs"):
+        made = transfer.suited(RECIPES[name]())
+        assert made.model.weights == "imagenet" and made.transfer.freeze == "all"
+        with torch.device("meta"):
+            net = models.build(made.model, (3, made.data.size, made.data.size), 10)
+        assert net.body.place(made.transfer.thaw or "conv5") > 0
+
+
+def test_activations_are_pictures_to_the_loop(images):
+    _, found = cached(network(images), images)
+    assert isinstance(found, Activations) and len(found) == 48 and found.resident("cpu") is found
+    (first, labels, index), *_ = found.batches(torch.arange(48), 16)
+    assert first.shape == (16, *found.shape) and first.is_contiguous(memory_format=torch.channels_last)
+    assert labels.tolist() == images.labels[index].tolist()
+    assert Path(activations.cache_dir() / "activations" / f"{found.key}.bin").is_file()
