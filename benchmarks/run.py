@@ -20,7 +20,7 @@ from pathlib import Path
 from eyesight.environment import environment
 
 HERE = Path(__file__).parent
-LONG = ("training.epochs=20", "model.depth=3")
+LONG = ("training.epochs=18", "model.depth=3")
 
 
 @dataclass(frozen=True)
