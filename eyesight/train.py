@@ -208,7 +208,8 @@ class _Loop:
         state.steps += 1
         self.meter.epoch, self.meter.progress = state.epoch + 1, state.progress
         self.meter.pictures += len(labels)
-        return torch.stack([loss.detach().double() * len(labels), (logits.argmax(1) == labels).sum(), torch.tensor(len(labels))])
+        count = torch.full_like(loss, len(labels), dtype=torch.float64)
+        return torch.stack([loss.detach().double() * count, (logits.argmax(1) == labels).sum().double(), count])
 
     def _set_rate(self) -> None:
         falls = self.plateau.factor([epoch["loss"] for epoch in self.state.history])
