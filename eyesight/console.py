@@ -53,7 +53,7 @@ class Preparing:
         now = time.monotonic()
         if now - self.said < (0.2 if console.is_terminal else 5) and done < total:
             return
-        if now - self.began < 0.5:
+        if now - self.began < 1 or done * 50 < total:  # too early to know the speed
             return
         self.said = now
         left = (now - self.began) / max(done, 1) * (total - done)
