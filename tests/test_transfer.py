@@ -77,7 +77,7 @@ def test_the_whole_network_is_trained_when_its_tail_is(images):
     state.finish(RECIPE.training)
     changed = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
     first = net.body.units[net.body.place("conv4") :]
-    assert changed and not any(key.startswith(f"body.units.{list(net.body.units._modules)[0]}.") for key in changed)
+    assert changed and not any(key.startswith(f"body.units.{next(iter(net.body.units._modules))}.") for key in changed)
     assert len(changed) >= len(list(first.parameters()))
     pictures = images.take(torch.arange(8))
     with torch.no_grad():
@@ -117,7 +117,7 @@ def test_other_weights_pictures_cuts_versions_or_arithmetic_never_share_a_file(i
     keys.append(cached(network(images), images, "conv3")[1].key)
     keys.append(cached(network(images), images, views=2, how=Augment(flip="random"))[1].key)
     keys.append(cached(network(images), images, precision="bfloat16")[1].key)
-    cut, trunk = halves(network(images), images)
+    _, trunk = halves(network(images), images)
     keys.append(activations.compute(trunk, images, PLAIN, 1, name="other pictures of the same names").key)
     assert len(set(keys)) == len(keys)
 

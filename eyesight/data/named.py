@@ -93,6 +93,7 @@ NAMED: dict[str, NamedSet] = {
     ),
     "glyphs": NamedSet("52 characters, 90×90 grey, drawn from the fonts on this machine or in $EYESIGHT_FONTS", CLASSES),
     "chars74k": NamedSet("the 52 characters of Chars74K's 1,016 computer fonts, from its archive or folder", CLASSES, anything=True),
+    "stanford_dogs": NamedSet("20,580 photos of 120 breeds, from its archives or folder", (), anything=True),
     "digits": NamedSet("mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS),
 }
 
@@ -107,6 +108,8 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
         return glyph_source(talk=talk)
     if name == "chars74k":
         raise _no_chars74k()
+    if name == "stanford_dogs":
+        raise _no_dogs()
     wanted = NAMED[name]
     folder = fetch(name, talk=talk)
     files = [folder / payload.name for payload in wanted.payloads]
@@ -226,6 +229,11 @@ def _no_chars74k() -> UserError:
     message = "Chars74K is not on this machine, and is not fetched by itself"
     ways = "name EnglishFnt.tgz or its folder with --data, or keep it as chars74k in $EYESIGHT_DATA; `glyphs` draws the same characters"
     return UserError(message, ways)
+
+
+def _no_dogs() -> UserError:
+    ways = "unpack images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ side by side and name their folder"
+    return UserError("stanford_dogs is not on this machine, and is not fetched by itself", f"{ways} with --data, or in $EYESIGHT_DATA")
 
 
 def _open_digits(talk: Talk) -> Source:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from eyesight.data import archives, arrays, cifar, folders, idx, named, tables
+from eyesight.data import archives, arrays, cifar, dogs, folders, idx, named, tables
 from eyesight.data.chars74k import chars74k_source, is_original
 from eyesight.data.listing import Source, Talk, digest, is_picture, silent
 from eyesight.errors import UserError, unknown
@@ -67,7 +67,7 @@ def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) 
     pictures = [file for file in tree.files if is_picture(file.place)]
     if (single := _single_file(tree, pictures, inside)) is not None:
         return _open_file(name, single, talk, inside)
-    return folders.open_tree(name, tree, pictures)
+    return dogs.by_breed(dogs.with_lists(folders.open_tree(name, tree, pictures), root))
 
 
 def _single_file(tree: folders.Tree, pictures: list[folders.Found], inside: Path | None) -> Path | None:
