@@ -247,7 +247,10 @@ def pace(trunk: Trunk, images: Images, precision: str) -> float:
     few = images.take(torch.arange(min(BATCH, len(images)))).to(device).float() / 255
     few = few.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), autocast(precision, device):
-        trunk.eval()(few[:8])
-        began = time.monotonic()
-        trunk(few)
-    return (time.monotonic() - began) / len(few)
+        trunk.eval()(few)
+        tries = []
+        for _ in range(3):
+            began = time.monotonic()
+            trunk(few)
+            tries.append(time.monotonic() - began)
+    return min(tries) / len(few)

@@ -26,7 +26,7 @@ HOMES = {
     "PIL": {"data/decode.py", "data/prepare.py", "data/fonts.py"},
     "matplotlib": {"plots.py", "comparison_plots.py"},
     "sklearn": {"metrics.py", "data/named.py"},
-    "scipy": {"comparisons.py"},
+    "scipy": {"comparisons.py", "data/dogs.py"},
     "safetensors": {"classifier.py", "state.py"},
     "typer": {"cli.py", "commands"},
     "rich": {"console.py"},
