@@ -153,7 +153,7 @@ def test_two_stages_are_one_run_with_one_curve(tmp_path):
     assert epochs[-1]["progress"] == 1.0 and run.status == "done"
     assert sum("tensors train" in line for line in said) == 2
     assert run.environment["weights"]["door"].startswith("none")
-    assert run.environment["chosen"]["data.interpolation"] == "bicubic"
+    assert run.environment["chosen"]["data.interpolation"] == "bilinear"
 
 
 def test_interrupted_in_the_second_stage_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
