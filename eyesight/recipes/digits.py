@@ -39,7 +39,7 @@ def lenet5() -> Recipe:
         data=Data("mnist", validation=0.1),
         model=Model("lenet5"),
         optim=Optim("adam", lr=0.005, schedule="one_cycle"),
-        training=Training(epochs=12, batch=128),
+        training=Training(epochs=12, batch=128, monitor="top1", precision="float32"),
     )
 
 
