@@ -35,6 +35,7 @@ from eyesight.weights import fingerprint
 FORMAT = 1
 BATCH = 64
 SPARE = 1 << 30  # bytes that stay free on the disk
+DAY = 86_400.0  # seconds without a byte after which a file that is being built was left behind
 KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
@@ -68,12 +69,13 @@ class Activations(Images):
         version = ((rows * 2654435761 >> 7) + self.passes) % self.views
         return values[(version * self.count + rows).to(values.device)].permute(0, 3, 1, 2)
 
-    def resident(self, device: torch.device | str = "cpu", limit: int = 1 << 35) -> Images:
-        """On the device where there is room; on the processor the mapped file serves as well as a copy."""
-        values = cast(Tensor, self.pixels)
-        if torch.device(device).type == "cpu" or values.nbytes > limit:
+    def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
+        """On the device where they fill at most half of what is free; on the processor the mapped file serves as well as a copy."""
+        values, device = cast(Tensor, self.pixels), torch.device(device)
+        if device.type == "cpu":
             return self
-        return replace(self, pixels=values.to(device))
+        most = torch.cuda.mem_get_info(device)[0] // 2 if limit is None else limit
+        return self if values.nbytes > most else replace(self, pixels=values.to(device))
 
 
 class Trunk(Network):
@@ -180,9 +182,11 @@ def _is_whole(file: Path, size: Sequence[int], kind: torch.dtype) -> bool:
 def make_room(folder: Path, needed: int, talk: Talk = silent) -> None:
     """Say how much the activations take, and remove older ones while the disk is short; raises UserError when that is not enough."""
     folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
     older = sorted(folder.glob("*.bin"), key=lambda file: file.stat().st_mtime)
     while needed + SPARE > shutil.disk_usage(folder).free and older:
-        older.pop(0).unlink(missing_ok=True)
+        with suppress(FileNotFoundError, PermissionError):  # gone already, or in use by another training
+            older.pop(0).unlink()
     free = shutil.disk_usage(folder).free
     if needed + SPARE > free:
         raise UserError(
@@ -190,6 +194,14 @@ def make_room(folder: Path, needed: int, talk: Talk = silent) -> None:
             "free some space, name another folder in EYESIGHT_CACHE, or keep fewer: --set transfer.views=1, or 0 for none at all",
         )
     talk(f"computing the features of the frozen part once: {needed / 1e6:,.0f} MB")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half built; a file that still grows is younger than a day."""
+    for file in folder.glob(".building-*"):
+        with suppress(FileNotFoundError, PermissionError):
+            if time.time() - file.stat().st_mtime > DAY:
+                file.unlink()
 
 
 @torch.inference_mode()
@@ -201,6 +213,8 @@ def _batches(trunk: Trunk, images: Images, how: recipe.Augment, views: int, seed
         seen = images.only(view) if isinstance(images, Activations) else images
         for step, (pixels, _, index) in enumerate(seen.batches(torch.arange(len(images)), BATCH, device)):
             pictures = version(pixels, how, view, augment.generator(seed, -2 - view, step, device), index)
+            if not trunk.pictures:
+                pictures = pictures.to(KINDS[precision])  # the trunk below may have used another arithmetic
             with autocast(precision, device):
                 features = trunk(pictures)
             yield features.to(KINDS[precision]).permute(0, 2, 3, 1).contiguous()
@@ -247,10 +261,10 @@ def pace(trunk: Trunk, images: Images, precision: str) -> float:
     few = images.take(torch.arange(min(BATCH, len(images)))).to(device).float() / 255
     few = few.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), autocast(precision, device):
-        trunk.eval()(few)
+        trunk.eval()(few).cpu()  # fetching waits for a GPU, and is part of the work
         tries = []
         for _ in range(3):
             began = time.monotonic()
-            trunk(few)
+            trunk(few).cpu()
             tries.append(time.monotonic() - began)
     return min(tries) / len(few)

@@ -59,11 +59,11 @@ class Classifier:
         read = [picture.read_bytes() if isinstance(picture, Path) else picture for picture in pictures]
         return self.probabilities(np.stack([self.prepare(picture) for picture in read]))
 
-    def infer(self, images: Images, batch: int = 500) -> Predictions:
+    def infer(self, images: Images, batch: int | None = None) -> Predictions:
         """Predictions for prepared pictures, in float32 whatever the training used, each picture once."""
         parts = [
             probabilities(self.network, pixels, self.views)
-            for pixels, _, _ in images.batches(torch.arange(len(images)), batch, _device(self.network))
+            for pixels, _, _ in images.batches(torch.arange(len(images)), batch or images.portion, _device(self.network))
         ]
         values = torch.cat(parts).cpu().numpy() if len(images) else np.zeros((0, len(self.classes)), np.float32)
         return Predictions(images.ids, images.labels.numpy(), values, self.classes)
@@ -116,13 +116,16 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
     """The classifier in `folder`; raises UserError when it is missing, too new, or its weights are not the ones it names."""
     description = read_description(folder)
-    model = cast(Model, group("model", description["model"]))
-    classes = tuple(description["classes"])
-    network = models.build(model, tuple(description["shape"]), len(classes))
-    network.load_state_dict(_weights(folder / "weights.safetensors", description["weights_sha256"], network.state_dict()))
+    try:
+        model, classes = cast(Model, group("model", description["model"])), tuple(description["classes"])
+        shape, views, facts = tuple(description["shape"]), description["views"], description["facts"]
+        preparation, expected = Preparation.from_dict(description["preparation"]), description["weights_sha256"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{folder / 'classifier.json'} does not describe a classifier: {error}", "copy the folder again") from None
+    network = models.build(model, shape, len(classes))
+    network.load_state_dict(_weights(folder / "weights.safetensors", expected, network.state_dict()))
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    preparation = Preparation.from_dict(description["preparation"])
-    return Classifier(network, model, classes, preparation, description["views"], description["facts"])
+    return Classifier(network, model, classes, preparation, views, facts)
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -162,11 +165,6 @@ def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, T
             f"{file} does not fit the network: {', '.join(sorted(wrong)[:5])} differ", "the architecture may have changed since"
         )
     return tensors
-
-
-def shape_of(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
-    """The shape of a tensor, None when there is none of this name."""
-    return tuple(tensors[name].shape) if name in tensors else None
 
 
 def checksum(file: Path) -> str:

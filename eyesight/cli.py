@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from typing import NoReturn
 
 from eyesight.commands import judging, serving, training
 from eyesight.commands.options import app, show_json
@@ -26,9 +27,17 @@ def main() -> None:
     except BrokenPipeError:
         sys.exit(1)
     except UserError as problem:
-        from eyesight import console
+        refuse(problem, as_json=wants_json)
+    except OSError as problem:
+        place = f"{problem.filename}: " if problem.filename else ""
+        refuse(UserError(f"{place}{problem.strerror or problem}", "check the path, its permissions and the free space"), as_json=wants_json)
 
-        console.error(problem)
-        if wants_json:
-            show_json({"error": problem.message, "hint": problem.hint})
-        sys.exit(problem.code)
+
+def refuse(problem: UserError, *, as_json: bool) -> NoReturn:
+    """Say what went wrong, and end with its exit code."""
+    from eyesight import console
+
+    console.error(problem)
+    if as_json:
+        show_json({"error": problem.message, "hint": problem.hint})
+    sys.exit(problem.code)

@@ -25,7 +25,7 @@ from eyesight.data.listing import Talk, silent
 from eyesight.data.sources import open_source
 from eyesight.data.store import prepare_store
 from eyesight.errors import UserError
-from eyesight.recipe import GROUPS, Recipe
+from eyesight.recipe import GROUPS, Recipe, same_training
 from eyesight.recipes import is_run, resolve
 from eyesight.runs import Run, list_runs
 
@@ -192,7 +192,7 @@ def at_hand(member: Member, out: Path, stores: dict[recipe.Data, str]) -> Outcom
         return member.run if member.run.status == "done" else f"the run {_state(member.run)}"
     status: dict[str, Run] = {}
     for run in reversed(list_runs(out)):
-        if same_training(run, member.recipe) and comparisons.same_pictures(run, stores.get(prepared(member.recipe))):
+        if trained_as(run, member.recipe) and comparisons.same_pictures(run, stores.get(prepared(member.recipe))):
             status.setdefault(run.status, run)
     return status.get("done") or (BUSY if "running" in status else None)
 
@@ -202,13 +202,12 @@ def _state(run: Run) -> str:
     return f"failed: {failure.get('message')}" if run.status == "failed" else f"is {run.status}"
 
 
-def same_training(run: Run, wanted: Recipe) -> bool:
+def trained_as(run: Run, wanted: Recipe) -> bool:
     """Whether the run's recipe agrees in every field that decides a training."""
     try:
-        known = run.recipe
+        return same_training(run.recipe, wanted)
     except UserError:
         return False  # damaged, or from a later version
-    return all(getattr(known, group) == getattr(wanted, group) for group in GROUPS)
 
 
 def report(outcomes: Iterable[tuple[Member, Outcome]], total: int, talk: Talk) -> Iterator[tuple[Member, Outcome]]:

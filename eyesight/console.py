@@ -15,7 +15,7 @@ from rich.text import Text
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
-    from eyesight.train import Epoch, Meter
+    from eyesight.loop import Epoch, Meter
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 

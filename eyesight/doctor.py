@@ -21,7 +21,7 @@ from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
 from eyesight.patient import Finding, Patient, Sample
 from eyesight.predictions import Predictions
-from eyesight.recipe import Recipe
+from eyesight.recipe import Recipe, same_training
 from eyesight.runs import Run, list_runs
 
 if TYPE_CHECKING:
@@ -92,9 +92,10 @@ def attend(run: Run, talk: Talk) -> list[Finding]:
 
 def attend_failed(recipe: Recipe, out: Path, talk: Talk) -> None:
     """After a training that failed: the same, for the newest run of this recipe in `out` if it says that it failed."""
-    newest = next((run for run in reversed(list_runs(out)) if run.status == "failed" and run.recipe == recipe), None)
-    if newest is not None:
-        attend(newest, talk)
+    with suppress(UserError):  # whatever is wrong with other runs must not hide what went wrong now
+        newest = next(reversed(list_runs(out)), None)
+        if newest is not None and newest.status == "failed" and same_training(newest.recipe, recipe):
+            attend(newest, talk)
 
 
 def keep(run: Run, findings: list[Finding]) -> None:

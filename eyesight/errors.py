@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+MOST = 40  # names listed in an error
+
 
 class UserError(Exception):
     """Something the person can mend: `message` says what happened and what was expected, `hint` how to go on.
@@ -24,5 +26,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     names = list(known)
     folded = {other.lower(): other for other in reversed(names)}
     near = [folded[match] for match in get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    listed = ", ".join(names[:MOST]) + (f" and {len(names) - MOST:,} more" if len(names) > MOST else "")
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed}"
     return UserError(f"unknown {kind} {name!r}", hint, code=2)

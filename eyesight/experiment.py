@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,16 +24,16 @@ from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
 from eyesight.environment import environment
 from eyesight.errors import UserError
+from eyesight.loop import Clock, Epoch, Meter, fit, plan
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.predictions import Predictions, write_arrays
-from eyesight.recipe import Recipe, Training, differences, to_dict
+from eyesight.recipe import Recipe, Training, differences, same_training, to_dict
 from eyesight.runs import Run, list_runs, now
 from eyesight.state import State, best_epoch, out_of_patience
-from eyesight.train import Clock, Epoch, Meter, fit
 from eyesight.transfer import Plan, Stage
 
-SAVING = 4.0  # seconds of a budget kept for saving and the report, or a fifth of it where that is less
+SAVING = 6.0  # seconds of a budget kept for saving, the doctor and the report, or a third of it where that is less
 SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs are not spent on writing
 
 
@@ -80,8 +81,7 @@ def train(
     watch = Watch({}, clock.started)
     asked, recipe = recipe, transfer.suited(recipe, talk)
     data = dataset.load(recipe.data, talk=talk, progress=progress)
-    run = (unfinished(asked, out) if resume else None) or begin(asked, data, out)
-    check_same_data(run, data)
+    run = (unfinished(asked, data, out, talk) if resume else None) or begin(asked, data, out)
     for note in [*left_out(data), *data.notes]:
         talk(note)
     with run.hold():
@@ -107,15 +107,18 @@ def begin(recipe: Recipe, data: Dataset, out: Path) -> Run:
     return run
 
 
-def unfinished(recipe: Recipe, out: Path) -> Run | None:
-    """The newest interrupted run of this very recipe in `out`."""
-    return next((run for run in reversed(list_runs(out)) if run.status == "interrupted" and run.recipe == recipe), None)
-
-
-def check_same_data(run: Run, data: Dataset) -> None:
-    """Raise UserError when the pictures or their split differ from those the run began with."""
-    if run.data and run.data["split"] != data.hash:
-        raise UserError(f"{run.path} was begun on other pictures than {data.name} holds now", "train again without --resume")
+def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) -> Run | None:
+    """The newest run of the same training in `out` that was interrupted, or failed with a checkpoint (on a full disk, say)."""
+    for run in reversed(list_runs(out)):
+        unended = run.status == "interrupted" or (run.status == "failed" and run.checkpoint_path.exists())
+        with suppress(UserError):  # a run of a later eyesight is none of ours
+            if not unended or not same_training(run.recipe, recipe):
+                continue
+            if (run.data.get("split"), run.data.get("store")) == (data.hash, data.store.key):
+                return run
+            talk(f"{run.path} was begun on other pictures than {data.name} holds now")
+    talk("no unfinished run of this recipe on these pictures: a new one begins")
+    return None
 
 
 def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, talk: Talk, follow: Follow) -> Run:
@@ -127,7 +130,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     run.write_json("environment.json", machine | {"chosen": differences(recipe, run.recipe)})
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
     if clock.budget is not None:
-        clock.reserve = min(SAVING, clock.budget / 5) + evaluation_seconds(network, data, recipe)
+        clock.reserve = min(SAVING, clock.budget / 3) + evaluation_seconds(network, data, recipe)
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
     watch.lap("data")
@@ -158,6 +161,9 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
         talk(f"going on with {run.path} after epoch {before + state.epoch}")
     saved = time.monotonic()
     arithmetic = settle_precision(run, stage)
+    batch, epochs = plan(recipe.training, len(stage.train))
+    if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
+        talk(f"few pictures: batches of {batch} and {epochs} epochs, to take {recipe.training.min_steps} steps (training.min_steps)")
     for epoch in fit(state, stage.train, stage.validation, recipe, precision=arithmetic, clock=clock, meter=follow.meter):
         done = replace(epoch, epoch=before + epoch.epoch, progress=round((stage.number - 1 + epoch.progress) / stage.count, 6))
         run.append({**done.event(), **({"stage": stage.number} if stage.count > 1 else {})})
@@ -165,7 +171,7 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
         if out_of_patience(state.history, recipe.training):
             talk(f"stopped early: no improvement in {recipe.training.patience} epochs")
             break
-        if time.monotonic() - saved > SAVE_EVERY and state.progress < 1:
+        if (time.monotonic() - saved > SAVE_EVERY or not file.exists()) and state.progress < 1:
             state.save(file)
             saved = time.monotonic()
     state.finish(recipe.training)
@@ -194,7 +200,8 @@ def prepare_network(recipe: Recipe, data: Dataset, device: torch.device) -> Netw
         network = models.build(recipe.model, data.train.shape, len(data.train.classes))
     if recipe.data.scaling == "standard":
         network.normalise.set(*statistics(data.train))
-    network.meet(data.train.take(spread(len(data.train), 5000)))
+    if network.meets:
+        network.meet(data.train.take(spread(len(data.train), 5000)))
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
@@ -205,19 +212,25 @@ def spread(count: int, most: int) -> torch.Tensor:
 
 def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each channel over (at most) `most` evenly spread pictures scaled to 0..1."""
-    pixels = images.take(spread(len(images), most)).double() / 255
-    return pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3)).float()
+    total, squares, count = torch.zeros(images.shape[0]).double(), torch.zeros(images.shape[0]).double(), 0
+    for chosen in torch.split(spread(len(images), most), 256):
+        pixels = images.take(chosen).double() / 255
+        total += pixels.sum((0, 2, 3))
+        squares += pixels.square().sum((0, 2, 3))
+        count += pixels[:, 0].numel()
+    mean = total / count
+    return mean.float(), (squares / count - mean**2).clamp_min(0).sqrt().float()
 
 
 def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe) -> float:
-    """How long the last look at validation and test pictures will take, by a try on a few; half as much again for safety."""
+    """How long the last looks at validation and test pictures will take, by a try on a few; half as much again for safety."""
     few, views = data.train.take(torch.arange(min(32, len(data.train)))), recipe.training.views
     tries = []
     for _ in range(4):  # the fastest: a machine that is busy for a moment must not eat the budget
         began = time.monotonic()
-        classifier.probabilities(network, few, views)
+        classifier.probabilities(network, few, views).cpu()
         tries.append(time.monotonic() - began)
-    return 1.5 * min(tries) * (len(data.test) + len(data.validation)) / len(few)
+    return 1.5 * min(tries) * (len(data.test) + 2 * len(data.validation)) / len(few)
 
 
 def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock) -> None:
@@ -225,7 +238,7 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     kept = Classifier(network.eval(), recipe.model, data.store.classes, data.store.preparation, recipe.training.views, facts(run, data))
     kept.save(run.classifier_path)
     loaded = classifier.load(run.classifier_path, network.normalise.mean.device)
-    check_same(kept, loaded, data.test if len(data.test) else data.train)
+    check_same(kept, loaded, data.train)
     validation, test = loaded.infer(data.validation), loaded.infer(data.test)
     if len(validation):
         validation.save(run.path / "validation.npz")
@@ -233,6 +246,9 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     write_gallery(run, data, test)
     watch.lap("evaluation")
     seconds = {**watch.seconds, "total": round(clock.elapsed(), 3)}
+    began = max(place for place, event in enumerate(run.log) if event.get("event") == "start")
+    before = round(sum(event["seconds"] for event in run.log[:began] if event.get("event") == "epoch"), 3)
+    seconds |= {"before": before} if before else {}
     event = {"event": "done", "at": now(), "test": metrics.summary(test), "parameters": count(network), "seconds": seconds}
     event["multiply_adds"] = sum(row.multiply_adds for row in layers(network, data.train.shape))
     if len(validation):
@@ -276,4 +292,6 @@ def remove_checkpoint(run: Run) -> None:
 def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Predictions:
     """What a run's classifier says about the labelled pictures at `where`; its test part, where it has one."""
     loaded = classifier.load(run.classifier_path)
+    if where == run.recipe.data.source:  # its own pictures: only those it has not learnt from
+        return loaded.infer(dataset.load(transfer.suited(run.recipe).data, talk=talk).test)
     return loaded.infer(dataset.to_judge(where, loaded.preparation, loaded.classes, talk=talk))

@@ -220,8 +220,8 @@ def recalls(rows: Sequence[ClassRow]) -> Figure:
 def _curve_panel(axes: Axes, epochs: Sequence[dict[str, Any]], measure: str) -> None:
     numbers = [event["epoch"] for event in epochs]
     marker = {"marker": "o", "markersize": 3.5} if len(epochs) <= 20 else {}
-    mixed = any(event.get("train_mixed") for event in epochs)
-    lines = (("train", ORANGE, "training (mixed)" if mixed else "training"), ("validation", BLUE, "validation"))
+    clean = any(event.get("train_clean") for event in epochs)  # the batches were blends
+    lines = (("train", ORANGE, "training (clean sample)" if clean else "training"), ("validation", BLUE, "validation"))
     for part, colour, label in lines:
         values = _values(epochs, f"{part}_{measure}")
         known = np.isfinite(values)

@@ -159,6 +159,29 @@ class Recipe:
     transfer: Transfer = field(default_factory=Transfer)
 
 
+LIMITS: dict[str, tuple[float, float]] = {
+    "data.size": (0, 4096),
+    "data.pad": (0, 1024),
+    "data.channels": (0, 3),
+    "data.crop_fraction": (0, 1),
+    "augment.zoom": (0, 0.95),
+    "augment.crop": (0, 1024),
+    "loss.smoothing": (0, 1),
+    "loss.gamma": (0, 100),
+    "optim.lr": (0, 1e30),
+    "optim.momentum": (0, 0.99999),
+    "optim.weight_decay": (0, 1e6),
+    "optim.beta1": (0, 0.99999),
+    "optim.beta2": (0, 0.9999999),
+    "optim.warmup": (0, 1),
+    "optim.clip": (0, 1e30),
+    "training.epochs": (1, 1e6),
+    "training.batch": (1, 1e6),
+    "training.seed": (0, 1e12),
+    "training.min_steps": (0, 1e9),
+    "training.patience": (0, 1e6),
+    "training.average": (0, 0.99999),
+}
 GROUPS = ("data", "augment", "model", "loss", "optim", "training", "transfer")
 
 
@@ -186,6 +209,9 @@ def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
     group, name = path.split(".")
     part = getattr(recipe, group)
     value = parse(text, _types(type(part))[name], path)
+    low, high = LIMITS.get(path, (None, None))
+    if low is not None and value is not None and not low <= value <= high:
+        raise UserError(f"{path} is a number from {low:g} to {high:g}, not {text}", code=2)
     return replace(recipe, **{group: replace(part, **{name: value})})
 
 
@@ -267,6 +293,11 @@ def _types(kind: Any) -> dict[str, Any]:
 def to_json(recipe: Recipe) -> str:
     """Readable JSON, one field a line."""
     return json.dumps(to_dict(recipe), indent=2, ensure_ascii=False) + "\n"
+
+
+def same_training(recipe: Recipe, other: Recipe) -> bool:
+    """Whether two recipes decide everything alike; how they describe themselves does not matter."""
+    return all(getattr(recipe, name) == getattr(other, name) for name in GROUPS)
 
 
 def differences(recipe: Recipe, other: Recipe) -> dict[str, Any]:

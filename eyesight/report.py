@@ -75,7 +75,7 @@ def facts(run: Run) -> dict[str, Any]:
         "sentence": sentence(known) if known else "",
         "cards": cards(run, test),
         "curves": [plots.curves(epochs, (what,)) for what in ("loss", "top1")] if epochs else [],
-        "mixed": any(epoch.get("train_mixed") for epoch in epochs),
+        "mixed": any(epoch.get("train_clean") for epoch in epochs),
         "findings": findings(run),
         "problems": by_kind(data.get("problems") or []),
         "differences": recipes.differences(recipe, recipes.Recipe()),
@@ -117,7 +117,8 @@ def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The figures beside the accuracy: name, value, remark; what the run does not tell is left out."""
     result, environment = run.result, run.environment
     seconds = result.get("seconds") or {}
-    kept = next((epoch["epoch"] for epoch in reversed(run.epochs) if epoch.get("best")), None)
+    best = (epoch["epoch"] for epoch in reversed(run.epochs) if epoch.get("best") or run.recipe.training.keep == "last")
+    kept = next(best, None)
     found = [
         ("parameters", _text(result.get("parameters"), "{:,}"), ""),
         ("training", _time(seconds.get("training")), f"{_time(seconds.get('total'))} in all" if seconds.get("total") else ""),

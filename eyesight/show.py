@@ -7,8 +7,10 @@ from typing import Any
 
 from eyesight import models
 from eyesight.data import dataset
+from eyesight.errors import UserError
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Recipe
+from eyesight.recipes.folder import AUTO
 from eyesight.runs import Run
 
 SHAPES = {"mnist": (1, 28, 10), "fashion_mnist": (1, 28, 10), "digits": (1, 28, 10), "cifar10": (3, 32, 10), "glyphs": (1, 90, 52)}
@@ -30,6 +32,8 @@ def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]
 
 
 def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]:
+    if recipe.model.name == AUTO:
+        raise UserError(f"the recipe {recipe.name} chooses its network when it sees the pictures", "`eyesight train` says which, and why")
     if look:
         data = dataset.load(recipe.data)
         return data.train.shape, len(data.store.classes)

@@ -55,12 +55,12 @@ class State:
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def record(self, monitored: dict[str, Any], training: Training) -> bool:
-        """Add an epoch's monitored values to the history; whether they are the best so far, whose weights are then kept."""
+        """Add an epoch's monitored values to the history; whether they are the best so far and its weights therefore kept."""
         self.history.append(monitored)
         best = best_epoch(self.history, training) == len(self.history)
         if best and training.keep == "best":
             self.best = self.weights()
-        return best
+        return best and training.keep == "best"
 
     def defend(self, monitored: dict[str, Any]) -> None:
         """Hold the weights of now, which reached these values in an earlier stage, to be the best until an epoch beats them."""
@@ -86,7 +86,7 @@ class State:
         try:
             with safe_open(path, framework="pt") as file:
                 numbers = json.loads(file.metadata()["state"])
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 — not a dict
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 — not a dict; copies, so that the file can be replaced
             self._fill(tensors)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UserError(f"the checkpoint {path} cannot be continued: {error}", "train again without --resume") from None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from eyesight import activations, models, precision, weights, zoo
 from eyesight.activations import Activations, Tail, Trunk
@@ -20,14 +21,16 @@ from eyesight.data.listing import Talk, silent
 from eyesight.data.prepare import BadPicture, Preparation, dimensions
 from eyesight.data.sources import open_source
 from eyesight.errors import UserError
+from eyesight.loop import Clock
 from eyesight.models.backbone import OWN, Backbone
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment, Model, Recipe
 from eyesight.recipes import folder
-from eyesight.train import Clock
 
 Progress = Callable[[int, int], None]
 SHARE = 0.6  # of the time for training that may go into computing features once
+LEAST = 0.1  # of the pictures are used however short the time seems: an estimate of speed may be far off
+EACH = 8  # pictures of every class are, where there are so many
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +101,12 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
     network.body.keeps = recipe.transfer.statistics == "keep" and recipe.model.weights != weights.NONE
     count = 2 if recipe.transfer.thaw else 1
     cuts = [network.body.place(where) for where in (recipe.transfer.freeze, recipe.transfer.thaw)[:count]]
+    if cuts[-1] > cuts[0]:  # the state of the second stage would not hold what the first trained below
+        raise UserError(
+            f"the second stage must train at least what the first trained, from {recipe.transfer.freeze} on",
+            f"let the second begin as low: --set transfer.thaw={recipe.transfer.freeze}",
+            code=2,
+        )
     below = Below(plan, min(cuts))
     reserve = clock.reserve
     for number, cut in enumerate(cuts, 1):
@@ -144,6 +153,7 @@ class Below:
     def __init__(self, plan: Plan, cut: int) -> None:
         self.plan, self.cut = plan, cut
         self.found: dict[str, Activations] = {}
+        self.arithmetic = ""  # one for all that is frozen
 
     def features(self, cut: int) -> tuple[Tail, Images, Images]:
         """The tail that trains above `cut`, with its training and validation features."""
@@ -152,6 +162,8 @@ class Below:
         lowest = self.cut or cut
         first = Trunk(plan.network, list(body.units[:lowest]), plan.data.train.shape, pictures=True)
         if not self.found:
+            exact = plan.recipe.training.precision
+            self.arithmetic = precision.choose(exact, first, plan.recipe.model, activations.BATCH, trains=False)
             self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)
         found = self.found
         if cut > lowest:
@@ -164,11 +176,9 @@ class Below:
 
     def _compute(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
         plan, recipe = self.plan, self.plan.recipe
-        exact = recipe.training.precision
-        arithmetic = precision.choose(exact, trunk, recipe.model, activations.BATCH, trains=False)
         if pictures:
             views = activations.versions(recipe.augment, recipe.transfer.views)
-            parts, views = affordable(plan, trunk, parts, views, arithmetic)
+            parts, views = affordable(plan, trunk, parts, views, self.arithmetic)
         else:
             train = parts["train"]
             assert isinstance(train, Activations)
@@ -182,7 +192,7 @@ class Below:
                 views if part == "train" else 1,
                 name=plan.data.store.key,
                 seed=recipe.training.seed,
-                precision=arithmetic,
+                precision=self.arithmetic,
                 talk=plan.talk if part == "train" and pictures else silent,
                 progress=plan.progress if part == "train" and pictures else lambda done, total: None,
             )
@@ -203,10 +213,23 @@ def affordable(plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, a
         plan.talk(f"the budget has time for the features of {fewer} of {views} versions of each picture")
     if pictures >= len(train):
         return parts, fewer
-    few = max(len(train.classes), int(pictures))
+    chosen = few_of(train, int(pictures), plan.recipe.data.split_seed)
+    few = len(chosen)
+    if few == len(train):
+        return parts, 1
     plan.talk(f"the budget has time for the features of {few:,} of {len(train):,} training pictures; give more for all")
-    chosen = torch.randperm(len(train), generator=torch.Generator().manual_seed(plan.recipe.data.split_seed))[:few].sort().values
     return {**parts, "train": train.subset(chosen.numpy())}, 1
+
+
+def few_of(images: Images, wanted: int, seed: int) -> Tensor:
+    """`wanted` pictures at random as sorted indices; more where that would be too few of all, or of a class, to learn from."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    labels = images.labels[order]
+    first = torch.zeros(len(order), dtype=torch.bool)
+    for label in set(labels.tolist()):
+        first[(labels == label).nonzero()[:EACH]] = True
+    count = max(wanted, round(LEAST * len(order)), int(first.sum()))
+    return torch.cat([order[first], order[~first]])[:count].sort().values
 
 
 def recogniser(name: str, file: Path | None = None, *, talk: Talk = silent) -> Classifier:

@@ -130,6 +130,7 @@ def test_data_names_every_problem(tmp_path):
     assert kinds == {"bar/text.jpg": "unreadable", "ring/empty.png": "empty", "cross/copy.png": "duplicate", "bar/cmyk.jpg": "cmyk"}
     assert "cross/copy.png" in run("data", folder).stdout
     assert "bad files" in run("data", folder, "--strict", code=1).stderr
+    json.loads(run("data", folder, "--strict", "--json", code=1).stdout)
 
 
 @pytest.mark.parametrize(
@@ -141,6 +142,8 @@ def test_data_names_every_problem(tmp_path):
         (["train", "lenet5", "--budget", "soon"], 2, "cannot read the duration"),
         (["train", "lenet5", "--data", "nowhere"], 1, "nowhere does not exist"),
         (["evaluate", "nowhere"], 1, "there is no run at nowhere"),
+        (["train", "lenet5", "--set", "training.batch=0"], 2, "training.batch is a number from 1"),
+        (["train", "lenet5", "--set", "data.size=-3"], 2, "data.size is a number from 0"),
         (["nonsense"], 2, "No such command"),
         (["train"], 2, "Missing argument"),
     ],

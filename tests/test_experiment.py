@@ -16,7 +16,7 @@ from eyesight.errors import UserError
 from eyesight.predictions import load as load_predictions
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
 from eyesight.runs import Run
-from eyesight.train import Clock
+from eyesight.loop import Clock
 
 SMALL = Recipe(
     name="small",
@@ -125,14 +125,50 @@ def test_nan_fails_the_run_with_an_explanation(finished, tmp_path):
     assert "no longer a number" in run.log[-1]["message"]
 
 
-def test_resuming_on_changed_pictures_is_refused(finished, tmp_path):
+def test_resuming_passes_over_a_run_on_other_pictures_or_labels(finished, tmp_path):
     drawn.folder(tmp_path / "pictures", 60)
-    recipe = on(tmp_path / "pictures")
-    run = experiment.begin(recipe, experiment.dataset.load(recipe.data), tmp_path / "runs")
-    (tmp_path / "pictures" / "bar" / "0000.png").unlink()
-    with pytest.raises(UserError, match="begun on other pictures"):
-        experiment.train(recipe, tmp_path / "runs", resume=True)
-    assert run.status == "interrupted"
+    recipe = on(tmp_path / "pictures", "training.epochs=1")
+    begun = experiment.begin(recipe, experiment.dataset.load(recipe.data), tmp_path / "runs")
+    (tmp_path / "pictures" / "bar" / "0000.png").rename(tmp_path / "pictures" / "ring" / "bar.png")
+    said = []
+    run = experiment.train(recipe, tmp_path / "runs", resume=True, talk=said.append)
+    assert run.path != begun.path
+    assert any("begun on other pictures" in line for line in said)
+    assert begun.status == "interrupted"
+
+
+def test_a_run_that_failed_on_a_full_disk_goes_on(finished, tmp_path, monkeypatch):
+    root, _ = finished
+    recipe = on(root / "pictures", "training.epochs=3")
+    real = classifier.Classifier.save
+    monkeypatch.setattr(classifier.Classifier, "save", lambda self, folder: (_ for _ in ()).throw(UserError("the disk is full")))
+    with pytest.raises(UserError, match="disk is full"):
+        experiment.train(recipe, tmp_path / "runs")
+    monkeypatch.setattr(classifier.Classifier, "save", real)
+    run = experiment.train(recipe, tmp_path / "runs", resume=True)
+    assert run.path.name.startswith("0001")
+    assert run.status == "done"
+
+
+def test_a_run_from_elsewhere_does_not_hide_what_went_wrong(finished, tmp_path):
+    root, run = finished
+    (tmp_path / "runs" / "0001-later").mkdir(parents=True)
+    values = json.loads((run.path / "recipe.json").read_text())
+    (tmp_path / "runs" / "0001-later" / "recipe.json").write_text(json.dumps(values | {"format": 99}))
+    assert experiment.train(on(root / "pictures", "training.epochs=1"), tmp_path / "runs", resume=True).status == "done"
+
+
+def test_evaluating_on_its_own_pictures_leaves_out_what_it_learnt_from(finished):
+    root, run = finished
+    assert experiment.evaluate(run, str(root / "pictures")).ids == run.predictions().ids
+
+
+def test_the_public_functions_stay_functions(finished, tmp_path):
+    import eyesight
+
+    root, _ = finished
+    for _ in range(2):
+        assert eyesight.train(on(root / "pictures", "training.epochs=1"), tmp_path / "runs").status == "done"
 
 
 def test_a_saved_classifier_that_says_something_else_is_an_error(finished, tmp_path, monkeypatch):

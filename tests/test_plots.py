@@ -75,8 +75,8 @@ def test_curves_bridge_missing_values():
     assert line.get_xdata().tolist() == [1, 3, 4, 5]
 
 
-def test_curves_say_when_training_was_measured_on_mixed_pictures():
-    assert "training (mixed)" in [label for label, _ in words(plots.curves(drawn_epochs(3, train_mixed=True)))]
+def test_curves_say_when_training_was_measured_on_a_clean_sample():
+    assert "training (clean sample)" in [label for label, _ in words(plots.curves(drawn_epochs(3, train_clean=True)))]
 
 
 def test_curves_mark_stages():

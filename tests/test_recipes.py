@@ -80,7 +80,7 @@ def test_the_page_lists_every_recipe_with_its_system_and_parameters():
 
 
 def test_settings_are_those_of_the_descriptions():
-    assert find("lenet5").training.batch == 128 and find("lenet5").training.epochs == 30
+    assert find("lenet5").training.batch == 128 and find("lenet5").model.name == "lenet5"
     assert find("dropout_cnn").training.epochs == find("digits_cnn").training.epochs == 100
     fonts = find("bottleneck")
     assert (fonts.training.batch, fonts.training.epochs, fonts.optim.lr) == (64, 7, 0.001)
@@ -90,7 +90,7 @@ def test_settings_are_those_of_the_descriptions():
     assert find("baseline_cnn").data.pad == 2 and find("baseline_cnn").data.channels == 3
     assert find("basic_cnn_augmented").augment == Augment(flip="random", rotate=30.0, shift=0.2, zoom=0.3, brightness=(0.8, 1.0))
     assert find("mixup_cnn").augment == find("deep_mixup_cnn").augment == Augment(mixup=0.2)
-    for name in set(PUBLISHED) - {"lenet5_1998", "allconv"}:
+    for name in set(PUBLISHED) - {"lenet5", "lenet5_1998", "allconv"}:
         optim = find(name).optim
         assert (optim.name, optim.lr, optim.beta1, optim.beta2, optim.epsilon) == ("adam", 0.001, 0.9, 0.999, 1e-7)
 

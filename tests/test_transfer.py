@@ -1,9 +1,11 @@
 """Frozen features computed once: equal to computing them always, never taken for others, within the space they announce."""
 
+import os
 import time
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import drawn
 import numpy as np
@@ -13,10 +15,10 @@ import torch
 from eyesight import activations, experiment, models, transfer
 from eyesight.activations import Activations, Tail, Trunk
 from eyesight.errors import UserError
+from eyesight.loop import Clock, fit
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, Transfer, override
 from eyesight.recipes import RECIPES, folder
 from eyesight.state import State
-from eyesight.train import Clock, fit
 
 NAME = "test_resnet"  # timm's own toy of 0.5 M parameters
 MODEL = Model(NAME, weights="none", head="average 16")
@@ -138,6 +140,62 @@ def test_a_file_that_was_torn_is_computed_again(images):
     assert torch.equal(torch.as_tensor(cached(network(images), images)[1].pixels), wanted)
 
 
+def test_what_a_killed_process_left_half_built_goes_after_a_day(tmp_path):
+    old, new = tmp_path / ".building-old", tmp_path / ".building-new"
+    for file in (old, new):
+        file.write_bytes(b"half")
+    os.utime(old, (time.time() - 2 * activations.DAY,) * 2)
+    activations.make_room(tmp_path, 1)
+    assert not old.exists() and new.exists()
+
+
+def test_a_file_in_use_does_not_stop_the_search_for_room(tmp_path, monkeypatch):
+    Usage = namedtuple("Usage", "total used free")
+    (tmp_path / "used.bin").write_bytes(b"mapped")
+    monkeypatch.setattr(activations.shutil, "disk_usage", lambda path: Usage(1, 1, activations.SPARE))
+
+    def refuse(*rest, **options):
+        raise PermissionError
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(UserError, match="features of the frozen part take"):
+        activations.make_room(tmp_path, 1)
+
+
+def test_features_go_to_a_device_only_where_they_leave_room(images, monkeypatch):
+    _, found = cached(network(images), images)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * torch.as_tensor(found.pixels).nbytes - 2, 1 << 40))
+    assert found.resident("cuda") is found
+
+
+def frozen(images, **transfer_options):
+    """A plan for a network on drawn pictures, without a run around it."""
+    recipe = replace(RECIPE, transfer=Transfer(**transfer_options), training=replace(RECIPE.training, precision="auto"))
+    data = SimpleNamespace(train=images, validation=images.subset(np.arange(8)), store=SimpleNamespace(key="toy"))
+    return transfer.Plan(recipe, network(images), data, Clock(time.monotonic()))
+
+
+def test_all_that_is_frozen_uses_one_arithmetic(images, monkeypatch):
+    answers = iter(["bfloat16", "float32", "float32"])
+    monkeypatch.setattr(transfer.precision, "choose", lambda *rest, **options: next(answers))
+    first, second = transfer.stages(frozen(images, freeze="all", thaw="conv4", thaw_epochs=1))
+    assert first.train.pixels.dtype == second.train.pixels.dtype == torch.bfloat16
+
+
+def test_a_float32_trunk_goes_on_from_bfloat16_features(images):
+    net = network(images)
+    _, below = cached(net, images, precision="bfloat16")
+    cut = net.body.place("conv4")
+    above = Trunk(net, list(net.body.units[cut:]), below.shape, pictures=False)
+    assert activations.compute(above, below, PLAIN, 1, name="toy").pixels.dtype == torch.float32
+
+
+def test_a_second_stage_that_would_lose_what_the_first_trained_is_refused(images):
+    with pytest.raises(UserError, match="at least what the first trained") as refused:
+        next(transfer.stages(frozen(images, freeze="conv3", thaw="conv4", thaw_epochs=1)))
+    assert "transfer.thaw=conv3" in refused.value.hint
+
+
 def train(tmp_path, *settings, **options):
     data = drawn.folder(tmp_path / "data", 60, 24)
     return experiment.train(override(replace(RECIPE, data=replace(RECIPE.data, source=str(data))), settings), tmp_path / "runs", **options)
@@ -202,6 +260,15 @@ def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypat
         assert kept == views
         assert len(parts["train"]) == pytest.approx(count, abs=1)
     assert len(said) == 3
+
+
+def test_a_bad_estimate_of_the_speed_leaves_enough_pictures_to_learn_from(images):
+    labels = torch.tensor([0] * 590 + [1] * 10)
+    many = replace(images, rows=torch.arange(600) % 48, labels=labels, ids=tuple(map(str, range(600))))
+    chosen = transfer.few_of(many, -5, seed=0)
+    assert len(chosen) == 60 and torch.equal(chosen, chosen.unique())
+    assert (labels[chosen] == 1).sum() >= transfer.EACH
+    assert len(transfer.few_of(images.subset(np.arange(6)), 1, seed=0)) == 6
 
 
 @pytest.mark.parametrize(

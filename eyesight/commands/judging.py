@@ -11,7 +11,6 @@ import typer
 
 from eyesight.commands.options import AsJson, DataPath, RecipeName, RunPath, Settings, app, say, show_json
 from eyesight.commands.training import judged
-from eyesight.errors import UserError
 
 
 @app.command()
@@ -83,7 +82,8 @@ def predict(
     for answer in bad:
         console.talk(f"left out {answer.path}: {answer.problem}")
     if bad:
-        raise UserError(f"{len(bad)} of {len(answers)} files could not be read", "they are named above; the others were answered")
+        console.talk(f"{len(bad)} of {len(answers)} files could not be read; the others were answered")
+        raise typer.Exit(1)
 
 
 @app.command("doctor")

@@ -50,16 +50,16 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
 def data_(where: Annotated[str, typer.Argument(metavar="DATA")], strict: Strict = False, as_json: AsJson = False) -> None:
     """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
     from eyesight import console
-    from eyesight.data import scan, sources, store
+    from eyesight.data import scan, sources
 
     found = scan.scan(sources.open_source(where, talk=console.talk), console.Preparing())
     if as_json:
         show_json(found.to_dict())
     else:
         say(scan.describe(found))
-    scan.check(found)
-    if strict:
-        store.refuse_problems(found.problems)
+    if strict and any(problem.fatal for problem in found.problems):
+        console.talk("bad files are named above; mend or remove them, or leave out --strict")
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -103,8 +103,8 @@ def train(
     extra = [f"training.budget={budget}"] * (budget is not None) + [f"training.seed={seed}"] * (seed is not None)
     recipe = resolve(name, *settings or (), *extra, *["data.strict=true"] * strict, data=data)
     from eyesight import doctor, experiment
+    from eyesight.loop import Clock, Meter
     from eyesight.report import write_figures, write_report
-    from eyesight.train import Clock, Meter
 
     meter, progress = Meter(), console.Preparing()
     clock, tell = Clock(STARTED), console.epoch_line

@@ -17,6 +17,7 @@ from eyesight.data.split import split, split_hash
 from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
 
+LEAST = 100  # validation pictures, or a tenth of all where there are fewer than a thousand
 Progress = Callable[[int, int], None]
 
 
@@ -55,8 +56,10 @@ def load(wanted: recipe.Data, *, talk: Talk = silent, progress: Progress = lambd
     store = prepare_store(open_source(wanted.source, talk=talk), wanted, progress=progress, strict=wanted.strict)
     notes: list[str] = []
     usable = np.ones(len(store.labels), dtype=bool)
+    known = max(1, int((store.labels >= 0).sum()))
+    held = max(wanted.validation, min(0.1, LEAST / known)) if wanted.validation else 0.0
     parts = split(
-        store.labels, store.splits, store.digests, usable, wanted.validation, wanted.test, wanted.split_seed, notes
+        store.labels, store.splits, store.digests, usable, held, wanted.test, wanted.split_seed, notes, store.classes
     )  # the store holds usable pictures only
     images = whole(store)
     divided = {name: images.subset(index) for name, index in parts.items()}

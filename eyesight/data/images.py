@@ -38,6 +38,11 @@ class Images:
         return tuple(self.pixels.shape[1:])
 
     @property
+    def portion(self) -> int:
+        """Pictures to look at in one go: 500, or fewer where they are so large that as floats they would pass 256 MB."""
+        return max(1, min(500, (256 << 20) // (4 * int(np.prod(self.shape)))))
+
+    @property
     def counts(self) -> Tensor:
         """Labelled pictures of each class, K."""
         return torch.bincount(self.labels[self.labels >= 0], minlength=len(self.classes))

@@ -86,6 +86,11 @@ class Network(nn.Module):
         self.head = head
         self.shape = shape
 
+    @property
+    def meets(self) -> bool:
+        """Whether the first layer depends on the data."""
+        return hasattr(next(self.body.children(), None), "meet")
+
     def meet(self, pictures: Tensor) -> None:
         """Let a first layer that depends on the data look at some uint8 training pictures N,C,H,W."""
         first = next(self.body.children(), None)

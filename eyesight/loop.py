@@ -103,6 +103,8 @@ def fit(
     Raises UserError when the loss is no longer a number, or when the budget leaves no time for a single step.
     """
     loop = _Loop(state, train, recipe, precision, clock or Clock(time.monotonic()), meter or Meter())
+    if state.history and loop.allowed <= 0:
+        return  # no time for this stage, but an earlier one left weights to keep
     while not loop.finished():
         began, seen = time.monotonic(), loop.meter.pictures
         loss, top1, gradient = loop.epoch()
@@ -143,8 +145,11 @@ class _Loop:
         self.loss = losses.build(recipe.loss, train.counts)
         self.schedule = optim.schedule(recipe.optim, recipe.training.epochs)
         self.plateau = optim.Plateau(recipe.optim)
+        share = self.batch / max(self.batch, recipe.training.batch)  # as in Goyal et al. 2017
+        self.share = share if recipe.optim.name in ("sgd", "muon") and recipe.training.min_steps else 1.0
         self.rate = 0.0
-        self.began, self.origin, self.allowed = clock.elapsed(), state.progress, clock.left()
+        self.began, self.origin = clock.elapsed(), state.progress
+        self.allowed = clock.left() * (1 - state.progress)  # a resumed training has only its share of the time left
         self.repeats = 1
         meter.began, meter.origin, meter.progress = time.monotonic(), state.progress, state.progress
 
@@ -213,7 +218,7 @@ class _Loop:
 
     def _set_rate(self) -> None:
         falls = self.plateau.factor([epoch["loss"] for epoch in self.state.history])
-        self.rate = self.recipe.optim.lr * self.schedule(self.state.progress) * falls
+        self.rate = self.recipe.optim.lr * self.schedule(self.state.progress) * falls * self.share
         optim.set_rate(self.state.optimiser, self.rate)
 
     def _gradient(self) -> float:
@@ -230,7 +235,7 @@ class _Loop:
         order = torch.arange(len(images)) if most is None else torch.linspace(0, len(images) - 1, min(most, len(images))).long()
         totals = torch.zeros(2, device=self.device, dtype=torch.float64)
         self.state.network.eval()
-        for pixels, labels, _ in images.batches(order, 500, self.device):
+        for pixels, labels, _ in images.batches(order, images.portion, self.device):
             with self.autocast():
                 logits = self.state.forward(pixels.contiguous(memory_format=torch.channels_last)).float()
             loss = self.loss_of(logits, labels)
