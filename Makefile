@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/eyesight train lenet5
 
 test: .venv/ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 check: .venv/ready
 	$(BIN)/ruff check

@@ -45,6 +45,7 @@ class Classifier:
     preparation: Preparation
     views: Views = "one"
     facts: dict[str, Any] = field(default_factory=dict)
+    arithmetic: str = "float32"  # of inference; "bfloat16" only where a short budget cannot afford better
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
         """An encoded picture or a uint8 array H,W or H,W,C as uint8 C,H,W, exactly as in training; raises BadPicture."""
@@ -52,7 +53,7 @@ class Classifier:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
-        return probabilities(self.network, torch.from_numpy(pixels), self.views).cpu().numpy()
+        return probabilities(self.network, torch.from_numpy(pixels), self.views, self.arithmetic).cpu().numpy()
 
     def predict(self, pictures: Sequence[bytes | Pixels | Path]) -> npt.NDArray[np.float32]:
         """Probabilities N,K of files, encoded pictures or uint8 arrays H,W or H,W,C; raises BadPicture for what is no picture."""
@@ -60,9 +61,9 @@ class Classifier:
         return self.probabilities(np.stack([self.prepare(picture) for picture in read]))
 
     def infer(self, images: Images, batch: int | None = None) -> Predictions:
-        """Predictions for prepared pictures, in float32 whatever the training used, each picture once."""
+        """Predictions for prepared pictures, each picture once."""
         parts = [
-            probabilities(self.network, pixels, self.views)
+            probabilities(self.network, pixels, self.views, self.arithmetic)
             for pixels, _, _ in images.batches(torch.arange(len(images)), batch or images.portion, _device(self.network))
         ]
         values = torch.cat(parts).cpu().numpy() if len(images) else np.zeros((0, len(self.classes)), np.float32)
@@ -174,12 +175,13 @@ def checksum(file: Path) -> str:
 
 
 @torch.no_grad()
-def probabilities(network: Network, pixels: Tensor, views: Views = "one") -> Tensor:
+def probabilities(network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32") -> Tensor:
     """Probabilities N,K of uint8 pictures N,C,H,W, averaged over the views in logit space."""
     training = network.training
     network.eval()
     pictures = pixels.to(_device(network)).contiguous(memory_format=torch.channels_last).float().div_(255)
-    logits = [network(view).float() for view in seen(pictures, views)]
+    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
+        logits = [network(view).float() for view in seen(pictures, views)]
     network.train(training)
     return torch.stack(logits).mean(0).softmax(1)
 

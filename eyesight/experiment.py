@@ -129,8 +129,10 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     machine = environment(threads=torch.get_num_threads(), device=str(device), seed=recipe.training.seed, **known, **settled)
     run.write_json("environment.json", machine | {"chosen": differences(recipe, run.recipe)})
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
+    arithmetic = "float32"
     if clock.budget is not None:
-        clock.reserve = min(SAVING, clock.budget / 3) + evaluation_seconds(network, data, recipe)
+        arithmetic, looking = affordable(network, data, recipe)
+        clock.reserve = min(SAVING, clock.budget / 3) + looking
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
     watch.lap("data")
@@ -139,7 +141,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
             watch.lap("features")
         train_stage(run, stage, clock, talk, follow)
         watch.lap("training")
-    finish(run, recipe, data, network, watch, clock)
+    finish(run, recipe, data, network, watch, clock, arithmetic)
     return run
 
 
@@ -222,23 +224,33 @@ def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.
     return mean.float(), (squares / count - mean**2).clamp_min(0).sqrt().float()
 
 
-def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe) -> float:
+def affordable(network: Network, data: Dataset, recipe: Recipe) -> tuple[str, float]:
+    """The arithmetic of the last look at the held-out pictures, and its seconds: bfloat16 where float32 would eat a fifth of the budget."""
+    exact = evaluation_seconds(network, data, recipe, "float32")
+    if exact <= (recipe.training.budget or exact) / 5 or recipe.training.precision == "float32":
+        return "float32", exact
+    rough = evaluation_seconds(network, data, recipe, "bfloat16")
+    return ("bfloat16", rough) if rough < exact else ("float32", exact)
+
+
+def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe, arithmetic: str) -> float:
     """How long the last looks at validation and test pictures will take, by a try on a few; half as much again for safety."""
-    few, views = data.train.take(torch.arange(min(32, len(data.train)))), recipe.training.views
+    few, views = data.train.take(torch.arange(min(64, len(data.train)))), recipe.training.views
     tries = []
     for _ in range(4):  # the fastest: a machine that is busy for a moment must not eat the budget
         began = time.monotonic()
-        classifier.probabilities(network, few, views).cpu()
+        classifier.probabilities(network, few, views, arithmetic).cpu()
         tries.append(time.monotonic() - began)
     return 1.5 * min(tries) * (len(data.test) + 2 * len(data.validation)) / len(few)
 
 
-def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock) -> None:
+def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock, arithmetic: str) -> None:
     """Save the classifier, load it again, let that one look at the held-out pictures once, and write everything down."""
     kept = Classifier(network.eval(), recipe.model, data.store.classes, data.store.preparation, recipe.training.views, facts(run, data))
     kept.save(run.classifier_path)
     loaded = classifier.load(run.classifier_path, network.normalise.mean.device)
     check_same(kept, loaded, data.train)
+    loaded.arithmetic = arithmetic
     validation, test = loaded.infer(data.validation), loaded.infer(data.test)
     if len(validation):
         validation.save(run.path / "validation.npz")
@@ -249,7 +261,14 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     began = max(place for place, event in enumerate(run.log) if event.get("event") == "start")
     before = round(sum(event["seconds"] for event in run.log[:began] if event.get("event") == "epoch"), 3)
     seconds |= {"before": before} if before else {}
-    event = {"event": "done", "at": now(), "test": metrics.summary(test), "parameters": count(network), "seconds": seconds}
+    event = {
+        "event": "done",
+        "at": now(),
+        "test": metrics.summary(test),
+        "parameters": count(network),
+        "seconds": seconds,
+        "arithmetic": arithmetic,
+    }
     event["multiply_adds"] = sum(row.multiply_adds for row in layers(network, data.train.shape))
     if len(validation):
         event["validation"] = metrics.summary(validation)
