@@ -14,7 +14,10 @@ LAYERS = (
         "experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer",
         "console", "bulk",
     ),
-    ("loop", "transfer", "quantise", "activations", "weights", "state", "precision", "patient", "symptoms", "anatomy", "material", "probes"),
+    (
+        "loop", "transfer", "quantise", "activations", "weights", "state", "precision",
+        "patient", "symptoms", "anatomy", "material", "probes",
+    ),
     ("classifier", "portable"),
     (
         "data", "augment", "models", "losses", "optim", "muon", "metrics", "threshold", "plots", "predictions", "runs",

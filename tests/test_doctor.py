@@ -14,12 +14,12 @@ from typer.testing import CliRunner
 from eyesight import anatomy, doctor, experiment, material, models, probes, symptoms
 from eyesight.cli import app
 from eyesight.errors import UserError
+from eyesight.loop import check as check_loss
 from eyesight.models.layers import Network, Stack
 from eyesight.patient import Patient, Sample
 from eyesight.predictions import Predictions
 from eyesight.recipe import Loss, Model, Optim, Recipe, Training
 from eyesight.runs import Run
-from eyesight.loop import check as check_loss
 
 TEN = tuple("abcdefghij")
 RECIPE = Recipe(name="toy", model=Model("lenet5"), optim=Optim("adam", lr=0.001), training=Training(epochs=10, batch=100))

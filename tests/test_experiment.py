@@ -13,10 +13,10 @@ import pytest
 
 from eyesight import classifier, experiment, runs
 from eyesight.errors import UserError
+from eyesight.loop import Clock
 from eyesight.predictions import load as load_predictions
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
 from eyesight.runs import Run
-from eyesight.loop import Clock
 
 SMALL = Recipe(
     name="small",
@@ -96,7 +96,7 @@ def test_evaluating_on_other_pictures_matches_classes_by_name(finished, tmp_path
 
 
 def test_a_run_folder_is_a_recipe(finished, tmp_path):
-    root, run = finished
+    _, run = finished
     again = experiment.train(run.recipe, tmp_path / "runs")
     assert [epoch["train_loss"] for epoch in again.epochs] == [epoch["train_loss"] for epoch in run.epochs]
     assert again.result["test"] == run.result["test"]

@@ -8,9 +8,9 @@ import torch
 
 from eyesight import models
 from eyesight.errors import UserError
+from eyesight.loop import Clock, Meter, fit, plan
 from eyesight.recipe import Augment, Loss, Model, Optim, Recipe, Training, override
 from eyesight.state import State, best_epoch, out_of_patience
-from eyesight.loop import Clock, Meter, fit, plan
 
 SMALL = Recipe(
     name="small",
