@@ -92,7 +92,9 @@ def classifier_folder(where: Path) -> Path:
 
     run = Run.open(where)
     if not (run.classifier_path / "classifier.json").is_file():
-        raise UserError(f"{run.path} holds no classifier: the run is {run.status}", f"eyesight train {run.recipe.name} --resume")
+        raise UserError(
+            f"{run.path} holds no classifier: the run is {run.status}", f"eyesight train {run.path} --resume --out {run.path.parent}"
+        )
     return run.classifier_path
 
 

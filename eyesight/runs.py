@@ -238,8 +238,9 @@ def _find(path: Path) -> Path:
     matches = [name for name in others if _number(name) == wanted]
     if len(matches) == 1:
         return path.parent / matches[0]
-    near = get_close_matches(path.name, others, n=1, cutoff=0.5)
-    raise UserError(f"there is no run at {path}", f"did you mean {path.parent / near[0]}?" if near else "")
+    near = get_close_matches(path.name, [name for name in others if _number(name) is not None], n=1, cutoff=0.5)
+    hint = f"did you mean {path.parent / near[0]}?" if near else f"runs are folders such as runs/0001-lenet5, here relative to {Path.cwd()}"
+    raise UserError(f"there is no run at {path}", hint)
 
 
 def _event(line: bytes) -> dict[str, Any] | None:

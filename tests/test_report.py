@@ -120,7 +120,9 @@ def test_a_run_that_is_not_done_says_so(tmp_path, status):
 def test_a_run_that_has_hardly_begun(tmp_path):
     run = Run.create(tmp_path, "toy")
     run.write_json("recipe.json", recipes.to_dict(Recipe()))
-    read(report.page(run))
+    text = report.page(run)
+    read(text)
+    assert "test accuracy" not in text, "there is none yet"
 
 
 def test_problems_are_listed_by_kind_with_those_left_out_first():

@@ -196,6 +196,7 @@ def test_an_upload_cut_off_midway_is_forgotten(live):
         with socket.create_connection(("127.0.0.1", live.port)) as cut:
             cut.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + body)
     time.sleep(0.2)
+    assert live.post(WHITE)[0] == 200, "the service goes on answering"
 
 
 def test_an_upload_that_never_ends_is_given_up(live):
