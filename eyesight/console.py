@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -96,8 +95,3 @@ def epoch_line(epoch: Epoch) -> None:
         parts.append(f"validation loss {epoch.validation_loss:.4f} top-1 {epoch.validation_top1:.4f}")
     parts.append(f"{epoch.pictures / max(epoch.seconds, 1e-9):,.0f} pictures/s")
     console.print(Text("  ".join(parts) + ("  best" if epoch.best else "")))
-
-
-def is_terminal() -> bool:
-    """Whether standard output is read by a person."""
-    return sys.stdout.isatty()
