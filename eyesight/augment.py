@@ -26,19 +26,33 @@ def augment(pixels: Tensor, targets: Tensor, how: Augment, random: torch.Generat
 
     `index` (N) says which picture of the data set each one is: alternating flip needs to know what it did last time.
     """
+    pictures = disturb(move(pixels, None, how, random, epoch, index)[0], how, random)
+    if how.mixup or how.cutmix:
+        pictures, targets = mix(pictures, targets, how, random)
+    return pictures, targets
+
+
+def move(
+    pixels: Tensor, masks: Tensor | None, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Whatever changes places, for uint8 pictures N,C,H,W and uint8 masks N,H,W alike; gives floats from 0 to 1 and uint8 masks."""
     if how.crop or how.flip != "none":
-        pixels = crop_and_flip(pixels, how, random, epoch, index)
+        both = pixels if masks is None else torch.cat([pixels, masks[:, None]], 1)
+        both = crop_and_flip(both, how, random, epoch, index)
+        pixels, masks = both[:, : pixels.shape[1]], None if masks is None else both[:, -1]
     pictures = pixels.contiguous(memory_format=torch.channels_last).float()
     if pixels.dtype == torch.uint8:  # what has passed part of a network is no picture any more
         pictures = pictures.div_(255)
     if geometric(how):
-        pictures = warp(pictures, how, random)
+        grid = places(pictures, how, random)
+        pictures, masks = resampled(pictures, grid), None if masks is None else nearest(masks, grid)
+    return pictures, masks
+
+
+def disturb(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
+    """Whatever leaves things where they are, for pictures from 0 to 1, N,C,H,W; noise is added in place."""
     pictures = recolour(pictures, how, random)
-    if how.cutout:
-        pictures = cut_out(pictures, how.cutout, random)
-    if how.mixup or how.cutmix:
-        pictures, targets = mix(pictures, targets, how, random)
-    return pictures, targets
+    return cut_out(pictures, how.cutout, random) if how.cutout else pictures
 
 
 def mixes(how: Augment) -> bool:
@@ -85,12 +99,28 @@ def _flips(how: Augment, random: torch.Generator, epoch: int, index: Tensor) -> 
 
 def warp(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
     """Rotation, shift, zoom, shear and smooth displacement in one bilinear resampling; the edges are extended."""
+    return resampled(pictures, places(pictures, how, random))
+
+
+def places(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
+    """Where each pixel of the changed pictures comes from: N,H,W,2, from −1 to 1."""
     matrices = affine_matrices(len(pictures), pictures.shape[2] / pictures.shape[3], how, random)
     grid = functional.affine_grid(matrices, list(pictures.shape), align_corners=False)
     if how.elastic:
         grid = grid + displacement(len(pictures), pictures.shape[2], pictures.shape[3], how.elastic, random)
+    return grid
+
+
+def resampled(pictures: Tensor, grid: Tensor) -> Tensor:
+    """Pictures N,C,H,W by way of `places`, between pixels bilinear."""
     warped = functional.grid_sample(pictures, grid, padding_mode="border", align_corners=False)
     return warped.contiguous(memory_format=torch.channels_last)
+
+
+def nearest(masks: Tensor, grid: Tensor) -> Tensor:
+    """Masks N,H,W by way of `places`, every pixel the nearest one: between two classes there is no third."""
+    planes = functional.grid_sample(masks[:, None].float(), grid, mode="nearest", padding_mode="border", align_corners=False)
+    return planes[:, 0].to(masks.dtype)
 
 
 def displacement(count: int, height: int, width: int, size: float, random: torch.Generator) -> Tensor:

@@ -28,8 +28,8 @@ from eyesight.data.prepare import Pixels, Preparation, prepare
 from eyesight.errors import UserError
 from eyesight.files import whole_file
 from eyesight.models.layers import Network
-from eyesight.predictions import Predictions
 from eyesight.recipe import Model, group
+from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
 Views = Literal["one", "flip", "shifts"]
@@ -45,6 +45,7 @@ class Classifier:
     preparation: Preparation
     views: Views = "one"
     facts: dict[str, Any] = field(default_factory=dict)
+    noise: float = 0.0  # added to the pictures on which one that removes it is judged
     arithmetic: str = "float32"  # of inference; "bfloat16" only where a short budget cannot afford better
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
@@ -60,14 +61,18 @@ class Classifier:
         read = [picture.read_bytes() if isinstance(picture, Path) else picture for picture in pictures]
         return self.probabilities(np.stack([self.prepare(picture) for picture in read]))
 
-    def infer(self, images: Images, batch: int | None = None) -> Predictions:
-        """Predictions for prepared pictures, each picture once."""
-        parts = [
-            probabilities(self.network, pixels, self.views, self.arithmetic)
-            for pixels, _, _ in images.batches(torch.arange(len(images)), batch or images.portion, _device(self.network))
-        ]
-        values = torch.cat(parts).cpu().numpy() if len(images) else np.zeros((0, len(self.classes)), np.float32)
-        return Predictions(images.ids, images.labels.numpy(), values, self.classes)
+    @property
+    def task(self) -> Task:
+        """What its network does."""
+        return TASKS[self.network.emits]
+
+    def infer(self, images: Images, batch: int | None = None) -> Any:
+        """`Predictions` for prepared pictures (or what else the task gives), each picture once."""
+        return self.task.infer(self.network, images, self.answers, batch=batch, noise=self.noise)
+
+    def answers(self, pictures: Tensor) -> Tensor:
+        """What the network says of pictures N,C,H,W, uint8 or from 0 to 1: probabilities, restored pictures, or maps of probabilities."""
+        return probabilities(self.network, pictures, self.views, self.arithmetic)
 
     def save(self, folder: Path) -> None:
         """Write the two files into `folder`, whole or not at all."""
@@ -95,6 +100,8 @@ class Classifier:
             "mean": self.network.normalise.mean.flatten().tolist(),
             "deviation": self.network.normalise.deviation.flatten().tolist(),
             "views": self.views,
+            "target": self.network.emits,
+            "noise": self.noise,
             "weights_sha256": weights,
             "facts": self.facts,
         }
@@ -123,10 +130,11 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
         preparation, expected = Preparation.from_dict(description["preparation"]), description["weights_sha256"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'classifier.json'} does not describe a classifier: {error}", "copy the folder again") from None
-    network = models.build(model, shape, len(classes))
+    outputs = shape[0] if description.get("target") == "picture" else len(classes)
+    network = models.build(model, shape, outputs)
     network.load_state_dict(_weights(folder / "weights.safetensors", expected, network.state_dict()))
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Classifier(network, model, classes, preparation, views, facts)
+    return Classifier(network, model, classes, preparation, views, facts, float(description.get("noise", 0.0)))
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -176,14 +184,15 @@ def checksum(file: Path) -> str:
 
 @torch.no_grad()
 def probabilities(network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32") -> Tensor:
-    """Probabilities N,K of uint8 pictures N,C,H,W, averaged over the views in logit space."""
+    """Probabilities N,K (or what else the network answers) of uint8 pictures N,C,H,W, averaged over the views in logit space."""
     training = network.training
     network.eval()
-    pictures = pixels.to(_device(network)).contiguous(memory_format=torch.channels_last).float().div_(255)
+    pictures = pixels.to(_device(network)).contiguous(memory_format=torch.channels_last)
+    pictures = pictures.float().div_(255) if pixels.dtype == torch.uint8 else pictures
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
         logits = [network(view).float() for view in seen(pictures, views)]
     network.train(training)
-    return torch.stack(logits).mean(0).softmax(1)
+    return network.answer(torch.stack(logits).mean(0))
 
 
 def seen(pictures: Tensor, views: Views) -> list[Tensor]:

@@ -22,8 +22,7 @@ from typing import Any, get_origin, get_type_hints
 from eyesight import comparison_plots, comparisons, pages, recipe, tables, zoo
 from eyesight.comparisons import Row
 from eyesight.data.listing import Talk, silent
-from eyesight.data.sources import open_source
-from eyesight.data.store import prepare_store
+from eyesight.data.prepared import prepared as prepared_pictures
 from eyesight.errors import UserError
 from eyesight.recipe import GROUPS, Recipe, same_training
 from eyesight.recipes import is_run, resolve
@@ -167,7 +166,7 @@ def prepare(wanted: Iterable[recipe.Data], talk: Talk, progress: Progress) -> di
     keys = {}
     for data in dict.fromkeys(wanted):
         try:
-            keys[data] = prepare_store(open_source(data.source, talk=talk), data, progress=progress, strict=data.strict).key
+            keys[data] = prepared_pictures(data, talk=talk, progress=progress).store.key
         except Exception as error:  # a file that crashes the decoder must not take the other rows with it
             talk(f"{data.source or 'no data'}: {error}")
     return keys

@@ -90,8 +90,9 @@ def training(meter: Meter) -> Iterator[None]:
 
 def epoch_line(epoch: Epoch) -> None:
     """One line for a finished epoch."""
-    parts = [f"epoch {epoch.epoch:3d}", f"{epoch.progress:4.0%}", f"train loss {epoch.train_loss:.4f} top-1 {epoch.train_top1:.4f}"]
+    name = epoch.measure.replace("top1", "top-1").replace("_", " ")
+    parts = [f"epoch {epoch.epoch:3d}", f"{epoch.progress:4.0%}", f"train loss {epoch.train_loss:.4f} {name} {epoch.train_score:.4f}"]
     if epoch.validation_loss is not None:
-        parts.append(f"validation loss {epoch.validation_loss:.4f} top-1 {epoch.validation_top1:.4f}")
+        parts.append(f"validation loss {epoch.validation_loss:.4f} {name} {epoch.validation_score:.4f}")
     parts.append(f"{epoch.pictures / max(epoch.seconds, 1e-9):,.0f} pictures/s")
     console.print(Text("  ".join(parts) + ("  best" if epoch.best else "")))

@@ -13,10 +13,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from eyesight import classifier, memory, metrics, models, precision, transfer, weights
+from eyesight import classifier, memory, models, precision, tasks, transfer, weights
 from eyesight.classifier import Classifier
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
@@ -27,8 +26,8 @@ from eyesight.errors import UserError
 from eyesight.loop import Clock, Epoch, Meter, fit, plan
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
-from eyesight.predictions import Predictions, write_arrays
-from eyesight.recipe import Recipe, Training, differences, same_training, to_dict
+from eyesight.predictions import write_arrays
+from eyesight.recipe import Recipe, differences, same_training, to_dict
 from eyesight.runs import Run, list_runs, now
 from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.transfer import Plan, Stage
@@ -157,7 +156,7 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
     before = max((epoch["epoch"] for epoch in earlier), default=0)
     state = State.start(stage.network, recipe)
     if earlier:
-        state.defend(best_of(earlier, recipe.training))
+        state.defend(best_of(earlier, recipe))
     if file.exists():
         state.restore(file)
         talk(f"going on with {run.path} after epoch {before + state.epoch}")
@@ -179,11 +178,12 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
     state.finish(recipe.training)
 
 
-def best_of(epochs: list[dict[str, Any]], training: Training) -> dict[str, Any]:
+def best_of(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
     """What was monitored in the best of some epochs of a log."""
     part = "train" if epochs[0]["validation_loss"] is None else "validation"
-    history = [{name: epoch[f"{part}_{name}"] for name in ("loss", "top1")} for epoch in epochs]
-    return history[best_epoch(history, training) - 1]
+    names = {"loss": "loss", "score": tasks.of(recipe).measure.key}
+    history = [{name: epoch[f"{part}_{key}"] for name, key in names.items()} for epoch in epochs]
+    return history[best_epoch(history, recipe.training) - 1]
 
 
 def settle_precision(run: Run, stage: Stage) -> str:
@@ -199,7 +199,8 @@ def prepare_network(recipe: Recipe, data: Dataset, device: torch.device) -> Netw
     """The recipe's network with its weights drawn by the seed, its first layer knowing the training pictures' statistics."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
-        network = models.build(recipe.model, data.train.shape, len(data.train.classes))
+        network = models.build(recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train))
+    tasks.of(recipe).check(recipe, network)
     if recipe.data.scaling == "standard":
         network.normalise.set(*statistics(data.train))
     if network.meets:
@@ -235,7 +236,7 @@ def affordable(network: Network, data: Dataset, recipe: Recipe) -> tuple[str, fl
 
 def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe, arithmetic: str) -> float:
     """How long the last looks at validation and test pictures will take, by a try on a few; half as much again for safety."""
-    few, views = data.train.take(torch.arange(min(64, len(data.train)))), recipe.training.views
+    few, views = data.train.take(torch.arange(min(64, data.train.portion, len(data.train)))), recipe.training.views
     tries = []
     for _ in range(4):  # the fastest: a machine that is busy for a moment must not eat the budget
         began = time.monotonic()
@@ -246,7 +247,8 @@ def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe, arithmet
 
 def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock, arithmetic: str) -> None:
     """Save the classifier, load it again, let that one look at the held-out pictures once, and write everything down."""
-    kept = Classifier(network.eval(), recipe.model, data.store.classes, data.store.preparation, recipe.training.views, facts(run, data))
+    views, noise = recipe.training.views, recipe.augment.noise if recipe.data.target == "picture" else 0.0
+    kept = Classifier(network.eval(), recipe.model, data.train.classes, data.store.preparation, views, facts(run, data), noise)
     kept.save(run.classifier_path)
     loaded = classifier.load(run.classifier_path, network.normalise.mean.device)
     check_same(kept, loaded, data.train)
@@ -255,7 +257,7 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     if len(validation):
         validation.save(run.path / "validation.npz")
     test.save(run.path / "predictions.npz")
-    write_gallery(run, data, test)
+    write_arrays(run.path / "gallery.npz", **loaded.task.gallery(data.train, data.test, test, loaded.answers, noise))
     watch.lap("evaluation")
     seconds = {**watch.seconds, "total": round(clock.elapsed(), 3)}
     began = max(place for place, event in enumerate(run.log) if event.get("event") == "start")
@@ -264,14 +266,14 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     event = {
         "event": "done",
         "at": now(),
-        "test": metrics.summary(test),
+        "test": test.summary(),
         "parameters": count(network),
         "seconds": seconds,
         "arithmetic": arithmetic,
     }
     event["multiply_adds"] = sum(row.multiply_adds for row in layers(network, data.train.shape))
     if len(validation):
-        event["validation"] = metrics.summary(validation)
+        event["validation"] = validation.summary()
     run.append(event)
     remove_checkpoint(run)
 
@@ -283,24 +285,9 @@ def facts(run: Run, data: Dataset) -> dict[str, Any]:
 
 def check_same(kept: Classifier, loaded: Classifier, images: Images) -> None:
     """Raise UserError when the classifier read back from disk does not say what the one in memory says."""
-    few = images.subset(np.arange(min(200, len(images))))
-    if not np.allclose(kept.infer(few).probabilities, loaded.infer(few).probabilities, atol=1e-5):
+    few = images.take(torch.arange(min(200, images.portion, len(images))))
+    if not torch.allclose(kept.answers(few), loaded.answers(few), atol=1e-5):
         raise UserError("the saved classifier does not say what the trained one says", "the disk may be failing; train again elsewhere")
-
-
-def write_gallery(run: Run, data: Dataset, test: Predictions) -> None:
-    """Keep the pixels that pages show: 40 samples, class after class, and the 60 most costly test mistakes."""
-    labels = data.train.labels.numpy()
-    turns = np.concatenate([np.arange(n) for n in np.bincount(labels) if n]) if len(labels) else np.zeros(0, int)
-    by_turn = np.argsort(labels, kind="stable")[np.lexsort((np.sort(labels), turns))][:40]
-    wrong = metrics.costly_mistakes(test.probabilities, test.labels, 60)
-    write_arrays(
-        run.path / "gallery.npz",
-        samples_pixels=data.train.take(torch.from_numpy(by_turn)).numpy(),
-        samples_labels=labels[by_turn],
-        mistakes_pixels=data.test.take(torch.from_numpy(np.asarray(wrong, dtype=np.int64))).numpy(),
-        mistakes_index=np.asarray(wrong, dtype=np.int64),
-    )
 
 
 def remove_checkpoint(run: Run) -> None:
@@ -308,9 +295,10 @@ def remove_checkpoint(run: Run) -> None:
     shutil.rmtree(run.checkpoint_path, ignore_errors=True)
 
 
-def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Predictions:
-    """What a run's classifier says about the labelled pictures at `where`; its test part, where it has one."""
+def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:
+    """What a run's classifier says about the labelled pictures at `where` (its test part, where it has one): `Predictions` or their like."""
     loaded = classifier.load(run.classifier_path)
     if where == run.recipe.data.source:  # its own pictures: only those it has not learnt from
         return loaded.infer(dataset.load(transfer.suited(run.recipe).data, talk=talk).test)
-    return loaded.infer(dataset.to_judge(where, loaded.preparation, loaded.classes, talk=talk))
+    wanted = replace(run.recipe.data, source=where)
+    return loaded.infer(dataset.to_judge_by(wanted, loaded.preparation, loaded.classes, talk=talk))

@@ -83,7 +83,7 @@ class Answering(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """uint8 N,C,H,W to probabilities N,K, as `eyesight.classifier.probabilities` computes them."""
         logits = [self.network(view) for view in seen(pictures.float() / 255, self.views)]
-        return torch.stack(logits).mean(0).softmax(1)
+        return self.network.answer(torch.stack(logits).mean(0))
 
 
 def export(run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent) -> Exported:

@@ -16,13 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyesight import augment, losses, optim
+from eyesight import augment, optim, tasks
 from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.recipe import Recipe, Training
 from eyesight.state import State
 
 SAMPLE = 2000  # training pictures on which accuracy is measured when the batches themselves are blends
+NOTHING = torch.zeros((), dtype=torch.float64)  # the sum of no tallies
 
 
 @dataclass
@@ -60,24 +61,27 @@ class Meter:
 
 @dataclass(frozen=True)
 class Epoch:
-    """What one pass over the training pictures gave; accuracies from 0 to 1, None where nothing was measured."""
+    """What one pass over the training pictures gave, scored by the task's measure; None where nothing was measured."""
 
     epoch: int
     progress: float
     lr: float
     train_loss: float
-    train_top1: float
+    train_score: float
     train_clean: bool  # measured after the pass on a sample of clean pictures, because the batches were blends
     validation_loss: float | None
-    validation_top1: float | None
+    validation_score: float | None
     gradient: float  # norm of the last gradient
     pictures: int
     seconds: float
     best: bool
+    measure: str = "top1"  # what the scores are called in a log
 
     def event(self) -> dict[str, Any]:
         """As a line of a run's log."""
-        return {"event": "epoch", **asdict(self)}
+        values = asdict(self)
+        key = values.pop("measure")
+        return {"event": "epoch", **{name.replace("score", key): value for name, value in values.items()}}
 
 
 def plan(training: Training, count: int) -> tuple[int, int]:
@@ -107,28 +111,29 @@ def fit(
         return  # no time for this stage, but an earlier one left weights to keep
     while not loop.finished():
         began, seen = time.monotonic(), loop.meter.pictures
-        loss, top1, gradient = loop.epoch()
+        loss, score, gradient = loop.epoch()
         clean = augment.mixes(recipe.augment)
         if clean:
-            loss, top1 = loop.score(train, SAMPLE)
+            loss, score = loop.score(train, SAMPLE)
         measured = loop.score(validation) if validation is not None and len(validation) else None
         check(loss, measured, state.epoch + 1, loop.rate, recipe)
         state.epoch += 1
-        best = state.record(dict(zip(("loss", "top1"), measured or (loss, top1), strict=True)), recipe.training)
-        validation_loss, validation_top1 = measured or (None, None)
+        best = state.record(dict(zip(("loss", "score"), measured or (loss, score), strict=True)), recipe.training)
+        validation_loss, validation_score = measured or (None, None)
         yield Epoch(
             epoch=state.epoch,
             progress=round(state.progress, 6),
             lr=loop.rate,
             train_loss=loss,
-            train_top1=top1,
+            train_score=score,
             train_clean=clean,
             validation_loss=validation_loss,
-            validation_top1=validation_top1,
+            validation_score=validation_score,
             gradient=gradient,
             pictures=loop.meter.pictures - seen,
             seconds=round(time.monotonic() - began, 4),
             best=best,
+            measure=loop.task.measure.key,
         )
 
 
@@ -142,7 +147,8 @@ class _Loop:
         self.precision = precision
         self.batch, self.epochs = plan(recipe.training, len(train))
         self.steps_per_epoch = max(1, -(-len(train) // self.batch))
-        self.loss = losses.build(recipe.loss, train.counts)
+        self.task = tasks.of(recipe)
+        self.loss = self.task.loss(recipe.loss, train)
         self.schedule = optim.schedule(recipe.optim, recipe.training.epochs)
         self.plateau = optim.Plateau(recipe.optim)
         share = self.batch / max(self.batch, recipe.training.batch)  # as in Goyal et al. 2017
@@ -166,23 +172,26 @@ class _Loop:
         return min(1.0, self.origin + (1 - self.origin) * (self.clock.elapsed() - self.began) / self.allowed)
 
     def epoch(self) -> tuple[float, float, float]:
-        """Mean loss, accuracy and last gradient norm of a pass over the training pictures, or of several when they are quick."""
+        """Mean loss, score and last gradient norm of a pass over the training pictures, or of several when they are quick."""
         began, repeats = time.monotonic(), self.repeats
-        totals = torch.zeros(3, device=self.device, dtype=torch.float64)  # loss, correct, pictures
+        totals = NOTHING
         for _ in range(repeats):
-            self._pass(totals)
+            totals = self._pass(totals)
         if self.clock.budget is not None and self.state.progress < 1:
             # Validating, logging and saving after every fraction of a second would eat the budget of a small data set.
             self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, time.monotonic() - began)))
-        if totals[2] == 0:
+        if totals is NOTHING:
             raise UserError(
                 f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
                 f"loading took {self.began:.0f} s and evaluation needs about {self.clock.reserve:.0f} s; give a longer --budget",
             )
-        loss, correct, pictures = totals.tolist()
-        return loss / pictures, correct / pictures, self._gradient()
+        return *self._means(totals), self._gradient()
 
-    def _pass(self, totals: Tensor) -> None:
+    def _means(self, totals: Tensor) -> tuple[float, float]:
+        loss, pictures, *tally = totals.tolist()
+        return loss / pictures, self.task.score(tally)
+
+    def _pass(self, totals: Tensor) -> Tensor:
         state, seed = self.state, self.recipe.training.seed
         order = torch.randperm(len(self.train), generator=augment.generator(seed, state.passes, -1))
         with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
@@ -191,19 +200,19 @@ class _Loop:
                 state.progress = self.progress()
                 if state.progress >= 1:
                     break
-                totals += self._step(batch, augment.generator(seed, state.passes, step, self.device))
+                totals = totals + self._step(batch, augment.generator(seed, state.passes, step, self.device))
         state.passes += 1
         state.progress = self.meter.progress = self.progress()
+        return totals
 
     def _step(self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
-        state, (pixels, labels, index) = self.state, batch
+        state, (pixels, known, index) = self.state, batch
         self._set_rate()
         state.network.train()
-        targets = losses.one_hot(labels, len(self.train.classes))
-        pictures, targets = augment.augment(pixels, targets, self.recipe.augment, random, state.passes, index)
+        pictures, targets = self.task.change(pixels, known, self.train, self.recipe.augment, random, state.passes, index)
         with self.autocast():
-            logits = state.network(pictures)
-        loss = self.loss(logits, targets)
+            outputs = state.network(pictures)
+        loss = self.loss(outputs, targets)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optim.clip(state.network, self.recipe.optim.clip)
@@ -212,9 +221,13 @@ class _Loop:
             state.average.update(state.network)
         state.steps += 1
         self.meter.epoch, self.meter.progress = state.epoch + 1, state.progress
-        self.meter.pictures += len(labels)
-        count = torch.full_like(loss, len(labels), dtype=torch.float64)
-        return torch.stack([loss.detach().double() * count, (logits.argmax(1) == labels).sum().double(), count])
+        self.meter.pictures += len(pixels)
+        return self._counted(loss.detach(), outputs.detach(), targets)
+
+    def _counted(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The batch's loss times its pictures, its pictures, and its tally: they add up over batches."""
+        count = torch.full_like(loss, len(targets), dtype=torch.float64)
+        return torch.cat([torch.stack([loss.double() * count, count]), self.task.tally(outputs, targets)])
 
     def _set_rate(self) -> None:
         falls = self.plateau.factor([epoch["loss"] for epoch in self.state.history])
@@ -231,20 +244,16 @@ class _Loop:
 
     @torch.no_grad()
     def score(self, images: Images, most: int | None = None) -> tuple[float, float]:
-        """Cross-entropy and accuracy on unchanged pictures, or on evenly spread `most` of them, by the weights to be kept."""
+        """The recipe's own loss and the score on unchanged pictures, or on evenly spread `most` of them, by the weights to be kept."""
         order = torch.arange(len(images)) if most is None else torch.linspace(0, len(images) - 1, min(most, len(images))).long()
-        totals = torch.zeros(2, device=self.device, dtype=torch.float64)
+        totals = NOTHING
         self.state.network.eval()
-        for pixels, labels, _ in images.batches(order, images.portion, self.device):
+        for pixels, known, _ in images.batches(order, images.portion, self.device):
+            pictures, targets = self.task.question(pixels, known, images, self.recipe.augment)
             with self.autocast():
-                logits = self.state.forward(pixels.contiguous(memory_format=torch.channels_last)).float()
-            loss = self.loss_of(logits, labels)
-            totals += torch.stack([loss.double() * len(labels), (logits.argmax(1) == labels).sum()])
-        return float(totals[0]) / len(order), float(totals[1]) / len(order)
-
-    def loss_of(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The recipe's own loss, so that both curves of a figure measure the same thing."""
-        return self.loss(logits, losses.one_hot(labels, len(self.train.classes)))
+                outputs = self.state.forward(pictures).float()
+            totals = totals + self._counted(self.loss(outputs, targets), outputs, targets)
+        return self._means(totals)
 
 
 def check(loss: float, measured: tuple[float, float] | None, epoch: int, rate: float, recipe: Recipe) -> None:

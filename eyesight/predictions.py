@@ -48,6 +48,20 @@ class Predictions:
         keep = np.flatnonzero(self.labels >= 0)
         return Predictions(tuple(self.ids[i] for i in keep), self.labels[keep], self.probabilities[keep], self.classes)
 
+    def summary(self) -> dict[str, Any]:
+        """The figures of every table, as `eyesight.metrics.summary` gives them."""
+        from eyesight import metrics  # which measures predictions
+
+        return metrics.summary(self)
+
+    def scores(self) -> npt.NDArray[np.bool_]:
+        """Whether each picture was classified right."""
+        return np.asarray(self.predicted == self.labels, dtype=np.bool_)
+
+    def truth(self) -> list[str]:
+        """What each picture was compared with, for telling whether two runs were judged alike."""
+        return [self.classes[label] for label in self.labels]
+
     def save(self, path: Path) -> None:
         """Write everything to `path` (.npz), whole or not at all."""
         write_arrays(

@@ -34,6 +34,9 @@ class Data:
     test: float = 0.2  # fraction held out when the data has no test split
     split_seed: int = 0  # the split has a seed of its own, so that runs with other seeds are judged on the same pictures
     strict: bool = False  # stop at the first bad file instead of leaving it out
+    target: Literal["class", "picture", "mask"] = "class"  # what is to be given for a picture: its class, itself, a class for every pixel
+    names: str = ""  # masks only: file with the names of the classes, perhaps with colours; found by itself beside the masks
+    ignore: str = "255 void unlabelled unlabeled"  # masks only: values or names of pixels that count for nothing; none keeps all
 
 
 @dataclass(frozen=True)
@@ -68,14 +71,15 @@ class Model:
     initialise: Literal["glorot", "he"] | None = None
     softmax: bool | None = None  # a softmax before the loss: a fault to study, never a feature
     weights: str | None = None  # of a pretrained backbone: imagenet, none for random ones, or a file
-    head: str | None = None  # on a pretrained backbone: words such as "average 256 dropout.5"; own keeps the backbone's classifier
+    head: str | None = None  # on a pretrained backbone: words such as "average 256 dropout.5"; own keeps its classifier; skips 64: a map
+    code: int | None = None  # numbers that an autoencoder's bottleneck keeps of a picture
 
 
 @dataclass(frozen=True)
 class Loss:
     """What is minimised."""
 
-    name: Literal["cross_entropy", "focal", "mse"] = "cross_entropy"
+    name: Literal["cross_entropy", "focal", "mse", "binary_cross_entropy", "dice"] = "cross_entropy"
     smoothing: float = 0.0  # label smoothing
     gamma: float = 2.0  # focal loss only
     class_weights: Literal["none", "balanced"] = "none"
@@ -120,7 +124,7 @@ class Training:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     patience: int = 0  # epochs without improvement before stopping; 0 never stops early
     min_delta: float = 0.0  # what counts as improvement of the monitored value
-    monitor: Literal["loss", "top1"] = "loss"
+    monitor: Literal["loss", "score", "top1"] = "loss"  # score: accuracy, or what else the task is scored by; top1 is the same
     keep: Literal["best", "last"] = "best"
     average: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
     views: Literal["one", "flip", "shifts"] = "one"  # test-time augmentation

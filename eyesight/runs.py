@@ -9,7 +9,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,14 +20,16 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eyesight import predictions as prediction_files
+from eyesight import predictions, reconstructions, segmentations
 from eyesight import recipe as recipes
 from eyesight.errors import UserError
 from eyesight.files import disk_error, lock, whole_file
+from eyesight.measures import MEASURES, Measure
 from eyesight.predictions import Predictions, read_arrays
 from eyesight.recipe import Recipe
 
 Status = Literal["running", "done", "failed", "interrupted"]
+LOADERS: dict[str, Callable[[Path], Any]] = {"class": predictions.load, "picture": reconstructions.load, "mask": segmentations.load}
 
 
 @dataclass(frozen=True)
@@ -181,12 +183,29 @@ class Run:
             raise UserError(f"{file} cannot be read: it holds no JSON object")
         return values
 
-    def predictions(self, split: str = "test") -> Predictions:
-        """What the classifier said about the "test" or "validation" pictures; raises UserError when there is nothing."""
+    @property
+    def target(self) -> str:
+        """What is given for a picture: its "class", the "picture" itself, or a "mask"."""
+        return str(self.read_json("recipe.json").get("data", {}).get("target", "class"))
+
+    @property
+    def measure(self) -> Measure:
+        """By what it is scored."""
+        return MEASURES[self.target]
+
+    def said(self, split: str = "test") -> Any:
+        """What was said about the "test" or "validation" pictures, by the run's task; raises UserError when there is nothing."""
         file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
         if not file.is_file():
             raise UserError(f"{self.path} holds no {split} predictions: the run is {self.status}", "`eyesight train RUN --resume` ends it")
-        return prediction_files.load(file)
+        return LOADERS[self.target](file)
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """The probabilities said about the "test" or "validation" pictures; raises UserError when there are none."""
+        if self.target != "class":
+            raise UserError(f"{self.path} gives a {self.target} for a picture, not a class", "name the run of a classifier")
+        found: Predictions = self.said(split)
+        return found
 
     def gallery(self) -> dict[str, npt.NDArray[Any]]:
         """The pixels kept for pages (samples and costly mistakes), uint8 N,C,H,W; empty when none were kept."""

@@ -25,7 +25,7 @@ from eyesight.recipe import Recipe, Training
 
 @dataclass(eq=False)
 class State:
-    """`history` holds one dict an epoch with "loss" and "top1" as monitored; `passes` counts the times the data was seen."""
+    """`history` holds one dict an epoch with "loss" and "score" as monitored; `passes` counts the times the data was seen."""
 
     network: Network
     optimiser: torch.optim.Optimizer
@@ -125,7 +125,7 @@ def best_epoch(history: list[dict[str, Any]], training: Training) -> int:
     """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`; 0 before the first."""
     best, number = -math.inf, 0
     for place, values in enumerate(history, 1):
-        value = values["top1"] if training.monitor == "top1" else -values["loss"]
+        value = -values["loss"] if training.monitor == "loss" else values["score"]
         if value > best + training.min_delta or number == 0:
             best, number = value, place
     return number

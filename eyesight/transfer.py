@@ -70,7 +70,7 @@ def suited(recipe: Recipe, talk: Talk = silent) -> Recipe:
     expects, data, transfer = expected(recipe.model.name), recipe.data, recipe.transfer
     if transfer.thaw and not transfer.thaw_epochs and recipe.training.budget is None:
         raise UserError("transfer.thaw names a second stage, but nothing says how long it is", "--set transfer.thaw_epochs=10")
-    size = data.size or expects.size
+    size = data.size or (0 if data.resize == "none" else expects.size)  # none keeps the pictures' own
     cut = expects.crop_fraction if data.resize == "crop" and size >= expects.size else 1.0
     interpolation = expects.interpolation if data.interpolation == "auto" else data.interpolation
     data = replace(data, size=size, channels=3, scaling="unit", interpolation=interpolation, crop_fraction=data.crop_fraction or cut)

@@ -41,7 +41,7 @@ def test_it_learns_shapes_it_has_not_seen():
     state = start(recipe, train)
     epochs = list(fit(state, train, validation, recipe))
     assert [epoch.epoch for epoch in epochs] == list(range(1, 11))
-    assert epochs[-1].validation_top1 > 0.9
+    assert epochs[-1].validation_score > 0.9
     assert epochs[-1].train_loss < epochs[0].train_loss / 2
     assert epochs[-1].progress == 1.0
 
@@ -105,7 +105,7 @@ def test_the_best_weights_are_kept_or_the_last():
 
 
 def history(*losses):
-    return [{"loss": loss, "top1": 1 - loss} for loss in losses]
+    return [{"loss": loss, "score": 1 - loss} for loss in losses]
 
 
 def test_patience_counts_epochs_without_enough_improvement():
@@ -157,8 +157,8 @@ def test_training_on_blends_measures_the_curve_on_clean_pictures():
     recipe = override(SMALL, ["augment.mixup=1", "training.epochs=14", "training.average=0", "augment.rotate=0"])
     epochs = list(fit(start(recipe, images), images, images, recipe))
     assert all(epoch.train_clean for epoch in epochs)
-    assert epochs[-1].train_top1 > 0.6
-    assert epochs[-1].train_top1 == pytest.approx(epochs[-1].validation_top1, abs=0.02), "validation is the training set here"
+    assert epochs[-1].train_score > 0.6
+    assert epochs[-1].train_score == pytest.approx(epochs[-1].validation_score, abs=0.02), "validation is the training set here"
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "mse"])

@@ -112,14 +112,14 @@ def read(data: bytes) -> Decoded:
             raise _explain(error, data) from None
 
 
-def dimensions(data: bytes) -> tuple[int, int]:
-    """Width and height as the header gives them, before anything is decoded; raises BadPicture."""
+def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
+    """Width and height as the header gives them, or as they are when turned upright, before anything is decoded; raises BadPicture."""
     if not data:
         raise BadPicture("empty", "the file has no bytes")
     with quiet():
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return image.size
+                return image.size[::-1] if upright and _orientation(image) >= 5 else image.size
         except MemoryError:
             raise
         except Exception as error:

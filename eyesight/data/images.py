@@ -54,6 +54,10 @@ class Images:
             return self.pixels[rows.to(self.pixels.device)]
         return torch.from_numpy(np.ascontiguousarray(self.pixels[rows.numpy()]))
 
+    def targets(self, index: Tensor) -> Tensor:
+        """What is known about these pictures: their labels n."""
+        return self.labels[index]
+
     def subset(self, index: npt.NDArray[Any]) -> Images:
         """Only these pictures, in this order."""
         chosen = torch.from_numpy(np.asarray(index, dtype=np.int64))
@@ -72,6 +76,6 @@ class Images:
         return replace(self, pixels=pixels, rows=torch.arange(len(self)))
 
     def batches(self, order: Tensor, batch: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(pixels, labels, index) in this order; sizes differ by one at most, so that no batch is a lone remainder."""
+        """(pixels, targets, index) in this order; sizes differ by one at most, so that no batch is a lone remainder."""
         for index in torch.tensor_split(order, max(1, -(-len(order) // batch))):
-            yield self.take(index).to(device), self.labels[index].to(device), index.to(device)
+            yield self.take(index).to(device), self.targets(index).to(device), index.to(device)

@@ -94,6 +94,7 @@ NAMED: dict[str, NamedSet] = {
     "glyphs": NamedSet("52 characters, 90×90 grey, drawn from the fonts on this machine or in $EYESIGHT_FONTS", CLASSES),
     "chars74k": NamedSet("the 52 characters of Chars74K's 1,016 computer fonts, from its archive or folder", CLASSES, anything=True),
     "stanford_dogs": NamedSet("20,580 photos of 120 breeds, from its archives or folder", (), anything=True),
+    "shapes": NamedSet("3,200 pictures of shapes on clutter with masks, 64×64 colour, drawn here: for segmentation", ()),
     "digits": NamedSet("mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS),
 }
 
@@ -110,6 +111,8 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
         raise _no_chars74k()
     if name == "stanford_dogs":
         raise _no_dogs()
+    if name == "shapes":
+        raise UserError("the pictures of shapes have masks, not classes", "eyesight train segment --data shapes")
     wanted = NAMED[name]
     folder = fetch(name, talk=talk)
     files = [folder / payload.name for payload in wanted.payloads]

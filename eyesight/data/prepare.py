@@ -28,13 +28,14 @@ from eyesight.data.decode import (
 
 __all__ = [
     "BEGINNINGS", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode", "dimensions", "encode_png", "fits",
-    "from_array", "prepare", "prepare_all", "quiet", "read", "to_pixels",
+    "from_array", "mask_to_pixels", "prepare", "prepare_all", "quiet", "read", "to_pixels",
 ]  # fmt: skip
 
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
     "area": Image.Resampling.BOX,
+    "nearest": Image.Resampling.NEAREST,  # for masks only
 }
 
 
@@ -85,7 +86,15 @@ def to_pixels(image: Picture, how: Preparation) -> Pixels:
     return np.array(pixels.transpose(2, 0, 1), order="C")  # a copy of its own: what Pillow lends is read-only
 
 
-def _fit(image: Picture, how: Preparation) -> Picture:
+def mask_to_pixels(mask: Pixels, how: Preparation, outside: int) -> Pixels:
+    """A mask uint8 H,W, resized, cut and padded as its picture is, by nearest neighbour; `outside` is what lies around the picture."""
+    planes = np.asarray(_fit(Image.fromarray(mask), how, "nearest"))
+    high, wide = (how.height or planes.shape[0]) - planes.shape[0], (how.width or planes.shape[1]) - planes.shape[1]
+    by = ((high // 2 + how.pad, high - high // 2 + how.pad), (wide // 2 + how.pad, wide - wide // 2 + how.pad))
+    return np.pad(planes, by, constant_values=outside)
+
+
+def _fit(image: Picture, how: Preparation, interpolation: str = "") -> Picture:
     """Resized by the policy; the letterbox is left for `_surround` to fill."""
     width, height = how.width or image.width, how.height or image.height
     if how.resize == "none" and image.size != (width, height):
@@ -100,7 +109,7 @@ def _fit(image: Picture, how: Preparation) -> Picture:
     else:
         size = (wide, high) if how.resize == "squash" else image.size
     if size != image.size:
-        image = image.resize(size, INTERPOLATIONS[how.interpolation])
+        image = image.resize(size, INTERPOLATIONS[interpolation or how.interpolation])
     cut_wide, cut_high = min(width, image.width), min(height, image.height)
     if image.size == (cut_wide, cut_high):
         return image

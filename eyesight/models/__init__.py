@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 from eyesight.errors import UserError, unknown
 from eyesight.models.allconv import allconv
+from eyesight.models.autoencoder import autoencoder
 from eyesight.models.bottleneck import bottleneck
 from eyesight.models.fast import fast_digits, fast_glyphs, fast_objects
 from eyesight.models.layers import Network, Shape
 from eyesight.models.lenet import lenet5, lenet5_1998
+from eyesight.models.mapper import skips
 from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn
 from eyesight.models.vgg import deep_mixup_cnn, mixup_cnn, small_vgg, vgg16
 from eyesight.recipe import Model
@@ -32,6 +34,8 @@ MODELS: dict[str, Callable[..., Network]] = {
     "fast_digits": fast_digits,
     "fast_glyphs": fast_glyphs,
     "fast_objects": fast_objects,
+    "autoencoder": autoencoder,
+    "skips": skips,
 }
 
 

@@ -6,7 +6,7 @@ Every network takes uint8 pictures, or floats from 0 to 1, and begins by normali
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -79,6 +79,8 @@ class Normalise(nn.Module):
 class Network(nn.Module):
     """Normalisation, then a body that makes features, then a head that makes logits; N,C,H,W pictures to N,K logits."""
 
+    emits: ClassVar[str] = "class"  # what the head is about, as in `data.target`
+
     def __init__(self, shape: Shape, body: nn.Module, head: nn.Module) -> None:
         super().__init__()
         self.normalise = Normalise(shape[0])
@@ -103,6 +105,10 @@ class Network(nn.Module):
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features.float())
         return logits
+
+    def answer(self, outputs: Tensor) -> Tensor:
+        """What the head's outputs mean: probabilities of the classes along the second axis."""
+        return outputs.softmax(1)
 
 
 class Stack:

@@ -23,6 +23,7 @@ from eyesight.models.backbone import OWN, Backbone, Own, Whole, new_head
 from eyesight.models.layers import Network, Shape
 
 HEADS = frozenset(["global_pool", "head", "head_drop", "pre_logits", "fc", "classifier", "classif", "last_linear"])
+SKIPS = "skips"  # the first word of a head that gives a map
 # Families whose units, one after another, are known to be their forward pass; of any other this is found out by trying.
 CHAINS = frozenset("ResNet ResNetV2 VGG Xception InceptionV3 InceptionResnetV2 EfficientNet MobileNetV3 DenseNet".split())  # noqa: SIM905
 
@@ -55,6 +56,8 @@ def build(name: str, shape: Shape, classes: int, *, weights: str | None = None, 
     expects = expected(name)
     if shape[0] != 3:
         raise UserError(f"{name} sees colour, and these pictures have {shape[0]} channel", "--set data.channels=3 repeats grey three times")
+    if head.startswith(SKIPS):
+        return _mapper(name, shape, classes, head)
     outline = _outline(name)
     after = _features(name, shape)
     model = create(name)
@@ -64,6 +67,23 @@ def build(name: str, shape: Shape, classes: int, *, weights: str | None = None, 
     network = Network(shape, body, own or new_head(head.split(), body, after, classes))
     if own and outline.chain:
         _leave_head(model)
+    network.normalise.set(torch.tensor(expects.mean), torch.tensor(expects.deviation))
+    return network
+
+
+def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
+    """The backbone with skip connections behind it and a map for each class at the end; raises UserError for one that is no chain."""
+    from eyesight.models.mapper import Tapped, on_backbone
+
+    outline, words, expects = _outline(name), head.split(), expected(name)
+    if not outline.chain:
+        raise UserError(f"{name} is no chain of stages, so nothing can be joined to their ends", "choose another, such as ResNet50")
+    if words[1:] and not (len(words) == 2 and words[1].isdigit() and int(words[1]) > 0):
+        raise UserError(f"cannot read {head!r} as the description of a head", f'"{SKIPS} 64" joins the stages in up to 64 channels', code=2)
+    body = Tapped(_units(create(name)), dict(outline.stages))
+    with torch.device("meta"):
+        shapes = _shapes(_units(create(name).eval()), torch.zeros(1, *shape))
+    network = on_backbone(shape, classes, body, [shapes[end][0] for end in body.ends], int(words[1]) if words[1:] else 64)
     network.normalise.set(torch.tensor(expects.mean), torch.tensor(expects.deviation))
     return network
 

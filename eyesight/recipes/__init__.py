@@ -8,7 +8,7 @@ from pathlib import Path
 
 from eyesight.errors import unknown
 from eyesight.recipe import Recipe, override
-from eyesight.recipes import digits, dogs, folder, glyphs, objects, transfer, vgg
+from eyesight.recipes import dense, digits, dogs, folder, glyphs, objects, transfer, vgg
 from eyesight.runs import Run
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
@@ -37,6 +37,10 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "objects_finetune": transfer.objects_finetune,
     "digits_vgg16": transfer.digits_vgg16,
     "digits_resnet152v2": transfer.digits_resnet152v2,
+    "autoencoder": dense.autoencoder,
+    "denoiser": dense.denoiser,
+    "segment": dense.segment,
+    "segment_transfer": dense.segment_transfer,
 }
 
 

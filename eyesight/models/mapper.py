@@ -1,0 +1,117 @@
+"""Networks that give a class for every pixel: features of several depths, joined again from the coarsest to the finest.
+
+No layer is dense: the last convolution emits the map, so a picture of any size has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from eyesight.models.backbone import Backbone
+from eyesight.models.layers import Network, Shape
+
+FINE = 160  # pictures whose shorter side is longer than this are first halved: what is lost is half a pixel at the edges
+
+
+class Mapper(Network):
+    """Body: features from fine to coarse; neck: joins them; head: the last convolution, which emits a map of logits for each class."""
+
+    emits = "mask"
+
+    def __init__(self, shape: Shape, body: nn.Module, neck: nn.Module, head: nn.Module) -> None:
+        super().__init__(shape, body, head)
+        self.neck = neck
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits N,K,H,W, one map a class."""
+        features = self.neck(self.body(self.normalise(pictures)))
+        with torch.autocast(features.device.type, enabled=False):
+            maps: Tensor = self.head(features.float())
+            if maps.shape[2:] == pictures.shape[2:]:
+                return maps
+            return functional.interpolate(maps, size=pictures.shape[2:], mode="bilinear", align_corners=False)
+
+
+def convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
+    """A convolution, normalised, with its activation."""
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
+    )
+
+
+class Pyramid(nn.Module):
+    """Stages one after another, the features of each handed out, from fine to coarse."""
+
+    def __init__(self, stages: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, pictures: Tensor) -> list[Tensor]:
+        """Pictures to the features of every stage."""
+        found = [self.stages[0](pictures)]
+        for stage in self.stages[1:]:
+            found.append(stage(found[-1]))
+        return found
+
+
+class Tapped(Backbone):
+    """A pretrained chain that hands out the features with which each of its stages ends; it is frozen like any other."""
+
+    @property
+    def ends(self) -> list[int]:
+        """The last unit of every stage."""
+        return [start - 1 for start in sorted(self.stages.values()) if start] + [len(self.units) - 1]
+
+    def forward(self, pictures: Tensor) -> list[Tensor]:  # type: ignore[override]
+        """Normalised pictures to the features of every stage, from fine to coarse."""
+        found = []
+        for place, unit in enumerate(self.units):
+            pictures = unit(pictures)
+            if place in self.ends:
+                found.append(pictures)
+        return found
+
+
+class Join(nn.Module):
+    """From coarse to fine: enlarge, set beside the finer features (the skip connection), convolve."""
+
+    def __init__(self, depths: Sequence[int], filters: Sequence[int]) -> None:
+        """`depths` and `filters` from fine to coarse: channels that come in, and channels after joining there."""
+        super().__init__()
+        self.steps = nn.ModuleList(
+            convolution(depths[place] + (filters[place + 1] if place + 2 < len(depths) else depths[-1]), filters[place])
+            for place in range(len(depths) - 1)
+        )
+
+    def forward(self, features: list[Tensor]) -> Tensor:
+        """Features from fine to coarse to one map of features as large as the finest."""
+        joined = features[-1]
+        for place in range(len(features) - 2, -1, -1):
+            grown = functional.interpolate(joined, size=features[place].shape[2:], mode="nearest")
+            joined = self.steps[place](torch.cat([features[place], grown], 1))
+        return joined
+
+
+def skips(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0) -> Mapper:
+    """From scratch: a fine stage, then four that halve the picture, of `depth` convolutions more each; joined by skip connections."""
+    filters = [8 * max(1, round(count * width / 8)) for count in (16, 32, 64, 96, 128)]
+    fine = convolution(shape[0], filters[0], kernel=5, stride=2 if min(shape[1:]) > FINE else 1)
+    stages: list[nn.Module] = [fine]
+    for before, after in zip(filters, filters[1:], strict=False):
+        stages.append(nn.Sequential(convolution(before, after, stride=2), *(convolution(after, after) for _ in range(depth))))
+    neck = nn.Sequential(Join(filters, filters), nn.Dropout2d(dropout) if dropout else nn.Identity())
+    network = Mapper(shape, Pyramid(stages), neck, nn.Sequential(nn.Conv2d(filters[0], classes, 1)))
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    return network
+
+
+def on_backbone(shape: Shape, classes: int, body: Tapped, depths: Sequence[int], filters: int) -> Mapper:
+    """A pretrained chain with skip connections behind it, each joined in at most `filters` channels; `depths` are those of its stages."""
+    kept = [min(filters, count) for count in depths]
+    return Mapper(shape, body, Join(depths, kept), nn.Sequential(nn.Conv2d(kept[0], classes, 1)))

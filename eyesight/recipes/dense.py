@@ -1,0 +1,76 @@
+"""Networks that give more than a class: autoencoders, which restore a picture, and segmentation, which gives every pixel a class."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training, Transfer
+from eyesight.recipes.digits import BOOK, OURS
+from eyesight.recipes.transfer import BACKBONE
+
+
+def autoencoder() -> Recipe:
+    """A picture through a bottleneck of 32 numbers and back (B13); what it restores badly is unlike what it has learnt.
+
+    `eyesight train autoencoder --data mnist --budget 3m`; any folder of pictures of one size will do, with classes or without.
+    """
+    return Recipe(
+        name="autoencoder",
+        summary="restores a picture from 32 numbers, and tells what is unlike the others",
+        system="B13",
+        source=BOOK,
+        data=Data("mnist", target="picture", validation=0.05),
+        model=Model("autoencoder", code=32),
+        loss=Loss("mse"),
+        optim=Optim("adam", lr=0.003, schedule="one_cycle", warmup=0.1),
+        training=Training(epochs=30, batch=256, min_steps=1000),
+    )
+
+
+def denoiser() -> Recipe:
+    """The same network given noisy pictures and the clean ones as its target (B13); it is judged on noisy pictures, too.
+
+    `eyesight train denoiser --data mnist --budget 3m`; `--set augment.noise=0.5` makes it harder.
+    """
+    return replace(
+        autoencoder(),
+        name="denoiser",
+        summary="restores the clean picture from a noisy one",
+        augment=Augment(noise=0.3),
+        model=Model("autoencoder", code=64),
+    )
+
+
+def segment() -> Recipe:
+    """A class for every pixel (B13): convolutions only, skip connections, the last convolution emits the class map; from scratch.
+
+    `eyesight train segment` learns the drawn set; `eyesight train segment --data FOLDER --budget 5m` one's own pictures and masks.
+    """
+    return Recipe(
+        name="segment",
+        summary="a class for every pixel, from scratch",
+        system="B13",
+        source=f"{BOOK}; {OURS}",
+        data=Data("shapes", target="mask", scaling="standard", channels=3),
+        augment=Augment(flip="random"),
+        model=Model("skips"),
+        loss=Loss("cross_entropy"),
+        optim=Optim("adamw", lr=0.004, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
+        training=Training(epochs=12, batch=16, min_steps=800, monitor="score"),
+    )
+
+
+def segment_transfer() -> Recipe:
+    """A class for every pixel on a pretrained backbone (B13), its first stages frozen; skip connections from the end of every stage.
+
+    `eyesight train segment_transfer --data FOLDER --budget 5m`; `--set transfer.freeze=all` trains what joins the stages only.
+    """
+    return replace(
+        segment(),
+        name="segment_transfer",
+        summary="a class for every pixel, on a pretrained network",
+        data=Data("shapes", target="mask", channels=3, resize="none"),
+        model=Model(BACKBONE, weights="imagenet", head="skips 64"),
+        optim=Optim("adamw", lr=0.002, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
+        transfer=Transfer(freeze="conv4", views=0, statistics="keep"),
+    )

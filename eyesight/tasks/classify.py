@@ -1,0 +1,72 @@
+"""One class for a picture, scored by accuracy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from eyesight import augment, losses, metrics
+from eyesight.data.images import Images
+from eyesight.models.layers import Network
+from eyesight.predictions import Predictions
+from eyesight.recipe import Augment
+from eyesight.recipe import Loss as LossChoice
+from eyesight.tasks.task import WORST, Answers, Task, device_of, in_turn
+
+
+class Classify(Task):
+    """The head emits a logit for each class; known of a picture is its label."""
+
+    target = "class"
+    losses = ("cross_entropy", "focal", "mse")
+    blends = True
+    views = True
+
+    def outputs(self, images: Images) -> int:
+        """One for each class."""
+        return len(images.classes)
+
+    def loss(self, choice: LossChoice, images: Images) -> losses.Loss:
+        """Cross-entropy, focal or squared error against distributions N,K."""
+        return losses.build(choice, images.counts)
+
+    def change(
+        self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Changed pictures and distributions over the classes, N,K."""
+        return augment.augment(pixels, losses.one_hot(known, len(images.classes)), how, random, epoch, index)
+
+    def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
+        """The pictures as they are."""
+        return pixels.contiguous(memory_format=torch.channels_last), losses.one_hot(known, len(images.classes))
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Pictures whose most probable class is right, and pictures."""
+        right = outputs.argmax(1) == targets.argmax(1)
+        return torch.stack([right.sum(), right.new_tensor(len(targets), dtype=torch.long)]).double()
+
+    def score(self, tally: list[float]) -> float:
+        """The accuracy."""
+        return tally[0] / tally[1]
+
+    def infer(self, network: Network, images: Images, answers: Answers, *, batch: int | None = None, noise: float = 0.0) -> Predictions:
+        """The probability of every class for every picture."""
+        device = device_of(network)
+        parts = [answers(pixels) for pixels, _, _ in images.batches(torch.arange(len(images)), batch or images.portion, device)]
+        values = torch.cat(parts).cpu().numpy() if len(images) else np.zeros((0, len(images.classes)), np.float32)
+        return Predictions(images.ids, images.labels.numpy(), values, images.classes)
+
+    def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
+        """40 samples, class after class, and the 60 most costly test mistakes."""
+        by_turn = in_turn(train.labels.numpy())
+        wrong = np.asarray(metrics.costly_mistakes(said.probabilities, said.labels, WORST), dtype=np.int64)
+        return {
+            "samples_pixels": train.take(torch.from_numpy(by_turn)).numpy(),
+            "samples_labels": train.labels.numpy()[by_turn],
+            "mistakes_pixels": test.take(torch.from_numpy(wrong)).numpy(),
+            "mistakes_index": wrong,
+        }

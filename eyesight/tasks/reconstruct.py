@@ -1,0 +1,116 @@
+"""The picture itself, through a bottleneck of few numbers, scored by PSNR; with noise in the recipe, the clean picture from a noisy one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from eyesight import augment, losses, similarity
+from eyesight.data.images import Images
+from eyesight.models.autoencoder import AutoEncoder
+from eyesight.models.layers import Network
+from eyesight.reconstructions import Reconstructions
+from eyesight.recipe import Augment
+from eyesight.recipe import Loss as LossChoice
+from eyesight.tasks.task import SAMPLES, WORST, Answers, Task, device_of, in_turn, scaled
+
+COMPARED = 2000 * 28 * 28  # values of pictures whose SSIM is computed, for it takes a millisecond for one of 28×28
+SMALLEST = 1e-10  # squared error of a picture restored to the last bit, so that its PSNR is 100 dB
+
+
+class Reconstruct(Task):
+    """The head emits a logit for each value of the picture; known is the picture itself, its label serves for colours only."""
+
+    target = "picture"
+    losses = ("mse", "binary_cross_entropy")
+
+    def outputs(self, images: Images) -> int:
+        """One for each channel."""
+        return images.shape[0]
+
+    def loss(self, choice: LossChoice, images: Images) -> losses.Loss:
+        """The mean over all values of all pictures."""
+        return squared_error if choice.name == "mse" else functional.binary_cross_entropy_with_logits
+
+    def change(
+        self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pictures moved and disturbed; the targets are those that were moved only."""
+        clean = augment.move(pixels, None, how, random, epoch, index)[0]
+        return augment.disturb(clean.clone() if how.cutout else clean, how, random), clean
+
+    def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
+        """The pictures as they are, or with the recipe's noise on them, which depends on a picture's values alone."""
+        clean = scaled(pixels)
+        return noisy(clean, how.noise), clean
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The sum of the pictures' PSNR, and pictures."""
+        errors = (outputs.detach().float().sigmoid() - targets).square().mean((1, 2, 3))
+        decibels = -10 * errors.clamp_min(SMALLEST).log10()
+        return torch.stack([decibels.sum(), decibels.new_tensor(len(targets))]).double()
+
+    def score(self, tally: list[float]) -> float:
+        """The mean PSNR in dB."""
+        return tally[0] / tally[1]
+
+    def infer(self, network: Network, images: Images, answers: Answers, *, batch: int | None = None, noise: float = 0.0) -> Reconstructions:
+        """Error, PSNR, SSIM (of evenly spread pictures) and bottleneck of every picture."""
+        assert isinstance(network, AutoEncoder)
+        every = max(1, len(images) * int(np.prod(images.shape)) // COMPARED)
+        columns: dict[str, list[npt.NDArray[Any]]] = {"errors": [], "psnr": [], "ssim": [], "codes": []}
+        for pixels, _, index in images.batches(torch.arange(len(images)), batch or images.portion, device_of(network)):
+            clean = scaled(pixels)
+            asked = noisy(clean, noise)
+            true, restored = clean.cpu().numpy(), answers(asked).cpu().numpy()
+            columns["errors"].append(((restored.astype(np.float64) - true) ** 2).mean((1, 2, 3)))
+            columns["psnr"].append(similarity.psnr(true, restored))
+            compared = np.full(len(true), np.nan)
+            chosen = np.flatnonzero(index.cpu().numpy() % every == 0)
+            compared[chosen] = similarity.ssim(true[chosen], restored[chosen])
+            columns["ssim"].append(compared)
+            columns["codes"].append(network.code_of(asked).cpu().numpy())
+        joined = {name: np.concatenate(parts).astype(np.float32) if parts else EMPTY[name] for name, parts in columns.items()}
+        return Reconstructions(ids=images.ids, labels=images.labels.numpy(), classes=images.classes, **joined)
+
+    def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
+        """Test pictures of every class and the strangest ones, each as it was asked about and as it was restored."""
+        samples, found = in_turn(train.labels.numpy()), {}
+        chosen = {"shown": in_turn(test.labels.numpy(), SAMPLES), "strange": said.strangest(WORST)}
+        for name, places in chosen.items():
+            pixels = test.take(torch.from_numpy(places))
+            asked = noisy(scaled(pixels), noise)
+            restored = answers(asked).cpu() if len(places) else asked
+            found |= {f"{name}_pixels": pixels.numpy(), f"{name}_index": places, f"{name}_restored": eight_bits(restored)}
+            found |= {f"{name}_asked": eight_bits(asked)} if noise else {}
+        labels = train.labels.numpy()[samples]
+        return {**found, "samples_pixels": train.take(torch.from_numpy(samples)).numpy(), "samples_labels": labels}
+
+
+EMPTY = {"errors": np.zeros(0), "psnr": np.zeros(0), "ssim": np.zeros(0), "codes": np.zeros((0, 2))}
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """The mean squared error of the values, from 0 to 1."""
+    return functional.mse_loss(outputs.float().sigmoid(), targets)
+
+
+def noisy(clean: Tensor, noise: float) -> Tensor:
+    """Pictures from 0 to 1 with Gaussian noise of this deviation; a picture gets the same noise whatever else is in its batch."""
+    if not noise:
+        return clean
+    drawn = []
+    for picture in clean:
+        random = torch.Generator().manual_seed(int(picture.double().sum().item() * 1000))
+        drawn.append(torch.randn(picture.shape, generator=random))
+    return (clean + noise * torch.stack(drawn).to(clean.device)).clamp_(0, 1)
+
+
+def eight_bits(pictures: Tensor) -> npt.NDArray[np.uint8]:
+    """Pictures from 0 to 1 as uint8 N,C,H,W."""
+    return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()

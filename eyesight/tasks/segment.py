@@ -1,0 +1,91 @@
+"""A class for every pixel, scored by the mean over the classes of intersection over union."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from eyesight import augment, pixel_losses
+from eyesight.data.images import Images
+from eyesight.data.masked import IGNORED, Masked
+from eyesight.losses import Loss
+from eyesight.models.layers import Network
+from eyesight.recipe import Augment
+from eyesight.recipe import Loss as LossChoice
+from eyesight.segmentations import Segmentations, mean_iou
+from eyesight.tasks.task import Answers, Task, device_of
+
+SHOWN = 12  # samples, and as many of the worst
+
+
+class Segment(Task):
+    """The last convolution emits a map of logits for each class; known is a mask, a class number for each pixel, 255 for none."""
+
+    target = "mask"
+    losses = ("cross_entropy", "focal", "dice")
+
+    def outputs(self, images: Images) -> int:
+        """One map for each class."""
+        return len(images.classes)
+
+    def loss(self, choice: LossChoice, images: Images) -> Loss:
+        """The mean over the pixels that count."""
+        return pixel_losses.build(choice, images.counts)
+
+    def change(
+        self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pictures and masks moved alike; only the pictures are disturbed."""
+        pictures, masks = augment.move(pixels, known, how, random, epoch, index)
+        assert masks is not None
+        return augment.disturb(pictures, how, random), masks
+
+    def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
+        """The pictures as they are."""
+        return pixels.contiguous(memory_format=torch.channels_last), known
+
+    def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Pixels by true and said class, K·K."""
+        return counted(outputs.argmax(1), targets, outputs.shape[1]).sum(0).flatten().double()
+
+    def score(self, tally: list[float]) -> float:
+        """The mean IoU."""
+        side = round(len(tally) ** 0.5)
+        return mean_iou(np.array(tally).reshape(side, side))
+
+    def infer(self, network: Network, images: Images, answers: Answers, *, batch: int | None = None, noise: float = 0.0) -> Segmentations:
+        """Pixels by true and said class, for every picture."""
+        parts = [
+            counted(answers(pixels).argmax(1), masks, len(images.classes)).cpu()
+            for pixels, masks, _ in images.batches(torch.arange(len(images)), batch or images.portion, device_of(network))
+        ]
+        size = len(images.classes)
+        return Segmentations(images.ids, torch.cat(parts).numpy() if parts else np.zeros((0, size, size), np.int64), images.classes)
+
+    def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
+        """Test pictures with their masks and what was said of them: some evenly spread, and the worst."""
+        assert isinstance(test, Masked) and isinstance(train, Masked)
+        few = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(np.int64)
+        found = {"samples_pixels": train.take(torch.from_numpy(few)).numpy(), "samples_labels": train.labels.numpy()[few]}
+        chosen = {"shown": np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(np.int64), "worst": said.worst(SHOWN)}
+        for name, places in chosen.items():
+            index = torch.from_numpy(places)
+            pixels = test.take(index)
+            maps = [answers(picture[None]).argmax(1).to(torch.uint8).cpu() for picture in pixels]
+            said_maps = torch.cat(maps).numpy() if maps else np.zeros((0, *test.shape[1:]), np.uint8)
+            found |= {f"{name}_pixels": pixels.numpy(), f"{name}_index": places, f"{name}_said": said_maps}
+            found |= {f"{name}_masks": test.targets(index).cpu().numpy()}
+        return {**found, "colours": np.array(test.colours, dtype=np.uint8)}
+
+
+def counted(said: Tensor, masks: Tensor, classes: int) -> Tensor:
+    """Pixels by picture, true class and said class, int64 N,K,K; ignored ones are left out."""
+    true = masks.long()
+    known = true != IGNORED
+    picture = torch.arange(len(true), device=true.device).view(-1, 1, 1).expand_as(true)
+    places = ((picture * classes + true) * classes + said)[known]
+    return torch.bincount(places, minlength=len(true) * classes * classes).view(len(true), classes, classes)
