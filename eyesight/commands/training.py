@@ -133,7 +133,8 @@ def judged(test: dict[str, Any]) -> str:
     if test["top1"] is None:
         return "unknown: no labelled test pictures"
     low, high = test["interval"]
-    return f"{test['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {test['n']:,})"
+    caseless = f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""
+    return f"{test['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {test['n']:,}){caseless}"
 
 
 @app.command("compare")
