@@ -123,7 +123,7 @@ class Training:
     monitor: Literal["loss", "top1"] = "loss"
     keep: Literal["best", "last"] = "best"
     average: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
-    views: Literal["one", "flip", "shifts"] = "one"  # test-time augmentation
+    views: Literal["one", "flip", "shifts", "flip_shifts"] = "one"  # test-time augmentation
 
 
 @dataclass(frozen=True)
