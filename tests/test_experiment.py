@@ -39,7 +39,7 @@ def finished(tmp_path_factory):
     os.environ["EYESIGHT_CACHE"] = str(root / "cache")
     drawn.folder(root / "pictures", 240)
     (root / "pictures" / "bar" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    return root, experiment.train(on(root / "pictures", "training.epochs=8", "training.views=flip"), root / "runs")
+    return root, experiment.train(on(root / "pictures", "training.epochs=8", "training.views=shifts"), root / "runs")
 
 
 def test_a_run_holds_everything(finished):
