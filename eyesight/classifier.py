@@ -187,7 +187,7 @@ def probabilities(network: Network, pixels: Tensor, views: Views = "one", arithm
 
 
 def seen(pictures: Tensor, views: Views) -> list[Tensor]:
-    """The versions of a batch that are averaged: itself; mirrored too; moved by a pixel along four diagonals; or along two, all mirrored too."""
+    """The versions of a batch that are averaged: itself; mirrored; moved by a pixel along four diagonals, or along two and all mirrored."""
     if views == "one":
         return [pictures]
     if views == "flip":

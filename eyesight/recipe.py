@@ -114,6 +114,8 @@ class Training:
 
     epochs: int = 10
     budget: float | None = None  # seconds for everything, from start to saved classifier
+    small: float = 1.0  # side of the pictures early on, as a part of their own: progressive resizing, for networks that take any size
+    small_until: float = 0.4  # share of the training on small pictures, where `small` is below 1
     min_steps: int = 0  # raises the number of epochs on small data sets until this many steps are taken
     batch: int = 128
     seed: int = 0
@@ -176,6 +178,8 @@ LIMITS: dict[str, tuple[float, float]] = {
     "optim.warmup": (0, 1),
     "optim.clip": (0, 1e30),
     "training.epochs": (1, 1e6),
+    "training.small": (0.1, 1),
+    "training.small_until": (0, 1),
     "training.batch": (1, 1e6),
     "training.seed": (0, 1e12),
     "training.min_steps": (0, 1e9),
