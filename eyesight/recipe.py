@@ -105,6 +105,7 @@ class Optim:
     plateau_patience: int = 3
     bias_scale: float = 1.0  # learning-rate factor of biases and norm parameters
     head_scale: float = 1.0  # learning-rate factor of the head's weights
+    layer_decay: float = 1.0  # a pretrained backbone's last stage learns at this times the rate, the one before at its square, and so on
     clip: float = 0.0  # largest norm of the gradient; 0 does not clip
 
 
@@ -177,6 +178,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "optim.beta2": (0, 0.9999999),
     "optim.warmup": (0, 1),
     "optim.clip": (0, 1e30),
+    "optim.layer_decay": (0, 1),
     "training.epochs": (1, 1e6),
     "training.small": (0.1, 1),
     "training.small_until": (0, 1),
