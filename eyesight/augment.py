@@ -84,6 +84,13 @@ def crop_and_flip(pixels: Tensor, how: Augment, random: torch.Generator, epoch: 
     return pixels.flatten(2).gather(2, places).view(pixels.shape)
 
 
+def shrink(pictures: Tensor, factor: float) -> Tensor:
+    """Floats N,C,H,W with `factor` times the sides, each new pixel a mean over the area it covers."""
+    sides = [max(1, round(side * factor)) for side in pictures.shape[2:]]
+    small = functional.interpolate(pictures, size=sides, mode="bilinear", antialias=True, align_corners=False)
+    return small.contiguous(memory_format=torch.channels_last)
+
+
 def _reflect(places: Tensor, length: int) -> Tensor:
     return (length - 1) - ((length - 1) - places.abs()).abs()
 

@@ -32,7 +32,7 @@ from eyesight.recipe import Model, group
 from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
-Views = Literal["one", "flip", "shifts"]
+Views = Literal["one", "flip", "shifts", "flip_shifts"]
 
 
 @dataclass(eq=False)
@@ -196,14 +196,16 @@ def probabilities(network: Network, pixels: Tensor, views: Views = "one", arithm
 
 
 def seen(pictures: Tensor, views: Views) -> list[Tensor]:
-    """The versions of a batch that are averaged: itself; mirrored too; or moved by a pixel along four diagonals."""
+    """The versions of a batch that are averaged: itself; mirrored; moved by a pixel along four diagonals, or along two and all mirrored."""
     if views == "one":
         return [pictures]
     if views == "flip":
         return [pictures, pictures.flip(3)]
     padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
     height, width = pictures.shape[2:]
-    return [pictures] + [padded[:, :, down : down + height, across : across + width] for down in (0, 2) for across in (0, 2)]
+    ways = [(0, 0), (2, 2)] if views == "flip_shifts" else [(0, 0), (0, 2), (2, 0), (2, 2)]
+    moved = [pictures] + [padded[:, :, down : down + height, across : across + width] for down, across in ways]
+    return moved + [view.flip(3) for view in moved] if views == "flip_shifts" else moved
 
 
 def _device(network: Network) -> torch.device:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from eyesight import augment, optim, tasks
 from eyesight.data.images import Images
 from eyesight.errors import UserError
+from eyesight.models.layers import Network
 from eyesight.recipe import Recipe, Training
 from eyesight.state import State
 
@@ -153,6 +154,8 @@ class _Loop:
         self.plateau = optim.Plateau(recipe.optim)
         share = self.batch / max(self.batch, recipe.training.batch)  # as in Goyal et al. 2017
         self.share = share if recipe.optim.name in ("sgd", "muon") and recipe.training.min_steps else 1.0
+        if recipe.training.small < 1:
+            check_small(state.network, recipe.training.small)
         self.rate = 0.0
         self.began, self.origin = clock.elapsed(), state.progress
         self.allowed = clock.left() * (1 - state.progress)  # a resumed training has only its share of the time left
@@ -210,13 +213,16 @@ class _Loop:
         self._set_rate()
         state.network.train()
         pictures, targets = self.task.change(pixels, known, self.train, self.recipe.augment, random, state.passes, index)
+        if self.recipe.training.small < 1 and state.progress < self.recipe.training.small_until and pixels.dtype == torch.uint8:
+            pictures = augment.shrink(pictures, self.recipe.training.small)
         with self.autocast():
             outputs = state.network(pictures)
         loss = self.loss(outputs, targets)
         state.optimiser.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optim.clip(state.network, self.recipe.optim.clip)
-        state.optimiser.step()
+        with self.autocast():  # Muon multiplies matrices
+            state.optimiser.step()
         if state.average is not None:
             state.average.update(state.network)
         state.steps += 1
@@ -254,6 +260,19 @@ class _Loop:
                 outputs = self.state.forward(pictures).float()
             totals = totals + self._counted(self.loss(outputs, targets), outputs, targets)
         return self._means(totals)
+
+
+@torch.no_grad()
+def check_small(network: Network, factor: float) -> None:
+    """Raise UserError when the network cannot take pictures of `factor` times its own size."""
+    network.eval()
+    try:
+        network(augment.shrink(torch.zeros(1, *network.shape, device=network.normalise.mean.device), factor))
+    except RuntimeError:
+        raise UserError(
+            f"this network takes only pictures of {network.shape[1]}×{network.shape[2]}, not of {factor:g} times that",
+            "leave training.small at 1, or choose a larger one",
+        ) from None
 
 
 def check(loss: float, measured: tuple[float, float] | None, epoch: int, rate: float, recipe: Recipe) -> None:

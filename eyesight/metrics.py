@@ -74,6 +74,15 @@ def top_k(probabilities: Floats, labels: Labels, k: int = 1) -> float:
     return float((order == labels[:, None]).any(axis=1).mean())
 
 
+def ignoring_case(probabilities: Floats, labels: Labels, classes: Sequence[str]) -> float | None:
+    """Accuracy when `a` taken for `A` counts as right; None where no two classes differ only in case."""
+    folded = [name.casefold() for name in classes]
+    if len(set(folded)) == len(folded) or not len(labels):
+        return None
+    letter = np.array([folded.index(name) for name in folded])
+    return float((letter[probabilities.argmax(axis=1)] == letter[labels]).mean())
+
+
 def wilson(right: int, n: int) -> tuple[float, float]:
     """The 95 % interval of a share (Wilson 1927), which stays sensible near 0 and 1; (0, 1) when n is 0."""
     if n == 0:
@@ -182,18 +191,23 @@ def _mid_p(least: int, n: int) -> float:
 
 
 def summary(predictions: Predictions) -> dict[str, Any]:
-    """The figures of every table: n, top1, its 95 % interval, top5 (above five classes), macro_f1, loss, ece; None without labels."""
+    """The figures of every table: n, top1, its 95 % interval, macro_f1, loss, ece; None without labels.
+
+    Also top5 where there are more than five classes, and top1_ignoring_case where some differ only in case.
+    """
     known = predictions.labelled()
     probabilities, labels = known.probabilities, known.labels
     n = len(labels)
     if n == 0:
         return {"n": 0, "top1": None, "interval": None, "macro_f1": None, "loss": None, "ece": None}
     right = int(correct(probabilities, labels).sum())
+    caseless = ignoring_case(probabilities, labels, predictions.classes)
     return {
         "n": n,
         "top1": right / n,
         "interval": list(wilson(right, n)),
         **({"top5": top_k(probabilities, labels, 5)} if probabilities.shape[1] > 5 else {}),
+        **({"top1_ignoring_case": caseless} if caseless is not None else {}),
         "macro_f1": macro_f1(probabilities, labels),
         "loss": log_loss(probabilities, labels),
         "ece": calibration(probabilities, labels).error,

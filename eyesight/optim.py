@@ -36,7 +36,10 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, Any]]:
-    """The body's weights, the head's weights, and biases with norm parameters; `scale` keeps each group's factor on the rate."""
+    """The body's weights, the head's weights, and biases with norm parameters; `scale` keeps each group's factor on the rate.
+
+    With `layer_decay` the stages of a backbone have groups of their own.
+    """
     head = {id(parameter) for parameter in getattr(network, "head", nn.Module()).parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     weights = [parameter for parameter in trained if parameter.ndim > 1]
@@ -48,7 +51,19 @@ def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, 
     ]
     if optim.name == "muon":
         groups[0]["orthogonal"] = True
-    return [group for group in groups if group["params"]]
+    found = [group for group in groups if group["params"]]
+    return found if optim.layer_decay == 1 else [part for group in found for part in by_stage(group, optim.layer_decay, network)]
+
+
+def by_stage(group: dict[str, Any], decay: float, network: nn.Module) -> list[dict[str, Any]]:
+    """A group divided by how many stages below the head its parameters are, each with its share of the rate."""
+    body = getattr(network, "body", nn.Module())
+    below = {id(p): getattr(unit, "below_head", 0) for unit in getattr(body, "units", body).children() for p in unit.parameters()}
+    numbers = sorted({below.get(id(parameter), 0) for parameter in group["params"]})
+    return [
+        {**group, "params": [p for p in group["params"] if below.get(id(p), 0) == number], "scale": group["scale"] * decay**number}
+        for number in numbers
+    ]
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

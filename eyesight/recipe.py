@@ -109,6 +109,7 @@ class Optim:
     plateau_patience: int = 3
     bias_scale: float = 1.0  # learning-rate factor of biases and norm parameters
     head_scale: float = 1.0  # learning-rate factor of the head's weights
+    layer_decay: float = 1.0  # a pretrained backbone's last stage learns at this times the rate, the one before at its square, and so on
     clip: float = 0.0  # largest norm of the gradient; 0 does not clip
 
 
@@ -118,6 +119,8 @@ class Training:
 
     epochs: int = 10
     budget: float | None = None  # seconds for everything, from start to saved classifier
+    small: float = 1.0  # side of the pictures early on, as a part of their own: progressive resizing, for networks that take any size
+    small_until: float = 0.4  # share of the training on small pictures, where `small` is below 1
     min_steps: int = 0  # raises the number of epochs on small data sets until this many steps are taken
     batch: int = 128
     seed: int = 0
@@ -127,7 +130,7 @@ class Training:
     monitor: Literal["loss", "score", "top1"] = "loss"  # score: accuracy, or what else the task is scored by; top1 is the same
     keep: Literal["best", "last"] = "best"
     average: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
-    views: Literal["one", "flip", "shifts"] = "one"  # test-time augmentation
+    views: Literal["one", "flip", "shifts", "flip_shifts"] = "one"  # test-time augmentation
 
 
 @dataclass(frozen=True)
@@ -179,7 +182,10 @@ LIMITS: dict[str, tuple[float, float]] = {
     "optim.beta2": (0, 0.9999999),
     "optim.warmup": (0, 1),
     "optim.clip": (0, 1e30),
+    "optim.layer_decay": (0, 1),
     "training.epochs": (1, 1e6),
+    "training.small": (0.1, 1),
+    "training.small_until": (0, 1),
     "training.batch": (1, 1e6),
     "training.seed": (0, 1e12),
     "training.min_steps": (0, 1e9),

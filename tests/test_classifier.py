@@ -56,7 +56,7 @@ def test_an_image_does_not_depend_on_its_batch():
     assert np.allclose(made.infer(images, batch=40).probabilities, made.infer(images, batch=7).probabilities, atol=1e-6)
 
 
-@pytest.mark.parametrize("views, count", [("one", 1), ("flip", 2), ("shifts", 5)])
+@pytest.mark.parametrize("views, count", [("one", 1), ("flip", 2), ("shifts", 5), ("flip_shifts", 6)])
 def test_views_are_averaged(views, count):
     made, images = make(views=views), drawn.images(3)
     pictures = images.take(torch.arange(3)).float() / 255

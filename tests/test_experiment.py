@@ -39,7 +39,7 @@ def finished(tmp_path_factory):
     os.environ["EYESIGHT_CACHE"] = str(root / "cache")
     drawn.folder(root / "pictures", 240)
     (root / "pictures" / "bar" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    return root, experiment.train(on(root / "pictures", "training.epochs=8"), root / "runs")
+    return root, experiment.train(on(root / "pictures", "training.epochs=8", "training.views=shifts"), root / "runs")
 
 
 def test_a_run_holds_everything(finished):
@@ -57,6 +57,15 @@ def test_a_run_holds_everything(finished):
     assert run.result["test"]["top1"] > 0.8
     assert not run.checkpoint_path.exists()
     assert run.gallery()["samples_pixels"].shape[1:] == (1, 16, 16)
+
+
+def test_averaging_over_views_is_told_apart_from_a_single_look(finished):
+    root, run = finished
+    once = replace(classifier.load(run.classifier_path), views="one")
+    said = once.predict([root / "pictures" / name for name in run.predictions().ids])
+    plain = run.result["test_one_view"]
+    assert plain["top1"] == (said.argmax(1) == run.predictions().labels).mean()
+    assert plain["loss"] != run.result["test"]["loss"]
 
 
 def test_the_gallery_shows_every_class_and_the_real_mistakes(finished):

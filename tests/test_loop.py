@@ -46,6 +46,26 @@ def test_it_learns_shapes_it_has_not_seen():
     assert epochs[-1].progress == 1.0
 
 
+def test_pictures_are_small_early_on():
+    train = drawn.images(96)
+    recipe = override(
+        SMALL, ["model.name=fast_objects", "model.width=0.125", "training.average=0", "training.small=0.75", "training.small_until=0.5"]
+    )
+    state, sides = start(recipe, train), []
+    state.network.normalise.register_forward_pre_hook(lambda layer, given: sides.append(given[0].shape[2]))
+    full = train.shape[1]
+    for _ in fit(state, train, None, override(recipe, ["training.epochs=2"])):
+        pass
+    assert sides[1:] == [round(full * 0.75)] * 3 + [full] * 3  # the first was the check that the network takes them
+
+
+def test_a_network_that_takes_one_size_only_refuses_smaller_pictures():
+    train = drawn.images(40)
+    recipe = override(SMALL, ["training.small=0.5"])
+    with pytest.raises(UserError, match="takes only pictures of"):
+        next(fit(start(recipe, train), train, None, recipe))
+
+
 @pytest.mark.parametrize("optimiser", ["sgd", "adam", "adamw", "rmsprop", "adagrad", "muon"])
 @pytest.mark.parametrize("stop", [1, 2])
 def test_interrupted_and_resumed_is_uninterrupted(tmp_path, optimiser, stop):

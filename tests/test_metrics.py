@@ -113,6 +113,12 @@ def test_summary_has_top5_above_five_classes():
     assert metrics.summary(Predictions(("a", "b"), np.array([0, 6]), p, tuple("abcdefg")))["top5"] == 0.5
 
 
+def test_a_letter_taken_for_its_capital_counts_where_case_is_ignored():
+    classes, p = ("A", "a", "b"), np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.0, 0.2, 0.8]])
+    result = metrics.summary(Predictions(tuple("wxyz"), np.array([0, 1, 2, 2]), p, classes))
+    assert (result["top1"], result["top1_ignoring_case"]) == (0.5, 0.75)
+
+
 def test_import_is_light():
     code = "import sys, eyesight.metrics; print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

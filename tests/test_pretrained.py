@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from eyesight import classifier, models
+from eyesight import classifier, models, optim
+from eyesight.activations import Tail
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
 from eyesight.models import pretrained
 from eyesight.models.backbone import Backbone
-from eyesight.recipe import Model
+from eyesight.recipe import Model, Optim
 
 # One small member of each family that the known names belong to, with the side of its pictures, and one that is no chain.
 FAMILIES = {
@@ -170,3 +171,18 @@ def test_an_unknown_freeze_point_names_those_there_are():
 def test_the_thousand_names_are_distinct():
     names = pretrained.imagenet_classes()
     assert len(set(names)) == 1000 and names[330] == "wood rabbit"
+
+
+def test_earlier_stages_learn_more_slowly_by_one_factor_each():
+    net = network("tf_efficientnet_lite0", "average 8")
+    net.body.freeze(net.body.place("conv3"))
+    groups = optim.build(Optim("adam", lr=1.0, layer_decay=0.5, bias_scale=2.0), net).param_groups
+    scale = {id(tensor): group["scale"] for group in groups for tensor in group["params"]}
+    units, stages = net.body.units, net.body.stages
+    for tensor in net.head.parameters():
+        assert scale[id(tensor)] == (1.0 if tensor.ndim > 1 else 2.0)
+    for number, stage in enumerate(("conv5", "conv4", "conv3"), 1):
+        assert {scale[id(tensor)] for tensor in units[stages[stage]].parameters()} == {0.5**number, 2 * 0.5**number}
+    assert len(scale) == sum(tensor.requires_grad for tensor in net.parameters())
+    tail = Tail(net, list(units[stages["conv4"] :]), (40, 4, 4))
+    assert {0.25, 0.5, 1.0} <= {group["scale"] for group in optim.build(Optim(layer_decay=0.5), tail).param_groups}

@@ -120,10 +120,12 @@ def train(
     result = run.result
     if as_json:
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
-        facts = {key: result[key] for key in ("parameters", "test", "validation") if key in result}
+        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation") if key in result}
         show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
         return
     say(f"test accuracy {judged(result['test'])}")
+    if result.get("test_one_view", {}).get("top1") is not None:
+        say(f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}")
     say(f"run     {run.path}")
     say(f"report  {report}")
 
@@ -133,7 +135,8 @@ def judged(test: dict[str, Any]) -> str:
     if test["top1"] is None:
         return "unknown: no labelled test pictures"
     low, high = test["interval"]
-    return f"{test['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {test['n']:,})"
+    caseless = f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""
+    return f"{test['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {test['n']:,}){caseless}"
 
 
 @app.command("compare")

@@ -9,6 +9,7 @@ import re
 from collections import OrderedDict
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from eyesight.errors import UserError
@@ -16,6 +17,7 @@ from eyesight.models.layers import Shape, Stack, initialise
 
 POOLS = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
 OWN = "own"  # the head that the backbone was trained with
+ONLY = {"dogs": range(151, 269)}  # of ImageNet's thousand: from Chihuahua to Mexican hairless, 118 breeds
 
 
 class Backbone(nn.Module):
@@ -26,6 +28,8 @@ class Backbone(nn.Module):
         self.prefixes = tuple(name for name, _ in units)  # as timm names them
         self.stages = stages
         self.units = nn.Sequential(OrderedDict((name.replace(".", "_") or "whole", unit) for name, unit in units))
+        for place, unit in enumerate(self.units):
+            unit.below_head = sum(start > place for start in stages.values()) + 1  # type: ignore[assignment]  # read by the optimiser
         self.cut = 0
         self.keeps = False  # whether batch normalisation above the cut, too, goes by the statistics that came with the weights
 
@@ -95,6 +99,22 @@ class Own(nn.Module):
         model: Any = self.model
         logits: Tensor = model(features.flatten(1)) if self.prefix else model.forward_head(features)
         return logits
+
+
+class Narrowed(nn.Module):
+    """Logits of the `chosen` classes, then one of all others together: the probability of that one is the sum of theirs."""
+
+    chosen: Tensor
+    others: Tensor
+
+    def __init__(self, chosen: range, classes: int) -> None:
+        super().__init__()
+        self.register_buffer("chosen", torch.tensor(list(chosen)), persistent=False)
+        self.register_buffer("others", torch.tensor([one for one in range(classes) if one not in chosen]), persistent=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """N,K to N,chosen + 1."""
+        return torch.cat([logits[:, self.chosen], logits[:, self.others].logsumexp(1, keepdim=True)], 1)
 
 
 def new_head(words: list[str], body: Backbone, shape: Shape, classes: int) -> nn.Sequential:

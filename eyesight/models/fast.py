@@ -93,6 +93,14 @@ class Whitening(nn.Module):
         return output[0].numel() * self.weight[0].numel()
 
 
+class Strongest(nn.Module):
+    """The largest value of each channel wherever it is: pooling over the whole map, so that pictures may have any size."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """N,C,H,W to N,C."""
+        return x.amax((2, 3))
+
+
 class Scale(nn.Module):
     """Times a constant: keeps the first logits small however wide the last layer is."""
 
@@ -121,7 +129,7 @@ def fast_objects(shape: Shape, classes: int, *, width: float = 1.0) -> Network:
         count = 8 * round(filters * width / 8)
         body.conv(count, act="linear", bias=False).pool().add(_norm(count)).add(nn.GELU())
         body.conv(count, act="linear", bias=False).add(_norm(count)).add(nn.GELU())
-    body.pool(min(3, *body.shape[1:])).add(Flatten())
+    body.add(Strongest())
     head = nn.Linear(body.shape[0], classes, bias=False)
     nn.init.normal_(head.weight)
     for layer in body.layers:

@@ -55,6 +55,9 @@ class Task(ABC):
         if not self.views and recipe.training.views != "one":
             raise UserError(f"views cannot be averaged with a {self.target} as target", "--set training.views=one", code=2)
 
+        if not self.views and recipe.training.small < 1:
+            raise UserError(f"pictures cannot be shrunk for a part of the training with a {self.target} as target", "--set training.small=1", code=2)
+
     @abstractmethod
     def outputs(self, images: Images) -> int:
         """How many numbers the head emits, for a picture or for each of its pixels."""

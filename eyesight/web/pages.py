@@ -9,10 +9,11 @@ from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
 from starlette.responses import Response
 
+from eyesight.web import texts
 from eyesight.web.api import service_of
 
 router = APIRouter(include_in_schema=False)
-templates = Jinja2Templates(Path(__file__).parent / "templates")
+templates = Jinja2Templates(Path(__file__).parent / "templates", context_processors=[texts.context])
 
 
 @router.get("/", response_class=HTMLResponse)

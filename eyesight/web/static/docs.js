@@ -9,7 +9,7 @@ function element(name, text, ...children) {
 function resolved(schema, all, depth = 0) {
   if (!schema || depth > 6) return "…";
   if (schema.$ref) return resolved(all[schema.$ref.split("/").pop()], all, depth + 1);
-  if (schema.anyOf) return schema.anyOf.map(one => resolved(one, all, depth + 1)).map(one => typeof one === "string" ? one : JSON.stringify(one)).join(" or ");
+  if (schema.anyOf) return schema.anyOf.map(one => resolved(one, all, depth + 1)).map(one => typeof one === "string" ? one : JSON.stringify(one)).join(` ${t("docs.or")} `);
   if (schema.type === "array") return [resolved(schema.items || (schema.prefixItems || [])[0], all, depth + 1)];
   if (schema.properties) return Object.fromEntries(Object.entries(schema.properties).map(([name, part]) => [name, resolved(part, all, depth + 1)]));
   return schema.format || schema.type || "anything";
@@ -18,8 +18,8 @@ function resolved(schema, all, depth = 0) {
 function operation(path, method, what, all) {
   const section = element("section", "", element("h2", `${method.toUpperCase()} ${path}`), element("p", what.description || what.summary));
   const list = element("ul");
-  for (const one of what.parameters || []) list.append(element("li", `${one.in} ${one.name}${one.required ? "" : " (optional)"}: ${one.description || resolved(one.schema, all)}`));
-  if (what.requestBody) list.append(element("li", "body: " + Object.keys(what.requestBody.content).join(" or ")));
+  for (const one of what.parameters || []) list.append(element("li", `${one.in} ${one.name}${one.required ? "" : " " + t("docs.optional")}: ${one.description || resolved(one.schema, all)}`));
+  if (what.requestBody) list.append(element("li", t("docs.body") + ": " + Object.keys(what.requestBody.content).join(` ${t("docs.or")} `)));
   section.append(list);
   for (const [status, response] of Object.entries(what.responses)) {
     const schema = response.content && response.content["application/json"] && response.content["application/json"].schema;
@@ -32,4 +32,4 @@ function operation(path, method, what, all) {
 fetch("/openapi.json").then(response => response.json()).then(api => {
   const all = (api.components || {}).schemas || {}, place = document.getElementById("paths");
   for (const [path, methods] of Object.entries(api.paths)) for (const [method, what] of Object.entries(methods)) place.append(operation(path, method, what, all));
-}).catch(() => document.getElementById("paths").append(element("p", "the description could not be read")));
+}).catch(() => document.getElementById("paths").append(element("p", t("docs.failed"))));

@@ -21,7 +21,7 @@ function bar(named) {
 }
 
 function show(found) {
-  const doubt = found.sure === false ? [line("Not sure: this looks unlike what it learnt from, or like several things at once.", "warn")] : [];
+  const doubt = found.sure === false ? [line(t("front.doubt"), "warn")] : [];
   answer.replaceChildren(...doubt, ...found.top.map(bar));
 }
 
@@ -30,14 +30,14 @@ async function recognise(file) {
   if (preview.src) URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
   shown.hidden = false;
-  answer.replaceChildren(line("looking …", "faint"));
+  answer.replaceChildren(line(t("front.looking"), "faint"));
   try {
     const response = await fetch("/api/predict", { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } });
     const found = await response.json();
     if (mine !== latest) return;
     if (response.ok) show(found); else answer.replaceChildren(line([found.error, found.hint].filter(Boolean).join(": "), "warn"));
   } catch {
-    if (mine === latest) answer.replaceChildren(line("The server cannot be reached.", "warn"));
+    if (mine === latest) answer.replaceChildren(line(t("problem.unreachable"), "warn"));
   }
 }
 

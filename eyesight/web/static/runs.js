@@ -26,7 +26,7 @@ function sortable(table) {
 
 function epoch(place, found) {
   const status = document.querySelector("main .status"), row = place.tagName === "TR" ? place : null;
-  (row ? row.querySelector(".status") : status).textContent = `running ${Math.round(100 * (found.progress || 0))} %`;
+  (row ? row.querySelector(".status") : status).textContent = `${t("status.running")} ${Math.round(100 * (found.progress || 0))} %`;
   if (row) row.querySelector(".epochs").textContent = found.epoch;
   if (row && found.validation_top1 != null) row.querySelector(".accuracy").textContent = `(${(100 * found.validation_top1).toFixed(2)} %)`;
   if (!row) redraw(found.epoch);
@@ -45,7 +45,7 @@ function follow(place) {
   const stream = new EventSource(`/api/runs/${encodeURIComponent(place.dataset.run)}/events`);
   stream.onmessage = message => { const found = JSON.parse(message.data); if (found.event === "epoch") epoch(place, found); };
   stream.addEventListener("end", () => { stream.close(); location.reload(); });
-  stream.addEventListener("gone", () => { stream.close(); const status = (place.tagName === "TR" ? place : document).querySelector(".status"); if (status) status.textContent = "removed"; });
+  stream.addEventListener("gone", () => { stream.close(); const status = (place.tagName === "TR" ? place : document).querySelector(".status"); if (status) status.textContent = t("runs.removed"); });
 }
 
 document.querySelectorAll("table.sortable").forEach(sortable);

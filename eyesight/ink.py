@@ -1,0 +1,156 @@
+"""A drawn or photographed digit prepared as MNIST was made: its ink fitted into 20×20 and centred by mass in 28×28.
+
+MNIST's strokes are two to four pixels wide after fitting, so a fine pen is thickened first: shrunk as it is, it would be a grey shadow.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from eyesight.data.prepare import BadPicture, Pixels, Preparation, prepare
+
+Strength = NDArray[np.float64]  # 0 paper to 1 ink, H,W
+SIDE, FITTED = 28, 20
+CONTRAST = 40.0  # grey levels between paper and pen; less is shading or noise
+LEAST = 0.12  # of the picture's side; a smaller mark is a speck
+WORKING = 5 * FITTED  # pixels; larger ink is shrunk to this before its strokes are measured
+THIN, THICK = 2.0, 4.5  # pixels of a stroke after fitting; the middle nine tenths of MNIST lie between
+FAINT = 0.1  # strength of what a scanner adds to white paper
+EVERYWHERE = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are joined
+
+
+def digit(picture: bytes | Pixels) -> Pixels:
+    """An encoded picture or uint8 H,W or H,W,C of one digit as uint8 28,28, light on dark; BadPicture "empty" when nothing is written."""
+    strength = ink(grey(picture))
+    if strength is None:
+        raise BadPicture("empty", "nothing is written here")
+    return fitted(strength)
+
+
+def grey(picture: bytes | Pixels) -> Pixels:
+    """The upright picture without its colours, uint8 H,W; raises BadPicture."""
+    return prepare(picture, Preparation(channels=1, resize="none"))[0]
+
+
+def ink(pixels: Pixels) -> Strength | None:
+    """How strongly each pixel of uint8 H,W is inked, whichever of pen and paper is lighter; None when nothing is written."""
+    values = pixels.astype(np.float64)
+    if np.ptp(values) < CONTRAST:
+        return None
+    values = values if is_dark(pixels) else 255.0 - values
+    strength = scaled(values, values > otsu(values))
+    return None if strength is None else without_specks(strength, LEAST * max(pixels.shape))
+
+
+def is_dark(pixels: Pixels) -> bool:
+    """Whether the paper is darker than the pen: judged along the border, where a digit hardly ever is."""
+    light = pixels > otsu(pixels)
+    border = np.concatenate([light[0], light[-1], light[:, 0], light[:, -1]])
+    return bool(border.mean() + 0.2 * light.mean() < 0.6)
+
+
+def otsu(values: NDArray[np.generic]) -> float:
+    """The level that splits values from 0 to 255 into the two groups that differ most (Otsu 1979)."""
+    counts, edges = np.histogram(values, 256, (0, 256))
+    below = np.cumsum(counts)
+    above = below[-1] - below
+    sums = np.cumsum(counts * np.arange(256))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
+    best = np.nan_to_num(between)
+    return float(edges[np.flatnonzero(best == best.max())].mean()) + 0.5  # the middle of a gap, not its edge
+
+
+def scaled(values: Strength, pen: NDArray[np.bool_]) -> Strength | None:
+    """Values in which ink is high, as 0 at the paper's level to 1 at the pen's; None where the two hardly differ."""
+    if pen.all() or not pen.any():
+        return None
+    low, high = float(np.median(values[~pen])), float(np.quantile(values[pen], 0.7))
+    if high - low < CONTRAST:
+        return None
+    clean: Strength = np.clip(((values - low) / (high - low) - FAINT) / (1 - 2 * FAINT), 0.0, 1.0)
+    return clean
+
+
+def without_specks(strength: Strength, least: float) -> Strength | None:
+    """Only the marks that are part of a digit; None when there is none of `least` pixels in height or width."""
+    parts, count = ndimage.label(strength > 0.3, EVERYWHERE)
+    masses = ndimage.sum_labels(strength, parts, np.arange(1, count + 1)) if count else np.zeros(0)
+    large = np.flatnonzero(masses >= 0.04 * masses.max(initial=0.0)) + 1
+    kept = np.isin(parts, large)
+    if not kept.any() or max(extent(kept)) < least:
+        return None
+    return np.where(ndimage.binary_dilation(kept, EVERYWHERE, 2), strength, 0.0)
+
+
+def extent(mask: NDArray[np.bool_]) -> tuple[int, int]:
+    """Height and width of what is set."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(rows[-1] - rows[0] + 1), int(columns[-1] - columns[0] + 1)
+
+
+def fitted(strength: Strength) -> Pixels:
+    """Ink of any size, H,W from 0 to 1, as MNIST's uint8 28,28: twenty pixels at most each way, the centre of mass in the middle."""
+    small = fit(even(cropped(strength)))
+    small = np.clip(small / np.quantile(small[small > 0.2 * small.max()], 0.7), 0.0, 1.0)
+    height, width = small.shape
+    rows, columns = ndimage.center_of_mass(small)
+    top, left = round(SIDE / 2 - rows), round(SIDE / 2 - columns)  # MNIST's mean is at 14.0, not between the pixels
+    top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
+    pixels = np.zeros((SIDE, SIDE), dtype=np.uint8)
+    pixels[top : top + height, left : left + width] = np.rint(255 * small)
+    return pixels
+
+
+def cropped(strength: Strength) -> Strength:
+    """Without the empty rows and columns around it."""
+    mask = strength > 0.2
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return strength[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def fit(strength: Strength, side: int = FITTED) -> Strength:
+    """The larger side brought to `side` pixels, the other in proportion."""
+    scale = side / max(strength.shape)
+    height, width = (max(1, round(length * scale)) for length in strength.shape)
+    return resample(strength, height, width)
+
+
+def resample(strength: Strength, height: int, width: int) -> Strength:
+    """By area where it shrinks, linearly where it grows."""
+    resampled: Strength = overlaps(strength.shape[0], height) @ strength @ overlaps(strength.shape[1], width).T
+    return resampled
+
+
+def overlaps(old: int, new: int) -> Strength:
+    """The share of each old pixel in each new one, new,old; growing, each new pixel looks through a window of one old pixel."""
+    scale = old / new
+    middles = (np.arange(new) + 0.5) * scale
+    window = max(scale, 1.0)
+    starts, ends = np.clip(middles - window / 2, 0, old), np.clip(middles + window / 2, 0, old)
+    edges = np.arange(old)
+    shares = np.clip(np.minimum(ends[:, None], edges + 1) - np.maximum(starts[:, None], edges), 0, None)
+    weights: Strength = shares / shares.sum(1, keepdims=True)
+    return weights
+
+
+def even(strength: Strength) -> Strength:
+    """With strokes as wide as MNIST's will be after fitting; what is smaller than that already is left alone."""
+    if max(strength.shape) <= FITTED:
+        return strength
+    strength = fit(strength, WORKING) if max(strength.shape) > WORKING else strength
+    scale = FITTED / max(strength.shape)
+    mask = strength > 0.5
+    inside = ndimage.distance_transform_edt(mask)
+    if not mask.any():
+        return strength
+    wide = 4 * float(inside[mask].mean() - 0.5)  # in a stroke of width w, pixels lie w / 4 from its edge on average
+    if wide * scale < THIN:
+        reach = (THIN / scale - wide) / 2
+        padded = np.pad(strength, int(np.ceil(reach)))
+        return np.maximum(padded, np.clip(reach + 1 - ndimage.distance_transform_edt(padded <= 0.5), 0.0, 1.0))
+    if wide * scale > THICK:
+        return strength * np.clip(inside - (wide - THICK / scale) / 2 + 0.5, 0.0, 1.0)
+    return strength
