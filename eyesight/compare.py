@@ -223,8 +223,9 @@ def _told(outcome: Outcome) -> str:
     if isinstance(outcome, str):
         return f"failed: {outcome}"
     result = outcome.result
-    top1, seconds = result["test"].get("top1"), (result.get("seconds") or {}).get("total")
-    parts = [pages.percent(top1) if top1 is not None else "done", f"in {pages.duration(seconds)}" if seconds else "", f"({outcome.path})"]
+    score, seconds = result["test"].get(outcome.measure.key), (result.get("seconds") or {}).get("total")
+    said = outcome.measure.text(score) if score is not None else "done"
+    parts = [said, f"in {pages.duration(seconds)}" if seconds else "", f"({outcome.path})"]
     return " ".join(part for part in parts if part)
 
 
@@ -291,7 +292,7 @@ def page(rows: Sequence[Row], place: Path, command: str) -> str:
     colours = comparison_plots.colours(rows)
     facts = {
         "rows": rows,
-        "columns": tables.COLUMNS,
+        "columns": list(zip(tables.COLUMNS, tables.titles(rows), strict=True)),
         "palette": colours,
         "sentence": sentence(rows),
         "notes": comparisons.notes(rows),
@@ -308,9 +309,9 @@ def sentence(rows: Sequence[Row]) -> str:
     if not ranked or any(row.test for row in ranked):
         return ""
     best = ranked[0]
-    assert best.top1 is not None, "only rows with an accuracy have a rank"
+    assert best.score is not None, "only rows with an accuracy have a rank"
     if len(ranked) > 1 and not best.tied_with:
-        return f"{best.name} is best with {pages.percent(best.top1.mean)}, and the difference to every other row is more than chance."
+        return f"{best.name} is best with {best.measure.text(best.score.mean)}, and the difference to every other row is more than chance."
     others = ", ".join(best.tied_with)
     tie = f" The test pictures cannot tell it from {others}." if others else ""
-    return f"{best.name} reached {pages.percent(best.top1.mean)}.{tie}"
+    return f"{best.name} reached {best.measure.text(best.score.mean)}.{tie}"

@@ -19,6 +19,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import Bbox
 
 from eyesight.comparisons import Row
+from eyesight.measures import Measure
 from eyesight.plots import BLUE, MUTED, ORANGE, styled
 
 PALETTE = (BLUE, ORANGE, "#0d9488", "#a855f7", "#db2777", "#65a30d", "#0891b2", "#a16207")  # read on white and on near black
@@ -35,24 +36,28 @@ def colours(rows: Sequence[Row]) -> dict[str, str]:
 def figures(rows: Sequence[Row], palette: Mapping[str, str]) -> list[tuple[str, Figure]]:
     """The figures that there is something to show in, each with its description."""
     found: list[tuple[str, Figure]] = []
+    measures = list(dict.fromkeys(row.measure for row in rows if row.runs))
+    if len(measures) > 1:  # what has another unit has figures of its own
+        return [figure for measure in measures for figure in figures([row for row in rows if row.runs and row.measure == measure], palette)]
+    score = measures[0].title if measures else ""
     for cost, words in (("seconds", "training seconds"), ("multiply_adds", "multiply-adds a picture")):
-        if any(row.top1 and getattr(row, cost) for row in rows):
-            found.append((f"test accuracy against {words}", costs(rows, palette, cost, words)))
+        if any(row.score and getattr(row, cost) for row in rows):
+            found.append((f"test {score} against {words}", costs(rows, palette, cost, words)))
     for against, words in (("seconds", "training seconds"), ("epoch", "epochs")):
         if any(True for row in rows for _ in _curves(row, against)):
-            found.append((f"validation accuracy against {words}", curves(rows, palette, against)))
+            found.append((f"validation {score} against {words}", curves(rows, palette, against)))
     return found
 
 
 @styled
 def costs(rows: Sequence[Row], palette: Mapping[str, str], cost: str, words: str) -> Figure:
-    """Test accuracy with its interval against a cost, on a logarithmic axis."""
-    figure, axes = _panel(f"Accuracy against {words}", words)
-    known = [row for row in rows if row.top1 and getattr(row, cost)]
+    """The test score with its interval against a cost, on a logarithmic axis; the rows have one measure."""
+    figure, axes = _panel(f"{rows[0].measure.title} against {words}", words, rows[0].measure)
+    known = [row for row in rows if row.score and getattr(row, cost)]
     points = []
     for row in known:
-        assert row.top1 is not None, "only rows with an accuracy are drawn"
-        spent, share, (low, high) = getattr(row, cost), row.top1.mean, row.top1.interval
+        assert row.score is not None, "only rows with an accuracy are drawn"
+        spent, share, (low, high) = getattr(row, cost), row.score.mean, row.score.interval
         bars = [[max(0.0, share - low)], [max(0.0, high - share)]]
         axes.errorbar([spent], [share], bars, fmt="o", color=palette[row.name], markersize=6, elinewidth=1.4, capsize=2.5)
         points.append(Point(spent, share, low, high, row.name))
@@ -64,8 +69,9 @@ def costs(rows: Sequence[Row], palette: Mapping[str, str], cost: str, words: str
 
 @styled
 def curves(rows: Sequence[Row], palette: Mapping[str, str], against: str) -> Figure:
-    """Validation accuracy of every run against "seconds" of training or "epoch"; several seeds are several thin lines."""
-    figure, axes = _panel("Validation accuracy", "training seconds" if against == "seconds" else "epoch")
+    """The validation score of every run against "seconds" of training or "epoch"; several seeds are several thin lines."""
+    measure = rows[0].measure
+    figure, axes = _panel(f"validation {measure.title}", "training seconds" if against == "seconds" else "epoch", measure)
     ends: dict[str, float] = {}
     drawn = []
     for place, row in enumerate(rows):
@@ -87,12 +93,15 @@ def curves(rows: Sequence[Row], palette: Mapping[str, str], against: str) -> Fig
     return figure
 
 
-def _panel(title: str, words: str) -> tuple[Figure, Axes]:
+def _panel(title: str, words: str, measure: Measure) -> tuple[Figure, Axes]:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
-    axes.set_title(title, pad=8)
+    axes.set_title(title[0].upper() + title[1:], pad=8)
     axes.set_xlabel(words)
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %" if value <= 1 else ""))
+    share = measure.unit == "%"
+    axes.yaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: "" if share and value > 1 else f"{measure.scale * value:.4g} {measure.unit}")
+    )
     return figure, axes
 
 
@@ -101,7 +110,8 @@ def _curves(row: Row, against: str) -> Iterator[tuple[npt.NDArray[np.float64], n
         epochs = run.epochs
         spent = np.cumsum([epoch.get("seconds") or 0 for epoch in epochs])
         x = spent if against == "seconds" else np.array([epoch["epoch"] for epoch in epochs], dtype=np.float64)
-        y = np.array([np.nan if epoch.get("validation_top1") is None else epoch["validation_top1"] for epoch in epochs], dtype=np.float64)
+        scores = [epoch.get(f"validation_{row.measure.key}") for epoch in epochs]
+        y = np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
         known = np.isfinite(y) & (x > 0) if len(y) else np.zeros(0, dtype=bool)
         if known.any():
             yield x[known], y[known]
@@ -109,6 +119,10 @@ def _curves(row: Row, against: str) -> Iterator[tuple[npt.NDArray[np.float64], n
 
 def _limit(axes: Axes, means: Sequence[float], values: Sequence[float]) -> None:
     """From a little below the least that matters: six times the error of the worst, where the rest would only press it flat."""
+    if max(values) > 1:  # no shares
+        margin = 0.08 * max(max(values) - min(values), 0.1)
+        axes.set_ylim(min(values) - margin, max(values) + margin)
+        return
     floor = 1 - 6 * (1 - min(means)) - 0.002
     low, high = max(floor, min(values)), min(1.0, max(values))
     margin = 0.08 * max(high - low, 1e-3)

@@ -6,6 +6,7 @@ What is compared is the mean accuracy over a recipe's seeds, as the table shows 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
@@ -16,6 +17,8 @@ import numpy.typing as npt
 
 from eyesight import metrics
 from eyesight.errors import UserError
+from eyesight.measures import MEASURES, Measure
+from eyesight.predictions import Predictions
 from eyesight.runs import Run
 
 LEVEL = 0.05  # of all comparisons in a table together
@@ -24,20 +27,20 @@ Status = Literal["done", "partial", "failed", "running"]
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """Which test pictures a run got right, in the order of their ids; runs with the same `key` saw the same pictures and labels."""
+    """The score of each test picture (of a classifier: whether it was right), by id; the same `key` means the same pictures and task."""
 
     key: str
-    right: npt.NDArray[np.bool_]
+    scores: npt.NDArray[np.bool_] | npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Spread:
-    """An accuracy: `sd` over seeds, None for one; the 95 % `interval` is of the mean over seeds, or of one network over pictures."""
+    """A score: `sd` over seeds, None for one; the 95 % `interval` is of the mean over seeds, or of one network over pictures."""
 
     mean: float
     sd: float | None
     interval: tuple[float, float]
-    method: Literal["student", "wilson"]
+    method: Literal["student", "wilson", "pictures"]
 
 
 @dataclass(eq=False)
@@ -48,7 +51,8 @@ class Row:
     status: Status
     reason: str = ""
     runs: list[Run] = field(default_factory=list)
-    top1: Spread | None = None
+    score: Spread | None = None
+    measure: Measure = MEASURES["class"]  # what the score is
     macro_f1: float | None = None
     loss: float | None = None
     parameters: int | None = None
@@ -69,7 +73,9 @@ class Row:
         """As plain JSON values."""
         names = ("name", "status", "reason", "seeds", "rank", "tied_with", "test", *FIGURES)
         values = {name: getattr(self, name) for name in names}
-        return {**values, "top1": asdict(self.top1) if self.top1 else None, "runs": [str(run.path) for run in self.runs]}
+        score = asdict(self.score) if self.score else None
+        scores = {"measure": self.measure.key, "score": score, "top1": score if self.measure.key == "top1" else None}
+        return {**values, **scores, "runs": [str(run.path) for run in self.runs]}
 
 
 FIGURES = ("macro_f1", "loss", "parameters", "multiply_adds", "seconds", "pictures_per_second", "bytes")
@@ -81,7 +87,8 @@ def row(name: str, runs: Sequence[Run], reasons: Sequence[str] = (), *, running:
     reason = "; ".join(dict.fromkeys(reasons))
     if runs and reasons:
         reason = f"{len(reasons)} of {len(reasons) + len(runs)} are missing: {reason}"
-    return Row(name, status, reason, list(runs), accuracy([run.result["test"] for run in runs]), **_means(runs))
+    measure = runs[0].measure if runs else MEASURES["class"]
+    return Row(name, status, reason, list(runs), score([run.result["test"] for run in runs], measure), measure, **_means(runs))
 
 
 def _means(runs: Sequence[Run]) -> dict[str, Any]:
@@ -116,37 +123,38 @@ def _figures(run: Run) -> dict[str, Any]:
     }
 
 
-def accuracy(tests: Sequence[dict[str, Any]]) -> Spread | None:
-    """The accuracy of one recipe from its runs' test summaries; None without labelled test pictures."""
-    known = [test for test in tests if test.get("top1") is not None]
+def score(tests: Sequence[dict[str, Any]], measure: Measure = MEASURES["class"]) -> Spread | None:
+    """The score of one recipe from its runs' test summaries; None without labelled test pictures."""
+    known = [test for test in tests if test.get(measure.key) is not None]
     if not known:
         return None
     if len(known) == 1:
         low, high = known[0]["interval"]
-        return Spread(known[0]["top1"], None, (low, high), "wilson")
-    return over_seeds([test["top1"] for test in known])
+        return Spread(known[0][measure.key], None, (low, high), "wilson" if measure.key == "top1" else "pictures")
+    return over_seeds([test[measure.key] for test in known], most=1.0 if measure.unit == "%" else math.inf)
 
 
-def over_seeds(values: Sequence[float]) -> Spread:
-    """Mean, deviation and Student's 95 % interval of the mean of at least two accuracies, kept within 0 and 1."""
+def over_seeds(values: Sequence[float], most: float = 1.0) -> Spread:
+    """Mean, deviation and Student's 95 % interval of the mean of at least two scores, kept within 0 and the `most` there can be."""
     from scipy.special import stdtrit
 
     count, middle, sd = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
     half = float(stdtrit(count - 1, 0.975)) * sd / count**0.5
-    return Spread(middle, sd, (max(0.0, middle - half), min(1.0, middle + half)), "student")
+    return Spread(middle, sd, (max(0.0, middle - half), min(most, middle + half)), "student")
 
 
 def judge(run: Run) -> Judged | None:
-    """Which labelled test pictures the run got right; None when it kept no predictions of any, or they cannot be read."""
+    """The score of each labelled test picture; None when the run kept none, or they cannot be read."""
     try:
-        known = run.predictions("test").labelled()
+        said = run.said("test")
     except UserError:
         return None
+    known = said.labelled() if isinstance(said, Predictions) else said
     if not len(known):
         return None
-    order = np.argsort(np.array(known.ids), kind="stable")
-    pictures = "\n".join(f"{known.ids[i]}\t{known.classes[known.labels[i]]}" for i in order)
-    return Judged(hashlib.sha256(pictures.encode()).hexdigest(), (known.predicted == known.labels)[order])
+    order, truth = np.argsort(np.array(known.ids), kind="stable"), known.truth()
+    pictures = "\n".join([run.measure.key, *(f"{known.ids[i]}\t{truth[i]}" for i in order)])
+    return Judged(hashlib.sha256(pictures.encode()).hexdigest(), known.scores()[order])
 
 
 def rank(rows: Sequence[Row]) -> None:
@@ -154,7 +162,7 @@ def rank(rows: Sequence[Row]) -> None:
 
     Certainly: by `difference`, Holm's correction over all pairs on the same pictures, at 5 %.
     """
-    judged = {id(row): [found for run in row.runs if (found := judge(run))] for row in rows if row.top1}
+    judged = {id(row): [found for run in row.runs if (found := judge(run))] for row in rows if row.score}
     groups: dict[str, list[Row]] = {}
     for row in rows:
         seen = judged.get(id(row), [])
@@ -181,19 +189,19 @@ def _rank_group(rows: Sequence[Row], judged: dict[int, list[Judged]]) -> None:
 
 
 def _accuracy(row: Row) -> float:
-    return row.top1.mean if row.top1 else -1.0
+    return row.score.mean if row.score else -math.inf
 
 
 def difference(first: Sequence[Judged], second: Sequence[Judged]) -> float:
-    """The chance (two-sided p) of mean accuracies so far apart if the recipes were equally good, from the same pictures.
+    """The chance (two-sided p) of mean scores so far apart if the recipes were equally good, from the same pictures.
 
-    One network each: McNemar's test, mid-p. Several seeds: t of the difference, its variance that of the pictures' paired
-    differences plus that of each recipe's seeds, degrees of freedom by Welch and Satterthwaite. The disagreement of seeds
-    about single pictures is counted in both parts, which errs on the side of a tie.
+    One classifier each: McNemar's test, mid-p. Several seeds, or other scores than right and wrong: t of the difference, its
+    variance that of the pictures' paired differences plus that of each recipe's seeds, degrees of freedom by Welch and Satterthwaite.
+    The disagreement of seeds about single pictures is counted in both parts, which errs on the side of a tie.
     """
-    if len(first) == len(second) == 1:
-        return _mc_nemar(first[0].right, second[0].right)
-    a, b = (np.stack([one.right for one in side]).astype(np.float64) for side in (first, second))
+    if len(first) == len(second) == 1 and first[0].scores.dtype == np.bool_:
+        return _mc_nemar(first[0].scores, second[0].scores)  # type: ignore[arg-type]
+    a, b = (np.stack([one.scores for one in side]).astype(np.float64) for side in (first, second))
     apart = a.mean(axis=0) - b.mean(axis=0)
     if len(apart) < 2:
         return 1.0
@@ -229,7 +237,7 @@ def holm(chances: Sequence[float]) -> list[float]:
 def notes(rows: Sequence[Row]) -> list[str]:
     """What one must know to read the table."""
     found = []
-    methods = {row.top1.method for row in rows if row.top1}
+    methods = {row.score.method for row in rows if row.score}
     if "student" in methods:
         found.append(
             "after ± the deviation over the seeds; the interval there: 95 % for the mean over seeds, on these very test pictures "
@@ -239,14 +247,16 @@ def notes(rows: Sequence[Row]) -> list[str]:
         found.append(
             "interval of an accuracy without ±: 95 % for one network over the test pictures (Wilson); it knows nothing of other seeds"
         )
+    if "pictures" in methods:
+        found.append("interval of another score without ±: 95 % for one network over the test pictures, of mean IoU by drawing them anew")
     if any(row.tied_with for row in rows):
         found.append(
             f"rank: one more than the rows that are certainly better; = means that the test pictures cannot separate it from another row "
             f"(paired test, Holm, {LEVEL:.0%} in all)"
         )
     if any(row.test for row in rows):
-        found.append("rows with different letters were judged on different test pictures: their accuracies cannot be compared")
-    if any(row.top1 and row.rank is None for row in rows):
+        found.append("rows with different letters were judged on different test pictures: their scores cannot be compared")
+    if any(row.score and row.rank is None for row in rows):
         found.append("no rank: its runs kept no predictions, or were not all judged on the same test pictures")
     if len({_machine(run) for row in rows for run in row.runs}) > 1:
         found.append("the runs were made on different machines or numbers of threads: their seconds cannot be compared")

@@ -284,7 +284,8 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
 
 def facts(run: Run, data: Dataset) -> dict[str, Any]:
     """What a classifier should be able to say of where it comes from."""
-    return {"run": run.name, "data": data.name, "store": data.store.key, "split": data.hash, "eyesight": run.environment["eyesight"]}
+    known = {"run": run.name, "data": data.name, "store": data.store.key, "split": data.hash, "eyesight": run.environment["eyesight"]}
+    return {**known, **({"colours": found} if (found := data.facts().get("colours")) else {})}
 
 
 def check_same(kept: Classifier, loaded: Classifier, images: Images) -> None:
@@ -300,7 +301,7 @@ def remove_checkpoint(run: Run) -> None:
 
 
 def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:
-    """What a run's classifier says about the labelled pictures at `where` (its test part, where it has one): `Predictions` or their like."""
+    """What a run's classifier says about the labelled pictures at `where`, their test part where they have one."""
     loaded = classifier.load(run.classifier_path)
     if where == run.recipe.data.source:  # its own pictures: only those it has not learnt from
         return loaded.infer(dataset.load(transfer.suited(run.recipe).data, talk=talk).test)

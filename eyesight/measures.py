@@ -21,6 +21,11 @@ class Measure:
         """What a kept value is multiplied by to be shown."""
         return 100.0 if self.unit == "%" else 1.0
 
+    @property
+    def words(self) -> str:
+        """Title and unit, as over a column."""
+        return f"{self.title} {self.unit}"
+
     def number(self, value: float) -> str:
         """The value without its unit."""
         return f"{self.scale * value:.{self.digits}f}"

@@ -26,6 +26,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from eyesight.files import whole_file
+from eyesight.measures import MEASURES
 from eyesight.metrics import Calibration, ClassRow
 
 INK, MUTED, GRID = "#1f2933", "#66727f", "#e1e5ea"
@@ -63,6 +64,7 @@ STYLE = {
     "svg.fonttype": "none",  # text stays text: it can be read aloud, searched, and drawn in any script
     "svg.hashsalt": "eyesight",  # the same figure gives the same bytes
 }
+KNOWN = {measure.key: measure for measure in MEASURES.values()}
 COUNTED = 15  # up to this many classes the confusion matrix shows its counts
 NAMED = 60  # up to this many it names every class
 
@@ -227,15 +229,18 @@ def _curve_panel(axes: Axes, epochs: Sequence[dict[str, Any]], measure: str) -> 
         known = np.isfinite(values)
         if known.any():
             axes.plot(np.array(numbers)[known], values[known], color=colour, linewidth=1.8, label=label, **marker)  # type: ignore[arg-type]
-    axes.set(title="Loss" if measure == "loss" else "Accuracy", xlabel="epoch")
+    score = KNOWN.get(measure)
+    axes.set(title=score.title[0].upper() + score.title[1:] if score else "Loss", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(8, integer=True) if len(epochs) > 8 else FixedLocator(numbers))
     margin = 0.03 * len(numbers) + 0.02
     axes.set_xlim(min(numbers, default=1) - margin, max(numbers, default=1) + margin)
-    if measure == "loss":
+    if score is None:
         axes.set_ylim(bottom=0)
-    else:
+    elif score.unit == "%":
         axes.yaxis.set_major_formatter(FuncFormatter(_percent_tick))
-    _mark_stages(axes, epochs, high=measure == "loss")
+    else:
+        axes.set_ylabel(score.unit)
+    _mark_stages(axes, epochs, high=score is None)
     _mark_best(axes, epochs, measure)
     _legend(axes)
 
@@ -254,7 +259,7 @@ def _mark_best(axes: Axes, epochs: Sequence[dict[str, Any]], measure: str) -> No
     if value is None:
         axes.plot([], [], color=MUTED, linewidth=0.9, linestyle=(0, (2, 2)), label=label)
         return
-    label += f": {_percent(value, 2)}" if measure != "loss" else f": {value:.3g}"
+    label += f": {KNOWN[measure].text(value)}" if measure in KNOWN else f": {value:.3g}"
     axes.plot([best["epoch"]], [value], "o", markersize=7, markerfacecolor="none", markeredgecolor=BLUE, markeredgewidth=1.6, label=label)
 
 

@@ -31,12 +31,15 @@ class Answer:
     path: str
     top: tuple[tuple[str, float], ...] = ()
     problem: str = ""
+    anomaly: float | None = None  # an autoencoder's error, where one was asked
+    unfamiliar: bool | None = None  # whether that is more than it makes of nearly all pictures of the kind it learnt: then nothing is sure
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         if self.problem:
             return {"path": self.path, "problem": self.problem}
-        return {"path": self.path, "top": [{"class": name, "probability": sure} for name, sure in self.top]}
+        doubt = {} if self.anomaly is None else {"anomaly": self.anomaly, "unfamiliar": self.unfamiliar}
+        return {"path": self.path, "top": [{"class": name, "probability": sure} for name, sure in self.top], **doubt}
 
 
 def recognise(model: Path, pictures: Sequence[str], top: int = 1, weights: Path | None = None) -> list[Answer]:

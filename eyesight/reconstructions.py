@@ -32,7 +32,7 @@ class Reconstructions:
         return len(self.ids)
 
     def summary(self) -> dict[str, Any]:
-        """The figures of every table: n, mean PSNR in dB with its 95 % interval over pictures, mean squared error, SSIM, share unfamiliar."""
+        """The figures of every table: n, mean PSNR in dB with its 95 % interval over pictures, mean squared error, SSIM …"""
         n = len(self)
         if n == 0:
             return {"n": 0, "psnr": None, "interval": None, "mse": None, "ssim": None, "loss": None}
@@ -76,7 +76,7 @@ def load(path: Path) -> Reconstructions:
 
 
 def in_two_dimensions(codes: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], float]:
-    """The two directions in which codes N,B differ most, N,2, and the share of their variance that these show; two numbers stay as they are."""
+    """Codes N,B in the two directions in which they differ most, N,2, and the share of the variance seen there; two numbers stay."""
     if codes.shape[1] <= 2:
         return np.pad(codes.astype(np.float64), ((0, 0), (0, 2 - codes.shape[1]))), 1.0
     centred = codes.astype(np.float64) - codes.mean(axis=0)

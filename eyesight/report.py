@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eyesight import metrics, pages, plots
+from eyesight import galleries, metrics, pages, plots
 from eyesight import recipe as recipes
 from eyesight.data.prepare import encode_png
 from eyesight.pages import duration, percent
@@ -30,12 +30,20 @@ def write_report(run: Run, out: Path | None = None) -> Path:
 
 def write_figures(run: Run) -> list[Path]:
     """Write the report's figures as pictures of their own into the run's folder `figures`: what there is to show of it."""
-    known = run.predictions().labelled() if (run.path / "predictions.npz").is_file() else None
+    figures: dict[str, Any] = {"curves": plots.curves(run.epochs, ("loss", run.measure.key))} if run.epochs else {}
+    figures |= classified(run) if run.target == "class" else {panel.name: panel.figure for panel in galleries.panels(run)}
+    run.figures_path.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        plots.save(figure, run.figures_path / f"{name}.png")
+    return [run.figures_path / f"{name}.png" for name in figures]
+
+
+def classified(run: Run) -> dict[str, Any]:
+    """The figures of a classifier beside its curves, by name."""
+    known = labelled(run)
     gallery, predictions = run.gallery(), run.predictions() if known is not None else None
     classes = readable(run.data.get("classes") or ())
     figures: dict[str, Any] = {}
-    if run.epochs:
-        figures["curves"] = plots.curves(run.epochs)
     if known is not None and len(known):
         figures["confusion"] = plots.confusion(metrics.confusion(known.probabilities, known.labels), readable(known.classes))
     if len(gallery.get("samples_pixels", ())):
@@ -44,10 +52,12 @@ def write_figures(run: Run) -> list[Path]:
     if predictions is not None and len(wrong):
         true, said = ([classes[label] for label in labels[wrong]] for labels in (predictions.labels, predictions.predicted))
         figures["mistakes"] = plots.mistakes(gallery["mistakes_pixels"][:MISTAKES], true, said, predictions.confidence[wrong].tolist())
-    run.figures_path.mkdir(exist_ok=True)
-    for name, figure in figures.items():
-        plots.save(figure, run.figures_path / f"{name}.png")
-    return [run.figures_path / f"{name}.png" for name in figures]
+    return figures
+
+
+def labelled(run: Run) -> Predictions | None:
+    """The labelled test predictions of a classifier; None before there are any, and of a run with another task."""
+    return run.predictions().labelled() if run.target == "class" and (run.path / "predictions.npz").is_file() else None
 
 
 def page(run: Run) -> str:
@@ -61,7 +71,7 @@ def facts(run: Run) -> dict[str, Any]:
     start: dict[str, Any] = next((event for event in log if event.get("event") == "start"), {})
     failure: dict[str, Any] = next((event for event in reversed(log) if event.get("event") == "failed"), {})
     place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
-    known = run.predictions().labelled() if (run.path / "predictions.npz").is_file() else None
+    known, measure = labelled(run), run.measure
     test = metrics.summary(known) if known else run.result.get("test", {})
     return {
         "name": recipe.name or run.name,
@@ -72,9 +82,11 @@ def facts(run: Run) -> dict[str, Any]:
         "source": recipe.data.source or data.get("source") or "",
         "date": date(start.get("time")),
         "test": test,
-        "sentence": sentence(known) if known else "",
+        "measure": measure,
+        "sentence": sentence(known) if known else galleries.sentence(run),
+        "panels": galleries.panels(run),
         "cards": cards(run, test),
-        "curves": [plots.curves(epochs, (what,)) for what in ("loss", "top1")] if epochs else [],
+        "curves": [plots.curves(epochs, (what,)) for what in ("loss", measure.key)] if epochs else [],
         "mixed": any(epoch.get("train_clean") for epoch in epochs),
         "findings": findings(run),
         "problems": by_kind(data.get("problems") or []),
@@ -125,7 +137,11 @@ def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("epochs", str(len(run.epochs) or ""), f"epoch {kept} kept" if kept else ""),
         ("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "every class counts alike"),
         ("top-5 accuracy", percent(test["top5"], 2) if test.get("top5") is not None else "", ""),
-        ("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats"),
+        ("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats") if "mse" not in test else ("", "", ""),
+        ("mean squared error", _text(test.get("mse"), "{:.5f}"), "of values from 0 to 1"),
+        ("structural similarity", _text(test.get("ssim"), "{:.4f}"), "1 is equal"),
+        ("unfamiliar from", _text(test.get("unfamiliar_from"), "{:.4f}"), "the error that 99 % stay below"),
+        ("pixel accuracy", percent(test["pixel_accuracy"], 2) if test.get("pixel_accuracy") is not None else "", ""),
         ("calibration error", percent(test["ece"], 1) if test.get("ece") is not None else "", "confidence against accuracy"),
         ("device", _text(environment.get("device") or environment.get("cpu"), "{}"), _threads(environment)),
     ]
@@ -146,6 +162,8 @@ def pictures(run: Run, known: Predictions | None) -> dict[str, Any]:
     """The kept samples and the most costly mistakes as data URIs with their captions."""
     gallery = run.gallery()
     classes = readable(run.data.get("classes") or (known.classes if known else ()))
+    if run.target == "mask":  # its samples have masks instead of a label
+        return {"samples": [], "mistakes": [], "pixelated": _pixelated(gallery)}
     kept = zip(gallery.get("samples_pixels", ()), gallery.get("samples_labels", ()), strict=False)
     samples = [(picture(pixels), classes[label] if 0 <= label < len(classes) else "") for pixels, label in list(kept)[:SAMPLES]]
     return {"samples": samples, "mistakes": list(mistakes(run, gallery)), "pixelated": _pixelated(gallery)}

@@ -43,9 +43,7 @@ class Segmentations:
             "interval": _between([mean_iou(one) for one in drawn]),
             "pixel_accuracy": pixel_accuracy(total),
             "pixel_accuracy_interval": _between([pixel_accuracy(one) for one in drawn]),
-            "per_class_iou": {
-                name: float(value) if np.isfinite(value) else None for name, value in zip(self.classes, each, strict=True)
-            },
+            "per_class_iou": {name: float(value) if np.isfinite(value) else None for name, value in zip(self.classes, each, strict=True)},
             "loss": None,
         }
 

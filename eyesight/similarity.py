@@ -17,7 +17,7 @@ def psnr(true: Floats, restored: Floats) -> npt.NDArray[np.float64]:
     from skimage.metrics import peak_signal_noise_ratio  # takes a second to import
 
     with np.errstate(divide="ignore"):
-        values = [peak_signal_noise_ratio(one, other, data_range=1.0) for one, other in zip(true, restored, strict=True)]
+        values = [peak_signal_noise_ratio(one, other, data_range=1.0) for one, other in zip(true, restored, strict=True)]  # type: ignore[no-untyped-call]
     return np.minimum(np.array(values, dtype=np.float64), BEST)
 
 
@@ -30,7 +30,7 @@ def ssim(true: Floats, restored: Floats) -> npt.NDArray[np.float64]:
         return np.full(len(true), np.nan)
     return np.array(
         [
-            structural_similarity(one, other, data_range=1.0, channel_axis=0, win_size=side)
+            structural_similarity(one, other, data_range=1.0, channel_axis=0, win_size=side)  # type: ignore[no-untyped-call]
             for one, other in zip(true, restored, strict=True)
         ],
         dtype=np.float64,

@@ -10,6 +10,7 @@ from typing import Any
 
 from eyesight.comparisons import Row
 from eyesight.errors import UserError, unknown
+from eyesight.measures import MEASURES
 
 FORMATS = ("table", "csv", "markdown")
 
@@ -36,14 +37,15 @@ def _rank(row: Row) -> str:
     return "" if row.rank is None else f"{row.test or ''}{row.rank}{'=' if row.tied_with else ''}"
 
 
-def _top1(row: Row) -> str:
-    if row.top1 is None:
+def _score(row: Row) -> str:
+    if row.score is None:
         return "–"
-    return f"{100 * row.top1.mean:.2f}" + (f" ± {100 * row.top1.sd:.2f}" if row.top1.sd is not None else "")
+    number = row.measure.number
+    return number(row.score.mean) + (f" ± {number(row.score.sd)}" if row.score.sd is not None else "")
 
 
 def _interval(row: Row) -> str:
-    return "–" if row.top1 is None else "{:.2f} – {:.2f}".format(*(100 * end for end in row.top1.interval))
+    return "–" if row.score is None else " – ".join(row.measure.number(end) for end in row.score.interval)
 
 
 def shown(value: float | None, form: str) -> str:
@@ -66,8 +68,8 @@ COLUMNS = (
     Column("rank", "rank", lambda row: (row.test or "", row.rank) if row.rank else None, _rank),
     Column("name", "name", lambda row: row.name, lambda row: row.name),
     Column("seeds", "seeds", lambda row: row.seeds, lambda row: str(row.seeds), down=True),
-    Column("accuracy", "accuracy %", lambda row: row.top1.mean if row.top1 else None, _top1, down=True),
-    Column("interval", "95 % interval", lambda row: row.top1.interval[0] if row.top1 else None, _interval, down=True),
+    Column("accuracy", "accuracy %", lambda row: row.score.mean if row.score else None, _score, down=True),
+    Column("interval", "95 % interval", lambda row: row.score.interval[0] if row.score else None, _interval, down=True),
     Column("macro_f1", "macro-F1", lambda row: row.macro_f1, lambda row: shown(row.macro_f1, ".4f"), down=True),
     Column("loss", "loss", lambda row: row.loss, lambda row: shown(row.loss, ".4f")),
     Column("parameters", "parameters", lambda row: row.parameters, lambda row: shown(row.parameters, ",")),
@@ -82,6 +84,13 @@ COLUMNS = (
     ),
     Column("bytes", "size", lambda row: row.bytes, lambda row: short(row.bytes, "B")),
 )
+
+
+def titles(rows: Sequence[Row]) -> list[str]:
+    """The titles of the columns: the score is called what it is, where all rows have the same."""
+    found = {row.measure for row in rows if row.runs} or {MEASURES["class"]}
+    title = f"{found.pop().words}" if len(found) == 1 else "score"
+    return [title if column.key == "accuracy" else column.title for column in COLUMNS]
 
 
 def check(sort: str, form: str) -> None:
@@ -120,7 +129,7 @@ def write(rows: Sequence[Row], form: str) -> str:
 
 def terminal(rows: Sequence[Row]) -> str:
     """Aligned columns; a row without results says why."""
-    table = [[column.title for column in COLUMNS]] + [[column.text(row) for column in COLUMNS] for row in rows]
+    table = [titles(rows)] + [[column.text(row) for column in COLUMNS] for row in rows]
     wide = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     lines = [_aligned(table[0], wide)]
     for row, cells in zip(rows, table[1:], strict=True):
@@ -137,7 +146,7 @@ def _aligned(cells: Sequence[str], wide: Sequence[int]) -> str:
 
 def markdown(rows: Sequence[Row]) -> str:
     """A Markdown table."""
-    lines = [[column.title for column in COLUMNS], ["---" if place < 2 else "---:" for place in range(len(COLUMNS))]]
+    lines = [titles(rows), ["---" if place < 2 else "---:" for place in range(len(COLUMNS))]]
     for row in rows:
         cells = [column.text(row) for column in COLUMNS]
         lines.append(cells if row.runs else [*cells[:2], f"{row.status}: {row.reason}", *[""] * (len(COLUMNS) - 3)])
@@ -145,7 +154,7 @@ def markdown(rows: Sequence[Row]) -> str:
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
-    """CSV with a header; accuracies from 0 to 1, nothing rounded, missing values empty."""
+    """CSV with a header; shares from 0 to 1, nothing rounded, missing values empty."""
     file = io.StringIO()
     writer = csv.DictWriter(file, list(_record(Row("", "done"))), lineterminator="\n")
     writer.writeheader()
@@ -155,9 +164,10 @@ def comma_separated(rows: Sequence[Row]) -> str:
 
 def _record(row: Row) -> dict[str, Any]:
     values = row.to_dict()
-    top1 = values.pop("top1") or {"mean": None, "sd": None, "interval": (None, None), "method": None}
-    low, high = top1["interval"]
-    record = {"accuracy": top1["mean"], "sd": top1["sd"], "low": low, "high": high, "interval_method": top1["method"]}
+    score = values.pop("score") or {"mean": None, "sd": None, "interval": (None, None), "method": None}
+    low, high = score["interval"]
+    record = {"accuracy": score["mean"], "sd": score["sd"], "low": low, "high": high, "interval_method": score["method"]}
+    del values["top1"]
     return {**_head(values), **record, **{key: value for key, value in values.items() if key not in HEAD}, **_lists(values)}
 
 

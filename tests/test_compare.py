@@ -63,7 +63,7 @@ def drawn_rows(parent, *counts, n=100):
 
 def test_one_seed_has_the_interval_of_its_pictures(tmp_path):
     row = comparisons.row("toy", [drawn_run(tmp_path, first(90))])
-    assert row.top1 == Spread(0.9, None, metrics.wilson(90, 100), "wilson")
+    assert row.score == Spread(0.9, None, metrics.wilson(90, 100), "wilson")
     assert (row.parameters, row.multiply_adds, row.bytes, row.seconds, row.pictures_per_second) == (61706, 416_520, 1234, 2.0, 300.0)
 
 
@@ -84,7 +84,7 @@ def test_a_run_without_labelled_test_pictures_is_a_row_without_a_rank(tmp_path):
     run = drawn_run(tmp_path, first(0), labels=np.full(100, -1))
     row = comparisons.row("toy", [run])
     comparisons.rank([row])
-    assert row.top1 is None and row.rank is None and row.status == "done"
+    assert row.score is None and row.rank is None and row.status == "done"
 
 
 # ties
@@ -226,7 +226,7 @@ def test_only_what_is_missing_is_trained_and_failures_are_rows(tmp_path):
     found = compare.compare([member(0), member(1), member(2)], tmp_path, train=train, talk=said.append)
     row = found.rows[0]
     assert (found.trained, found.reused, found.failed) == (1, 1, 1)
-    assert (row.status, row.seeds, row.top1.mean) == ("partial", 2, 0.91)
+    assert (row.status, row.seeds, row.score.mean) == ("partial", 2, 0.91)
     assert row.reason == "1 of 3 are missing: it was killed by SIGSEGV"
     assert any(line.startswith("[1/2] lenet5, seed 1: 92.00") for line in said) and "left" in said[-2]
 
@@ -348,7 +348,7 @@ def test_names_in_the_figure_overlap_nothing():
     rows = [Row(f"network number {k}", "done", runs=[Run(None)], seconds=float(random.uniform(50, 60))) for k in range(12)]
     for row in rows:
         share = float(random.uniform(0.98, 0.99))
-        row.top1 = Spread(share, 0.001, (share - 0.001, share + 0.001), "student")
+        row.score = Spread(share, 0.001, (share - 0.001, share + 0.001), "student")
     figure = comparison_plots.costs(rows, comparison_plots.colours(rows), "seconds", "seconds")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import csv
 import sys
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eyesight.commands.options import AsJson, DataPath, RecipeName, RunPath, Settings, app, say, show_json
 from eyesight.commands.training import judged
+
+if TYPE_CHECKING:
+    from eyesight.render import Rendered
+    from eyesight.runs import Run
 
 
 @app.command()
@@ -21,11 +27,14 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
 
     opened = Run.open(run)
     if data is None:
-        predictions = opened.predictions("test")
+        predictions = opened.said("test")
     else:
         from eyesight import experiment
 
         predictions = experiment.evaluate(opened, data, talk=console.talk)
+    if opened.target != "class":
+        _say_figures(opened, data, predictions.summary(), as_json=as_json)
+        return
     known = predictions.labelled()
     summary = metrics.summary(predictions)
     rows = metrics.per_class(known.probabilities, known.labels, known.classes)
@@ -41,7 +50,7 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
             }
         )
         return
-    say(f"accuracy {judged(summary)}")
+    say(f"accuracy {judged(summary, opened.measure)}")
     if summary["n"]:
         say(f"macro-F1 {summary['macro_f1']:.4f}   loss {summary['loss']:.4f}   calibration error {summary['ece']:.4f}")
         wide = max(len(row.name) for row in rows)
@@ -53,6 +62,20 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
         say(f"{pair.true} taken for {pair.predicted}: {pair.count} ({pair.share:.1%})")
 
 
+def _say_figures(run: Run, data: str | None, summary: dict[str, Any], *, as_json: bool) -> None:
+    """The figures of a run that gives more than a class."""
+    if as_json:
+        show_json({"run": str(run.path), "data": data, **summary})
+        return
+    say(f"{run.measure.title} {judged(summary, run.measure)}")
+    for name, value in summary.items():
+        if isinstance(value, float) and name != run.measure.key:
+            say(f"{name.replace('_', ' ')} {value:.5g}")
+    each = summary.get("per_class_iou") or {}
+    for name, value in sorted(each.items(), key=lambda pair: -1 if pair[1] is None else pair[1]):
+        say(f"{name:<{max(map(len, each))}}  IoU {'–' if value is None else f'{value:.2%}'}")
+
+
 @app.command()
 def predict(
     model: Annotated[
@@ -60,14 +83,26 @@ def predict(
     ],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="write a table id,target")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.csv|DIR", help="write a table id,target; of pictures and masks, the folder for them")
+    ] = None,
+    unfamiliar: Annotated[
+        Path | None, typer.Option("--unfamiliar", metavar="RUN", help="of an autoencoder: says which pictures are unlike those it learnt")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(metavar="FILE", help="weights of a pretrained network, .safetensors or .pth")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Say what is on pictures, each prepared exactly as in training; bad files are named and passed over."""
-    from eyesight import console, recognise
+    from eyesight import console, recognise, render
 
-    answers = recognise.recognise(Path(model), pictures, top, weights)
+    known = recognise.load(Path(model)) if weights is None else recognise.pretrained(model, weights)
+    if render.target_of(known) != "class":
+        _render(model, render.render(known, pictures, out, render.usual_error(Path(model))), as_json=as_json)
+        return
+    answers = recognise.recognise(known, pictures, top)
+    if unfamiliar is not None:
+        found = render.render(recognise.load(unfamiliar), pictures, usual=render.usual_error(unfamiliar))
+        answers = [replace(answer, anomaly=one.score, unfamiliar=one.unfamiliar) for answer, one in zip(answers, found, strict=True)]
     bad = [answer for answer in answers if answer.problem]
     if out is not None:
         recognise.write_table(answers, out)
@@ -78,11 +113,30 @@ def predict(
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for answer in answers:
             if not answer.problem:
-                writer.writerow([answer.path, *(text for name, sure in answer.top for text in (name, f"{sure:.4f}"))])
-    for answer in bad:
-        console.talk(f"left out {answer.path}: {answer.problem}")
+                doubt = ["unfamiliar"] if answer.unfamiliar else []
+                writer.writerow([answer.path, *(text for name, sure in answer.top for text in (name, f"{sure:.4f}")), *doubt])
+    _name_bad({answer.path: answer.problem for answer in bad}, len(answers))
+
+
+def _render(model: str, made: Sequence[Rendered], *, as_json: bool) -> None:
+    """What was made of pictures, for people or as JSON."""
+    if as_json:
+        show_json({"model": model, "predictions": [one.to_dict() for one in made]})
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        for one in (one for one in made if not one.problem):
+            shares = (text for name, share in one.shares if share for text in (name, f"{share:.4f}"))
+            writer.writerow([one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *["unfamiliar"] * bool(one.unfamiliar)])
+    _name_bad({one.path: one.problem for one in made if one.problem}, len(made))
+
+
+def _name_bad(bad: dict[str, str], count: int) -> None:
+    from eyesight import console
+
+    for path, problem in bad.items():
+        console.talk(f"left out {path}: {problem}")
     if bad:
-        console.talk(f"{len(bad)} of {len(answers)} files could not be read; the others were answered")
+        console.talk(f"{len(bad)} of {count} files could not be read; the others were answered")
         raise typer.Exit(1)
 
 

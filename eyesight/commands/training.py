@@ -11,6 +11,7 @@ import typer
 
 from eyesight.commands.options import STARTED, AsJson, DataPath, RecipeName, Settings, Strict, app, say, show_json
 from eyesight.errors import UserError
+from eyesight.measures import Measure
 
 
 @app.command()
@@ -123,20 +124,17 @@ def train(
         facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation") if key in result}
         show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
         return
-    say(f"test accuracy {judged(result['test'])}")
+    say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
     if result.get("test_one_view", {}).get("top1") is not None:
         say(f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}")
     say(f"run     {run.path}")
     say(f"report  {report}")
 
 
-def judged(test: dict[str, Any]) -> str:
-    """Accuracy with its interval for people, from a metrics summary."""
-    if test["top1"] is None:
-        return "unknown: no labelled test pictures"
-    low, high = test["interval"]
+def judged(test: dict[str, Any], measure: Measure) -> str:
+    """The score with its interval for people, from a summary."""
     caseless = f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""
-    return f"{test['top1']:.2%} (95 % interval {low:.2%} to {high:.2%}, n = {test['n']:,}){caseless}"
+    return measure.sentence(test) + caseless
 
 
 @app.command("compare")

@@ -48,6 +48,7 @@ class Dataset:
             "preparation": self.store.preparation.to_dict(),
             "store": self.store.key,
             "split": self.hash,
+            **({"colours": [list(colour) for colour in self.train.colours]} if isinstance(self.train, Masked) else {}),
         }
 
 
@@ -83,7 +84,7 @@ def to_judge(where: str, preparation: Preparation, classes: tuple[str, ...], *, 
     """
     found = prepared(recipe.Data(where), preparation=preparation, talk=talk)
     labels = at_place(found.store.labels, found.classes, classes, where)
-    images = Images.of(found.store.pixels, labels, classes, found.store.ids)  # type: ignore[arg-type]
+    images = Images.of(found.store.pixels, labels, classes, found.store.ids)
     return images.subset(test_part(found.store, labels >= 0))
 
 

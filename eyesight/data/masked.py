@@ -16,12 +16,9 @@ from eyesight.data.legend import IGNORED, Colour
 __all__ = ["IGNORED", "Masked"]
 
 
-
-
-
 @dataclass(frozen=True, eq=False)
 class Masked(Images):
-    """As `Images`, whose classes are those of the pixels: row `rows[i]` of `masks` (uint8 M,H,W, in memory or mapped) belongs to picture i."""
+    """As `Images`, but the classes are the pixels': row `rows[i]` of `masks` (uint8 M,H,W, in memory or mapped) belongs to picture i."""
 
     masks: Tensor | npt.NDArray[np.uint8]
     colours: tuple[Colour, ...]
@@ -35,8 +32,9 @@ class Masked(Images):
     def counts(self) -> Tensor:
         """Pixels of each class, K."""
         total = torch.zeros(256, dtype=torch.int64)
-        for index in torch.arange(len(self)).split(64):
-            total += torch.bincount(self.targets(index).flatten(), minlength=256).cpu()
+        for start in range(0, len(self), 64):
+            masks = self.targets(torch.arange(start, min(start + 64, len(self))))
+            total += torch.bincount(masks.flatten(), minlength=256).cpu()
         return total[: len(self.classes)]
 
     def targets(self, index: Tensor) -> Tensor:

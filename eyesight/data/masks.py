@@ -69,7 +69,7 @@ def inner(root: Path) -> Path:
 def is_masked(root: Path) -> bool:
     """Whether a folder looks like pictures with masks."""
     found = [path.name for path in inner(root).iterdir() if path.is_dir()] if root.is_dir() else []
-    return any(name.lower() in ("masks", "annotations") or re.fullmatch(rf"(train|val|test)[-_]?(?:{WORDS})", name.lower()) for name in found)
+    return any(re.fullmatch(rf"masks|annotations|(train|val|test)[-_]?(?:{WORDS})", name, re.IGNORECASE) for name in found)
 
 
 def place(file: Found) -> tuple[bool, str, str]:
@@ -109,6 +109,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         examples = f"{next(iter(pictures.values()))[0].id} and {next(iter(masks.values())).id}"
         raise UserError(f"no mask in {name} has the name of a picture: {examples}", EXPECTED)
     found = [pictures[key][0] for key in both]
+    listed = [(file.id, file.size, file.changed, pictures[key][1]) for file, key in zip(found, both, strict=True)]
     return Pairs(
         Source(
             name=name,
@@ -118,7 +119,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
             splits=np.array([pictures[key][1] for key in both], dtype="<U10"),
             read=reader([file.place for file in found]),
             pixels=None,
-            fingerprint=digest(["pairs", *((file.id, file.size, file.changed, pictures[key][1]) for file, key in zip(found, both, strict=True))]),
+            fingerprint=digest(["pairs", *listed]),
             problems=tuple(problems),
         ),
         mask_reader([masks[key] for key in both], found),
@@ -167,7 +168,7 @@ def decoded(data: bytes) -> Values:
 
 
 def in_numbers(values: Values, key_colours: Sequence[legend.Colour]) -> Values:
-    """Colours H,W,3 as the places of their classes, H,W; raises BadPicture for a colour that has none, UserError without a file of colours."""
+    """Colours H,W,3 as the places of their classes, H,W; raises BadPicture for an unknown colour, UserError without a file of colours."""
     if values.ndim == 2 and not key_colours:
         return values
     if not key_colours:
@@ -182,7 +183,7 @@ def in_numbers(values: Values, key_colours: Sequence[legend.Colour]) -> Values:
     codes = values.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in key_colours])
     order = np.argsort(known)
-    at = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
+    at: Values = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
     if (strange := codes[known[at] != codes]).size:
         code, count = Counter(strange.ravel().tolist()).most_common(1)[0]
         colour = (code >> 16, code >> 8 & 255, code & 255)

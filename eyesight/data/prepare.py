@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -27,8 +28,8 @@ from eyesight.data.decode import (
 )
 
 __all__ = [
-    "BEGINNINGS", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode", "dimensions", "encode_png", "fits",
-    "from_array", "mask_to_pixels", "prepare", "prepare_all", "quiet", "read", "to_pixels",
+    "BEGINNINGS", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode", "dimensions", "encode_mask",
+    "encode_png", "fits", "from_array", "mask_to_pixels", "prepare", "prepare_all", "quiet", "read", "to_pixels", "upright_size",
 ]  # fmt: skip
 
 INTERPOLATIONS = {
@@ -143,6 +144,23 @@ def fits(pixels: Pixels, how: Preparation) -> bool:
     height, width = pixels.shape[2:]
     same = (how.height or height, how.width or width) == (height, width)
     return same and how.crop_fraction == 1.0 and pixels.shape[1] in (1, 3)
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """Width and height of an encoded picture when it is turned upright; raises BadPicture."""
+    return dimensions(data, upright=True)
+
+
+def encode_mask(mask: Pixels, colours: Sequence[Sequence[int]], size: tuple[int, int] | None = None) -> bytes:
+    """A mask uint8 H,W as a PNG file whose values are the classes and whose palette has their colours, brought to a size (width, height)."""
+    image = Image.fromarray(mask)
+    if size is not None and size != image.size:
+        image = image.resize(size, INTERPOLATIONS["nearest"])
+    image = image.convert("L")
+    image.putpalette([part for colour in colours for part in colour])
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    return file.getvalue()
 
 
 def encode_png(pixels: Pixels) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -30,7 +31,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """`classes` are those of the labels, or of the masks' pixels; row i of `masks` (uint8 N,H,W, mapped from disk) belongs to row i of the store."""
+    """`classes` are those of the labels, or of the masks' pixels; row i of `masks` (uint8 N,H,W, mapped) belongs to row i of the store."""
 
     store: Store
     usable: npt.NDArray[np.bool_]
@@ -108,15 +109,15 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
     return Prepared(store, usable, tuple(about["classes"]), planes, tuple(tuple(colour) for colour in about["colours"]))
 
 
-def _recall(folder: Path) -> dict[str, list]:  # type: ignore[type-arg]
+def _recall(folder: Path) -> dict[str, Any]:
     try:
-        found: dict[str, list] = json.loads((folder / "masks.json").read_text("utf-8"))  # type: ignore[type-arg]
+        found: dict[str, Any] = json.loads((folder / "masks.json").read_text("utf-8"))
     except (OSError, ValueError):
         return {}
     return found if (folder / "masks.npy").is_file() else {}
 
 
-def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Progress) -> dict[str, list]:  # type: ignore[type-arg]
+def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Progress) -> dict[str, Any]:
     """Read every mask twice, first for the values that occur, then to keep it; what cannot be used is a problem."""
     row = {name: place for place, name in enumerate(pairs.source.ids)}
     rows = [row[name] for name in store.ids]
@@ -147,7 +148,7 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
         planes.flush()
         del planes  # Windows cannot rename a folder with a mapped file in it
         problems = [vars(Problem(store.ids[place], problem.kind, problem.detail, fatal=True)) for place, problem in sorted(bad.items())]
-        about = {"classes": list(key.classes), "colours": [list(colour) for colour in key.colours], "problems": problems}
+        about: dict[str, Any] = {"classes": list(key.classes), "colours": [list(colour) for colour in key.colours], "problems": problems}
         about["left_out"] = sorted(bad)
         (building / "masks.json").write_text(json.dumps(about), "utf-8")
         if not folder.exists():
@@ -155,12 +156,13 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
     return about
 
 
-def in_classes(values: npt.NDArray[np.integer], key: Key) -> npt.NDArray[np.uint8]:  # type: ignore[type-arg]
+def in_classes(values: masks.Values, key: Key) -> npt.NDArray[np.uint8]:
     """Values H,W as class numbers, 255 where ignored; raises BadPicture for a value that means nothing."""
     clipped = np.clip(values, 0, len(key.places) - 1).astype(np.int64)
     found = key.places[clipped]
     if (found < 0).any() or (clipped != values).any():
         strange = np.unique(np.asarray(values)[(found < 0) | (clipped != values)])
         listed = ", ".join(map(str, strange[:5].tolist()))
-        raise BadPicture("mask value", f"its mask holds {listed}, and there are {len(key.classes)} classes: --set data.ignore={strange[0]} ignores it")
-    return found.astype(np.uint8)
+        detail = f"its mask holds {listed}, and there are {len(key.classes)} classes: --set data.ignore={strange[0]} ignores it"
+        raise BadPicture("mask value", detail)
+    return np.asarray(found, dtype=np.uint8)

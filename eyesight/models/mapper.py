@@ -6,6 +6,7 @@ No layer is dense: the last convolution emits the map, so a picture of any size 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -38,9 +39,7 @@ class Mapper(Network):
 
 def convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution, normalised, with its activation."""
-    return nn.Sequential(
-        nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)
-    )
+    return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
 
 
 class Pyramid(nn.Module):
@@ -101,7 +100,7 @@ def skips(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dro
     filters = [8 * max(1, round(count * width / 8)) for count in (16, 32, 64, 96, 128)]
     fine = convolution(shape[0], filters[0], kernel=5, stride=2 if min(shape[1:]) > FINE else 1)
     stages: list[nn.Module] = [fine]
-    for before, after in zip(filters, filters[1:], strict=False):
+    for before, after in pairwise(filters):
         stages.append(nn.Sequential(convolution(before, after, stride=2), *(convolution(after, after) for _ in range(depth))))
     neck = nn.Sequential(Join(filters, filters), nn.Dropout2d(dropout) if dropout else nn.Identity())
     network = Mapper(shape, Pyramid(stages), neck, nn.Sequential(nn.Conv2d(filters[0], classes, 1)))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from eyesight import augment, losses, metrics
 from eyesight.data.images import Images
+from eyesight.losses import Loss
 from eyesight.models.layers import Network
 from eyesight.predictions import Predictions
 from eyesight.recipe import Augment
@@ -30,7 +31,7 @@ class Classify(Task):
         """One for each class."""
         return len(images.classes)
 
-    def loss(self, choice: LossChoice, images: Images) -> losses.Loss:
+    def loss(self, choice: LossChoice, images: Images) -> Loss:
         """Cross-entropy, focal or squared error against distributions N,K."""
         return losses.build(choice, images.counts)
 

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eyesight import augment, losses, similarity
+from eyesight import augment, similarity
 from eyesight.data.images import Images
+from eyesight.losses import Loss
 from eyesight.models.autoencoder import AutoEncoder
 from eyesight.models.layers import Network
-from eyesight.reconstructions import Reconstructions
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
+from eyesight.reconstructions import Reconstructions
 from eyesight.tasks.task import SAMPLES, WORST, Answers, Task, device_of, in_turn, scaled
 
 COMPARED = 2000 * 28 * 28  # values of pictures whose SSIM is computed, for it takes a millisecond for one of 28×28
@@ -33,7 +34,7 @@ class Reconstruct(Task):
         """One for each channel."""
         return images.shape[0]
 
-    def loss(self, choice: LossChoice, images: Images) -> losses.Loss:
+    def loss(self, choice: LossChoice, images: Images) -> Loss:
         """The mean over all values of all pictures."""
         return squared_error if choice.name == "mse" else functional.binary_cross_entropy_with_logits
 
@@ -75,12 +76,14 @@ class Reconstruct(Task):
             compared[chosen] = similarity.ssim(true[chosen], restored[chosen])
             columns["ssim"].append(compared)
             columns["codes"].append(network.code_of(asked).cpu().numpy())
-        joined = {name: np.concatenate(parts).astype(np.float32) if parts else EMPTY[name] for name, parts in columns.items()}
+        joined: dict[str, Any] = {
+            name: np.concatenate(parts).astype(np.float32) if parts else EMPTY[name] for name, parts in columns.items()
+        }
         return Reconstructions(ids=images.ids, labels=images.labels.numpy(), classes=images.classes, **joined)
 
     def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
         """Test pictures of every class and the strangest ones, each as it was asked about and as it was restored."""
-        samples, found = in_turn(train.labels.numpy()), {}
+        samples, found = in_turn(train.labels.numpy()), dict[str, npt.NDArray[Any]]()
         chosen = {"shown": in_turn(test.labels.numpy(), SAMPLES), "strange": said.strangest(WORST)}
         for name, places in chosen.items():
             pixels = test.take(torch.from_numpy(places))

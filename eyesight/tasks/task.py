@@ -51,12 +51,12 @@ class Task(ABC):
             known = ", ".join(self.losses)
             raise UserError(f"the loss {recipe.loss.name} does not fit a {self.target} as target", f"known: {known}", code=2)
         if not self.blends and (recipe.augment.mixup or recipe.augment.cutmix):
-            raise UserError(f"pictures cannot be blended with a {self.target} as target", "--set augment.mixup=0 --set augment.cutmix=0", code=2)
+            raise UserError(f"a {self.target} as target cannot be blended", "--set augment.mixup=0 --set augment.cutmix=0", code=2)
         if not self.views and recipe.training.views != "one":
             raise UserError(f"views cannot be averaged with a {self.target} as target", "--set training.views=one", code=2)
 
         if not self.views and recipe.training.small < 1:
-            raise UserError(f"pictures cannot be shrunk for a part of the training with a {self.target} as target", "--set training.small=1", code=2)
+            raise UserError(f"a {self.target} as target cannot shrink for a part of the training", "--set training.small=1", code=2)
 
     @abstractmethod
     def outputs(self, images: Images) -> int:
