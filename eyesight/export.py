@@ -18,17 +18,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from eyesight import classifier, portable, threshold
-from eyesight.classifier import Classifier, Views, seen
+import eyesight
+from eyesight import classifier, portable, threshold, transfer
+from eyesight.answering import Looking, around
+from eyesight.classifier import Classifier
 from eyesight.data import dataset
 from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
 from eyesight.data.prepare import Pixels
 from eyesight.errors import UserError
-from eyesight.models.layers import Network
-from eyesight.portable import INPUT, OUTPUT, Portable
+from eyesight.portable import HEAT, INPUT, OUTPUT, Portable
 from eyesight.runs import Run
 
 MOST_CHECKED = 1000  # pictures that go through both
@@ -73,30 +74,48 @@ class Held:
     calibrating: Pixels
 
 
-class Answering(nn.Module):
-    """The network with everything around it: scaling before, the average over its views and the softmax behind."""
-
-    def __init__(self, network: Network, views: Views) -> None:
-        super().__init__()
-        self.network, self.views = network, views
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """uint8 N,C,H,W to probabilities N,K, as `eyesight.classifier.probabilities` computes them."""
-        logits = [self.network(view) for view in seen(pictures.float() / 255, self.views)]
-        return torch.stack(logits).mean(0).softmax(1)
-
-
 def export(run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent) -> Exported:
     """Write the run's classifier to `file` (.onnx); raises UserError, and keeps nothing, when it does not answer as the run does."""
     loaded = classifier.load(run.classifier_path)
     file = file or portable.file_of(run)
-    held = held_out(run, loaded, data, talk)
+    return _keep(loaded, description(run, loaded), file, held_out(run, loaded, data, talk))
+
+
+def export_network(name: str, file: Path, *, only: str | None = None, weights: Path | None = None, talk: Talk = silent) -> Exported:
+    """Write a pretrained network as it is to `file` (.onnx), checked on drawn pictures, since it has none of its own."""
+    loaded = transfer.recogniser(name, weights, only, talk=talk)
+    pixels = drawn(loaded.preparation.shape)
+    held = Held("drawn pictures", pixels, np.full(len(pixels), -1, dtype=np.int64), pixels[:0])
+    facts = {
+        "eyesight_format": portable.FORMAT,
+        "name": name,
+        "classes": list(loaded.classes),
+        "preparation": loaded.preparation.to_dict(),
+        "views": loaded.views,
+        "only": only,
+        "weights": loaded.facts["weights"],
+        "eyesight": eyesight.__version__,
+    }
+    return _keep(loaded, facts, file, held)
+
+
+def _keep(loaded: Classifier, facts: dict[str, Any], file: Path, held: Held) -> Exported:
     with _trial(file) as temporary:
-        write(loaded, description(run, loaded), temporary)
+        write(loaded, facts, temporary)
         parity = compare(loaded, portable.load(temporary), held)
         require_same(parity)
         temporary.replace(file)
     return Exported(file, file.stat().st_size, parity)
+
+
+def drawn(shape: tuple[int, int, int]) -> Pixels:
+    """Coloured squares of several sizes, uint8 N,C,H,W, drawn alike every time."""
+    random, (channels, height, width) = np.random.default_rng(0), shape
+    made = []
+    for squares in np.repeat((2, 4, 8, 16, 32), 6):
+        colours = random.integers(0, 256, (channels, squares, squares), dtype=np.uint8)
+        made.append(colours[:, (np.arange(height) * squares // height)[:, None], np.arange(width) * squares // width])
+    return np.stack(made)
 
 
 def export_int8(run: Run, file: Path, *, data: str | None = None, tolerance: float = TOLERANCE, talk: Talk = silent) -> Exported:
@@ -148,12 +167,19 @@ def _trial(file: Path) -> Iterator[Path]:
 
 def write(loaded: Classifier, facts: dict[str, Any], file: Path) -> None:
     """The network and `facts` as an ONNX file, not checked yet."""
-    answering = Answering(loaded.network, loaded.views).cpu().eval()
+    answering = around(loaded)
+    outputs = [OUTPUT, HEAT][: 2 if isinstance(answering, Looking) else 1]
     example = torch.zeros(2, *loaded.network.shape, dtype=torch.uint8)
     count = torch.export.Dim("n", min=1)
     with _quietly():
         program = torch.onnx.export(
-            answering, (example,), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=({0: count},)
+            answering,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=outputs,
+            dynamic_shapes=({0: count},),
         )
     assert program is not None
     model = program.model_proto

@@ -11,25 +11,26 @@ PACKAGE = Path(__file__).parents[1] / "eyesight"
 LAYERS = (
     ("cli", "__main__", "commands", "web"),
     (
-        "experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer",
+        "experiment", "compare", "report", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer",
         "console", "bulk",
     ),
     (
         "loop", "transfer", "quantise", "activations", "weights", "state", "precision",
-        "patient", "symptoms", "anatomy", "material", "probes",
+        "patient", "symptoms", "anatomy", "material", "probes", "explain", "answering",
     ),
     ("classifier", "portable"),
     (
         "data", "augment", "models", "losses", "optim", "muon", "metrics", "threshold", "plots", "predictions", "runs",
-        "recipes", "environment", "memory", "comparisons", "comparison_plots", "tables", "pages",
+        "recipes", "environment", "memory", "comparisons", "comparison_plots", "tables", "pages", "drawing", "ink",
+        "postcode",
     ),
     ("recipe", "errors", "files", "zoo"),
 )  # fmt: skip
 HOMES = {
-    "PIL": {"data/decode.py", "data/prepare.py", "data/fonts.py"},
+    "PIL": {"data/decode.py", "data/prepare.py", "data/fonts.py", "drawing.py"},
     "matplotlib": {"plots.py", "comparison_plots.py"},
     "sklearn": {"metrics.py", "data/named.py"},
-    "scipy": {"comparisons.py", "data/dogs.py"},
+    "scipy": {"comparisons.py", "data/dogs.py", "ink.py", "postcode.py"},
     "safetensors": {"classifier.py", "state.py"},
     "typer": {"cli.py", "commands"},
     "rich": {"console.py"},
@@ -55,6 +56,9 @@ WITHOUT_TORCH = (
     "console",
     "portable",
     "threshold",
+    "drawing",
+    "ink",
+    "postcode",
 )
 WITHOUT_TORCH_DATA = ("sources", "named", "prepare", "scan", "split", "store", "glyphs", "archives", "folders", "tables", "listing")
 

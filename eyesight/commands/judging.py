@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from eyesight.commands.options import AsJson, DataPath, RecipeName, RunPath, Settings, app, say, show_json
+from eyesight.commands.options import AsJson, DataPath, Only, RecipeName, RunPath, Settings, WeightsPath, app, say, show_json
 from eyesight.commands.training import judged
 
 
@@ -61,14 +61,23 @@ def predict(
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
     out: Annotated[Path | None, typer.Option(metavar="FILE.csv", help="write a table id,target")] = None,
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="weights of a pretrained network, .safetensors or .pth")] = None,
+    draw: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write copies with the names on them into it")] = None,
+    explain: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write pictures of where it looked into it (Grad-CAM)")] = None,
+    weights: WeightsPath = None,
+    only: Only = None,
+    prepare: Annotated[str, typer.Option(metavar="digit", help="first fit and centre a written digit's ink as in MNIST")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Say what is on pictures, each prepared exactly as in training; bad files are named and passed over."""
     from eyesight import console, recognise
 
-    answers = recognise.recognise(Path(model), pictures, top, weights)
+    known = recognise.load(Path(model), weights, only)
+    answers = recognise.recognise(known, pictures, top, prepare)
     bad = [answer for answer in answers if answer.problem]
+    if draw is not None:
+        recognise.draw(answers, draw)
+    if explain is not None:
+        recognise.look(known, answers, explain, prepare)
     if out is not None:
         recognise.write_table(answers, out)
         console.talk(f"{len(answers):,} rows in {out}")
@@ -76,6 +85,8 @@ def predict(
         show_json({"model": model, "predictions": [answer.to_dict() for answer in answers]})
     elif out is None:
         writer = csv.writer(sys.stdout, lineterminator="\n")
+        most = max((len(answer.top) for answer in answers), default=0)
+        writer.writerow(["picture", *(f"{word}{number}" for number in ["", *range(2, most + 1)] for word in ("class", "probability"))])
         for answer in answers:
             if not answer.problem:
                 writer.writerow([answer.path, *(text for name, sure in answer.top for text in (name, f"{sure:.4f}"))])
