@@ -20,6 +20,7 @@ from pathlib import Path
 from eyesight.environment import environment
 
 HERE = Path(__file__).parent
+CIFAR10 = os.environ.get("EYESIGHT_CIFAR10")  # a folder or archive of it; without, the named set is fetched
 LONG = ("training.epochs=18", "model.depth=3")
 
 
@@ -42,7 +43,10 @@ CASES = {
         Case("lenet5", "lenet5", 3, claim="at least 99.0 % within 60 s of training and evaluation"),
         Case("digits", "digits", 5, claim="at least 99.5 %, mean of five seeds, within 30 s of training and evaluation"),
         Case("digits_long", "digits", 3, LONG, claim="at least 99.65 % within 150 s of training and evaluation"),
-        Case("objects_10m", "objects", 3, budget="10m", data=os.environ.get("EYESIGHT_CIFAR10"), claim="at least 91 % in ten minutes"),
+        Case("objects_1m", "objects", 1, budget="1m", data=CIFAR10, claim="the curve of accuracy against budget"),
+        Case("objects_2m", "objects", 1, budget="2m", data=CIFAR10, claim="the curve of accuracy against budget"),
+        Case("objects_5m", "objects", 1, budget="5m", data=CIFAR10, claim="the curve of accuracy against budget"),
+        Case("objects_10m", "objects", 3, budget="10m", data=CIFAR10, claim="at least 91 % in ten minutes"),
         Case("glyphs_10m", "glyphs", 3, budget="10m", claim="at least 95 % on families never seen, in ten minutes"),
         Case("bottleneck_10m", "bottleneck", 1, budget="10m", claim="the network that glyphs is compared with, same time"),
     )
@@ -66,6 +70,8 @@ def train(case, seed):
     return {
         "seed": seed,
         "top1": found["test"]["top1"],
+        "top1_one_view": found.get("test_one_view", found["test"])["top1"],
+        "top1_ignoring_case": found["test"].get("top1_ignoring_case"),
         "n": found["test"]["n"],
         "parts": found["parts"],
         "wall_seconds": round(time.monotonic() - began, 2),
@@ -112,8 +118,9 @@ def summary(case, rows):
     seconds = [row["parts"]["training"] + row["parts"]["evaluation"] for row in rows]
     spread = f" ± {statistics.stdev(top1):.2%}" if len(top1) > 1 else ""
     peak = max((row["peak_megabytes"] or 0) for row in rows)
+    plain = statistics.mean(row.get("top1_one_view", row["top1"]) for row in rows)
     return (
-        f"| {case.name} | {statistics.mean(top1):.2%}{spread} | {len(rows)} | {statistics.mean(seconds):.1f} s (most {max(seconds):.1f} s) "
+        f"| {case.name} | {statistics.mean(top1):.2%}{spread} | {plain:.2%} | {len(rows)} | {statistics.mean(seconds):.1f} s (most {max(seconds):.1f} s) "
         f"| {statistics.mean(row['wall_seconds'] for row in rows):.1f} s | {peak} MB | {case.claim} |"
     )
 
@@ -122,8 +129,8 @@ def table():
     """All stored results as one Markdown file."""
     lines = ["# Measurements", "", "`make bench` wrote these; each row's machine and single runs are in its JSON file.", ""]
     lines += [
-        "| name | test top-1 | seeds | training + evaluation | whole process | peak memory | claim |",
-        "|---|---|---|---|---|---|---|",
+        "| name | test top-1 | by a single view | seeds | training + evaluation | whole process | peak memory | claim |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for case in CASES.values():
         file = HERE / "results" / f"{case.name}.json"

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eyesight import models, weights, zoo
+from eyesight import comparison_plots, models, plots, weights, zoo
 from eyesight.data.listing import Talk, silent
 from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
@@ -27,6 +27,7 @@ from eyesight.recipe import Model
 from eyesight.zoo import Entry
 
 BATCH = 16  # pictures in a batch that is timed
+ACCURACIES = ("top-1", "top-5", "timm top-1", "timm top-5")
 MOST = 60  # rows for a pattern that only timm's own names match
 
 
@@ -47,7 +48,8 @@ class Row:
         """As plain JSON values."""
         entry = asdict(self.entry)
         known = entry["name"] != entry["timm"]
-        sources = {"accuracy_source": zoo.KNOWN_SOURCE if self.entry.top1 else None, "timm_accuracy_source": zoo.TIMM_SOURCE}
+        told, timms = entry.pop("source"), entry.pop("timm_source")
+        sources = {"accuracy_source": told if self.entry.top1 else None, "timm_accuracy_source": timms if self.entry.timm_top1 else None}
         published = {key: entry.pop(key) for key in ("top1", "top5", "parameters", "depth", "timm_top1", "timm_top5", "note")}
         found = {name: getattr(self, name) for name in ("parameters", "multiply_adds", "layers", "size", "weights")}
         timed = {device: {"picture": one, f"batch_of_{BATCH}": batch} for device, (one, batch) in self.seconds.items()}
@@ -150,11 +152,11 @@ def _seconds(network: nn.Module, batch: int, size: int, device: str, patience: f
 def table(found: Sequence[Row]) -> str:
     """For people: a line for each network."""
     devices = list(dict.fromkeys(device for row in found for device in row.seconds))
-    titles = ["name", "timm network", "size", "Mparams", "GMAdds", "depth", "top-1", "top-5", "timm top-1", "weights at hand"]
+    titles = ["name", "timm network", "input", "MB", "Mparams", "GMAdds", "depth", *ACCURACIES, "weights at hand"]
     titles += [title for device in devices for title in (f"{device} ms", f"ms of {BATCH}")]
     lines = [titles, *(_cells(row, devices) for row in found)]
     wide = [max(len(line[place]) for line in lines) for place in range(len(titles))]
-    left = (0, 1, 9)
+    left = (0, 1, titles.index("weights at hand"))
     texts = [
         "  ".join(
             cell.ljust(width) if place in left else cell.rjust(width) for place, (cell, width) in enumerate(zip(line, wide, strict=True))
@@ -162,17 +164,50 @@ def table(found: Sequence[Row]) -> str:
         for line in lines
     ]
     notes = [f"{row.entry.name}: {row.entry.note}" for row in found if row.entry.note]
-    sources = [f"top-1, top-5, depth: {zoo.KNOWN_SOURCE}; timm top-1: {zoo.TIMM_SOURCE}"]
-    return "\n".join([*(text.rstrip() for text in texts), "", *notes, *sources])
+    if any(not row.entry.depth for row in found):
+        notes.append("* layers with weights as counted here; the other depths are published and count all layers")
+    return "\n".join([*(text.rstrip() for text in texts), "", *notes, *sources(found)])
+
+
+def sources(found: Sequence[Row]) -> list[str]:
+    """Where the published figures of the rows come from, a line for each source that is not everybody's."""
+    lines = [f"top-1, top-5, depth: {zoo.KNOWN_SOURCE}; timm: {zoo.TIMM_SOURCE}"]
+    for row in found:
+        entry = row.entry
+        others = [told for told, usual in ((entry.source, zoo.KNOWN_SOURCE), (entry.timm_source, zoo.TIMM_SOURCE)) if told != usual]
+        lines += [f"but {entry.name}: {told}" for told in others]
+    return lines
 
 
 def _cells(row: Row, devices: Sequence[str]) -> list[str]:
     entry = row.entry
-    published = [_number(value) for value in (entry.top1, entry.top5, entry.timm_top1)]
+    published = [_number(value) for value in (entry.top1, entry.top5, entry.timm_top1, entry.timm_top5)]
     timed_cells = [f"{1000 * value:.1f}" for device in devices for value in row.seconds[device]]
-    counts = [str(row.size), f"{row.parameters / 1e6:.1f}", f"{row.multiply_adds / 1e9:.2f}", str(entry.depth or "–")]
+    size = f"{row.parameters * 4 / 1e6:.0f}"
+    depth = str(entry.depth or f"{row.layers}*")
+    counts = [str(row.size), size, f"{row.parameters / 1e6:.1f}", f"{row.multiply_adds / 1e9:.2f}", depth]
     return [entry.name, entry.timm, *counts, *published, row.weights or "–", *timed_cells]
 
 
 def _number(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"
+
+
+def draw(found: Sequence[Row], file: Path) -> Path:
+    """Write the figure of published accuracy against milliseconds for a picture where they were measured, else against multiply-adds.
+
+    Raises UserError when nothing is known of any row.
+    """
+    devices = list(dict.fromkeys(device for row in found for device in row.seconds))
+    costs: dict[str, dict[str, float]] = {
+        f"milliseconds for a picture in batches of {BATCH} ({device}, float32)": {
+            row.entry.name: 1000 * row.seconds[device][1] / BATCH for row in found if device in row.seconds
+        }
+        for device in devices
+    } or {"multiply-adds a picture": {row.entry.name: float(row.multiply_adds) for row in found}}
+    shares = {row.entry.name: share / 100 for row in found if (share := row.entry.timm_top1 or row.entry.top1)}
+    known = {words: {name: cost for name, cost in cost.items() if name in shares} for words, cost in costs.items()}
+    if not any(known.values()):
+        raise UserError("of none of these networks a published accuracy is known", "leave out --out", code=2)
+    plots.save(comparison_plots.networks(known, shares), file)
+    return file

@@ -130,8 +130,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
         preparation, expected = Preparation.from_dict(description["preparation"]), description["weights_sha256"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'classifier.json'} does not describe a classifier: {error}", "copy the folder again") from None
-    outputs = shape[0] if description.get("target") == "picture" else len(classes)
-    network = models.build(model, shape, outputs)
+    network = models.build(model, shape, models.outputs(description.get("target", "class"), shape, len(classes)))
     network.load_state_dict(_weights(folder / "weights.safetensors", expected, network.state_dict()))
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Classifier(network, model, classes, preparation, views, facts, float(description.get("noise", 0.0)))

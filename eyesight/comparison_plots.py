@@ -19,8 +19,8 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from matplotlib.transforms import Bbox
 
 from eyesight.comparisons import Row
-from eyesight.measures import Measure
-from eyesight.plots import BLUE, MUTED, ORANGE, styled
+from eyesight.measures import MEASURES, Measure
+from eyesight.plots import BLUE, INK, MUTED, ORANGE, styled
 
 PALETTE = (BLUE, ORANGE, "#0d9488", "#a855f7", "#db2777", "#65a30d", "#0891b2", "#a16207")  # read on white and on near black
 NAMED = 14  # up to this many rows have their name in a figure; the table has them all
@@ -90,6 +90,46 @@ def curves(rows: Sequence[Row], palette: Mapping[str, str], against: str) -> Fig
         axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _limit(axes, list(ends.values()), np.concatenate([y for _, y in drawn]).tolist())
     _name_ends(axes, ends, palette)
+    return figure
+
+
+@styled
+def together(named: Mapping[str, Sequence[Mapping[str, Any]]], measure: str) -> Figure:
+    """The validation "loss" or "top1" of named lists of epochs against epochs, each with its name where it ends."""
+    loss = measure == "loss"
+    figure, axes = _panel("Validation loss" if loss else "Validation accuracy", "epoch", MEASURES["class"])
+    if loss:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
+    palette = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(named)}
+    ends: dict[str, float] = {}
+    for place, (name, epochs) in enumerate(named.items()):
+        known = [(epoch["epoch"], epoch[f"validation_{measure}"]) for epoch in epochs if epoch.get(f"validation_{measure}") is not None]
+        if known:
+            dashes, marker = "-" if place < len(PALETTE) else "--", "o" if len(known) == 1 else None
+            axes.plot(*zip(*known, strict=True), dashes, color=palette[name], marker=marker, markersize=4, linewidth=1.8)
+            ends[name] = known[-1][1]
+    axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    _name_ends(axes, ends, palette)
+    return figure
+
+
+@styled
+def networks(costs: Mapping[str, Mapping[str, float]], shares: Mapping[str, float]) -> Figure:
+    """Published accuracy (from 0 to 1) of named networks against what each costs, a panel for each kind of cost."""
+    figure = Figure(figsize=(7.2, 5.0 * len(costs)), layout="constrained")
+    panels = figure.subplots(len(costs), squeeze=False)[:, 0]
+    drawn = []
+    for axes, (words, cost) in zip(panels, costs.items(), strict=True):
+        points = [Point(spent, shares[name], shares[name], shares[name], name) for name, spent in cost.items()]
+        axes.plot([point.x for point in points], [point.y for point in points], "o", color=BLUE, markersize=6)
+        axes.set_title("Accuracy on ImageNet, as published", pad=8)
+        axes.set_xlabel(words)
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
+        _logarithmic(axes, [point.x for point in points], room=1.5)
+        _limit(axes, [point.y for point in points], [point.y for point in points])
+        drawn.append((axes, points))
+    for axes, points in drawn:
+        _name_points(figure, axes, points, dict.fromkeys(shares, INK), len(points))
     return figure
 
 
@@ -179,13 +219,13 @@ class Point(NamedTuple):
     name: str
 
 
-def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], palette: Mapping[str, str]) -> None:
+def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], palette: Mapping[str, str], most: int = NAMED) -> None:
     """A name beside each point, the best first, each where it lies on no other name, point or bar; a line leads to the far ones."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]  # lays the axes out, so that places are known in pixels
     figure.set_layout_engine("none")
     taken = [box for point in points for box in _boxes(axes, point)]
-    for point in sorted(points, key=lambda point: -point.y)[:NAMED]:
+    for point in sorted(points, key=lambda point: -point.y)[:most]:
         style = {"color": palette[point.name], "fontsize": 8.5, "fontweight": "bold"}
         text = axes.annotate(_short(point.name), (point.x, point.y), (0, 0), textcoords="offset points", **style)  # type: ignore[arg-type]
         box = _settle(text, canvas, axes.get_window_extent(), taken)

@@ -53,6 +53,7 @@ CHECKS: tuple[Check, ...] = (
     material.class_imbalance,
     material.leak,
 )
+ANY_TARGET: tuple[Check, ...] = (symptoms.not_finite,)  # the others know what classes, labels and a blind guess are
 ORDER = ("fatal", "warning", "note")
 TRAINING_PICTURES, HELD_OUT_PICTURES = 20_000, 2_000  # looked at, at most
 PIXEL_BYTES = 256 << 20  # and no more than this of each split
@@ -61,7 +62,7 @@ PIXEL_BYTES = 256 << 20  # and no more than this of each split
 def examine(patient: Patient) -> list[Finding]:
     """What every check found, the worst first; one finding of a kind."""
     found: dict[str, Finding] = {}
-    for check in CHECKS:
+    for check in CHECKS if patient.recipe.data.target == "class" else ANY_TARGET:
         if (finding := check(patient)) is not None:
             found.setdefault(finding.id, finding)
     return sorted(found.values(), key=lambda finding: ORDER.index(finding.severity))
@@ -244,7 +245,7 @@ def _fresh(recipe: Recipe, shape: tuple[int, ...], classes: int, train: Sample |
 
         with torch.random.fork_rng():
             torch.manual_seed(recipe.training.seed)
-            network = models.build(recipe.model, shape, classes)
+            network = models.build(recipe.model, shape, models.outputs(recipe.data.target, shape, classes))
         if recipe.data.scaling == "standard" and train is not None and len(train):
             pixels = torch.from_numpy(train.few(1000).pixels).double() / 255
             network.normalise.set(pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3)).float())

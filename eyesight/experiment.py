@@ -33,6 +33,7 @@ from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.transfer import Plan, Stage
 
 SAVING = 6.0  # seconds of a budget kept for saving, the doctor and the report, or a third of it where that is less
+DEAR = 1 / 40  # of a budget: where looking at the held-out pictures costs more in float32, it is done in bfloat16
 SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs are not spent on writing
 
 
@@ -226,9 +227,9 @@ def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.
 
 
 def affordable(network: Network, data: Dataset, recipe: Recipe) -> tuple[str, float]:
-    """The arithmetic of the last look at the held-out pictures, and its seconds: bfloat16 where float32 would eat a fifth of the budget."""
+    """The arithmetic of the last look at the held-out pictures, and its seconds: bfloat16 where float32 would eat much of the budget."""
     exact = evaluation_seconds(network, data, recipe, "float32")
-    if exact <= (recipe.training.budget or exact) / 5 or recipe.training.precision == "float32":
+    if exact <= (recipe.training.budget or exact) * DEAR or recipe.training.precision == "float32":
         return "float32", exact
     rough = evaluation_seconds(network, data, recipe, "bfloat16")
     return ("bfloat16", rough) if rough < exact else ("float32", exact)

@@ -11,24 +11,25 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from eyesight import classifier, portable, threshold
-from eyesight.classifier import Classifier, Views, seen
+import eyesight
+from eyesight import classifier, portable, threshold, transfer
+from eyesight.answering import Looking, around
+from eyesight.classifier import Classifier
 from eyesight.data import dataset
 from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
 from eyesight.data.prepare import Pixels
 from eyesight.errors import UserError
-from eyesight.models.layers import Network
-from eyesight.portable import INPUT, OUTPUT, Portable
+from eyesight.portable import HEAT, INPUT, OUTPUT, Portable
 from eyesight.runs import Run
 
 MOST_CHECKED = 1000  # pictures that go through both
@@ -73,35 +74,57 @@ class Held:
     calibrating: Pixels
 
 
-class Answering(nn.Module):
-    """The network with everything around it: scaling before, the average over its views and the softmax behind."""
-
-    def __init__(self, network: Network, views: Views) -> None:
-        super().__init__()
-        self.network, self.views = network, views
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """uint8 N,C,H,W to probabilities N,K, as `eyesight.classifier.probabilities` computes them."""
-        logits = [self.network(view) for view in seen(pictures.float() / 255, self.views)]
-        return self.network.answer(torch.stack(logits).mean(0))
-
-
 def export(run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent) -> Exported:
     """Write the run's classifier to `file` (.onnx); raises UserError, and keeps nothing, when it does not answer as the run does."""
     loaded = classifier.load(run.classifier_path)
     file = file or portable.file_of(run)
-    held = held_out(run, loaded, data, talk)
+    return _keep(loaded, description(run, loaded), file, held_out(run, loaded, data, talk))
+
+
+def export_network(name: str, file: Path, *, only: str | None = None, weights: Path | None = None, talk: Talk = silent) -> Exported:
+    """Write a pretrained network as it is to `file` (.onnx), checked on drawn pictures, since it has none of its own."""
+    loaded = transfer.recogniser(name, weights, only, talk=talk)
+    pixels = drawn(loaded.preparation.shape)
+    held = Held("drawn pictures", pixels, np.full(len(pixels), -1, dtype=np.int64), pixels[:0])
+    facts = {
+        "eyesight_format": portable.FORMAT,
+        "name": name,
+        "classes": list(loaded.classes),
+        "preparation": loaded.preparation.to_dict(),
+        "views": loaded.views,
+        "only": only,
+        "weights": loaded.facts["weights"],
+        "eyesight": eyesight.__version__,
+    }
+    return _keep(loaded, facts, file, held)
+
+
+def _keep(loaded: Classifier, facts: dict[str, Any], file: Path, held: Held) -> Exported:
     with _trial(file) as temporary:
-        write(loaded, description(run, loaded), temporary)
+        write(loaded, facts, temporary)
         parity = compare(loaded, portable.load(temporary), held)
         require_same(parity)
         temporary.replace(file)
     return Exported(file, file.stat().st_size, parity)
 
 
+def drawn(shape: tuple[int, int, int]) -> Pixels:
+    """Coloured squares of several sizes, uint8 N,C,H,W, drawn alike every time."""
+    random, (channels, height, width) = np.random.default_rng(0), shape
+    made = []
+    for squares in np.repeat((2, 4, 8, 16, 32), 6):
+        colours = random.integers(0, 256, (channels, squares, squares), dtype=np.uint8)
+        made.append(colours[:, (np.arange(height) * squares // height)[:, None], np.arange(width) * squares // width])
+    return np.stack(made)
+
+
 def export_int8(run: Run, file: Path, *, data: str | None = None, tolerance: float = TOLERANCE, talk: Talk = silent) -> Exported:
     """Write `file` with 8-bit weights and activations beside it; raises UserError when its accuracy falls by more than `tolerance`."""
     loaded = classifier.load(run.classifier_path)
+    if loaded.network.emits != "class":
+        raise UserError(
+            "8 bits are judged by the accuracy of a classifier", f"a {loaded.network.emits} needs full precision: leave out --int8"
+        )
     held = held_out(run, loaded, data, talk)
     if not len(held.calibrating):
         raise UserError("int8 needs the run's own pictures, to take its ranges from and to be judged by", "name them with --data DATA")
@@ -148,12 +171,19 @@ def _trial(file: Path) -> Iterator[Path]:
 
 def write(loaded: Classifier, facts: dict[str, Any], file: Path) -> None:
     """The network and `facts` as an ONNX file, not checked yet."""
-    answering = Answering(loaded.network, loaded.views).cpu().eval()
+    answering = around(loaded)
+    outputs = [OUTPUT, HEAT][: 2 if isinstance(answering, Looking) else 1]
     example = torch.zeros(2, *loaded.network.shape, dtype=torch.uint8)
     count = torch.export.Dim("n", min=1)
     with _quietly():
         program = torch.onnx.export(
-            answering, (example,), dynamo=True, verbose=False, input_names=[INPUT], output_names=[OUTPUT], dynamic_shapes=({0: count},)
+            answering,
+            (example,),
+            dynamo=True,
+            verbose=False,
+            input_names=[INPUT],
+            output_names=outputs,
+            dynamic_shapes=({0: count},),
         )
     assert program is not None
     model = program.model_proto
@@ -200,12 +230,14 @@ def _quietly() -> Iterator[None]:
 def description(run: Run, loaded: Classifier) -> dict[str, Any]:
     """What the file says about itself."""
     validation = run.path / "validation.npz"
-    sure = threshold.choose(run.predictions("validation")) if validation.is_file() else None
+    sure = threshold.choose(run.predictions("validation")) if validation.is_file() and run.target == "class" else None
     kept = classifier.read_description(run.classifier_path)
     return {
         "eyesight_format": portable.FORMAT,
         "name": run.recipe.name or run.recipe.model.name,
         "classes": list(loaded.classes),
+        "target": loaded.network.emits,
+        "colours": loaded.facts.get("colours"),
         "preparation": loaded.preparation.to_dict(),
         "views": loaded.views,
         "accuracy": (run.result.get("test") or {}).get("top1"),
@@ -219,7 +251,7 @@ def description(run: Run, loaded: Classifier) -> dict[str, Any]:
 def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent) -> Held:
     """The pictures to check with: those at `data`, or the run's own test pictures, or what the run kept of them for its report."""
     if data is not None:
-        images = dataset.to_judge(data, loaded.preparation, loaded.classes, talk=talk)
+        images = dataset.to_judge_by(replace(run.recipe.data, source=data), loaded.preparation, loaded.classes, talk=talk)
         if len(images) < 2:
             raise UserError(f"{data} holds {len(images)} labelled pictures, too few to check with")
         every = np.arange(len(images))
@@ -238,7 +270,7 @@ def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent
 
 
 def _held(what: str, images: Images, others: Images) -> Held:
-    chosen = _spread(len(images), MOST_CHECKED)
+    chosen = _spread(len(images), min(MOST_CHECKED, 4 * images.portion))
     calibrating = others.take(_spread(len(others), CALIBRATING)).numpy()
     return Held(what, images.take(chosen).numpy(), images.labels[chosen].numpy(), calibrating)
 
@@ -263,12 +295,24 @@ def compare(before: Classifier, after: Portable, held: Held) -> Parity:
     first = before.probabilities(held.pixels)
     portions = np.split(held.pixels, [size for size in (1, 8, 250, 500, 750) if size < len(held.pixels)])
     second = np.concatenate([after.probabilities(portion) for portion in portions])
+    if before.network.emits != "class":
+        return _of_pixels(first, second, held.what, maps=before.network.emits == "mask")
     one, two = first.argmax(1), second.argmax(1)
     rows = np.arange(len(first))
     same = (one == two) | (first[rows, one] - first[rows, two] < TIE)
     known = held.labels >= 0
     accuracies = [float((said == held.labels)[known].mean()) if known.any() else None for said in (two, one)]
     return Parity(len(first), held.what, float(same.mean()), float(np.abs(first - second).max()), accuracies[0], accuracies[1])
+
+
+def _of_pixels(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], what: str, *, maps: bool) -> Parity:
+    """How answers N,K,H,W compare: of maps, whether every pixel has the same class but where two are as probable to a thousandth."""
+    apart, agreement = float(np.abs(first - second).max()), 1.0
+    if maps:
+        one, two = (answers.argmax(1)[:, None] for answers in (first, second))
+        gap = np.take_along_axis(first, one, 1) - np.take_along_axis(first, two, 1)
+        agreement = float((gap < SAME).all(axis=(1, 2, 3)).mean())
+    return Parity(len(first), what, agreement, apart, None, None)
 
 
 def require_same(parity: Parity) -> None:

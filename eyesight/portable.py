@@ -19,7 +19,7 @@ from eyesight.errors import UserError
 from eyesight.runs import Run
 
 FORMAT = 1
-INPUT, OUTPUT = "pictures", "probabilities"
+INPUT, OUTPUT, HEAT = "pictures", "probabilities", "heat"
 MOST_THREADS = 4  # more only get in each other's way on pictures this small
 
 
@@ -41,6 +41,19 @@ class Portable:
         if not len(pixels):
             return np.zeros((0, len(self.classes)), dtype=np.float32)
         return np.asarray(self.session.run([OUTPUT], {INPUT: pixels})[0], dtype=np.float32)
+
+    @property
+    def looks(self) -> bool:
+        """Whether the file can say where it looked."""
+        return any(output.name == HEAT for output in self.session.get_outputs())
+
+    def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Where it looked for the best class, N,h,w ≥ 0, of prepared pictures, uint8 N,C,H,W; raises UserError when it cannot say."""
+        if not self.looks:
+            raise UserError(
+                "this file does not say where it looked", "it can where an average and one dense layer end the network; export again"
+            )
+        return np.asarray(self.session.run([HEAT], {INPUT: pixels})[0], dtype=np.float32)
 
 
 def load(file: Path, threads: int | None = None) -> Portable:
@@ -100,7 +113,8 @@ def _check_shapes(loaded: Portable) -> None:
     assert (taken.name, given.name) == (INPUT, OUTPUT), f"input {taken.name}, output {given.name}"
     assert taken.type == "tensor(uint8)", f"input of type {taken.type}"
     assert tuple(taken.shape[1:]) == loaded.preparation.shape, f"pictures of {taken.shape[1:]}, prepared as {loaded.preparation.shape}"
-    assert given.shape[1] == len(loaded.classes), f"{given.shape[1]} outputs, {len(loaded.classes)} class names"
+    wanted = loaded.preparation.channels if loaded.facts.get("target") == "picture" else len(loaded.classes)
+    assert given.shape[1] == wanted, f"{given.shape[1]} outputs where {wanted} are described"
 
 
 def file_of(run: Run) -> Path:

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from eyesight import portable
 from eyesight.data.prepare import BadPicture, Pixels
 from eyesight.data.sources import list_pictures
-from eyesight.errors import UserError
+from eyesight.drawing import annotated, overlaid
+from eyesight.errors import UserError, unknown
 from eyesight.files import whole_file
 from eyesight.portable import Portable
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
 
+Known: TypeAlias = "Classifier | Portable"
 PORTION = 256  # pictures prepared before the network looks at them
+First = Callable[[bytes], "bytes | Pixels"]  # what is done to a picture before the preparation of the training
 
 
 @dataclass(frozen=True)
@@ -42,19 +45,34 @@ class Answer:
         return {"path": self.path, "top": [{"class": name, "probability": sure} for name, sure in self.top], **doubt}
 
 
-def recognise(model: Path, pictures: Sequence[str], top: int = 1, weights: Path | None = None) -> list[Answer]:
-    """An answer for every picture, in the order given (folders in natural order); `weights` is a file for a pretrained network."""
+def recognise(known: Known, pictures: Sequence[str], top: int = 1, first: str = "") -> list[Answer]:
+    """An answer for every picture, in the order given (folders in natural order).
+
+    `first` is "digit" to fit and centre a digit's ink as in MNIST before the network's own preparation.
+    """
     paths = [path for where in pictures for path in list_pictures(where)]
-    known = load(model) if weights is None else pretrained(str(model), weights)
-    return [answer for start in range(0, len(paths), PORTION) for answer in _portion(known, paths[start : start + PORTION], top)]
+    prepare_first = beforehand(first)
+    portions = (paths[start : start + PORTION] for start in range(0, len(paths), PORTION))
+    return [answer for portion in portions for answer in _portion(known, portion, top, prepare_first)]
 
 
-def _portion(known: Classifier | Portable, paths: Sequence[Path], top: int) -> Iterator[Answer]:
+def beforehand(name: str) -> First:
+    """The preparation called `name` that comes before the network's own; raises UserError for an unknown one."""
+    if name == "digit":
+        from eyesight import ink
+
+        return ink.digit
+    if name:
+        raise unknown("preparation", name, ["digit"])
+    return lambda picture: picture
+
+
+def _portion(known: Known, paths: Sequence[Path], top: int, first: First) -> Iterator[Answer]:
     pixels: list[Pixels] = []
     problems: dict[Path, str] = {}
     for path in paths:
         try:
-            pixels.append(known.prepare(path.read_bytes()))
+            pixels.append(known.prepare(first(path.read_bytes())))
         except BadPicture as bad:
             problems[path] = str(bad)
         except OSError as error:
@@ -69,10 +87,17 @@ def _portion(known: Classifier | Portable, paths: Sequence[Path], top: int) -> I
             yield Answer(str(path), tuple((known.classes[place], float(sure[place])) for place in best))
 
 
-def load(model: Path) -> Classifier | Portable:
-    """The classifier in an ONNX file, which needs no torch, in its folder, in its run, or a pretrained network by its name."""
-    if not model.exists() and len(model.parts) == 1 and model.suffix != ".onnx":
-        return pretrained(str(model))
+def load(model: Path, weights: Path | None = None, only: str | None = None) -> Known:
+    """The classifier in an ONNX file, which needs no torch, in its folder, in its run, or a pretrained network by its name.
+
+    `weights` is a file for a pretrained network; `only` ("dogs") narrows it to some of its classes.
+    """
+    if weights is not None or is_name(model):
+        from eyesight import transfer
+
+        return transfer.recogniser(str(model), weights, only)
+    if only is not None:
+        raise UserError("only a pretrained network can be narrowed", f"name one, such as tf_efficientnet_lite0, instead of {model}", code=2)
     if model.suffix.lower() == ".onnx":
         return portable.load(model)
     from eyesight import classifier
@@ -80,11 +105,45 @@ def load(model: Path) -> Classifier | Portable:
     return classifier.load(classifier_folder(model))
 
 
-def pretrained(name: str, file: Path | None = None) -> Classifier:
-    """A pretrained network with the classes it was trained on, its weights from `file` or from where they can be had."""
-    from eyesight import transfer
+def is_name(model: Path) -> bool:
+    """Whether this can only be the name of a pretrained network, since it is no path to anything."""
+    return not model.exists() and len(model.parts) == 1 and model.suffix != ".onnx"
 
-    return transfer.recogniser(name, file)
+
+def draw(answers: Sequence[Answer], folder: Path) -> None:
+    """Copies of the answered pictures in `folder`, NAME.named.jpg, with the names and probabilities written on them."""
+    for answer, file in _copies(answers, folder, ".named.jpg"):
+        _write(file, annotated(Path(answer.path).read_bytes(), answer.top))
+
+
+def look(known: Known, answers: Sequence[Answer], folder: Path, first: str = "") -> None:
+    """What the network saw of the answered pictures, NAME.places.png, with the places that spoke for its first class bright."""
+    named, prepare_first = len(known.classes) - bool(known.facts.get("only")), beforehand(first)
+    for answer, file in _copies(answers, folder, ".places.png"):
+        pixels = known.prepare(prepare_first(Path(answer.path).read_bytes()))[None]
+        if isinstance(known, Portable):
+            heat = known.heat(pixels)
+        else:
+            from eyesight import explain
+
+            heat = explain.heat(known, pixels, known.probabilities(pixels)[:, :named].argmax(1))
+        _write(file, overlaid(pixels[0], heat[0]))
+
+
+def _copies(answers: Sequence[Answer], folder: Path, ending: str) -> Iterator[tuple[Answer, Path]]:
+    """Every answered picture with the file for its copy; of pictures with one name, from several folders, the later get a number."""
+    seen: Counter[str] = Counter()
+    for answer in answers:
+        if not answer.problem:
+            stem = Path(answer.path).stem
+            seen[stem] += 1
+            yield answer, folder / (stem + (f"-{seen[stem]}" if seen[stem] > 1 else "") + ending)
+
+
+def _write(file: Path, picture: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as opened:
+        opened.write(picture)
 
 
 def classifier_folder(where: Path) -> Path:

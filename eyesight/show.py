@@ -13,14 +13,21 @@ from eyesight.recipe import Recipe
 from eyesight.recipes.folder import AUTO
 from eyesight.runs import Run
 
-SHAPES = {"mnist": (1, 28, 10), "fashion_mnist": (1, 28, 10), "digits": (1, 28, 10), "cifar10": (3, 32, 10), "glyphs": (1, 90, 52)}
+SHAPES = {
+    "mnist": (1, 28, 10),
+    "fashion_mnist": (1, 28, 10),
+    "digits": (1, 28, 10),
+    "cifar10": (3, 32, 10),
+    "glyphs": (1, 90, 52),
+    "shapes": (3, 64, 4),
+}
 UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is not named yet
 
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
     """Input shape, classes, totals and layers as plain values; the data is opened only when asked to `look`, or was by a run."""
     shape, classes = _expected(recipe, run, look)
-    network = models.build(recipe.model, shape, classes)
+    network = models.build(recipe.model, shape, models.outputs(recipe.data.target, shape, classes))
     rows = layers(network, shape)
     return {
         "shape": list(shape),
@@ -36,7 +43,7 @@ def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], i
         raise UserError(f"the recipe {recipe.name} chooses its network when it sees the pictures", "`eyesight train` says which, and why")
     if look:
         data = dataset.load(recipe.data)
-        return data.train.shape, len(data.store.classes)
+        return data.train.shape, len(data.train.classes)
     if (run / "data.json").is_file() and (known := Run.open(run).data):
         how = known["preparation"]
         return (how["channels"], how["height"] + 2 * how["pad"], how["width"] + 2 * how["pad"]), len(known["classes"])

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from eyesight import activations, models, precision, weights, zoo
 from eyesight.activations import Activations, Tail, Trunk
@@ -20,9 +20,9 @@ from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
 from eyesight.data.prepare import BadPicture, Preparation, dimensions
 from eyesight.data.sources import open_source
-from eyesight.errors import UserError
+from eyesight.errors import UserError, unknown
 from eyesight.loop import Clock
-from eyesight.models.backbone import OWN, Backbone
+from eyesight.models.backbone import ONLY, OWN, Backbone, Narrowed
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment, Model, Recipe
 from eyesight.recipes import folder
@@ -30,6 +30,7 @@ from eyesight.recipes import folder
 Progress = Callable[[int, int], None]
 SHARE = 0.6  # of the time for training that may go into computing features once
 LEAST = 0.1  # of the pictures are used however short the time seems: an estimate of speed may be far off
+ELSE = "something else"  # the class of whatever is none of the chosen kind
 EACH = 8  # pictures of every class are, where there are so many
 
 
@@ -232,8 +233,13 @@ def few_of(images: Images, wanted: int, seed: int) -> Tensor:
     return torch.cat([order[first], order[~first]])[:count].sort().values
 
 
-def recogniser(name: str, file: Path | None = None, *, talk: Talk = silent) -> Classifier:
-    """A pretrained network as it is, with the names of the classes it was trained on; raises UserError when it has no weights."""
+def recogniser(name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent) -> Classifier:
+    """A pretrained network as it is, with the names of the classes it was trained on; raises UserError when it has no weights.
+
+    `only` ("dogs") narrows it to some of them, and the last class is then everything else.
+    """
+    if only is not None and only not in ONLY:
+        raise unknown("kind of thing", only, ONLY)
     from eyesight.models import pretrained
 
     model = Model(name, weights=str(file) if file else weights.HUB_WEIGHTS, head=OWN)
@@ -244,4 +250,8 @@ def recogniser(name: str, file: Path | None = None, *, talk: Talk = silent) -> C
     found = weights.fill(network, model, talk=talk)
     network.to(memory_format=torch.channels_last).eval()
     how = Preparation(expects.size, expects.size, 3, "crop", interpolation=expects.interpolation, crop_fraction=expects.crop_fraction)
-    return Classifier(network, model, pretrained.imagenet_classes(), how, facts={"weights": found})
+    names = pretrained.imagenet_classes()
+    if only is not None:
+        network.head = nn.Sequential(network.head, Narrowed(ONLY[only], classes)).eval()
+        names = (*(names[place] for place in ONLY[only]), ELSE)
+    return Classifier(network, model, names, how, facts={"weights": found, "only": only})

@@ -11,6 +11,9 @@ from fnmatch import fnmatch
 
 KNOWN_SOURCE = "Keras Applications, table of available models"
 TIMM_SOURCE = "timm, results/results-imagenet.csv at commit 0173a13"
+TIMM_CARD = "timm, model card, at 224 pixels"
+KERAS_PAGE = "Keras documentation of MobileNetV3Large, at 224 pixels"
+LITE_SOURCE = "EfficientNet-Lite, readme in tensorflow/tpu, floating point"
 
 
 @dataclass(frozen=True)
@@ -26,9 +29,11 @@ class Entry:
     timm_top1: float | None = None  # published for the timm weights
     timm_top5: float | None = None
     note: str = ""
+    source: str = KNOWN_SOURCE  # of the known name's figures
+    timm_source: str = TIMM_SOURCE
 
 
-V2_NOTE = "timm's weights come from a newer training recipe than the original's"
+V2_NOTE = "timm's weights come from a newer training recipe than the original's, and its accuracy is at 288 pixels"
 ZOO: tuple[Entry, ...] = (
     Entry("Xception", "legacy_xception.tf_in1k", 79.0, 94.5, 22.9, 81, 79.040, 94.382),
     Entry("VGG16", "vgg16.tv_in1k", 71.3, 90.1, 138.4, 16, 71.592, 90.384),
@@ -36,27 +41,33 @@ ZOO: tuple[Entry, ...] = (
     Entry("ResNet50", "resnet50.tv_in1k", 74.9, 92.1, 25.6, 107, 76.130, 92.858),
     Entry("ResNet101", "resnet101.tv_in1k", 76.4, 92.8, 44.7, 209, 77.376, 93.542),
     Entry("ResNet152", "resnet152.tv_in1k", 76.6, 93.1, 60.4, 311, 78.322, 94.048),
-    Entry("ResNet50V2", "resnetv2_50.a1h_in1k", 76.0, 93.0, 25.6, 103, note=V2_NOTE),
-    Entry("ResNet101V2", "resnetv2_101.a1h_in1k", 77.2, 93.8, 44.7, 205, note=V2_NOTE),
+    Entry("ResNet50V2", "resnetv2_50.a1h_in1k", 76.0, 93.0, 25.6, 103, 81.398, 95.726, V2_NOTE),
+    Entry("ResNet101V2", "resnetv2_101.a1h_in1k", 77.2, 93.8, 44.7, 205, 83.002, 96.454, V2_NOTE),
     Entry(
         "ResNet152V2",
         "resnetv2_152x2_bit.goog_teacher_in21k_ft_in1k",
-        *(78.0, 94.2, 60.4, 307),
+        *(78.0, 94.2, 60.4, 307, 82.876, 96.582),
         note="twice as wide as the original: timm has no ImageNet weights for resnetv2_152 itself, which works with a weights file",
     ),
     Entry("InceptionV3", "inception_v3.tf_in1k", 77.9, 93.7, 23.9, 189, 77.862, 93.644),
-    Entry("InceptionResNetV2", "inception_resnet_v2.tf_in1k", 80.3, 95.3, 55.9, 449),
-    Entry("MobileNet", "mobilenetv1_100.ra4_e3600_r224_in1k", 70.4, 89.5, 4.3, 55, note="weights from a far longer training"),
+    Entry("InceptionResNetV2", "inception_resnet_v2.tf_in1k", 80.3, 95.3, 55.9, 449, 80.462, 95.308),
+    Entry(
+        "MobileNet",
+        "mobilenetv1_100.ra4_e3600_r224_in1k",
+        *(70.4, 89.5, 4.3, 55, 75.382, 92.312),
+        note="timm's weights come from a far longer training",
+        timm_source=TIMM_CARD,
+    ),
     Entry("MobileNetV2", "mobilenetv2_100.ra_in1k", 71.3, 90.1, 3.5, 105, 72.976, 91.010),
-    Entry("MobileNetV3Large", "tf_mobilenetv3_large_100.in1k", timm_top1=75.516, timm_top5=92.594),
+    Entry("MobileNetV3Large", "tf_mobilenetv3_large_100.in1k", 75.6, None, 5.4, None, 75.516, 92.594, source=KERAS_PAGE),
     Entry("DenseNet121", "densenet121.tv_in1k", 75.0, 92.3, 8.1, 242, 74.764, 92.154),
     Entry("DenseNet169", "densenet169.tv_in1k", 76.2, 93.2, 14.3, 338, 75.900, 93.028),
     Entry("DenseNet201", "densenet201.tv_in1k", 77.3, 93.6, 20.2, 402, 77.286, 93.480),
     Entry("EfficientNetB0", "tf_efficientnet_b0.aa_in1k", 77.1, 93.3, 5.3, 132, 76.834, 93.220),
     Entry("EfficientNetB1", "tf_efficientnet_b1.aa_in1k", 79.1, 94.4, 7.9, 186, 78.830, 94.198),
-    Entry("EfficientNetLite0", "tf_efficientnet_lite0.in1k", timm_top1=74.830, timm_top5=92.172),
-    Entry("EfficientNetLite1", "tf_efficientnet_lite1.in1k", timm_top1=76.644, timm_top5=93.230),
-    Entry("EfficientNetLite2", "tf_efficientnet_lite2.in1k", timm_top1=77.464, timm_top5=93.750),
+    Entry("EfficientNetLite0", "tf_efficientnet_lite0.in1k", 75.1, None, 4.7, None, 74.830, 92.172, source=LITE_SOURCE),
+    Entry("EfficientNetLite1", "tf_efficientnet_lite1.in1k", 76.7, None, 5.4, None, 76.644, 93.230, source=LITE_SOURCE),
+    Entry("EfficientNetLite2", "tf_efficientnet_lite2.in1k", 77.6, None, 6.1, None, 77.464, 93.750, source=LITE_SOURCE),
 )
 
 

@@ -11,8 +11,11 @@ from eyesight.data.prepare import Preparation
 THRESHOLD = {"value": 0.8, "accuracy": 0.99, "share": 0.9, "n": 100}
 
 
-def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, **facts):
-    """A network of two classes whose probability of "bright" is the logistic of 20 (mean - 0.5) over the upper left quarter."""
+def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, looks=False, **facts):
+    """A network of two classes whose probability of "bright" is the logistic of 20 (mean - 0.5) over the upper left quarter.
+
+    One that `looks` gives as heat the brightness of every place.
+    """
     how = Preparation(size, size, channels, "squash")
     nodes = [
         helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
@@ -21,8 +24,10 @@ def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, **facts):
         helper.make_node("Unsqueeze", ["mean", "last"], ["column"]),
         helper.make_node("Gemm", ["column", "weight", "bias"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        helper.make_node("ReduceMean", ["floats", "channels"], ["heat"], keepdims=0),
     ]
     constants = {
+        "channels": np.array([1], np.int64),
         "axes": np.array([1, 2, 3], np.int64),
         "start": np.array([0, 0], np.int64),
         "end": np.array([size // 2, size // 2], np.int64),
@@ -31,11 +36,15 @@ def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, **facts):
         "weight": np.array([[0, 20 / 255]], np.float32),
         "bias": np.array([0, -10], np.float32),
     }
+    outputs = [
+        helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2]),
+        helper.make_tensor_value_info("heat", TensorProto.FLOAT, ["n", size, size]),
+    ]
     graph = helper.make_graph(
         nodes,
         "by_brightness",
         [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["n", *how.shape])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", 2])],
+        outputs[: 1 + looks],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

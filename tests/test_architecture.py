@@ -11,25 +11,27 @@ PACKAGE = Path(__file__).parents[1] / "eyesight"
 LAYERS = (
     ("cli", "__main__", "commands", "web"),
     (
-        "experiment", "compare", "report", "explain", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer",
-        "console", "bulk",
+        "experiment", "compare", "report", "doctor", "export", "bench", "recognise", "catalogue", "show", "viewer",
+        "console", "bulk", "render",
     ),
     (
         "loop", "transfer", "quantise", "activations", "weights", "state", "precision",
-        "patient", "symptoms", "anatomy", "material", "probes",
+        "patient", "symptoms", "anatomy", "material", "probes", "explain", "answering",
     ),
     ("classifier", "portable"),
     (
         "data", "augment", "models", "losses", "optim", "muon", "metrics", "threshold", "plots", "predictions", "runs",
-        "recipes", "environment", "memory", "comparisons", "comparison_plots", "tables", "pages",
+        "recipes", "environment", "memory", "comparisons", "comparison_plots", "tables", "pages", "drawing", "ink",
+        "postcode", "tasks", "measures", "pixel_losses", "similarity", "reconstructions", "segmentations", "dense_plots", "galleries",
     ),
     ("recipe", "errors", "files", "zoo"),
 )  # fmt: skip
 HOMES = {
-    "PIL": {"data/decode.py", "data/prepare.py", "data/fonts.py"},
-    "matplotlib": {"plots.py", "comparison_plots.py"},
+    "PIL": {"data/decode.py", "data/prepare.py", "data/fonts.py", "data/masks.py", "drawing.py"},
+    "matplotlib": {"plots.py", "comparison_plots.py", "dense_plots.py"},
+    "skimage": {"similarity.py"},
     "sklearn": {"metrics.py", "data/named.py"},
-    "scipy": {"comparisons.py", "data/dogs.py"},
+    "scipy": {"comparisons.py", "data/dogs.py", "ink.py", "postcode.py"},
     "safetensors": {"classifier.py", "state.py"},
     "typer": {"cli.py", "commands"},
     "rich": {"console.py"},
@@ -46,6 +48,11 @@ WITHOUT_TORCH = (
     "files",
     "recipes",
     "predictions",
+    "measures",
+    "reconstructions",
+    "segmentations",
+    "galleries",
+    "render",
     "runs",
     "metrics",
     "plots",
@@ -55,8 +62,26 @@ WITHOUT_TORCH = (
     "console",
     "portable",
     "threshold",
+    "drawing",
+    "ink",
+    "postcode",
 )
-WITHOUT_TORCH_DATA = ("sources", "named", "prepare", "scan", "split", "store", "glyphs", "archives", "folders", "tables", "listing")
+WITHOUT_TORCH_DATA = (
+    "masks",
+    "legend",
+    "prepared",
+    "sources",
+    "named",
+    "prepare",
+    "scan",
+    "split",
+    "store",
+    "glyphs",
+    "archives",
+    "folders",
+    "tables",
+    "listing",
+)
 
 
 def files():

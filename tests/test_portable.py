@@ -56,7 +56,7 @@ def test_recognise_names_bad_files_and_answers_the_others(tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
     (tmp_path / "bad.jpg").write_text("no picture")
     (tmp_path / "good.png").write_bytes(png(np.full((9, 9), 255, np.uint8)))
-    bad, good = recognise.recognise(file, [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")])
+    bad, good = recognise.recognise(portable.load(file), [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")])
     assert bad.problem.startswith("unreadable")
     assert good.top[0][0] == "bright"
 

@@ -100,8 +100,8 @@ def test_the_browser_chooses(accept, expected):
 
 def test_pages_speak_the_language_asked_for(client):
     english, korean = (client.get("/", headers={"Accept-Language": name}).text for name in ("en", "ko-KR"))
-    assert '<html lang="en">' in english and texts.words("en")["front.intro"] in english
-    assert '<html lang="ko">' in korean and texts.words("ko")["front.intro"] in korean
+    assert '<html lang="en">' in english and texts.words("en")["front.kept"] in english
+    assert '<html lang="ko">' in korean and texts.words("ko")["front.kept"] in korean
     found = json.loads(re.search(r'<script type="application/json" id="texts">(.*?)</script>', korean)[1])
     assert found["front.looking"] == texts.words("ko")["front.looking"] and not any(key.startswith("runs.") for key in found)
 

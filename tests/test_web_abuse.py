@@ -31,7 +31,7 @@ class Slow:
 
     def __init__(self, known):
         self.known, self.pause, self.fail, self.sizes = known, 0.0, False, []
-        self.classes, self.preparation, self.facts = known.classes, known.preparation, known.facts
+        self.classes, self.preparation, self.facts, self.looks = known.classes, known.preparation, known.facts, known.looks
 
     def prepare(self, picture):
         return self.known.prepare(picture)
@@ -175,7 +175,7 @@ ODD = {
 def test_odd_pictures_get_the_answer_of_the_command_line(live, name, tmp_path):
     picture = ODD[name]
     (tmp_path / "odd.jpg").write_bytes(picture)
-    by_hand = recognise.recognise(by_brightness(tmp_path / "lamp.onnx"), [str(tmp_path / "odd.jpg")], 2)[0]
+    by_hand = recognise.recognise(portable.load(by_brightness(tmp_path / "lamp.onnx")), [str(tmp_path / "odd.jpg")], 2)[0]
     status, answer, _ = live.post(picture)
     assert status == 200
     assert [named["class"] for named in answer["top"]] == [name for name, _ in by_hand.top]

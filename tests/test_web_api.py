@@ -17,8 +17,9 @@ from portables import by_brightness
 from eyesight import portable
 from eyesight.errors import UserError
 from eyesight.runs import Run
-from eyesight.web import server
+from eyesight.web import server, uploads
 from eyesight.web.application import application
+from eyesight.web.limits import Refused
 
 HERE = "http://127.0.0.1:8000"
 WHITE, GREY = png(np.full((9, 9), 255, np.uint8)), png(np.full((9, 9), 130, np.uint8))
@@ -42,6 +43,40 @@ def test_a_bare_picture_and_one_in_a_form_get_the_same_answer(client):
     assert bare.json() == form.json()
     assert [named["class"] for named in bare.json()["top"]] == ["bright", "dark"]
     assert bare.json()["top"][0]["probability"] > 0.99
+
+
+def test_several_pictures_in_one_form_get_the_answers_they_get_alone(client):
+    pictures = [WHITE, b"no picture", GREY, WHITE]
+    answers = client.post("/api/predict/many?top=1", files=[("picture", ("a.png", one, "image/png")) for one in pictures]).json()["answers"]
+    alone = [client.post("/api/predict?top=1", content=one).json() for one in pictures]
+    assert [answer.get("error") for answer in answers] == [None, alone[1]["error"], None, None]
+    assert answers[1]["hint"].startswith("send a JPEG")
+    for place in (0, 2, 3):
+        assert answers[place]["top"][0]["class"] == alone[place]["top"][0]["class"] and answers[place]["sure"] == alone[place]["sure"]
+        assert answers[place]["top"][0]["probability"] == pytest.approx(alone[place]["top"][0]["probability"], abs=1e-6)
+    assert client.post("/api/predict/many", content=WHITE).status_code == 422
+    too_many = client.post("/api/predict/many", files=[("picture", ("a.png", WHITE, "image/png"))] * 65)
+    assert too_many.status_code == 422 and "more than 64 files" in too_many.json()["error"]
+
+
+PART = b'--e d\r\nContent-Disposition: form-data; name="a"\r\n\r\nfield\r\n'
+FILE = b"--e d\r\ncontent-type: image/png\r\ncontent-disposition: form-data; name=\"a\"; filename*=utf-8''x\r\n\r\n"
+QUOTED = 'multipart/form-data; charset=utf-8; boundary="e d"'
+
+
+def test_forms_are_read_however_they_are_written():
+    body = PART + FILE + b"one\r\n--two\r\n--e" + b"\r\n" + PART + FILE + b"\r\n--e d--\r\nepilogue"
+    assert uploads.files(body, QUOTED, 2) == [b"one\r\n--two\r\n--e", b""]
+    assert uploads.files(b"preamble\r\n" + FILE + b"x\r\n--e d--", QUOTED, 1) == [b"x"]
+    for broken, why in (
+        (body[:-20], "does not end"),
+        (b"", "no parts"),
+        (PART * 100 + b"--e d--", "too many"),
+        (PART + b"--e d--", "no file"),
+    ):
+        with pytest.raises(Refused, match=why) as refused:
+            uploads.files(broken, QUOTED, 2)
+        assert refused.value.status == 422
 
 
 def test_top_and_doubt(client):
@@ -161,7 +196,7 @@ def test_hosts():
 
 def test_what_to_serve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for where, message in (("runs", "nothing to serve yet"), ("nowhere", "no run at"), (".", "holds no runs")):
+    for where, message in (("runs", "nothing to serve yet"), ("no/where", "no run at"), (".", "holds no runs")):
         with pytest.raises(UserError, match=message):
             server.find(server.Path(where))
     run = make_run(tmp_path / "runs")

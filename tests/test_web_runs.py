@@ -6,11 +6,16 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
+from drawn import folder
 from fastapi.testclient import TestClient
 from portables import by_brightness
 
 from eyesight import portable
+from eyesight.data import dataset
+from eyesight.data.prepare import encode_png
 from eyesight.predictions import Predictions, write_arrays
+from eyesight.recipe import Data
 from eyesight.runs import Run
 from eyesight.web import live
 from eyesight.web.application import application
@@ -133,3 +138,48 @@ def test_a_growing_log_is_followed_torn_lines_and_all(runs, monkeypatch):
 
     first, third, last = asyncio.run(watch())
     assert len(first) == 3 and '"epoch": 3' in third and "gone" in last
+
+
+def test_a_cell_of_the_matrix_leads_to_its_pictures(client, runs):
+    run = done(runs)
+    text = client.get(f"/runs/{run.name}").text
+    assert f'href="/runs/{run.name}/pictures?true=0&amp;said=1" aria-label="cat taken for &lt;b&gt;dog&lt;/b&gt;: 1"' in text
+    page = client.get(f"/runs/{run.name}/pictures?true=0&said=1").text
+    assert "b.png" in page and "pictures/1.png" in page and "not on this machine" in page
+    assert client.get(f"/runs/{run.name}/pictures/1.png").content.startswith(b"\x89PNG")
+    assert "pictures/2.png" not in client.get(f"/runs/{run.name}/pictures?true=1&said=1").text, "only what the run kept can be shown"
+    for query in ("true=2&said=0", "true=-1&said=0", "true=x&said=0", ""):
+        assert client.get(f"/runs/{run.name}/pictures?{query}").status_code in (404, 422)
+    assert client.get(f"/runs/{run.name}/pictures/2.png").status_code == 404
+
+
+def test_all_pictures_are_shown_where_the_prepared_data_is_at_hand(client, runs, tmp_path):
+    data = dataset.load(Data(str(folder(tmp_path / "shapes", 60)), channels=1))
+    run = begun(runs)
+    run.write_json("data.json", {"classes": data.test.classes, "store": data.store.key})
+    values = np.full((len(data.test), 3), [0.1, 0.6, 0.3], np.float32)
+    Predictions(data.test.ids, data.test.labels.numpy(), values, data.test.classes).save(run.path / "predictions.npz")
+    page = client.get(f"/runs/{run.name}/pictures?true=0&said=1").text
+    places = np.flatnonzero(data.test.labels.numpy() == 0)
+    assert len(places) > 1 and page.count("<figcaption>") == len(places) and "not on this machine" not in page
+    shown = client.get(f"/runs/{run.name}/pictures/{places[1]}.png").content
+    assert shown == encode_png(data.test.take(torch.tensor(places[1:2])).numpy()[0])
+
+
+def test_ticked_runs_are_drawn_together(client, runs):
+    first, second = done(runs), begun(runs, "other")
+    text = client.get(f"/runs?run={first.name}&run=nowhere").text
+    assert text.count(" checked") == 1 and f"/curves/loss.png?run={first.name}&amp;" in text
+    for measure in ("loss", "accuracy"):
+        answer = client.get(f"/curves/{measure}.png?run={first.name}&run={second.name}")
+        assert answer.headers["content-type"] == "image/png"
+    assert client.get("/curves/lr.png?run=" + first.name).status_code == 404
+    assert client.get("/curves/loss.png?run=nowhere").status_code == 404
+    assert client.get("/curves/loss.png").status_code == client.get("/curves/loss.png?" + "run=a&" * 13).status_code == 422
+
+
+def test_what_the_doctor_found_stands_on_the_page(client, runs):
+    run = done(runs)
+    run.write_json("doctor.json", {"findings": [{"title": "It <stopped>", "severity": "warning", "evidence": "loss", "remedy": "less"}]})
+    text = client.get(f"/runs/{run.name}").text
+    assert 'warning: <span lang="en">It &lt;stopped&gt;' in text and "Remedy" in text

@@ -48,8 +48,10 @@ def test_no_two_entries_share_a_spelling_and_other_names_stay_as_they_are():
 
 def test_published_facts_are_in_order():
     for entry in zoo.ZOO:
-        assert entry.top1 is None or (50 < entry.top1 < entry.top5 < 100 and entry.parameters and entry.depth)
-        assert entry.timm_top1 is None or 50 < entry.timm_top1 < entry.timm_top5 < 100
+        assert 50 < entry.top1 < (entry.top5 or 99) < 100 and entry.parameters
+        assert 50 < entry.timm_top1 < entry.timm_top5 < 100
+        assert entry.source and entry.timm_source and abs(entry.top1 - entry.timm_top1) < 6
+    assert sum(entry.depth is None or entry.top5 is None for entry in zoo.ZOO) == 4, "of the others all is published"
 
 
 @pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121", "EfficientNetB0", "MobileNet"])
@@ -78,6 +80,17 @@ def test_measuring_gives_seconds_of_a_picture_and_of_a_batch(monkeypatch):
     (row,) = catalogue.rows("mobilenetv2", measure=True)
     assert row.seconds["cpu"] == (0.001, 0.001 * catalogue.BATCH)
     assert row.to_dict()["seconds"]["cpu"][f"batch_of_{catalogue.BATCH}"] == 0.001 * catalogue.BATCH
+
+
+def test_the_figure_has_a_panel_for_each_device_and_every_name(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "timed", lambda row: {"cpu": (0.01, 0.1), "cuda": (0.001, 0.01)})
+    rows = list(catalogue.rows("mobilenet", measure=True))
+    figure = catalogue.comparison_plots.networks({"ms": {"a": 1.0, "b": 8.0}, "multiply-adds": {"a": 2.0, "b": 3.0}}, {"a": 0.7, "b": 0.8})
+    assert [axes.get_xlabel() for axes in figure.axes] == ["ms", "multiply-adds"]
+    assert all({text.get_text() for text in axes.texts} >= {"a", "b"} for axes in figure.axes)
+    assert catalogue.draw(rows, tmp_path / "zoo.png").read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UserError, match="of none of these"):
+        catalogue.draw(list(catalogue.rows("lcnet_035")), tmp_path / "none.png")
 
 
 def test_any_of_timms_networks_can_be_listed_and_a_wrong_name_is_an_error():

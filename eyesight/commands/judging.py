@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eyesight.commands.options import AsJson, DataPath, RecipeName, RunPath, Settings, app, say, show_json
+from eyesight.commands.options import AsJson, DataPath, Only, RecipeName, RunPath, Settings, WeightsPath, app, say, show_json
 from eyesight.commands.training import judged
 
 if TYPE_CHECKING:
@@ -84,26 +84,34 @@ def predict(
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv|DIR", help="write a table id,target; of pictures and masks, the folder for them")
+        Path | None, typer.Option(metavar="FILE.csv|FOLDER", help="write a table id,target; restored pictures and masks go into a folder")
     ] = None,
+    draw: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write copies with the names on them into it")] = None,
+    explain: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write pictures of where it looked into it (Grad-CAM)")] = None,
     unfamiliar: Annotated[
-        Path | None, typer.Option("--unfamiliar", metavar="RUN", help="of an autoencoder: says which pictures are unlike those it learnt")
+        Path | None, typer.Option(metavar="RUN", help="of an autoencoder, which says what is unlike the pictures it learnt")
     ] = None,
-    weights: Annotated[Path | None, typer.Option(metavar="FILE", help="weights of a pretrained network, .safetensors or .pth")] = None,
+    weights: WeightsPath = None,
+    only: Only = None,
+    prepare: Annotated[str, typer.Option(metavar="digit", help="first fit and centre a written digit's ink as in MNIST")] = "",
     as_json: AsJson = False,
 ) -> None:
     """Say what is on pictures, each prepared exactly as in training; bad files are named and passed over."""
     from eyesight import console, recognise, render
 
-    known = recognise.load(Path(model)) if weights is None else recognise.pretrained(model, weights)
+    known = recognise.load(Path(model), weights, only)
     if render.target_of(known) != "class":
-        _render(model, render.render(known, pictures, out, render.usual_error(Path(model))), as_json=as_json)
+        _show_rendered(model, render.render(known, pictures, out, render.usual_error(Path(model))), as_json=as_json)
         return
-    answers = recognise.recognise(known, pictures, top)
+    answers = recognise.recognise(known, pictures, top, prepare)
     if unfamiliar is not None:
         found = render.render(recognise.load(unfamiliar), pictures, usual=render.usual_error(unfamiliar))
         answers = [replace(answer, anomaly=one.score, unfamiliar=one.unfamiliar) for answer, one in zip(answers, found, strict=True)]
     bad = [answer for answer in answers if answer.problem]
+    if draw is not None:
+        recognise.draw(answers, draw)
+    if explain is not None:
+        recognise.look(known, answers, explain, prepare)
     if out is not None:
         recognise.write_table(answers, out)
         console.talk(f"{len(answers):,} rows in {out}")
@@ -111,6 +119,8 @@ def predict(
         show_json({"model": model, "predictions": [answer.to_dict() for answer in answers]})
     elif out is None:
         writer = csv.writer(sys.stdout, lineterminator="\n")
+        most = max((len(answer.top) for answer in answers), default=0)
+        writer.writerow(["picture", *(f"{word}{number}" for number in ["", *range(2, most + 1)] for word in ("class", "probability"))])
         for answer in answers:
             if not answer.problem:
                 doubt = ["unfamiliar"] if answer.unfamiliar else []
@@ -118,15 +128,18 @@ def predict(
     _name_bad({answer.path: answer.problem for answer in bad}, len(answers))
 
 
-def _render(model: str, made: Sequence[Rendered], *, as_json: bool) -> None:
+def _show_rendered(model: str, made: Sequence[Rendered], *, as_json: bool) -> None:
     """What was made of pictures, for people or as JSON."""
     if as_json:
         show_json({"model": model, "predictions": [one.to_dict() for one in made]})
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for one in (one for one in made if not one.problem):
-            shares = (text for name, share in one.shares if share for text in (name, f"{share:.4f}"))
-            writer.writerow([one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *["unfamiliar"] * bool(one.unfamiliar)])
+            shares = [text for name, share in one.shares if share for text in (name, f"{share:.4f}")]
+            doubt = ["unfamiliar"] if one.unfamiliar else []
+            writer.writerow(
+                [one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *["unfamiliar"] * bool(one.unfamiliar)]
+            )
     _name_bad({one.path: one.problem for one in made if one.problem}, len(made))
 
 

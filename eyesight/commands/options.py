@@ -24,6 +24,8 @@ RecipeName = Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="a recipe'
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
 DataPath = Annotated[str | None, typer.Option("--data", metavar="DATA", help="a folder, CSV, .npz, archive or named set")]
 Settings = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="change a field, e.g. optim.lr=0.02; repeatable")]
+WeightsPath = Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="a pretrained network's weights, .safetensors or .pth")]
+Only = Annotated[str | None, typer.Option("--only", metavar="dogs", help="narrow a pretrained network to its 118 dog breeds")]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 Strict = Annotated[bool, typer.Option("--strict", help="stop at bad files instead of leaving them out")]
 

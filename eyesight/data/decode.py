@@ -30,6 +30,7 @@ BEGINNINGS = {
     b"MM\x00*": "TIFF",
     b"RIFF": "WebP",
 }
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # and then width and height
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -116,6 +117,8 @@ def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
     """Width and height as the header gives them, or as they are when turned upright, before anything is decoded; raises BadPicture."""
     if not data:
         raise BadPicture("empty", "the file has no bytes")
+    if data.startswith(PNG) and len(data) >= 24:  # at a fixed place, 40 times faster to read than to ask for; `read` checks again
+        return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     with quiet():
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:

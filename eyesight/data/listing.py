@@ -22,6 +22,7 @@ from eyesight.errors import UserError
 
 Talk = Callable[[str], None]
 Read = Callable[[int], "bytes | np.ndarray"]
+Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga .pbm .pgm .ppm .pnm".split()  # noqa: SIM905
@@ -49,6 +50,7 @@ class Source:
     pixels: np.ndarray | None  # uint8 N,C,H,W when everything is already an array of one size
     fingerprint: str  # cheap to compute; changes whenever the content might have
     problems: tuple[Problem, ...] = ()  # found while listing
+    boxes: Callable[[], Sequence[Box]] | None = None  # around what each picture is of, where the data says; read only when asked for
 
 
 def silent(message: str) -> None:

@@ -235,7 +235,7 @@ def _no_chars74k() -> UserError:
 
 
 def _no_dogs() -> UserError:
-    ways = "unpack images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ side by side and name their folder"
+    ways = "put images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ side by side and name their folder"
     return UserError("stanford_dogs is not on this machine, and is not fetched by itself", f"{ways} with --data, or in $EYESIGHT_DATA")
 
 

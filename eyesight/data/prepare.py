@@ -152,7 +152,7 @@ def upright_size(data: bytes) -> tuple[int, int]:
 
 
 def encode_mask(mask: Pixels, colours: Sequence[Sequence[int]], size: tuple[int, int] | None = None) -> bytes:
-    """A mask uint8 H,W as a PNG file whose values are the classes and whose palette has their colours, brought to a size (width, height)."""
+    """A mask uint8 H,W as a PNG file of class numbers whose palette has their colours, brought to a size (width, height)."""
     image = Image.fromarray(mask)
     if size is not None and size != image.size:
         image = image.resize(size, INTERPOLATIONS["nearest"])

@@ -65,9 +65,11 @@ def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) 
     if batches := [file.path for file in tree.files if cifar.is_batch(file.parts[-1])]:
         return cifar.open_cifar(name, batches)
     pictures = [file for file in tree.files if is_picture(file.place)]
+    if not pictures and inside is None and (packed := dogs.packed(root, "images")):
+        return dogs.from_archives(name, root, packed, talk)
     if (single := _single_file(tree, pictures, inside)) is not None:
         return _open_file(name, single, talk, inside)
-    return dogs.by_breed(dogs.with_lists(folders.open_tree(name, tree, pictures), root))
+    return dogs.complete(folders.open_tree(name, tree, pictures), root, talk if inside is None else None)
 
 
 def _single_file(tree: folders.Tree, pictures: list[folders.Found], inside: Path | None) -> Path | None:

@@ -24,6 +24,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from eyesight.data import boxes
 from eyesight.data.prepare import Pixels, Preparation, Problem, fits, prepare_all
 from eyesight.data.rows import Rows, no_room
 from eyesight.data.scan import Findings, Progress, Scan, check, walk
@@ -86,6 +87,7 @@ def prepare_store(
     Raises UserError for bad files under `strict`, for pictures of several sizes without data.size, and for a full disk.
     """
     how = preparation or asked_for(wanted)
+    source = boxes.cut(source) if wanted.box else source
     entry = cache_dir() / "stores" / "index" / _source_key(source, how)
     store = _recall(entry) if source.fingerprint else None
     if store is None:

@@ -52,6 +52,11 @@ def build(model: Model, shape: Shape, classes: int) -> Network:
     return make(shape, classes, **wanted)
 
 
+def outputs(target: str, shape: Shape, classes: int) -> int:
+    """How many numbers a head emits for a picture or for each of its pixels: a channel each to restore it, else a class each."""
+    return shape[0] if target == "picture" else classes
+
+
 def is_backbone(model: Model) -> bool:
     """Whether a pretrained network is meant: some names, such as vgg16, are both, and then `weights` or `head` decide.
 

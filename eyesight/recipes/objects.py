@@ -25,7 +25,7 @@ def objects() -> Recipe:
         model=Model("fast_objects"),
         loss=Loss(smoothing=0.2),
         optim=Optim("muon", lr=0.24, momentum=0.6, bias_scale=0.22, head_scale=2.8, weight_decay=1.5e-3, schedule="linear"),
-        training=Training(epochs=14, batch=500, min_steps=400, keep="last", views="flip"),
+        training=Training(epochs=16, batch=500, min_steps=400, small=0.75, keep="last", views="flip_shifts"),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -20,6 +20,12 @@ class Recognised(BaseModel):
     top: list[Named]
     sure: bool | None = Field(description="whether the best probability reaches the threshold; null when there is no threshold")
     threshold: float | None = Field(description="chosen on validation pictures so that 99 % of the sure answers are right")
+    other: float | None = Field(default=None, description="probability of everything that is not named, where only some classes are (dogs)")
+
+    doubt: Literal["other", "threshold", "even"] | None = Field(
+        default=None,
+        description="why not to rely on it: most probably none of the names; below the threshold; or, without one, below one half",
+    )
 
 
 class Problem(BaseModel):
@@ -27,6 +33,12 @@ class Problem(BaseModel):
 
     error: str
     hint: str = ""
+
+
+class RecognisedMany(BaseModel):
+    """An answer for each picture, in the order of the form."""
+
+    answers: list[Recognised | Problem]
 
 
 class Health(BaseModel):

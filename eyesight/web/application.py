@@ -15,7 +15,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import eyesight
 from eyesight.errors import UserError
-from eyesight.web import api, live, pages, texts
+from eyesight.web import api, live, looking, pages, texts
 from eyesight.web import runs as run_pages
 from eyesight.web.batches import Recogniser
 from eyesight.web.guard import Guard, problem
@@ -44,8 +44,9 @@ def application(
     summary = "Names what is on a picture. Nothing that is sent here is kept."
     app = FastAPI(title="eyesight", version=eyesight.__version__, description=summary, docs_url=None, redoc_url=None, lifespan=life)
     app.state.service = service
+    app.include_router(api.pictures)
     app.include_router(api.router)
-    for part in (live, pages, run_pages, texts):
+    for part in (live, looking, pages, run_pages, texts):
         app.include_router(part.router)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)

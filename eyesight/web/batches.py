@@ -36,6 +36,13 @@ class Recogniser(Protocol):
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities N,K of uint8 N,C,H,W."""
 
+    @property
+    def looks(self) -> bool:
+        """Whether `heat` has an answer."""
+
+    def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Where it looked for its best class, N,h,w ≥ 0, of uint8 N,C,H,W."""
+
 
 class Batches:
     """A queue in front of one thread that runs the network; used from one event loop."""
@@ -53,6 +60,12 @@ class Batches:
         if self.working is None:
             self.working = asyncio.create_task(self._work())
         return await answer
+
+    async def all_of(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Probabilities N,K of pictures that came together, uint8 N,C,H,W, in portions that let others in between."""
+        loop = asyncio.get_running_loop()
+        portions = [pixels[start : start + self.most] for start in range(0, len(pixels), self.most)]
+        return np.concatenate([await loop.run_in_executor(self.thread, self.recogniser.probabilities, portion) for portion in portions])
 
     async def _work(self) -> None:
         """Answer everybody, including those who come while the network is busy."""

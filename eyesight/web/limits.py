@@ -28,6 +28,10 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
         super().__init__(message)
         self.status, self.message, self.hint, self.headers = status, message, hint, headers or {}
 
+    def to_dict(self) -> dict[str, str]:
+        """The form every refusal has."""
+        return {"error": self.message, "hint": self.hint}
+
 
 class Gate:
     """Counts the requests inside; only ever touched by the event loop's thread."""
@@ -35,10 +39,15 @@ class Gate:
     def __init__(self, most: int) -> None:
         self.most, self.inside = most, 0
 
+    @property
+    def full(self) -> bool:
+        """Whether the next one would be refused."""
+        return self.inside >= self.most
+
     @contextmanager
     def enter(self) -> Iterator[None]:
         """Be inside until the block ends; raises Refused when it is full."""
-        if self.inside >= self.most:
+        if self.full:
             raise Refused(503, f"{self.inside} pictures are being looked at already", "come again in a second", {"Retry-After": "1"})
         self.inside += 1
         try:

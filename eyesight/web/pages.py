@@ -3,24 +3,59 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from fastapi.templating import Jinja2Templates
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
+from eyesight.predictions import readable
 from eyesight.web import texts
-from eyesight.web.api import service_of
+from eyesight.web.api import recognised, service_of
+from eyesight.web.limits import Refused
+from eyesight.web.service import Service
 
+TOP = 5  # answers shown
 router = APIRouter(include_in_schema=False)
 templates = Jinja2Templates(Path(__file__).parent / "templates", context_processors=[texts.context])
 
 
 @router.get("/", response_class=HTMLResponse)
 def front(request: Request) -> Response:
-    """Drop a picture, read its name."""
-    known = service_of(request).recogniser
-    return templates.TemplateResponse(request, "front.html", {"name": known.facts.get("name") or "", "classes": known.classes})
+    """Drop a picture, read its name; the reader's offer to train where there is no network yet."""
+    if not service_of(request).recogniser.classes:
+        return RedirectResponse("/reader", 303)
+    return templates.TemplateResponse(request, "front.html", known(service_of(request)))
+
+
+@router.post("/", response_class=HTMLResponse)
+async def answered(request: Request) -> Response:
+    """The same page with the answer on it, for browsers without scripts."""
+    service, t = service_of(request), texts.speaker(texts.language_of(request))
+    try:
+        found = recognised(service, await service.recognise(request), TOP)
+        said: dict[str, Any] = {"found": found, "problem": None}
+        status = 200
+    except Refused as refused:
+        key, status = f"problem.{refused.status}", refused.status
+        said = {"found": None, "problem": t(key) if key in texts.words("en") else refused.message}
+    return templates.TemplateResponse(request, "front.html", {**known(service), **said}, status)
+
+
+def known(service: Service) -> dict[str, Any]:
+    """What the page says of the network that answers."""
+    facts, name = service.recogniser.facts, str(service.recogniser.facts.get("name") or "")
+    return {
+        "name": name,
+        "only": service.only,
+        "about": service.only or ("dogs" if "dogs" in name else None),
+        "accuracy": facts.get("accuracy"),
+        "pictures": facts.get("accuracy_pictures"),
+        "classes": readable(service.names),
+        "readable": dict(zip(service.names, readable(service.names), strict=True)),
+        "looks": service.recogniser.looks,
+    }
 
 
 @router.get("/docs", response_class=HTMLResponse)

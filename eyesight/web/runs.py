@@ -1,43 +1,42 @@
-"""The pages about runs: a table of all, and one page each with its figures, mistakes and downloads.
-
-matplotlib keeps its style in a global, so figures are drawn one at a time; it is imported when the first is asked for.
-"""
+"""The pages about runs: a table of all with the curves of those that are ticked, and one page each with everything that is known."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
-from threading import Lock
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.responses import Response
 
 from eyesight import metrics, portable
 from eyesight.data.prepare import encode_png
 from eyesight.errors import UserError
-from eyesight.predictions import Predictions, readable
-from eyesight.recipe import Recipe, differences
+from eyesight.predictions import readable
+from eyesight.recipe import Recipe, differences, to_json
 from eyesight.runs import Run, list_runs
+from eyesight.web import confusion, figures
 from eyesight.web.api import find_run, gone, row, service_of
+from eyesight.web.figures import TOGETHER, drawing, judged
 from eyesight.web.limits import Refused
 from eyesight.web.pages import templates
 
 router = APIRouter(include_in_schema=False)
-drawing = Lock()
+router.include_router(figures.router)
+router.include_router(confusion.router)
 MISTAKES = 24  # shown on a run's page
 REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
 
 
 @router.get("/runs", response_class=HTMLResponse)
-def table(request: Request) -> Response:
-    """All runs, the newest first."""
+def table(request: Request, run: Annotated[list[str], Query(max_length=100)] = []) -> Response:  # noqa: B006 - FastAPI copies it
+    """All runs, the newest first, and the curves of the first dozen that are named."""
     folder = service_of(request).runs
-    rows = [row(run) for run in reversed(list_runs(folder) if folder else [])]
-    return templates.TemplateResponse(request, "runs.html", {"rows": rows, "folder": folder})
+    rows = [row(one) for one in reversed(list_runs(folder) if folder else [])]
+    chosen = [one.name for one in rows if one.name in run][:TOGETHER]
+    return templates.TemplateResponse(request, "runs.html", {"rows": rows, "folder": folder, "chosen": chosen, "most": TOGETHER})
 
 
 @router.get("/runs/{name}", response_class=HTMLResponse)
@@ -56,19 +55,31 @@ def facts(run: Run) -> dict[str, Any]:
     return {
         "run": row(run),
         "epochs": len(run.epochs),
+        "place": f"{run.path.absolute().parent.name}/{run.name}",
         "changes": differences(run.recipe, Recipe()),
+        "recipe": to_json(run.recipe),
+        "findings": findings(run),
+        "matrix": confusion.table(known) if known else [],
+        "classes": readable(known.classes) if known else [],
         "rows": metrics.per_class(known.probabilities, known.labels, readable(known.classes)) if known else [],
         "pairs": metrics.confused_pairs(known.probabilities, known.labels, readable(known.classes)) if known else [],
         "mistakes": mistakes(run),
         "exported": portable.file_of(run).is_file(),
-        "kept": (run.path / "predictions.npz").is_file(),
+        "kept": run.target == "class" and (run.path / "predictions.npz").is_file(),
     }
 
 
-def judged(run: Run) -> Predictions | None:
-    """The labelled test predictions, None without any."""
-    known = run.predictions().labelled() if (run.path / "predictions.npz").is_file() else None
-    return known if known is not None and len(known) else None
+def findings(run: Run) -> list[dict[str, str]]:
+    """What the doctor found after the training, or what his checks that need no network find now; nothing when he cannot look."""
+    from eyesight import doctor, report
+
+    kept = report.findings(run)
+    if kept:
+        return kept
+    try:
+        return [finding.to_dict() for finding in doctor.examine(doctor.admit_run(run, None, ask_network=False))]
+    except Exception:  # a run may be damaged or half written in any way; its page shows the rest
+        return []
 
 
 def mistakes(run: Run) -> list[dict[str, Any]]:
@@ -98,52 +109,6 @@ def mistake(request: Request, name: str, place: int) -> Response:
     return png(encode_png(pixels[place]))
 
 
-@router.get("/runs/{name}/{figure}.png")
-def figure(request: Request, name: str, figure: str) -> Response:
-    """A figure: loss, accuracy, confusion or calibration."""
-    run = find_run(service_of(request), name)
-    if figure not in FIGURES:
-        raise Refused(404, f"there is no figure {figure!r}", f"known: {', '.join(FIGURES)}")
-    from eyesight import plots
-
-    with drawing:
-        drawn = FIGURES[figure](run)
-        if drawn is None:
-            raise Refused(404, "the run is not that far yet")
-        return png(plots.png(drawn, 110))
-
-
-def _curves(what: str) -> Callable[[Run], Any]:
-    def draw(run: Run) -> Any:
-        from eyesight import plots
-
-        return plots.curves(run.epochs, (what,)) if run.epochs else None
-
-    return draw
-
-
-def _confusion(run: Run) -> Any:
-    from eyesight import plots
-
-    known = judged(run)
-    return plots.confusion(metrics.confusion(known.probabilities, known.labels), readable(known.classes)) if known else None
-
-
-def _calibration(run: Run) -> Any:
-    from eyesight import plots
-
-    known = judged(run)
-    return plots.calibration(metrics.calibration(known.probabilities, known.labels)) if known else None
-
-
-FIGURES: dict[str, Callable[[Run], Any]] = {
-    "loss": _curves("loss"),
-    "accuracy": _curves("top1"),
-    "confusion": _confusion,
-    "calibration": _calibration,
-}
-
-
 def png(data: bytes) -> Response:
     """A picture."""
     return Response(data, media_type="image/png")
@@ -154,7 +119,7 @@ def report(request: Request, name: str) -> Response:
     """The report as it would be written now; it brings its own styles, and may do nothing else."""
     from eyesight import report
 
-    with drawing:
+    with drawing():
         text = report.page(find_run(service_of(request), name))
     return HTMLResponse(text.encode(errors="replace"), headers={"Content-Security-Policy": REPORT_POLICY})
 

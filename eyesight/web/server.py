@@ -16,30 +16,39 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import eyesight
 from eyesight import portable
 from eyesight.data.listing import Talk, silent
+from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
+from eyesight.recognise import classifier_folder, is_name
 from eyesight.runs import Run, list_runs
+from eyesight.web.apprentice import last_error
+from eyesight.zoo import timm_name
 
+RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
 CONNECTIONS = 512  # open at the same time; more are told so before anything is read
 
 
 @dataclass(frozen=True)
 class Served:
-    """The ONNX file to answer from, and the folder of runs to show (None when there is none)."""
+    """The ONNX file to answer from (None before anything was trained), and the folder of runs to show (None when there is none)."""
 
-    file: Path
+    file: Path | None
     runs: Path | None
 
 
-def find(where: Path, talk: Talk = silent) -> Served:
-    """What to serve, given an ONNX file, a run or a folder of runs; raises UserError when nothing there can answer."""
+def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
+    """What to serve, given an ONNX file, a run, a folder of runs or a network's name; raises UserError when nothing there can answer."""
+    if only is not None or (is_name(where) and where != RUNS):
+        return Served(pretrained(str(where), only, talk), None)
     if where.suffix.lower() == ".onnx":
         return Served(where, None)
+    if where == RUNS and not any(has_classifier(run) for run in list_runs(where)):
+        talk("nothing has been trained in the folder runs yet: the page offers to train the digits, half a minute on two cores")
+        return Served(None, where)
     if list_runs(where):
         return Served(exported(newest(where), talk), where)
-    if not where.exists() and where == Path("runs"):
-        raise UserError("there is nothing to serve yet: no folder runs", "train something first: eyesight train lenet5")
     if where.is_dir() and not (where / "recipe.json").is_file():
         raise UserError(f"{where} holds no runs", "name a run, a folder of runs or an ONNX file")
     run = Run.open(where)
@@ -49,30 +58,47 @@ def find(where: Path, talk: Talk = silent) -> Served:
 def newest(folder: Path) -> Run:
     """The last run in the folder that has a classifier; raises UserError when none has."""
     for run in reversed(list_runs(folder)):
-        if (run.classifier_path / "classifier.json").is_file():
+        if has_classifier(run):
             return run
     raise UserError(f"no run in {folder} has a classifier yet", "`eyesight train RUN --resume` ends an interrupted one")
 
 
+def has_classifier(run: Run) -> bool:
+    """Whether it got far enough to have one."""
+    return (run.classifier_path / "classifier.json").is_file() and run.target == "class"
+
+
 def exported(run: Run, talk: Talk = silent) -> Path:
     """The run's ONNX file, made by a process of its own when it is missing or older than the weights."""
-    from eyesight.recognise import classifier_folder
-
     classifier_folder(run.path)
+    if run.target != "class":
+        raise UserError(f"{run.path} gives a {run.target} for a picture, and the service names classes", "`eyesight predict` writes files")
     file = portable.file_of(run)
     if portable.is_fresh(run, file):
         return file
     talk(f"exporting {run.path} once, to {file}")
-    command = [sys.executable, "-m", "eyesight", "export", str(run.path)]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - this very program
-    if done.returncode:
-        raise UserError(f"{run.path} could not be exported: {_last_error(done.stderr)}", f"see `eyesight export {run.path}`")
+    _export(str(run.path))
     return file
 
 
-def _last_error(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.startswith("error: ")] or said.splitlines() or ["no reason was given"]
-    return lines[-1].removeprefix("error: ")
+def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
+    """The ONNX file of a pretrained network, in the cache, made by a process of its own the first time."""
+    folder = cache_dir() / "networks"
+    file = folder / f"{timm_name(name)}{f'-{only}' if only else ''}-{eyesight.__version__}.onnx"
+    if file.is_file():
+        return file
+    folder.mkdir(parents=True, exist_ok=True)
+    talk(f"exporting {name} once, to {file}")
+    _export(name, "--out", str(file), *(("--only", only) if only else ()))
+    return file
+
+
+def _export(what: str, *options: str) -> None:
+    command = [sys.executable, "-m", "eyesight", "export", what, *options]
+    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - this very program
+    if done.returncode:
+        hint = done.stderr.rpartition("hint: ")[2].strip() if "hint: " in done.stderr else f"see `eyesight export {what}`"
+        raise UserError(f"{what} could not be exported: {last_error(done.stderr)}", hint)
 
 
 def is_loopback(host: str) -> bool:
@@ -129,21 +155,24 @@ def serve(
     port: int = 8000,
     *,
     token: str | None = None,
+    collect: Path | None = None,
     open_page: bool = False,
     talk: Talk = silent,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Answer until interrupted; `ready` is told the address once the socket listens."""
-    recogniser = portable.load(served.file)
+    recogniser = portable.load(served.file) if served.file else None
     sock = listen(host, port)
     import uvicorn
 
     from eyesight.web.application import LOOPBACK, application
+    from eyesight.web.reader import Untrained
 
     local = is_loopback(host)
     if not local:
         talk("everybody who can reach this machine can use the server" + ("" if token else "; --token TOKEN asks them for a password"))
-    app = application(recogniser, served.runs, token=token, hosts=LOOPBACK if local else ("*",))
+    hosts = LOOPBACK if local else ("*",)
+    app = application(recogniser or Untrained(), served.runs, token=token, hosts=hosts, collect=collect)
     config = uvicorn.Config(
         app, log_level="warning", access_log=False, server_header=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=3
     )

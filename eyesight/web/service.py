@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
 from starlette.requests import Request
 
 from eyesight.data.prepare import BEGINNINGS, BadPicture, Pixels, dimensions
+from eyesight.drawing import overlaid
 from eyesight.web.batches import Batches, Recogniser, Row
 from eyesight.web.limits import Gate, Limits, Refused
-from eyesight.web.uploads import drain, read_picture
+from eyesight.web.uploads import drain, read_picture, read_pictures
 
+Answer = TypeVar("Answer")
 SMALL_BYTES, SMALL_PIXELS = 4096, 64 * 64  # a drawn digit: 0.1 ms
+MANY = 64  # pictures in one form
 STATUS = {"huge": 413, "empty": 422, "truncated": 422, "size": 422}
 
 
@@ -34,25 +39,66 @@ class Service:
         found = self.recogniser.facts.get("threshold")
         return float(found["value"]) if found else None
 
+    @property
+    def only(self) -> str | None:
+        """What kind of thing the classes but the last are, where a network was narrowed and the last class is everything else."""
+        return self.recogniser.facts.get("only")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The classes that can be an answer."""
+        return self.recogniser.classes[:-1] if self.only else self.recogniser.classes
+
     async def recognise(self, request: Request) -> Row:
         """Probabilities K of the picture in a request; raises Refused."""
-        try:
-            with self.gate.enter():
-                return await self._look(await read_picture(request, self.limits))
-        except Refused as refused:
-            if refused.status == 503:
-                await drain(request, self.limits)
-            raise
+        return await self._answer(request, self._look)
 
-    async def _look(self, picture: bytes) -> Row:
+    async def recognise_many(self, request: Request) -> list[Row | Refused]:
+        """Probabilities K of each picture in a request's form, or why there are none; raises Refused when the form itself is unusable."""
+        async with self.entered(request):
+            return await self.in_time(self._look_at_all(await read_pictures(request, self.limits, MANY)))
+
+    async def explain(self, request: Request) -> bytes:
+        """The picture in a request as the network saw it, with where it looked painted over it, encoded; raises Refused."""
+        return await self._answer(request, self._paint)
+
+    async def _answer(self, request: Request, look: Callable[[bytes], Awaitable[Answer]]) -> Answer:
+        async with self.entered(request):
+            return await self.in_time(look(await read_picture(request, self.limits)))
+
+    @asynccontextmanager
+    async def entered(self, request: Request) -> AsyncIterator[None]:
+        """Be counted; whoever finds it full is heard to the end before being refused."""
+        if self.gate.full:
+            await drain(request, self.limits)
+        with self.gate.enter():
+            yield
+
+    async def in_time(self, answer: Awaitable[Answer]) -> Answer:
         try:
             async with asyncio.timeout(self.limits.seconds):
-                pixels = self.at_once(picture)
-                if pixels is None:
-                    pixels = await asyncio.get_running_loop().run_in_executor(self.decoders, self.prepare, picture)
-                return await self.batches.probabilities(pixels)
+                return await answer
         except TimeoutError:
-            raise Refused(504, f"the picture took longer than {self.limits.seconds:g} seconds", "send a smaller one") from None
+            raise Refused(504, f"this took longer than {self.limits.seconds:g} seconds", "send less, or something smaller") from None
+
+    async def _look(self, picture: bytes) -> Row:
+        return await self.batches.probabilities(await self._pixels(picture))
+
+    async def _paint(self, picture: bytes) -> bytes:
+        pixels, loop = await self._pixels(picture), asyncio.get_running_loop()
+        heat = await loop.run_in_executor(self.batches.thread, self.recogniser.heat, pixels[None])
+        return await loop.run_in_executor(self.decoders, overlaid, pixels, heat[0])
+
+    async def _pixels(self, picture: bytes) -> Pixels:
+        pixels = self.at_once(picture)
+        return pixels if pixels is not None else await asyncio.get_running_loop().run_in_executor(self.decoders, self.prepare, picture)
+
+    async def _look_at_all(self, pictures: list[bytes]) -> list[Row | Refused]:
+        """In one go: decoded one after another by one thread, looked at as one batch."""
+        found = await asyncio.get_running_loop().run_in_executor(self.decoders, self.prepare_all, pictures)
+        good = [pixels for pixels in found if not isinstance(pixels, Refused)]
+        rows = iter(await self.batches.all_of(np.stack(good)) if good else ())
+        return [pixels if isinstance(pixels, Refused) else next(rows) for pixels in found]
 
     def at_once(self, picture: bytes) -> Pixels | None:
         """The pixels of a picture so small that handing it to another thread would take longer than decoding it; None for others."""
@@ -69,6 +115,16 @@ class Service:
             if width * height > self.limits.pixels:
                 raise BadPicture("huge", f"{width} x {height} is over {self.limits.pixels / 1e6:g} megapixels")
             return self.recogniser.prepare(picture)
+
+    def prepare_all(self, pictures: list[bytes]) -> list[Pixels | Refused]:
+        """Each of several encoded pictures as the network sees it, or the reason why not."""
+        found: list[Pixels | Refused] = []
+        for picture in pictures:
+            try:
+                found.append(self.prepare(picture))
+            except Refused as refused:
+                found.append(refused)
+        return found
 
     def close(self) -> None:
         """Let the threads end."""

@@ -1,7 +1,8 @@
 "use strict";
-const input = document.getElementById("picture"), drop = document.querySelector(".drop"), answer = document.getElementById("answer");
+const input = document.getElementById("picture"), photo = document.getElementById("photo"), drop = document.querySelector(".drop");
+const answer = document.getElementById("answer"), actions = document.getElementById("actions"), places = document.getElementById("places");
 const shown = document.getElementById("shown"), preview = document.getElementById("preview");
-let latest = 0;
+let latest = 0, given = null, found = null;
 
 function line(text, kind) {
   const paragraph = document.createElement("p");
@@ -10,38 +11,116 @@ function line(text, kind) {
   return paragraph;
 }
 
+function readable(name) {
+  return name.replace(/^n\d{8}-/, "").replace(/_/g, " ");
+}
+
+function percent(share) {
+  return (100 * share).toFixed(1) + " %";
+}
+
 function bar(named) {
   const row = document.createElement("div"), name = document.createElement("span"), meter = document.createElement("meter"), share = document.createElement("span");
   row.className = "bar";
-  name.textContent = named.class;
+  name.textContent = readable(named.class);
   meter.value = named.probability;
-  share.textContent = (100 * named.probability).toFixed(1) + " %";
+  meter.setAttribute("aria-hidden", "true");
+  share.textContent = percent(named.probability);
   row.append(name, meter, share);
   return row;
 }
 
-function show(found) {
-  const doubt = found.sure === false ? [line(t("front.doubt"), "warn")] : [];
-  answer.replaceChildren(...doubt, ...found.top.map(bar));
+function doubt() {
+  return found.doubt ? [t("doubt." + found.doubt, { share: (100 * (found.other || 0)).toFixed(0) })] : [];
+}
+
+function refused(response, said) {
+  const known = "problem." + response.status;
+  answer.replaceChildren(line(known in TEXTS ? t(known) : [said.error, said.hint].filter(Boolean).join(": "), "warn"));
+}
+
+function sent(path) {
+  return fetch(path, { method: "POST", body: given, headers: { "Content-Type": given.type || "application/octet-stream" } });
 }
 
 async function recognise(file) {
   const mine = ++latest;
+  [given, found] = [file, null];
   if (preview.src) URL.revokeObjectURL(preview.src);
   preview.src = URL.createObjectURL(file);
   shown.hidden = false;
+  actions.hidden = places.hidden = true;
   answer.replaceChildren(line(t("front.looking"), "faint"));
   try {
-    const response = await fetch("/api/predict", { method: "POST", body: file, headers: { "Content-Type": file.type || "application/octet-stream" } });
-    const found = await response.json();
+    const response = await sent("/api/predict"), said = await response.json();
     if (mine !== latest) return;
-    if (response.ok) show(found); else answer.replaceChildren(line([found.error, found.hint].filter(Boolean).join(": "), "warn"));
+    if (!response.ok) return refused(response, said);
+    found = said;
+    answer.replaceChildren(...doubt().map(text => line(text, "warn")), ...found.top.map(bar));
+    actions.hidden = false;
   } catch {
     if (mine === latest) answer.replaceChildren(line(t("problem.unreachable"), "warn"));
   }
 }
 
-input.addEventListener("change", () => { if (input.files[0]) recognise(input.files[0]); });
+async function look() {
+  const mine = latest, picture = places.querySelector("img");
+  try {
+    const response = await sent("/api/explain");
+    if (mine !== latest) return;
+    if (!response.ok) return refused(response, await response.json());
+    if (picture.src) URL.revokeObjectURL(picture.src);
+    picture.src = URL.createObjectURL(await response.blob());
+    places.hidden = false;
+  } catch {
+    if (mine === latest) answer.append(line(t("problem.unreachable"), "warn"));
+  }
+}
+
+function written() {
+  const longer = Math.max(preview.naturalWidth, preview.naturalHeight), scale = Math.min(Math.max(longer, 320), 1600) / longer;
+  const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  canvas.width = Math.round(scale * preview.naturalWidth);
+  canvas.height = Math.round(scale * preview.naturalHeight);
+  pen.drawImage(preview, 0, 0, canvas.width, canvas.height);
+  const rows = [...doubt().map(text => [text, 0]), ...found.top.map(one => [`${readable(one.class)}  ${percent(one.probability)}`, one.probability])];
+  let size = Math.max(12, Math.round(Math.min(canvas.width, canvas.height) / 20));
+  pen.font = `${size}px system-ui, sans-serif`;
+  let wide = Math.max(...rows.map(([text]) => pen.measureText(text).width)) + size;
+  if (wide > canvas.width) {
+    size *= canvas.width / wide;
+    pen.font = `${size}px system-ui, sans-serif`;
+    wide = canvas.width;
+  }
+  const high = 1.4 * size;
+  pen.fillStyle = "rgb(0 0 0 / 60%)";
+  pen.fillRect(0, 0, wide, high * (rows.length + .4));
+  pen.textBaseline = "middle";
+  rows.forEach(([text, share], row) => {
+    pen.fillStyle = "rgb(40 120 190 / 75%)";
+    pen.fillRect(0, high * (row + .2), wide * share, high - 2);
+    pen.fillStyle = "#fff";
+    pen.fillText(text, size / 2, high * (row + .7));
+  });
+  return canvas;
+}
+
+function download() {
+  written().toBlob(blob => {
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(blob);
+    link.download = (given.name || "picture").replace(/\.\w+$/, "") + ".named.jpg";
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+  }, "image/jpeg", .92);
+}
+
+for (const one of [input, photo]) one.addEventListener("change", () => { if (one.files[0]) recognise(one.files[0]); });
+document.getElementById("camera").hidden = !matchMedia("(pointer: coarse)").matches;
+document.getElementById("copy").addEventListener("click", download);
+document.getElementById("look")?.addEventListener("click", look);
+preview.addEventListener("error", () => { shown.hidden = true; document.getElementById("copy").hidden = true; });
+preview.addEventListener("load", () => { document.getElementById("copy").hidden = false; });
 document.addEventListener("paste", event => { const file = event.clipboardData.files[0]; if (file) recognise(file); });
 document.addEventListener("dragover", event => { event.preventDefault(); drop.classList.add("over"); });
 document.addEventListener("dragleave", () => drop.classList.remove("over"));

@@ -48,5 +48,19 @@ function follow(place) {
   stream.addEventListener("gone", () => { stream.close(); const status = (place.tagName === "TR" ? place : document).querySelector(".status"); if (status) status.textContent = t("runs.removed"); });
 }
 
+function together() {
+  const place = document.getElementById("together"), most = Number(place.dataset.most), boxes = [...document.querySelectorAll(".tick input")];
+  const chosen = boxes.filter(box => box.checked).map(box => ["run", box.value]);
+  for (const box of boxes) {
+    box.disabled = !box.checked && chosen.length >= most;
+    box.closest("td").dataset.value = box.checked ? 1 : 0;
+  }
+  const query = new URLSearchParams(chosen).toString();
+  place.hidden = !chosen.length;
+  history.replaceState(null, "", query ? `?${query}` : location.pathname);
+  for (const picture of place.querySelectorAll("img")) if (query) picture.src = `${picture.dataset.source}?${query}`;
+}
+
 document.querySelectorAll("table.sortable").forEach(sortable);
+document.querySelectorAll(".tick input").forEach(box => box.addEventListener("change", together));
 [...document.querySelectorAll("[data-status=running]")].slice(0, 4).forEach(follow);

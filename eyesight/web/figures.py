@@ -1,0 +1,106 @@
+"""Figures of runs as pictures, one run's or several runs' together.
+
+matplotlib keeps its style in a global, so figures are drawn one at a time; it is imported when the first is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from eyesight import metrics
+from eyesight.predictions import Predictions, readable
+from eyesight.runs import Run
+from eyesight.web.api import find_run, service_of
+from eyesight.web.limits import Refused
+
+router = APIRouter(include_in_schema=False)
+PATIENCE = 10.0  # seconds that a figure waits for the ones before it
+TOGETHER = 12  # runs whose curves can still be told apart
+DOTS = 110  # an inch
+pen = Lock()
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """Be the only one who draws; raises Refused when that would take too long."""
+    if not pen.acquire(timeout=PATIENCE):
+        raise Refused(503, "too many figures are being drawn", "come again in a few seconds", {"Retry-After": "5"})
+    try:
+        yield
+    finally:
+        pen.release()
+
+
+@router.get("/runs/{name}/{figure}.png")
+def figure(request: Request, name: str, figure: str) -> Response:
+    """A figure: loss, accuracy, confusion or calibration."""
+    run = find_run(service_of(request), name)
+    if figure not in FIGURES:
+        raise Refused(404, f"there is no figure {figure!r}", f"known: {', '.join(FIGURES)}")
+    with drawing():
+        return drawn(FIGURES[figure](run))
+
+
+@router.get("/curves/{measure}.png")
+def together(request: Request, measure: str, run: Annotated[list[str], Query(min_length=1, max_length=TOGETHER)]) -> Response:
+    """The validation curves of several runs: loss or accuracy."""
+    if measure not in MEASURES:
+        raise Refused(404, f"there are no curves of {measure!r}", f"known: {', '.join(MEASURES)}")
+    epochs = {name: find_run(service_of(request), name).epochs for name in run}
+    with drawing():
+        from eyesight import comparison_plots
+
+        return drawn(comparison_plots.together(epochs, MEASURES[measure]) if any(epochs.values()) else None)
+
+
+def drawn(figure: Any) -> Response:
+    """The figure as PNG; raises Refused without one."""
+    from eyesight import plots
+
+    if figure is None:
+        raise Refused(404, "the run is not that far yet")
+    return Response(plots.png(figure, DOTS), media_type="image/png")
+
+
+def judged(run: Run) -> Predictions | None:
+    """The labelled test predictions, None without any."""
+    known = run.predictions().labelled() if run.target == "class" and (run.path / "predictions.npz").is_file() else None
+    return known if known is not None and len(known) else None
+
+
+def _curves(what: str) -> Callable[[Run], Any]:
+    def draw(run: Run) -> Any:
+        from eyesight import plots
+
+        measure = run.measure.key if what == "top1" else what
+        return plots.curves(run.epochs, (measure,)) if run.epochs else None
+
+    return draw
+
+
+def _confusion(run: Run) -> Any:
+    from eyesight import plots
+
+    known = judged(run)
+    return plots.confusion(metrics.confusion(known.probabilities, known.labels), readable(known.classes)) if known else None
+
+
+def _calibration(run: Run) -> Any:
+    from eyesight import plots
+
+    known = judged(run)
+    return plots.calibration(metrics.calibration(known.probabilities, known.labels)) if known else None
+
+
+MEASURES = {"loss": "loss", "accuracy": "top1"}
+FIGURES: dict[str, Callable[[Run], Any]] = {
+    **{name: _curves(measure) for name, measure in MEASURES.items()},
+    "confusion": _confusion,
+    "calibration": _calibration,
+}
