@@ -16,6 +16,7 @@ from eyesight.plots import BLUE, GRID, INK, MUTED, styled
 
 Pixels = npt.NDArray[np.uint8]
 ACROSS = 12  # pictures in a row
+MOST_PIXELS = 240  # of a side of a picture in a figure
 SHADE = 0.6  # how much of a pixel a mask covers
 DISTINCT = 10  # classes up to which every one has a colour that is no other's
 
@@ -24,22 +25,16 @@ DISTINCT = 10  # classes up to which every one has a colour that is no other's
 def restored(rows: Sequence[tuple[str, Pixels]], captions: Sequence[str] = (), across: int = ACROSS) -> Figure:
     """Pictures above what was made of them: `rows` are named, from top to bottom, uint8 N,C,H,W each; captions stand below."""
     count = min(len(pixels) for _, pixels in rows)
-    across, lines = max(1, min(across, count)), max(1, -(-count // across))
-    left, step, gap = 0.85, 0.78, 0.28 if captions else 0.14
-    block = step * len(rows) + gap
-    figure = Figure(figsize=(left + across * step + 0.05, lines * block + 0.05))
-    width, height = figure.get_size_inches()
-    for place in range(count):
-        line, column = divmod(place, across)
-        for row, (name, pixels) in enumerate(rows):
-            top = 0.05 + line * block + row * step
-            axes = figure.add_axes(((left + column * step) / width, 1 - (top + step) / height, 0.95 * step / width, 0.95 * step / height))
-            axes.set_axis_off()
-            _show(axes, pixels[place])
-            if column == 0:
-                axes.text(-0.12, 0.5, name, transform=axes.transAxes, ha="right", va="center", fontsize=8, color=MUTED)
-            if captions and row == len(rows) - 1:
-                axes.text(0.5, -0.05, captions[place], transform=axes.transAxes, ha="center", va="top", fontsize=7)
+    across = max(1, min(across, count))
+    cells = [[coloured(picture) for picture in pixels[:count]] for _, pixels in rows]
+    lines = range(0, count, across)
+    blocks = [[[*row[place : place + across], *[None] * (across - len(row[place : place + across]))] for row in cells] for place in lines]
+    figure, axes, starts = _sheet(blocks, 0.78, gap=0.28 if captions else 0.12, left=0.8)
+    for place, start in zip(lines, starts, strict=True):
+        for row, (name, _) in enumerate(rows):
+            axes.text(-0.08, start + row + 0.5, name, ha="right", va="center", fontsize=8, color=MUTED)
+        for column, caption in enumerate(captions[place : place + across]):
+            axes.text(column + 0.5, start + len(rows) + 0.02, caption, ha="center", va="top", fontsize=7)
     return figure
 
 
@@ -68,30 +63,67 @@ def overlays(
     pixels: Pixels, masks: Pixels, said: Pixels, colours: npt.NDArray[np.uint8], classes: Sequence[str], captions: Sequence[str]
 ) -> Figure:
     """Two pictures a row, each beside its mask and what was said of it; ignored pixels stay as they are."""
-    count = len(pixels)
-    high = pixels.shape[2] / pixels.shape[3]
-    wide, lines = 1.35, max(1, -(-count // 2))
-    block = wide * high + 0.22
-    legend = 0.26 * -(-len(classes) // 6) + 0.1
-    figure = Figure(figsize=(6 * wide + 0.55, 0.25 + lines * block + legend))
-    width, height = figure.get_size_inches()
-    for place in range(count):
-        line, half = divmod(place, 2)
-        picture = pixels[place].transpose(1, 2, 0) if len(pixels[place]) == 3 else np.repeat(pixels[place].transpose(1, 2, 0), 3, axis=2)
-        panels = (picture, overlay(picture, masks[place], colours), overlay(picture, said[place], colours))
-        for column, shown in enumerate(panels):
-            left = 0.1 + half * (3 * wide + 0.35) + column * wide
-            bottom = 1 - (0.25 + line * block + wide * high) / height
-            axes = figure.add_axes((left / width, bottom, 0.97 * wide / width, wide * high / height))
-            axes.set_axis_off()
-            axes.imshow(shown, interpolation="nearest" if max(shown.shape[:2]) <= 96 else "antialiased", aspect="auto")
-            if line == 0:
-                axes.set_title(("picture", "its mask", "what was said")[column], fontsize=8, pad=3, fontweight="normal", loc="center")
-            if column == 2:
-                axes.text(1, -0.03, captions[place], transform=axes.transAxes, ha="right", va="top", fontsize=7)
+    panels = [
+        (coloured(picture), overlay(coloured(picture), mask, colours), overlay(coloured(picture), map_, colours))
+        for picture, mask, map_ in zip(pixels, masks, said, strict=True)
+    ]
+    pairs = [panels[place : place + 2] for place in range(0, len(panels), 2)]
+    blocks = [[[*pair[0], *(pair[1] if len(pair) > 1 else (None,) * 3)]] for pair in pairs]
+    legend = 0.24 * -(-len(classes) // 6) + 0.1
+    figure, axes, starts = _sheet(blocks, 1.4, gap=0.22, left=0.05, top=0.25, bottom=legend)
+    for column, name in enumerate(("picture", "its mask", "what was said") * min(2, len(panels))):
+        axes.text(column + 0.5, -0.03, name, ha="center", va="bottom", fontsize=8)
+    for place, caption in enumerate(captions):
+        axes.text(place % 2 * 3 + 2.96, starts[place // 2] + 1, caption, ha="right", va="top", fontsize=7)
     patches = [Patch(color=tuple(part / 255 for part in colour)) for colour in colours.tolist()]
     figure.legend(patches, [name[:18] for name in classes], loc="lower center", ncols=min(6, len(classes)))
     return figure
+
+
+def coloured(picture: Pixels) -> Pixels:
+    """A picture uint8 C,H,W as H,W,3."""
+    return np.ascontiguousarray(np.broadcast_to(picture.transpose(1, 2, 0), (*picture.shape[1:], 3)))
+
+
+def _sheet(
+    blocks: Sequence[Sequence[Sequence[Pixels | None]]], inches: float, *, gap: float, left: float, top: float = 0.05, bottom: float = 0.0
+) -> tuple[Figure, Axes, list[float]]:
+    """Blocks of rows of pictures H,W,3 of one size as one image, for a hundred axes would take a minute to draw.
+
+    `inches` is the width of a picture, `gap` what lies below a block. The axes count pictures, across and down; given back is where every
+    block begins.
+    """
+    shape = next(cell.shape for block in blocks for row in block for cell in row if cell is not None)
+    step = max(1, -(-max(shape[:2]) // MOST_PIXELS))
+    high, wide = shape[0] // step, shape[1] // step
+    parts: list[npt.NDArray[np.uint8]] = []
+    starts: list[float] = []
+    for block in blocks:
+        starts.append(sum(map(len, parts)) / high)
+        parts += [np.concatenate([_cell(cell, high, wide, step) for cell in row], axis=1) for row in block]
+        parts.append(np.zeros((round(gap * wide / inches), parts[-1].shape[1], 4), np.uint8))
+    sheet = np.concatenate(parts)
+    across, down = sheet.shape[1] / wide, len(sheet) / high
+    width, height = across * inches, down * inches * high / wide
+    figure = Figure(figsize=(left + width + 0.05, top + height + bottom))
+    whole = figure.get_size_inches()
+    axes = figure.add_axes((left / whole[0], bottom / whole[1], width / whole[0], height / whole[1]))
+    axes.imshow(sheet, interpolation="nearest", extent=(0, across, down, 0), aspect="auto")
+    axes.set_axis_off()
+    return figure, axes, starts
+
+
+def _cell(cell: Pixels | None, high: int, wide: int, step: int) -> npt.NDArray[np.uint8]:
+    """One picture, averaged down, with a clear edge at its right and below; all clear where there is none."""
+    found = np.zeros((high, wide, 4), np.uint8)
+    if cell is not None:
+        blocks = cell[: high * step, : wide * step].reshape(high, step, wide, step, 3)
+        found[:, :, :3] = blocks.mean(axis=(1, 3)).round()
+        found[:, :, 3] = 255
+    edge = max(1, high // 24)
+    found[-edge:] = 0
+    found[:, -edge:] = 0
+    return found
 
 
 def overlay(picture: Pixels, mask: Pixels, colours: npt.NDArray[np.uint8]) -> Pixels:
@@ -116,8 +148,3 @@ def ious(values: dict[str, float | None]) -> Figure:
     axes.set_title("Intersection over union, class by class", pad=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
     return figure
-
-
-def _show(axes: Axes, picture: Pixels) -> None:
-    shown = picture[0] if len(picture) == 1 else picture.transpose(1, 2, 0)
-    axes.imshow(shown, cmap="gray", vmin=0, vmax=255, interpolation="nearest" if max(shown.shape[:2]) <= 96 else "antialiased")

@@ -137,9 +137,7 @@ def _show_rendered(model: str, made: Sequence[Rendered], *, as_json: bool) -> No
         for one in (one for one in made if not one.problem):
             shares = [text for name, share in one.shares if share for text in (name, f"{share:.4f}")]
             doubt = ["unfamiliar"] if one.unfamiliar else []
-            writer.writerow(
-                [one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *["unfamiliar"] * bool(one.unfamiliar)]
-            )
+            writer.writerow([one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *doubt])
     _name_bad({one.path: one.problem for one in made if one.problem}, len(made))
 
 

@@ -71,7 +71,7 @@ class Unflatten(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Channels last, without a copy."""
         channels, height, width = self.shape
-        return x.view(len(x), height, width, channels).permute(0, 3, 1, 2)
+        return x.view(-1, height, width, channels).permute(0, 3, 1, 2)
 
 
 def autoencoder(shape: Shape, channels: int, *, code: int = 32, width: float = 1.0) -> AutoEncoder:
