@@ -5,9 +5,12 @@ A stage trains a tail that shares its modules with the whole network, so that wh
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +34,7 @@ Progress = Callable[[int, int], None]
 SHARE = 0.6  # of the time for training that may go into computing features once
 LEAST = 0.1  # of the pictures are used however short the time seems: an estimate of speed may be far off
 ELSE = "something else"  # the class of whatever is none of the chosen kind
+GRACE = 0.05  # of a budget belongs to the first stage even when an estimate says that nothing is left
 EACH = 8  # pictures of every class are, where there are so many
 
 
@@ -118,13 +122,20 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
         if clock.budget is not None and number < count:
             clock.reserve = reserve + recipe.transfer.thaw_share * max(0.0, clock.left())
         asked = stage_recipe(recipe, number)
+        seen: tuple[Network, Images, Images] = network, data.train, data.validation
         if recipe.transfer.views and cut:
-            tail, train, validation = below.features(cut)
+            seen = below.features(cut)
             asked = replace(asked, augment=Augment(mixup=asked.augment.mixup))
-            yield Stage(number, count, asked, tail, train, validation)
-        else:
-            yield Stage(number, count, asked, network, data.train, data.validation)
+        if number == 1:
+            be_kind(clock)
+        yield Stage(number, count, asked, *seen)
         clock.reserve = reserve
+
+
+def be_kind(clock: Clock) -> None:
+    """Leave some time to train whatever else was estimated: a classifier that comes a little late is better than none."""
+    if clock.budget is not None and clock.left() < GRACE * clock.budget:
+        clock.reserve = clock.budget * (1 - GRACE) - clock.elapsed()
 
 
 def stage_recipe(recipe: Recipe, number: int) -> Recipe:
@@ -164,7 +175,7 @@ class Below:
         first = Trunk(plan.network, list(body.units[:lowest]), plan.data.train.shape, pictures=True)
         if not self.found:
             exact = plan.recipe.training.precision
-            self.arithmetic = precision.choose(exact, first, plan.recipe.model, activations.BATCH, trains=False)
+            self.arithmetic = precision.choose(exact, first, plan.recipe.model, activations.PROBED, trains=False)
             self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)
         found = self.found
         if cut > lowest:
@@ -176,37 +187,37 @@ class Below:
         return tail, found["train"], found["validation"]
 
     def _compute(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
-        plan, recipe = self.plan, self.plan.recipe
+        plan, recipe, deadline = self.plan, self.plan.recipe, math.inf
+        fixed: dict[str, Any] = {"name": plan.data.store.key, "seed": recipe.training.seed, "precision": self.arithmetic}
+        began = time.monotonic()
+        validation = activations.compute(trunk, parts["validation"], recipe.augment, 1, **fixed)
         if pictures:
             views = activations.versions(recipe.augment, recipe.transfer.views)
-            parts, views = affordable(plan, trunk, parts, views, self.arithmetic)
+            seen = (time.monotonic() - began) / len(validation) if len(validation) >= activations.PROBED else 0.0
+            parts, views = affordable(plan, trunk, parts, views, self.arithmetic, seen)
+            deadline = time.monotonic() + SHARE * plan.clock.left()
+            fixed |= {"talk": plan.talk, "progress": plan.progress}
         else:
-            train = parts["train"]
-            assert isinstance(train, Activations)
-            views = train.views
-        found = {}
-        for part, images in parts.items():
-            found[part] = activations.compute(
-                trunk,
-                images,
-                recipe.augment,
-                views if part == "train" else 1,
-                name=plan.data.store.key,
-                seed=recipe.training.seed,
-                precision=self.arithmetic,
-                talk=plan.talk if part == "train" and pictures else silent,
-                progress=plan.progress if part == "train" and pictures else lambda done, total: None,
-            )
-        return found
+            assert isinstance(parts["train"], Activations)
+            views = parts["train"].views
+        return {
+            "train": activations.compute(trunk, parts["train"], recipe.augment, views, deadline=deadline, **fixed),
+            "validation": validation,
+        }
 
 
-def affordable(plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, arithmetic: str) -> tuple[dict[str, Images], int]:
-    """What of the pictures and how many versions a budget has time for: fewer versions first, then fewer pictures, and says so."""
+def affordable(
+    plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, arithmetic: str, seen: float = 0.0
+) -> tuple[dict[str, Images], int]:
+    """What of the pictures and how many versions a budget has time for: fewer versions first, then fewer pictures, and says so.
+
+    `seen` is how many seconds a picture took just now, 0 where nobody looked: a machine may be busier than a short try tells.
+    """
     if plan.clock.budget is None:
         return parts, views
-    train, held = parts["train"], len(parts["validation"])
-    pace = activations.pace(trunk, train, arithmetic)
-    pictures = SHARE * max(0.0, plan.clock.left()) / pace - held
+    train = parts["train"]
+    pace = max(activations.pace(trunk, train, arithmetic), seen)
+    pictures = SHARE * max(0.0, plan.clock.left()) / pace
     if pictures >= views * len(train):
         return parts, views
     fewer = max(1, int(pictures // len(train)))

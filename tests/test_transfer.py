@@ -304,3 +304,41 @@ def test_activations_are_pictures_to_the_loop(images):
     assert first.shape == (16, *found.shape) and first.is_contiguous(memory_format=torch.channels_last)
     assert labels.tolist() == images.labels[index].tolist()
     assert Path(activations.cache_dir() / "activations" / f"{found.key}.bin").is_file()
+
+
+def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
+    said = []
+    how = Augment(flip="random")
+    _, short = cached(network(images), images, how=how, views=3, deadline=0.0, talk=said.append)
+    assert short.views == 1 and "1 of 3 versions" in said[-1]
+    _, one = cached(network(images), images, how=how, views=1)
+    assert one.key == short.key and torch.equal(torch.as_tensor(one.pixels), torch.as_tensor(short.pixels))
+    (file,) = (activations.cache_dir() / "activations").iterdir()
+    assert file.stat().st_size == short.count * 4 * int(np.prod(short.shape))
+
+
+def test_the_first_stage_always_gets_some_time():
+    for reserve, budget in ((100.0, 60.0), (0.0, 0.001)):
+        clock = Clock(time.monotonic() - 1, budget=budget, reserve=reserve)
+        transfer.be_kind(clock)
+        assert clock.left() == pytest.approx(transfer.GRACE * budget, abs=0.01)
+    clock = Clock(time.monotonic(), budget=60.0, reserve=5.0)
+    transfer.be_kind(clock)
+    assert clock.reserve == 5.0
+
+
+def test_what_was_seen_just_now_counts_more_than_a_short_try(images, monkeypatch):
+    monkeypatch.setattr(activations, "pace", lambda trunk, images, precision: 0.001)
+    Parts = namedtuple("Parts", "recipe clock talk")
+    plan = Parts(RECIPE, Clock(time.monotonic(), budget=170.0), lambda text: None)
+    parts = {"train": images, "validation": images.subset(np.arange(0))}
+    assert transfer.affordable(plan, None, parts, 4, "float32")[1] == 4
+    assert transfer.affordable(plan, None, parts, 4, "float32", 1.0)[1] == 2
+
+
+def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_result(tmp_path):
+    settings = ("transfer.freeze=all", "transfer.thaw=conv4", "augment.flip=random", "training.budget=1.5")
+    run = train(tmp_path, *settings, clock=Clock(time.monotonic() - 1.4))
+    assert run.status == "done" and run.result["test"]["n"]
+    assert [found["stage"] for found in run.result["stages"]] in ([1], [1, 2])
+    assert 0 <= run.result["stages"][0]["validation_top1"] <= 1

@@ -120,7 +120,7 @@ def train(
     result = run.result
     if as_json:
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
-        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation") if key in result}
+        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation", "stages") if key in result}
         show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
         return
     say(f"test accuracy {judged(result['test'])}")
