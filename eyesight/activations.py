@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +35,7 @@ from eyesight.weights import fingerprint
 
 FORMAT = 1
 BATCH = 64
+LEAST = 128  # pictures are looked at however late it is
 PROBED = 16  # pictures on which speed is tried: a short budget must not go into measuring
 SPARE = 1 << 30  # bytes that stay free on the disk
 DAY = 86_400.0  # seconds without a byte after which a file that is being built was left behind
@@ -149,29 +151,31 @@ def compute(
 ) -> Activations:
     """The activations of `images` in `views` versions, from the cache or computed now; `name` identifies the pictures.
 
-    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept, one at least.
+    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if none is, the first pictures, a few at
+    least.
     Raises UserError, before anything is computed, when the disk has no room for them.
     """
     shape = outcome(trunk, images)
     kind = KINDS[precision]
     count = len(images)
     source = images.key if isinstance(images, Activations) else ""
-    facts = [FORMAT, name, source, images.ids, fingerprint(trunk.state_dict()), str(trunk.body), images.shape, precision]
+    facts = [FORMAT, name, source, fingerprint(trunk.state_dict()), str(trunk.body), images.shape, precision]
 
-    def named(views: int) -> str:
+    def named(ids: tuple[str, ...], views: int) -> str:
         drawn = (seed, dataclasses.asdict(how)) if views > 2 or (views > 1 and how.flip == "none") else ()
-        return hashlib.sha256(json.dumps([*facts, views, drawn, torch.__version__]).encode()).hexdigest()[:32]
+        return hashlib.sha256(json.dumps([*facts, ids, views, drawn, torch.__version__]).encode()).hexdigest()[:32]
 
-    key = named(views)
+    key = named(images.ids, views)
     size = (views * count, *shape[1:], shape[0])
     file = cache_dir() / "activations" / f"{key}.bin"
     if not _is_whole(file, size, kind):
         make_room(file.parent, math.prod(size) * kind.itemsize, talk)
         batches = _batches(trunk, images, how, views, seed, precision, deadline)
         if (rows := _write(file, batches, views * count, progress)) < views * count:
-            talk(f"the machine was slower than it seemed: {rows // count} of {views} versions of each picture are kept")
-            views = rows // count
-            key, size = named(views), (views * count, *shape[1:], shape[0])
+            views, count = max(1, rows // count), min(rows, count)
+            talk(f"the machine is slower than it seemed: training goes on with {views} versions of {count:,} pictures")
+            images = images.subset(np.arange(count))
+            key, size = named(images.ids, views), (views * count, *shape[1:], shape[0])
             file = file.replace(file.with_name(f"{key}.bin"))
             os.truncate(file, math.prod(size) * kind.itemsize)
     values = torch.from_file(str(file), shared=False, size=math.prod(size), dtype=kind).view(size)
@@ -226,7 +230,7 @@ def _batches(
     for view in range(views):
         seen = images.only(view) if isinstance(images, Activations) else images
         for step, (pixels, _, index) in enumerate(seen.batches(torch.arange(len(images)), BATCH, device)):
-            if view and time.monotonic() > deadline:
+            if time.monotonic() > deadline and (view or step * BATCH >= LEAST):
                 return
             pictures = version(pixels, how, view, augment.generator(seed, -2 - view, step, device), index)
             if not trunk.pictures:

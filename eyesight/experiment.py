@@ -169,6 +169,8 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
     batch, epochs = plan(recipe.training, len(stage.train))
     if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
         talk(f"few pictures: batches of {batch} and {epochs} epochs, to take {recipe.training.min_steps} steps (training.min_steps)")
+    if stage.number == 1 and models.is_backbone(recipe.model):
+        transfer.be_kind(clock)  # as late as can be: all that came before has had its time
     for epoch in fit(state, stage.train, stage.validation, recipe, precision=arithmetic, clock=clock, meter=follow.meter):
         done = replace(epoch, epoch=before + epoch.epoch, progress=round((stage.number - 1 + epoch.progress) / stage.count, 6))
         run.append({**done.event(), **({"stage": stage.number} if stage.count > 1 else {})})

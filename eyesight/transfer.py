@@ -5,13 +5,13 @@ A stage trains a tail that shares its modules with the whole network, so that wh
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -126,8 +126,6 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
         if recipe.transfer.views and cut:
             seen = below.features(cut)
             asked = replace(asked, augment=Augment(mixup=asked.augment.mixup))
-        if number == 1:
-            be_kind(clock)
         yield Stage(number, count, asked, *seen)
         clock.reserve = reserve
 
@@ -146,6 +144,17 @@ def stage_recipe(recipe: Recipe, number: int) -> Recipe:
     optim = replace(recipe.optim, name=thaw.thaw_optimiser, lr=thaw.thaw_lr)
     training = replace(recipe.training, epochs=max(1, thaw.thaw_epochs), batch=thaw.thaw_batch or recipe.training.batch, min_steps=0)
     return replace(recipe, optim=optim, training=training)
+
+
+def trained(network: Network, recipe: Recipe) -> list[str]:
+    """For people: what of a pretrained network trains in each stage."""
+    body = network.body
+    assert isinstance(body, Backbone)
+    lines = []
+    for where in (recipe.transfer.freeze, *[recipe.transfer.thaw] * bool(recipe.transfer.thaw)):
+        body.freeze(body.place(where))
+        lines.append(trains(network, body.cut))
+    return lines
 
 
 def trains(network: Network, cut: int) -> str:
@@ -187,7 +196,7 @@ class Below:
         return tail, found["train"], found["validation"]
 
     def _compute(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
-        plan, recipe, deadline = self.plan, self.plan.recipe, math.inf
+        plan, recipe = self.plan, self.plan.recipe
         fixed: dict[str, Any] = {"name": plan.data.store.key, "seed": recipe.training.seed, "precision": self.arithmetic}
         began = time.monotonic()
         validation = activations.compute(trunk, parts["validation"], recipe.augment, 1, **fixed)
@@ -195,15 +204,13 @@ class Below:
             views = activations.versions(recipe.augment, recipe.transfer.views)
             seen = (time.monotonic() - began) / len(validation) if len(validation) >= activations.PROBED else 0.0
             parts, views = affordable(plan, trunk, parts, views, self.arithmetic, seen)
-            deadline = time.monotonic() + SHARE * plan.clock.left()
             fixed |= {"talk": plan.talk, "progress": plan.progress}
         else:
             assert isinstance(parts["train"], Activations)
             views = parts["train"].views
-        return {
-            "train": activations.compute(trunk, parts["train"], recipe.augment, views, deadline=deadline, **fixed),
-            "validation": validation,
-        }
+        deadline = time.monotonic() + SHARE * plan.clock.left()
+        train = activations.compute(trunk, parts["train"], recipe.augment, views, deadline=deadline, **fixed)
+        return {"train": train, "validation": validation}
 
 
 def affordable(
@@ -215,7 +222,8 @@ def affordable(
     """
     if plan.clock.budget is None:
         return parts, views
-    train = parts["train"]
+    train = parts["train"].subset(mixed(parts["train"], plan.recipe.data.split_seed).numpy())  # so that any first part is fair
+    parts = {**parts, "train": train}
     pace = max(activations.pace(trunk, train, arithmetic), seen)
     pictures = SHARE * max(0.0, plan.clock.left()) / pace
     if pictures >= views * len(train):
@@ -225,23 +233,27 @@ def affordable(
         plan.talk(f"the budget has time for the features of {fewer} of {views} versions of each picture")
     if pictures >= len(train):
         return parts, fewer
-    chosen = few_of(train, int(pictures), plan.recipe.data.split_seed)
-    few = len(chosen)
+    few = enough(train, int(pictures))
     if few == len(train):
         return parts, 1
     plan.talk(f"the budget has time for the features of {few:,} of {len(train):,} training pictures; give more for all")
-    return {**parts, "train": train.subset(chosen.numpy())}, 1
+    return {**parts, "train": train.subset(np.arange(few))}, 1
 
 
-def few_of(images: Images, wanted: int, seed: int) -> Tensor:
-    """`wanted` pictures at random as sorted indices; more where that would be too few of all, or of a class, to learn from."""
+def mixed(images: Images, seed: int) -> Tensor:
+    """All pictures at random as indices, but first some of every class."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     labels = images.labels[order]
     first = torch.zeros(len(order), dtype=torch.bool)
     for label in set(labels.tolist()):
         first[(labels == label).nonzero()[:EACH]] = True
-    count = max(wanted, round(LEAST * len(order)), int(first.sum()))
-    return torch.cat([order[first], order[~first]])[:count].sort().values
+    return torch.cat([order[first], order[~first]])
+
+
+def enough(images: Images, wanted: int) -> int:
+    """`wanted`, or more where that would be too few of all, or of a class, to learn from."""
+    every = int(images.counts.clamp(max=EACH).sum())
+    return min(len(images), max(wanted, round(LEAST * len(images)), every))
 
 
 def recogniser(name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent) -> Classifier:

@@ -33,7 +33,7 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
     """Print the resolved recipe and the table of its network's layers; nothing is trained."""
     from eyesight import recipe as recipe_module
     from eyesight.recipes import resolve
-    from eyesight.show import describe, layer_table
+    from eyesight.show import describe, layer_table, pretrained_lines
 
     recipe = resolve(name, *settings or (), data=data)
     found = describe(recipe, Path(name), look=data is not None)
@@ -43,6 +43,8 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
     for path, value in recipe_module.differences(recipe, recipe_module.Recipe()).items():
         say(f"{path} = {value}")
     say()
+    for line in pretrained_lines(found) if "pretrained" in found else ():
+        say(line)
     say(layer_table(found))
 
 
