@@ -99,7 +99,6 @@ def _export(what: str, *options: str) -> None:
         raise UserError(f"{what} could not be exported: {last_error(done.stderr)}", hint)
 
 
-
 def is_loopback(host: str) -> bool:
     """Whether only this machine can reach a server there."""
     try:
