@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -34,6 +35,8 @@ from eyesight.weights import fingerprint
 
 FORMAT = 1
 BATCH = 64
+LEAST = 128  # pictures are looked at however late it is
+PROBED = 16  # pictures on which speed is tried: a short budget must not go into measuring
 SPARE = 1 << 30  # bytes that stay free on the disk
 DAY = 86_400.0  # seconds without a byte after which a file that is being built was left behind
 KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -142,26 +145,39 @@ def compute(
     name: str,
     seed: int = 0,
     precision: str = "float32",
+    deadline: float = math.inf,
     talk: Talk = silent,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Activations:
     """The activations of `images` in `views` versions, from the cache or computed now; `name` identifies the pictures.
 
+    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if none is, the first pictures, a few at
+    least.
     Raises UserError, before anything is computed, when the disk has no room for them.
     """
     shape = outcome(trunk, images)
     kind = KINDS[precision]
     count = len(images)
     source = images.key if isinstance(images, Activations) else ""
-    drawn = (seed, dataclasses.asdict(how)) if views > 2 or (views > 1 and how.flip == "none") else ()
-    facts = [FORMAT, name, source, images.ids, fingerprint(trunk.state_dict()), str(trunk.body), images.shape, views, drawn, precision]
-    key = hashlib.sha256(json.dumps([*facts, torch.__version__]).encode()).hexdigest()[:32]
+    facts = [FORMAT, name, source, fingerprint(trunk.state_dict()), str(trunk.body), images.shape, precision]
+
+    def named(ids: tuple[str, ...], views: int) -> str:
+        drawn = (seed, dataclasses.asdict(how)) if views > 2 or (views > 1 and how.flip == "none") else ()
+        return hashlib.sha256(json.dumps([*facts, ids, views, drawn, torch.__version__]).encode()).hexdigest()[:32]
+
+    key = named(images.ids, views)
     size = (views * count, *shape[1:], shape[0])
     file = cache_dir() / "activations" / f"{key}.bin"
     if not _is_whole(file, size, kind):
         make_room(file.parent, math.prod(size) * kind.itemsize, talk)
-        batches = _batches(trunk, images, how, views, seed, precision)
-        _write(file, batches, views * count, progress)
+        batches = _batches(trunk, images, how, views, seed, precision, deadline)
+        if (rows := _write(file, batches, views * count, progress)) < views * count:
+            views, count = max(1, rows // count), min(rows, count)
+            talk(f"the machine is slower than it seemed: training goes on with {views} versions of {count:,} pictures")
+            images = images.subset(np.arange(count))
+            key, size = named(images.ids, views), (views * count, *shape[1:], shape[0])
+            file = file.replace(file.with_name(f"{key}.bin"))
+            os.truncate(file, math.prod(size) * kind.itemsize)
     values = torch.from_file(str(file), shared=False, size=math.prod(size), dtype=kind).view(size)
     with suppress(OSError):
         os.utime(file)  # the least recently used makes way for others
@@ -205,13 +221,17 @@ def sweep(folder: Path) -> None:
 
 
 @torch.inference_mode()
-def _batches(trunk: Trunk, images: Images, how: recipe.Augment, views: int, seed: int, precision: str) -> Iterator[Tensor]:
+def _batches(
+    trunk: Trunk, images: Images, how: recipe.Augment, views: int, seed: int, precision: str, deadline: float = math.inf
+) -> Iterator[Tensor]:
     """Activations n,H,W,C, version after version."""
     device = trunk.normalise.mean.device
     trunk.eval()
     for view in range(views):
         seen = images.only(view) if isinstance(images, Activations) else images
         for step, (pixels, _, index) in enumerate(seen.batches(torch.arange(len(images)), BATCH, device)):
+            if time.monotonic() > deadline and (view or step * BATCH >= LEAST):
+                return
             pictures = version(pixels, how, view, augment.generator(seed, -2 - view, step, device), index)
             if not trunk.pictures:
                 pictures = pictures.to(KINDS[precision])  # the trunk below may have used another arithmetic
@@ -238,8 +258,8 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
-def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Callable[[int, int], None]) -> None:
-    """The batches' bytes in one file, whole or not at all."""
+def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Callable[[int, int], None]) -> int:
+    """The batches' bytes in one file, whole or not at all; how many pictures they were."""
     handle, name = tempfile.mkstemp(prefix=".building-", dir=file.parent)
     temporary, done = Path(name), 0
     try:
@@ -253,17 +273,18 @@ def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Callable
         raise disk_error(error, file) from error
     finally:
         temporary.unlink(missing_ok=True)
+    return done
 
 
 def pace(trunk: Trunk, images: Images, precision: str) -> float:
     """Seconds that the trunk takes for one picture, by a try on a batch."""
     device = trunk.normalise.mean.device
-    few = images.take(torch.arange(min(BATCH, len(images)))).to(device).float() / 255
+    few = images.take(torch.arange(min(PROBED, len(images)))).to(device).float() / 255
     few = few.contiguous(memory_format=torch.channels_last)
     with torch.inference_mode(), autocast(precision, device):
         trunk.eval()(few).cpu()  # fetching waits for a GPU, and is part of the work
         tries = []
-        for _ in range(3):
+        for _ in range(2):
             began = time.monotonic()
             trunk(few).cpu()
             tries.append(time.monotonic() - began)

@@ -34,6 +34,8 @@ from eyesight.transfer import Plan, Stage
 
 SAVING = 6.0  # seconds of a budget kept for saving, the doctor and the report, or a third of it where that is less
 DEAR = 1 / 40  # of a budget: where looking at the held-out pictures costs more in float32, it is done in bfloat16
+MOST_KEPT = 0.6  # of a budget at most is kept for the end, however slow the machine seems at the start
+CHECKED = 64  # pictures on which a saved classifier must say what the one in memory says
 SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs are not spent on writing
 
 
@@ -132,7 +134,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     arithmetic = "float32"
     if clock.budget is not None:
         arithmetic, looking = affordable(network, data, recipe)
-        clock.reserve = min(SAVING, clock.budget / 3) + looking
+        clock.reserve = min(min(SAVING, clock.budget / 3) + looking, MOST_KEPT * clock.budget)
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
     watch.lap("data")
@@ -166,6 +168,8 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
     batch, epochs = plan(recipe.training, len(stage.train))
     if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
         talk(f"few pictures: batches of {batch} and {epochs} epochs, to take {recipe.training.min_steps} steps (training.min_steps)")
+    if stage.number == 1 and models.is_backbone(recipe.model):
+        transfer.be_kind(clock)  # as late as can be: all that came before has had its time
     for epoch in fit(state, stage.train, stage.validation, recipe, precision=arithmetic, clock=clock, meter=follow.meter):
         done = replace(epoch, epoch=before + epoch.epoch, progress=round((stage.number - 1 + epoch.progress) / stage.count, 6))
         run.append({**done.event(), **({"stage": stage.number} if stage.count > 1 else {})})
@@ -237,14 +241,15 @@ def affordable(network: Network, data: Dataset, recipe: Recipe) -> tuple[str, fl
 
 def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe, arithmetic: str) -> float:
     """How long the last looks at validation and test pictures will take, by a try on a few; half as much again for safety."""
-    few, views = data.train.take(torch.arange(min(64, data.train.portion, len(data.train)))), recipe.training.views
+    most = min(64 if max(data.train.shape[1:]) <= 64 else 16, data.train.portion, len(data.train))
+    few, views = data.train.take(torch.arange(most)), recipe.training.views
     tries = []
-    for _ in range(4):  # the fastest: a machine that is busy for a moment must not eat the budget
+    for _ in range(3):  # the fastest: a machine that is busy for a moment must not eat the budget
         began = time.monotonic()
         classifier.probabilities(network, few, views, arithmetic).cpu()
         tries.append(time.monotonic() - began)
     once_more = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]  # the test pictures without averaging
-    return 1.5 * min(tries) * ((1 + once_more) * len(data.test) + 2 * len(data.validation)) / len(few)
+    return 1.5 * min(tries) * ((1 + once_more) * len(data.test) + 2 * len(data.validation) + 2 * CHECKED) / len(few)
 
 
 def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock, arithmetic: str) -> None:
@@ -277,10 +282,24 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     event["multiply_adds"] = sum(row.multiply_adds for row in layers(network, data.train.shape))
     if len(validation):
         event["validation"] = validation.summary()
+    if found := stage_results(run, recipe):
+        event["stages"] = found
     if plain is not None:
         event["test_one_view"] = plain.summary()
     run.append(event)
     remove_checkpoint(run)
+
+
+def stage_results(run: Run, recipe: Recipe) -> list[dict[str, Any]]:
+    """What each stage of a staged training reached by itself: epochs, seconds, and its best epoch; nothing for a single stage."""
+    found = []
+    for number in sorted({epoch["stage"] for epoch in run.epochs if "stage" in epoch}):
+        epochs = [epoch for epoch in run.epochs if epoch.get("stage") == number]
+        part = "train" if epochs[0]["validation_loss"] is None else "validation"
+        key = tasks.of(recipe).measure.key
+        best = {f"{part}_{name.replace('score', key)}": value for name, value in best_of(epochs, recipe).items()}
+        found.append({"stage": number, "epochs": len(epochs), "seconds": round(sum(epoch["seconds"] for epoch in epochs), 3), **best})
+    return found
 
 
 def facts(run: Run, data: Dataset) -> dict[str, Any]:
@@ -291,7 +310,7 @@ def facts(run: Run, data: Dataset) -> dict[str, Any]:
 
 def check_same(kept: Classifier, loaded: Classifier, images: Images) -> None:
     """Raise UserError when the classifier read back from disk does not say what the one in memory says."""
-    few = images.take(torch.arange(min(200, images.portion, len(images))))
+    few = images.take(torch.arange(min(CHECKED, images.portion, len(images))))
     if not torch.allclose(kept.answers(few), loaded.answers(few), atol=1e-5):
         raise UserError("the saved classifier does not say what the trained one says", "the disk may be failing; train again elsewhere")
 

@@ -31,7 +31,8 @@ def digit(picture: bytes | Pixels) -> Pixels:
 
 def grey(picture: bytes | Pixels) -> Pixels:
     """The upright picture without its colours, uint8 H,W; raises BadPicture."""
-    return prepare(picture, Preparation(channels=1, resize="none"))[0]
+    pixels: Pixels = prepare(picture, Preparation(channels=1, resize="none"))[0]
+    return pixels
 
 
 def ink(pixels: Pixels) -> Strength | None:
@@ -93,8 +94,7 @@ def extent(mask: NDArray[np.bool_]) -> tuple[int, int]:
 
 def fitted(strength: Strength) -> Pixels:
     """Ink of any size, H,W from 0 to 1, as MNIST's uint8 28,28: twenty pixels at most each way, the centre of mass in the middle."""
-    small = fit(even(cropped(strength)))
-    small = np.clip(small / np.quantile(small[small > 0.2 * small.max()], 0.7), 0.0, 1.0)
+    small = peaked(fit(even(cropped(strength))))
     height, width = small.shape
     rows, columns = ndimage.center_of_mass(small)
     top, left = round(SIDE / 2 - rows), round(SIDE / 2 - columns)  # MNIST's mean is at 14.0, not between the pixels
@@ -102,6 +102,12 @@ def fitted(strength: Strength) -> Pixels:
     pixels = np.zeros((SIDE, SIDE), dtype=np.uint8)
     pixels[top : top + height, left : left + width] = np.rint(255 * small)
     return pixels
+
+
+def peaked(strength: Strength) -> Strength:
+    """Black where it is most inked again: a line finer than a pixel became grey when it was shrunk."""
+    peaks: Strength = np.clip(strength / np.quantile(strength[strength > 0.2 * strength.max()], 0.7), 0.0, 1.0)
+    return peaks
 
 
 def cropped(strength: Strength) -> Strength:
@@ -140,17 +146,15 @@ def even(strength: Strength) -> Strength:
     """With strokes as wide as MNIST's will be after fitting; what is smaller than that already is left alone."""
     if max(strength.shape) <= FITTED:
         return strength
-    strength = fit(strength, WORKING) if max(strength.shape) > WORKING else strength
+    strength = peaked(fit(strength, WORKING)) if max(strength.shape) > WORKING else strength
     scale = FITTED / max(strength.shape)
-    mask = strength > 0.5
-    inside = ndimage.distance_transform_edt(mask)
-    if not mask.any():
-        return strength
-    wide = 4 * float(inside[mask].mean() - 0.5)  # in a stroke of width w, pixels lie w / 4 from its edge on average
+    inside: Strength = ndimage.distance_transform_edt(strength > 0.5)
+    wide = 4 * float(inside[inside > 0].mean() - 0.5)  # in a stroke of width w, pixels lie w / 4 from its edge on average
     if wide * scale < THIN:
         reach = (THIN / scale - wide) / 2
         padded = np.pad(strength, int(np.ceil(reach)))
-        return np.maximum(padded, np.clip(reach + 1 - ndimage.distance_transform_edt(padded <= 0.5), 0.0, 1.0))
-    if wide * scale > THICK:
-        return strength * np.clip(inside - (wide - THICK / scale) / 2 + 0.5, 0.0, 1.0)
+        outside: Strength = ndimage.distance_transform_edt(padded <= 0.5)
+        strength = np.maximum(padded, np.clip(reach + 1 - outside, 0.0, 1.0))
+    elif wide * scale > THICK:
+        strength = strength * np.clip(inside - (wide - THICK / scale) / 2 + 0.5, 0.0, 1.0)
     return strength

@@ -144,7 +144,8 @@ def framing(mark: NDArray[np.bool_]) -> NDArray[np.bool_]:
     edges = np.ones_like(mark)
     edges[high:-high, wide:-wide] = False
     across[high:-high] = False  # a seven's bar is as long
-    return (ndimage.binary_dilation(across | down, ink.EVERYWHERE) | edges) & mark
+    lines: NDArray[np.bool_] = (ndimage.binary_dilation(across | down, ink.EVERYWHERE) | edges) & mark
+    return lines
 
 
 def on_margin(mark: Mark, shape: tuple[int, ...]) -> bool:

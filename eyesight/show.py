@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from eyesight import models
+from eyesight import models, transfer, weights, zoo
 from eyesight.data import dataset
 from eyesight.errors import UserError
 from eyesight.models.summary import count, layers
@@ -26,16 +27,40 @@ UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is n
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
     """Input shape, classes, totals and layers as plain values; the data is opened only when asked to `look`, or was by a run."""
+    backbone = recipe.model.name != AUTO and models.is_backbone(recipe.model)
+    recipe = transfer.suited(recipe) if backbone else recipe
     shape, classes = _expected(recipe, run, look)
     network = models.build(recipe.model, shape, models.outputs(recipe.data.target, shape, classes))
     rows = layers(network, shape)
+    more = {"trains": transfer.trained(network, recipe), "pretrained": expected(recipe.model.name)} if backbone else {}
     return {
+        **more,
         "shape": list(shape),
         "classes": classes,
         "parameters": count(network),
         "multiply_adds": sum(row.multiply_adds for row in rows),
         "layers": [vars(row) for row in rows],
     }
+
+
+def expected(name: str) -> dict[str, Any]:
+    """What the weights of a pretrained network were trained to see, and where they lie on this machine."""
+    from eyesight.models import pretrained
+
+    return {**asdict(pretrained.expected(name)), "weights": weights.at_hand(zoo.timm_name(name))}
+
+
+def pretrained_lines(found: dict[str, Any]) -> list[str]:
+    """For people: the same, and what trains."""
+    sees = found["pretrained"]
+    mean, deviation = (", ".join(f"{value:.3g}" for value in sees[key]) for key in ("mean", "deviation"))
+    how = f"{sees['size']}×{sees['size']}, {sees['interpolation']}, centre {sees['crop_fraction']:.3g}; mean {mean}; deviation {deviation}"
+    stages = found["trains"]
+    return [
+        f"the weights expect {how}",
+        f"weights at hand: {sees['weights'] or 'none; training looks for them'}",
+        *(f"stage {number}: {line}" if len(stages) > 1 else line for number, line in enumerate(stages, 1)),
+    ]
 
 
 def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]:
@@ -54,10 +79,12 @@ def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], i
 
 def layer_table(found: dict[str, Any]) -> str:
     """For people: a line for each layer, then the totals."""
-    lines = [f"{'layer':<24} {'kind':<20} {'output':>14} {'parameters':>12} {'multiply-adds':>15}"]
-    for row in found["layers"]:
+    rows = [row for row in found["layers"] if row["kind"] != "Identity"]  # which pretrained networks are full of
+    wide = max(24, *(len(row["name"]) for row in rows))
+    lines = [f"{'layer':<{wide}} {'kind':<20} {'output':>14} {'parameters':>12} {'multiply-adds':>15}"]
+    for row in rows:
         output = "×".join(map(str, row["shape"]))
-        lines.append(f"{row['name']:<24} {row['kind']:<20} {output:>14} {row['parameters']:>12,} {row['multiply_adds']:>15,}")
+        lines.append(f"{row['name']:<{wide}} {row['kind']:<20} {output:>14} {row['parameters']:>12,} {row['multiply_adds']:>15,}")
     shape = "×".join(map(str, found["shape"]))
-    lines.append(f"{'total':<24} {'from ' + shape:<20} {found['classes']:>14} {found['parameters']:>12,} {found['multiply_adds']:>15,}")
+    lines.append(f"{'total':<{wide}} {'from ' + shape:<20} {found['classes']:>14} {found['parameters']:>12,} {found['multiply_adds']:>15,}")
     return "\n".join(lines)

@@ -5,10 +5,13 @@ A stage trains a tail that shares its modules with the whole network, so that wh
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -31,6 +34,7 @@ Progress = Callable[[int, int], None]
 SHARE = 0.6  # of the time for training that may go into computing features once
 LEAST = 0.1  # of the pictures are used however short the time seems: an estimate of speed may be far off
 ELSE = "something else"  # the class of whatever is none of the chosen kind
+GRACE = 0.05  # of a budget belongs to the first stage even when an estimate says that nothing is left
 EACH = 8  # pictures of every class are, where there are so many
 
 
@@ -118,13 +122,18 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
         if clock.budget is not None and number < count:
             clock.reserve = reserve + recipe.transfer.thaw_share * max(0.0, clock.left())
         asked = stage_recipe(recipe, number)
+        seen: tuple[Network, Images, Images] = network, data.train, data.validation
         if recipe.transfer.views and cut:
-            tail, train, validation = below.features(cut)
+            seen = below.features(cut)
             asked = replace(asked, augment=Augment(mixup=asked.augment.mixup))
-            yield Stage(number, count, asked, tail, train, validation)
-        else:
-            yield Stage(number, count, asked, network, data.train, data.validation)
+        yield Stage(number, count, asked, *seen)
         clock.reserve = reserve
+
+
+def be_kind(clock: Clock) -> None:
+    """Leave some time to train whatever else was estimated: a classifier that comes a little late is better than none."""
+    if clock.budget is not None and clock.left() < GRACE * clock.budget:
+        clock.reserve = clock.budget * (1 - GRACE) - clock.elapsed()
 
 
 def stage_recipe(recipe: Recipe, number: int) -> Recipe:
@@ -135,6 +144,17 @@ def stage_recipe(recipe: Recipe, number: int) -> Recipe:
     optim = replace(recipe.optim, name=thaw.thaw_optimiser, lr=thaw.thaw_lr)
     training = replace(recipe.training, epochs=max(1, thaw.thaw_epochs), batch=thaw.thaw_batch or recipe.training.batch, min_steps=0)
     return replace(recipe, optim=optim, training=training)
+
+
+def trained(network: Network, recipe: Recipe) -> list[str]:
+    """For people: what of a pretrained network trains in each stage."""
+    body = network.body
+    assert isinstance(body, Backbone)
+    lines = []
+    for where in (recipe.transfer.freeze, *[recipe.transfer.thaw] * bool(recipe.transfer.thaw)):
+        body.freeze(body.place(where))
+        lines.append(trains(network, body.cut))
+    return lines
 
 
 def trains(network: Network, cut: int) -> str:
@@ -164,7 +184,7 @@ class Below:
         first = Trunk(plan.network, list(body.units[:lowest]), plan.data.train.shape, pictures=True)
         if not self.found:
             exact = plan.recipe.training.precision
-            self.arithmetic = precision.choose(exact, first, plan.recipe.model, activations.BATCH, trains=False)
+            self.arithmetic = precision.choose(exact, first, plan.recipe.model, activations.PROBED, trains=False)
             self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)
         found = self.found
         if cut > lowest:
@@ -177,36 +197,35 @@ class Below:
 
     def _compute(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
         plan, recipe = self.plan, self.plan.recipe
+        fixed: dict[str, Any] = {"name": plan.data.store.key, "seed": recipe.training.seed, "precision": self.arithmetic}
+        began = time.monotonic()
+        validation = activations.compute(trunk, parts["validation"], recipe.augment, 1, **fixed)
         if pictures:
             views = activations.versions(recipe.augment, recipe.transfer.views)
-            parts, views = affordable(plan, trunk, parts, views, self.arithmetic)
+            seen = (time.monotonic() - began) / len(validation) if len(validation) >= activations.PROBED else 0.0
+            parts, views = affordable(plan, trunk, parts, views, self.arithmetic, seen)
+            fixed |= {"talk": plan.talk, "progress": plan.progress}
         else:
-            train = parts["train"]
-            assert isinstance(train, Activations)
-            views = train.views
-        found = {}
-        for part, images in parts.items():
-            found[part] = activations.compute(
-                trunk,
-                images,
-                recipe.augment,
-                views if part == "train" else 1,
-                name=plan.data.store.key,
-                seed=recipe.training.seed,
-                precision=self.arithmetic,
-                talk=plan.talk if part == "train" and pictures else silent,
-                progress=plan.progress if part == "train" and pictures else lambda done, total: None,
-            )
-        return found
+            assert isinstance(parts["train"], Activations)
+            views = parts["train"].views
+        deadline = time.monotonic() + SHARE * plan.clock.left()
+        train = activations.compute(trunk, parts["train"], recipe.augment, views, deadline=deadline, **fixed)
+        return {"train": train, "validation": validation}
 
 
-def affordable(plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, arithmetic: str) -> tuple[dict[str, Images], int]:
-    """What of the pictures and how many versions a budget has time for: fewer versions first, then fewer pictures, and says so."""
+def affordable(
+    plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, arithmetic: str, seen: float = 0.0
+) -> tuple[dict[str, Images], int]:
+    """What of the pictures and how many versions a budget has time for: fewer versions first, then fewer pictures, and says so.
+
+    `seen` is how many seconds a picture took just now, 0 where nobody looked: a machine may be busier than a short try tells.
+    """
     if plan.clock.budget is None:
         return parts, views
-    train, held = parts["train"], len(parts["validation"])
-    pace = activations.pace(trunk, train, arithmetic)
-    pictures = SHARE * max(0.0, plan.clock.left()) / pace - held
+    train = parts["train"].subset(mixed(parts["train"], plan.recipe.data.split_seed).numpy())  # so that any first part is fair
+    parts = {**parts, "train": train}
+    pace = max(activations.pace(trunk, train, arithmetic), seen)
+    pictures = SHARE * max(0.0, plan.clock.left()) / pace
     if pictures >= views * len(train):
         return parts, views
     fewer = max(1, int(pictures // len(train)))
@@ -214,23 +233,27 @@ def affordable(plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, a
         plan.talk(f"the budget has time for the features of {fewer} of {views} versions of each picture")
     if pictures >= len(train):
         return parts, fewer
-    chosen = few_of(train, int(pictures), plan.recipe.data.split_seed)
-    few = len(chosen)
+    few = enough(train, int(pictures))
     if few == len(train):
         return parts, 1
     plan.talk(f"the budget has time for the features of {few:,} of {len(train):,} training pictures; give more for all")
-    return {**parts, "train": train.subset(chosen.numpy())}, 1
+    return {**parts, "train": train.subset(np.arange(few))}, 1
 
 
-def few_of(images: Images, wanted: int, seed: int) -> Tensor:
-    """`wanted` pictures at random as sorted indices; more where that would be too few of all, or of a class, to learn from."""
+def mixed(images: Images, seed: int) -> Tensor:
+    """All pictures at random as indices, but first some of every class."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     labels = images.labels[order]
     first = torch.zeros(len(order), dtype=torch.bool)
     for label in set(labels.tolist()):
         first[(labels == label).nonzero()[:EACH]] = True
-    count = max(wanted, round(LEAST * len(order)), int(first.sum()))
-    return torch.cat([order[first], order[~first]])[:count].sort().values
+    return torch.cat([order[first], order[~first]])
+
+
+def enough(images: Images, wanted: int) -> int:
+    """`wanted`, or more where that would be too few of all, or of a class, to learn from."""
+    every = int(images.counts.clamp(max=EACH).sum())
+    return min(len(images), max(wanted, round(LEAST * len(images)), every))
 
 
 def recogniser(name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent) -> Classifier:

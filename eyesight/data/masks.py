@@ -48,7 +48,7 @@ def open_pairs(wanted: Data, talk: Talk = silent) -> Pairs:
     """Pictures with masks at `wanted.source`: a folder, an archive, or the drawn set `shapes`; UserError says what was found instead."""
     if wanted.source == "shapes":
         pixels, masks, source, names = drawn_shapes()
-        return Pairs(replace(source, read=pixels), masks, Legend(names), source.fingerprint)
+        return Pairs(replace(source, read=pixels), masks, names, source.fingerprint)
     root = Path(wanted.source).expanduser()
     if not root.exists():
         raise UserError(f"{wanted.source} does not exist", f"{EXPECTED}; a drawn set is called shapes")

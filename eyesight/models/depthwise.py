@@ -37,7 +37,7 @@ def convolve(pictures: Tensor, weight: Tensor, stride: Any, padding: Any, *, tra
     if pictures.device.type == "cpu" and torch.is_autocast_enabled("cpu"):
         pictures, weight = (tensor.to(torch.get_autocast_dtype("cpu")) for tensor in (pictures, weight))
     if training and weight.requires_grad and torch.is_grad_enabled() and pictures.device.type == "cpu":
-        found: Tensor = _Quick.apply(pictures, weight, tuple(stride), tuple(padding))  # type: ignore[no-untyped-call]
+        found: Tensor = _Quick.apply(pictures, weight, tuple(stride), tuple(padding))
         return found
     return nn.functional.conv2d(pictures, weight, None, stride, padding, 1, len(weight))
 
@@ -50,7 +50,7 @@ class _Quick(torch.autograd.Function):
         return nn.functional.conv2d(pictures, weight, None, stride, padding, 1, len(weight))
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(context: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         pictures, weight = context.saved_tensors
         stride, padding = context.stride, context.padding

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import timm
 import torch
 from timm.data.imagenet_info import ImageNetInfo
-from timm.layers import Conv2dSame, pad_same
+from timm.layers.conv2d_same import Conv2dSame
+from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 from eyesight import zoo
@@ -98,7 +99,7 @@ class DepthwiseSame(Conv2dSame):  # type: ignore[misc, unused-ignore]
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Features N,C,H,W to N,C,h,w."""
-        padded = pad_same(pictures, self.kernel_size, self.stride, self.dilation)
+        padded = pad_same(pictures, list(self.kernel_size), list(self.stride), list(self.dilation))
         return convolve(padded, self.weight, self.stride, (0, 0), training=self.training)
 
 

@@ -35,6 +35,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "dogs_densenet121": dogs.dogs_densenet121,
     "objects_transfer": transfer.objects_transfer,
     "objects_finetune": transfer.objects_finetune,
+    "objects_lite0": transfer.objects_lite0,
     "digits_vgg16": transfer.digits_vgg16,
     "digits_resnet152v2": transfer.digits_resnet152v2,
     "autoencoder": dense.autoencoder,

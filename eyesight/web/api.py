@@ -130,7 +130,7 @@ async def health(request: Request) -> Health:
         status="ok",
         version=eyesight.__version__,
         name=str(known.facts.get("name") or ""),
-        classes=len(known.classes),
+        classes=len(service.names),
         shape=known.preparation.shape,
         accuracy=known.facts.get("accuracy"),
         in_flight=service.gate.inside,

@@ -15,11 +15,13 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import eyesight
 from eyesight.errors import UserError
-from eyesight.web import api, live, looking, pages, texts
+from eyesight.web import api, augmenting, live, looking, pages, reading, texts
 from eyesight.web import runs as run_pages
 from eyesight.web.batches import Recogniser
+from eyesight.web.collecting import Collection
 from eyesight.web.guard import Guard, problem
 from eyesight.web.limits import Limits, Refused
+from eyesight.web.reader import DIGITS, Reader
 from eyesight.web.service import Service
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
@@ -32,22 +34,27 @@ def application(
     token: str | None = None,
     hosts: Sequence[str] = LOOPBACK,
     limits: Limits | None = None,
+    collect: Path | None = None,
 ) -> FastAPI:
-    """The service around one recogniser; `hosts` are the names it may be called by ("*" for any)."""
+    """The service around one recogniser; `hosts` are the names it may be called by ("*" for any), `collect` is for corrected digits."""
     service = Service(recogniser, runs, limits or Limits())
+    reader = Reader(service, Collection(collect, DIGITS) if collect else None)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
         yield
+        reader.close()
         service.close()
 
-    summary = "Names what is on a picture. Nothing that is sent here is kept."
+    kept = "Nothing that is sent here is kept" + (", but for digits that are sent to be collected." if collect else ".")
+    summary = f"Names what is on a picture. {kept}"
     app = FastAPI(title="eyesight", version=eyesight.__version__, description=summary, docs_url=None, redoc_url=None, lifespan=life)
-    app.state.service = service
+    app.state.service, app.state.reader = service, reader
     app.include_router(api.pictures)
     app.include_router(api.router)
-    for part in (live, looking, pages, run_pages, texts):
+    for part in (augmenting, live, looking, pages, reading, run_pages, texts):
         app.include_router(part.router)
+    app.include_router(reading.page)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(Guard, token=token)

@@ -5,9 +5,7 @@ matplotlib keeps its style in a global, so figures are drawn one at a time; it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from threading import Lock
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request
@@ -17,24 +15,12 @@ from eyesight import metrics
 from eyesight.predictions import Predictions, readable
 from eyesight.runs import Run
 from eyesight.web.api import find_run, service_of
-from eyesight.web.limits import Refused
+from eyesight.web.limits import Refused, Turns
 
 router = APIRouter(include_in_schema=False)
-PATIENCE = 10.0  # seconds that a figure waits for the ones before it
 TOGETHER = 12  # runs whose curves can still be told apart
 DOTS = 110  # an inch
-pen = Lock()
-
-
-@contextmanager
-def drawing() -> Iterator[None]:
-    """Be the only one who draws; raises Refused when that would take too long."""
-    if not pen.acquire(timeout=PATIENCE):
-        raise Refused(503, "too many figures are being drawn", "come again in a few seconds", {"Retry-After": "5"})
-    try:
-        yield
-    finally:
-        pen.release()
+pen = Turns("figures")
 
 
 @router.get("/runs/{name}/{figure}.png")
@@ -43,7 +29,7 @@ def figure(request: Request, name: str, figure: str) -> Response:
     run = find_run(service_of(request), name)
     if figure not in FIGURES:
         raise Refused(404, f"there is no figure {figure!r}", f"known: {', '.join(FIGURES)}")
-    with drawing():
+    with pen.taken():
         return drawn(FIGURES[figure](run))
 
 
@@ -53,7 +39,7 @@ def together(request: Request, measure: str, run: Annotated[list[str], Query(min
     if measure not in MEASURES:
         raise Refused(404, f"there are no curves of {measure!r}", f"known: {', '.join(MEASURES)}")
     epochs = {name: find_run(service_of(request), name).epochs for name in run}
-    with drawing():
+    with pen.taken():
         from eyesight import comparison_plots
 
         return drawn(comparison_plots.together(epochs, MEASURES[measure]) if any(epochs.values()) else None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from threading import BoundedSemaphore, Lock
 
 from eyesight.portable import cores
 
@@ -31,6 +32,32 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
     def to_dict(self) -> dict[str, str]:
         """The form every refusal has."""
         return {"error": self.message, "hint": self.hint}
+
+
+class Turns:
+    """One thread after another, and only so many that wait: they are the server's threads, which others need too."""
+
+    def __init__(self, what: str, most: int = 16, patience: float = 10.0) -> None:
+        self.what, self.patience = what, patience
+        self.places, self.turn = BoundedSemaphore(most), Lock()
+
+    @contextmanager
+    def taken(self) -> Iterator[None]:
+        """Be the only one until the block ends; raises Refused when too many wait, or for too long."""
+        if not self.places.acquire(blocking=False):
+            raise self._refusal()
+        try:
+            if not self.turn.acquire(timeout=self.patience):
+                raise self._refusal()
+            try:
+                yield
+            finally:
+                self.turn.release()
+        finally:
+            self.places.release()
+
+    def _refusal(self) -> Refused:
+        return Refused(503, f"too many {self.what} are being made already", "come again in a second", {"Retry-After": "1"})
 
 
 class Gate:

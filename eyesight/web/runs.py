@@ -19,7 +19,7 @@ from eyesight.recipe import Recipe, differences, to_json
 from eyesight.runs import Run, list_runs
 from eyesight.web import confusion, figures
 from eyesight.web.api import find_run, gone, row, service_of
-from eyesight.web.figures import TOGETHER, drawing, judged
+from eyesight.web.figures import TOGETHER, judged, pen
 from eyesight.web.limits import Refused
 from eyesight.web.pages import templates
 
@@ -119,7 +119,7 @@ def report(request: Request, name: str) -> Response:
     """The report as it would be written now; it brings its own styles, and may do nothing else."""
     from eyesight import report
 
-    with drawing():
+    with pen.taken():
         text = report.page(find_run(service_of(request), name))
     return HTMLResponse(text.encode(errors="replace"), headers={"Content-Security-Policy": REPORT_POLICY})
 

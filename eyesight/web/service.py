@@ -75,6 +75,7 @@ class Service:
             yield
 
     async def in_time(self, answer: Awaitable[Answer]) -> Answer:
+        """The answer, or Refused when it takes too long."""
         try:
             async with asyncio.timeout(self.limits.seconds):
                 return await answer

@@ -58,6 +58,7 @@ async function recognise(file) {
     found = said;
     answer.replaceChildren(...doubt().map(text => line(text, "warn")), ...found.top.map(bar));
     actions.hidden = false;
+    beep();
   } catch {
     if (mine === latest) answer.replaceChildren(line(t("problem.unreachable"), "warn"));
   }
@@ -115,6 +116,13 @@ function download() {
   }, "image/jpeg", .92);
 }
 
+function hush(quiet) {
+  document.getElementById("sound").setAttribute("aria-pressed", String(!quiet));
+  localStorage.setItem("quiet", quiet ? "yes" : "");
+}
+
+hush(localStorage.getItem("quiet"));
+document.getElementById("sound").addEventListener("click", () => { hush(!localStorage.getItem("quiet")); beep(); });
 for (const one of [input, photo]) one.addEventListener("change", () => { if (one.files[0]) recognise(one.files[0]); });
 document.getElementById("camera").hidden = !matchMedia("(pointer: coarse)").matches;
 document.getElementById("copy").addEventListener("click", download);

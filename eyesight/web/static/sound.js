@@ -1,0 +1,15 @@
+"use strict";
+let sounds = null;
+
+function beep() {
+  if (document.getElementById("sound").getAttribute("aria-pressed") !== "true" || !window.AudioContext) return;
+  sounds = sounds || new AudioContext();
+  const tone = sounds.createOscillator(), loudness = sounds.createGain(), now = sounds.currentTime;
+  tone.frequency.value = 660;
+  loudness.gain.setValueAtTime(0, now);
+  loudness.gain.linearRampToValueAtTime(0.06, now + 0.02);
+  loudness.gain.exponentialRampToValueAtTime(0.0001, now + 0.25);
+  tone.connect(loudness).connect(sounds.destination);
+  tone.start(now);
+  tone.stop(now + 0.26);
+}
