@@ -30,7 +30,7 @@ def trained(tmp_path_factory):
             target = root / ("few" if number < 8 else "flat") / file.name
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(file.read_bytes())
-        yield root, experiment.train(resolve("autoencoder", *TINY, "training.epochs=25", data=root / "flat"), root / "runs")
+        yield root, experiment.train(resolve("autoencoder", *TINY, "training.epochs=15", data=root / "flat"), root / "runs")
 
 
 def test_a_folder_without_classes_is_enough(trained):
@@ -50,7 +50,8 @@ def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
     known = render.render(recognise.load(run.path), [str(root / "few")], tmp_path / "out", usual)
     strange = render.render(recognise.load(run.path), [str(root / "all" / "ring")], usual=usual)
     assert np.median([one.score for one in strange]) > np.median([one.score for one in known])
-    assert sum(one.unfamiliar for one in strange) > len(strange) / 2 and sum(one.unfamiliar for one in known) <= 2
+    assert sum(one.unfamiliar for one in strange) > 0.9 * len(strange)
+    assert sum(one.unfamiliar for one in known) < len(known), "few validation pictures make the threshold a tight one"
     assert (tmp_path / "out" / "0000.png").is_file() and "anomaly" in (tmp_path / "out" / "answers.csv").read_text()
 
 

@@ -48,7 +48,7 @@ def trained(tmp_path_factory):
     root = tmp_path_factory.mktemp("segment")
     with pytest.MonkeyPatch.context() as monkey:
         monkey.setenv("EYESIGHT_CACHE", str(root / "cache"))
-        masked_folder(root / "data", 60)
+        masked_folder(root / "data", 40)
         (root / "data" / "classes.txt").write_text("\n".join(COLOURS))
         run = experiment.train(resolve("segment", *TINY, data=root / "data"), root / "runs")
         yield root, run
