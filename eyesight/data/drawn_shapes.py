@@ -15,6 +15,7 @@ from eyesight.data.legend import Legend
 from eyesight.data.listing import Source
 
 SIDE = 64
+CONTRAST = 0.4  # distance of two colours, of at most 1.73
 COUNTS = {"train": 2400, "validation": 300, "test": 500}
 CLASSES = {"background": (60, 64, 72), "circle": (230, 80, 40), "square": (60, 180, 75), "triangle": (240, 190, 30)}  # and their colours
 Grid = npt.NDArray[np.float64]
@@ -32,7 +33,7 @@ def drawn_shapes() -> tuple[Callable[[int], npt.NDArray[np.uint8]], Callable[[in
         splits=np.array(splits),
         read=lambda row: draw(row)[0],
         pixels=None,
-        fingerprint=f"drawn shapes 1 {SIDE} {COUNTS}",
+        fingerprint=f"drawn shapes 2 {SIDE} {COUNTS}",
     )
     return lambda row: draw(row)[0], lambda row: draw(row)[1], source, Legend(tuple(CLASSES), tuple(CLASSES.values()))
 
@@ -48,10 +49,17 @@ def draw(seed: int, side: int = SIDE) -> tuple[npt.NDArray[np.uint8], npt.NDArra
         inside = distance(kind, columns - x, rows - y, random.uniform(0.12, 0.24) * side, random.uniform(0, 2 * math.pi))
         cover = np.clip(0.5 - inside, 0, 1)[:, :, None]  # smooth edges, as a lens draws them
         shade = 1 + random.uniform(-0.25, 0.25) * (rows - y)[:, :, None] / side
-        picture = picture * (1 - cover) + random.uniform(0, 1, 3) * shade * cover
+        picture = picture * (1 - cover) + contrasting(random, picture[inside < 0]) * shade * cover
         mask[inside < 0] = kind
     noisy = picture + random.normal(0, 0.03, picture.shape)
     return (np.clip(noisy, 0, 1) * 255).round().astype(np.uint8), mask
+
+
+def contrasting(random: np.random.Generator, ground: Grid) -> Grid:
+    """A colour that can be told from the mean of what lies below it, n,3: what nobody can see cannot be learnt either."""
+    while np.linalg.norm((colour := random.uniform(0, 1, 3)) - (ground.mean(axis=0) if len(ground) else 0.5)) < CONTRAST:
+        pass
+    return np.asarray(colour)
 
 
 def clutter(random: np.random.Generator, rows: Grid, columns: Grid) -> Grid:
