@@ -35,6 +35,7 @@ class Data:
     split_seed: int = 0  # the split has a seed of its own, so that runs with other seeds are judged on the same pictures
     box: bool = False  # cut each picture to the bounding box that the data gives for it, as Stanford Dogs does; prediction sees whole pictures
     strict: bool = False  # stop at the first bad file instead of leaving it out
+    extra: str = ""  # more training pictures of the same classes, such as one's own; a fifth of them is held out to see what they change
 
 
 @dataclass(frozen=True)
