@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from eyesight import classifier, memory, metrics, models, precision, transfer, weights
+from eyesight import classifier, memory, metrics, models, own, precision, transfer, weights
 from eyesight.classifier import Classifier
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
@@ -283,6 +283,8 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
         event["stages"] = found
     if plain is not None:
         event["test_one_view"] = metrics.summary(plain)
+    if data.own is not None:
+        event["own"] = own.compared(run, loaded, data.own)
     run.append(event)
     remove_checkpoint(run)
 
