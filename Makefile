@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench fonts clean
+.PHONY: demo test check format bench fonts browser clean
 
 demo: .venv/ready
 	$(BIN)/eyesight train lenet5
@@ -24,6 +24,9 @@ bench: .venv/ready
 
 fonts:
 	sh scripts/install_fonts.sh
+
+browser:
+	sh scripts/install_browser.sh
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

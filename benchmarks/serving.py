@@ -3,7 +3,7 @@
 python benchmarks/serving.py RUN [--pictures 1000] [--rounds 5]
 
 All servers give the classifier's own answer (for `digits` the average over five shifted views); "once" leaves the views out. They take
-turns, so that whatever else the machine does hits all of them. The client is one asyncio process on the same cores, as the numbers must say.
+turns, so that whatever else the machine does hits all of them. The client is one asyncio process on the same cores.
 """
 
 from __future__ import annotations

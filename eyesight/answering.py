@@ -39,7 +39,7 @@ class Looking(nn.Module):
         maps = [self.front(view) for view in seen(pictures.float() / 255, self.views)]
         probabilities = torch.stack([self.rear(one) for one in maps]).mean(0).softmax(1)
         best = probabilities[:, : len(self.weights)].argmax(1)
-        return probabilities, explain.seen_at(maps[0], self.weights[best])
+        return probabilities, explain.seen_at(maps[0], self.weights.index_select(0, best))
 
 
 def around(known: Classifier) -> Answering | Looking:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from eyesight import classifier, memory, models, precision, tasks, transfer, weights
+from eyesight import classifier, memory, models, own, precision, tasks, transfer, weights
 from eyesight.classifier import Classifier
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
@@ -286,6 +286,8 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
         event["stages"] = found
     if plain is not None:
         event["test_one_view"] = plain.summary()
+    if data.own is not None:
+        event["own"] = own.compared(run, loaded, data.own)
     run.append(event)
     remove_checkpoint(run)
 

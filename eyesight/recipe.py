@@ -33,13 +33,12 @@ class Data:
     validation: float = 0.1  # fraction of the training pictures held out when the data has no validation split
     test: float = 0.2  # fraction held out when the data has no test split
     split_seed: int = 0  # the split has a seed of its own, so that runs with other seeds are judged on the same pictures
-    box: bool = (
-        False  # cut each picture to the bounding box that the data gives for it, as Stanford Dogs does; prediction sees whole pictures
-    )
+    box: bool = False  # cut each picture to the bounding box that the data gives for it, as Stanford Dogs does; not when predicting
     strict: bool = False  # stop at the first bad file instead of leaving it out
     target: Literal["class", "picture", "mask"] = "class"  # what is to be given for a picture: its class, itself, a class for every pixel
     names: str = ""  # masks only: file with the names of the classes, perhaps with colours; found by itself beside the masks
     ignore: str = "255 void unlabelled unlabeled"  # masks only: values or names of pixels that count for nothing; none keeps all
+    extra: str = ""  # more training pictures of the same classes, such as one's own; a fifth of them is held out to see what they change
 
 
 @dataclass(frozen=True)

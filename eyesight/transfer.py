@@ -117,6 +117,9 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
     for number, cut in enumerate(cuts, 1):
         if number < start:
             continue
+        if number > start and clock.left() <= 0:  # a stage that is gone on with must at least be restored
+            plan.talk("no time is left for the second stage: what the first trained is kept")
+            return
         network.body.freeze(cut)
         plan.talk(trains(network, cut))
         if clock.budget is not None and number < count:

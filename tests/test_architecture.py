@@ -15,7 +15,7 @@ LAYERS = (
         "console", "bulk", "render",
     ),
     (
-        "loop", "transfer", "quantise", "activations", "weights", "state", "precision",
+        "loop", "own", "transfer", "quantise", "activations", "weights", "state", "precision",
         "patient", "symptoms", "anatomy", "material", "probes", "explain", "answering",
     ),
     ("classifier", "portable"),

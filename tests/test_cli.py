@@ -23,7 +23,7 @@ FLAGS = {
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--set"},
-    "train": {"--budget", "--data", "--json", "--out", "--resume", "--seed", "--set", "--strict"},
+    "train": {"--budget", "--data", "--extra", "--json", "--out", "--resume", "--seed", "--set", "--strict"},
 }  # what people have in their scripts: a flag is added here on purpose, and never taken away
 
 

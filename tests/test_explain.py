@@ -13,6 +13,7 @@ from eyesight.errors import UserError
 from eyesight.models import pretrained
 from eyesight.models.backbone import Narrowed
 from eyesight.models.layers import Network
+from eyesight.quantise import quantise
 from eyesight.recipe import Model
 
 
@@ -108,6 +109,19 @@ def test_an_exported_file_looks_where_the_network_does(tmp_path):
     expected = explain.heat(it, pixels, said[:, :3].argmax(1))
     np.testing.assert_allclose(file.heat(pixels), expected, rtol=1e-3, atol=1e-6 * expected.max())
     assert file.heat(pixels[:1]).shape == (1, *expected.shape[1:]) and expected.max() > 0
+
+
+def test_eight_bits_look_at_the_same_places(tmp_path):
+    it = known(averaged())
+    pixels = drawn.pictures(60, 16)[0]
+    facts = {"eyesight_format": 1, "classes": it.classes, "preparation": it.preparation.to_dict()}
+    export.write(it, facts, tmp_path / "it.onnx")
+    quantise(tmp_path / "it.onnx", tmp_path / "small.onnx", pixels)
+    export.save(export.read(tmp_path / "small.onnx"), facts, tmp_path / "small.onnx")
+    exact, small = (portable.load(tmp_path / name) for name in ("it.onnx", "small.onnx"))
+    assert np.abs(small.probabilities(pixels) - exact.probabilities(pixels)).max() < 0.02
+    one, two = exact.heat(pixels), small.heat(pixels)
+    assert one.max() > 0 and np.abs(two - one).max() < 0.1 * one.max()
 
 
 def test_dogs_keep_their_probabilities_and_everything_else_has_the_rest(tmp_path):

@@ -16,7 +16,7 @@ from eyesight import experiment, export, models, portable
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
-from eyesight.recipe import Data, Model, Optim, Recipe, Training
+from eyesight.recipe import Data, Model, Optim, Recipe, Training, Transfer
 from eyesight.runs import Run
 
 CLASSES = ("bar", "cross", "ring")
@@ -181,3 +181,15 @@ def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):
 def test_other_labelled_pictures_can_be_named(run, tmp_path):
     held = export.held_out(run, lenet(), str(folder(tmp_path / "more", 30, 28, seed=5)))
     assert len(held.pixels) == len(held.calibrating) == 15 and set(held.labels) == {0, 1, 2}
+
+
+def test_a_transfer_run_leaves_as_a_file_too(tmp_path):
+    data = Data(str(folder(tmp_path / "shapes", 60, 32)), size=32, channels=3)
+    model = Model("test_resnet", weights="none", head="average 16")  # timm's own toy of 0.5 M parameters
+    recipe = Recipe("toy", data=data, model=model, training=Training(epochs=1, batch=16), transfer=Transfer(freeze="conv4"))
+    run = experiment.train(recipe, tmp_path / "runs")
+    made = export.export(run)
+    assert made.parity.pictures == 12 and made.parity.agreement == 1 and made.parity.largest_difference < 1e-5
+    known = portable.load(made.file)
+    assert known.classes == CLASSES and known.facts["split"] == run.data["split"]
+    assert np.ptp(known.probabilities(pictures(12, 32, channels=3)[0]), axis=0).max() > 1e-3, "every picture gets the same answer"

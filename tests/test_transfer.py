@@ -362,3 +362,13 @@ def test_show_tells_what_the_weights_expect_and_what_trains():
     lines = show.pretrained_lines(found)
     assert lines[0] == "the weights expect 224×224, bicubic, centre 0.875; mean 0.5, 0.5, 0.5; deviation 0.5, 0.5, 0.5"
     assert lines[2].startswith("stage 1: 4 of 151") and len(lines) == 4
+
+
+def test_a_second_stage_without_time_is_left_out(images):
+    plan = frozen(images, freeze="all", thaw="conv4", views=1)
+    plan.clock.budget, said = 100.0, []
+    plan = replace(plan, talk=said.append)
+    made = transfer.stages(plan)
+    next(made)
+    plan.clock.started -= 1000
+    assert list(made) == [] and "no time is left" in said[-1]

@@ -137,6 +137,21 @@ def test_bad_uploads_get_a_clear_answer(live, name):
     assert answer["error"] and "Traceback" not in answer["error"]
 
 
+def test_several_pictures_in_a_form_keep_the_limits_of_one(live):
+    def several(*pictures):
+        parts = [form(picture, end=False)[0] for picture in pictures]
+        return b"\r\n".join([*parts, b"--edge--\r\n"]), form(b"")[1]
+
+    status, answer, _ = live.post(*several(*[b"\0" * 20_000] * 30), path="/api/predict/many")
+    assert status == 413 and "larger than" in answer["error"]
+    status, answer, _ = live.post(*several(png_header(20_000, 20_000), b"text", WHITE, b""), path="/api/predict/many")
+    assert status == 200 and ["top" in one for one in answer["answers"]] == [False, False, True, False]
+    for body in (several(WHITE)[0][:-10], b"", b"--edge" * 20_000):
+        status, answer, _ = live.post(body, several()[1], path="/api/predict/many")
+        assert status == 422 and answer["error"], body[:20]
+    assert live.post(WHITE, path="/api/predict/many")[0] == 422
+
+
 def test_a_chunked_body_is_counted_while_it_comes(live):
     sent = []
 
@@ -221,7 +236,8 @@ def test_two_hundred_parallel_uploads_of_every_kind(live):
     expected = [200, 200, 413, 415, 413]
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(lambda turn: live.post(bodies[turn % 5])[0], range(200)))
-    assert all(status in (expected[turn % 5], 503) for turn, status in enumerate(answers))
+    odd = {(turn % 5, status) for turn, status in enumerate(answers) if status not in (expected[turn % 5], 503)}
+    assert {status for _, status in odd} <= {408}, odd  # on a machine so busy that 1.5 s do not do for an upload
     assert answers.count(200) > 0
 
 

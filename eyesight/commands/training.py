@@ -97,15 +97,18 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path("runs"),
     resume: Annotated[bool, typer.Option("--resume", help="go on with the newest unfinished run of this recipe")] = False,
     strict: Strict = False,
+    extra: Annotated[
+        str | None, typer.Option(metavar="DATA", help="more training pictures of the same classes; shows what they change")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe; leaves a run folder with the classifier, its predictions and a report."""
     from eyesight import console
     from eyesight.recipes import resolve
 
-    extra = [f"training.budget={budget}"] * (budget is not None) + [f"training.seed={seed}"] * (seed is not None)
-    recipe = resolve(name, *settings or (), *extra, *["data.strict=true"] * strict, data=data)
-    from eyesight import doctor, experiment
+    given = {"training.budget": budget, "training.seed": seed, "data.extra": extra, "data.strict": "true" if strict else None}
+    recipe = resolve(name, *settings or (), *(f"{path}={value}" for path, value in given.items() if value is not None), data=data)
+    from eyesight import doctor, experiment, own
     from eyesight.loop import Clock, Meter
     from eyesight.report import write_figures, write_report
 
@@ -123,12 +126,14 @@ def train(
     result = run.result
     if as_json:
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
-        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation", "stages") if key in result}
+        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation", "stages", "own") if key in result}
         show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
         return
     say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
     if result.get("test_one_view", {}).get("top1") is not None:
         say(f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}")
+    for line in own.lines(result):
+        say(line)
     say(f"run     {run.path}")
     say(f"report  {report}")
 

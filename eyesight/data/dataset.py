@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from eyesight import recipe
 from eyesight.data.images import Images
@@ -15,11 +18,14 @@ from eyesight.data.listing import Talk, silent
 from eyesight.data.masked import Masked
 from eyesight.data.prepare import Preparation
 from eyesight.data.prepared import Prepared, prepared
+from eyesight.data.sources import open_source
 from eyesight.data.split import split, split_hash
-from eyesight.data.store import Store
+from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
 
 LEAST = 100  # validation pictures, or a tenth of all where there are fewer than a thousand
+OWN = 0.2  # of the extra pictures: held out
+SHARE, MOST = 0.1, 50  # of the training pictures, and times that one extra picture may count
 Progress = Callable[[int, int], None]
 
 
@@ -34,6 +40,7 @@ class Dataset:
     test: Images
     notes: tuple[str, ...]
     hash: str
+    own: Images | None = None  # held out of the extra pictures
 
     def facts(self) -> dict[str, Any]:
         """What a run keeps of its data, as plain JSON values."""
@@ -59,22 +66,72 @@ def load(wanted: recipe.Data, *, talk: Talk = silent, progress: Progress = lambd
     known = max(1, int((store.labels >= 0).sum()))
     held = max(wanted.validation, min(0.1, LEAST / known)) if wanted.validation else 0.0
     parts = split(store.labels, store.splits, store.digests, found.usable, held, wanted.test, wanted.split_seed, notes, store.classes)
-    images = whole(found)
+    images = every(found)
     divided = {name: images.subset(index) for name, index in parts.items()}
     if not len(divided["train"]):
         raise UserError(f"no pictures are left to train on in {wanted.source}", "hold out less: --set data.test=0.1")
-    return Dataset(
+    made = Dataset(
         wanted.source, store, divided["train"], divided["validation"], divided["test"], tuple(notes), split_hash(store.ids, parts)
     )
+    return with_extra(made, wanted, talk) if wanted.extra else made
 
 
-def whole(found: Prepared) -> Images:
-    """Every picture of a store, with its mask where it has one."""
-    store = found.store
-    images = Images.of(store.pixels, store.labels, found.classes, store.ids)
+def whole(store: Store) -> Images:
+    """Every picture of a store."""
+    return Images.of(store.pixels, store.labels, store.classes, store.ids)
+
+
+def every(found: Prepared) -> Images:
+    """Every picture, with its mask where it has one."""
+    images = whole(found.store)
     if found.masks is None:
         return images
-    return Masked(images.pixels, images.rows, images.labels, images.classes, images.ids, found.masks, found.colours)
+    return Masked(images.pixels, images.rows, images.labels, found.classes, images.ids, found.masks, found.colours)
+
+
+def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent) -> Dataset:
+    """The data set with the pictures of `wanted.extra` among the training pictures, a fifth of each class held out as `own`.
+
+    A few drawn by hand among MNIST's 60,000 would teach nothing, so each counts as often as makes them a tenth of all, up to MOST times.
+    Raises UserError for a class that is not in the data, and for pictures that do not fit in memory.
+    """
+    if wanted.target != "class":
+        raise UserError(
+            f"more training pictures can be joined to classes only, not with a {wanted.target} as target", "leave out data.extra"
+        )
+    store = prepare_store(open_source(wanted.extra, talk=talk), recipe.Data(wanted.extra), preparation=data.store.preparation)
+    labels = labels_of(store.labels, store.classes, data.store.classes, wanted.extra, "the data")
+    seen = {data.store.digests[row] for images in (data.validation, data.test) for row in images.rows.tolist()}
+    usable = np.array([digest not in seen for digest in store.digests], dtype=bool)
+    unsplit = np.full(len(labels), "")
+    parts = split(labels, unsplit, store.digests, usable, 0.0, OWN, wanted.split_seed, [], data.store.classes)
+    extra = Images.of(store.pixels, labels, data.store.classes, store.ids)
+    more, train = extra.subset(parts["train"]).resident(), data.train.resident()
+    if not isinstance(train.pixels, Tensor) or not isinstance(more.pixels, Tensor):
+        raise UserError("the training pictures are too many to join others to them in memory", "choose a smaller data.size")
+    times = min(MOST, max(1, round(SHARE * len(train) / max(1, len(more)))))
+    rows = torch.cat([train.rows, len(train) + more.rows.repeat(times)])
+    joined = replace(
+        train,
+        pixels=torch.cat([train.pixels, more.pixels]),
+        rows=rows,
+        labels=torch.cat([train.labels, more.labels.repeat(times)]),
+        ids=train.ids + more.ids * times,
+    )
+    own = extra.subset(parts["test"])
+    note = f"{len(more):,} pictures of {wanted.extra} join the training pictures, counted {times} times; {len(own):,} others are held out"
+    return replace(data, train=joined, own=own, notes=(*data.notes, note), hash=f"{data.hash[:32]}{store.key[:32]}")
+
+
+def labels_of(labels: NDArray[np.int64], names: tuple[str, ...], classes: tuple[str, ...], where: str, who: str) -> NDArray[np.int64]:
+    """Labels that count in `names` as places in `classes`, -1 where there is none; raises UserError for a name that is not among them."""
+    strangers = [name for name in names if name not in classes]
+    if strangers:
+        raise UserError(
+            f"{who} does not know {', '.join(map(repr, strangers[:5]))}, which {where} holds", f"it knows {', '.join(classes[:20])}"
+        )
+    place = np.array([classes.index(name) for name in names], dtype=np.int64)
+    return np.where(labels >= 0, place[labels], -1)
 
 
 def to_judge(where: str, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent) -> Images:
@@ -83,7 +140,7 @@ def to_judge(where: str, preparation: Preparation, classes: tuple[str, ...], *, 
     Raises UserError when the data has a class the classifier does not know; the order of classes may differ.
     """
     found = prepared(recipe.Data(where), preparation=preparation, talk=talk)
-    labels = at_place(found.store.labels, found.classes, classes, where)
+    labels = labels_of(found.store.labels, found.classes, classes, where, "the classifier")
     images = Images.of(found.store.pixels, labels, classes, found.store.ids)
     return images.subset(test_part(found.store, labels >= 0))
 
@@ -93,24 +150,12 @@ def to_judge_by(wanted: recipe.Data, preparation: Preparation, classes: tuple[st
     if wanted.target == "class":
         return to_judge(wanted.source, preparation, classes, talk=talk)
     found = prepared(wanted, preparation=preparation, talk=talk)
-    images = whole(found)
+    images = every(found)
     if isinstance(images, Masked):
         places = np.full(256, IGNORED, dtype=np.int64)
-        places[: len(found.classes)] = at_place(np.arange(len(found.classes)), found.classes, classes, wanted.source)
+        places[: len(found.classes)] = labels_of(np.arange(len(found.classes)), found.classes, classes, wanted.source, "the classifier")
         images = images.renamed(places, classes)
     return images.subset(test_part(found.store, found.usable))
-
-
-def at_place(labels: np.ndarray, names: tuple[str, ...], classes: tuple[str, ...], where: str) -> np.ndarray:
-    """Labels that count in `names` as places in `classes`, -1 where they are unknown; raises UserError for names that are not there."""
-    strangers = [name for name in names if name not in classes]
-    if strangers:
-        raise UserError(
-            f"the classifier does not know {', '.join(map(repr, strangers[:5]))}, which {where} holds",
-            f"it knows {', '.join(classes[:20])}",
-        )
-    place = np.array([classes.index(name) for name in names], dtype=np.int64)
-    return np.where(labels >= 0, place[labels], -1)
 
 
 def test_part(store: Store, known: np.ndarray) -> np.ndarray:

@@ -114,7 +114,7 @@ class Narrowed(nn.Module):
 
     def forward(self, logits: Tensor) -> Tensor:
         """N,K to N,chosen + 1."""
-        return torch.cat([logits[:, self.chosen], logits[:, self.others].logsumexp(1, keepdim=True)], 1)
+        return torch.cat([logits.index_select(1, self.chosen), logits.index_select(1, self.others).logsumexp(1, keepdim=True)], 1)
 
 
 def new_head(words: list[str], body: Backbone, shape: Shape, classes: int) -> nn.Sequential:

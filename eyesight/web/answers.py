@@ -48,7 +48,7 @@ class Health(BaseModel):
     version: str
     name: str
     classes: int
-    shape: tuple[int, int, int] = Field(description="channels, height, width of what the network sees")
+    shape: list[int] = Field(min_length=3, max_length=3, description="channels, height, width of what the network sees")
     accuracy: float | None = Field(description="share of right answers on test pictures")
     in_flight: int
 
@@ -66,7 +66,7 @@ class RunRow(BaseModel):
     recipe: str
     status: str
     top1: float | None = None
-    interval: tuple[float, float] | None = None
+    interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
     seconds: float | None = None
     parameters: int | None = None
     epochs: int = 0

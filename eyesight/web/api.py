@@ -131,7 +131,7 @@ async def health(request: Request) -> Health:
         version=eyesight.__version__,
         name=str(known.facts.get("name") or ""),
         classes=len(service.names),
-        shape=known.preparation.shape,
+        shape=list(known.preparation.shape),
         accuracy=known.facts.get("accuracy"),
         in_flight=service.gate.inside,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -17,6 +18,7 @@ import eyesight
 from eyesight.errors import UserError
 from eyesight.web import api, augmenting, live, looking, pages, reading, texts
 from eyesight.web import runs as run_pages
+from eyesight.web.answers import Problem
 from eyesight.web.batches import Recogniser
 from eyesight.web.collecting import Collection
 from eyesight.web.guard import Guard, problem
@@ -48,7 +50,9 @@ def application(
 
     kept = "Nothing that is sent here is kept" + (", but for digits that are sent to be collected." if collect else ".")
     summary = f"Names what is on a picture. {kept}"
-    app = FastAPI(title="eyesight", version=eyesight.__version__, description=summary, docs_url=None, redoc_url=None, lifespan=life)
+    about: dict[str, Any] = {"title": "eyesight", "version": eyesight.__version__, "description": summary}
+    wrong: dict[int | str, dict[str, Any]] = {422: {"model": Problem, "description": "a wrong parameter"}}
+    app = FastAPI(**about, docs_url=None, redoc_url=None, lifespan=life, responses=wrong)
     app.state.service, app.state.reader = service, reader
     app.include_router(api.pictures)
     app.include_router(api.router)

@@ -6,10 +6,12 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
+from eyesight.web.answers import Problem
 from eyesight.web.api import find_run, service_of
 from eyesight.web.limits import Gate
 
@@ -19,7 +21,14 @@ ALIVE = 15.0  # seconds after which silence would look like a lost connection
 watchers = Gate(64)
 
 
-@router.get("/runs/{name}/events", response_class=StreamingResponse)
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "events, one JSON object each"},
+    404: {"model": Problem, "description": "there is no such run, or no longer"},
+    503: {"model": Problem, "description": "too many watch already"},
+}
+
+
+@router.get("/runs/{name}/events", response_class=StreamingResponse, responses=RESPONSES)
 async def events(request: Request, name: str) -> StreamingResponse:
     """Every event of the run's log, those to come included, as server-sent events; the stream ends with the training."""
     run = find_run(service_of(request), name)
