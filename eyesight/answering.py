@@ -11,6 +11,22 @@ from eyesight.explain import Halves
 from eyesight.models.layers import Network
 
 
+def together(pictures: Tensor, views: Views) -> Tensor:
+    """All views of uint8 N,C,H,W in one batch V·N: one pass a view would leave a copy of every 8-bit weight a view in the file."""
+    return torch.cat(seen(pictures.float() / 255, views))
+
+
+def by_view(values: Tensor, views: Views) -> Tensor:
+    """What became of such a batch, V·N,…, as V,N,…"""
+    count = len(seen(torch.zeros(1, 1, 2, 2), views))
+    return values.reshape(count, -1, *values.shape[1:])
+
+
+def averaged(logits: Tensor, views: Views) -> Tensor:
+    """Probabilities N,K of the mean logits of such a batch."""
+    return by_view(logits, views).mean(0).softmax(1)
+
+
 class Answering(nn.Module):
     """Pictures in, probabilities out."""
 
@@ -20,8 +36,7 @@ class Answering(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """uint8 N,C,H,W to probabilities N,K (or what else the network answers), as `eyesight.classifier.probabilities` computes them."""
-        logits = [self.network(view) for view in seen(pictures.float() / 255, self.views)]
-        return self.network.answer(torch.stack(logits).mean(0))
+        return self.network.answer(by_view(self.network(together(pictures, self.views)), self.views).mean(0))
 
 
 class Looking(nn.Module):
@@ -36,10 +51,10 @@ class Looking(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
         """uint8 N,C,H,W to probabilities N,K and heat N,h,w, as `eyesight.explain.heat` computes it."""
-        maps = [self.front(view) for view in seen(pictures.float() / 255, self.views)]
-        probabilities = torch.stack([self.rear(one) for one in maps]).mean(0).softmax(1)
+        maps = self.front(together(pictures, self.views))
+        probabilities = averaged(self.rear(maps), self.views)
         best = probabilities[:, : len(self.weights)].argmax(1)
-        return probabilities, explain.seen_at(maps[0], self.weights.index_select(0, best))
+        return probabilities, explain.seen_at(by_view(maps, self.views)[0], self.weights.index_select(0, best))
 
 
 def around(known: Classifier) -> Answering | Looking:

@@ -65,11 +65,9 @@ def fast_glyphs(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 
 class Whitening(nn.Module):
     """A 2×2 convolution, never trained, whose filters are the principal directions of the pictures' own patches, and their negatives.
 
-    It hands the next layer uncorrelated inputs of variance one from the first step on (Page 2019), but for directions that vary so little
-    (`FLOOR`) that what they hold is mostly noise: in JPEG pictures half of the twelve, which halved colour resolution has emptied.
+    It hands the next layer uncorrelated inputs of variance one from the first step on (Page 2019).
     """
 
-    FLOOR = 0.02  # of normalised pixels, whose variance is 1
     weight: Tensor
 
     def __init__(self, channels: int) -> None:
@@ -83,7 +81,7 @@ class Whitening(nn.Module):
         """Take the directions from normalised pictures N,C,H,W."""
         patches = functional.unfold(pictures, 2).transpose(1, 2).reshape(-1, pictures.shape[1] * 4)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        directions = (vectors / (values + self.FLOOR).sqrt()).T.flip(0).reshape(-1, pictures.shape[1], 2, 2)
+        directions = (vectors / (values + 5e-4).sqrt()).T.flip(0).reshape(-1, pictures.shape[1], 2, 2)
         self.weight.copy_(torch.cat([directions, -directions]))
 
     def forward(self, x: Tensor) -> Tensor:

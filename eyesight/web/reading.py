@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from base64 import b64encode
+from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -97,7 +98,14 @@ def reader_of(request: Request) -> Reader:
 @page.get("/reader", response_class=HTMLResponse)
 async def reader(request: Request) -> Response:
     """Five boxes to draw in, a code to photograph; or the offer to train what reads them."""
+    asyncio.get_running_loop().run_in_executor(reader_of(request).service.decoders, warm)
     return templates.TemplateResponse(request, "reader.html", {"now": await state(request)})
+
+
+def warm() -> None:
+    """Load now what the first digit would otherwise wait for."""
+    for name in ("ink", "postcode"):
+        import_module(f"eyesight.{name}")
 
 
 @router.get("")

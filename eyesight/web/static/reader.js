@@ -2,7 +2,7 @@
 const SIDE = 100, PEN = 4, FINE = 2, COUNT = 5, STEP = 4, PAUSE = 250;
 const desk = document.getElementById("desk"), codeLine = document.getElementById("code");
 const collecting = document.getElementById("collecting");
-const percent = share => `${(100 * share).toFixed(share < 0.995 ? 0 : 1)} %`;
+const percent = share => `${(100 * share).toFixed(share < 0.995 ? 0 : 1)}\u00a0%`;
 
 function element(name, kind, ...children) {
   const made = document.createElement(name);
@@ -30,7 +30,7 @@ class Card {
     if (!found.empty) {
       const other = found.top[1];
       this.said.textContent = percent(found.probability);
-      if (!found.sure) this.said.append(element("br"), element("span", "warn", t("reader.check")), " ", t("reader.or", { digit: other.class, share: percent(other.probability) }));
+      if (!found.sure) this.said.append(element("br"), t("reader.or", { digit: other.class, share: percent(other.probability) }), element("br"), element("span", "warn", t("reader.check")));
     }
     if (found.empty) this.seen.removeAttribute("src"); else this.seen.src = found.seen;
     this.seen.alt = found.empty ? "" : t("reader.seen", { digit: found.digit });
@@ -166,7 +166,9 @@ class Box extends Card {
 
   picture() {
     pen(this.offscreen.getContext("2d"), this.strokes, FINE);
-    return new Promise(done => this.offscreen.toBlob(done, "image/png"));
+    // At once: toBlob waits for an idle moment, which in Chromium may be a second away.
+    const bytes = atob(this.offscreen.toDataURL("image/png").split(",")[1]);
+    return new Blob([Uint8Array.from(bytes, letter => letter.charCodeAt(0))], { type: "image/png" });
   }
 }
 
@@ -190,9 +192,9 @@ async function ask(path, body) {
   return found;
 }
 
-async function form(some) {
+function form(some) {
   const made = new FormData();
-  for (const picture of await Promise.all(some.map(box => box.picture()))) made.append("picture", picture, "box.png");
+  for (const box of some) made.append("picture", box.picture(), "box.png");
   return made;
 }
 
@@ -201,7 +203,7 @@ async function read(some, timed = false) {
   const written = some.filter(box => box.strokes.length), mine = written.map(box => ++box.asked);
   if (!written.length) return say();
   try {
-    const found = await ask("/api/reader/boxes", await form(written));
+    const found = await ask("/api/reader/boxes", form(written));
     written.forEach((box, place) => { if (box.asked === mine[place]) box.show(found.digits[place]); });
     say();
     if (timed) performance.measure("pen-up to digits", "pen-up");
@@ -212,20 +214,6 @@ let waiting = 0;
 function soon() {
   if (waiting || !automatic()) return;
   waiting = setTimeout(() => { waiting = 0; const drawn = order.at(-1); if (drawn) read([drawn]); }, PAUSE);
-}
-
-let sounds = null;
-function beep() {
-  if (document.getElementById("sound").getAttribute("aria-pressed") !== "true" || !window.AudioContext) return;
-  sounds = sounds || new AudioContext();
-  const tone = sounds.createOscillator(), loudness = sounds.createGain(), now = sounds.currentTime;
-  tone.frequency.value = 660;
-  loudness.gain.setValueAtTime(0, now);
-  loudness.gain.linearRampToValueAtTime(0.06, now + 0.02);
-  loudness.gain.exponentialRampToValueAtTime(0.0001, now + 0.25);
-  tone.connect(loudness).connect(sounds.destination);
-  tone.start(now);
-  tone.stop(now + 0.26);
 }
 
 function undo() {
@@ -272,7 +260,7 @@ if (collecting) document.getElementById("save").addEventListener("click", async 
   const named = boxes.filter(box => box.strokes.length && /^[0-9]$/.test(box.input.value)), line = document.getElementById("samples");
   if (!named.length) { line.textContent = t("reader.nothing"); return; }
   try {
-    const kept = await ask(`/api/reader/samples?digits=${named.map(box => box.input.value).join("")}`, await form(named));
+    const kept = await ask(`/api/reader/samples?digits=${named.map(box => box.input.value).join("")}`, form(named));
     line.textContent = t("reader.saved", { now: named.length, n: kept.samples });
   } catch (problem) { line.textContent = problem.message; }
 });
