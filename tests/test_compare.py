@@ -142,7 +142,7 @@ def test_the_order_of_pictures_and_of_classes_does_not_matter(tmp_path):
     p = known.probabilities[turn][:, np.argsort(classes)]
     Predictions(tuple(known.ids[k] for k in turn), classes[known.labels[turn]], p, ("b", "c", "a")).save(other.path / "predictions.npz")
     a, b = comparisons.judge(one), comparisons.judge(other)
-    assert a.key == b.key and (a.right == b.right).all()
+    assert a.key == b.key and (a.scores == b.scores).all()
 
 
 def test_runs_judged_on_other_pictures_are_not_compared(tmp_path):
