@@ -211,7 +211,7 @@ def test_a_finished_run_of_the_same_recipe_is_used_again(tmp_path):
     drawn_run(tmp_path, first(90), recipe=replace(lenet(0), result="words that decide nothing"))
     drawn_run(tmp_path, first(80), recipe=replace(lenet(0), training=Training(seed=0, batch=7)))
     found = compare.compare([member(0)], tmp_path, train=never)
-    assert (found.trained, found.reused, found.failed) == (0, 1, 0) and found.rows[0].top1.mean == 0.9
+    assert (found.trained, found.reused, found.failed) == (0, 1, 0) and found.rows[0].score.mean == 0.9
 
 
 def test_only_what_is_missing_is_trained_and_failures_are_rows(tmp_path):
