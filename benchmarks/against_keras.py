@@ -35,7 +35,9 @@ def pictures(name, count, folder):
 def epoch(python, script, name, file):
     """What one epoch in a process of its own said."""
     # The command line sets the same for every training; both sides may use all cores.
-    said = subprocess.run([python, script, name, file], check=True, capture_output=True, text=True, env=os.environ | {"GOMP_SPINCOUNT": "20000"})
+    said = subprocess.run(
+        [python, script, name, file], check=True, capture_output=True, text=True, env=os.environ | {"GOMP_SPINCOUNT": "20000"}
+    )
     return json.loads(said.stdout.strip().splitlines()[-1])
 
 

@@ -1,6 +1,6 @@
 """Draws the measurements that docs/ shows, from benchmarks/results: accuracy against budget.
 
-    python benchmarks/figures.py
+python benchmarks/figures.py
 """
 
 import json
@@ -24,8 +24,15 @@ def budget_curve():
         means = [statistics.mean(values[place]) for values in found.values()]
         axes.plot(MINUTES, means, marker=marker, label=name)
     for minutes, (averaged, _) in found.items():
-        axes.annotate(f"{statistics.mean(averaged):.1f}", (minutes, statistics.mean(averaged)), (0, 7), textcoords="offset points", ha="center")
-    axes.set(xscale="log", xlabel="budget in minutes, everything included", ylabel="test accuracy, %", title="objects on CIFAR-10, two processor cores")
+        axes.annotate(
+            f"{statistics.mean(averaged):.1f}", (minutes, statistics.mean(averaged)), (0, 7), textcoords="offset points", ha="center"
+        )
+    axes.set(
+        xscale="log",
+        xlabel="budget in minutes, everything included",
+        ylabel="test accuracy, %",
+        title="objects on CIFAR-10, two processor cores",
+    )
     axes.set_xticks(MINUTES, [str(minutes) for minutes in MINUTES])
     axes.minorticks_off()
     axes.margins(y=0.12)

@@ -31,10 +31,12 @@ def build(name):
     net = models.build(Model(name, weights="none", head="average"), (3, side, side), 3)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
-        for tensor in net.parameters():
+        for place, tensor in net.named_parameters():
             if tensor.ndim > 1:
                 reach = math.sqrt(6 / tensor[0].numel())
                 tensor.uniform_(-reach, reach, generator=random)
+            elif place.endswith("bias"):
+                tensor.zero_()
     pictures = torch.randint(0, 256, (2, 3, side, side), dtype=torch.uint8, generator=random)
     return net.to(memory_format=torch.channels_last), pictures
 
@@ -53,7 +55,7 @@ def train_a_step(net, pictures):
 
 def sums(unit):
     """Of every tensor its bits' sum, which any change shows; copies of them all would not fit a small machine."""
-    return {name: int(tensor.view(torch.uint8).sum(dtype=torch.int64)) for name, tensor in tensors(unit)}
+    return {name: int(tensor.view(torch.int32).sum(dtype=torch.int64)) for name, tensor in tensors(unit)}
 
 
 def tensors(unit):

@@ -63,8 +63,8 @@ def test_the_units_in_order_are_timms_own_forward_pass(name):
         assert torch.equal(features, timms.forward_features(batch))
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "test_vit"])
-def test_frozen_means_frozen_on_every_family(name):
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "tf_efficientnet_lite0", "test_vit"])  # the known ones: test_nineteen.py
+def test_frozen_means_frozen(name):
     net = network(name)
     body = net.body
     assert isinstance(body, Backbone)
@@ -90,7 +90,7 @@ def test_every_family_has_the_stages_of_its_resolutions(name):
     assert places == sorted(set(places)) and body.place("5") == body.place("conv5") > body.place("4")
 
 
-@pytest.mark.parametrize("name", ["resnet18", "tf_efficientnet_lite0", "test_vit"])
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "test_vit"])
 def test_saved_and_loaded_it_predicts_the_same(name, tmp_path):
     net = network(name)
     step(net, pictures(name))
