@@ -199,7 +199,7 @@ def test_an_unknown_name_gets_the_nearest():
 
 
 def test_the_named_sets_are_complete():
-    assert list(NAMED) == ["mnist", "fashion_mnist", "cifar10", "glyphs", "chars74k", "stanford_dogs", "digits"]
+    assert list(NAMED) == ["mnist", "fashion_mnist", "cifar10", "glyphs", "chars74k", "stanford_dogs", "shapes", "digits"]
     for name in ("mnist", "fashion_mnist", "cifar10"):
         assert len(NAMED[name].classes) == 10 and NAMED[name].doors
         assert all(len(payload.sha256) == 64 for payload in NAMED[name].payloads)
