@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from drawn import png
-from scipy import ndimage
 from portables import by_brightness
+from scipy import ndimage
 from written import STROKES, box
 
 from eyesight import ink, portable, recognise
