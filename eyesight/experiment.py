@@ -126,7 +126,7 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) ->
 def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, talk: Talk, follow: Follow) -> Run:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     network = prepare_network(recipe, data, device)
-    known = {"weights": weights.fill(network, recipe.model, talk=talk)} if models.is_backbone(recipe.model) else {}
+    known = {"weights": weights.fill(network, recipe.model, data.store.classes, talk=talk)} if models.is_backbone(recipe.model) else {}
     settled = {key: value for key, value in run.environment.items() if key.startswith("precision")}
     machine = environment(threads=torch.get_num_threads(), device=str(device), seed=recipe.training.seed, **known, **settled)
     run.write_json("environment.json", machine | {"chosen": differences(recipe, run.recipe)})

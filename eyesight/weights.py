@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -39,15 +40,36 @@ class Weights:
     door: str
 
 
-def fill(network: Network, model: Model, *, talk: Talk = silent) -> dict[str, str]:
-    """Put the weights that `model` asks for into a backbone; what a run keeps of them. Raises UserError when no door opens."""
+def fill(network: Network, model: Model, classes: Sequence[str] = (), *, talk: Talk = silent) -> dict[str, str]:
+    """Put the weights that `model` asks for into a backbone; what a run keeps of them. Raises UserError when no door opens.
+
+    Where a linear head is to name `classes` that ImageNet has too, those begin with what the weights' own classifier knows of them.
+    """
     name = zoo.timm_name(model.name)
     if model.weights == NONE:
         return {"network": name, "door": "none: drawn by the seed"}
     found = find(name, model.weights)
     put(found, network)
     talk(f"weights of {name} from {found.door}")
+    if begun := begin_head(network, found.tensors, classes):
+        talk(f"{begun} of {len(classes)} classes are ImageNet's by name and begin with what the weights know of them")
     return {"network": name, "door": found.door, "sha256": fingerprint(found.tensors)}
+
+
+@torch.no_grad()
+def begin_head(network: Network, tensors: dict[str, Tensor], classes: Sequence[str]) -> int:
+    """Copy the rows of the weights' own classifier for the classes it knows by name into a head of one dense layer; how many."""
+    places = pretrained.imagenet_places(classes)
+    layers = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
+    if not places or len(layers) != 1 or isinstance(network.head, pretrained.Own):
+        return 0
+    rows = [tensor for tensor in tensors.values() if tensor.shape == (1000, layers[0].in_features)]
+    biases = [tensor for tensor in tensors.values() if tensor.shape == (1000,)]
+    if len(rows) != 1 or len(biases) != 1:
+        return 0
+    for ours, theirs in places.items():
+        layers[0].weight[ours], layers[0].bias[ours] = rows[0][theirs], biases[0][theirs]
+    return len(places)
 
 
 def find(name: str, wanted: str | None) -> Weights:

@@ -70,6 +70,23 @@ def test_the_own_head_gives_timms_own_logits(tmp_path, state):
         assert torch.equal(net(pictures), timms((pictures.float() / 255 - 0.5) / 0.5))
 
 
+def test_classes_that_imagenet_has_by_name_begin_with_what_the_weights_know(tmp_path, state):
+    save_file(state, tmp_path / "w.safetensors")
+    net, said = network("average dropout.3", 4), []
+    before = net.head[-1].weight.clone()
+    weights.fill(
+        net,
+        Model(NAME, weights=str(tmp_path / "w.safetensors")),
+        ("golden_retriever", "my dog", "n02085936-Maltese_dog", "crane"),
+        talk=said.append,
+    )
+    layer = net.head[-1]
+    assert torch.equal(layer.weight[[0, 2]], state["classifier.weight"][[207, 153]])
+    assert torch.equal(layer.bias[[0, 2]], state["classifier.bias"][[207, 153]])
+    assert torch.equal(layer.weight[[1, 3]], before[[1, 3]]), "unknown, and a bird or a machine"
+    assert "2 of 4 classes are ImageNet's" in said[-1]
+
+
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     class Trap:
         def __reduce__(self):

@@ -6,7 +6,7 @@ A stage is whatever works at one resolution, so `conv5` is the last stage of eve
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -200,6 +200,17 @@ def imagenet_classes() -> tuple[str, ...]:
     known = ImageNetInfo()
     names = [known.index_to_description(place).split(",")[0] for place in range(1000)]
     return tuple(f"{name} ({known.index_to_label_name(place)})" if names.count(name) > 1 else name for place, name in enumerate(names))
+
+
+def imagenet_places(classes: Sequence[str]) -> dict[int, int]:
+    """Which of these names are ImageNet's, by synset (`n02085620-Chihuahua`) or any synonym: place here to place there."""
+    plain = lambda name: " ".join(name.casefold().replace("_", " ").replace("-", " ").split())  # noqa: E731
+    known, names = ImageNetInfo(), dict[str, list[int]]()
+    for place in range(1000):
+        for name in {plain(one) for one in known.index_to_description(place).split(",")} | {known.index_to_label_name(place)}:
+            names.setdefault(name, []).append(place)
+    found = {here: names.get(plain(name)) or names.get(name.split("-")[0].split("_")[0], []) for here, name in enumerate(classes)}
+    return {here: places[0] for here, places in found.items() if len(places) == 1}
 
 
 def _units(model: nn.Module) -> list[tuple[str, nn.Module]]:

@@ -23,7 +23,7 @@ def dogs() -> Recipe:
         augment=Augment(flip="random", zoom=0.1, shift=0.05),
         model=Model(BACKBONE, weights="imagenet", head="average dropout.3"),
         loss=Loss(smoothing=0.1),
-        optim=Optim("adam", lr=0.002, schedule="cosine", layer_decay=0.7),
+        optim=Optim("adam", lr=0.001, schedule="cosine", layer_decay=0.7),
         training=Training(epochs=30, batch=64, min_steps=600),
         transfer=Transfer(freeze="all", views=4, thaw="conv5", thaw_epochs=4, thaw_share=0.6, thaw_optimiser="adamw", thaw_lr=1e-4),
     )
