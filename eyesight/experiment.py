@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from eyesight import classifier, memory, models, own, precision, tasks, transfer, weights
-from eyesight.classifier import Classifier
+from eyesight.classifier import Classifier, Views
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
@@ -36,6 +36,8 @@ SAVING = 6.0  # seconds of a budget kept for saving, the doctor and the report, 
 DEAR = 1 / 40  # of a budget: where looking at the held-out pictures costs more in float32, it is done in bfloat16
 MOST_KEPT = 0.6  # of a budget at most is kept for the end, however slow the machine seems at the start
 CHECKED = 64  # pictures on which a saved classifier must say what the one in memory says
+TOO_DEAR = 1 / 8  # of a budget: where even that costs more, fewer views are averaged
+FEWER: dict[Views, Views] = {"flip_shifts": "flip", "flip": "one", "shifts": "one"}
 SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs are not spent on writing
 
 
@@ -133,7 +135,10 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
     arithmetic = "float32"
     if clock.budget is not None:
-        arithmetic, looking = affordable(network, data, recipe)
+        arithmetic, views, looking = affordable(network, data, recipe)
+        if views != recipe.training.views:
+            talk(f"a budget of {clock.budget:.0f} s has no time to average over the views {recipe.training.views}: {views} instead")
+            recipe = replace(recipe, training=replace(recipe.training, views=views))
         clock.reserve = min(min(SAVING, clock.budget / 3) + looking, MOST_KEPT * clock.budget)
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
@@ -230,19 +235,25 @@ def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.
     return mean.float(), (squares / count - mean**2).clamp_min(0).sqrt().float()
 
 
-def affordable(network: Network, data: Dataset, recipe: Recipe) -> tuple[str, float]:
-    """The arithmetic of the last look at the held-out pictures, and its seconds: bfloat16 where float32 would eat much of the budget."""
-    exact = evaluation_seconds(network, data, recipe, "float32")
-    if exact <= (recipe.training.budget or exact) * DEAR or recipe.training.precision == "float32":
-        return "float32", exact
-    rough = evaluation_seconds(network, data, recipe, "bfloat16")
-    return ("bfloat16", rough) if rough < exact else ("float32", exact)
+def affordable(network: Network, data: Dataset, recipe: Recipe) -> tuple[str, Views, float]:
+    """The arithmetic and the views of the last look at the held-out pictures, and its seconds.
+
+    float32 and all the recipe's views, but bfloat16 and then fewer views where the look would eat much of a budget.
+    """
+    views, budget = recipe.training.views, recipe.training.budget
+    while True:
+        arithmetic, seconds = "float32", evaluation_seconds(network, data, views, "float32")
+        if budget is not None and seconds > budget * DEAR and recipe.training.precision != "float32":
+            rough = evaluation_seconds(network, data, views, "bfloat16")
+            arithmetic, seconds = ("bfloat16", rough) if rough < seconds else (arithmetic, seconds)
+        if views == "one" or budget is None or seconds <= budget * TOO_DEAR:
+            return arithmetic, views, seconds
+        views = FEWER[views]
 
 
-def evaluation_seconds(network: Network, data: Dataset, recipe: Recipe, arithmetic: str) -> float:
+def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
     """How long the last looks at validation and test pictures will take, by a try on a few; half as much again for safety."""
-    most = min(64 if max(data.train.shape[1:]) <= 64 else 16, data.train.portion, len(data.train))
-    few, views = data.train.take(torch.arange(most)), recipe.training.views
+    few = data.train.take(torch.arange(min(64 if max(data.train.shape[1:]) <= 64 else 16, data.train.portion, len(data.train))))
     tries = []
     for _ in range(3):  # the fastest: a machine that is busy for a moment must not eat the budget
         began = time.monotonic()

@@ -22,6 +22,7 @@ from eyesight.classifier import load_tensors
 from eyesight.data.listing import Talk, silent
 from eyesight.errors import UserError
 from eyesight.models import pretrained
+from eyesight.models.backbone import Own
 from eyesight.models.layers import Network
 from eyesight.recipe import Model
 
@@ -61,7 +62,7 @@ def begin_head(network: Network, tensors: dict[str, Tensor], classes: Sequence[s
     """Copy the rows of the weights' own classifier for the classes it knows by name into a head of one dense layer; how many."""
     places = pretrained.imagenet_places(classes)
     layers = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
-    if not places or len(layers) != 1 or isinstance(network.head, pretrained.Own):
+    if not places or len(layers) != 1 or isinstance(network.head, Own):
         return 0
     rows = [tensor for tensor in tensors.values() if tensor.shape == (1000, layers[0].in_features)]
     biases = [tensor for tensor in tensors.values() if tensor.shape == (1000,)]

@@ -68,6 +68,22 @@ def test_averaging_over_views_is_told_apart_from_a_single_look(finished):
     assert plain["loss"] != run.result["test"]["loss"]
 
 
+def test_a_budget_too_short_for_many_views_takes_fewer(monkeypatch):
+    cost = {"flip_shifts": 9.0, "flip": 3.0, "one": 1.5}
+    monkeypatch.setattr(
+        experiment, "evaluation_seconds", lambda network, data, views, arithmetic: cost[views] / (1 + (arithmetic == "bfloat16"))
+    )
+    recipe = override(SMALL, ["training.views=flip_shifts", "training.precision=auto"])
+    found = [experiment.affordable(None, None, override(recipe, [f"training.budget={seconds}"])) for seconds in (600, 60, 13, 6)]
+    assert found == [
+        ("float32", "flip_shifts", 9.0),
+        ("bfloat16", "flip_shifts", 4.5),
+        ("bfloat16", "flip", 1.5),
+        ("bfloat16", "one", 0.75),
+    ]
+    assert experiment.affordable(None, None, recipe) == ("float32", "flip_shifts", 9.0)
+
+
 def test_the_gallery_shows_every_class_and_the_real_mistakes(finished):
     _, run = finished
     gallery, test = run.gallery(), run.predictions()

@@ -204,13 +204,16 @@ def imagenet_classes() -> tuple[str, ...]:
 
 def imagenet_places(classes: Sequence[str]) -> dict[int, int]:
     """Which of these names are ImageNet's, by synset (`n02085620-Chihuahua`) or any synonym: place here to place there."""
-    plain = lambda name: " ".join(name.casefold().replace("_", " ").replace("-", " ").split())  # noqa: E731
     known, names = ImageNetInfo(), dict[str, list[int]]()
     for place in range(1000):
-        for name in {plain(one) for one in known.index_to_description(place).split(",")} | {known.index_to_label_name(place)}:
+        for name in {_plain(one) for one in known.index_to_description(place).split(",")} | {known.index_to_label_name(place)}:
             names.setdefault(name, []).append(place)
-    found = {here: names.get(plain(name)) or names.get(name.split("-")[0].split("_")[0], []) for here, name in enumerate(classes)}
+    found = {here: names.get(_plain(name)) or names.get(name.split("-")[0].split("_")[0], []) for here, name in enumerate(classes)}
     return {here: places[0] for here, places in found.items() if len(places) == 1}
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
 
 
 def _units(model: nn.Module) -> list[tuple[str, nn.Module]]:
