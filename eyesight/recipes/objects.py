@@ -19,6 +19,7 @@ def objects() -> Recipe:
     return Recipe(
         name="objects",
         summary="ten classes of objects in small photographs, our fastest",
+        result="90.40 % of CIFAR-10's test pictures (as JPEG, quality 75), one seed, 10 minutes on two cores; 89.22 % by a single view",
         source=OURS,
         data=Data("cifar10", size=32, channels=3, scaling="standard", validation=0.02),
         augment=Augment(flip="alternating", crop=2),
@@ -37,6 +38,7 @@ def dropout_cnn() -> Recipe:
     return Recipe(
         name="dropout_cnn",
         summary="the textbook's network with dropout on ten classes of objects",
+        result="58.72 % after 60 s on two cores, of CIFAR-10's test pictures (as JPEG, quality 75), one seed",
         system="B2",
         source=BOOK,
         data=OBJECTS,
@@ -55,6 +57,7 @@ def dropout_cnn_without() -> Recipe:
         dropout_cnn(),
         name="dropout_cnn_without",
         summary="the same network without dropout, to see it overfit",
+        result="66.62 % after 60 s on two cores, of CIFAR-10's test pictures (as JPEG, quality 75), one seed",
         model=Model("dropout_cnn", dropout=0.0),
     )
 
@@ -67,6 +70,7 @@ def basic_cnn() -> Recipe:
     return Recipe(
         name="basic_cnn",
         summary="the team's first network on ten classes of objects",
+        result="46.69 % after 60 s on two cores, of CIFAR-10's test pictures (as JPEG, quality 75), one seed",
         system="O2",
         source=TEAM,
         data=OBJECTS,
@@ -85,6 +89,7 @@ def basic_cnn_augmented() -> Recipe:
         basic_cnn(),
         name="basic_cnn_augmented",
         summary="the team's first network with simple augmentation",
+        result="46.64 % after 60 s on two cores, of CIFAR-10's test pictures (as JPEG, quality 75), one seed",
         system="O3",
         augment=Augment(flip="random", rotate=30.0, shift=0.2, zoom=0.3, brightness=(0.8, 1.0)),
     )
@@ -100,6 +105,7 @@ def mixup_cnn() -> Recipe:
     return Recipe(
         name="mixup_cnn",
         summary="the team's normalised network trained on blends of two pictures",
+        result="36.15 % after 60 s on two cores, of CIFAR-10's test pictures (as JPEG, quality 75), one seed",
         system="O4 O5",
         source=TEAM,
         data=OBJECTS,
@@ -119,6 +125,7 @@ def deep_mixup_cnn() -> Recipe:
         mixup_cnn(),
         name="deep_mixup_cnn",
         summary="the team's deeper network trained on blends, their best",
+        result="10.06 % after 60 s on two cores, of CIFAR-10's test pictures (as JPEG, quality 75), one seed",
         system="O6",
         model=Model("deep_mixup_cnn"),
     )
@@ -135,6 +142,7 @@ def allconv() -> Recipe:
     return Recipe(
         name="allconv",
         summary="nothing but convolutions on ten classes of objects",
+        result="17.49 % after 60 s on two cores, of CIFAR-10's test pictures (as JPEG, quality 75), one seed",
         system="B13",
         source=f"{BOOK}; Springenberg et al. 2014",
         data=replace(OBJECTS, scaling="standard"),
