@@ -16,6 +16,7 @@ SIDE, FITTED = 28, 20
 CONTRAST = 40.0  # grey levels between paper and pen; less is shading or noise
 LEAST = 0.12  # of the picture's side; a smaller mark is a speck
 WORKING = 5 * FITTED  # pixels; larger ink is shrunk to this before its strokes are measured
+BLOCK = 128  # new pixels of a side that are computed together
 THIN, THICK = 2.0, 4.5  # pixels of a stroke after fitting; the middle nine tenths of MNIST lie between
 FAINT = 0.1  # strength of what a scanner adds to white paper
 EVERYWHERE = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are joined
@@ -126,20 +127,29 @@ def fit(strength: Strength, side: int = FITTED) -> Strength:
 
 def resample(strength: Strength, height: int, width: int) -> Strength:
     """By area where it shrinks, linearly where it grows."""
-    resampled: Strength = overlaps(strength.shape[0], height) @ strength @ overlaps(strength.shape[1], width).T
-    return resampled
+    return rows(rows(strength, height).T, width).T
 
 
-def overlaps(old: int, new: int) -> Strength:
-    """The share of each old pixel in each new one, new,old; growing, each new pixel looks through a window of one old pixel."""
+def rows(values: Strength, new: int) -> Strength:
+    """The rows of values brought to `new`, a block at a time: of a long strip, all weights at once would fill the memory."""
+    blocks = [overlaps(len(values), new, first) for first in range(0, new, BLOCK)]
+    return np.concatenate([weights @ values[low : low + weights.shape[1]] for low, weights in blocks])
+
+
+def overlaps(old: int, new: int, first: int = 0) -> tuple[int, Strength]:
+    """The share of old pixels in each of BLOCK new ones from `first` on: the first old pixel that counts, and shares new,old.
+
+    Growing, each new pixel looks through a window of one old pixel.
+    """
     scale = old / new
-    middles = (np.arange(new) + 0.5) * scale
+    middles = (np.arange(first, min(first + BLOCK, new)) + 0.5) * scale
     window = max(scale, 1.0)
     starts, ends = np.clip(middles - window / 2, 0, old), np.clip(middles + window / 2, 0, old)
-    edges = np.arange(old)
+    low = int(starts[0])
+    edges = np.arange(low, int(np.ceil(ends[-1])))
     shares = np.clip(np.minimum(ends[:, None], edges + 1) - np.maximum(starts[:, None], edges), 0, None)
     weights: Strength = shares / shares.sum(1, keepdims=True)
-    return weights
+    return low, weights
 
 
 def even(strength: Strength) -> Strength:
@@ -148,7 +158,7 @@ def even(strength: Strength) -> Strength:
         return strength
     strength = peaked(fit(strength, WORKING)) if max(strength.shape) > WORKING else strength
     scale = FITTED / max(strength.shape)
-    inside: Strength = ndimage.distance_transform_edt(strength > 0.5)
+    inside = depths(strength > 0.5)
     wide = 4 * float(inside[inside > 0].mean() - 0.5)  # in a stroke of width w, pixels lie w / 4 from its edge on average
     if wide * scale < THIN:
         reach = (THIN / scale - wide) / 2
@@ -158,3 +168,9 @@ def even(strength: Strength) -> Strength:
     elif wide * scale > THICK:
         strength = strength * np.clip(inside - (wide - THICK / scale) / 2 + 0.5, 0.0, 1.0)
     return strength
+
+
+def depths(mask: NDArray[np.bool_]) -> Strength:
+    """How far each pixel of a mark is from what is around it, in pixels; a bar that fills its box has nothing else in it."""
+    found: Strength = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] if mask.all() else ndimage.distance_transform_edt(mask)
+    return found

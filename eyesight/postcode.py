@@ -19,6 +19,7 @@ from eyesight.ink import Strength
 WORKING = 1000  # pixels; a larger picture is shrunk to this
 SMALL = 12  # pixels; lower marks cannot be told apart
 MOST = 40  # digits of one row
+MARKS = 500  # looked at, the highest; every pair of them is compared
 FULL = 0.8  # of a side covered by ink: the line of a box
 FINE = 0.6  # of the usual stroke's width; finer lines were printed
 Labels = NDArray[np.int32]
@@ -112,6 +113,8 @@ def written(mask: NDArray[np.bool_]) -> tuple[Labels, list[Mark]]:
             inside[framing(inside == mark.parts[0])] = 0
         labels, marks = connected(labels > 0)
     marks = [mark for mark in marks if not on_margin(mark, mask.shape)]
+    if len(marks) > MARKS:
+        marks = sorted(marks, key=lambda mark: mark.height, reverse=True)[:MARKS]
     around = [mark for mark in marks if sum(mark.around(other) and other.height > 0.3 * mark.height for other in marks)]
     return labels, [mark for mark in marks if mark not in around]
 
@@ -137,15 +140,22 @@ def is_frame(mark: NDArray[np.bool_]) -> bool:
 def framing(mark: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The pixels of a frame's lines: runs of ink far longer than a pen makes them inside."""
     height, width = mark.shape
-    across = ndimage.binary_opening(mark, np.ones((1, max(3, round(0.3 * min(width, 2 * height)))), dtype=bool))
-    slanting = ndimage.binary_dilation(mark, np.ones((1, 1 + 2 * (height // 30)), dtype=bool))  # upright again when a little askew
-    down = ndimage.binary_opening(slanting, np.ones((max(3, round(FULL * height)), 1), dtype=bool)) & mark
+    across = runs(mark, max(3, round(0.3 * min(width, 2 * height))), 1)
+    slanting = ndimage.maximum_filter1d(mark.astype(np.uint8), 1 + 2 * (height // 30), 1, mode="constant")  # upright, if a little askew
+    down = runs(slanting > 0, max(3, round(FULL * height)), 0) & mark
     high, wide = max(2, height // 10), max(2, width // 10)
     edges = np.ones_like(mark)
     edges[high:-high, wide:-wide] = False
     across[high:-high] = False  # a seven's bar is as long
     lines: NDArray[np.bool_] = (ndimage.binary_dilation(across | down, ink.EVERYWHERE) | edges) & mark
     return lines
+
+
+def runs(mask: NDArray[np.bool_], length: int, axis: int) -> NDArray[np.bool_]:
+    """Only what lies in runs of at least `length` pixels along an axis; binary_opening does that in time that grows with the length."""
+    whole = ndimage.minimum_filter1d(mask.astype(np.uint8), length, axis, mode="constant", origin=-(length // 2))
+    found: NDArray[np.bool_] = ndimage.maximum_filter1d(whole, length, axis, mode="constant", origin=(length - 1) // 2) > 0
+    return found
 
 
 def on_margin(mark: Mark, shape: tuple[int, ...]) -> bool:
@@ -188,13 +198,15 @@ def height_of(marks: list[Mark]) -> float:
 
 def belong(one: Mark, other: Mark, usual: float) -> bool:
     """Whether two marks are parts of one digit."""
+    overlap = min(one.right, other.right) - max(one.left, other.left)
+    if overlap < -0.08 * usual:  # most pairs, so this comes first
+        return False
     both = one.joined(other)
     if both.height > 1.35 * usual or both.width > 1.1 * usual:
         return False
-    overlap = min(one.right, other.right) - max(one.left, other.left)
     above = overlap >= 0.5 * min(one.width, other.width)
     fragment = min(one.height, other.height) < 0.6 * usual
-    return above or (fragment and overlap >= -0.08 * usual)
+    return above or fragment
 
 
 def one_row(marks: list[Mark]) -> list[Mark]:

@@ -60,6 +60,15 @@ def test_a_fine_pen_becomes_a_stroke_as_wide_as_mnists():
         assert across.max() > 0.85, width
 
 
+def test_a_bar_without_a_soft_edge_keeps_its_ink():
+    bar = np.full((100, 100), 255, np.uint8)
+    bar[10:90, 47:53] = 0
+    soft = bar.copy()
+    soft[10:90, [46, 53]] = 200
+    sharp, usual = (int(ink.digit(picture).sum()) for picture in (bar, soft))
+    assert 0.8 < sharp / usual < 1.25
+
+
 def test_nothing_written_is_no_digit():
     random = np.random.default_rng(0)
     dot = np.full((100, 100), 255, np.uint8)
@@ -100,7 +109,10 @@ def test_resampling_shrinks_by_area_and_grows_linearly():
     values = np.array([[0.0, 1.0, 1.0, 0.0]])
     assert np.allclose(ink.resample(values, 1, 2), [[0.5, 0.5]])
     assert np.allclose(ink.resample(np.array([[0.0, 1.0]]), 1, 4), [[0, 0.25, 0.75, 1]])
-    assert np.allclose(ink.overlaps(7, 3).sum(1), 1) and np.allclose(ink.overlaps(3, 7).sum(1), 1)
+    assert all(np.allclose(ink.overlaps(old, new)[1].sum(1), 1) for old, new in ((7, 3), (3, 7)))
+    long = np.random.default_rng(0).random((3, 900))
+    assert np.allclose(ink.resample(long, 3, 300), long.reshape(3, 300, 3).mean(2))  # in blocks as in one
+    assert ink.resample(np.ones((1, 2_000_000)), 1, 1000).shape == (1, 1000)  # all weights at once would be 16 GB
 
 
 def test_predict_prepares_digits_on_request(tmp_path):

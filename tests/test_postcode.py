@@ -1,5 +1,7 @@
 """The digits of a photographed code are found in order, and nothing else is; judged by the nearest cleanly drawn digit."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -73,6 +75,18 @@ def test_paper_without_a_code_holds_no_digit():
         assert postcode.read_row(picture) == []
     for shape in ((1, 1), (1, 300), (300, 2), (5, 5)):
         assert postcode.read_row(random.integers(0, 255, shape).astype(np.uint8)) == []
+
+
+def test_pictures_full_of_dots_or_of_frames_do_not_keep_a_core_busy():
+    dots = np.full((300, 300), 255, np.uint8)
+    dots[np.ix_(*[np.arange(300) % 6 < 4] * 2)] = 0
+    frames = np.full((500, 500), 255, np.uint8)
+    for edge in range(4, 240, 8):
+        frames[edge:-edge, edge:-edge] = 0
+        frames[edge + 2 : -edge - 2, edge + 2 : -edge - 2] = 255
+    began = time.process_time()
+    assert postcode.read_row(dots) == postcode.read_row(frames) == []
+    assert time.process_time() - began < 3  # 20 s when every pair was compared and lines were found by the length of a side
 
 
 def test_a_picture_full_of_noise_ends_soon_with_few_marks():
