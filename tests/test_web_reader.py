@@ -151,6 +151,8 @@ def test_the_newest_run_that_knows_the_digits_reads_where_another_network_is_ser
     assert refused.status_code == 503 and "Retry-After" in refused.headers
     assert "Train the digits now" in client.get("/reader").text
     digits_run(runs, "older"), digits_run(runs, "newer"), digits_run(runs, "letters", "abcdefghij")
+    restoring = {"weights_sha256": "abc", "classes": list("0123456789"), "target": "picture"}
+    digits_run(runs, "autoencoder").write_json("classifier/classifier.json", restoring)
     assert client.get("/api/reader").json()["name"] == "0002-newer"
     assert ask(client, "42").json()["code"] == "42"
     assert client.get("/api/health").json()["name"] == "lamp"
@@ -208,3 +210,16 @@ def test_a_training_that_fails_says_why(tmp_path):
         time.sleep(0.05)
     assert "unknown recipe" in worker.problem and worker.run is None
     worker.stop()
+
+
+def test_a_training_does_not_begin_after_the_server_has_stopped(tmp_path):
+    worker = apprentice.Apprentice(tmp_path / "runs", lambda: None)
+    worker.stop()
+    worker._work("nonsense")
+    assert worker.process is None and worker.problem == "the training was stopped"
+
+
+def test_a_file_that_names_no_classes_is_not_served(tmp_path):
+    file = by_brightness(tmp_path / "map.onnx", target="mask")
+    with pytest.raises(UserError, match="gives a mask"):
+        server.serve(server.find(file))

@@ -19,7 +19,7 @@ class Apprentice:
     def __init__(self, runs: Path, done: Callable[[], None]) -> None:
         self.runs, self.done, self.lock = runs, done, Lock()
         self.process: subprocess.Popen[bytes] | None = None
-        self.busy, self.problem, self.before = False, "", frozenset[str]()
+        self.busy, self.stopped, self.problem, self.before = False, False, "", frozenset[str]()
 
     def start(self, recipe: str, *options: str) -> bool:
         """Begin `eyesight train RECIPE`; False when a training is going on already."""
@@ -44,6 +44,8 @@ class Apprentice:
     def _train(self, command: list[str]) -> None:
         with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would stop it
             with self.lock:
+                if self.stopped:
+                    raise UserError("the training was stopped")
                 self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)  # noqa: S603 - this very program
             code = self.process.wait()
             if code:
@@ -58,6 +60,7 @@ class Apprentice:
     def stop(self) -> None:
         """End it with the server; `eyesight train digits --resume` could go on."""
         with self.lock:
+            self.stopped = True
             if self.process is not None and self.process.poll() is None:
                 self.process.terminate()
 

@@ -133,7 +133,7 @@ def newest(folder: Path) -> Run | None:
             described = run.read_json("classifier/classifier.json", missing_ok=True)
         except (UserError, OSError):
             continue
-        if set(described.get("classes", ())) == set(DIGITS):
+        if set(described.get("classes", ())) == set(DIGITS) and described.get("target", "class") == "class":
             return run
     return None
 

@@ -93,6 +93,14 @@ def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
     return file
 
 
+def _recogniser(file: Path) -> portable.Portable:
+    """The classifier in an ONNX file; raises UserError for a file that gives pictures or masks."""
+    known = portable.load(file)
+    if (target := known.facts.get("target", "class")) != "class":
+        raise UserError(f"{file} gives a {target} for a picture, and the service names classes", "`eyesight predict` writes files")
+    return known
+
+
 def _export(what: str, *options: str) -> None:
     command = [sys.executable, "-m", "eyesight", "export", what, *options]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - this very program
@@ -161,7 +169,7 @@ def serve(
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Answer until interrupted; `ready` is told the address once the socket listens."""
-    recogniser = portable.load(served.file) if served.file else None
+    recogniser = _recogniser(served.file) if served.file else None
     sock = listen(host, port)
     import uvicorn
 
