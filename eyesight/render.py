@@ -60,6 +60,8 @@ def render(known: Classifier | Portable, pictures: Sequence[str], out: Path | No
     if out is not None:
         if out.suffix or out.is_file():
             raise UserError(f"{out} is a file's name, and pictures are written into a folder", "--out DIR", code=2)
+        if any(path.resolve().parent == out.resolve() for path in paths):
+            raise UserError(f"what is written into {out} could take the place of pictures in it", "name another folder with --out", code=2)
         out.mkdir(parents=True, exist_ok=True)
     made = [one for start in range(0, len(paths), PORTION) for one in _portion(known, paths[start : start + PORTION], out, names, usual)]
     if out is not None:

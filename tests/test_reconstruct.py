@@ -52,6 +52,8 @@ def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
     assert np.median([one.score for one in strange]) > np.median([one.score for one in known])
     assert sum(one.unfamiliar for one in strange) > 0.9 * len(strange)
     assert sum(one.unfamiliar for one in known) < len(known), "few validation pictures make the threshold a tight one"
+    with pytest.raises(UserError, match="take the place of pictures"):
+        render.render(recognise.load(run.path), [str(root / "few")], root / "few")
     assert (tmp_path / "out" / "0000.png").is_file() and "anomaly" in (tmp_path / "out" / "answers.csv").read_text()
 
 
@@ -67,6 +69,8 @@ def test_the_command_doubts_a_classifier(trained, tmp_path, monkeypatch, capsys)
     code, out = command(monkeypatch, capsys, "predict", made, root / "all" / "ring", "--unfamiliar", run.path, "--json")
     answers = json.loads(out)["predictions"]
     assert code == 0 and any(answer["unfamiliar"] for answer in answers) and all("top" in answer for answer in answers)
+    code, _ = command(monkeypatch, capsys, "predict", made, root / "all" / "ring", "--unfamiliar", made)
+    assert code == 2, "a classifier is no autoencoder"
     code, out = command(monkeypatch, capsys, "evaluate", run.path)
     assert code == 0 and out.startswith("PSNR ") and " dB" in out
 

@@ -13,6 +13,7 @@ import typer
 
 from eyesight.commands.options import AsJson, DataPath, Only, RecipeName, RunPath, Settings, WeightsPath, app, say, show_json
 from eyesight.commands.training import judged
+from eyesight.errors import UserError
 
 if TYPE_CHECKING:
     from eyesight.render import Rendered
@@ -105,7 +106,7 @@ def predict(
         return
     answers = recognise.recognise(known, pictures, top, prepare)
     if unfamiliar is not None:
-        found = render.render(recognise.load(unfamiliar), pictures, usual=render.usual_error(unfamiliar))
+        found = _doubts(unfamiliar, pictures)
         answers = [replace(answer, anomaly=one.score, unfamiliar=one.unfamiliar) for answer, one in zip(answers, found, strict=True)]
     bad = [answer for answer in answers if answer.problem]
     if draw is not None:
@@ -126,6 +127,18 @@ def predict(
                 doubt = ["unfamiliar"] if answer.unfamiliar else []
                 writer.writerow([answer.path, *(text for name, sure in answer.top for text in (name, f"{sure:.4f}")), *doubt])
     _name_bad({answer.path: answer.problem for answer in bad}, len(answers))
+
+
+def _doubts(run: Path, pictures: Sequence[str]) -> list[Rendered]:
+    """What an autoencoder makes of the pictures; raises UserError for a run that is none."""
+    from eyesight import recognise, render
+
+    known, usual = recognise.load(run), render.usual_error(run)
+    target = render.target_of(known)
+    if target != "picture" or usual is None:
+        said = f"gives a {target} for a picture" if target != "picture" else "does not say which errors are usual"
+        raise UserError(f"{run} {said}: --unfamiliar asks the run of an autoencoder", "eyesight train autoencoder --data DATA", code=2)
+    return render.render(known, pictures, usual=usual)
 
 
 def _show_rendered(model: str, made: Sequence[Rendered], *, as_json: bool) -> None:
