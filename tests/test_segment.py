@@ -206,6 +206,29 @@ def test_palette_masks_keep_their_numbers_and_jpeg_is_refused():
         masks.decoded(stream.getvalue())
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_black_and_white_are_two_classes_where_a_file_says_so(channels):
+    mask = np.array([[0, 255], [0, 0]], np.uint8)
+    mask = mask if channels == 1 else np.stack([mask] * 3, 2)
+    for colours in (((0,) * 3, (255,) * 3), ((255,) * 3, (0,) * 3)):
+        black = colours.index((0, 0, 0))
+        assert masks.in_numbers(mask, colours).tolist() == [[black, 1 - black], [black, black]]
+        assert (masks.in_numbers(mask * 0, colours) == black).all()
+
+
+def test_numbers_are_numbers_although_colours_are_given():
+    colours = ((128, 64, 128), (0, 0, 0), (9, 9, 9))
+    numbers = np.array([[0, 2], [1, 255]], np.uint8)
+    assert masks.in_numbers(numbers, colours) is numbers
+    assert (masks.in_numbers(np.stack([numbers] * 3, 2), colours) == numbers).all()
+    assert (masks.in_numbers(np.zeros((2, 2, 3), np.uint8), colours) == 1).all(), "nothing but black in a file of colours"
+
+
+def test_a_class_may_be_called_red(tmp_path):
+    (tmp_path / "classes.txt").write_text("red\nb\nblue")
+    assert legend.read(tmp_path / "classes.txt").names == ("red", "b", "blue")
+
+
 def test_a_bad_file_of_names_is_refused(tmp_path):
     for text in ("", "a\na", "a,300,0,0\nb,1,1,1", "a,1,1,1\nb,1,1,1"):
         (tmp_path / "classes.csv").write_text(text)

@@ -86,9 +86,14 @@ def _from_lines(text: str) -> list[tuple[str, Colour | None]]:
         if len(numbers) == 3 and len(cells) > 3:
             words = [cell for place, cell in enumerate(cells) if place not in numbers]
             rows.append((" ".join(words), _colour([int(cells[place]) for place in numbers])))
-        elif number > 1 or not {"r", "g", "b", "red", "name"} & {cell.lower() for cell in cells}:  # else a line of titles
+        elif number > 1 or not is_title({cell.lower() for cell in cells}):
             rows.append((line, None))
     return rows
+
+
+def is_title(words: set[str]) -> bool:
+    """Whether a first line names columns; a class may be called red."""
+    return "name" in words or words >= {"r", "g", "b"} or words >= {"red", "green", "blue"}
 
 
 def _colour(value: Any) -> Colour | None:

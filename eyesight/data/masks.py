@@ -164,27 +164,35 @@ def decoded(data: bytes) -> Values:
             raise
         except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError … on broken files
             raise BadPicture("mask", f"the mask cannot be read: {error}") from None
-    return colours[:, :, 0] if (colours == colours[:, :, :1]).all() else colours
+    return colours
 
 
 def in_numbers(values: Values, key_colours: Sequence[legend.Colour]) -> Values:
-    """Colours H,W,3 as the places of their classes, H,W; raises BadPicture for an unknown colour, UserError without a file of colours."""
-    if values.ndim == 2 and not key_colours:
-        return values
+    """Colours H,W,3 as the places of their classes, H,W; raises BadPicture for an unknown colour, UserError without a file of colours.
+
+    What is grey may be numbers although colours are given, which are for drawing then. In a file of colours, and where every class is some
+    grey, a known colour comes first: black and white are two classes, not the class 0 and what is ignored.
+    """
+    grey = values if values.ndim == 2 else values[:, :, 0] if (values == values[:, :, :1]).all() else None
+    if grey is not None and not key_colours:
+        return grey
     if not key_colours:
         raise UserError(
             "the masks are in colour, and no file says which colour means what",
             "put a classes.csv with lines such as road,128,64,128 beside the masks, or name it with --set data.names=FILE",
         )
+    numbers = grey is not None and (grey.max(initial=0) < len(key_colours) or grey.max(initial=0) == legend.IGNORED)
+    if grey is not None and numbers and values.ndim == 2 and not all(len(set(colour)) == 1 for colour in key_colours):
+        return grey
     if values.ndim == 2:
-        if values.max(initial=0) < len(key_colours) or values.max(initial=0) == legend.IGNORED:
-            return values  # numbers although colours are given: those are for drawing
         values = np.repeat(values[:, :, None], 3, axis=2)
     codes = values.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
     known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in key_colours])
     order = np.argsort(known)
     at: Values = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
     if (strange := codes[known[at] != codes]).size:
+        if grey is not None and numbers:
+            return grey
         code, count = Counter(strange.ravel().tolist()).most_common(1)[0]
         colour = (code >> 16, code >> 8 & 255, code & 255)
         raise BadPicture("mask value", f"the colour {colour}, in {count:,} pixels, is not among those of the classes")

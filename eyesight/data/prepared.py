@@ -24,7 +24,7 @@ from eyesight.data.store import Store, asked_for, cache_dir, prepare_store, refu
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 
-FORMAT = 1
+FORMAT = 2
 UNLABELLED = "unlabelled"
 Progress = Callable[[int, int], None]
 
