@@ -72,6 +72,9 @@ def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):
         assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG"), figure
     rows = client.get(f"/runs/{run.name}/predictions.csv").text.splitlines()
     assert rows[0] == "id,true,predicted,probability" and rows[2] == "b.png,cat,<b>dog</b>,0.800000" and len(rows) == 5
+    korean = run.path.rename(runs / "0009-글자")
+    assert client.get(f"/runs/{korean.name}/predictions.csv").headers["content-disposition"].endswith("0009-%EA%B8%80%EC%9E%90.csv")
+    korean.rename(run.path)
     for missing in ("nothing.png", "mistakes/7.png", "model.onnx"):
         assert client.get(f"/runs/{run.name}/{missing}").status_code == 404
     portable.file_of(run).parent.mkdir()

@@ -191,7 +191,8 @@ async def samples(request: Request, digits: Annotated[str, Query(pattern="^[0-9]
     if collection is None:
         raise Refused(404, "this server keeps no samples", "eyesight serve --collect FOLDER")
     async with reader.service.entered(request):
-        looked = await reader.boxes(await read_pictures(request, reader.service.limits, BOXES))
+        pictures = await read_pictures(request, reader.service.limits, BOXES)
+        looked = await reader.service.in_time(reader.boxes(pictures))
     written = [one.pixels for one in looked if one.pixels is not None]
     if not len(written) == len(looked) == len(digits):
         raise Refused(422, f"{len(written)} written digits and {len(digits)} names", "one name for each picture, and no empty boxes")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -142,5 +143,5 @@ def predictions(request: Request, name: str) -> Response:
     writer.writerow(("id", "true", "predicted", "probability"))
     for name_, label, best, sure in zip(said.ids, said.labels, said.predicted, said.confidence, strict=True):
         writer.writerow((name_, said.classes[label] if label >= 0 else "", said.classes[best], f"{sure:.6f}"))
-    headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, '')}.csv"}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
