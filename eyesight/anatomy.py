@@ -23,7 +23,7 @@ def double_softmax(patient: Patient) -> Finding | None:
     if not (patient.softmax or (patient.softmax is None and fits)):
         return None
     classes = len(patient.classes)
-    parts = ["the network's answers are probabilities already" if patient.softmax else "the losses in the log follow the formula of two"]
+    parts = ["the network's answers are probabilities already" if patient.softmax else "losses or answers follow the formula of two"]
     if patient.recipe.loss.name == "cross_entropy" and classes > 1:
         floor = symptoms.double_softmax_loss(1.0, classes, patient.recipe.loss.smoothing)
         formula = f"ln(e + {classes - 1}) − 1" if not patient.recipe.loss.smoothing else "its formula"

@@ -213,7 +213,7 @@ def underfitting(patient: Patient) -> Finding | None:
 
 
 def floor_fits(patient: Patient) -> str:
-    """What speaks for a second softmax in the log alone: losses that follow its formula epoch after epoch; empty when nothing does."""
+    """What speaks for a second softmax without the network: losses that follow its formula, or answers that never pass its bound; or ""."""
     recipe, classes = patient.recipe.loss, len(patient.classes)
     if recipe.name != "cross_entropy" or classes < 5:  # with fewer classes the floor lies where healthy losses lie
         return ""
@@ -225,7 +225,18 @@ def floor_fits(patient: Patient) -> str:
             close = (loss > expected * 0.995) & (loss < expected * 1.05)
             if close[-1] and close[top1 > 0.6].all():
                 return _formula(part, len(loss), float(top1[-1]), float(loss[-1]), classes, recipe.smoothing)
-    return ""
+    return _bounded(patient, classes)
+
+
+def _bounded(patient: Patient, classes: int) -> str:
+    held = patient.held_out
+    if held is None or len(held) < 200:
+        return ""
+    right, surest, bound = float((held.predicted == held.labels).mean()), float(held.confidence.max()), math.e / (math.e + classes - 1)
+    if right < max(0.3, 3 * patient.chance) or surest > bound * 1.001:
+        return ""
+    most = f"e / (e + {classes - 1}) = {bound:.2%} at most"
+    return f"{right:.1%} of {len(held):,} answers are right, and none is given more than {surest:.2%}: {most}"
 
 
 def _formula(part: str, epoch: int, top1: float, loss: float, classes: int, smoothing: float) -> str:

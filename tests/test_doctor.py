@@ -166,6 +166,20 @@ def test_double_softmax_is_named_from_the_log_alone():
     assert ids(replace(patient, network=tiny(classes=52))) == []  # a network that ends in logits cannot have the fault
 
 
+@pytest.mark.parametrize("twice", [True, False])
+def test_double_softmax_is_named_from_answers_that_never_pass_its_bound(twice):
+    random, classes = np.random.default_rng(0), 52
+    labels = random.integers(0, classes, 400)
+    logits = random.normal(0, 1, (400, classes)) + 3 * np.eye(classes)[labels]
+    once = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+    given = np.exp(once) / np.exp(once).sum(1, keepdims=True) if twice else once
+    names = tuple(str(number) for number in range(classes))
+    test = Predictions(tuple(map(str, range(400))), labels, given.astype(np.float32), names)
+    found = anatomy.double_softmax(Patient("f3", RECIPE, names, epochs=font_log()[:0], test=test))
+    assert (found is not None) == twice
+    assert not twice or "e / (e + 51) = 5.06%" in found.evidence
+
+
 def test_double_softmax_is_named_when_it_hides_in_the_last_layer():
     class Hidden(nn.Module):
         def forward(self, x):
