@@ -206,6 +206,16 @@ def test_palette_masks_keep_their_numbers_and_jpeg_is_refused():
         masks.decoded(stream.getvalue())
 
 
+def test_the_mask_of_a_turned_picture_has_the_size_of_the_upright_one(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for place in range(6):
+        save(tmp_path / "masks" / f"{place}.png", np.arange(48, dtype=np.uint8).reshape(8, 6) % 2)
+        (tmp_path / "images").mkdir(exist_ok=True)
+        Image.fromarray(np.full((6, 8), 30 * place, np.uint8)).save(tmp_path / "images" / f"{place}.png", exif=exif)
+    assert found(tmp_path).usable.all()
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_black_and_white_are_two_classes_where_a_file_says_so(channels):
     mask = np.array([[0, 255], [0, 0]], np.uint8)
