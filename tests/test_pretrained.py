@@ -186,3 +186,9 @@ def test_earlier_stages_learn_more_slowly_by_one_factor_each():
     assert len(scale) == sum(tensor.requires_grad for tensor in net.parameters())
     tail = Tail(net, list(units[stages["conv4"] :]), (40, 4, 4))
     assert {0.25, 0.5, 1.0} <= {group["scale"] for group in optim.build(Optim(layer_decay=0.5), tail).param_groups}
+
+
+def test_classes_that_only_begin_like_one_of_imagenets_are_not_it():
+    names = ("tiger-lily", "orange_juice", "n02085620-Chihuahua", "golden retriever", "n02085620")
+    places = pretrained.imagenet_places(names)
+    assert set(places) == {2, 3, 4} and places[2] == places[4]

@@ -6,6 +6,7 @@ A stage is whatever works at one resolution, so `conv5` is the last stage of eve
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -208,8 +209,14 @@ def imagenet_places(classes: Sequence[str]) -> dict[int, int]:
     for place in range(1000):
         for name in {_plain(one) for one in known.index_to_description(place).split(",")} | {known.index_to_label_name(place)}:
             names.setdefault(name, []).append(place)
-    found = {here: names.get(_plain(name)) or names.get(name.split("-")[0].split("_")[0], []) for here, name in enumerate(classes)}
+    found = {here: names.get(_plain(name)) or names.get(synset(name), []) for here, name in enumerate(classes)}
     return {here: places[0] for here, places in found.items() if len(places) == 1}
+
+
+def synset(name: str) -> str:
+    """The number of ImageNet's that a folder's name begins with, as in `n02085620-Chihuahua`; "" for any other name."""
+    found = re.match(r"n\d{8}(?![^\W_])", name)
+    return found[0] if found else ""
 
 
 def _plain(name: str) -> str:
