@@ -272,6 +272,13 @@ def test_a_bad_estimate_of_the_speed_leaves_enough_pictures_to_learn_from(images
     assert transfer.enough(images.subset(np.arange(6)), 1) == 6
 
 
+def test_what_a_person_sets_stays_as_they_set_it():
+    asked = override(folder.folder(), ["transfer.freeze=conv4", "transfer.views=1", "model.head=average", "augment.zoom=0.5"])
+    made, _ = folder.choose(asked, folder.Seen(500, 5, 200), ["tf_efficientnet_lite0"])
+    assert (made.transfer.freeze, made.transfer.views, made.model.head, made.augment.zoom) == ("conv4", 1, "average", 0.5)
+    assert (made.model.name, made.transfer.thaw, made.augment.shift) == ("tf_efficientnet_lite0", "conv5", 0.05), "the rest is chosen"
+
+
 @pytest.mark.parametrize(
     ("seen", "budget", "side", "thaw", "views"),
     [

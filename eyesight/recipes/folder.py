@@ -8,7 +8,9 @@
 | fewer than 20 pictures a class                 | head only, 6 versions of each picture, strong augmentation                |
 | up to 20,000 pictures                          | head, then the last stage; 4 versions, light augmentation                 |
 | more                                           | head, then the last stage; each picture and its mirror image              |
-| no mirror-safe pictures can be told apart      | mirroring stays on: `--set augment.flip=none` where left and right matter |
+| always                                         | mirroring is on: `--set augment.flip=none` where left and right matter    |
+
+What a person sets stays as they set it.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 
-from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training, Transfer
+from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training, Transfer, differences
 from eyesight.recipes.digits import OURS
 
 AUTO = "auto"  # the model's name until the pictures have been looked at
@@ -61,11 +63,13 @@ def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe
     why.append(f"{side} pixels: {reason}")
     transfer, changes, reason = freezing(seen, recipe.augment)
     why.append(reason)
-    asked = recipe.data
-    data = replace(asked, size=asked.size or side)
-    return replace(
-        recipe, data=data, model=Model(name, weights="imagenet", head="average dropout.3"), augment=changes, transfer=transfer
-    ), why
+    data, model = replace(recipe.data, size=recipe.data.size or side), Model(name, weights="imagenet", head="average dropout.3")
+    chosen = replace(recipe, data=data, model=model, augment=changes, transfer=transfer)
+    for path, value in differences(recipe, folder()).items():
+        group, field = path.split(".")
+        if group in ("model", "augment", "transfer"):
+            chosen = replace(chosen, **{group: replace(getattr(chosen, group), **{field: value})})
+    return chosen, why
 
 
 def resolution(seen: Seen, budget: float | None) -> tuple[int, str]:
