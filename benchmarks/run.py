@@ -118,9 +118,9 @@ def summary(case, rows):
     seconds = [row["parts"]["training"] + row["parts"]["evaluation"] for row in rows]
     spread = f" ± {statistics.stdev(top1):.2%}" if len(top1) > 1 else ""
     peak = max((row["peak_megabytes"] or 0) for row in rows)
-    plain = statistics.mean(row.get("top1_one_view", row["top1"]) for row in rows)
+    plain = [row["top1_one_view"] for row in rows if row.get("top1_one_view", row["top1"]) != row["top1"]]
     return (
-        f"| {case.name} | {statistics.mean(top1):.2%}{spread} | {plain:.2%} | {len(rows)} "
+        f"| {case.name} | {statistics.mean(top1):.2%}{spread} | {f'{statistics.mean(plain):.2%}' if plain else ''} | {len(rows)} "
         f"| {statistics.mean(seconds):.1f} s (most {max(seconds):.1f} s) "
         f"| {statistics.mean(row['wall_seconds'] for row in rows):.1f} s | {f'{peak} MB' if peak else ''} | {case.claim} |"
     )
