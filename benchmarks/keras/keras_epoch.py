@@ -54,7 +54,7 @@ def bottleneck():
             convolution(narrow, 1)
             convolution(narrow, 3)
             convolution(wide, 1)
-        network.add(layers.MaxPooling2D() if wide < 512 else layers.AveragePooling2D())
+        network.add(layers.MaxPooling2D() if wide < 512 else layers.AveragePooling2D(2))
     network.add(layers.Flatten())
     network.add(layers.Dropout(0.5))
     network.add(layers.Dense(256, kernel_initializer="he_uniform"))
