@@ -9,12 +9,10 @@ Run it on a quiet machine: two threads that wait for others' programs learn a te
 
 import argparse
 import json
-import os
-import platform
-import subprocess
 import sys
-import time
 from pathlib import Path
+
+from run import measured
 
 from eyesight.environment import environment
 
@@ -31,16 +29,9 @@ def train(name, data):
     """One training: its figures, its seconds, and the peak memory of its process in MB where the system tells."""
     recipe, arguments, claim = CASES[name]
     command = [sys.executable, "-m", "eyesight", "train", recipe, *arguments, "--out", "runs/benchmarks", "--json"]
-    began = time.monotonic()
-    with subprocess.Popen([*command, *(("--data", data) if data else ())], stdout=subprocess.PIPE, text=True) as process:
-        text = process.stdout.read()
-        usage = os.wait4(process.pid, 0)[2] if hasattr(os, "wait4") else None
-    found = json.loads(text)
-    if "error" in found:
-        raise SystemExit(f"{name}: {found['error']} ({found['hint']})")
-    peak = round(usage.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2)) if usage else None
+    found, wall, peak = measured(name, [*command, *(("--data", data) if data else ())])
     figures = {key: found["test"][key] for key in KEPT if key in found["test"]}
-    return {"claim": claim, **figures, "parts": found["parts"], "wall_seconds": round(time.monotonic() - began, 1), "peak_megabytes": peak}
+    return {"claim": claim, **figures, "parts": found["parts"], "wall_seconds": wall, "peak_megabytes": peak}
 
 
 def main():

@@ -53,20 +53,26 @@ CASES = {
 }
 
 
-def train(case, seed):
-    """One training: its JSON, and the peak memory of its process in MB where the system tells."""
-    command = [sys.executable, "-m", "eyesight", "train", case.recipe, "--seed", str(seed), "--out", "runs/benchmarks", "--json"]
-    command += [part for setting in case.settings for part in ("--set", setting)]
-    command += ["--data", case.data] if case.data else []
-    command += ["--budget", case.budget] if case.budget else []
+def measured(name, command):
+    """What a command of its own process printed as JSON, its seconds, and its peak memory in MB where the system tells."""
     began = time.monotonic()
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         text = process.stdout.read()
         usage = os.wait4(process.pid, 0)[2] if hasattr(os, "wait4") else None
     found = json.loads(text)
     if "error" in found:
-        raise SystemExit(f"{case.name}: {found['error']} ({found['hint']})")
+        raise SystemExit(f"{name}: {found['error']} ({found['hint']})")
     peak = round(usage.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2)) if usage else None
+    return found, round(time.monotonic() - began, 2), peak
+
+
+def train(case, seed):
+    """One training: its JSON, and the peak memory of its process in MB where the system tells."""
+    command = [sys.executable, "-m", "eyesight", "train", case.recipe, "--seed", str(seed), "--out", "runs/benchmarks", "--json"]
+    command += [part for setting in case.settings for part in ("--set", setting)]
+    command += ["--data", case.data] if case.data else []
+    command += ["--budget", case.budget] if case.budget else []
+    found, wall, peak = measured(case.name, command)
     return {
         "seed": seed,
         "top1": found["test"]["top1"],
@@ -74,7 +80,7 @@ def train(case, seed):
         "top1_ignoring_case": found["test"].get("top1_ignoring_case"),
         "n": found["test"]["n"],
         "parts": found["parts"],
-        "wall_seconds": round(time.monotonic() - began, 2),
+        "wall_seconds": wall,
         "peak_megabytes": peak,
     }
 

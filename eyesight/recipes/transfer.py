@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training, Transfer
 from eyesight.recipes.digits import OURS
 from eyesight.recipes.objects import TEAM
@@ -58,14 +60,13 @@ def objects_lite0() -> Recipe:
     `eyesight train objects_lite0 --budget 10m`. There is no stage for the head alone: its features would cost as much as an epoch,
     and a short warm-up does the same. Earlier stages learn more slowly.
     """
-    return Recipe(
+    return replace(
+        objects_finetune(),
         name="objects_lite0",
         summary="ten classes of objects, the last stages of a small pretrained network",
+        system="",
         source=OURS,
-        data=Data("cifar10", size=96, channels=3, validation=0.02),
-        augment=Augment(flip="random"),
         model=Model(BACKBONE, weights="imagenet", head="average dropout.2"),
-        loss=Loss(smoothing=0.1),
         optim=Optim("adamw", lr=0.0015, weight_decay=0.02, schedule="one_cycle", warmup=0.15, layer_decay=0.6, bias_scale=1.0),
         training=Training(epochs=5, batch=128, views="flip", keep="last"),
         transfer=Transfer(freeze="conv4", views=2),

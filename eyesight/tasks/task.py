@@ -54,7 +54,6 @@ class Task(ABC):
             raise UserError(f"a {self.target} as target cannot be blended", "--set augment.mixup=0 --set augment.cutmix=0", code=2)
         if not self.views and recipe.training.views != "one":
             raise UserError(f"views cannot be averaged with a {self.target} as target", "--set training.views=one", code=2)
-
         if not self.views and recipe.training.small < 1:
             raise UserError(f"a {self.target} as target cannot shrink for a part of the training", "--set training.small=1", code=2)
 
