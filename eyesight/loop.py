@@ -186,7 +186,8 @@ class _Loop:
         if totals is NOTHING:
             raise UserError(
                 f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
-                f"loading took {self.began:.0f} s and evaluation needs about {self.clock.reserve:.0f} s; give a longer --budget",
+                f"starting and loading took {self.began:.0f} s (less the next time) and evaluation needs about "
+                f"{self.clock.reserve:.0f} s; give a longer --budget",
             )
         return *self._means(totals), self._gradient()
 
