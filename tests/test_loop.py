@@ -1,6 +1,8 @@
+import itertools
 import math
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import drawn
 import pytest
@@ -135,15 +137,19 @@ def test_patience_counts_epochs_without_enough_improvement():
     assert not out_of_patience(history(1.0, 0.8, 0.79, 0.7), training)
     assert not out_of_patience(history(1.0, 1.0, 1.0), Training(patience=0))
     assert best_epoch(history(0.5, 0.9, 0.4), Training(monitor="top1")) == 3
+    ties = [{"loss": loss, "score": 0.9} for loss in (0.5, 0.4, 0.4)]
+    assert best_epoch(ties, Training(monitor="score")) == 2 and best_epoch(ties, Training(monitor="score", min_delta=0.01)) == 1
     assert best_epoch(history(math.nan, 0.9), Training()) == 1 or best_epoch(history(math.nan, 0.9), Training()) == 2
 
 
-def test_a_budget_ends_the_schedule_and_the_training_in_time():
+def test_a_budget_ends_the_schedule_and_the_training_in_time(monkeypatch):
+    looks = itertools.count()
+    monkeypatch.setattr("eyesight.loop.time", SimpleNamespace(monotonic=lambda: next(looks) / 50))  # 20 ms from one look to the next
     images = drawn.images(300)
     recipe = override(SMALL, ["optim.schedule=linear", "training.epochs=1000", "training.average=0"])
-    clock = Clock(time.monotonic(), budget=3.0, reserve=1.0)
+    clock = Clock(0.0, budget=3.0, reserve=1.0)
     epochs = list(fit(start(recipe, images), images, images, recipe, clock=clock))
-    assert 1.6 < clock.elapsed() < 2.8
+    assert 2.0 <= clock.elapsed() < 2.2
     assert epochs[-1].progress == 1.0
     assert epochs[-1].lr < 0.1 * recipe.optim.lr, "the rate reaches its floor with the budget"
 
