@@ -172,7 +172,8 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
     arithmetic = settle_precision(run, stage)
     batch, epochs = plan(recipe.training, len(stage.train))
     if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
-        talk(f"few pictures: batches of {batch} and {epochs} epochs, to take {recipe.training.min_steps} steps (training.min_steps)")
+        wanted = f", to take {recipe.training.min_steps} steps" if epochs > recipe.training.epochs else ""
+        talk(f"few pictures: batches of {batch} and {epochs} epochs{wanted} (training.min_steps)")
     if stage.number == 1 and models.is_backbone(recipe.model):
         transfer.be_kind(clock)  # as late as can be: all that came before has had its time
     for epoch in fit(state, stage.train, stage.validation, recipe, precision=arithmetic, clock=clock, meter=follow.meter):

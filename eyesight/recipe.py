@@ -123,7 +123,7 @@ class Training:
     budget: float | None = None  # seconds for everything, from start to saved classifier
     small: float = 1.0  # side of the pictures early on, as a part of their own: progressive resizing, for networks that take any size
     small_until: float = 0.4  # share of the training on small pictures, where `small` is below 1
-    min_steps: int = 0  # raises the number of epochs on small data sets until this many steps are taken
+    min_steps: int = 0  # smaller batches and more epochs on small data sets until this many steps are taken; epochs that are set stay
     batch: int = 128
     seed: int = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -198,15 +198,19 @@ GROUPS = ("data", "augment", "model", "loss", "optim", "training", "transfer")
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """Apply `group.field=value` settings in order.
+    """Apply `group.field=value` settings in order; epochs that are set are not raised by the recipe's own `min_steps`.
 
     Raises UserError naming the nearest right field, or the expected type.
     """
+    paths = set()
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
             raise UserError(f"cannot read the setting {setting!r}", "write it as group.field=value, for example optim.lr=0.02", code=2)
         recipe = set_field(recipe, path.strip(), text.strip())
+        paths.add(path.strip())
+    if "training.epochs" in paths and "training.min_steps" not in paths and recipe.training.min_steps:
+        recipe = replace(recipe, training=replace(recipe.training, min_steps=1))  # still smaller batches on small sets, but no more epochs
     return recipe
 
 

@@ -11,6 +11,7 @@ import pytest
 from eyesight import cli, recipe
 from eyesight.data.images import Images
 from eyesight.errors import UserError
+from eyesight.loop import plan
 from eyesight.recipe import Augment
 from eyesight.recipes import RECIPES, find, resolve
 from eyesight.show import describe
@@ -48,6 +49,16 @@ def test_a_published_network_has_its_input_and_its_parameters(name, tmp_path):
     system, shape, parameters = PUBLISHED[name]
     found = describe(find(name), tmp_path)
     assert (find(name).system, found["shape"], found["parameters"]) == (system, shape, parameters)
+
+
+def test_epochs_that_are_set_are_not_raised_by_the_steps_a_recipe_asks_for():
+    few = 320
+    assert plan(find("digits").training, few)[1] > 4
+    assert plan(resolve("digits", "training.epochs=2").training, few) == (plan(find("digits").training, few)[0], 2)
+    for both in (["training.epochs=2", "training.min_steps=400"], ["training.min_steps=400", "training.epochs=2"]):
+        assert plan(resolve("digits", *both).training, few) == (20, 25)
+    assert plan(resolve("digits", "training.epochs=2", "training.min_steps=0").training, few) == (128, 2)
+    assert resolve("lenet5", "training.epochs=2").training.min_steps == 0, "a recipe that asks for none keeps its batches"
 
 
 @pytest.mark.parametrize("name", RECIPES)
