@@ -6,6 +6,7 @@ Every loss takes logits N,K and target distributions N,K, so that mixed and smoo
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
 import torch
@@ -14,17 +15,37 @@ from torch.nn import functional
 
 from eyesight import recipe
 
-Loss = Callable[[Tensor, Tensor], Tensor]
+Terms = Callable[[Tensor, Tensor], Tensor]
+
+
+def pictures(targets: Tensor) -> Tensor:
+    """How many they are."""
+    return torch.tensor(float(len(targets)), device=targets.device)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """The mean, a scalar, of what is lost on (outputs, targets); the means of two batches are to each other as what their targets weigh."""
+
+    mean: Callable[[Tensor, Tensor], Tensor]
+    weigh: Callable[[Tensor], Tensor] = pictures
+
+    def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The mean."""
+        return self.mean(outputs, targets)
 
 
 def build(loss: recipe.Loss, counts: Tensor) -> Loss:
     """The loss as a function of (logits, targets) returning a scalar; `counts` are the pictures of each training class, K."""
     weights = balanced(counts) if loss.class_weights == "balanced" else None
-    named: dict[str, Loss] = {"cross_entropy": cross_entropy, "mse": squared_error, "focal": partial(focal, gamma=loss.gamma)}
+    named: dict[str, Terms] = {"cross_entropy": cross_entropy, "mse": squared_error, "focal": partial(focal, gamma=loss.gamma)}
     terms = named[loss.name]
 
+    def weight(targets: Tensor) -> Tensor:
+        return targets.new_ones(targets.shape[1]) if weights is None else weights.to(targets)
+
     def value(logits: Tensor, targets: Tensor) -> Tensor:
-        each = targets.new_ones(targets.shape[1]) if weights is None else weights.to(targets)
+        each = weight(targets)
         importance = targets @ each
         if loss.smoothing:
             targets = targets * (1 - loss.smoothing) + loss.smoothing / targets.shape[1]
@@ -32,7 +53,7 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
         factor = importance[:, None] if loss.name == "mse" else each
         return (terms(logits.float(), targets) * factor).sum() / importance.sum().clamp_min(1e-6)
 
-    return value
+    return Loss(value, lambda targets: (targets @ weight(targets)).sum())
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -16,7 +18,7 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
     weights = balanced(counts).float() if loss.class_weights == "balanced" else None
 
     def value(logits: Tensor, masks: Tensor) -> Tensor:
-        true, weight = masks.long(), None if weights is None else weights.to(logits.device)
+        true, weight = thinned(masks, logits.shape[2:]).long(), None if weights is None else weights.to(logits.device)
         logits = logits.float()
         if loss.name == "dice":
             return dice(logits, true, weight)
@@ -25,7 +27,15 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
         total = functional.cross_entropy(logits, true, weight, ignore_index=IGNORED, label_smoothing=loss.smoothing, reduction="sum")
         return total / importance(true, weight)
 
-    return value
+    if loss.name == "dice":  # no mean over pixels: that of each process weighs by its pictures, which comes close
+        return Loss(value)
+    return Loss(value, lambda masks: importance(masks.long(), None if weights is None else weights.to(masks.device)))
+
+
+def thinned(masks: Tensor, size: Sequence[int]) -> Tensor:
+    """Masks N,H,W with evenly spread rows and columns left, for maps that are coarser than their pictures while a network learns."""
+    rows, columns = (torch.arange(few, device=masks.device) * many // few for few, many in zip(size, masks.shape[1:], strict=True))
+    return masks if tuple(size) == tuple(masks.shape[1:]) else masks[:, rows][:, :, columns]
 
 
 def importance(true: Tensor, weight: Tensor | None) -> Tensor:

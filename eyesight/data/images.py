@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-RESIDENT = 4 << 30  # bytes of pixels that are copied into memory; larger sets are read from the mapped file batch by batch
+from eyesight import memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,14 +68,23 @@ class Images:
         """The pictures as this pass over them sees them: the same in every pass, unless several versions were kept."""
         return self
 
-    def resident(self, device: torch.device | str = "cpu", limit: int = RESIDENT) -> Images:
-        """With the pixels in the device's memory, without gaps, where they fit in `limit` bytes."""
-        if len(self) * int(np.prod(self.shape)) > limit:
+    def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
+        """With the pixels in the device's memory, without gaps, where they fit in `limit` bytes; else they stay in the mapped file."""
+        if len(self) * int(np.prod(self.shape)) > (memory.spare() if limit is None else limit):
             return self
         pixels = self.take(torch.arange(len(self))).to(device)
         return replace(self, pixels=pixels, rows=torch.arange(len(self)))
 
     def batches(self, order: Tensor, batch: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(pixels, targets, index) in this order; sizes differ by one at most, so that no batch is a lone remainder."""
-        for index in torch.tensor_split(order, max(1, -(-len(order) // batch))):
-            yield self.take(index).to(device), self.targets(index).to(device), index.to(device)
+        """(pixels, targets, index) in this order."""
+        for index in portions(order, batch):
+            yield self.see(index, device)
+
+    def see(self, index: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+        """(pixels, targets, index) of these pictures, on the device."""
+        return self.take(index).to(device), self.targets(index).to(device), index.to(device)
+
+
+def portions(order: Tensor, batch: int) -> tuple[Tensor, ...]:
+    """An order in batches whose sizes differ by one at most, so that none is a lone remainder."""
+    return torch.tensor_split(order, max(1, -(-len(order) // batch)))

@@ -36,7 +36,7 @@ class Reconstruct(Task):
 
     def loss(self, choice: LossChoice, images: Images) -> Loss:
         """The mean over all values of all pictures."""
-        return squared_error if choice.name == "mse" else functional.binary_cross_entropy_with_logits
+        return Loss(squared_error if choice.name == "mse" else functional.binary_cross_entropy_with_logits)
 
     def change(
         self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
