@@ -13,6 +13,7 @@ import os
 import shutil
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import dataclass, replace
@@ -155,7 +156,7 @@ def compute(
     least.
     Raises UserError, before anything is computed, when the disk has no room for them.
     """
-    shape = outcome(trunk, images)
+    shape = outcome(trunk)
     kind = KINDS[precision]
     count = len(images)
     source = images.key if isinstance(images, Activations) else ""
@@ -167,6 +168,8 @@ def compute(
 
     key = named(images.ids, views)
     size = (views * count, *shape[1:], shape[0])
+    if not count:
+        return Activations(torch.empty(size, dtype=kind), torch.arange(0), images.labels, images.classes, (), views=views, key=key)
     file = cache_dir() / "activations" / f"{key}.bin"
     if not _is_whole(file, size, kind):
         make_room(file.parent, math.prod(size) * kind.itemsize, talk)
@@ -178,17 +181,27 @@ def compute(
             key, size = named(images.ids, views), (views * count, *shape[1:], shape[0])
             file = file.replace(file.with_name(f"{key}.bin"))
             os.truncate(file, math.prod(size) * kind.itemsize)
-    values = torch.from_file(str(file), shared=False, size=math.prod(size), dtype=kind).view(size)
+    values = mapped(file, size, kind)
     with suppress(OSError):
         os.utime(file)  # the least recently used makes way for others
     return Activations(values, torch.arange(count), images.labels, images.classes, images.ids, views=views, count=count, key=key)
 
 
-def outcome(trunk: Trunk, images: Images) -> Shape:
+def mapped(file: Path, size: Sequence[int], kind: torch.dtype) -> Tensor:
+    """The numbers in a file, to be read only.
+
+    What torch maps by itself may be written, so that systems count it as memory and refuse it where it is larger than all they have.
+    """
+    numbers = np.memmap(file, dtype=f"i{kind.itemsize}", mode="r", shape=tuple(size))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather have numbers that can be written
+        return torch.from_numpy(numbers).view(kind)
+
+
+def outcome(trunk: Trunk) -> Shape:
     """The shape C,H,W of the activations of one picture."""
-    device = trunk.normalise.mean.device
     with torch.inference_mode():
-        return tuple(trunk.eval()(images.take(torch.arange(1)).to(device).float()).shape[1:])
+        return tuple(trunk.eval()(torch.zeros(1, *trunk.shape, device=trunk.normalise.mean.device)).shape[1:])
 
 
 def _is_whole(file: Path, size: Sequence[int], kind: torch.dtype) -> bool:

@@ -122,12 +122,16 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 def best_epoch(history: list[dict[str, Any]], training: Training) -> int:
-    """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`; 0 before the first."""
-    best, number = -math.inf, 0
+    """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`; 0 before the first.
+
+    Of equal scores, which few validation pictures often give, the one with the smaller loss is the better.
+    """
+    best, least, number = -math.inf, math.inf, 0
+    decides = training.monitor != "loss" and training.min_delta == 0
     for place, values in enumerate(history, 1):
         value = -values["loss"] if training.monitor == "loss" else values["score"]
-        if value > best + training.min_delta or number == 0:
-            best, number = value, place
+        if value > best + training.min_delta or number == 0 or (decides and value == best and values["loss"] < least):
+            best, least, number = value, values["loss"], place
     return number
 
 

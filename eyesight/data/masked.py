@@ -10,7 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eyesight.data.images import RESIDENT, Images
+from eyesight import memory
+from eyesight.data.images import Images
 from eyesight.data.legend import IGNORED, Colour
 
 __all__ = ["IGNORED", "Masked"]
@@ -48,9 +49,9 @@ class Masked(Images):
         """With class v of the pixels called `places[v]` among `classes`."""
         return replace(self, masks=places.astype(np.uint8)[np.asarray(self.masks)], classes=classes)
 
-    def resident(self, device: torch.device | str = "cpu", limit: int = RESIDENT) -> Images:
+    def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
         """With pixels and masks in the device's memory where they fit in `limit` bytes."""
-        if len(self) * int(np.prod(self.shape)) > limit:
+        if len(self) * int(np.prod(self.shape)) > (memory.spare() if limit is None else limit):
             return self
         every = torch.arange(len(self))
         kept: dict[str, Any] = {"pixels": self.take(every).to(device), "masks": self.targets(every).to(device)}
