@@ -87,6 +87,7 @@ def facts(run: Run) -> dict[str, Any]:
         "panels": galleries.panels(run),
         "cards": cards(run, test),
         "curves": [plots.curves(epochs, (what,)) for what in ("loss", measure.key)] if epochs else [],
+        "stages": stages(run),
         "mixed": any(epoch.get("train_clean") for epoch in epochs),
         "findings": findings(run),
         "problems": by_kind(data.get("problems") or []),
@@ -146,6 +147,22 @@ def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("device", _text(environment.get("device") or environment.get("cpu"), "{}"), _threads(environment)),
     ]
     return [card for card in found if card[1]] + counts(run.data.get("counts"))
+
+
+def stages(run: Run) -> list[tuple[str, ...]]:
+    """What each stage of a staged training reached by itself: number, what trained, epochs, time, score, loss, whether it was kept."""
+    chosen, how = run.environment.get("chosen") or {}, run.recipe.transfer
+    begins = (chosen.get("transfer.freeze", how.freeze), chosen.get("transfer.thaw", how.thaw))
+    words = {"all": "the head alone", "none": "everything"}
+    best = (epoch.get("stage") for epoch in reversed(run.epochs) if epoch.get("best") or run.recipe.training.keep == "last")
+    kept, rows = next(best, None), []
+    for found in run.result.get("stages") or ():
+        part = "validation" if "validation_loss" in found else "train"
+        begin, score = begins[found["stage"] - 1], run.measure.text(found[f"{part}_{run.measure.key}"])
+        facts = (words.get(begin, f"from {begin} on"), f"{found['epochs']:,}", duration(found["seconds"]))
+        loss = f"{found[f'{part}_loss']:.4f}"
+        rows.append((str(found["stage"]), *facts, score, loss, "kept" if found["stage"] == kept else ""))
+    return rows
 
 
 def counts(found: Any) -> list[tuple[str, str, str]]:

@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from eyesight import metrics, report
+from eyesight import metrics, pages, report
 from eyesight import recipe as recipes
 from eyesight.predictions import Predictions, write_arrays
 from eyesight.recipe import Data, Recipe
@@ -186,3 +186,24 @@ def test_written_elsewhere_on_request(tmp_path):
 def test_works_without_torch():
     code = "import sys, eyesight.report, eyesight.runs; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+
+
+def staged(parent, best):
+    """A run of two stages; `best` is the epoch whose weights were kept."""
+    run = drawn_run(parent, status="running")
+    run.write_json("environment.json", {"chosen": {"transfer.thaw": "conv5"}})
+    for epoch, stage in ((3, 1), (4, 2)):
+        facts = {"train_loss": 0.5, "train_top1": 0.9, "validation_loss": 0.4, "validation_top1": 0.8}
+        run.append({"event": "epoch", "epoch": epoch, "stage": stage, "best": epoch == best, **facts})
+    found = [{"stage": n, "epochs": 1, "seconds": 61.0, "validation_loss": 0.4, "validation_top1": 0.8125} for n in (1, 2)]
+    run.append({"event": "done", "test": {}, "stages": found})
+    return run
+
+
+def test_each_stage_of_a_staged_training_has_a_row_and_the_one_that_was_kept_is_named(tmp_path):
+    for best, kept in ((3, ["kept", ""]), (4, ["", "kept"])):
+        rows = report.stages(staged(tmp_path / str(best), best))
+        assert [row[:2] for row in rows] == [("1", "the head alone"), ("2", "from conv5 on")]
+        assert [row[3:5] for row in rows] == [("1 min 1 s", pages.percent(0.8125))] * 2 and [row[-1] for row in rows] == kept
+    assert "Stage by stage" in report.page(staged(tmp_path / "page", 4))
+    assert "Stage by stage" not in report.page(drawn_run(tmp_path / "plain"))
