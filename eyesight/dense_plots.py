@@ -12,12 +12,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter
 
+from eyesight.drawing import overlay
 from eyesight.plots import BLUE, GRID, INK, MUTED, styled
 
 Pixels = npt.NDArray[np.uint8]
 ACROSS = 12  # pictures in a row
 MOST_PIXELS = 240  # of a side of a picture in a figure
-SHADE = 0.6  # how much of a pixel a mask covers
 DISTINCT = 10  # classes up to which every one has a colour that is no other's
 
 
@@ -124,14 +124,6 @@ def _cell(cell: Pixels | None, high: int, wide: int, step: int) -> npt.NDArray[n
     found[-edge:] = 0
     found[:, -edge:] = 0
     return found
-
-
-def overlay(picture: Pixels, mask: Pixels, colours: npt.NDArray[np.uint8]) -> Pixels:
-    """A mask uint8 H,W in colour over its picture uint8 H,W,3; what is ignored shows the picture."""
-    table = np.zeros((256, 3), dtype=np.float64)
-    table[: len(colours)] = colours
-    cover = np.where(mask < len(colours), SHADE, 0.0)[:, :, None]
-    return np.asarray((picture * (1 - cover) + table[mask] * cover).round(), dtype=np.uint8)
 
 
 @styled

@@ -1,4 +1,4 @@
-"""What a network said, drawn on a picture: names with their probabilities, and where it looked.
+"""What a network said, drawn on a picture: names with their probabilities, where it looked, masks, what was restored.
 
 Pillow's own letters are Latin only, so that names in other scripts look for a font of this machine.
 """
@@ -20,6 +20,7 @@ SIDE = 224  # pixels that the shorter side of an overlay has at least
 FONTS = ("NanumGothic", "NotoSansCJK-Regular.ttc", "AppleSDGothicNeo.ttc", "malgun.ttf", "msgothic.ttc", "DejaVuSans")
 RAMP = np.array([(20, 10, 60), (150, 30, 110), (240, 110, 40), (255, 235, 130)], np.float32)  # from cold to hot
 STRENGTH = 0.7  # of the hottest place's colour
+SHADE = 0.6  # how much of a pixel a mask covers
 
 Top = Sequence[tuple[str, float]]
 
@@ -74,8 +75,7 @@ def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
 
 def overlaid(pixels: Pixels, heat: npt.NDArray[np.float32]) -> bytes:
     """What the network saw, uint8 C,H,W, as PNG with the heat h,w ≥ 0 of its places over it: grey where cold, bright where hot."""
-    scale = max(1, math.ceil(SIDE / min(pixels.shape[1:])))
-    shown = np.broadcast_to(pixels, (3, *pixels.shape[1:])).repeat(scale, 1).repeat(scale, 2).astype(np.float32)
+    shown = _enlarged(np.broadcast_to(pixels, (3, *pixels.shape[1:]))).astype(np.float32)
     height, width = shown.shape[1:]
     spread = Image.fromarray(heat.astype(np.float32) / max(float(heat.max()), 1e-12)).resize((width, height), Image.Resampling.BICUBIC)
     hot = np.asarray(spread).clip(0, 1)
@@ -85,3 +85,29 @@ def overlaid(pixels: Pixels, heat: npt.NDArray[np.float32]) -> bytes:
     base = hot * shown + (1 - hot) * (0.7 * grey)
     mixed = base + STRENGTH * hot * (colour - base)
     return encode_png(mixed.clip(0, 255).astype(np.uint8))
+
+
+def overlay(picture: Pixels, mask: Pixels, colours: npt.NDArray[np.uint8]) -> Pixels:
+    """A mask uint8 H,W in colour over its picture uint8 H,W,3; what is ignored shows the picture."""
+    table = np.zeros((256, 3), dtype=np.float64)
+    table[: len(colours)] = colours
+    cover = np.where(mask < len(colours), SHADE, 0.0)[:, :, None]
+    return np.asarray((picture * (1 - cover) + table[mask] * cover).round(), dtype=np.uint8)
+
+
+def masked(pixels: Pixels, mask: Pixels, colours: Sequence[Sequence[int]]) -> bytes:
+    """What the network saw, uint8 C,H,W, as PNG under the mask uint8 H,W that it gave."""
+    picture = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
+    return encode_png(_enlarged(overlay(picture, mask, np.array(colours, dtype=np.uint8)).transpose(2, 0, 1)))
+
+
+def beside(pixels: Pixels, restored: Pixels) -> bytes:
+    """What the network saw and what it restored, both uint8 C,H,W, side by side as PNG."""
+    gap = np.full((*pixels.shape[:2], max(1, pixels.shape[2] // 14)), 255, np.uint8)
+    return encode_png(_enlarged(np.concatenate([pixels, gap, restored], axis=2)))
+
+
+def _enlarged(pixels: Pixels) -> Pixels:
+    """Every pixel a square, where the picture would be too small to see."""
+    scale = max(1, math.ceil(SIDE / min(pixels.shape[1:])))
+    return pixels.repeat(scale, 1).repeat(scale, 2)

@@ -243,6 +243,7 @@ def description(run: Run, loaded: Classifier) -> dict[str, Any]:
         "accuracy": (run.result.get("test") or {}).get("top1"),
         "accuracy_pictures": (run.result.get("test") or {}).get("n"),
         "threshold": sure.to_dict() if sure else None,
+        "unfamiliar_from": run.unfamiliar_from,
         "weights": kept["weights_sha256"],
         **{key: loaded.facts.get(key) for key in ("run", "data", "store", "split", "eyesight")},
     }

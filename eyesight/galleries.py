@@ -27,9 +27,13 @@ class Panel:
 
 def panels(run: Run) -> list[Panel]:
     """The figures of the run's task, in the order of its page; none for a classifier, whose page has its own, or before the end."""
-    if run.target not in PANELS or not (run.path / "predictions.npz").is_file():
-        return []
-    return list(PANELS[run.target](run, run.said()))
+    return list(each(run))
+
+
+def each(run: Run) -> Iterator[Panel]:
+    """As `panels`, but each is drawn only when it is asked for."""
+    if run.target in PANELS and (run.path / "predictions.npz").is_file():
+        yield from PANELS[run.target](run, run.said())
 
 
 def _restored(run: Run, said: Reconstructions) -> Iterator[Panel]:
@@ -72,7 +76,7 @@ def _overlays(run: Run, said: Segmentations) -> Iterator[Panel]:
     each = said.summary()["per_class_iou"]
     if each:
         words = "Of the pixels that are of a class or were said to be, the share that is both."
-        yield Panel("classes", "Class by class", words, dense_plots.ious(dict(zip(classes, each.values(), strict=True))))
+        yield Panel("ious", "Class by class", words, dense_plots.ious(dict(zip(classes, each.values(), strict=True))))
 
 
 PANELS: dict[str, Callable[[Run, Any], Iterator[Panel]]] = {"picture": _restored, "mask": _overlays}

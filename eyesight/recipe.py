@@ -47,6 +47,7 @@ class Augment:
 
     flip: Literal["none", "random", "alternating"] = "none"  # left-right; alternating flips every picture every other epoch
     crop: int = 0  # reflect-pad by this many pixels, then cut the old size at a random place
+    window: float = 1.0  # sides of a part cut out at a random place, as a fraction of the picture's: networks that give masks only
     rotate: float = 0.0  # degrees, either way
     shift: float = 0.0  # fraction of the side, both ways
     zoom: float = 0.0  # scale drawn from 1 - zoom to 1 + zoom
@@ -176,6 +177,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "augment.zoom": (0, 0.95),
     "augment.crop": (0, 1024),
     "loss.smoothing": (0, 1),
+    "augment.window": (0.05, 1),
     "loss.gamma": (0, 100),
     "optim.lr": (0, 1e30),
     "optim.momentum": (0, 0.99999),

@@ -189,6 +189,12 @@ class Run:
         return str(self.read_json("recipe.json").get("data", {}).get("target", "class"))
 
     @property
+    def unfamiliar_from(self) -> float | None:
+        """The error from which pictures are unfamiliar to an autoencoder, by its validation pictures; None when it is not known."""
+        found = (self.result.get("validation") or self.result.get("test") or {}).get("unfamiliar_from")
+        return None if found is None else float(found)
+
+    @property
     def measure(self) -> Measure:
         """By what it is scored."""
         return MEASURES[self.target]

@@ -14,19 +14,26 @@ from eyesight.augment import augment, generator
 from eyesight.data import dataset
 from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
+from eyesight.data.masked import Masked
+from eyesight.drawing import overlay
 from eyesight.recipe import Augment, Recipe
+from eyesight.tasks import TASKS
 
 SHOWN, CHANGED, TRIALS = 15, 4, 3  # pictures as they are, how many of them are changed, and how often
 
 
 def draw(recipe: Recipe, out: Path, *, talk: Talk = silent, progress: dataset.Progress = lambda done, total: None) -> Path:
-    """Write the picture to `out` (PNG) and return its path; `recipe.training.seed` decides the changes."""
+    """Write the picture to `out` (PNG) and return its path; `recipe.training.seed` decides the changes. Masks lie over their pictures."""
     if recipe.augment == Augment():
         talk(f"{recipe.name} leaves its pictures as they are; to see changes: --set augment.rotate=20 --set augment.flip=random")
     images = first(dataset.load(recipe.data, talk=talk, progress=progress).train)
-    pixels, names = images.take(torch.arange(len(images))), [images.classes[label] for label in images.labels]
+    index = torch.arange(len(images))
+    if isinstance(images, Masked):
+        pixels, names = laid_over(images, images.take(index), images.targets(index))
+    else:
+        pixels, names = images.take(index).numpy(), [images.classes[label] for label in images.labels]
     trials = [changed(images, recipe, epoch) for epoch in range(TRIALS)]
-    plots.save(plots.augmented(pixels.numpy(), names, [trial[0] for trial in trials], [trial[1] for trial in trials]), out)
+    plots.save(plots.augmented(pixels, names, [trial[0] for trial in trials], [trial[1] for trial in trials]), out)
     return out
 
 
@@ -42,11 +49,28 @@ def first(images: Images) -> Images:
 
 def changed(images: Images, recipe: Recipe, epoch: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """The first four pictures (uint8 N,C,H,W) as the training of this epoch would see them, and what they are then taken for."""
+    index, random = torch.arange(len(images)), generator(recipe.training.seed, epoch, 0)
+    if isinstance(images, Masked):
+        pictures, masks = TASKS["mask"].change(images.take(index), images.targets(index), images, recipe.augment, random, epoch, index)
+        return laid_over(images, eight_bits(pictures[:CHANGED]), masks[:CHANGED])
     targets = losses.one_hot(images.labels, len(images.classes))
-    random = generator(recipe.training.seed, epoch, 0)
-    pictures, targets = augment(images.take(torch.arange(len(images))), targets, recipe.augment, random, epoch, torch.arange(len(images)))
-    seen = (pictures[:CHANGED] * 255).round().to(torch.uint8).contiguous().numpy()
-    return seen, [caption(target, images.classes) for target in targets[:CHANGED]]
+    pictures, targets = augment(images.take(index), targets, recipe.augment, random, epoch, index)
+    return eight_bits(pictures[:CHANGED]).numpy(), [caption(target, images.classes) for target in targets[:CHANGED]]
+
+
+def eight_bits(pictures: Tensor) -> Tensor:
+    """Pictures from 0 to 1 as uint8."""
+    return (pictures * 255).round().to(torch.uint8).contiguous()
+
+
+def laid_over(images: Masked, pixels: Tensor, masks: Tensor) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Pictures N,3,H,W under their masks, and the two classes of which each shows most."""
+    colours = np.array(images.colours, dtype=np.uint8)
+    pairs = [(np.broadcast_to(picture, (3, *picture.shape[1:])), mask) for picture, mask in zip(pixels.numpy(), masks.numpy(), strict=True)]
+    drawn = [overlay(picture.transpose(1, 2, 0), mask, colours).transpose(2, 0, 1) for picture, mask in pairs]
+    counts = [np.bincount(mask.ravel(), minlength=256)[: len(images.classes)] for _, mask in pairs]
+    names = [", ".join(images.classes[place] for place in np.argsort(-count)[:2] if count[place]) for count in counts]
+    return np.stack(drawn), names
 
 
 def caption(target: Tensor, classes: tuple[str, ...]) -> str:

@@ -13,6 +13,7 @@ from eyesight import augment, compare, comparisons, experiment, export, pixel_lo
 from eyesight.data import dataset, drawn_shapes, legend, masks
 from eyesight.data.prepared import prepared
 from eyesight.errors import UserError
+from eyesight.models import build
 from eyesight.recipe import Augment, Data, Loss, Model
 from eyesight.recipes import resolve
 from eyesight.runs import Run
@@ -71,7 +72,7 @@ def test_its_report_shows_overlays_and_every_class(trained):
     _, run = trained
     text = report.page(run)
     assert "test mean IoU" in text and "The worst pictures" in text and "triangle" in text
-    assert {"curves.png", "overlays.png", "worst.png", "classes.png"} <= {file.name for file in report.write_figures(run)}
+    assert {"curves.png", "overlays.png", "worst.png", "ious.png"} <= {file.name for file in report.write_figures(run)}
 
 
 def test_predicted_masks_are_those_of_the_test_and_have_the_size_of_the_picture(trained, tmp_path):
@@ -307,3 +308,48 @@ def test_a_pretrained_backbone_hands_its_stages_on_and_stays_frozen(tmp_path):
     network = experiment.classifier.load(run.classifier_path).network
     assert len(network.body.ends) == len(network.neck.steps) + 1
     assert Run.open(run.path).said().counts.shape[1:] == (4, 4)
+
+
+def test_a_window_is_a_part_of_the_picture_and_of_its_mask():
+    masks_ = torch.arange(64, dtype=torch.uint8).view(1, 8, 8).repeat(5, 1, 1)
+    pixels = masks_[:, None].repeat(1, 3, 1, 1)
+    pictures, moved = augment.move(pixels, masks_, Augment(window=0.5), augment.generator(0, 0, 0), 1, torch.arange(5))
+    assert pictures.shape == (5, 3, 4, 4) and moved.shape == (5, 4, 4)
+    corners = moved[:, 0, 0].long()
+    assert len(set(corners.tolist())) > 1, "somewhere else in every picture"
+    rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
+    assert (moved == corners[:, None, None] + 8 * rows + columns).all(), "neighbours stay neighbours"
+    assert (pictures[:, 0] * 255 - moved).abs().max() < 5, "the picture lies where its mask lies, to half a pixel"
+    with pytest.raises(UserError, match="does not do with a class"):
+        experiment.train(resolve("lenet5", "augment.window=0.5", "data.source=digits", "training.epochs=1"))
+
+
+def test_maps_are_coarser_while_a_large_network_learns():
+    network = build(Model("skips", width=0.5), (3, 192, 176), 3)
+    pictures = torch.zeros(2, 3, 192, 176)
+    assert network.train()(pictures).shape == (2, 3, 96, 88) and network.eval()(pictures).shape == (2, 3, 192, 176)
+    masks_ = torch.arange(192, dtype=torch.uint8)[None, :, None].expand(2, -1, 176)
+    assert pixel_losses.thinned(masks_, (96, 88))[0, :, 0].tolist() == list(range(0, 192, 2))
+
+
+def test_what_only_classes_have_a_meaning_for_is_refused(trained, tmp_path, monkeypatch, capsys):
+    root, run = trained
+    from test_recipes import run as command
+
+    picture = root / "data" / "images" / "001.png"
+    for option in (["--top", "3"], ["--explain", tmp_path / "x"], ["--prepare", "digit"], ["--unfamiliar", run.path]):
+        assert command(monkeypatch, capsys, "predict", run.path, picture, *option)[0] == 2, option
+    code, _ = command(monkeypatch, capsys, "predict", run.path, picture, "--draw", tmp_path / "drawn")
+    drawn = np.asarray(Image.open(tmp_path / "drawn" / "001.masked.png"))
+    assert code == 0 and drawn.shape == (224, 224, 3) and not (drawn == np.asarray(Image.open(picture)).repeat(7, 0).repeat(7, 1)).all()
+
+
+def test_the_viewer_lays_masks_over_pictures(trained, tmp_path):
+    root, _ = trained
+    from eyesight import viewer
+
+    made = resolve("segment", "augment.rotate=30", data=root / "data")
+    images = viewer.first(dataset.load(made.data).train)
+    pixels, names = viewer.changed(images, made, 0)
+    assert pixels.shape == (4, 3, 32, 32) and all("background" in name for name in names)
+    assert viewer.draw(made, tmp_path / "seen.png").is_file()

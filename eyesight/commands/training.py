@@ -53,13 +53,19 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
 def data_(where: Annotated[str, typer.Argument(metavar="DATA")], strict: Strict = False, as_json: AsJson = False) -> None:
     """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
     from eyesight import console
-    from eyesight.data import scan, sources
+    from eyesight.data import mask_scan, masks, scan, sources
 
-    found = scan.scan(sources.open_source(where, talk=console.talk), console.Preparing())
+    found: scan.Scan | mask_scan.MaskScan
+    if masks.is_masked(where):
+        found = mask_scan.scan_masks(where, console.talk, console.Preparing())
+        text = mask_scan.describe(found)
+    else:
+        found = scan.scan(sources.open_source(where, talk=console.talk), console.Preparing())
+        text = scan.describe(found)
     if as_json:
         show_json(found.to_dict())
     else:
-        say(scan.describe(found))
+        say(text)
     if strict and any(problem.fatal for problem in found.problems):
         console.talk("bad files are named above; mend or remove them, or leave out --strict")
         raise typer.Exit(1)

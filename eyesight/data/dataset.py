@@ -62,7 +62,7 @@ class Dataset:
 def load(wanted: recipe.Data, *, talk: Talk = silent, progress: Progress = lambda done, total: None) -> Dataset:
     """The data set a recipe asks for; raises UserError when there is none or it cannot be trained on."""
     found = prepared(wanted, talk=talk, progress=progress)
-    store, notes = found.store, list[str]()
+    store, notes = found.store, list(found.notes)
     known = max(1, int((store.labels >= 0).sum()))
     held = max(wanted.validation, min(0.1, LEAST / known)) if wanted.validation else 0.0
     parts = split(store.labels, store.splits, store.digests, found.usable, held, wanted.test, wanted.split_seed, notes, store.classes)

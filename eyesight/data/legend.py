@@ -34,14 +34,23 @@ class Legend:
     colours: tuple[Colour, ...] = ()
 
 
+CAMVID = Legend(  # as SegNet's authors number CamVid's classes; nothing in the folder says so
+    ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist", "void"),
+    (
+        (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
+        (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192), (0, 0, 0),
+    ),
+)  # fmt: skip
+
+
 @dataclass(frozen=True, eq=False)
 class Key:
-    """How values become classes: `places` is the class of value v, −1 where v is unknown; colours are looked up as values first."""
+    """How values become classes: `places` is the class of value v, −1 where v is unknown."""
 
     classes: tuple[str, ...]
     colours: tuple[Colour, ...]  # to draw them in
     places: npt.NDArray[np.int64]  # of the values 0 … 65,535
-    known: tuple[Colour, ...] = ()  # value v was written in this colour
+    guessed: bool = False  # the usual numbering stood in for a file of names
 
 
 def find(root: Path) -> Path | None:
@@ -107,11 +116,21 @@ def _colour(value: Any) -> Colour | None:
     return red, green, blue
 
 
-def key(legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str) -> Key:
+def fits(usual: Legend | None, seen: npt.NDArray[np.int64]) -> bool:
+    """Whether the values of masks are those of a usual numbering: its last one occurs, none is greater, and few are missing."""
+    values = seen[seen != IGNORED]
+    return usual is not None and len(values) > 0 and values.max() == len(usual.names) - 1 and len(values) > 2 * len(usual.names) / 3
+
+
+def key(legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str, usual: Legend | None = None) -> Key:
     """How the values `seen` in masks become classes; without a legend every value is a class of its own, named by itself.
+
+    A `usual` numbering that fits stands in for a missing legend.
 
     Raises UserError when fewer than two classes are left.
     """
+    guessed = legend is None and fits(usual, seen)
+    legend = usual if guessed else legend
     words = {word.casefold() for word in re.split(r"[\s,;]+", ignore) if word} - {"none"}
     names = legend.names if legend else tuple(str(value) for value in seen.tolist())
     values = np.arange(len(names)) if legend else seen
@@ -130,7 +149,7 @@ def key(legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str) -> Key:
     places[values[kept]] = np.arange(len(kept))
     given = legend.colours if legend else ()
     colours = tuple(given[place] for place in kept) if given else palette(len(kept))
-    return Key(tuple(names[place] for place in kept), colours, places, given)
+    return Key(tuple(names[place] for place in kept), colours, places, guessed)
 
 
 def palette(count: int) -> tuple[Colour, ...]:

@@ -42,6 +42,7 @@ class Pairs:
     mask: ReadMask
     legend: Legend | None
     fingerprint: str  # of the masks
+    usual: Legend | None = None  # what the values mean where no file says so and they fit
 
 
 def open_pairs(wanted: Data, talk: Talk = silent) -> Pairs:
@@ -66,10 +67,30 @@ def inner(root: Path) -> Path:
     return inner(inside[0]) if len(inside) == 1 and inside[0].is_dir() else root
 
 
-def is_masked(root: Path) -> bool:
-    """Whether a folder looks like pictures with masks."""
-    found = [path.name for path in inner(root).iterdir() if path.is_dir()] if root.is_dir() else []
-    return any(re.fullmatch(rf"masks|annotations|(train|val|test)[-_]?(?:{WORDS})", name, re.IGNORECASE) for name in found)
+def is_masked(where: str) -> bool:
+    """Whether a name, a folder or an archive looks like pictures with masks: folders called so beside others, or in each split's."""
+    root = Path(where).expanduser()
+    if where == "shapes":
+        return True
+    if root.is_file() and archives.is_archive(root):
+        root = archives.unpack(root, talk=silent)[0]
+    if not root.is_dir():
+        return False
+    top = _folders(inner(root))
+    split = [folder for folder in top if folder.name.lower() in SPLITS]
+    return any(_side_by_side({folder.name.lower() for folder in level}) for level in (top, *map(_folders, split)))
+
+
+def _folders(root: Path) -> list[Path]:
+    return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
+
+
+def _side_by_side(names: set[str]) -> bool:
+    """Whether a folder of masks stands beside one of pictures: `masks` beside `images`, `trainannot` beside `train`."""
+    matches = [(name, match[1]) for name in names if (match := MASK_FOLDER.fullmatch(name))]
+    plain = {name for name in names if not MASK_FOLDER.fullmatch(name)}
+    pictures = {match[1] for name in plain if (match := PICTURE_FOLDER.fullmatch(name))} | plain
+    return any(shared in pictures for _, shared in matches)
 
 
 def place(file: Found) -> tuple[bool, str, str]:
@@ -125,7 +146,13 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         mask_reader([masks[key] for key in both], found),
         names,
         digest((file.id, file.size, file.changed) for file in (masks[key] for key in both)),
+        legend.CAMVID if any("trainannot" in map(str.lower, file.parts) for file in masks.values()) else None,
     )
+
+
+def numbers(pairs: Pairs, row: int) -> Values:
+    """A mask as numbers H,W, its colours looked up where it has some; raises BadPicture, and UserError without a file of colours."""
+    return in_numbers(pairs.mask(row), pairs.legend.colours if pairs.legend else ())
 
 
 def mask_reader(masks: Sequence[Found], pictures: Sequence[Found]) -> ReadMask:

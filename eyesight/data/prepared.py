@@ -24,7 +24,10 @@ from eyesight.data.store import Store, asked_for, cache_dir, prepare_store, refu
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 
-FORMAT = 2
+FORMAT = 3
+GUESSED = (
+    "no file names the classes, and the values are those of CamVid as SegNet numbers them: 11 is void (a classes.txt decides otherwise)"
+)
 UNLABELLED = "unlabelled"
 Progress = Callable[[int, int], None]
 
@@ -38,6 +41,7 @@ class Prepared:
     classes: tuple[str, ...]
     masks: npt.NDArray[np.uint8] | None = None
     colours: tuple[Colour, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 def prepared(
@@ -93,6 +97,7 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
     if not len(store.ids):
         raise UserError(f"{wanted.source} holds no picture that can be used", "`eyesight data` names every file")
     rule = [FORMAT, store.key, pairs.fingerprint, wanted.ignore, pairs.legend and (pairs.legend.names, pairs.legend.colours)]
+    rule += [pairs.usual is not None]
     key = sha256(json.dumps(rule).encode()).hexdigest()
     folder = cache_dir() / "masks" / key
     about = _recall(folder) or _build(pairs, store, wanted.ignore, folder, progress)
@@ -106,7 +111,8 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
         raise UserError(f"no mask in {wanted.source} can be used; the first, {first}", "check the masks and the file of class names")
     planes = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
     store = replace(store, problems=(*store.problems, *problems), key=key)
-    return Prepared(store, usable, tuple(about["classes"]), planes, tuple(tuple(colour) for colour in about["colours"]))
+    colours = tuple(tuple(colour) for colour in about["colours"])
+    return Prepared(store, usable, tuple(about["classes"]), planes, colours, (GUESSED,) if about["guessed"] else ())
 
 
 def _recall(folder: Path) -> dict[str, Any]:
@@ -121,17 +127,15 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
     """Read every mask twice, first for the values that occur, then to keep it; what cannot be used is a problem."""
     row = {name: place for place, name in enumerate(pairs.source.ids)}
     rows = [row[name] for name in store.ids]
-    known = pairs.legend.colours if pairs.legend else ()
     bad: dict[int, BadPicture] = {}
     seen = np.zeros(1 << 16, dtype=bool)
     for place, index in enumerate(rows):
         try:
-            values = masks.in_numbers(pairs.mask(index), known)
-            seen[np.unique(values).clip(0, len(seen) - 1)] = True
+            seen[np.unique(masks.numbers(pairs, index)).clip(0, len(seen) - 1)] = True
         except BadPicture as problem:
             bad[place] = problem
         progress(place + 1, 2 * len(rows))
-    key = legend.key(pairs.legend, np.flatnonzero(seen), ignore)
+    key = legend.key(pairs.legend, np.flatnonzero(seen), ignore, pairs.usual)
     shape = (len(rows), *store.preparation.shape[1:])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary(folder.parent) as building:
@@ -139,7 +143,7 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
         for place, index in enumerate(rows):
             if place not in bad:
                 try:
-                    planes[place] = mask_to_pixels(in_classes(masks.in_numbers(pairs.mask(index), known), key), store.preparation, IGNORED)
+                    planes[place] = mask_to_pixels(in_classes(masks.numbers(pairs, index), key), store.preparation, IGNORED)
                     if (planes[place] == IGNORED).all():
                         raise BadPicture("mask", "every pixel of its mask is ignored")
                 except BadPicture as problem:
@@ -149,7 +153,7 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
         del planes  # Windows cannot rename a folder with a mapped file in it
         problems = [vars(Problem(store.ids[place], problem.kind, problem.detail, fatal=True)) for place, problem in sorted(bad.items())]
         about: dict[str, Any] = {"classes": list(key.classes), "colours": [list(colour) for colour in key.colours], "problems": problems}
-        about["left_out"] = sorted(bad)
+        about |= {"left_out": sorted(bad), "guessed": key.guessed}
         (building / "masks.json").write_text(json.dumps(about), "utf-8")
         if not folder.exists():
             building.replace(folder)

@@ -153,6 +153,13 @@ class Findings:
 
 def scan(source: Source, progress: Progress = lambda done, total: None) -> Scan:
     """Look at every picture; raises UserError when nothing can be learned from them (no picture, one class)."""
+    result = look(source, progress)
+    check(result)
+    return result
+
+
+def look(source: Source, progress: Progress = lambda done, total: None) -> Scan:
+    """As `scan`, but whatever is found will do."""
     findings = Findings(source)
     if source.pixels is not None:
         findings.add_arrays(source.pixels)
@@ -160,9 +167,7 @@ def scan(source: Source, progress: Progress = lambda done, total: None) -> Scan:
     for done, found in enumerate(walk(source) if source.pixels is None else (), start=1):
         findings.add(found)
         progress(done, len(source.ids))
-    result = findings.judged()
-    check(result)
-    return result
+    return findings.judged()
 
 
 def check(scan: Scan) -> None:
@@ -264,12 +269,17 @@ def describe(scan: Scan) -> str:
     lines = [
         f"{scan.name}: {int(scan.usable.sum()):,} usable pictures of {len(scan.classes)} classes" + (f", {bad:,} left out" if bad else "")
     ]
-    lines += ["", *_class_table(scan), ""]
+    return "\n".join([*lines, "", *_class_table(scan), "", *kinds(scan), *problem_lines(scan.problems)])
+
+
+def kinds(scan: Scan) -> list[str]:
+    """A line each about sizes, modes and formats."""
+    lines = []
     for title, counter in (("sizes", scan.sizes), ("modes", scan.modes), ("formats", scan.formats)):
         named = Counter({f"{key[0]}x{key[1]}" if isinstance(key, tuple) else key: number for key, number in counter.items()})
         more = f", and {len(named) - 5:,} other" if len(named) > 5 else ""
         lines.append(f"{title:<8} " + ", ".join(f"{key} ({number:,})" for key, number in named.most_common(5)) + more)
-    return "\n".join(lines + _problem_lines(scan.problems))
+    return lines
 
 
 def _class_table(scan: Scan) -> list[str]:
@@ -284,7 +294,8 @@ def _class_table(scan: Scan) -> list[str]:
     ]
 
 
-def _problem_lines(problems: tuple[Problem, ...]) -> list[str]:
+def problem_lines(problems: tuple[Problem, ...]) -> list[str]:
+    """Every problem by kind and name, those that leave a picture out first."""
     lines: list[str] = []
     order = sorted({(not problem.fatal, problem.kind) for problem in problems})
     for harmless, kind in order:

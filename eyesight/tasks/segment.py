@@ -26,6 +26,7 @@ class Segment(Task):
     """The last convolution emits a map of logits for each class; known is a mask, a class number for each pixel, 255 for none."""
 
     target = "mask"
+    windows = True
     losses = ("cross_entropy", "focal", "dice")
 
     def outputs(self, images: Images) -> int:
@@ -83,8 +84,8 @@ class Segment(Task):
 
 
 def counted(said: Tensor, masks: Tensor, classes: int) -> Tensor:
-    """Pixels by picture, true class and said class, int64 N,K,K; ignored ones are left out."""
-    true = masks.long()
+    """Pixels by picture, true class and said class, int64 N,K,K; ignored ones are left out, and masks are thinned to what was said."""
+    true = pixel_losses.thinned(masks, said.shape[1:]).long()
     known = true != IGNORED
     picture = torch.arange(len(true), device=true.device).view(-1, 1, 1).expand_as(true)
     places = ((picture * classes + true) * classes + said)[known]

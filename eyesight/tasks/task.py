@@ -32,6 +32,7 @@ class Task(ABC):
     target: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]
     blends: ClassVar[bool] = False  # whether two pictures may be mixed into one
+    windows: ClassVar[bool] = False  # whether a part of a picture will do for a whole one
     views: ClassVar[bool] = False  # whether answers to several versions of a picture may be averaged
 
     @property
@@ -52,6 +53,8 @@ class Task(ABC):
             raise UserError(f"the loss {recipe.loss.name} does not fit a {self.target} as target", f"known: {known}", code=2)
         if not self.blends and (recipe.augment.mixup or recipe.augment.cutmix):
             raise UserError(f"a {self.target} as target cannot be blended", "--set augment.mixup=0 --set augment.cutmix=0", code=2)
+        if not self.windows and recipe.augment.window < 1:
+            raise UserError(f"a part of a picture does not do with a {self.target} as target", "--set augment.window=1", code=2)
         if not self.views and recipe.training.views != "one":
             raise UserError(f"views cannot be averaged with a {self.target} as target", "--set training.views=one", code=2)
         if not self.views and recipe.training.small < 1:

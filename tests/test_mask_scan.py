@@ -1,0 +1,91 @@
+"""The health check of masks names every file that is wrong, and says what each class covers."""
+
+import json
+
+import numpy as np
+import pytest
+from test_recipes import run as command
+from test_segment import COLOURS, masked_folder, save
+
+from eyesight.data import legend, mask_scan, masks
+from eyesight.data.prepared import prepared
+from eyesight.errors import UserError
+from eyesight.recipe import Data
+
+
+@pytest.fixture
+def folder(tmp_path):
+    made = masked_folder(tmp_path / "data", 10)
+    (made / "classes.txt").write_text("\n".join([*COLOURS, "ring"]))
+    return made
+
+
+def test_every_fault_of_a_mask_is_named(folder, monkeypatch, capsys):
+    (folder / "masks" / "000.png").unlink()
+    (folder / "images" / "001.png").unlink()
+    save(folder / "masks" / "002.png", np.zeros((16, 32), np.uint8))
+    save(folder / "masks" / "003.png", np.full((32, 32), 9, np.uint8))
+    save(folder / "masks" / "004.png", np.full((32, 32), 255, np.uint8))
+    (folder / "masks" / "005.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    code, out = command(monkeypatch, capsys, "data", folder, "--json")
+    found = json.loads(out)
+    kinds = {problem["id"]: problem["kind"] for problem in found["problems"]}
+    assert code == 0 and found["usable"] == 4
+    assert kinds["images/000.png"] == "no mask" and kinds["masks/001.png"] == "no picture"
+    assert kinds["images/002.png"] == "mask size" and kinds["images/003.png"] == "mask value"
+    assert kinds["images/004.png"] == "mask" and kinds["images/005.png"] == "truncated"
+    assert sum(row["share"] for row in found["classes"].values()) == pytest.approx(1)
+    assert found["classes"]["background"]["pictures"] == 4 and found["classes"]["ring"] == {"share": 0.0, "pictures": 0}
+    code, out = command(monkeypatch, capsys, "data", folder, "--strict")
+    assert code == 1 and "images/003.png: its mask holds 9" in out and "no mask shows ring" in out
+    assert "4 usable pictures with masks of 5 classes, 6 left out" in out
+
+
+def test_pictures_of_many_sizes_can_be_checked(folder):
+    save(folder / "images" / "006.png", np.zeros((40, 60, 3), np.uint8))
+    save(folder / "masks" / "006.png", np.ones((40, 60), np.uint8))
+    found = mask_scan.scan_masks(str(folder))
+    assert found.usable == 10 and len(found.pictures_scan.sizes) == 2
+
+
+def camvid(root):
+    """Pictures with SegNet's twelve values, in CamVid's folders."""
+    values = np.repeat(np.arange(12, dtype=np.uint8), 4)[None].repeat(32, 0)
+    for split in ("train", "val", "test"):
+        for place in range(2):
+            save(root / split / f"{split}{place}.png", np.full((32, 48, 3), 40 * place + len(split), np.uint8))
+            save(root / f"{split}annot" / f"{split}{place}.png", values)
+    return root
+
+
+def test_the_numbers_of_camvid_are_known_without_a_file(tmp_path):
+    folder = camvid(tmp_path / "street")
+    found = prepared(Data(str(folder), target="mask"))
+    assert found.classes == legend.CAMVID.names[:-1] and len(found.classes) == 11 and (found.masks == 255).any()
+    assert "11 is void" in found.notes[0] and found.colours[3] == (128, 64, 128)
+    assert "11 is void" in mask_scan.describe(mask_scan.scan_masks(str(folder)))
+    (folder / "classes.txt").write_text("\n".join(map(str, range(12))))
+    assert len(prepared(Data(str(folder), target="mask")).classes) == 12, "a file decides otherwise"
+
+
+def test_colour_masks_without_a_file_of_colours_stop_the_check(tmp_path):
+    with pytest.raises(UserError, match="no file says which colour means what"):
+        mask_scan.scan_masks(str(masked_folder(tmp_path / "data", 3, colours=True)))
+
+
+@pytest.mark.parametrize(
+    "folders, expected",
+    [
+        ("images masks", True),
+        ("images labels", True),
+        ("train trainannot", True),
+        ("train/images train/masks", True),
+        ("with_mask without_mask", False),
+        ("cat dog", False),
+        ("train/cat train/dog", False),
+    ],
+)
+def test_what_looks_like_masks(tmp_path, folders, expected):
+    for name in folders.split():
+        (tmp_path / name).mkdir(parents=True)
+    assert masks.is_masked(str(tmp_path)) is expected
