@@ -16,6 +16,7 @@ from eyesight.models.layers import Network, Shape
 from eyesight.models.lenet import lenet5, lenet5_1998
 from eyesight.models.mapper import skips
 from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn
+from eyesight.models.small_maps import quicken
 from eyesight.models.vgg import deep_mixup_cnn, mixup_cnn, small_vgg, vgg16
 from eyesight.recipe import Model
 
@@ -49,7 +50,9 @@ def build(model: Model, shape: Shape, classes: int) -> Network:
             raise UserError(
                 f"the model {model.name} has no option {option!r}", f"it takes {', '.join(accepted)}" if accepted else "it takes none"
             )
-    return make(shape, classes, **wanted)
+    network = make(shape, classes, **wanted)
+    quicken(network)
+    return network
 
 
 def outputs(target: str, shape: Shape, classes: int) -> int:
