@@ -24,7 +24,8 @@ class SmallMaps(nn.Conv2d):
         cast = pictures.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
         learns = self.training and weight.requires_grad and torch.is_grad_enabled()
         if not (cast and learns and pictures.shape[3] <= MOST):
-            return super()._conv_forward(pictures, weight, bias)
+            plain: Tensor = super()._conv_forward(pictures, weight, bias)  # type: ignore[no-untyped-call, unused-ignore]
+            return plain
         small = [None if tensor is None else tensor.to(torch.bfloat16) for tensor in (pictures, weight, bias)]
         found: Tensor = _Quick.apply(*small, self.padding)
         return found
@@ -62,8 +63,8 @@ class _Quick(torch.autograd.Function):
             below = _backward(gradient, pictures, weight, context.padding, of_weights=False)
         if context.needs_input_grad[1]:
             count = round(WIDE / (gradient.shape[3] + context.padding[1]))
-            rows = (side_by_side(maps, count, context.padding[1]) for maps in (gradient, pictures))
-            own = _backward(*rows, weight, context.padding, of_weights=True)
+            behind, before = (side_by_side(maps, count, context.padding[1]) for maps in (gradient, pictures))
+            own = _backward(behind, before, weight, context.padding, of_weights=True)
         if context.needs_input_grad[2]:
             bias = gradient.sum((0, 2, 3))
         return below, own, bias, None
