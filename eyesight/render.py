@@ -6,7 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +15,16 @@ import numpy.typing as npt
 
 from eyesight.data.legend import palette
 from eyesight.data.prepare import BadPicture, Pixels, Preparation, encode_mask, encode_png, upright_size
+from eyesight.drawing import beside, masked
 from eyesight.data.sources import list_pictures
 from eyesight.errors import UserError
 from eyesight.files import whole_file
-from eyesight.portable import Portable
+from eyesight.portable import Portable, load
 from eyesight.runs import Run
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
+WORDS = {"picture": "restored", "mask": "masked"}  # in the names of what is drawn for people
 
 PORTION = 16  # pictures prepared before the network looks at them: answers may be as large as pictures
 
@@ -53,20 +55,46 @@ def target_of(known: Classifier | Portable) -> str:
     return str(known.facts.get("target", "class")) if isinstance(known, Portable) else known.network.emits
 
 
-def render(known: Classifier | Portable, pictures: Sequence[str], out: Path | None = None, usual: float | None = None) -> list[Rendered]:
-    """What the model makes of every picture, in the order given, written into the folder `out`; `usual` errors are not unfamiliar."""
+def render(
+    known: Classifier | Portable,
+    pictures: Sequence[str],
+    out: Path | None = None,
+    usual: float | None = None,
+    draw: Path | None = None,
+) -> list[Rendered]:
+    """What the model makes of every picture, in the order given, written into the folder `out`; `usual` errors are not unfamiliar.
+
+    Into the folder `draw` go pictures for people: masks laid over, or what was restored beside what was given.
+    """
     paths = [path for where in pictures for path in list_pictures(where)]
     names = named(paths)
-    if out is not None:
-        if out.suffix or out.is_file():
-            raise UserError(f"{out} is a file's name, and pictures are written into a folder", "--out DIR", code=2)
-        if any(path.resolve().parent == out.resolve() for path in paths):
-            raise UserError(f"what is written into {out} could take the place of pictures in it", "name another folder with --out", code=2)
-        out.mkdir(parents=True, exist_ok=True)
-    made = [one for start in range(0, len(paths), PORTION) for one in _portion(known, paths[start : start + PORTION], out, names, usual)]
+    for option, folder in (("--out", out), ("--draw", draw)):
+        if folder is not None:
+            _folder(folder, option, paths)
+    places = Places(names, out, draw)
+    made = [one for start in range(0, len(paths), PORTION) for one in _portion(known, paths[start : start + PORTION], places, usual)]
     if out is not None:
         write_table(made, out / "answers.csv")
     return made
+
+def _folder(folder: Path, option: str, paths: Sequence[Path]) -> None:
+    if folder.suffix or folder.is_file():
+        raise UserError(f"{folder} is a file's name, and pictures are written into a folder", f"{option} DIR", code=2)
+    if any(path.resolve().parent == folder.resolve() for path in paths):
+        raise UserError(
+            f"what is written into {folder} could take the place of pictures in it", f"name another folder with {option}", code=2
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where what is made of each picture is written, if anywhere."""
+
+    names: dict[Path, str]
+    out: Path | None
+    draw: Path | None
+
 
 
 def named(paths: Sequence[Path]) -> dict[Path, str]:
@@ -75,9 +103,7 @@ def named(paths: Sequence[Path]) -> dict[Path, str]:
     return {path: path.stem if stems[path.stem] == 1 else f"{path.stem}-{place}" for place, path in enumerate(paths)}
 
 
-def _portion(
-    known: Classifier | Portable, paths: Sequence[Path], out: Path | None, names: dict[Path, str], usual: float | None
-) -> Iterator[Rendered]:
+def _portion(known: Classifier | Portable, paths: Sequence[Path], places: Places, usual: float | None) -> Iterator[Rendered]:
     ready: dict[Path, tuple[Pixels, tuple[int, int]]] = {}
     problems: dict[Path, str] = {}
     for path in paths:
@@ -93,28 +119,48 @@ def _portion(
     for path in paths:
         if path in problems:
             yield Rendered(str(path), problem=problems[path])
-        elif target_of(known) == "picture":
-            yield _restored(path, ready[path][0], answers[path], out and out / f"{names[path]}.png", usual)
-        else:
-            yield _segmented(known, path, ready[path][1], answers[path], out and out / f"{names[path]}.png")
+            continue
+        pixels, size = ready[path]
+        made = said(known, str(path), pixels, answers[path], usual)
+        if places.draw:
+            _write(places.draw / f"{places.names[path]}.{WORDS[target_of(known)]}.png", shown(known, pixels, answers[path]))
+        if places.out:
+            made = replace(made, file=str(places.out / f"{places.names[path]}.png"))
+            _write(Path(made.file), encoded(known, answers[path], size))
+        yield made
 
 
-def _restored(path: Path, pixels: Pixels, answer: npt.NDArray[np.float32], file: Path | None, usual: float | None) -> Rendered:
-    error = float(np.square(answer.astype(np.float64) - pixels / 255).mean())
-    if file:
-        _write(file, encode_png((answer.clip(0, 1) * 255).round().astype(np.uint8)))
-    return Rendered(str(path), str(file or ""), error, None if usual is None else error > usual)
+def said(known: Classifier | Portable, name: str, pixels: Pixels, answer: npt.NDArray[np.float32], usual: float | None) -> Rendered:
+    """The figures of an answer to a prepared picture: the anomaly score, or the share of every class."""
+    if target_of(known) == "picture":
+        error = float(np.square(answer.astype(np.float64) - pixels / 255).mean())
+        return Rendered(name, score=error, unfamiliar=None if usual is None else error > usual)
+    shares = np.bincount(answer.argmax(0).ravel(), minlength=len(known.classes)) / answer[0].size
+    return Rendered(name, shares=tuple(zip(known.classes, shares.tolist(), strict=True)))
 
 
-def _segmented(
-    known: Classifier | Portable, path: Path, size: tuple[int, int], answer: npt.NDArray[np.float32], file: Path | None
-) -> Rendered:
-    mask = answer.argmax(0).astype(np.uint8)
-    colours = [tuple(colour) for colour in known.facts.get("colours") or palette(len(known.classes))]
-    if file:
-        _write(file, encode_mask(mask, colours, size if _whole(known.preparation) else None))
-    shares = np.bincount(mask.ravel(), minlength=len(known.classes)) / mask.size
-    return Rendered(str(path), str(file or ""), shares=tuple(zip(known.classes, shares.tolist(), strict=True)))
+def encoded(known: Classifier | Portable, answer: npt.NDArray[np.float32], size: tuple[int, int]) -> bytes:
+    """An answer as a PNG file: what was restored, or class numbers with their colours as palette, of the picture's own size."""
+    if target_of(known) == "picture":
+        return encode_png(eight_bits(answer))
+    return encode_mask(answer.argmax(0).astype(np.uint8), colours_of(known), size if _whole(known.preparation) else None)
+
+
+def shown(known: Classifier | Portable, pixels: Pixels, answer: npt.NDArray[np.float32]) -> bytes:
+    """An answer as people want to see it, PNG: the mask over the picture, or what was restored beside it."""
+    if target_of(known) == "picture":
+        return beside(pixels, eight_bits(answer))
+    return masked(pixels, answer.argmax(0).astype(np.uint8), colours_of(known))
+
+
+def eight_bits(answer: npt.NDArray[np.float32]) -> Pixels:
+    """A restored picture from 0 to 1 as uint8."""
+    return (answer.clip(0, 1) * 255).round().astype(np.uint8)
+
+
+def colours_of(known: Classifier | Portable) -> list[tuple[int, ...]]:
+    """The colours of its classes."""
+    return [tuple(colour) for colour in known.facts.get("colours") or palette(len(known.classes))]
 
 
 def _whole(how: Preparation) -> bool:
@@ -142,8 +188,7 @@ def write_table(made: Sequence[Rendered], file: Path) -> None:
 
 def usual_error(where: Path) -> float | None:
     """The error from which the pictures of an autoencoder's run are unfamiliar, by its validation pictures; None when it is not known."""
-    if not (where / "recipe.json").is_file():
-        return None
-    result = Run.open(where).result
-    found = (result.get("validation") or result.get("test") or {}).get("unfamiliar_from")
-    return None if found is None else float(found)
+    if where.suffix.lower() == ".onnx":
+        known = load(where).facts.get("unfamiliar_from")
+        return None if known is None else float(known)
+    return Run.open(where).unfamiliar_from if (where / "recipe.json").is_file() else None

@@ -85,9 +85,13 @@ def predict(
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.csv|FOLDER", help="write a table id,target; restored pictures and masks go into a folder")
+        Path | None,
+        typer.Option(metavar="FILE.csv|FOLDER", help="a table id,target; into a folder: numbered parts, or what was made of each"),
     ] = None,
-    draw: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write copies with the names on them into it")] = None,
+    draw: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="write copies with the names on them (or masks, or beside what was restored) into it"),
+    ] = None,
     explain: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write pictures of where it looked into it (Grad-CAM)")] = None,
     unfamiliar: Annotated[
         Path | None, typer.Option(metavar="RUN", help="of an autoencoder, which says what is unlike the pictures it learnt")
@@ -101,8 +105,13 @@ def predict(
     from eyesight import console, recognise, render
 
     known = recognise.load(Path(model), weights, only)
-    if render.target_of(known) != "class":
-        _show_rendered(model, render.render(known, pictures, out, render.usual_error(Path(model))), as_json=as_json)
+    if (target := render.target_of(known)) != "class":
+        _refuse_for(target, top=top > 1, explain=explain, prepare=prepare, unfamiliar=unfamiliar)
+        _show_rendered(model, render.render(known, pictures, out, render.usual_error(Path(model)), draw), as_json=as_json)
+        return
+    if out is not None and not out.suffix:
+        parts.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar)
+        parts.one_by_one(Path(model), known, pictures, out, top, prepare, (weights, only), as_json=as_json)
         return
     answers = recognise.recognise(known, pictures, top, prepare)
     if unfamiliar is not None:
@@ -148,6 +157,23 @@ def _show_rendered(model: str, made: Sequence[Rendered], *, as_json: bool) -> No
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for one in (one for one in made if not one.problem):
+def _say_answers(answers: Sequence[Answer]) -> None:
+    """A line for each file that could be read."""
+    from eyesight.answers import heading, row
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(heading(max((len(answer.top) for answer in answers), default=0)))
+    for answer in (answer for answer in answers if not answer.problem):
+        writer.writerow([*row(answer), *["unfamiliar"] * bool(answer.unfamiliar)])
+
+
+def _refuse_for(target: str, **options: Any) -> None:
+    """Raise UserError for options that only classes have a meaning for."""
+    for name in (name for name, value in options.items() if value):
+        kind = {"picture": "restored picture", "mask": "mask"}[target]
+        raise UserError(f"--{name} is about classes, and this network gives a {kind} for every picture", "--out DIR, --draw DIR", code=2)
+
+
             shares = [text for name, share in one.shares if share for text in (name, f"{share:.4f}")]
             doubt = ["unfamiliar"] if one.unfamiliar else []
             writer.writerow([one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *doubt])

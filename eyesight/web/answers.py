@@ -28,6 +28,25 @@ class Recognised(BaseModel):
     )
 
 
+class Share(BaseModel):
+    """One class and the part of the picture that it covers."""
+
+    name: str = Field(serialization_alias="class")
+    share: float
+    colour: str = Field(description="in which it is drawn, as #rrggbb")
+
+
+class Made(BaseModel):
+    """What a network that restores pictures, or gives a class for every pixel, makes of one."""
+
+    target: Literal["picture", "mask"]
+    picture: str = Field(description="PNG in base64: the mask over the picture, or what was restored beside what was given")
+    shares: list[Share] = Field(default=[], description="of the classes in a mask, the greatest first")
+    anomaly: float | None = Field(default=None, description="mean squared error of what was restored, of values from 0 to 1")
+    usual: float | None = Field(default=None, description="the error that 99 % of the validation pictures stay below")
+    unfamiliar: bool | None = Field(default=None, description="whether the error is above that")
+
+
 class Problem(BaseModel):
     """Why there is no answer."""
 
@@ -66,6 +85,7 @@ class RunRow(BaseModel):
     recipe: str
     status: str
     top1: float | None = None
+    score: str | None = Field(default=None, description="what it is scored by, with its unit, where that is no accuracy")
     interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
     seconds: float | None = None
     parameters: int | None = None

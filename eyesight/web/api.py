@@ -172,12 +172,13 @@ def row(run: Run) -> RunRow:
     """What a table says of a run; a damaged one says so in its row."""
     try:
         epochs, result, test = run.epochs, run.result, run.result.get("test") or {}
-        log = run.log
+        log, measure = run.log, run.measure
         return RunRow(
             name=run.name,
             recipe=run.recipe.name,
             status=run.status,
             top1=test.get("top1"),
+            score=None if measure.key == "top1" or test.get(measure.key) is None else f"{measure.title} {measure.text(test[measure.key])}",
             interval=test.get("interval"),
             seconds=(result.get("seconds") or {}).get("total"),
             parameters=result.get("parameters"),

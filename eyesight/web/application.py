@@ -16,7 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import eyesight
 from eyesight.errors import UserError
-from eyesight.web import api, augmenting, live, looking, pages, reading, texts
+from eyesight.web import api, augmenting, live, looking, pages, reading, rendering, texts
 from eyesight.web import runs as run_pages
 from eyesight.web.answers import Problem
 from eyesight.web.batches import Recogniser
@@ -56,7 +56,7 @@ def application(
     app.state.service, app.state.reader = service, reader
     app.include_router(api.pictures)
     app.include_router(api.router)
-    for part in (augmenting, live, looking, pages, reading, run_pages, texts):
+    for part in (augmenting, live, looking, pages, reading, rendering, run_pages, texts):
         app.include_router(part.router)
     app.include_router(reading.page)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")

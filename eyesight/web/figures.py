@@ -84,9 +84,20 @@ def _calibration(run: Run) -> Any:
     return plots.calibration(metrics.calibration(known.probabilities, known.labels)) if known else None
 
 
+def _panel(name: str) -> Callable[[Run], Any]:
+    def draw(run: Run) -> Any:
+        from eyesight import galleries
+
+        return next((panel.figure for panel in galleries.each(run) if panel.name == name), None)
+
+    return draw
+
+
 MEASURES = {"loss": "loss", "accuracy": "top1"}
+PANELS = {"picture": ("restored", "strangest", "bottleneck"), "mask": ("overlays", "worst", "ious")}
 FIGURES: dict[str, Callable[[Run], Any]] = {
     **{name: _curves(measure) for name, measure in MEASURES.items()},
     "confusion": _confusion,
     "calibration": _calibration,
+    **{name: _panel(name) for names in PANELS.values() for name in names},
 }

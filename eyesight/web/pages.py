@@ -14,6 +14,7 @@ from eyesight.predictions import readable
 from eyesight.web import texts
 from eyesight.web.api import recognised, service_of
 from eyesight.web.limits import Refused
+from eyesight.web.rendering import answer
 from eyesight.web.service import Service
 
 TOP = 5  # answers shown
@@ -26,21 +27,31 @@ def front(request: Request) -> Response:
     """Drop a picture, read its name; the reader's offer to train where there is no network yet."""
     if not service_of(request).recogniser.classes:
         return RedirectResponse("/reader", 303)
-    return templates.TemplateResponse(request, "front.html", known(service_of(request)))
+    service = service_of(request)
+    if service.target != "class":
+        return templates.TemplateResponse(request, "made.html", about(service))
+    return templates.TemplateResponse(request, "front.html", known(service))
 
 
 @router.post("/", response_class=HTMLResponse)
 async def answered(request: Request) -> Response:
     """The same page with the answer on it, for browsers without scripts."""
     service, t = service_of(request), texts.speaker(texts.language_of(request))
+    page, facts = ("front.html", known(service)) if service.target == "class" else ("made.html", about(service))
     try:
-        found = recognised(service, await service.recognise(request), TOP)
+        found = recognised(service, await service.recognise(request), TOP) if service.target == "class" else await answer(service, request)
         said: dict[str, Any] = {"found": found, "problem": None}
         status = 200
     except Refused as refused:
         key, status = f"problem.{refused.status}", refused.status
         said = {"found": None, "problem": t(key) if key in texts.words("en") else refused.message}
-    return templates.TemplateResponse(request, "front.html", {**known(service), **said}, status)
+    return templates.TemplateResponse(request, page, {**facts, **said}, status)
+
+
+def about(service: Service) -> dict[str, Any]:
+    """What the page says of a network that gives more than a class."""
+    facts = service.recogniser.facts
+    return {"name": str(facts.get("name") or ""), "target": service.target, "classes": readable(service.recogniser.classes)}
 
 
 def known(service: Service) -> dict[str, Any]:

@@ -122,8 +122,8 @@ class Reader:
 
 
 def knows_digits(known: Recogniser) -> bool:
-    """Whether its classes are the ten digits and no others."""
-    return set(known.classes) == set(DIGITS)
+    """Whether its answers are the ten digits and no others."""
+    return set(known.classes) == set(DIGITS) and known.facts.get("target", "class") == "class"
 
 
 def newest(folder: Path) -> Run | None:

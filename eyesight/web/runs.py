@@ -66,7 +66,9 @@ def facts(run: Run) -> dict[str, Any]:
         "pairs": metrics.confused_pairs(known.probabilities, known.labels, readable(known.classes)) if known else [],
         "mistakes": mistakes(run),
         "exported": portable.file_of(run).is_file(),
-        "kept": run.target == "class" and (run.path / "predictions.npz").is_file(),
+        "kept": (run.path / "predictions.npz").is_file(),
+        "named": run.target == "class",
+        "panels": figures.PANELS.get(run.target, ()) if (run.path / "predictions.npz").is_file() else (),
     }
 
 

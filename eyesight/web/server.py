@@ -71,8 +71,6 @@ def has_classifier(run: Run) -> bool:
 def exported(run: Run, talk: Talk = silent) -> Path:
     """The run's ONNX file, made by a process of its own when it is missing or older than the weights."""
     classifier_folder(run.path)
-    if run.target != "class":
-        raise UserError(f"{run.path} gives a {run.target} for a picture, and the service names classes", "`eyesight predict` writes files")
     file = portable.file_of(run)
     if portable.is_fresh(run, file):
         return file
@@ -91,14 +89,6 @@ def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
     talk(f"exporting {name} once, to {file}")
     _export(name, "--out", str(file), *(("--only", only) if only else ()))
     return file
-
-
-def _recogniser(file: Path) -> portable.Portable:
-    """The classifier in an ONNX file; raises UserError for a file that gives pictures or masks."""
-    known = portable.load(file)
-    if (target := known.facts.get("target", "class")) != "class":
-        raise UserError(f"{file} gives a {target} for a picture, and the service names classes", "`eyesight predict` writes files")
-    return known
 
 
 def _export(what: str, *options: str) -> None:
@@ -169,7 +159,7 @@ def serve(
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Answer until interrupted; `ready` is told the address once the socket listens."""
-    recogniser = _recogniser(served.file) if served.file else None
+    recogniser = portable.load(served.file) if served.file else None
     sock = listen(host, port)
     import uvicorn
 

@@ -12,8 +12,11 @@ from typing import TypeVar
 import numpy as np
 from starlette.requests import Request
 
+from eyesight import render
 from eyesight.data.prepare import BEGINNINGS, BadPicture, Pixels, dimensions
 from eyesight.drawing import overlaid
+from eyesight.portable import Portable
+from eyesight.render import Rendered
 from eyesight.web.batches import Batches, Recogniser, Row
 from eyesight.web.limits import Gate, Limits, Refused
 from eyesight.web.uploads import drain, read_picture, read_pictures
@@ -21,6 +24,12 @@ from eyesight.web.uploads import drain, read_picture, read_pictures
 Answer = TypeVar("Answer")
 SMALL_BYTES, SMALL_PIXELS = 4096, 64 * 64  # a drawn digit: 0.1 ms
 MANY = 64  # pictures in one form
+MOST, ANSWERS = 64, 32 << 20  # pictures, and bytes of their answers, that are looked at in one go
+MEND = {
+    413: "send a smaller picture; the network sees few of its pixels anyway",
+    415: "send a JPEG, PNG, GIF, WebP, BMP or TIFF file",
+    422: "the file is damaged or cut off: open it in a viewer, save it again, and send that",
+}
 STATUS = {"huge": 413, "empty": 422, "truncated": 422, "size": 422}
 
 
@@ -30,7 +39,7 @@ class Service:
     def __init__(self, recogniser: Recogniser, runs: Path | None, limits: Limits) -> None:
         self.recogniser, self.runs, self.limits = recogniser, runs, limits
         self.gate = Gate(limits.requests)
-        self.batches = Batches(recogniser)
+        self.batches = Batches(recogniser, together(recogniser))
         self.decoders = ThreadPoolExecutor(limits.decoders, "decoder")
 
     @property
@@ -49,14 +58,32 @@ class Service:
         """The classes that can be an answer."""
         return self.recogniser.classes[:-1] if self.only else self.recogniser.classes
 
+    @property
+    def target(self) -> str:
+        """What it gives for a picture: a class, the picture restored, or a mask."""
+        return str(self.recogniser.facts.get("target") or "class")
+
+    def names_classes(self) -> None:
+        """Raise Refused where it gives something else."""
+        if self.target != "class":
+            raise Refused(404, f"this network gives a {self.target} for a picture, not a class", "send it to /api/render")
+
     async def recognise(self, request: Request) -> Row:
         """Probabilities K of the picture in a request; raises Refused."""
+        self.names_classes()
         return await self._answer(request, self._look)
 
     async def recognise_many(self, request: Request) -> list[Row | Refused]:
         """Probabilities K of each picture in a request's form, or why there are none; raises Refused when the form itself is unusable."""
+        self.names_classes()
         async with self.entered(request):
             return await self.in_time(self._look_at_all(await read_pictures(request, self.limits, MANY)))
+
+    async def render(self, request: Request) -> tuple[Rendered, bytes]:
+        """The figures of what it makes of the picture in a request, and that as PNG for people; raises Refused."""
+        if self.target == "class":
+            raise Refused(404, "this network gives a class for a picture", "send it to /api/predict")
+        return await self._answer(request, self._render)
 
     async def explain(self, request: Request) -> bytes:
         """The picture in a request as the network saw it, with where it looked painted over it, encoded; raises Refused."""
@@ -84,6 +111,13 @@ class Service:
 
     async def _look(self, picture: bytes) -> Row:
         return await self.batches.probabilities(await self._pixels(picture))
+
+    async def _render(self, picture: bytes) -> tuple[Rendered, bytes]:
+        known, pixels = self.recogniser, await self._pixels(picture)
+        assert isinstance(known, Portable)
+        answer, usual = await self.batches.probabilities(pixels), known.facts.get("unfamiliar_from")
+        drawn = await asyncio.get_running_loop().run_in_executor(self.decoders, render.shown, known, pixels, answer)
+        return render.said(known, "", pixels, answer, usual), drawn
 
     async def _paint(self, picture: bytes) -> bytes:
         pixels, loop = await self._pixels(picture), asyncio.get_running_loop()
@@ -131,6 +165,12 @@ class Service:
         """Let the threads end."""
         self.batches.close()
         self.decoders.shutdown(wait=False, cancel_futures=True)
+
+
+def together(recogniser: Recogniser) -> int:
+    """How many pictures are looked at in one go: fewer where an answer has a number for every class and pixel."""
+    maps = recogniser.facts.get("target") == "mask"
+    return max(1, min(MOST, ANSWERS // (4 * len(recogniser.classes) * int(np.prod(recogniser.preparation.shape[1:]))))) if maps else MOST
 
 
 @contextmanager

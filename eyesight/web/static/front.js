@@ -1,23 +1,6 @@
 "use strict";
-const input = document.getElementById("picture"), photo = document.getElementById("photo"), drop = document.querySelector(".drop");
-const answer = document.getElementById("answer"), actions = document.getElementById("actions"), places = document.getElementById("places");
-const shown = document.getElementById("shown"), preview = document.getElementById("preview");
-let latest = 0, given = null, found = null;
-
-function line(text, kind) {
-  const paragraph = document.createElement("p");
-  paragraph.textContent = text;
-  if (kind) paragraph.className = kind;
-  return paragraph;
-}
-
-function readable(name) {
-  return name.replace(/^n\d{8}-/, "").replace(/_/g, " ");
-}
-
-function percent(share) {
-  return (100 * share).toFixed(1) + " %";
-}
+const actions = document.getElementById("actions"), places = document.getElementById("places");
+let found = null;
 
 function bar(named) {
   const row = document.createElement("div"), name = document.createElement("span"), meter = document.createElement("meter"), share = document.createElement("span");
@@ -34,23 +17,10 @@ function doubt() {
   return found.doubt ? [t("doubt." + found.doubt, { share: (100 * (found.other || 0)).toFixed(0) })] : [];
 }
 
-function refused(response, said) {
-  const known = "problem." + response.status;
-  answer.replaceChildren(line(known in TEXTS ? t(known) : [said.error, said.hint].filter(Boolean).join(": "), "warn"));
-}
-
-function sent(path) {
-  return fetch(path, { method: "POST", body: given, headers: { "Content-Type": given.type || "application/octet-stream" } });
-}
-
 async function recognise(file) {
-  const mine = ++latest;
-  [given, found] = [file, null];
-  if (preview.src) URL.revokeObjectURL(preview.src);
-  preview.src = URL.createObjectURL(file);
-  shown.hidden = false;
+  const mine = take(file);
+  found = null;
   actions.hidden = places.hidden = true;
-  answer.replaceChildren(line(t("front.looking"), "faint"));
   try {
     const response = await sent("/api/predict"), said = await response.json();
     if (mine !== latest) return;
@@ -116,20 +86,7 @@ function download() {
   }, "image/jpeg", .92);
 }
 
-function hush(quiet) {
-  document.getElementById("sound").setAttribute("aria-pressed", String(!quiet));
-  localStorage.setItem("quiet", quiet ? "yes" : "");
-}
-
-hush(localStorage.getItem("quiet"));
-document.getElementById("sound").addEventListener("click", () => { hush(!localStorage.getItem("quiet")); beep(); });
-for (const one of [input, photo]) one.addEventListener("change", () => { if (one.files[0]) recognise(one.files[0]); });
-document.getElementById("camera").hidden = !matchMedia("(pointer: coarse)").matches;
 document.getElementById("copy").addEventListener("click", download);
 document.getElementById("look")?.addEventListener("click", look);
 preview.addEventListener("error", () => { shown.hidden = true; document.getElementById("copy").hidden = true; });
 preview.addEventListener("load", () => { document.getElementById("copy").hidden = false; });
-document.addEventListener("paste", event => { const file = event.clipboardData.files[0]; if (file) recognise(file); });
-document.addEventListener("dragover", event => { event.preventDefault(); drop.classList.add("over"); });
-document.addEventListener("dragleave", () => drop.classList.remove("over"));
-document.addEventListener("drop", event => { event.preventDefault(); drop.classList.remove("over"); const file = event.dataTransfer.files[0]; if (file) recognise(file); });
