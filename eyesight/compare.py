@@ -9,9 +9,6 @@ import hashlib
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,7 +16,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
-from eyesight import comparison_plots, comparisons, pages, recipe, tables, zoo
+from eyesight import apart, comparison_plots, comparisons, pages, recipe, tables, zoo
+from eyesight.apart import Outcome
 from eyesight.comparisons import Row
 from eyesight.data.listing import Talk, silent
 from eyesight.data.prepared import prepared as prepared_pictures
@@ -28,7 +26,6 @@ from eyesight.recipe import GROUPS, Recipe, same_training
 from eyesight.recipes import is_run, resolve
 from eyesight.runs import Run, list_runs
 
-Outcome = Run | str  # a finished run, or why there is none
 Progress = Callable[[int, int], None]
 
 
@@ -82,11 +79,18 @@ def compare(
     missing = [member for member in members if member not in outcomes]
     reused = sum(isinstance(found, Run) for found in outcomes.values())
     for member, outcome in report(train(missing, out), len(missing), talk):
-        outcomes[member] = outcome
+        outcomes[member] = of_these_pictures(outcome, stores.get(prepared(member.recipe)))
     rows = [_row(name, group, outcomes) for name, group in grouped(members).items()]
     comparisons.rank(rows)
     runs = sum(isinstance(found, Run) for found in outcomes.values())
     return Comparison(rows, runs - reused, reused, len(outcomes) - runs)
+
+
+def of_these_pictures(outcome: Outcome, store: str | None) -> Outcome:
+    """The outcome, or that it was trained where other pictures lie under the same name."""
+    if isinstance(outcome, str) or comparisons.same_pictures(outcome, store):
+        return outcome
+    return f"{outcome.path} learned from other pictures than are here: make them the same on every machine, or name a folder that all see"
 
 
 BUSY = "another process is training it; ask again when it has finished"
@@ -232,43 +236,7 @@ def _told(outcome: Outcome) -> str:
 def one_after_another(members: Sequence[Member], out: Path) -> Iterator[tuple[Member, Outcome]]:
     """Train each member in a process of its own, here; an unfinished run of the same recipe goes on where it was."""
     for member in members:
-        yield member, train_apart(member, out)
-
-
-def train_apart(member: Member, out: Path) -> Outcome:
-    """`eyesight train` in a process of its own: its run, or why it left none."""
-    command = [sys.executable, "-m", "eyesight", "train", *member.arguments, f"--out={out}", "--resume", "--json"]
-    done = subprocess.run(  # noqa: S603 - this program with arguments that it has parsed
-        command,
-        capture_output=True,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
-        encoding="utf-8",
-        errors="replace",
-        check=False,
-    )
-    return outcome(done.returncode, done.stdout, done.stderr)
-
-
-def outcome(code: int, printed: str, said: str) -> Outcome:
-    """What a finished process means: the run its JSON names, or the reason it gave, or how it died."""
-    try:
-        answer = json.loads(printed)
-    except ValueError:
-        answer = {}
-    if code == 0 and "run" in answer:
-        return Run.open(Path(answer["run"]))
-    if answer.get("error"):
-        return str(answer["error"]) + (f" ({answer['hint']})" if answer.get("hint") else "")
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
-    return f"{_death(code)}: {last}"
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"it ended with exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-    return f"it was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+        yield member, apart.train(member.arguments, out)
 
 
 def folder(members: Sequence[Member], names: Sequence[str], out: Path) -> Path:

@@ -44,7 +44,8 @@ def duration(seconds: float) -> str:
 class Preparing:
     """A progress function for pictures being prepared: a bar on a terminal, silence for what is quick, else lines."""
 
-    def __init__(self) -> None:
+    def __init__(self, doing: str = "preparing pictures") -> None:
+        self.doing = doing
         self.began = self.said = time.monotonic()
 
     def __call__(self, done: int, total: int) -> None:
@@ -57,7 +58,7 @@ class Preparing:
         self.said = now
         left = (now - self.began) / max(done, 1) * (total - done)
         end = "\n" if not console.is_terminal or done == total else "\r"
-        console.print(Text(f"preparing pictures {done:,} of {total:,}, {duration(left)} left   ", style="dim"), end=end)
+        console.print(Text(f"{self.doing} {done:,} of {total:,}, {duration(left)} left   ", style="dim"), end=end)
 
 
 class TimeLeft(ProgressColumn):

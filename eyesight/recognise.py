@@ -4,87 +4,21 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-import numpy as np
 
 from eyesight import portable
-from eyesight.data.prepare import BadPicture, Pixels
+from eyesight.answers import Answer, Known, answers, beforehand
 from eyesight.data.sources import list_pictures
 from eyesight.drawing import annotated, overlaid
-from eyesight.errors import UserError, unknown
-from eyesight.files import whole_file
+from eyesight.errors import UserError
+from eyesight.files import distinct, whole_file
 from eyesight.portable import Portable
-
-if TYPE_CHECKING:
-    from eyesight.classifier import Classifier
-
-Known: TypeAlias = "Classifier | Portable"
-PORTION = 256  # pictures prepared before the network looks at them
-First = Callable[[bytes], "bytes | Pixels"]  # what is done to a picture before the preparation of the training
-
-
-@dataclass(frozen=True)
-class Answer:
-    """The most probable classes of one file, or what is wrong with it."""
-
-    path: str
-    top: tuple[tuple[str, float], ...] = ()
-    problem: str = ""
-    anomaly: float | None = None  # an autoencoder's error, where one was asked
-    unfamiliar: bool | None = None  # whether that is more than it makes of nearly all pictures of the kind it learnt: then nothing is sure
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
-        if self.problem:
-            return {"path": self.path, "problem": self.problem}
-        doubt = {} if self.anomaly is None else {"anomaly": self.anomaly, "unfamiliar": self.unfamiliar}
-        return {"path": self.path, "top": [{"class": name, "probability": sure} for name, sure in self.top], **doubt}
 
 
 def recognise(known: Known, pictures: Sequence[str], top: int = 1, first: str = "") -> list[Answer]:
-    """An answer for every picture, in the order given (folders in natural order).
-
-    `first` is "digit" to fit and centre a digit's ink as in MNIST before the network's own preparation.
-    """
-    paths = [path for where in pictures for path in list_pictures(where)]
-    prepare_first = beforehand(first)
-    portions = (paths[start : start + PORTION] for start in range(0, len(paths), PORTION))
-    return [answer for portion in portions for answer in _portion(known, portion, top, prepare_first)]
-
-
-def beforehand(name: str) -> First:
-    """The preparation called `name` that comes before the network's own; raises UserError for an unknown one."""
-    if name == "digit":
-        from eyesight import ink
-
-        return ink.digit
-    if name:
-        raise unknown("preparation", name, ["digit"])
-    return lambda picture: picture
-
-
-def _portion(known: Known, paths: Sequence[Path], top: int, first: First) -> Iterator[Answer]:
-    pixels: list[Pixels] = []
-    problems: dict[Path, str] = {}
-    for path in paths:
-        try:
-            pixels.append(known.prepare(first(path.read_bytes())))
-        except BadPicture as bad:
-            problems[path] = str(bad)
-        except OSError as error:
-            problems[path] = f"unreadable: {error.strerror}"
-    values = iter(known.probabilities(np.stack(pixels)) if pixels else np.zeros((0, len(known.classes)), np.float32))
-    for path in paths:
-        if path in problems:
-            yield Answer(str(path), problem=problems[path])
-        else:
-            sure = next(values)
-            best = np.argsort(-sure, kind="stable")[:top]
-            yield Answer(str(path), tuple((known.classes[place], float(sure[place])) for place in best))
+    """An answer for every picture, in the order given (folders in natural order); `first` as in `answers`."""
+    return list(answers(known, (path for where in pictures for path in list_pictures(where)), top, first))
 
 
 def load(model: Path, weights: Path | None = None, only: str | None = None) -> Known:
@@ -132,12 +66,9 @@ def look(known: Known, answers: Sequence[Answer], folder: Path, first: str = "")
 
 def _copies(answers: Sequence[Answer], folder: Path, ending: str) -> Iterator[tuple[Answer, Path]]:
     """Every answered picture with the file for its copy; of pictures with one name, from several folders, the later get a number."""
-    seen: Counter[str] = Counter()
-    for answer in answers:
-        if not answer.problem:
-            stem = Path(answer.path).stem
-            seen[stem] += 1
-            yield answer, folder / (stem + (f"-{seen[stem]}" if seen[stem] > 1 else "") + ending)
+    answered = [answer for answer in answers if not answer.problem]
+    names = distinct(Path(answer.path).stem for answer in answered)
+    yield from ((answer, folder / (name + ending)) for answer, name in zip(answered, names, strict=True))
 
 
 def _write(file: Path, picture: bytes) -> None:
@@ -154,9 +85,7 @@ def classifier_folder(where: Path) -> Path:
 
     run = Run.open(where)
     if not (run.classifier_path / "classifier.json").is_file():
-        raise UserError(
-            f"{run.path} holds no classifier: the run is {run.status}", f"eyesight train {run.path} --resume --out {run.path.parent}"
-        )
+        raise UserError(f"{run.path} holds no classifier: the run is {run.status}", run.way_on)
     return run.classifier_path
 
 

@@ -12,19 +12,24 @@ from eyesight import cli
 
 FLAGS = {
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
-    "compare": {"--budget", "--data", "--format", "--json", "--out", "--seeds", "--set", "--sort"},
+    "compare": {
+        "--budget", "--cores", "--data", "--format", "--gpus", "--json", "--memory", "--on", "--out", "--seeds", "--set", "--sort",
+    },
     "data": {"--json", "--strict"},
     "doctor": {"--data", "--json", "--set"},
     "evaluate": {"--data", "--json"},
     "export": {"--data", "--int8", "--json", "--only", "--out", "--to", "--tolerance", "--weights"},
     "models": {"--json", "--measure", "--out"},
-    "predict": {"--draw", "--explain", "--json", "--only", "--out", "--prepare", "--top", "--unfamiliar", "--weights"},
+    "predict": {
+        "--cores", "--draw", "--explain", "--gpus", "--json", "--memory", "--on", "--only", "--out", "--prepare", "--top", "--unfamiliar",
+        "--weights",
+    },
     "recipes": {"--json"},
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--set"},
     "train": {"--budget", "--data", "--extra", "--json", "--out", "--resume", "--seed", "--set", "--strict"},
-}  # what people have in their scripts: a flag is added here on purpose, and never taken away
+}  # fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken away
 
 
 def test_the_flags_are_frozen():

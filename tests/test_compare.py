@@ -14,7 +14,7 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from eyesight import compare, comparison_plots, comparisons, metrics, tables
+from eyesight import apart, compare, comparison_plots, comparisons, metrics, tables
 from eyesight import recipe as recipes
 from eyesight.compare import Member
 from eyesight.comparisons import Judged, Row, Spread
@@ -257,9 +257,9 @@ def test_a_given_run_is_taken_as_it_is(tmp_path):
 
 
 def test_how_a_process_died():
-    assert compare.outcome(-9, "", "a\nlast words\n") == "it was killed by SIGKILL, perhaps for want of memory: last words"
-    assert compare.outcome(1, json.dumps({"error": "no data", "hint": "give some"}), "") == "no data (give some)"
-    assert compare.outcome(3, "garbage", "") == "it ended with exit code 3: it said nothing"
+    assert apart.outcome(-9, "", "a\nlast words\n") == "it was killed by SIGKILL, perhaps for want of memory: last words"
+    assert apart.outcome(1, json.dumps({"error": "no data", "hint": "give some"}), "") == "no data (give some)"
+    assert apart.outcome(3, "garbage", "") == "it ended with exit code 3: it said nothing"
 
 
 # tables and the page
@@ -388,13 +388,13 @@ def test_an_unfinished_training_goes_on_in_a_process_of_its_own(tmp_path, monkey
 
     monkeypatch.setattr(subprocess, "run", ended)
     found = compare.members(["lenet5"], data="digits", budget="60s")
-    assert compare.train_apart(found[0], tmp_path).path == done.path
-    assert commands[0][:5] == [sys.executable, "-m", "eyesight", "train", "lenet5"]
+    assert apart.train(found[0].arguments, tmp_path).path == done.path
+    assert commands[0][0] == sys.executable and commands[0][3:5] == ["train", "lenet5"]
     assert {"--resume", f"--out={tmp_path}", "--data=digits", "--set=training.budget=60s"} <= set(commands[0])
 
 
 def test_a_training_that_fails_says_why(tmp_path):
-    assert compare.train_apart(Member("x", lenet(), ("lenet6",)), tmp_path).startswith("unknown recipe 'lenet6' (did you mean lenet5")
+    assert apart.train(("lenet6",), tmp_path).startswith("unknown recipe 'lenet6' (did you mean lenet5")
 
 
 def test_trains_what_is_missing_and_the_second_call_trains_nothing(tmp_path):

@@ -11,11 +11,28 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eyesight.commands.options import AsJson, DataPath, Only, RecipeName, RunPath, Settings, WeightsPath, app, say, show_json
+from eyesight.commands import parts
+from eyesight.commands.options import (
+    AsJson,
+    Cores,
+    DataPath,
+    Gpus,
+    Memory,
+    On,
+    Only,
+    RecipeName,
+    RunPath,
+    Settings,
+    WeightsPath,
+    app,
+    say,
+    show_json,
+)
 from eyesight.commands.training import judged
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
+    from eyesight.answers import Answer
     from eyesight.render import Rendered
     from eyesight.runs import Run
 
@@ -99,11 +116,19 @@ def predict(
     weights: WeightsPath = None,
     only: Only = None,
     prepare: Annotated[str, typer.Option(metavar="digit", help="first fit and centre a written digit's ink as in MNIST")] = "",
+    on: On = None,
+    cores: Cores = 1,
+    gpus: Gpus = 0.0,
+    memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Say what is on pictures, each prepared exactly as in training; bad files are named and passed over."""
     from eyesight import console, recognise, render
 
+    if on is not None:
+        parts.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar, weights=weights, only=only)
+        parts.on_cluster(Path(model), pictures, out, on, (cores, gpus, memory), top, prepare, as_json=as_json)
+        return
     known = recognise.load(Path(model), weights, only)
     if (target := render.target_of(known)) != "class":
         _refuse_for(target, top=top > 1, explain=explain, prepare=prepare, unfamiliar=unfamiliar)
@@ -128,14 +153,25 @@ def predict(
     if as_json:
         show_json({"model": model, "predictions": [answer.to_dict() for answer in answers]})
     elif out is None:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        most = max((len(answer.top) for answer in answers), default=0)
-        writer.writerow(["picture", *(f"{word}{number}" for number in ["", *range(2, most + 1)] for word in ("class", "probability"))])
-        for answer in answers:
-            if not answer.problem:
-                doubt = ["unfamiliar"] if answer.unfamiliar else []
-                writer.writerow([answer.path, *(text for name, sure in answer.top for text in (name, f"{sure:.4f}")), *doubt])
+        _say_answers(answers)
     _name_bad({answer.path: answer.problem for answer in bad}, len(answers))
+
+
+def _say_answers(answers: Sequence[Answer]) -> None:
+    """A line for each file that could be read."""
+    from eyesight.answers import heading, row
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(heading(max((len(answer.top) for answer in answers), default=0)))
+    for answer in (answer for answer in answers if not answer.problem):
+        writer.writerow([*row(answer), *["unfamiliar"] * bool(answer.unfamiliar)])
+
+
+def _refuse_for(target: str, **options: Any) -> None:
+    """Raise UserError for options that only classes have a meaning for."""
+    for name in (name for name, value in options.items() if value):
+        kind = {"picture": "restored picture", "mask": "mask"}[target]
+        raise UserError(f"--{name} is about classes, and this network gives a {kind} for every picture", "--out DIR, --draw DIR", code=2)
 
 
 def _doubts(run: Path, pictures: Sequence[str]) -> list[Rendered]:
@@ -157,23 +193,6 @@ def _show_rendered(model: str, made: Sequence[Rendered], *, as_json: bool) -> No
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for one in (one for one in made if not one.problem):
-def _say_answers(answers: Sequence[Answer]) -> None:
-    """A line for each file that could be read."""
-    from eyesight.answers import heading, row
-
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(heading(max((len(answer.top) for answer in answers), default=0)))
-    for answer in (answer for answer in answers if not answer.problem):
-        writer.writerow([*row(answer), *["unfamiliar"] * bool(answer.unfamiliar)])
-
-
-def _refuse_for(target: str, **options: Any) -> None:
-    """Raise UserError for options that only classes have a meaning for."""
-    for name in (name for name, value in options.items() if value):
-        kind = {"picture": "restored picture", "mask": "mask"}[target]
-        raise UserError(f"--{name} is about classes, and this network gives a {kind} for every picture", "--out DIR, --draw DIR", code=2)
-
-
             shares = [text for name, share in one.shares if share for text in (name, f"{share:.4f}")]
             doubt = ["unfamiliar"] if one.unfamiliar else []
             writer.writerow([one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *doubt])

@@ -29,6 +29,13 @@ Only = Annotated[str | None, typer.Option("--only", metavar="dogs", help="narrow
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 Strict = Annotated[bool, typer.Option("--strict", help="stop at bad files instead of leaving them out")]
 
+On = Annotated[
+    str | None, typer.Option("--on", metavar="ray|ADDRESS", help="use a Ray cluster: started here, auto, HOST:PORT, ray://HOST:PORT")
+]
+Cores = Annotated[int, typer.Option("--cores", min=1, help="processor cores for each task of --on")]
+Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs for each task of --on; a fraction shares one")]
+Memory = Annotated[float, typer.Option("--memory", min=0, metavar="GB", help="memory to reserve for each task of --on")]
+
 
 def show_json(values: Any) -> None:
     """One JSON object on standard output."""

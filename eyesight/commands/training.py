@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from eyesight.commands.options import STARTED, AsJson, DataPath, RecipeName, Settings, Strict, app, say, show_json
+from eyesight.commands.options import STARTED, AsJson, Cores, DataPath, Gpus, Memory, On, RecipeName, Settings, Strict, app, say, show_json
 from eyesight.errors import UserError
 from eyesight.measures import Measure
 
@@ -160,14 +160,24 @@ def compare_(
     out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept; finished ones are used again")] = Path("runs"),
     sort: Annotated[str, typer.Option(metavar="COLUMN", help="accuracy, loss, seconds, parameters …")] = "accuracy",
     form: Annotated[str, typer.Option("--format", metavar="table|csv|markdown")] = "table",
+    on: On = None,
+    cores: Cores = 1,
+    gpus: Gpus = 0.0,
+    memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
     """Train what is missing and print one table; `--set model.name=A,B` makes a row of each, an interrupted call goes on."""
     from eyesight import compare, console, tables
 
     tables.check(sort, form)
+    train: compare.Trainer = compare.one_after_another
+    if on is not None:
+        from eyesight import cluster
+
+        cluster.check(on)
+        train = cluster.trainer(on, cluster.Share.of(cores, gpus, memory), console.talk)
     members = compare.members(names, data=data, settings=settings or (), seeds=seeds, budget=budget)
-    found = compare.compare(members, out, train=compare.one_after_another, talk=console.talk, progress=console.Preparing())
+    found = compare.compare(members, out, train=train, talk=console.talk, progress=console.Preparing())
     place = compare.folder(members, names, out)
     page = compare.write(found, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]]))
     if as_json:

@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from eyesight.data.listing import Source, class_name, digest, hidden, in_order, natural, printable, reader
+from eyesight.data.listing import Source, class_name, digest, hidden, in_natural_order, in_order, natural, printable, reader
 from eyesight.data.prepare import Problem
 from eyesight.errors import UserError
 
@@ -59,9 +59,14 @@ class Tree:
 def walk(root: Path) -> Tree:
     """All files below `root`; links are followed, but no folder is entered twice, so loops end."""
     tree = Tree(root)
-    _enter(root, (), tree, set())
+    tree.files.extend(stream(tree))
     tree.files.sort(key=lambda file: tuple(natural(part) for part in file.parts))
     return tree
+
+
+def stream(tree: Tree) -> Iterator[Found]:
+    """The same files one after another, links last in their folder; memory holds the names of one folder."""
+    return _enter(tree.root, (), tree, set())
 
 
 def open_tree(name: str, tree: Tree, pictures: Sequence[Found]) -> Source:
@@ -138,13 +143,16 @@ def _nothing(name: str, tree: Tree, pictures: Sequence[Found]) -> UserError:
     return UserError(f"{name} holds no picture: {len(tree.files):,} other files such as {examples}", expected)
 
 
-def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -> None:
-    """Adds the contents of one folder; real entries before links, so that a folder is found under its own name."""
+def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -> Iterator[Found]:
+    """The files of one folder and below; real entries before links, so that a folder is found under its own name."""
+    real: list[str] = []
+    links: list[str] = []
     try:
         here = folder.stat()
-        entries = sorted(
-            (entry for entry in os.scandir(folder) if not hidden(entry.name)), key=lambda entry: (entry.is_symlink(), entry.name)
-        )
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not hidden(entry.name):
+                    (links if entry.is_symlink() else real).append(entry.name)
     except OSError as error:
         tree.problems.append(Problem(printable("/".join(parts)) or ".", "unreadable", f"folder: {error.strerror}", fatal=True))
         return
@@ -153,20 +161,23 @@ def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -
     seen.add((here.st_dev, here.st_ino))
     if parts:
         tree.folders.append(parts)
-    for entry in entries:
-        _add(entry, (*parts, entry.name), tree, seen)
+    for names, are_links in ((real, False), (links, True)):
+        names.sort()
+        names.sort(key=in_natural_order)
+        for name in names:
+            yield from _add(os.path.join(folder, name), (*parts, name), tree, seen, link=are_links)  # noqa: PTH118 - a Path each is slow
 
 
-def _add(entry: os.DirEntry[str], parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -> None:
+def _add(place: str, parts: Parts, tree: Tree, seen: set[tuple[int, int]], *, link: bool) -> Iterator[Found]:
     try:
-        about = entry.stat()
+        about = os.stat(place)  # noqa: PTH116
     except OSError:
-        why = "a link that leads nowhere" if entry.is_symlink() else "cannot be looked at"
+        why = "a link that leads nowhere" if link else "cannot be looked at"
         tree.problems.append(Problem(printable("/".join(parts)), "unreadable", why, fatal=True))
         return
     if stat.S_ISDIR(about.st_mode):
-        _enter(Path(entry.path), parts, tree, seen)
+        yield from _enter(Path(place), parts, tree, seen)
     elif stat.S_ISREG(about.st_mode):
-        tree.files.append(Found(entry.path, parts, about.st_size, about.st_mtime_ns))
+        yield Found(place, parts, about.st_size, about.st_mtime_ns)
     else:  # a pipe would make the reader wait for ever
         tree.problems.append(Problem(printable("/".join(parts)), "ignored", "not a regular file", fatal=False))

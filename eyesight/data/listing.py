@@ -64,6 +64,11 @@ def natural(text: str) -> tuple[list[Any], str]:
     return parts, text
 
 
+def in_natural_order(name: str) -> str:
+    """`natural` in one short text, for lists of millions of names; where two are equal (01 and 1) the names decide."""
+    return NUMBERS.sub(lambda digits: f"\0{chr(len(shorn := digits[0].lstrip('0')))}{shorn}", name)
+
+
 def hidden(name: str) -> bool:
     """Whether a file or folder of this name belongs to a system rather than to the person."""
     return name.startswith(".") or name.lower() in SYSTEM

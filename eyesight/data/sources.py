@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from eyesight.data.chars74k import chars74k_source, is_original
 from eyesight.data.listing import Source, Talk, digest, is_picture, silent
 from eyesight.errors import UserError, unknown
 
-__all__ = ["Source", "Talk", "list_pictures", "open_source", "silent"]
+__all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "silent"]
 
 
 def open_source(where: str | Path, *, talk: Talk = silent) -> Source:
@@ -36,15 +37,25 @@ def open_path(name: str, path: Path, talk: Talk) -> Source:
 
 def list_pictures(where: str | Path) -> list[Path]:
     """The file itself, or every picture below a folder in natural order; UserError when there is none."""
+    return [found.path for found in each_picture(where)]
+
+
+def each_picture(where: str | Path) -> Iterator[folders.Found]:
+    """The same one after another, for folders of millions of pictures."""
     path = Path(where).expanduser()
     if path.is_file():
-        return [path]
+        about = path.stat()
+        yield folders.Found(str(path), (path.name,), about.st_size, about.st_mtime_ns)
+        return
     if not path.is_dir():
         raise UserError(f"{where} does not exist", "expected a picture or a folder of pictures")
-    found = [file.path for file in folders.walk(path).files if is_picture(file.place)]
-    if not found:
+    empty = True
+    for found in folders.stream(folders.Tree(path)):
+        if is_picture(found.place):
+            empty = False
+            yield found
+    if empty:
         raise UserError(f"no picture in {where}", "expected files such as .png or .jpg; hidden files are left out")
-    return found
 
 
 def _open_named(name: str, talk: Talk) -> Source:

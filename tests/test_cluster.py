@@ -1,0 +1,189 @@
+"""On a cluster a comparison and a list of pictures come out as they do here, also when a process is killed half way."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import drawn
+import numpy as np
+import pytest
+from portables import by_brightness
+from test_compare import drawn_run, first, lenet, never
+from typer.testing import CliRunner
+
+from eyesight import apart, bulk, cli, cluster, compare, parcels, portable
+from eyesight.compare import Member
+from eyesight.errors import UserError
+from eyesight.runs import Run, list_runs
+
+HERE = cluster.Share()
+
+
+# without Ray, without a cluster
+
+
+@pytest.mark.parametrize("call", [["compare", "lenet5", "--on", "ray"], ["predict", "run", "folder", "--on", "ray", "--out", "parts"]])
+def test_without_ray_one_line_says_how_to_get_it(monkeypatch, call):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    problem = CliRunner().invoke(cli.app, call).exception
+    assert isinstance(problem, UserError) and "Ray, which is not installed" in problem.message and "eyesight[ray]" in problem.hint
+
+
+def test_what_names_no_cluster_is_refused_at_once(monkeypatch):
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
+    for where in ("local", "somewhere", "host:", ":1", "ray://host", "host:99999999"):
+        with pytest.raises(UserError, match="names no cluster"):
+            cluster.check(where)
+    for where in ("ray", "auto", "host:6379", "ray://host:10001", "[::1]:6379"):
+        cluster.check(where)
+
+
+def test_an_address_where_nobody_answers(monkeypatch, tmp_path):
+    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
+    began = time.monotonic()
+    with pytest.raises(UserError, match="no cluster answers at"):
+        list(cluster.trainer("127.0.0.1:1", HERE)([Member("lenet5", lenet())], tmp_path))
+    assert time.monotonic() - began < 10 and not list(tmp_path.iterdir())
+
+
+def test_nothing_to_do_needs_no_cluster(tmp_path):
+    assert list(cluster.trainer("127.0.0.1:1", HERE)([], tmp_path)) == []
+    assert list(cluster.answerer("127.0.0.1:1", HERE, {}, [], 1, "")(iter(()))) == []
+
+
+def test_how_many_tasks_a_machine_holds():
+    machine = {"CPU": 8.0, "GPU": 1.0, "memory": 10e9}
+    assert [cluster.Share(*share).times(machine) for share in ((1,), (3,), (1, 0.25), (1, 0.0, 4_000_000_000), (9,))] == [8, 2, 4, 2, 0]
+    assert str(cluster.Share(2, 0.5, 4_000_000_000)) == "2 cores, 0.5 GPU, 4 GB"
+
+
+# what travels
+
+
+def made(parent):
+    return drawn_run(parent, first(90), recipe=lenet())
+
+
+def errand(out, **other):
+    return {"sign": str(out / "sign"), "folder": str(out), "share": vars(HERE), "versions": cluster._versions(), **other}
+
+
+def test_a_run_arrives_from_a_machine_that_does_not_see_the_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(apart, "train", lambda arguments, out, **_: made(out))
+    answer = cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
+    assert answer[0] == "packed"
+    made(tmp_path / "runs")
+    run = cluster._arrived(answer, tmp_path / "runs", "lenet5")
+    assert run.name == "0002-lenet5" and run.status == "done" and run.predictions().ids == made(tmp_path / "other").predictions().ids
+    assert [one.name for one in list_runs(tmp_path / "runs")] == ["0001-toy", "0002-lenet5"] and len(
+        list((tmp_path / "runs").iterdir())
+    ) == 2
+
+
+def test_a_machine_that_sees_the_folder_writes_into_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(apart, "train", lambda arguments, out, **_: made(out))
+    with cluster._sign(tmp_path) as sign:
+        answer = cluster._train(["lenet5"], **errand(tmp_path, sign=str(sign)))
+    assert answer == ("run", "0001-toy") and cluster._arrived(answer, tmp_path, "lenet5") == Run(tmp_path / "0001-toy")
+    assert not sign.exists()
+
+
+def test_what_is_no_run_does_not_arrive(tmp_path):
+    assert "did not arrive" in cluster._arrived(("packed", b"rubbish"), tmp_path, "lenet5")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_versions_and_other_pictures_are_refused(tmp_path):
+    kind, said = cluster._train(["lenet5"], **errand(tmp_path, versions={"torch": "1.0"}))
+    assert kind == "problem" and "other versions" in said
+    run = made(tmp_path)
+    run.write_json("data.json", {"store": "theirs"})
+    assert "other pictures" in compare.of_these_pictures(run, "ours") and compare.of_these_pictures(run, "theirs") == run
+
+
+# with Ray
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    ray = pytest.importorskip("ray")
+    monkey = pytest.MonkeyPatch()
+    monkey.setenv("EYESIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    for key, value in cluster.SETTINGS.items():
+        monkey.setenv(key, value)
+    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False, logging_level="ERROR")
+    yield ray
+    ray.shutdown()
+    monkey.undo()
+
+
+def trainings(out):
+    """The processes that train into `out`, each with the one that began it."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args", "-ww"], capture_output=True, text=True, check=True).stdout
+    return [tuple(map(int, line.split()[:2])) for line in listed.splitlines() if f"--out={out}" in line]
+
+
+def kill_one(out, killed):
+    """Kill a process of the cluster as soon as what it trains has left a checkpoint."""
+    end = time.monotonic() + 120
+    while not killed and time.monotonic() < end:
+        if any((run.checkpoint_path / "state.safetensors").exists() and not run.result for run in list_runs(out)):
+            for _, worker in trainings(out)[:1]:
+                os.kill(worker, signal.SIGKILL)
+                killed.append(worker)
+        time.sleep(0.02)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_the_table_is_complete_although_a_worker_was_killed(two_workers, tmp_path, monkeypatch):
+    pixels, labels = drawn.pictures(60, size=28)
+    np.savez(tmp_path / "shapes.npz", x_train=pixels[:40, 0], y_train=labels[:40], x_test=pixels[40:, 0], y_test=labels[40:])
+    settings = ["training.epochs=30", "training.min_steps=0", "training.precision=float32"]
+    members = compare.members(["lenet5"], data=str(tmp_path / "shapes.npz"), settings=settings, seeds=2)
+    out, killed, said = tmp_path / "runs", [], []
+    killer = threading.Thread(target=kill_one, args=(out, killed))
+    killer.start()
+    found = compare.compare(members, out, train=cluster.trainer("ray", HERE, said.append), talk=said.append)
+    killer.join()
+    assert killed and (found.trained, found.failed) == (2, 0) and found.rows[0].seeds == 2
+    starts = [sum(event["event"] == "start" for event in run.log) for run in list_runs(out)]
+    assert sorted(starts) == [1, 2], "the run that was interrupted goes on, and there is no other"
+    assert "2 trainings of 1 core each, 2 at a time" in said[0] and not [path for path in out.iterdir() if path.name.startswith(".")]
+    again = compare.compare(members, out, train=never)
+    assert (again.trained, again.reused) == (0, 2)
+
+
+def test_what_cannot_be_trained_is_a_row(two_workers, tmp_path):
+    [(_, said)] = cluster.trainer("ray", HERE)([Member("x", lenet(), ("lenet6",))], tmp_path)
+    assert said.startswith("unknown recipe 'lenet6'")
+    with pytest.raises(UserError, match="no machine of the cluster has 64 cores"):
+        list(cluster.trainer("ray", cluster.Share(64))([Member("x", lenet())], tmp_path))
+
+
+def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tmp_path):
+    pixels, _ = drawn.pictures(23, size=8)
+    (tmp_path / "pictures").mkdir()
+    for number, picture in enumerate(pixels):
+        (tmp_path / "pictures" / f"{number}.png").write_bytes(drawn.png(picture[0]))
+    file, where = by_brightness(tmp_path / "lamp.onnx"), [str(tmp_path / "pictures")]
+    engine = cluster.answerer("ray", HERE, parcels.pack_classifier(file), where, 2, "")
+    found = bulk.predict(where, tmp_path / "out", engine, model="lamp", top=2, part=4)
+    bulk.predict(where, tmp_path / "here", bulk.here(portable.load(file), 2), model="lamp", top=2, part=4)
+    parts = {part.name: part.read_bytes() for part in (tmp_path / "here").glob("part-*")}
+    assert (found.parts, found.missing) == (6, {}) and {part.name: part.read_bytes() for part in (tmp_path / "out").glob("part-*")} == parts
+    (tmp_path / "out" / bulk.name(2)).unlink()
+    times = {part: part.stat().st_mtime_ns for part in (tmp_path / "out").glob("part-*")}
+    assert bulk.predict(where, tmp_path / "out", engine, model="lamp", top=2, part=4).reused == 5
+    assert (tmp_path / "out" / bulk.name(2)).read_bytes() == parts[bulk.name(2)]
+    assert all(part.stat().st_mtime_ns == changed for part, changed in times.items())
+
+
+def test_machines_that_do_not_see_the_pictures_say_so(two_workers, tmp_path):
+    file = by_brightness(tmp_path / "lamp.onnx")
+    engine = cluster.answerer("ray", HERE, parcels.pack_classifier(file), [str(Path("/no/such/folder"))], 1, "")
+    [(number, said)] = engine(iter([(0, ["/no/such/folder/1.png"])]))
+    assert number == 0 and "does not see" in said
