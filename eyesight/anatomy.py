@@ -180,7 +180,7 @@ def frozen_moved(patient: Patient) -> Finding | None:
 
 def learning_rate_trial(patient: Patient) -> Finding | None:
     """Before any run: the learning rate is outside what anybody uses, or a trial of some steps went wrong or nowhere."""
-    if patient.epochs:
+    if patient.epochs or symptoms.failed(patient):
         return None
     optim, trial = patient.recipe.optim, patient.trial
     low, high = PLAUSIBLE.get(optim.name, PLAUSIBLE_ELSE)

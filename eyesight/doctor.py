@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 Check = Callable[[Patient], Finding | None]
 CHECKS: tuple[Check, ...] = (
     symptoms.not_finite,
+    symptoms.failed,
+    symptoms.too_short,
     symptoms.diverged,
     symptoms.collapse,
     anatomy.double_softmax,
@@ -53,7 +55,7 @@ CHECKS: tuple[Check, ...] = (
     material.class_imbalance,
     material.leak,
 )
-ANY_TARGET: tuple[Check, ...] = (symptoms.not_finite,)  # the others know what classes, labels and a blind guess are
+ANY_TARGET: tuple[Check, ...] = (symptoms.not_finite, symptoms.failed)  # the others know what classes, labels and a blind guess are
 ORDER = ("fatal", "warning", "note")
 TRAINING_PICTURES, HELD_OUT_PICTURES = 20_000, 2_000  # looked at, at most
 PIXEL_BYTES = 256 << 20  # and no more than this of each split
@@ -113,13 +115,15 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
     trained, facts = load_trained(run) if ask_network else (None, {})
     network = trained or (_built(fresh) if ask_network else None)
     begun = next((place for place in range(len(log) - 1, -1, -1) if log[place].get("event") == "start"), 0)
+    failure: Mapping[str, Any] = next((event for event in reversed(log[begun:]) if event.get("event") == "failed"), {})
     return Patient(
         name=str(run.path),
         recipe=recipe,
         classes=classes,
         per_class=tuple(known.get("per_class", {}).get("train", ())),
         epochs=tuple(run.epochs),
-        failure=next((str(event.get("message", "")) for event in reversed(log[begun:]) if event.get("event") == "failed"), ""),
+        failure=str(failure.get("message", "")),
+        hint=str(failure.get("hint", "")),
         lost=tuple(name for event in log[begun:] for name in event.get("not_finite", ())),
         validation=_predictions(run, "validation"),
         test=_predictions(run, "test"),

@@ -11,14 +11,28 @@ MOST = 40  # names listed in an error
 class UserError(Exception):
     """Something the person can mend: `message` says what happened and what was expected, `hint` how to go on.
 
-    `code` is the exit code of the command line: 1 failed, 2 wrong usage.
+    `code` is the exit code of the command line: 1 failed, 2 wrong usage. `status` is what the service answers over HTTP.
     """
+
+    status = 422
 
     def __init__(self, message: str, hint: str = "", code: int = 1) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
         self.code = code
+
+
+class MissingError(UserError):
+    """A run or a part of one that is not there, or damaged."""
+
+    status = 404
+
+
+class DiskFullError(UserError):
+    """There is no room for what had to be written."""
+
+    status = 507
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

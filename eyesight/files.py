@@ -6,13 +6,14 @@ import errno
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import IO
 
-from eyesight.errors import UserError
+from eyesight.errors import DiskFullError
 
 
 @contextmanager
@@ -34,10 +35,26 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             temporary.unlink(missing_ok=True)
 
 
+def distinct(names: Iterable[str]) -> list[str]:
+    """Names for files in one folder: each its own, the later of equal ones with a number that makes it no other's; case makes none."""
+    wanted = list(names)
+    taken, numbers = {name.casefold() for name in wanted}, Counter[str]()
+    found = []
+    for name in wanted:
+        numbers[key := name.casefold()] += 1
+        chosen = name if numbers[key] == 1 else f"{name}-{numbers[key]}"
+        while chosen != name and chosen.casefold() in taken:
+            numbers[key] += 1
+            chosen = f"{name}-{numbers[key]}"
+        taken.add(chosen.casefold())
+        found.append(chosen)
+    return found
+
+
 def disk_error(error: OSError, path: Path) -> Exception:
-    """`error` as a UserError when it means a full disk, or else unchanged."""
+    """`error` as a DiskFullError when it means a full disk, or else unchanged."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
-        return UserError(f"the disk is full: {path.name} could not be written to {path.parent}", "free some space and repeat")
+        return DiskFullError(f"the disk is full: {path.name} could not be written to {path.parent}", "free some space and repeat")
     return error
 
 

@@ -74,6 +74,7 @@ class Patient:
     per_class: tuple[int, ...] = ()  # training pictures of each class
     epochs: tuple[Mapping[str, Any], ...] = ()
     failure: str = ""  # what a failed run said
+    hint: str = ""  # and how to mend it
     lost: tuple[str, ...] = ()  # names of values in the log that were no finite numbers
     validation: Predictions | None = None
     test: Predictions | None = None

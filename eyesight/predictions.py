@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 import numpy as np
 import numpy.typing as npt
 
-from eyesight.errors import UserError
+from eyesight.errors import MissingError
 from eyesight.files import whole_file
 
 
@@ -80,7 +80,7 @@ def load(path: Path) -> Predictions:
         ids, classes = (tuple(str(name) for name in arrays[key]) for key in ("ids", "classes"))
         return Predictions(ids, arrays["labels"].astype(np.int64), arrays["probabilities"].astype(np.float32), classes)
     except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise UserError(f"{path} holds no predictions: {error}", "evaluate the run again to write them anew") from None
+        raise MissingError(f"{path} holds no predictions: {error}", "evaluate the run again to write them anew") from None
 
 
 def readable(classes: Sequence[str]) -> tuple[str, ...]:
@@ -101,6 +101,6 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}") from None
+        raise MissingError(f"there is no file {path}") from None
     except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
-        raise UserError(f"{path} cannot be read: {error}") from None
+        raise MissingError(f"{path} cannot be read: {error}") from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,17 +14,17 @@ import numpy.typing as npt
 
 from eyesight.data.legend import palette
 from eyesight.data.prepare import BadPicture, Pixels, Preparation, encode_mask, encode_png, upright_size
-from eyesight.drawing import beside, masked
 from eyesight.data.sources import list_pictures
+from eyesight.drawing import beside, masked
 from eyesight.errors import UserError
-from eyesight.files import whole_file
+from eyesight.files import distinct, whole_file
 from eyesight.portable import Portable, load
 from eyesight.runs import Run
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
-WORDS = {"picture": "restored", "mask": "masked"}  # in the names of what is drawn for people
 
+WORDS = {"picture": "restored", "mask": "masked"}  # in the names of what is drawn for people
 PORTION = 16  # pictures prepared before the network looks at them: answers may be as large as pictures
 
 
@@ -77,6 +76,7 @@ def render(
         write_table(made, out / "answers.csv")
     return made
 
+
 def _folder(folder: Path, option: str, paths: Sequence[Path]) -> None:
     if folder.suffix or folder.is_file():
         raise UserError(f"{folder} is a file's name, and pictures are written into a folder", f"{option} DIR", code=2)
@@ -96,11 +96,10 @@ class Places:
     draw: Path | None
 
 
-
 def named(paths: Sequence[Path]) -> dict[Path, str]:
-    """A name for what is made of each file: its own without the ending, with a number where that is not its alone."""
-    stems = Counter(path.stem for path in paths)
-    return {path: path.stem if stems[path.stem] == 1 else f"{path.stem}-{place}" for place, path in enumerate(paths)}
+    """A name for what is made of each file: its own without the ending, with a number where another came with it before."""
+    different = list(dict.fromkeys(paths))
+    return dict(zip(different, distinct(path.stem for path in different), strict=True))
 
 
 def _portion(known: Classifier | Portable, paths: Sequence[Path], places: Places, usual: float | None) -> Iterator[Rendered]:

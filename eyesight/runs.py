@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from eyesight import predictions, reconstructions, segmentations
 from eyesight import recipe as recipes
-from eyesight.errors import UserError
+from eyesight.errors import MissingError, UserError
 from eyesight.files import disk_error, lock, whole_file
 from eyesight.measures import MEASURES, Measure
 from eyesight.predictions import Predictions, read_arrays
@@ -178,9 +178,9 @@ class Run:
         try:
             values = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
-            raise UserError(f"{file} cannot be read: {error}") from None
+            raise MissingError(f"{file} cannot be read: {error}", "the run is damaged, or was removed meanwhile") from None
         if not isinstance(values, dict):
-            raise UserError(f"{file} cannot be read: it holds no JSON object")
+            raise MissingError(f"{file} cannot be read: it holds no JSON object", "the run is damaged")
         return values
 
     @property
@@ -199,17 +199,33 @@ class Run:
         """By what it is scored."""
         return MEASURES[self.target]
 
+    @property
+    def way_on(self) -> str:
+        """What a person can do about a run that holds no classifier or no predictions."""
+        failure = next((event for event in reversed(self.log) if event.get("event") == "failed"), {})
+        again, mend = f"`eyesight train {self.path}", str(failure.get("hint", ""))
+        if self.status == "running":
+            return "wait for it"
+        if self.status == "interrupted":
+            return f"{again} --resume --out {self.path.parent}` ends it"
+        if self.status == "done":
+            return f"what is missing was removed since: {again}` trains it anew"
+        # The same training would fail again at the same place, unless what it lacked was outside of it, such as room on the disk.
+        goes_on = any(self.checkpoint_path.glob("state*")) and not any(option in mend for option in ("--set", "--budget"))
+        go_on = f"; then {again} --resume --out {self.path.parent}` goes on" if goes_on else ""
+        return f"it ended with: {failure.get('message')}; {mend or 'train it again'}{go_on}"
+
     def said(self, split: str = "test") -> Any:
         """What was said about the "test" or "validation" pictures, by the run's task; raises UserError when there is nothing."""
         file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
         if not file.is_file():
-            raise UserError(f"{self.path} holds no {split} predictions: the run is {self.status}", "`eyesight train RUN --resume` ends it")
+            raise MissingError(f"{self.path} holds no {split} predictions: the run is {self.status}", self.way_on)
         return LOADERS[self.target](file)
 
     def predictions(self, split: str = "test") -> Predictions:
         """The probabilities said about the "test" or "validation" pictures; raises UserError when there are none."""
         if self.target != "class":
-            raise UserError(f"{self.path} gives a {self.target} for a picture, not a class", "name the run of a classifier")
+            raise MissingError(f"{self.path} gives a {self.target} for a picture, not a class", "name the run of a classifier")
         found: Predictions = self.said(split)
         return found
 

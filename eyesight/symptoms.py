@@ -44,6 +44,38 @@ def not_finite(patient: Patient) -> Finding | None:
     )
 
 
+def failed(patient: Patient) -> Finding | None:
+    """The run ended with an error that has nothing to do with its numbers: a budget without time for a step, a full disk."""
+    if not patient.failure or not_finite(patient):
+        return None
+    done = len(patient.epochs)
+    return Finding(
+        "failed",
+        "The run ended with an error",
+        "fatal",
+        f"{patient.failure}; by then it had finished {done or 'no'} epoch{'s' * (done != 1)}",
+        patient.hint or "repeat it: `eyesight train RUN`",
+        "What the network had learnt by then, if anything, did not cause this and cannot mend it.",
+    )
+
+
+def too_short(patient: Patient) -> Finding | None:
+    """The budget was spent before training had well begun."""
+    budget, top1 = patient.recipe.training.budget, patient.measured("train_top1")
+    if budget is None or not len(top1) or patient.steps >= ENOUGH_STEPS or top1[-1] >= FIT:
+        return None
+    return Finding(
+        "too_short",
+        "The budget ended before the training had well begun",
+        "warning",
+        f"{budget:g} s had time for {patient.steps} step{'s' * (patient.steps != 1)} of {patient.recipe.training.batch} pictures; "
+        f"accuracy on training pictures was {top1[-1]:.1%}",
+        "a longer --budget; with the recipe's own length, --set training.budget=none; or a smaller network or smaller pictures "
+        "(--set data.size=N)",
+        f"Hardly any network shows what it can do within its first {ENOUGH_STEPS} steps, whatever their size.",
+    )
+
+
 def diverged(patient: Patient) -> Finding | None:
     """The loss ended far above where it had been, and above that of a blind guess."""
     loss = patient.measured("train_loss")
@@ -148,7 +180,7 @@ def learning_rate_high(patient: Patient) -> Finding | None:
 def learning_rate_low(patient: Patient) -> Finding | None:
     """The loss falls, but so slowly and evenly that training has hardly begun."""
     loss = patient.measured("train_loss")
-    if len(loss) < 4 or len(patient.classes) < 2 or patient.softmax or floor_fits(patient):
+    if len(loss) < 4 or len(patient.classes) < 2 or patient.softmax or floor_fits(patient) or too_short(patient):
         return None
     guess, falls = chance_loss(patient.recipe.loss, len(patient.classes)), -np.diff(loss)
     half = len(falls) // 2

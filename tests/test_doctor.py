@@ -297,6 +297,25 @@ def test_numbers_that_overflowed_are_fatal(tmp_path):
     assert "--set optim.lr=0.0001" in finding.remedy
 
 
+def test_a_run_that_ended_with_an_error_is_told_that_error_and_nothing_of_its_rate(tmp_path):
+    run = planted(tmp_path, ())
+    message, hint = "the budget of 2 s leaves no time for a single training step", "give a longer --budget"
+    run.append({"event": "failed", "message": message, "hint": hint})
+    patient = replace(doctor.admit_run(run, None), recipe=replace(RECIPE, optim=Optim("adam", lr=30.0)))
+    finding = named(patient, "failed")
+    assert "budget of 2 s" in finding.evidence and "no epoch" in finding.evidence and finding.remedy == hint
+    assert "learning_rate_high" not in ids(patient)
+    assert "learning_rate_high" in ids(replace(patient, failure=""))
+
+
+def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
+    crawl = epochs(np.linspace(2.30, 2.10, 8).tolist(), np.linspace(0.12, 0.3, 8).tolist(), pictures=700)
+    patient = replace(HEALTHY, epochs=crawl, recipe=replace(RECIPE, training=Training(budget=20, batch=100)))
+    assert "56 steps" in named(patient, "too_short").evidence and "learning_rate_low" not in ids(patient)
+    assert "too_short" not in ids(replace(patient, recipe=RECIPE))
+    assert "too_short" not in ids(replace(patient, epochs=epochs([0.5], [0.9], pictures=700)))
+
+
 def test_values_lost_from_the_log_are_fatal(tmp_path):
     run = planted(tmp_path, epochs([2.1, math.inf], [0.3, 0.2]))
     assert "train_loss" in named(doctor.admit_run(run, None), "not_finite").evidence

@@ -1,6 +1,7 @@
 """What is drawn can be read: names on copies that never touch the original, heat where it belongs."""
 
 import io
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,9 +9,10 @@ from drawn import png
 from PIL import Image
 from portables import by_brightness
 
-from eyesight import drawing, portable, recognise
+from eyesight import drawing, portable, recognise, render
 from eyesight.data.prepare import BadPicture
 from eyesight.errors import UserError
+from eyesight.files import distinct
 
 TOP = [("golden retriever", 0.9), ("a dog with a name that is much too long for such a small picture of it", 0.1)]
 
@@ -88,6 +90,13 @@ def test_copies_lie_beside_each_other_and_originals_stay(tmp_path):
     assert names == {"broken.png", "lamp.png", "lamp.named.jpg", "lamp-2.named.jpg", "lamp.places.png", "lamp-2.places.png"}
     assert (out / "lamp.png").read_bytes() == bright
     assert opened((out / "lamp.places.png").read_bytes()).mean() > 150 > opened((out / "lamp-2.places.png").read_bytes()).mean()
+
+
+def test_names_that_would_meet_get_a_number_that_nobody_has():
+    assert distinct(["a", "a", "a-2", "b", "a"]) == ["a", "a-3", "a-2", "b", "a-4"]
+    assert distinct(["a-2", "A", "a", "a"]) == ["a-2", "A", "a-3", "a-4"], "some disks see no difference between A and a"
+    paths = [Path("x/a.png"), Path("y/a.png"), Path("z/a-2.png"), Path("x/a.png")]
+    assert list(render.named(paths).values()) == ["a", "a-3", "a-2"]
 
 
 def test_a_file_that_cannot_tell_where_it_looked_says_so(tmp_path):

@@ -170,6 +170,28 @@ def test_missing_parts_are_empty_or_said(run):
         run.predictions()
 
 
+def test_resuming_is_proposed_only_where_it_helps(run):
+    checkpoint = run.checkpoint_path
+    checkpoint.mkdir()
+    assert "--resume" in run.way_on, "interrupted"
+    failures = {
+        ("no time for a single training step", "give a longer --budget"): False,
+        ("no longer a number", "lower the rate: --set optim.lr=0.1"): False,
+        ("the disk is full", "free some space and repeat"): True,
+    }
+    (checkpoint / "state.safetensors").write_bytes(b"")
+    for (message, hint), helps in failures.items():
+        run.append({"event": "failed", "message": message, "hint": hint})
+        assert message in run.way_on and hint in run.way_on and ("--resume" in run.way_on) == helps
+    (checkpoint / "state.safetensors").unlink()
+    assert "--resume" not in run.way_on, "there is nothing to go on from"
+    run.append({"event": "done"})
+    assert "--resume" not in run.way_on and f"eyesight train {run.path}" in run.way_on
+    with pytest.raises(UserError) as caught:
+        run.predictions()
+    assert caught.value.hint == run.way_on
+
+
 def test_predictions_by_split(run):
     some = Predictions(("a",), np.array([0]), np.ones((1, 1), np.float32), ("x",))
     some.save(run.path / "predictions.npz")
