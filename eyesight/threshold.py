@@ -12,6 +12,7 @@ from eyesight.predictions import Predictions
 
 WANTED = 0.99  # accuracy of what is called sure
 LEAST = 0.5  # below this the other classes together are as likely as the one named
+FEW = 0.1  # share of the pictures that must be above: a threshold that hardly any answer reaches would call everything unsure
 
 
 @dataclass(frozen=True)
@@ -29,8 +30,9 @@ class Threshold:
 
 
 def choose(validation: Predictions, wanted: float = WANTED) -> Threshold | None:
-    """The lowest probability above which at least `wanted` of the answers are right; None without labelled pictures.
+    """The lowest probability above which at least `wanted` of the answers are right.
 
+    None where it cannot be chosen: without labelled pictures, or where only a few of them would be above it.
     A classifier that is better than `wanted` on everything is asked to leave out half of its mistakes instead.
     """
     known = validation.labelled()
@@ -42,6 +44,8 @@ def choose(validation: Predictions, wanted: float = WANTED) -> Threshold | None:
     shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     whole = np.append(np.diff(confidence[order]) < 0, True)  # equal probabilities are accepted together or not at all
     good = np.flatnonzero((shares >= wanted) & whole)
-    value = max(LEAST, float(confidence[order[good[-1]]])) if len(good) else 1.0
+    if not len(good) or good[-1] + 1 < FEW * len(known):
+        return None
+    value = max(LEAST, float(confidence[order[good[-1]]]))
     sure = confidence >= value
     return Threshold(value, float(right[sure].mean()) if sure.any() else 0.0, float(sure.mean()), len(known))

@@ -37,7 +37,10 @@ def test_a_very_good_classifier_leaves_out_half_of_its_mistakes():
     assert found.accuracy >= (1 + right.mean()) / 2
 
 
-def test_without_a_right_answer_at_the_top_nothing_is_sure_and_without_labels_there_is_no_threshold():
-    assert choose(predictions([0.9, 0.8], [False, True])).value == 1.0
+def test_where_hardly_anything_would_be_sure_or_nothing_is_labelled_there_is_no_threshold():
+    assert choose(predictions([0.9, 0.8], [False, True])) is None
+    confidence = np.linspace(0.99, 0.6, 40)
+    assert choose(predictions(confidence, np.arange(40) < 2)) is None, "two of forty would be sure"
+    assert choose(predictions(confidence, np.arange(40) < 4)).share == 0.1
     unknown = Predictions(("0",), np.array([-1]), np.array([[0.4, 0.6]], np.float32), ("a", "b"))
     assert choose(unknown) is None
