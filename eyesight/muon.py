@@ -14,16 +14,21 @@ from torch import Tensor
 
 @torch.no_grad()
 def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
-    """The orthogonal factor of a matrix, roughly, by a quintic Newton–Schulz iteration; rows and columns in any proportion."""
+    """The orthogonal factor of a matrix, roughly, by a quintic Newton–Schulz iteration; rows and columns in any proportion.
+
+    Where automatic casting is on, all of it is in bfloat16: casting every product by itself took half of the time.
+    """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
     x = matrix.T if tall else matrix
     x = x / (x.norm() + 1e-7)
+    if torch.is_autocast_enabled(x.device.type):
+        x = x.to(torch.get_autocast_dtype(x.device.type))
     for _ in range(steps):
         gram = x @ x.T
-        x = a * x + (b * gram + c * gram @ gram) @ x
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
     result: Tensor = x.T if tall else x
-    return result
+    return result.to(matrix.dtype)
 
 
 class Muon(torch.optim.Optimizer):

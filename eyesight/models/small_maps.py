@@ -81,10 +81,12 @@ def side_by_side(maps: Tensor, count: int, gap: int) -> Tensor:
     """Maps N,C,H,W as N/count,C,H,count·(W+gap), with zeros between them and in the place of those that the last row lacks."""
     total, channels, high, wide = maps.shape
     rows = -(-total // count)
-    line = maps.new_zeros(rows, high, count, wide + gap, channels)
+    line = maps.new_empty(rows, high, count, wide + gap, channels)
+    line[:, :, :, wide:] = 0
     whole = total // count
     last = maps.permute(0, 2, 3, 1)
     line[:whole, :, :, :wide] = last[: whole * count].reshape(whole, count, high, wide, channels).transpose(1, 2)
     if whole < rows:
         line[whole, :, : total - whole * count, :wide] = last[whole * count :].transpose(0, 1)
+        line[whole, :, total - whole * count :] = 0
     return line.view(rows, high, count * (wide + gap), channels).permute(0, 3, 1, 2)
