@@ -120,6 +120,13 @@ def test_a_visitor_who_chooses_is_remembered_and_stays_on_the_page(client):
     client.cookies.clear()
 
 
+def test_a_choice_of_language_keeps_what_was_chosen_on_the_page(client):
+    link = re.search(r'href="(/language/ko[^"]*)"', client.get("/runs?run=a&run=b%26c").text)[1]
+    answer = client.get(link.replace("&amp;", "&"), follow_redirects=False)
+    assert answer.headers["location"] == "/runs?run=a&run=b%26c"
+    client.cookies.clear()
+
+
 @pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/a b"])
 def test_choosing_a_language_leads_nowhere_else(client, back):
     answer = client.get("/language/xx", params={"back": back}, follow_redirects=False)

@@ -51,6 +51,8 @@ def test_several_pictures_in_one_form_get_the_answers_they_get_alone(client):
     alone = [client.post("/api/predict?top=1", content=one).json() for one in pictures]
     assert [answer.get("error") for answer in answers] == [None, alone[1]["error"], None, None]
     assert answers[1]["hint"].startswith("send a JPEG")
+    cut = client.post("/api/predict/many", files=[("picture", ("a.png", WHITE[:40]))]).json()["answers"][0]
+    assert "error" in cut and "again" in cut["hint"]
     for place in (0, 2, 3):
         assert answers[place]["top"][0]["class"] == alone[place]["top"][0]["class"] and answers[place]["sure"] == alone[place]["sure"]
         assert answers[place]["top"][0]["probability"] == pytest.approx(alone[place]["top"][0]["probability"], abs=1e-6)

@@ -15,7 +15,7 @@ from written import box, photo
 from eyesight import ink, portable
 from eyesight.data import decode
 from eyesight.errors import UserError
-from eyesight.runs import Run
+from eyesight.runs import Run, list_runs
 from eyesight.web import apprentice, reader, server
 from eyesight.web.application import application
 from eyesight.web.collecting import Collection
@@ -158,6 +158,85 @@ def test_the_newest_run_that_knows_the_digits_reads_where_another_network_is_ser
     assert client.get("/api/health").json()["name"] == "lamp"
 
 
+def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch):
+    runs, lamp, go = tmp_path / "runs", portable.load(by_brightness(tmp_path / "lamp.onnx")), threading.Event()
+    file = portable.file_of(digits_run(runs))
+    exports = []
+
+    def export(run):
+        exports.append(run.name)
+        assert go.wait(20)
+        return file
+
+    monkeypatch.setattr(server, "exported", export)
+    monkeypatch.setattr(reader, "PATIENCE", 0.05)
+    with TestClient(application(lamp, runs), base_url=HERE) as client:
+        began = time.monotonic()
+        for _ in range(20):
+            now = client.get("/api/reader").json()
+            assert (now["state"], now["run"], now["progress"]) == ("training", "0001-digits", 1.0)
+        assert time.monotonic() - began < 15 and threading.active_count() < 12
+        go.set()
+        assert until(client, lambda now: now["state"] == "ready")["name"] == "0001-digits"
+    assert exports == ["0001-digits"]
+
+
+def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch):
+    runs, lamp = tmp_path / "runs", portable.load(by_brightness(tmp_path / "lamp.onnx"))
+    digits_run(runs)
+
+    def export(run):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr(server, "exported", export)
+    with TestClient(application(lamp, runs), base_url=HERE) as client:
+        for _ in range(2):
+            now = client.get("/api/reader").json()
+            assert (now["state"], now["problem"]) == ("failed", "the disk is full")
+
+
+def test_others_train_and_save_only_with_the_token(tmp_path, monkeypatch):
+    lamp, mine = portable.load(by_brightness(tmp_path / "lamp.onnx")), tmp_path / "mine"
+    monkeypatch.setattr(apprentice.Apprentice, "_train", lambda self, command: digits_run(self.runs))
+    public = TestClient(application(lamp, tmp_path / "runs", hosts=("*",), collect=mine), base_url=HERE)
+    for path in ("train", "samples?digits=1"):
+        refused = ask(public, "1", path)
+        assert refused.status_code == 403 and "--token" in refused.json()["hint"]
+    assert public.get("/api/reader").json()["state"] == "unable" and not mine.exists()
+    with TestClient(application(lamp, tmp_path / "runs", hosts=("*",), token="s3cret", collect=mine), base_url=HERE) as known:
+        assert known.post("/api/reader/train").status_code == 401
+        known.headers["Authorization"] = "Bearer s3cret"
+        assert known.post("/api/reader/train").status_code == 202
+        until(known, lambda now: now["state"] == "ready")
+        assert ask(known, "1", "samples?digits=1").json() == {"samples": 1}
+
+
+def test_what_a_page_began_is_served_only_where_nobody_trained_anything(tmp_path, monkeypatch):
+    monkeypatch.setattr(apprentice.Apprentice, "_train", lambda self, command: digits_run(self.runs))
+    worker = apprentice.Apprentice(tmp_path, lambda: None)
+    worker.busy = True
+    worker._work("digits")
+    assert worker.problem == "" and server.newest(tmp_path).name == "0001-digits"
+    digits_run(tmp_path, "mine"), digits_run(tmp_path, "other")
+    worker.busy, worker.before = True, frozenset(run.name for run in list_runs(tmp_path))
+    worker._work("digits")
+    assert server.newest(tmp_path).name == "0003-other"
+
+
+def test_a_full_disk_is_said_to_be_full(known, tmp_path, monkeypatch):
+    client = TestClient(application(known, collect=tmp_path / "mine"), base_url=HERE)
+
+    def full(*arguments, **options):
+        raise OSError(28, "No space left on device")
+
+    for name in ("os.fsync", "pathlib.Path.mkdir"):
+        with monkeypatch.context() as patched:
+            patched.setattr(name, full)
+            answer = ask(client, "3", "samples?digits=3")
+            assert answer.status_code == 507 and "full" in answer.json()["error"] and answer.json()["hint"], name
+    assert ask(client, "3", "samples?digits=3").json() == {"samples": 1}
+
+
 def test_an_onnx_file_that_knows_no_digits_says_what_to_do(tmp_path):
     client = TestClient(application(portable.load(by_brightness(tmp_path / "lamp.onnx"))), base_url=HERE)
     assert client.get("/api/reader").json()["state"] == "unable"
@@ -217,9 +296,3 @@ def test_a_training_does_not_begin_after_the_server_has_stopped(tmp_path):
     worker.stop()
     worker._work("nonsense")
     assert worker.process is None and worker.problem == "the training was stopped"
-
-
-def test_a_file_that_names_no_classes_is_not_served(tmp_path):
-    file = by_brightness(tmp_path / "map.onnx", target="mask")
-    with pytest.raises(UserError, match="gives a mask"):
-        server.serve(server.find(file))

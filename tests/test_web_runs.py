@@ -17,7 +17,7 @@ from eyesight.data.prepare import encode_png
 from eyesight.predictions import Predictions, write_arrays
 from eyesight.recipe import Data
 from eyesight.runs import Run
-from eyesight.web import live
+from eyesight.web import confusion, live
 from eyesight.web.application import application
 
 CLASSES = ("cat", "<b>dog</b>")
@@ -154,6 +154,18 @@ def test_a_cell_of_the_matrix_leads_to_its_pictures(client, runs):
     for query in ("true=2&said=0", "true=-1&said=0", "true=x&said=0", ""):
         assert client.get(f"/runs/{run.name}/pictures?{query}").status_code in (404, 422)
     assert client.get(f"/runs/{run.name}/pictures/2.png").status_code == 404
+
+
+@pytest.mark.parametrize("key", ["../../elsewhere", "absolute", None, "..", "index"])
+def test_only_prepared_data_is_looked_for_and_nothing_else_on_the_disk(client, runs, tmp_path, key, monkeypatch):
+    run, opened = done(runs), []
+    monkeypatch.setattr(confusion, "open_store", opened.append)
+    run.write_json("data.json", {"classes": ["a"], "store": str(tmp_path) if key == "absolute" else key})
+    client.get(f"/runs/{run.name}/pictures/1.png")
+    assert opened == []
+    run.write_json("data.json", {"classes": ["a"], "store": "0" * 64})
+    client.get(f"/runs/{run.name}/pictures/1.png")
+    assert [folder.name for folder in opened] == ["0" * 64]
 
 
 def test_all_pictures_are_shown_where_the_prepared_data_is_at_hand(client, runs, tmp_path):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -115,6 +116,11 @@ def refuse_problems(problems: tuple[Problem, ...]) -> None:
         raise UserError(f"{number}: {first}", "mend or remove them, or leave out --strict to train without them")
 
 
+def kept_at(key: object) -> Path | None:
+    """The folder of the prepared data with this key; None for what is no key, since it may come from a file that anybody wrote."""
+    return cache_dir() / "stores" / key if isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key) else None
+
+
 def open_store(folder: Path) -> Store | None:
     """A store by its folder, or None when it is absent, damaged or of another format."""
     try:
@@ -151,7 +157,8 @@ def _recall(entry: Path) -> Store | None:
         key = entry.read_text("utf-8").strip()
     except (OSError, ValueError):
         return None
-    return open_store(entry.parent.parent / key) if len(key) == 64 and key.isalnum() else None
+    folder = kept_at(key)
+    return open_store(folder) if folder else None
 
 
 def _write_entry(entry: Path, key: str) -> None:

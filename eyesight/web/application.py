@@ -16,6 +16,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import eyesight
 from eyesight.errors import UserError
+from eyesight.files import disk_error
 from eyesight.web import api, augmenting, live, looking, pages, reading, rendering, texts
 from eyesight.web import runs as run_pages
 from eyesight.web.answers import Problem
@@ -40,7 +41,9 @@ def application(
 ) -> FastAPI:
     """The service around one recogniser; `hosts` are the names it may be called by ("*" for any), `collect` is for corrected digits."""
     service = Service(recogniser, runs, limits or Limits())
-    reader = Reader(service, Collection(collect, DIGITS) if collect else None)
+    public = "*" in hosts
+    changing = token is not None or not public
+    reader = Reader(service, Collection(collect, DIGITS) if collect and changing else None, trains=changing)
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -61,9 +64,10 @@ def application(
     app.include_router(reading.page)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
-    app.add_middleware(Guard, token=token)
+    app.add_middleware(Guard, token=token, public=public)
     app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(UserError, _missing_part)
+    app.add_exception_handler(UserError, _for_people)
+    app.add_exception_handler(OSError, _disk)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _missing)
     app.add_exception_handler(Exception, _broken)
@@ -75,10 +79,19 @@ def _refused(request: Request, refused: Exception) -> JSONResponse:
     return problem(refused.status, refused.message, refused.hint, refused.headers)
 
 
-def _missing_part(request: Request, error: Exception) -> JSONResponse:
-    """A run that is damaged, or was removed while its page was open."""
+def _for_people(request: Request, error: Exception) -> JSONResponse:
+    """A run that is damaged or was removed while its page was open, a full disk, a setting that means nothing."""
     assert isinstance(error, UserError)
-    return problem(404, error.message, error.hint)
+    return problem(error.status, error.message, error.hint)
+
+
+def _disk(request: Request, error: Exception) -> JSONResponse:
+    """A full disk; whatever else the system complains of is a mistake of ours."""
+    assert isinstance(error, OSError)
+    full = disk_error(error, Path(error.filename or "a file"))
+    if isinstance(full, UserError):
+        return _for_people(request, full)
+    raise error
 
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:

@@ -12,6 +12,8 @@ from threading import Lock, Thread
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
 
+MARK = "by_page.json"  # in a run that a page began: `eyesight serve` without a name prefers what a person trained
+
 
 class Apprentice:
     """One training at a time, into the folder `runs`; `done` is called in the apprentice's thread when it has ended well."""
@@ -33,6 +35,8 @@ class Apprentice:
     def _work(self, recipe: str, *options: str) -> None:
         try:
             self._train([sys.executable, "-m", "eyesight", "train", recipe, *options, "--out", str(self.runs), "--json"])
+            if (run := self.run) is not None:
+                run.write_json(MARK, {"page": "/reader"})
             self.done()
         except UserError as error:
             self.problem = error.message

@@ -6,7 +6,6 @@ torch is imported when the first picture is asked for, not before: a server that
 from __future__ import annotations
 
 import base64
-import re
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -19,7 +18,7 @@ from pydantic import BaseModel, Field, create_model
 from starlette.responses import Response
 
 from eyesight.data.prepare import Pixels, encode_png
-from eyesight.data.store import cache_dir, open_store
+from eyesight.data.store import kept_at, open_store
 from eyesight.predictions import readable
 from eyesight.recipe import Augment, Recipe, Training, differences
 from eyesight.runs import list_runs
@@ -147,12 +146,11 @@ def shown(pixels: Pixels, labels: list[str]) -> list[Shown]:
 def material(service: Service) -> tuple[str, Images]:
     """A few pictures and what they are from: the served network's training, the newest run whose data is at hand, or drawn ones ("")."""
     facts = service.recogniser.facts
-    keys = {str(facts.get("store")): str(facts.get("name") or "")}
+    folders = {kept_at(facts.get("store")): str(facts.get("name") or "")}
     for run in reversed(list_runs(service.runs) if service.runs else []):
-        keys.setdefault(str(run.data.get("store")), run.name)
-    for key, name in keys.items():
-        folder = cache_dir() / "stores" / key
-        if re.fullmatch(r"[0-9a-f]{64}", key) and (folder / "store.json").is_file() and (found := _of_store(folder)):
+        folders.setdefault(kept_at(run.data.get("store")), run.name)
+    for folder, name in folders.items():
+        if folder is not None and (folder / "store.json").is_file() and (found := _of_store(folder)):
             return name, found
     return "", _drawn()
 

@@ -19,7 +19,7 @@ from starlette.responses import Response
 
 from eyesight import metrics
 from eyesight.data.prepare import Pixels, encode_png
-from eyesight.data.store import Store, cache_dir, open_store
+from eyesight.data.store import Store, kept_at, open_store
 from eyesight.predictions import Predictions, readable
 from eyesight.runs import Run
 from eyesight.web.api import find_run, service_of
@@ -97,12 +97,12 @@ def pictures(run: Run) -> Pictures:
     file = run.path / "predictions.npz"
     if not file.is_file():
         return Pictures(np.zeros((0, 1, 1, 1), np.uint8), {}, False)
-    return _pictures(run, file.stat().st_mtime_ns, cache_dir() / "stores" / str(run.data.get("store") or "none"))
+    return _pictures(run, file.stat().st_mtime_ns, kept_at(run.data.get("store")))
 
 
 @lru_cache(maxsize=2)  # a page of pictures asks for this sixty times
-def _pictures(run: Run, changed: int, folder: Path) -> Pictures:
-    store = open_store(folder)
+def _pictures(run: Run, changed: int, folder: Path | None) -> Pictures:
+    store = open_store(folder) if folder else None
     if store is not None:
         return _stored(run.predictions(), store)
     kept = run.gallery()

@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 COOKIE = "eyesight_token"
 OPEN = ("/api/health", "/static/")
+CHANGING = ("/api/reader/train", "/api/reader/samples")  # a public server needs a token for these
 POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 HEADERS = {
     "Content-Security-Policy": POLICY,
@@ -28,10 +29,13 @@ ALL = [*STATIC, (b"cache-control", b"no-store")]
 
 
 class Guard:
-    """Adds the headers to every answer; refuses strange origins and, where there is a token, whoever does not know it."""
+    """Adds the headers to every answer; refuses strange origins and, where there is a token, whoever does not know it.
 
-    def __init__(self, app: ASGIApp, token: str | None = None) -> None:
-        self.app, self.token = app, token
+    A `public` server, which others can reach, needs a token for what changes something.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None = None, *, public: bool = False) -> None:
+        self.app, self.token, self.public = app, token, public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -54,6 +58,8 @@ class Guard:
         origin = headers.get("origin")
         if scope["method"] not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != headers.get("host"):
             return problem(403, "the request comes from another site's page", "open this server's own pages")
+        if self.token is None and self.public and scope["path"] in CHANGING:
+            return problem(403, "on a server that others can reach this asks for a token", "start the server with --token TOKEN")
         if self.token is None or scope["path"].startswith(OPEN):
             return None
         if self._matches(_bearer(headers)) or self._matches(_cookie(headers)):

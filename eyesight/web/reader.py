@@ -6,6 +6,7 @@ The network being served may know dogs: then the newest run that knows just the 
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -26,6 +27,7 @@ from eyesight.web.service import Service, refusing
 
 DIGITS = tuple("0123456789")
 SURE = 0.9  # MNIST's own threshold is lower; of scikit-learn's digits, by other hands, 97 % were right above this and 79 % below
+PATIENCE = 1.0  # seconds that a page waits for a network which is being exported, before it says so
 BOX_BYTES, BOX_PIXELS = 500_000, 1_000_000  # of one drawn box
 RECIPE = ("digits", "--data", "digits")  # MNIST, or where it cannot be had scikit-learn's small digits
 
@@ -66,14 +68,30 @@ class Looked:
 
 
 class Reader:
-    """What the reader's pages share; `collection` is None unless the server keeps samples."""
+    """What the reader's pages share; `collection` is None unless the server keeps samples, `trains` says whether visitors may train."""
 
-    def __init__(self, service: Service, collection: Collection | None = None) -> None:
+    def __init__(self, service: Service, collection: Collection | None = None, *, trains: bool = True) -> None:
         self.service, self.collection, self.lock = service, collection, Lock()
         self.known: Recogniser | None = service.recogniser if knows_digits(service.recogniser) else None
         self.batches: Batches | None = service.batches if self.known else None
         self.looked_at: str | None = None  # the run that was tried last, so that one which fails is not tried for ever
-        self.apprentice = Apprentice(service.runs, self.find) if service.runs else None
+        self.apprentice = Apprentice(service.runs, self.find) if service.runs and trains else None
+        self.finder, self.finding = ThreadPoolExecutor(1, "finder"), Future[None]()
+        self.finding.set_result(None)
+        self.trouble = ""  # why the last network that was found could not be taken
+
+    async def looked(self) -> bool:
+        """Look for a network; False while that goes on, since a run may have to be exported. One thread looks for all who ask."""
+        if self.finding.done():
+            self.finding = self.finder.submit(self._look_around)
+        done, _ = await asyncio.wait([asyncio.wrap_future(self.finding)], timeout=PATIENCE)
+        return bool(done)
+
+    def _look_around(self) -> None:
+        try:
+            self.find()
+        except UserError as error:
+            self.trouble = error.message
 
     def find(self) -> None:
         """Take the newest run that knows the ten digits, where there is no network yet; it may have to be exported first."""
@@ -87,7 +105,7 @@ class Reader:
 
     def take(self, known: Recogniser) -> None:
         """Read with this network from now on; where nothing was served yet, serve it too."""
-        self.batches, self.known = Batches(known), known
+        self.batches, self.known, self.trouble = Batches(known), known, ""
         if isinstance(self.service.recogniser, Untrained):
             self.service.batches.close()
             self.service.batches, self.service.recogniser = self.batches, known
@@ -117,6 +135,7 @@ class Reader:
         """Let what was begun end."""
         if self.apprentice:
             self.apprentice.stop()
+        self.finder.shutdown(wait=False, cancel_futures=True)
         if self.batches is not None and self.batches is not self.service.batches:
             self.batches.close()
 

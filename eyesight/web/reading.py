@@ -13,7 +13,6 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from eyesight.data.prepare import BadPicture, Pixels, dimensions, encode_png
-from eyesight.errors import UserError
 from eyesight.web.answers import Named, Problem
 from eyesight.web.api import BODIES, BODY, RESPONSES, row
 from eyesight.web.limits import Refused
@@ -29,6 +28,7 @@ router = APIRouter(prefix="/api/reader")
 page = APIRouter(include_in_schema=False)
 BOXES = 20  # in one form
 TOP = 3
+PRIVATE: dict[int | str, dict[str, Any]] = {403: {"model": Problem, "description": "others can reach this server, and it has no token"}}
 UNTRAINED: dict[int | str, dict[str, Any]] = {
     503: {"model": Problem, "description": "no network that knows the ten digits yet, or too many requests"}
 }
@@ -114,11 +114,8 @@ async def state(request: Request) -> State:
     reader = reader_of(request)
     kept: dict[str, Any] = {"collecting": reader.collection is not None, "samples": len(reader.collection or ())}
     apprentice = reader.apprentice
-    if reader.known is None and not (apprentice and apprentice.busy):
-        try:
-            await asyncio.to_thread(reader.find)
-        except UserError as error:
-            return State(state="failed", problem=error.message, **kept)
+    if reader.known is None and not (apprentice and apprentice.busy) and not await reader.looked():
+        return State(state="training", run=reader.looked_at or "", progress=1.0, **kept)  # it is being exported
     if reader.known is not None:
         return State(state="ready", name=str(reader.known.facts.get("name") or ""), **kept)
     if apprentice is None:
@@ -126,10 +123,11 @@ async def state(request: Request) -> State:
     if apprentice.busy:
         run = apprentice.run
         return State(state="training", run=run.name if run else "", progress=row(run).progress if run else 0.0, **kept)
-    return State(state="failed" if apprentice.problem else "untrained", problem=apprentice.problem, **kept)
+    problem = apprentice.problem or reader.trouble
+    return State(state="failed" if problem else "untrained", problem=problem, **kept)
 
 
-@router.post("/train", status_code=202, responses={409: {"model": Problem, "description": "it is being trained, or cannot be"}})
+@router.post("/train", status_code=202, responses={**PRIVATE, 409: {"model": Problem, "description": "it is being trained, or cannot be"}})
 async def train(request: Request) -> State:
     """Train the recipe `digits` on MNIST into the server's folder of runs; half a minute on two cores."""
     reader = reader_of(request)
@@ -183,7 +181,7 @@ def find_digits(picture: bytes, most: int) -> tuple[tuple[int, ...], list[Found]
         return pixels.shape, postcode.read_row(pixels)
 
 
-@router.post("/samples", responses={**RESPONSES, 404: {"model": Problem, "description": "not collecting"}}, openapi_extra=BODIES)
+@router.post("/samples", responses={**RESPONSES, **PRIVATE, 404: {"model": Problem, "description": "not collecting"}}, openapi_extra=BODIES)
 async def samples(request: Request, digits: Annotated[str, Query(pattern="^[0-9]{1,20}$", description="what each picture shows")]) -> Kept:
     """Keep drawn digits with their right names for a later training; only where the server was started with --collect."""
     reader = reader_of(request)

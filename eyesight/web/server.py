@@ -23,10 +23,11 @@ from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
 from eyesight.recognise import classifier_folder, is_name
 from eyesight.runs import Run, list_runs
-from eyesight.web.apprentice import last_error
+from eyesight.web.apprentice import MARK, last_error
 from eyesight.zoo import timm_name
 
 RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
+OPEN_TO_ALL = ", but not train or save samples; --token asks for a password and allows both"
 CONNECTIONS = 512  # open at the same time; more are told so before anything is read
 
 
@@ -56,16 +57,19 @@ def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
 
 
 def newest(folder: Path) -> Run:
-    """The last run in the folder that has a classifier; raises UserError when none has."""
-    for run in reversed(list_runs(folder)):
-        if has_classifier(run):
-            return run
-    raise UserError(f"no run in {folder} has a classifier yet", "`eyesight train RUN --resume` ends an interrupted one")
+    """The last run in the folder with a network; raises UserError when none has one.
+
+    What a person trained comes before what a page began, and what names classes before what gives pictures and masks.
+    """
+    able = [run for run in reversed(list_runs(folder)) if has_classifier(run)]
+    if not able:
+        raise UserError(f"no run in {folder} has a classifier yet", next((run.way_on for run in reversed(list_runs(folder))), ""))
+    return min(able, key=lambda run: ((run.path / MARK).is_file(), run.target != "class"))  # the first of those that are alike
 
 
 def has_classifier(run: Run) -> bool:
     """Whether it got far enough to have one."""
-    return (run.classifier_path / "classifier.json").is_file() and run.target == "class"
+    return (run.classifier_path / "classifier.json").is_file()
 
 
 def exported(run: Run, talk: Talk = silent) -> Path:
@@ -168,7 +172,7 @@ def serve(
 
     local = is_loopback(host)
     if not local:
-        talk("everybody who can reach this machine can use the server" + ("" if token else "; --token TOKEN asks them for a password"))
+        talk("everybody who can reach this machine can use the server" + ("" if token else OPEN_TO_ALL))
     hosts = LOOPBACK if local else ("*",)
     app = application(recogniser or Untrained(), served.runs, token=token, hosts=hosts, collect=collect)
     config = uvicorn.Config(

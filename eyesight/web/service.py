@@ -181,6 +181,6 @@ def refusing(picture: bytes) -> Iterator[None]:
     except BadPicture as bad:
         known = any(picture.startswith(beginning) for beginning in BEGINNINGS)
         status = STATUS.get(bad.kind, 422 if known else 415)
-        raise Refused(status, str(bad), "send a JPEG, PNG, GIF, WebP, BMP or TIFF file" if status == 415 else "") from None
+        raise Refused(status, str(bad), MEND[status]) from None
     except MemoryError:
-        raise Refused(413, "huge: there is no memory for this picture") from None
+        raise Refused(413, "huge: there is no memory for this picture", MEND[413]) from None

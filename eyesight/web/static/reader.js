@@ -225,10 +225,8 @@ function undo() {
   if (last.strokes.length && automatic()) read([last]);
 }
 
-function toggle(button, kept) {
-  const on = button.getAttribute("aria-pressed") !== "true";
-  button.setAttribute("aria-pressed", on);
-  if (kept) localStorage.setItem(kept, on);
+function toggle(button) {
+  button.setAttribute("aria-pressed", button.getAttribute("aria-pressed") !== "true");
 }
 
 const DO = {
@@ -236,11 +234,11 @@ const DO = {
   erase: () => { order.length = 0; boxes.forEach(box => box.clear()); },
   undo,
   see: () => { toggle(document.getElementById("see")); document.dispatchEvent(new Event("see")); },
-  sound: () => { toggle(document.getElementById("sound"), "reader sound"); beep(); },
+  sound: () => sound.click(),
   quit: () => { location.href = document.getElementById("quit").href; },
 };
 const KEYS = { r: "recognise", e: "erase", u: "undo", s: "see", m: "sound", q: "quit" };
-for (const name of ["recognise", "erase", "undo", "see", "sound"]) document.getElementById(name).addEventListener("click", DO[name]);
+for (const name of ["recognise", "erase", "undo", "see"]) document.getElementById(name).addEventListener("click", DO[name]);
 document.addEventListener("see", () => boxes.forEach(box => box.look()));
 document.addEventListener("keydown", event => {
   if (desk.hidden || event.target.matches("input:not([type=checkbox]), textarea, select")) return;
@@ -249,7 +247,6 @@ document.addEventListener("keydown", event => {
   event.preventDefault();
   DO[name]();
 });
-if (localStorage.getItem("reader sound") === "false") toggle(document.getElementById("sound"));
 for (const id of ["while", "keys"]) {
   const choice = document.getElementById(id);
   choice.checked = localStorage.getItem(`reader ${id}`) !== "false";

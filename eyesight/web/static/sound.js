@@ -1,8 +1,17 @@
 "use strict";
+const sound = document.getElementById("sound");
 let sounds = null;
 
+function hush(quiet) {
+  sound.setAttribute("aria-pressed", String(!quiet));
+  localStorage.setItem("quiet", quiet ? "yes" : "");
+}
+
+hush(localStorage.getItem("quiet"));
+sound.addEventListener("click", () => { hush(!localStorage.getItem("quiet")); beep(); });
+
 function beep() {
-  if (document.getElementById("sound").getAttribute("aria-pressed") !== "true" || !window.AudioContext) return;
+  if (localStorage.getItem("quiet") || !window.AudioContext) return;
   sounds = sounds || new AudioContext();
   const tone = sounds.createOscillator(), loudness = sounds.createGain(), now = sounds.currentTime;
   tone.frequency.value = 660;
