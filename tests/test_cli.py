@@ -1,7 +1,10 @@
+import contextlib
 import csv
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 
 import drawn
 import pytest
@@ -28,7 +31,7 @@ FLAGS = {
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--set"},
-    "train": {"--budget", "--data", "--extra", "--json", "--out", "--resume", "--seed", "--set", "--strict"},
+    "train": {"--budget", "--data", "--extra", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
 }  # fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken away
 
 
@@ -41,11 +44,23 @@ def test_the_flags_are_frozen():
     assert flags == FLAGS
 
 
-def run(*arguments, code=0, folder=None):
+def program(*arguments, code=0, folder=None):
+    """The command in a process of its own, which takes seconds to import what it needs."""
     done = subprocess.run([sys.executable, "-m", "eyesight", *map(str, arguments)], capture_output=True, text=True, cwd=folder, timeout=300)
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
+
+
+def run(*arguments, code=0, folder="."):
+    """The same command in this process."""
+    said, talk = io.StringIO(), io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), redirect_stdout(said), redirect_stderr(talk):
+        patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+    assert (end.value.code or 0) == code, talk.getvalue()
+    return subprocess.CompletedProcess(arguments, code, said.getvalue(), talk.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +72,7 @@ def trained(tmp_path_factory):
     drawn.folder(root / "pictures", 120, size=40)
     (root / "pictures" / "ring" / "text.jpg").write_text("not a picture")
     (root / "pictures" / "ring" / "empty.png").write_bytes(b"")
-    said = run("train", "digits", "--data", root / "pictures", "--set", "training.min_steps=120", "--json", folder=root)
+    said = program("train", "digits", "--data", root / "pictures", "--set", "training.min_steps=120", "--json", folder=root)
     yield root, json.loads(said.stdout), said.stderr
     monkey.undo()
 
@@ -169,7 +184,7 @@ def test_an_empty_folder_and_a_single_class_say_what_was_found(tmp_path):
 
 
 def test_errors_are_one_json_object_too():
-    assert "did you mean" in json.loads(run("train", "lenet", "--json", code=2).stdout)["hint"]
+    assert "did you mean" in json.loads(program("train", "lenet", "--json", code=2).stdout)["hint"]
 
 
 def test_recipes_are_listed_with_their_systems():

@@ -1,9 +1,12 @@
 """Every known network, small pictures, random weights: builds, trains a step at two freeze points, saves, loads, says the same.
 
 Drawing 230 million weights as timm does takes longer than all else: here they are drawn uniformly, which keeps a forward pass finite.
+Deeper siblings repeat the blocks of the first of their family: they are only built, without weights; all train with EYESIGHT_SLOW=1.
 """
 
 import math
+import os
+from functools import cache
 
 import numpy as np
 import pytest
@@ -17,6 +20,17 @@ from eyesight.recipe import Model
 
 SIDES = {"Xception": 64, "InceptionV3": 75, "InceptionResNetV2": 75}
 NAMES = [entry.name for entry in zoo.ZOO if "Lite" not in entry.name]
+SIBLINGS = {
+    "VGG19": "VGG16",
+    "ResNet101": "ResNet50",
+    "ResNet152": "ResNet50",
+    "ResNet101V2": "ResNet50V2",
+    "ResNet152V2": "resnetv2_50x1_bit",  # group normalisation and weight standardisation in a ninth of its size
+    "DenseNet169": "DenseNet121",
+    "DenseNet201": "DenseNet121",
+    "EfficientNetB1": "EfficientNetB0",
+}
+TRAINED = NAMES if os.environ.get("EYESIGHT_SLOW") else list(dict.fromkeys(SIBLINGS.get(name, name) for name in NAMES))
 
 
 @pytest.fixture
@@ -66,7 +80,22 @@ def test_they_are_nineteen():
     assert len(NAMES) == 19
 
 
-@pytest.mark.parametrize("name", NAMES)
+@cache
+def weightless(name):
+    with torch.device("meta"):
+        return models.build(Model(name, weights="none", head="average"), (3, 32, 32), 3)
+
+
+@pytest.mark.parametrize("name", SIBLINGS)
+def test_a_deeper_sibling_has_the_same_stages(name):
+    net, first = weightless(name), weightless(SIBLINGS[name])
+    assert net.body.stages.keys() == first.body.stages.keys() and 0 < net.body.place("conv5") < net.body.place("all")
+    assert sum(tensor.numel() for tensor in net.parameters()) > sum(tensor.numel() for tensor in first.parameters())
+    kinds, known = ({type(layer) for layer in one.modules()} for one in (net, first))
+    assert kinds == known, "it has layers that its first sibling lacks"
+
+
+@pytest.mark.parametrize("name", TRAINED)
 def test_a_known_network_trains_at_two_freeze_points_and_survives_saving(name, undrawn, tmp_path):
     net, pictures = build(name)
     body, counts = net.body, []
@@ -77,7 +106,7 @@ def test_a_known_network_trains_at_two_freeze_points_and_survives_saving(name, u
         before = sums(below)
         counts.append(len(train_a_step(net, pictures)))
         assert sums(below) == before, f"what is frozen at {where} has changed"
-        assert any(name.endswith("running_var") for name in before) or "VGG" in name or name == "ResNet152V2"
+        assert any(name.endswith("running_var") for name in before) or "VGG" in name or name in ("ResNet152V2", "resnetv2_50x1_bit")
     assert 2 == counts[0] < counts[1] < len(list(net.parameters()))
     side = pictures.shape[2]
     kept = Classifier(net.eval(), Model(name, weights="none", head="average"), ("a", "b", "c"), Preparation(side, side, 3))
