@@ -2,8 +2,12 @@
 
     python -m venv keras-env && keras-env/bin/pip install -r benchmarks/keras/requirements.txt
     python benchmarks/against_keras.py keras-env/bin/python
+    python benchmarks/against_keras.py keras-env/bin/python frozen     only this
 
 The pictures are noise, for speed does not depend on what they show; the last line is the ratio of the medians.
+
+frozen: 20 epochs of a head on a frozen backbone, our lite0 with its features computed once against EfficientNetB0 (as many multiply-adds)
+as people write it in Keras, which computes them in every epoch; ours includes choosing the arithmetic, validating and saving.
 """
 
 import argparse
@@ -16,6 +20,7 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+import transfer
 
 from eyesight.environment import environment
 
@@ -41,27 +46,62 @@ def epoch(python, script, name, file):
     return json.loads(said.stdout.strip().splitlines()[-1])
 
 
+def epochs(keras_python, name, count, rounds):
+    """Seconds of an epoch of the network called `name`, both sides in turns."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        file = pictures(name, count, folder)
+        for _ in range(rounds):
+            ours = epoch(sys.executable, HERE / "our_epoch.py", name, file)
+            theirs = epoch(keras_python, HERE / "keras" / "keras_epoch.py", name, file)
+            assert ours["parameters"] == theirs["parameters"], (ours, theirs)
+            rows.append({"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["seconds"]})
+            print(name, f"ours {ours['seconds']:.1f} s ({ours['precision']}), Keras {theirs['seconds']:.1f} s", flush=True)
+    medians = {side: statistics.median(row[side]["seconds"] for row in rows) for side in ("ours", "keras")}
+    ratio = medians["keras"] / medians["ours"]
+    print(f"{name}: {ratio:.2f} times as fast as Keras {rows[0]['keras']['keras']}", flush=True)
+    return {"rounds": rows, "medians": medians, "ratio": ratio}
+
+
+def frozen(keras_python, count, rounds):
+    """Seconds of 20 epochs of a head on a frozen backbone at 128 pixels, both sides in turns."""
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        transfer.privately(folder)
+        file = transfer.noise(folder / "noise.npz", count, 128)
+        transfer.frozen(file, folder, views=1, epochs=1)  # prepares the pictures and chooses the arithmetic
+        for _ in range(rounds):
+            transfer.forget_features(folder)
+            ours = transfer.frozen(file, folder, views=1)
+            said = subprocess.run(
+                [keras_python, HERE / "keras" / "keras_frozen.py", file, "20"], check=True, capture_output=True, text=True
+            )
+            theirs = json.loads(said.stdout.strip().splitlines()[-1])
+            rows.append({"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["learning"]})
+            print("frozen", f"ours {ours['learning']:.1f} s, Keras {theirs['seconds']:.1f} s", flush=True)
+    ratios = sorted(row["ratio"] for row in rows)
+    print(f"frozen: {statistics.median(ratios):.1f} times as fast as Keras {rows[0]['keras']['keras']}", flush=True)
+    return {"pictures": count, "epochs": 20, "rounds": rows, "ratio": statistics.median(ratios), "from": ratios[0], "to": ratios[-1]}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("keras_python", help="a Python with what benchmarks/keras/requirements.txt names")
+    parser.add_argument("names", nargs="*", help=f"of {', '.join([*SHAPES, 'frozen'])}")
     parser.add_argument("--pictures", type=int, default=10_000, help="pictures in an epoch")
+    parser.add_argument("--frozen-pictures", type=int, default=300, help="the same for frozen")
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    found = {"environment": {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}}
-    with tempfile.TemporaryDirectory() as folder:
-        for name in SHAPES:
-            file = pictures(name, given.pictures, folder)
-            rows = []
-            for _ in range(given.rounds):
-                ours = epoch(sys.executable, HERE / "our_epoch.py", name, file)
-                theirs = epoch(given.keras_python, HERE / "keras" / "keras_epoch.py", name, file)
-                assert ours["parameters"] == theirs["parameters"], (ours, theirs)
-                rows.append({"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["seconds"]})
-                print(name, f"ours {ours['seconds']:.1f} s ({ours['precision']}), Keras {theirs['seconds']:.1f} s", flush=True)
-            medians = {side: statistics.median(row[side]["seconds"] for row in rows) for side in ("ours", "keras")}
-            found[name] = {"rounds": rows, "medians": medians, "ratio": medians["keras"] / medians["ours"]}
-            print(f"{name}: {found[name]['ratio']:.2f} times as fast as Keras {rows[0]['keras']['keras']}", flush=True)
-    (HERE / "results" / "against_keras.json").write_text(json.dumps(found, indent=1) + "\n")
+    file = HERE / "results" / "against_keras.json"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    found["environment"] = {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}
+    for name in given.names or [*SHAPES, "frozen"]:
+        if name == "frozen":
+            found[name] = frozen(given.keras_python, given.frozen_pictures, given.rounds)
+        else:
+            found[name] = epochs(given.keras_python, name, given.pictures, given.rounds)
+        file.write_text(json.dumps(found, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -155,7 +155,7 @@ def stages(run: Run) -> list[tuple[str, ...]]:
     begins = (chosen.get("transfer.freeze", how.freeze), chosen.get("transfer.thaw", how.thaw))
     words = {"all": "the head alone", "none": "everything"}
     best = (epoch.get("stage") for epoch in reversed(run.epochs) if epoch.get("best") or run.recipe.training.keep == "last")
-    kept, rows = next(best, None), []
+    kept, rows = next(best, None), list[tuple[str, ...]]()
     for found in run.result.get("stages") or ():
         part = "validation" if "validation_loss" in found else "train"
         begin, score = begins[found["stage"] - 1], run.measure.text(found[f"{part}_{run.measure.key}"])

@@ -3,13 +3,15 @@
 | what is seen                                   | what follows                                                              |
 |------------------------------------------------|---------------------------------------------------------------------------|
 | weights at hand                                | the first of `PREFERRED` whose weights lie on this machine                |
-| pictures of 160 pixels or more                 | 224 pixels; smaller ones: 160, under 64: 96                               |
+| pictures of 160 pixels or more                 | 224 pixels; smaller ones: 160; under 64: 96                               |
 | time for less than two looks at every picture  | the resolution falls to 160, 128, 96 until there is time                  |
-| fewer than 20 pictures a class                 | head only, 6 versions of each picture, strong augmentation                |
-| up to 20,000 pictures                          | head, then the last stage; 4 versions, light augmentation                 |
+| fewer than 20 pictures a class                 | head only, six versions of each picture, strong augmentation              |
+| up to 20,000 pictures                          | head, then the last stage; four versions, light augmentation              |
 | more                                           | head, then the last stage; each picture and its mirror image              |
-| always                                         | mirroring is on: `--set augment.flip=none` where left and right matter    |
+| most classes are ImageNet's by name            | a gentler rate: the head begins with what the weights know of them        |
 
+The epoch to keep is chosen by accuracy: the loss, with label smoothing, may go on falling where accuracy falls too.
+Pictures are mirrored: `--set augment.flip=none` where left and right matter.
 What a person sets stays as they set it.
 """
 
@@ -25,15 +27,20 @@ AUTO = "auto"  # the model's name until the pictures have been looked at
 PREFERRED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "EfficientNetB0", "ResNet50", "DenseNet121")
 PACE = 45.0  # pictures a second at 224 pixels on two cores, from which the time needed is guessed
 SIDES = (224, 160, 128, 96)
+GENTLE = 0.0003  # rate of a head that knows most of its classes: a larger one makes it forget (see LOG.md, dogs)
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What is known of the pictures before anything is trained: how many, of how many classes, and their usual side in pixels."""
+    """What is known of the pictures before anything is trained: how many, of how many classes, and their usual side in pixels.
+
+    `known` of the classes are ImageNet's by name.
+    """
 
     pictures: int
     classes: int
     side: int
+    known: int = 0
 
 
 def folder() -> Recipe:
@@ -49,8 +56,8 @@ def folder() -> Recipe:
         augment=Augment(flip="random"),
         model=Model(AUTO),
         loss=Loss(smoothing=0.1),
-        optim=Optim("adam", lr=0.002, schedule="cosine"),
-        training=Training(epochs=20, batch=64, min_steps=400),
+        optim=Optim("adam", lr=0.002, schedule="cosine", layer_decay=0.7),
+        training=Training(epochs=20, batch=64, min_steps=400, monitor="score"),
         transfer=Transfer(),
     )
 
@@ -64,10 +71,14 @@ def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe
     transfer, changes, reason = freezing(seen, recipe.augment)
     why.append(reason)
     data, model = replace(recipe.data, size=recipe.data.size or side), Model(name, weights="imagenet", head="average dropout.3")
-    chosen = replace(recipe, data=data, model=model, augment=changes, transfer=transfer)
+    optim = recipe.optim
+    if 2 * seen.known > seen.classes:
+        optim, transfer = replace(optim, lr=GENTLE), replace(transfer, thaw_lr=1e-4)
+        why.append(f"a gentler rate, {GENTLE}: {seen.known} of {seen.classes} classes are ImageNet's by name")
+    chosen = replace(recipe, data=data, model=model, augment=changes, optim=optim, transfer=transfer)
     for path, value in differences(recipe, folder()).items():
         group, field = path.split(".")
-        if group in ("model", "augment", "transfer"):
+        if group in ("model", "augment", "optim", "transfer"):
             chosen = replace(chosen, **{group: replace(getattr(chosen, group), **{field: value})})
     return chosen, why
 
