@@ -82,11 +82,27 @@ class Share:
 
 
 def check(where: str) -> None:
-    """Raise UserError when Ray is not installed, or `where` names no cluster."""
+    """Raise UserError when Ray is not installed, or `where` names no cluster or one that does not answer."""
     if importlib.util.find_spec("ray") is None:
         raise UserError("--on needs Ray, which is not installed", "pip install 'eyesight[ray]'")
     if where not in (LOCAL, RUNNING) and _address(where) is None:
         raise UserError(f"--on {where} names no cluster", HINT, code=2)
+    if (address := _address(where)) is not None:
+        try:
+            greet(address)
+        except OSError as error:
+            raise UserError(f"no cluster answers at {where}: {error.strerror or error}", HINT) from None
+
+
+def greet(address: tuple[str, int]) -> None:
+    """Raise OSError where nothing answers as gRPC does, which Ray speaks: joining would ask for minutes before it gave up."""
+    with socket.create_connection(address, PATIENCE) as connection:
+        if os.environ.get("RAY_USE_TLS") == "1":
+            return
+        connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5))
+        answer = connection.recv(9)
+    if answer[3:4] != b"\4":  # a frame of settings is what both sides begin with
+        raise OSError("what listens there is not Ray")
 
 
 def _address(where: str) -> tuple[str, int] | None:
@@ -98,11 +114,6 @@ def _address(where: str) -> tuple[str, int] | None:
 def joined(where: str) -> Iterator[Any]:
     """The module ray, connected while the block runs; a cluster started for it ends with it. Raises UserError when it cannot be reached."""
     check(where)
-    if (address := _address(where)) is not None:
-        try:
-            socket.create_connection(address, PATIENCE).close()
-        except OSError as error:
-            raise UserError(f"no cluster answers at {where}: {error.strerror or error}", HINT) from None
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
     import ray

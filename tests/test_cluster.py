@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -35,6 +36,7 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch, call):
 
 def test_what_names_no_cluster_is_refused_at_once(monkeypatch):
     monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(cluster, "greet", lambda address: None)
     for where in ("local", "somewhere", "host:", ":1", "ray://host", "host:99999999"):
         with pytest.raises(UserError, match="names no cluster"):
             cluster.check(where)
@@ -42,12 +44,24 @@ def test_what_names_no_cluster_is_refused_at_once(monkeypatch):
         cluster.check(where)
 
 
-def test_an_address_where_nobody_answers(monkeypatch, tmp_path):
+def test_an_address_where_nobody_answers_or_somebody_else(monkeypatch, tmp_path):
     monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
-    began = time.monotonic()
+    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
     with pytest.raises(UserError, match="no cluster answers at"):
         list(cluster.trainer("127.0.0.1:1", HERE)([Member("lenet5", lenet())], tmp_path))
-    assert time.monotonic() - began < 10 and not list(tmp_path.iterdir())
+    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(UserError, match="timed out"):
+        cluster.check(f"ray://127.0.0.1:{mute.getsockname()[1]}")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+
+        def talk():
+            with other.accept()[0] as connection:
+                connection.sendall(b"SSH-2.0-anything")
+                connection.recv(100)
+
+        threading.Thread(target=talk).start()
+        with pytest.raises(UserError, match="not Ray"):
+            cluster.check(f"127.0.0.1:{other.getsockname()[1]}")
+    assert not list(tmp_path.iterdir())
 
 
 def test_nothing_to_do_needs_no_cluster(tmp_path):
