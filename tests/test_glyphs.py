@@ -170,6 +170,18 @@ def test_faces_that_do_not_tell_classes_apart_are_refused():
         fit_for_use(capitals)
 
 
+def test_small_letters_drawn_as_other_capitals_are_refused():
+    pictures, serif = draw_face(SANS), draw_face((str(SHIPPED / "DejaVuSerif.ttf"), 0))
+    fit_for_use(serif)
+    for letter in fonts.TWO_CASES:
+        capital = serif[CLASSES.index(letter.upper())].reshape(45, 2, 45, 2).mean(axis=(1, 3)).astype(np.uint8)
+        pictures[CLASSES.index(letter)] = np.pad(capital, ((22, 23), (22, 23)), constant_values=255)
+    shapes = {letter: shape(pictures[CLASSES.index(letter)]) for letter in fonts.TWO_CASES + fonts.TWO_CASES.upper()}
+    assert sum(float(shapes[letter] @ shapes[letter.upper()]) > fonts.SAME_SHAPE for letter in fonts.TWO_CASES) < 5, "not the same drawings"
+    with pytest.raises(Refused, match="no lower case"):
+        fit_for_use(pictures)
+
+
 def test_legibility_knows_letters_from_shuffled_ones():
     shapes = np.stack([shape(picture) for picture in draw_face(SANS)])
     assert legibility(shapes) > 0.8
