@@ -38,9 +38,11 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # of 15 otherwise: trainings with a budget would yield to everything
     "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than the usual 30
+    "RAY_NUM_REDIS_GET_RETRIES": "3",  # tries to join, each of about a second, of 20
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a task without a GPU sees is said by us
 }
 HINT = "HOST:PORT from a machine of the cluster, ray://HOST:10001 from outside, auto for one that runs here, ray to start one here"
+GUARDED = "; one that is guarded: RAY_AUTH_MODE=token, and its token where Ray looks for it"
 
 
 class Training(Protocol):
@@ -125,7 +127,7 @@ def joined(where: str) -> Iterator[Any]:
     try:
         ray.init("local" if where == LOCAL else where, log_to_driver=False, logging_level=logging.ERROR, **mine)
     except Exception as error:  # ray raises ConnectionError, RuntimeError, ValueError and bare Exception
-        raise UserError(f"cannot join the cluster at {where}: {_first_line(error)}", HINT) from None
+        raise UserError(f"cannot join the cluster at {where}: {_first_line(error)}", f"{HINT}{GUARDED}") from None
     try:
         yield ray
     finally:
