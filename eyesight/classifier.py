@@ -23,7 +23,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from eyesight import models
-from eyesight.data.images import Images
+from eyesight.data.images import Images, at_once
 from eyesight.data.prepare import Pixels, Preparation, prepare
 from eyesight.errors import UserError
 from eyesight.files import whole_file
@@ -54,7 +54,8 @@ class Classifier:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
-        return probabilities(self.network, torch.from_numpy(pixels), self.views, self.arithmetic).cpu().numpy()
+        parts = torch.from_numpy(pixels).split(at_once(pixels.shape[1:]))
+        return torch.cat([probabilities(self.network, part, self.views, self.arithmetic).cpu() for part in parts]).numpy()
 
     def predict(self, pictures: Sequence[bytes | Pixels | Path]) -> npt.NDArray[np.float32]:
         """Probabilities N,K of files, encoded pictures or uint8 arrays H,W or H,W,C; raises BadPicture for what is no picture."""

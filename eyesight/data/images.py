@@ -39,8 +39,8 @@ class Images:
 
     @property
     def portion(self) -> int:
-        """Pictures to look at in one go: 500, or fewer where they are so large that as floats they would pass 256 MB."""
-        return max(1, min(500, (256 << 20) // (4 * int(np.prod(self.shape)))))
+        """Pictures to look at in one go."""
+        return at_once(self.shape)
 
     @property
     def counts(self) -> Tensor:
@@ -83,6 +83,11 @@ class Images:
     def see(self, index: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
         """(pixels, targets, index) of these pictures, on the device."""
         return self.take(index).to(device), self.targets(index).to(device), index.to(device)
+
+
+def at_once(shape: tuple[int, ...]) -> int:
+    """Pictures C,H,W to look at in one go: 500, or fewer where as floats they would pass 32 MB: a network's maps may take 30 times that."""
+    return max(1, min(500, (32 << 20) // (4 * int(np.prod(shape)))))
 
 
 def portions(order: Tensor, batch: int) -> tuple[Tensor, ...]:
