@@ -150,7 +150,7 @@ def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 
 def stages(run: Run) -> list[tuple[str, ...]]:
-    """What each stage of a staged training reached by itself: number, what trained, epochs, time, score, loss, whether it was kept."""
+    """What each stage of a staged training reached by itself: number, whether it was kept, what trained, epochs, time, score, loss."""
     chosen, how = run.environment.get("chosen") or {}, run.recipe.transfer
     begins = (chosen.get("transfer.freeze", how.freeze), chosen.get("transfer.thaw", how.thaw))
     words = {"all": "the head alone", "none": "everything"}
@@ -161,7 +161,7 @@ def stages(run: Run) -> list[tuple[str, ...]]:
         begin, score = begins[found["stage"] - 1], run.measure.text(found[f"{part}_{run.measure.key}"])
         facts = (words.get(begin, f"from {begin} on"), f"{found['epochs']:,}", duration(found["seconds"]))
         loss = f"{found[f'{part}_loss']:.4f}"
-        rows.append((str(found["stage"]), *facts, score, loss, "kept" if found["stage"] == kept else ""))
+        rows.append((str(found["stage"]), "kept" if found["stage"] == kept else "", *facts, score, loss))
     return rows
 
 

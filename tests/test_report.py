@@ -203,7 +203,7 @@ def staged(parent, best):
 def test_each_stage_of_a_staged_training_has_a_row_and_the_one_that_was_kept_is_named(tmp_path):
     for best, kept in ((3, ["kept", ""]), (4, ["", "kept"])):
         rows = report.stages(staged(tmp_path / str(best), best))
-        assert [row[:2] for row in rows] == [("1", "the head alone"), ("2", "from conv5 on")]
-        assert [row[3:5] for row in rows] == [("1 min 1 s", pages.percent(0.8125))] * 2 and [row[-1] for row in rows] == kept
+        assert [(row[0], row[2]) for row in rows] == [("1", "the head alone"), ("2", "from conv5 on")]
+        assert [row[4:6] for row in rows] == [("1 min 1 s", pages.percent(0.8125))] * 2 and [row[1] for row in rows] == kept
     assert "Stage by stage" in report.page(staged(tmp_path / "page", 4))
     assert "Stage by stage" not in report.page(drawn_run(tmp_path / "plain"))
