@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
+from eyesight import processes
 from eyesight.commands import judging, serving, training
 from eyesight.commands.options import app, show_json
 from eyesight.errors import UserError
@@ -22,12 +23,11 @@ def main() -> None:
     try:
         app()  # exits by itself: 2 for wrong usage, 130 when interrupted
     except SystemExit as end:
-        if end.code == 130:
+        if end.code == 130 and not processes.silent():
             sys.stderr.write(
                 "\nstopped; `eyesight train … --resume` goes on from the last checkpoint, and so does a comparison asked for again\n"
             )
-            sys.exit(1)
-        raise
+        sys.exit(1 if end.code == 130 else end.code)
     except BrokenPipeError:
         sys.exit(1)
     except UserError as problem:
@@ -38,7 +38,9 @@ def main() -> None:
 
 
 def refuse(problem: UserError, *, as_json: bool) -> NoReturn:
-    """Say what went wrong, and end with its exit code."""
+    """Say what went wrong, and end with its exit code; of several processes the first one speaks."""
+    if processes.silent():
+        sys.exit(problem.code)
     from eyesight import console
 
     console.error(problem)

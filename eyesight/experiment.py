@@ -15,19 +15,20 @@ from typing import Any
 
 import torch
 
-from eyesight import classifier, memory, models, own, precision, tasks, transfer, weights
+from eyesight import classifier, distributed, memory, models, networks, own, precision, tasks, transfer, weights
 from eyesight.classifier import Classifier, Views
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
+from eyesight.distributed import Group
 from eyesight.environment import environment
 from eyesight.errors import UserError
 from eyesight.loop import Clock, Epoch, Meter, fit, plan
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.predictions import write_arrays
-from eyesight.recipe import Recipe, differences, same_training, to_dict
+from eyesight.recipe import Recipe, differences, from_dict, same_training, to_dict
 from eyesight.runs import Run, list_runs, now
 from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.transfer import Plan, Stage
@@ -48,6 +49,7 @@ class Follow:
     meter: Meter
     tell: Callable[[Epoch], None]
     progress: dataset.Progress
+    group: Group
 
 
 @dataclass
@@ -74,23 +76,28 @@ def train(
     talk: Talk = silent,
     tell: Callable[[Epoch], None] = lambda epoch: None,
     progress: dataset.Progress = lambda done, total: None,
+    group: Group | None = None,
 ) -> Run:
     """Train `recipe` and leave a run in `out`; with `resume`, go on with the newest unfinished run of the same recipe.
+
+    In a group every process calls this alike, and only the first one's run stays.
 
     Raises UserError for whatever a person can mend; a run that got as far as having a folder then says so in its log.
     """
     memory.keep()
     clock = clock or Clock(time.monotonic())
     clock.budget = recipe.training.budget
-    watch = Watch({}, clock.started)
-    asked, recipe = recipe, transfer.suited(recipe, talk)
-    data = dataset.load(recipe.data, talk=talk, progress=progress)
-    run = (unfinished(asked, data, out, talk) if resume else None) or begin(asked, data, out)
+    watch, group = Watch({}, clock.started), group or Group()
+    group.same(lambda: {**distributed.versions(), "recipe": {path: str(value) for path, value in differences(recipe, Recipe()).items()}})
+    asked, recipe = recipe, from_dict(group.once(lambda: to_dict(transfer.suited(recipe, talk))))
+    data = group.in_turn(lambda: dataset.load(recipe.data, talk=talk, progress=progress))
+    group.same(lambda: {"set of pictures": data.store.key, "split": data.hash})
+    path = Path(group.once(lambda: str(((unfinished(asked, data, out, talk) if resume else None) or begin(asked, data, out)).path)))
     for note in [*left_out(data), *data.notes]:
         talk(note)
-    with run.hold():
+    with group.folder(path) as folder, (run := Run(folder)).hold():
         try:
-            return _train(run, recipe, data, clock, watch, talk, Follow(meter or Meter(), tell, progress))
+            return _train(run, recipe, data, clock, watch, talk, Follow(meter or Meter(), tell, progress, group))
         except UserError as error:
             run.append({"event": "failed", "message": error.message, "hint": error.hint})
             raise
@@ -126,29 +133,32 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) ->
 
 
 def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, talk: Talk, follow: Follow) -> Run:
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    network = prepare_network(recipe, data, device)
-    known = {"weights": weights.fill(network, recipe.model, data.store.classes, talk=talk)} if models.is_backbone(recipe.model) else {}
+    device, group = torch.device("cuda" if torch.cuda.is_available() else "cpu"), follow.group
+    network, known = networks.ready(recipe, data, device), dict[str, Any]()
+    if models.is_backbone(recipe.model):
+        known = {"weights": group.in_turn(lambda: weights.fill(network, recipe.model, data.store.classes, talk=talk))}
+    group.alike(network)
+    known |= {"processes": group.size} if group.size > 1 else {}
     settled = {key: value for key, value in run.environment.items() if key.startswith("precision")}
     machine = environment(threads=torch.get_num_threads(), device=str(device), seed=recipe.training.seed, **known, **settled)
     run.write_json("environment.json", machine | {"chosen": differences(recipe, run.recipe)})
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
     arithmetic = "float32"
     if clock.budget is not None:
-        arithmetic, views, looking = affordable(network, data, recipe)
+        arithmetic, views, looking = group.once(lambda: list(affordable(network, data, recipe)))
         if views != recipe.training.views:
             talk(f"a budget of {clock.budget:.0f} s has no time to average over the views {recipe.training.views}: {views} instead")
             recipe = replace(recipe, training=replace(recipe.training, views=views))
-        clock.reserve = min(min(SAVING, clock.budget / 3) + looking, MOST_KEPT * clock.budget)
+        clock.reserve = min(min(SAVING, clock.budget / 3) + looking / group.size, MOST_KEPT * clock.budget)
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
     watch.lap("data")
-    for stage in transfer.stages(Plan(recipe, network, data, clock, talk, follow.progress), begun):
+    for stage in transfer.stages(Plan(recipe, network, data, clock, talk, follow.progress, group), begun):
         if stage.network is not network:
             watch.lap("features")
         train_stage(run, stage, clock, talk, follow)
         watch.lap("training")
-    finish(run, recipe, data, network, watch, clock, arithmetic)
+    finish(run, recipe, data, network, watch, clock, arithmetic, group)
     return run
 
 
@@ -169,21 +179,22 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
         state.restore(file)
         talk(f"going on with {run.path} after epoch {before + state.epoch}")
     saved = time.monotonic()
-    arithmetic = settle_precision(run, stage)
+    arithmetic = settle_precision(run, stage, follow.group)
     batch, epochs = plan(recipe.training, len(stage.train))
     if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
         wanted = f", to take {recipe.training.min_steps} steps" if epochs > recipe.training.epochs else ""
         talk(f"few pictures: batches of {batch} and {epochs} epochs{wanted} (training.min_steps)")
     if stage.number == 1 and models.is_backbone(recipe.model):
         transfer.be_kind(clock)  # as late as can be: all that came before has had its time
-    for epoch in fit(state, stage.train, stage.validation, recipe, precision=arithmetic, clock=clock, meter=follow.meter):
+    options: dict[str, Any] = {"precision": arithmetic, "clock": clock, "meter": follow.meter, "group": follow.group}
+    for epoch in fit(state, stage.train, stage.validation, recipe, **options):
         done = replace(epoch, epoch=before + epoch.epoch, progress=round((stage.number - 1 + epoch.progress) / stage.count, 6))
         run.append({**done.event(), **({"stage": stage.number} if stage.count > 1 else {})})
         follow.tell(done)
         if out_of_patience(state.history, recipe.training):
             talk(f"stopped early: no improvement in {recipe.training.patience} epochs")
             break
-        if (time.monotonic() - saved > SAVE_EVERY or not file.exists()) and state.progress < 1:
+        if (time.monotonic() - saved > SAVE_EVERY or not file.exists()) and state.progress < 1 and follow.group.first:
             state.save(file)
             saved = time.monotonic()
     state.finish(recipe.training)
@@ -197,43 +208,14 @@ def best_of(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
     return history[best_epoch(history, recipe.training) - 1]
 
 
-def settle_precision(run: Run, stage: Stage) -> str:
+def settle_precision(run: Run, stage: Stage, group: Group) -> str:
     """The arithmetic of a stage, as it was when the run began."""
     key, machine = "precision" if stage.number == 1 else f"precision{stage.number}", run.environment
     if key not in machine:
-        machine[key] = precision.choose(stage.recipe.training.precision, stage.network, stage.recipe.model, stage.recipe.training.batch)
+        training = stage.recipe.training
+        machine[key] = group.once(lambda: precision.choose(training.precision, stage.network, stage.recipe.model, training.batch))
         run.write_json("environment.json", machine)
     return str(machine[key])
-
-
-def prepare_network(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
-    """The recipe's network with its weights drawn by the seed, its first layer knowing the training pictures' statistics."""
-    with torch.random.fork_rng():
-        torch.manual_seed(recipe.training.seed)
-        network = models.build(recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train))
-    tasks.of(recipe).check(recipe, network)
-    if recipe.data.scaling == "standard":
-        network.normalise.set(*statistics(data.train))
-    if network.meets:
-        network.meet(data.train.take(spread(len(data.train), 5000)))
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
-
-
-def spread(count: int, most: int) -> torch.Tensor:
-    """At most `most` places, evenly spread over `count`."""
-    return torch.linspace(0, count - 1, min(most, count)).long()
-
-
-def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of each channel over (at most) `most` evenly spread pictures scaled to 0..1."""
-    total, squares, count = torch.zeros(images.shape[0]).double(), torch.zeros(images.shape[0]).double(), 0
-    for chosen in torch.split(spread(len(images), most), 256):
-        pixels = images.take(chosen).double() / 255
-        total += pixels.sum((0, 2, 3))
-        squares += pixels.square().sum((0, 2, 3))
-        count += pixels[:, 0].numel()
-    mean = total / count
-    return mean.float(), (squares / count - mean**2).clamp_min(0).sqrt().float()
 
 
 def affordable(network: Network, data: Dataset, recipe: Recipe) -> tuple[str, Views, float]:
@@ -264,7 +246,7 @@ def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic
     return 1.5 * min(tries) * ((1 + once_more) * len(data.test) + 2 * len(data.validation) + 2 * CHECKED) / len(few)
 
 
-def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock, arithmetic: str) -> None:
+def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Watch, clock: Clock, arithmetic: str, group: Group) -> None:
     """Save the classifier, load it again, let that one look at the held-out pictures once, and write everything down."""
     views, noise = recipe.training.views, recipe.augment.noise if recipe.data.target == "picture" else 0.0
     kept = Classifier(network.eval(), recipe.model, data.train.classes, data.store.preparation, views, facts(run, data), noise)
@@ -272,8 +254,10 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     loaded = classifier.load(run.classifier_path, network.normalise.mean.device)
     check_same(kept, loaded, data.train)
     loaded.arithmetic = arithmetic
-    validation, test = loaded.infer(data.validation), loaded.infer(data.test)
-    plain = replace(loaded, views="one").infer(data.test) if loaded.views != "one" else None
+    validation, test = group.infer(loaded, data.validation), group.infer(loaded, data.test)
+    plain = group.infer(replace(loaded, views="one"), data.test) if loaded.views != "one" else None
+    if not group.first:
+        return
     if len(validation):
         validation.save(run.path / "validation.npz")
     test.save(run.path / "predictions.npz")

@@ -1,7 +1,7 @@
 """The training loop: `for epoch in fit(state, …)` is the whole interface; early stopping and printing belong to the caller.
 
 What decides the next step is only the state and (seed, pass, step), so a training continued from its state ends bit for bit
-where an uninterrupted one does.
+where an uninterrupted one does. In a group of processes each looks at its share of every batch.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from eyesight import augment, optim, tasks
-from eyesight.data.images import Images
+from eyesight.data.images import Images, portions
+from eyesight.distributed import Group
 from eyesight.errors import UserError
 from eyesight.models.layers import Network
 from eyesight.recipe import Recipe, Training
 from eyesight.state import State
+from eyesight.synchronised import Synchronised
 
 SAMPLE = 2000  # training pictures on which accuracy is measured when the batches themselves are blends
 NOTHING = torch.zeros((), dtype=torch.float64)  # the sum of no tallies
@@ -102,12 +104,13 @@ def fit(
     clock: Clock | None = None,
     meter: Meter | None = None,
 ) -> Iterator[Epoch]:
+    group: Group | None = None,
     """Train `state.network` from where the state stands, an epoch at a time.
 
     Under a budget, progress is the share of the time for training that has passed, otherwise the share of the steps.
     Raises UserError when the loss is no longer a number, or when the budget leaves no time for a single step.
     """
-    loop = _Loop(state, train, recipe, precision, clock or Clock(time.monotonic()), meter or Meter())
+    loop = _Loop(state, train, recipe, precision, clock or Clock(time.monotonic()), meter or Meter(), group or Group())
     if state.history and loop.allowed <= 0:
         return  # no time for this stage, but an earlier one left weights to keep
     while not loop.finished():
@@ -141,10 +144,11 @@ def fit(
 class _Loop:
     """One training's moving parts that need not be saved."""
 
-    def __init__(self, state: State, train: Images, recipe: Recipe, precision: str, clock: Clock, meter: Meter) -> None:
-        self.state, self.recipe, self.clock, self.meter = state, recipe, clock, meter
+    def __init__(self, state: State, train: Images, recipe: Recipe, precision: str, clock: Clock, meter: Meter, group: Group) -> None:
+        self.state, self.recipe, self.clock, self.meter, self.group = state, recipe, clock, meter, group
         self.device = state.network.normalise.mean.device
-        self.train = train.resident(self.device)
+        shared = group.size > 1 and self.device.type == "cpu"  # all processes read the same mapped file
+        self.train = train if shared else train.resident(self.device)
         self.precision = precision
         self.batch, self.epochs = plan(recipe.training, len(train))
         self.steps_per_epoch = max(1, -(-len(train) // self.batch))
@@ -157,8 +161,9 @@ class _Loop:
         if recipe.training.small < 1:
             check_small(state.network, recipe.training.small)
         self.rate = 0.0
+        group.check_shares(state.network, len(train) // self.steps_per_epoch, together=recipe.training.sync_norm)
         self.began, self.origin = clock.elapsed(), state.progress
-        self.allowed = clock.left() * (1 - state.progress)  # a resumed training has only its share of the time left
+        self.allowed = group.agree(clock.left() * (1 - state.progress))  # a resumed training has only its share of the time left
         self.repeats = 1
         meter.began, meter.origin, meter.progress = time.monotonic(), state.progress, state.progress
 
@@ -169,10 +174,11 @@ class _Loop:
     def progress(self) -> float:
         """Where the training stands before the next step, from 0 to 1."""
         if self.clock.budget is None:
-            return self.state.steps / (self.steps_per_epoch * self.epochs)
+            return self.group.agree(self.state.steps / (self.steps_per_epoch * self.epochs))  # so that one that is gone is missed
         if self.allowed <= 0:
             return 1.0
-        return min(1.0, self.origin + (1 - self.origin) * (self.clock.elapsed() - self.began) / self.allowed)
+        passed = (self.clock.elapsed() - self.began) / self.allowed
+        return self.group.agree(min(1.0, self.origin + (1 - self.origin) * passed))
 
     def epoch(self) -> tuple[float, float, float]:
         """Mean loss, score and last gradient norm of a pass over the training pictures, or of several when they are quick."""
@@ -181,9 +187,12 @@ class _Loop:
         for _ in range(repeats):
             totals = self._pass(totals)
         if self.clock.budget is not None and self.state.progress < 1:
+        self.group.even_out([self.state.network.state_dict(), self.state.average.tensors if self.state.average else {}])
             # Validating, logging and saving after every fraction of a second would eat the budget of a small data set.
-            self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, time.monotonic() - began)))
-        if totals is NOTHING:
+            lasted = self.group.agree(time.monotonic() - began)
+            self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, lasted)))
+        totals = self.group.total(totals)
+        if not totals.ndim:
             raise UserError(
                 f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
                 f"starting and loading took {self.began:.0f} s (less the next time) and evaluation needs about "
@@ -192,35 +201,47 @@ class _Loop:
         return *self._means(totals), self._gradient()
 
     def _means(self, totals: Tensor) -> tuple[float, float]:
-        loss, pictures, *tally = totals.tolist()
-        return loss / pictures, self.task.score(tally)
+        loss, weight, *tally = totals.tolist()
+        return loss / weight, self.task.score(tally)
 
     def _pass(self, totals: Tensor) -> Tensor:
         state, seed = self.state, self.recipe.training.seed
         order = torch.randperm(len(self.train), generator=augment.generator(seed, state.passes, -1))
         with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
-            torch.manual_seed(seed * 1_000_003 + state.passes)  # dropout takes no generator
-            for step, batch in enumerate(self.train.at(state.passes).batches(order, self.batch, self.device)):
+            torch.manual_seed(seed * 1_000_003 + state.passes + (self.group.rank << 40))  # dropout takes no generator
+            images = self.train.at(state.passes)
+            for step, batch in enumerate(portions(order, self.batch)):
                 state.progress = self.progress()
                 if state.progress >= 1:
                     break
-                totals = totals + self._step(batch, augment.generator(seed, state.passes, step, self.device))
+                mine, random = self._share(batch, augment.generator(seed, state.passes, step, self.device))
+                totals = totals + self._step(images.see(mine, self.device), random)
+                self.meter.pictures += len(batch)
         state.passes += 1
         state.progress = self.meter.progress = self.progress()
         return totals
 
     def _step(self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
+    def _share(self, batch: Tensor, random: torch.Generator) -> tuple[Tensor, torch.Generator]:
+        """Which pictures of a batch this process looks at, and their randomness; one without a share looks at the first for nothing."""
+        if self.group.size == 1:
+            return batch, random
+        share = self.group.share(len(batch))
+        self.group.busy = 1.0 if share else 0.0
+        part = augment.Part(random, len(batch), share or range(1), augment.mixes(self.recipe.augment))
+        return batch[part.here], part
+
         state, (pixels, known, index) = self.state, batch
         self._set_rate()
         state.network.train()
         pictures, targets = self.task.change(pixels, known, self.train, self.recipe.augment, random, state.passes, index)
         if self.recipe.training.small < 1 and state.progress < self.recipe.training.small_until and pixels.dtype == torch.uint8:
             pictures = augment.shrink(pictures, self.recipe.training.small)
-        with self.autocast():
+        with self.autocast(), self._norms():
             outputs = state.network(pictures)
         loss = self.loss(outputs, targets)
         state.optimiser.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        self.group.backward(loss, self.loss.weigh, targets, state.network)
         optim.clip(state.network, self.recipe.optim.clip)
         with self.autocast():  # Muon multiplies matrices
             state.optimiser.step()
@@ -228,13 +249,12 @@ class _Loop:
             state.average.update(state.network)
         state.steps += 1
         self.meter.epoch, self.meter.progress = state.epoch + 1, state.progress
-        self.meter.pictures += len(pixels)
-        return self._counted(loss.detach(), outputs.detach(), targets)
+        return self._counted(loss.detach(), outputs.detach(), targets) * self.group.busy
 
     def _counted(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The batch's loss times its pictures, its pictures, and its tally: they add up over batches."""
-        count = torch.full_like(loss, len(targets), dtype=torch.float64)
-        return torch.cat([torch.stack([loss.double() * count, count]), self.task.tally(outputs, targets)])
+        """The batch's loss times what it weighs, what it weighs, and its tally: they add up over batches and processes."""
+        weight = self.loss.weigh(targets).double()
+        return torch.cat([torch.stack([loss.double() * weight, weight]), self.task.tally(outputs, targets)])
 
     def _set_rate(self) -> None:
         falls = self.plateau.factor([epoch["loss"] for epoch in self.state.history])
@@ -250,17 +270,22 @@ class _Loop:
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
 
     @torch.no_grad()
+    def _norms(self) -> AbstractContextManager[Any]:
+        """The context in which batch normalisation sees the whole batch, where that is asked for."""
+        return Synchronised(self.group) if self.group.size > 1 and self.recipe.training.sync_norm else nullcontext()
+
     def score(self, images: Images, most: int | None = None) -> tuple[float, float]:
         """The recipe's own loss and the score on unchanged pictures, or on evenly spread `most` of them, by the weights to be kept."""
         order = torch.arange(len(images)) if most is None else torch.linspace(0, len(images) - 1, min(most, len(images))).long()
-        totals = NOTHING
+        totals, share = NOTHING, self.group.share(len(order))
+        order = order[share.start : share.stop]
         self.state.network.eval()
-        for pixels, known, _ in images.batches(order, images.portion, self.device):
+        for pixels, known, _ in images.batches(order, images.portion, self.device) if share else ():
             pictures, targets = self.task.question(pixels, known, images, self.recipe.augment)
             with self.autocast():
                 outputs = self.state.forward(pictures).float()
             totals = totals + self._counted(self.loss(outputs, targets), outputs, targets)
-        return self._means(totals)
+        return self._means(self.group.total(totals))
 
 
 @torch.no_grad()

@@ -132,6 +132,7 @@ class Training:
     min_delta: float = 0.0  # what counts as improvement of the monitored value
     monitor: Literal["loss", "score", "top1"] = "loss"  # score: accuracy, or what else the task is scored by; top1 is the same
     keep: Literal["best", "last"] = "best"
+    sync_norm: bool = False  # with several processes: batch normalisation by the whole batch instead of each process's share
     average: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
     views: Literal["one", "flip", "shifts", "flip_shifts"] = "one"  # test-time augmentation
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from eyesight.data.images import Images
 from eyesight.data.listing import Talk, silent
 from eyesight.data.prepare import BadPicture, Preparation, dimensions
 from eyesight.data.sources import open_source
+from eyesight.distributed import Group
 from eyesight.errors import UserError, unknown
 from eyesight.loop import Clock
 from eyesight.models.backbone import ONLY, OWN, Backbone, Narrowed
@@ -60,6 +61,7 @@ class Plan:
     clock: Clock
     talk: Talk = silent
     progress: Progress = lambda done, total: None
+    group: Group = field(default_factory=Group)
 
 
 def suited(recipe: Recipe, talk: Talk = silent) -> Recipe:
@@ -117,7 +119,7 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
     for number, cut in enumerate(cuts, 1):
         if number < start:
             continue
-        if number > start and clock.left() <= 0:  # a stage that is gone on with must at least be restored
+        if number > start and plan.group.agree(clock.left()) <= 0:  # a stage that is gone on with must at least be restored
             plan.talk("no time is left for the second stage: what the first trained is kept")
             return
         network.body.freeze(cut)
@@ -134,7 +136,7 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
 
 
 def be_kind(clock: Clock) -> None:
-    """Leave some time to train whatever else was estimated: a classifier that comes a little late is better than none."""
+    """Leave some time to train, and a step, whatever else was estimated: a classifier that comes a little late is better than none."""
     if clock.budget is not None and clock.left() < GRACE * clock.budget:
         clock.reserve = clock.budget * (1 - GRACE) - clock.elapsed()
 
@@ -187,7 +189,7 @@ class Below:
         first = Trunk(plan.network, list(body.units[:lowest]), plan.data.train.shape, pictures=True)
         if not self.found:
             exact = plan.recipe.training.precision
-            self.arithmetic = precision.choose(exact, first, plan.recipe.model, activations.PROBED, trains=False)
+            self.arithmetic = plan.group.once(lambda: precision.choose(exact, first, plan.recipe.model, activations.PROBED, trains=False))
             self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)
         found = self.found
         if cut > lowest:
@@ -199,8 +201,32 @@ class Below:
         return tail, found["train"], found["validation"]
 
     def _compute(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
-        plan, recipe = self.plan, self.plan.recipe
-        fixed: dict[str, Any] = {"name": plan.data.store.key, "seed": recipe.training.seed, "precision": self.arithmetic}
+        """By one process with every core; the others then find the file, or where they have none make it as the first one did."""
+        group, found = self.plan.group, dict[str, Activations]()
+
+        def first() -> list[int]:
+            with group.every_core():
+                found.update(self._within_budget(trunk, parts, pictures=pictures))
+            return [found["train"].views, len(found["train"])]
+
+        views, count = group.once(first)
+        return group.in_turn(lambda: found or self._again(trunk, parts, views, count, pictures=pictures))
+
+    @property
+    def _fixed(self) -> dict[str, Any]:
+        return {"name": self.plan.data.store.key, "seed": self.plan.recipe.training.seed, "precision": self.arithmetic}
+
+    def _again(self, trunk: Trunk, parts: dict[str, Images], views: int, count: int, *, pictures: bool) -> dict[str, Activations]:
+        plan, train = self.plan, parts["train"]
+        if pictures and plan.clock.budget is not None:
+            train = in_order(plan, train)
+        if count < len(train):
+            train = train.subset(np.arange(count))
+        found = {"train": (train, views), "validation": (parts["validation"], 1)}
+        return {name: activations.compute(trunk, of, plan.recipe.augment, each, **self._fixed) for name, (of, each) in found.items()}
+
+    def _within_budget(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
+        plan, recipe, fixed = self.plan, self.plan.recipe, self._fixed
         began = time.monotonic()
         validation = activations.compute(trunk, parts["validation"], recipe.augment, 1, **fixed)
         if pictures:
@@ -225,7 +251,7 @@ def affordable(
     """
     if plan.clock.budget is None:
         return parts, views
-    train = parts["train"].subset(mixed(parts["train"], plan.recipe.data.split_seed).numpy())  # so that any first part is fair
+    train = in_order(plan, parts["train"])
     parts = {**parts, "train": train}
     pace = max(activations.pace(trunk, train, arithmetic), seen)
     pictures = SHARE * max(0.0, plan.clock.left()) / pace
@@ -247,6 +273,11 @@ def mixed(images: Images, seed: int) -> Tensor:
     """All pictures at random as indices, but first some of every class."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     labels = images.labels[order]
+def in_order(plan: Plan, train: Images) -> Images:
+    """The pictures mixed, so that any first part is fair."""
+    return train.subset(mixed(train, plan.recipe.data.split_seed).numpy())
+
+
     first = torch.zeros(len(order), dtype=torch.bool)
     for label in set(labels.tolist()):
         first[(labels == label).nonzero()[:EACH]] = True

@@ -15,7 +15,7 @@ LAYERS = (
         "console", "bulk", "cluster", "render",
     ),
     (
-        "loop", "own", "transfer", "quantise", "activations", "weights", "state", "precision",
+        "loop", "distributed", "synchronised", "networks", "own", "transfer", "quantise", "activations", "weights", "state", "precision",
         "patient", "symptoms", "anatomy", "material", "probes", "explain", "answering", "answers", "parcels",
     ),
     ("classifier", "portable"),
@@ -24,7 +24,7 @@ LAYERS = (
         "recipes", "environment", "memory", "comparisons", "comparison_plots", "tables", "pages", "drawing", "ink", "apart",
         "postcode", "tasks", "measures", "pixel_losses", "similarity", "reconstructions", "segmentations", "dense_plots", "galleries",
     ),
-    ("recipe", "errors", "files", "zoo"),
+    ("recipe", "errors", "files", "processes", "zoo"),
 )  # fmt: skip
 HOMES = {
     "PIL": {"data/decode.py", "data/prepare.py", "data/fonts.py", "data/masks.py", "drawing.py"},

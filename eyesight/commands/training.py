@@ -5,13 +5,18 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from eyesight.commands.options import STARTED, AsJson, Cores, DataPath, Gpus, Memory, On, RecipeName, Settings, Strict, app, say, show_json
 from eyesight.errors import UserError
 from eyesight.measures import Measure
+from eyesight.processes import silent
+
+if TYPE_CHECKING:
+    from eyesight.recipe import Recipe
+    from eyesight.runs import Run
 
 
 @app.command()
@@ -106,26 +111,21 @@ def train(
     extra: Annotated[
         str | None, typer.Option(metavar="DATA", help="more training pictures of the same classes; shows what they change")
     ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, metavar="N", help="share each batch between N processes of this machine")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe; leaves a run folder with the classifier, its predictions and a report."""
+    """Train a recipe; leaves a run folder with the classifier, its predictions and a report. Also under torchrun."""
     from eyesight import console
+    from eyesight.processes import several
     from eyesight.recipes import resolve
 
     given = {"training.budget": budget, "training.seed": seed, "data.extra": extra, "data.strict": "true" if strict else None}
     recipe = resolve(name, *settings or (), *(f"{path}={value}" for path, value in given.items() if value is not None), data=data)
-    from eyesight import doctor, experiment, own
-    from eyesight.loop import Clock, Meter
+    several(processes, console.talk)  # comes back in a process that trains
+    from eyesight import doctor, own
     from eyesight.report import write_figures, write_report
 
-    meter, progress = Meter(), console.Preparing()
-    clock, tell = Clock(STARTED), console.epoch_line
-    try:
-        with console.training(meter):
-            run = experiment.train(recipe, out, resume=resume, clock=clock, meter=meter, talk=console.talk, tell=tell, progress=progress)
-    except UserError:
-        doctor.attend_failed(recipe, out, console.talk)
-        raise
+    run = trained(recipe, out, resume)
     doctor.attend(run, console.talk)
     write_figures(run)
     report = write_report(run)
@@ -142,6 +142,35 @@ def train(
         say(line)
     say(f"run     {run.path}")
     say(f"report  {report}")
+
+
+def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
+    """The run, alone or as one of several processes, of which only the first comes back and speaks."""
+    from eyesight import console, distributed, doctor, experiment
+    from eyesight.loop import Clock, Meter
+
+    meter, clock, tell = Meter(), Clock(STARTED), console.epoch_line
+    try:
+        with distributed.join() as group:
+            if group.first:
+                with console.training(meter):
+                    return experiment.train(
+                        recipe,
+                        out,
+                        resume=resume,
+                        clock=clock,
+                        meter=meter,
+                        talk=console.talk,
+                        tell=tell,
+                        progress=console.Preparing(),
+                        group=group,
+                    )
+            experiment.train(recipe, out, resume=resume, clock=clock, group=group)
+        sys.exit(0)
+    except UserError:
+        if not silent():
+            doctor.attend_failed(recipe, out, console.talk)
+        raise
 
 
 def judged(test: dict[str, Any], measure: Measure) -> str:
