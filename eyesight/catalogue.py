@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from eyesight import comparison_plots, models, plots, weights, zoo
+from eyesight import comparison_plots, models, pages, plots, weights, zoo
 from eyesight.data.listing import Talk, silent
 from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
@@ -27,6 +27,7 @@ from eyesight.recipe import Model
 from eyesight.zoo import Entry
 
 BATCH = 16  # pictures in a batch that is timed
+AT_HAND = "weights at hand"
 ACCURACIES = ("top-1", "top-5", "timm top-1", "timm top-5")
 MOST = 60  # rows for a pattern that only timm's own names match
 
@@ -151,22 +152,49 @@ def _seconds(network: nn.Module, batch: int, size: int, device: str, patience: f
 
 def table(found: Sequence[Row]) -> str:
     """For people: a line for each network."""
-    devices = list(dict.fromkeys(device for row in found for device in row.seconds))
-    titles = ["name", "timm network", "input", "MB", "Mparams", "GMAdds", "depth", *ACCURACIES, "weights at hand"]
-    titles += [title for device in devices for title in (f"{device} ms", f"ms of {BATCH}")]
-    lines = [titles, *(_cells(row, devices) for row in found)]
-    wide = [max(len(line[place]) for line in lines) for place in range(len(titles))]
-    left = (0, 1, titles.index("weights at hand"))
+    lines = _grid(found)
+    wide = [max(len(line[place]) for line in lines) for place in range(len(lines[0]))]
+    left = (0, 1, lines[0].index(AT_HAND))
     texts = [
         "  ".join(
             cell.ljust(width) if place in left else cell.rjust(width) for place, (cell, width) in enumerate(zip(line, wide, strict=True))
         )
         for line in lines
     ]
-    notes = [f"{row.entry.name}: {row.entry.note}" for row in found if row.entry.note]
+    return "\n".join([*(text.rstrip() for text in texts), "", *notes(found)])
+
+
+def markdown(found: Sequence[Row]) -> str:
+    """The same for a page."""
+    titles, *lines = _grid(found)
+    texts = [f"| {' | '.join(line)} |" for line in (titles, ["---"] * len(titles), *lines)]
+    return "\n".join([*texts, "", *(f"- {note}" for note in notes(found))]) + "\n"
+
+
+def _grid(found: Sequence[Row]) -> list[list[str]]:
+    """The titles, then the cells of every row."""
+    devices = list(dict.fromkeys(device for row in found for device in row.seconds))
+    titles = ["name", "timm network", "input", "MB", "Mparams", "GMAdds", "depth", *ACCURACIES, AT_HAND]
+    titles += [title for device in devices for title in (f"{device} ms", f"ms of {BATCH}")]
+    return [titles, *(_cells(row, devices) for row in found)]
+
+
+def notes(found: Sequence[Row]) -> list[str]:
+    """What must be known to read the table."""
+    lines = [f"{row.entry.name}: {row.entry.note}" for row in found if row.entry.note]
     if any(not row.entry.depth for row in found):
-        notes.append("* layers with weights as counted here; the other depths are published and count all layers")
-    return "\n".join([*(text.rstrip() for text in texts), "", *notes, *sources(found)])
+        lines.append("* layers with weights as counted here; the other depths are published and count all layers")
+    return lines + sources(found)
+
+
+def write(found: Sequence[Row], out: Path) -> list[Path]:
+    """The figure in a file `out` that ends in .png; figure, table and facts in a folder otherwise. What was written."""
+    if out.suffix.lower() == ".png":
+        return [draw(found, out)]
+    facts = json.dumps({"models": [row.to_dict() for row in found]}, indent=2, ensure_ascii=False) + "\n"
+    figure = draw(found, out / "models.png")
+    texts = [pages.write(text, out / name) for name, text in (("models.md", markdown(found)), ("models.json", facts))]
+    return [figure, *texts]
 
 
 def sources(found: Sequence[Row]) -> list[str]:

@@ -27,12 +27,13 @@ UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is n
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
     """Input shape, classes, totals and layers as plain values; the data is opened only when asked to `look`, or was by a run."""
-    backbone = recipe.model.name != AUTO and models.is_backbone(recipe.model)
-    recipe = transfer.suited(recipe) if backbone else recipe
+    backbone = bool(recipe.data.source) if recipe.model.name == AUTO else models.is_backbone(recipe.model)
+    why = list[str]()
+    recipe = transfer.suited(recipe, why.append) if backbone else recipe
     shape, classes = _expected(recipe, run, look)
     network = models.build(recipe.model, shape, models.outputs(recipe.data.target, shape, classes))
     rows = layers(network, shape)
-    more = {"trains": transfer.trained(network, recipe), "pretrained": expected(recipe.model.name)} if backbone else {}
+    more = {"chosen": why, "trains": transfer.trained(network, recipe), "pretrained": expected(recipe.model.name)} if backbone else {}
     return {
         **more,
         "shape": list(shape),
@@ -57,6 +58,7 @@ def pretrained_lines(found: dict[str, Any]) -> list[str]:
     how = f"{sees['size']}×{sees['size']}, {sees['interpolation']}, centre {sees['crop_fraction']:.3g}; mean {mean}; deviation {deviation}"
     stages = found["trains"]
     return [
+        *found["chosen"],
         f"the weights expect {how}",
         f"weights at hand: {sees['weights'] or 'none; training looks for them'}",
         *(f"stage {number}: {line}" if len(stages) > 1 else line for number, line in enumerate(stages, 1)),
@@ -65,7 +67,7 @@ def pretrained_lines(found: dict[str, Any]) -> list[str]:
 
 def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]:
     if recipe.model.name == AUTO:
-        raise UserError(f"the recipe {recipe.name} chooses its network when it sees the pictures", "`eyesight train` says which, and why")
+        raise UserError(f"the recipe {recipe.name} chooses its network when it sees the pictures", "name them with --data")
     if look:
         data = dataset.load(recipe.data)
         return data.train.shape, len(data.train.classes)

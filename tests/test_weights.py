@@ -3,15 +3,18 @@
 import pickle
 import time
 from collections import OrderedDict
+from pathlib import Path
 
+import drawn
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from eyesight import models, weights
+from eyesight import models, show, weights
 from eyesight.errors import UserError
 from eyesight.models import pretrained
-from eyesight.recipe import Model
+from eyesight.recipe import Model, Recipe, override
+from eyesight.recipes import resolve
 
 NAME = "tf_efficientnet_lite0"
 PACKAGED = weights.packaged
@@ -151,3 +154,24 @@ def test_a_package_is_found_by_its_files_alone(tmp_path, monkeypatch, state):
     net = network()
     facts = weights.fill(net, Model(NAME))
     assert "package" in facts["door"] and torch.equal(first(net), state["conv_stem.weight"])
+
+
+def test_on_the_command_line_none_is_a_value_of_weights_and_no_value_of_the_others():
+    made = override(Recipe(model=Model(NAME, weights="imagenet", activation="relu")), ["model.weights=none", "model.activation=none"])
+    assert (made.model.weights, made.model.activation) == ("none", None)
+    assert override(made, ["model.weights="]).model.weights is None
+
+
+@pytest.mark.parametrize("setting", ["transfer.views=-1", "transfer.thaw_share=3", "transfer.thaw_epochs=-1", "transfer.thaw_lr=-0.1"])
+def test_numbers_of_transfer_learning_have_limits(setting):
+    with pytest.raises(UserError, match=setting.split("=")[0]):
+        override(Recipe(), [setting])
+
+
+def test_show_says_what_was_chosen_for_a_folder_and_why(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "packaged", lambda name: tmp_path if weights.bare(name) == NAME else None)
+    found = show.describe(resolve("folder", "transfer.thaw=", data=drawn.folder(tmp_path, 12, 24)), Path("folder"), look=True)
+    assert found["shape"] == [3, 96, 96] and found["classes"] == 3
+    assert show.pretrained_lines(found)[0] == "tf_efficientnet_lite0: its weights are at hand"
+    with pytest.raises(UserError, match="when it sees the pictures"):
+        show.describe(resolve("folder"), Path("folder"))

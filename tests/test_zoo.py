@@ -89,6 +89,10 @@ def test_the_figure_has_a_panel_for_each_device_and_every_name(tmp_path, monkeyp
     assert [axes.get_xlabel() for axes in figure.axes] == ["ms", "multiply-adds"]
     assert all({text.get_text() for text in axes.texts} >= {"a", "b"} for axes in figure.axes)
     assert catalogue.draw(rows, tmp_path / "zoo.png").read_bytes().startswith(b"\x89PNG")
+    files = catalogue.write(rows, tmp_path / "zoo")
+    assert sorted(file.name for file in files) == ["models.json", "models.md", "models.png"] and all(file.is_file() for file in files)
+    page = (tmp_path / "zoo" / "models.md").read_text()
+    assert page.count("| MobileNet") == 3 and "cuda ms" in page and zoo.TIMM_SOURCE in page
     with pytest.raises(UserError, match="of none of these"):
         catalogue.draw(list(catalogue.rows("lcnet_035")), tmp_path / "none.png")
 

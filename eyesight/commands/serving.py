@@ -15,17 +15,21 @@ from eyesight.errors import UserError
 def models_(
     pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*")] = "",
     measure: Annotated[bool, typer.Option("--measure", help="time a forward pass on every device that is here")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.png", help="draw accuracy against time, or multiply-adds")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png|FOLDER", help="draw accuracy against time, or multiply-adds; a folder gets the table too"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List pretrained networks: size, multiply-adds, published accuracy, and which weights are at hand."""
     from eyesight import catalogue, console
 
     found = list(catalogue.rows(pattern, measure=measure, talk=console.talk))
-    if out is not None:
-        console.talk(f"figure: {catalogue.draw(found, out)}")
+    written = catalogue.write(found, out) if out is not None else []
+    for file in written:
+        console.talk(f"written: {file}")
     if as_json:
-        show_json({"models": [row.to_dict() for row in found], "figure": str(out) if out else None})
+        show_json({"models": [row.to_dict() for row in found], "figure": str(written[0]) if written else None})
     else:
         say(catalogue.table(found))
 

@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training, Transfer, differences
 from eyesight.recipes.digits import OURS
 
-AUTO = "auto"  # the model's name until the pictures have been looked at
+AUTO = "auto"  # the model's name, and where a second stage begins, until the pictures have been looked at
 PREFERRED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "EfficientNetB0", "ResNet50", "DenseNet121")
 PACE = 45.0  # pictures a second at 224 pixels on two cores, from which the time needed is guessed
 SIDES = (224, 160, 128, 96)
@@ -58,7 +58,7 @@ def folder() -> Recipe:
         loss=Loss(smoothing=0.1),
         optim=Optim("adam", lr=0.002, schedule="cosine", layer_decay=0.7),
         training=Training(epochs=20, batch=64, min_steps=400, monitor="score"),
-        transfer=Transfer(),
+        transfer=Transfer(thaw=AUTO),  # so that no second stage can be asked for with transfer.thaw=
     )
 
 
