@@ -36,6 +36,7 @@ class Clock:
     started: float  # time.monotonic() at the start
     budget: float | None = None  # seconds for everything
     reserve: float = 0.0  # seconds of it kept for evaluation and saving
+    least: int = 0  # steps that are taken however late it is
 
     def elapsed(self) -> float:
         """Seconds since the start."""
@@ -212,7 +213,7 @@ class _Loop:
             images = self.train.at(state.passes)
             for step, batch in enumerate(portions(order, self.batch)):
                 state.progress = self.progress()
-                if state.progress >= 1:
+                if state.progress >= 1 and state.steps >= self.clock.least:
                     break
                 mine, random = self._share(batch, augment.generator(seed, state.passes, step, self.device))
                 totals = totals + self._step(images.see(mine, self.device), random)

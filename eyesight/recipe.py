@@ -196,6 +196,11 @@ LIMITS: dict[str, tuple[float, float]] = {
     "training.min_steps": (0, 1e9),
     "training.patience": (0, 1e6),
     "training.average": (0, 0.99999),
+    "transfer.views": (0, 1000),
+    "transfer.thaw_epochs": (0, 1e6),
+    "transfer.thaw_share": (0, 1),
+    "transfer.thaw_lr": (0, 1e30),
+    "transfer.thaw_batch": (0, 1e6),
 }
 GROUPS = ("data", "augment", "model", "loss", "optim", "training", "transfer")
 
@@ -237,7 +242,7 @@ def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
 def parse(text: str, kind: Any, path: str) -> Any:
     """Text as the annotated type `kind`; raises UserError saying what was expected."""
     if get_origin(kind) in (Union, types.UnionType):
-        if text.lower() in ("none", ""):
+        if text == "" or (text.lower() == "none" and path != "model.weights"):  # there none is a value: weights drawn by the seed
             return None
         return parse(text, next(part for part in get_args(kind) if part is not type(None)), path)
     if get_origin(kind) is Literal:

@@ -76,7 +76,7 @@ def suited(recipe: Recipe, talk: Talk = silent) -> Recipe:
 
     expects, data, transfer = expected(recipe.model.name), recipe.data, recipe.transfer
     if transfer.thaw and not transfer.thaw_epochs and recipe.training.budget is None:
-        raise UserError("transfer.thaw names a second stage, but nothing says how long it is", "--set transfer.thaw_epochs=10")
+        raise UserError("transfer.thaw names a second stage, but nothing says how long it is", "--set transfer.thaw_epochs=10", code=2)
     size = data.size or (0 if data.resize == "none" else expects.size)  # none keeps the pictures' own
     cut = expects.crop_fraction if data.resize == "crop" and size >= expects.size else 1.0
     interpolation = expects.interpolation if data.interpolation == "auto" else data.interpolation
@@ -96,7 +96,10 @@ def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
             sides.append(min(dimensions(found)) if isinstance(found, bytes) else min(found.shape[:2]))
         except BadPicture:
             continue
-    return folder.Seen(len(source.ids), len(source.classes), sorted(sides)[len(sides) // 2] if sides else 0)
+    from eyesight.models.pretrained import imagenet_places
+
+    known = len(imagenet_places(source.classes))
+    return folder.Seen(len(source.ids), len(source.classes), sorted(sides)[len(sides) // 2] if sides else 0, known)
 
 
 def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
@@ -139,6 +142,7 @@ def be_kind(clock: Clock) -> None:
     """Leave some time to train, and a step, whatever else was estimated: a classifier that comes a little late is better than none."""
     if clock.budget is not None and clock.left() < GRACE * clock.budget:
         clock.reserve = clock.budget * (1 - GRACE) - clock.elapsed()
+    clock.least = 1
 
 
 def stage_recipe(recipe: Recipe, number: int) -> Recipe:
