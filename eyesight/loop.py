@@ -104,8 +104,8 @@ def fit(
     precision: str = "float32",
     clock: Clock | None = None,
     meter: Meter | None = None,
-) -> Iterator[Epoch]:
     group: Group | None = None,
+) -> Iterator[Epoch]:
     """Train `state.network` from where the state stands, an epoch at a time.
 
     Under a budget, progress is the share of the time for training that has passed, otherwise the share of the steps.
@@ -161,8 +161,8 @@ class _Loop:
         self.share = share if recipe.optim.name in ("sgd", "muon") and recipe.training.min_steps else 1.0
         if recipe.training.small < 1:
             check_small(state.network, recipe.training.small)
-        self.rate = 0.0
         group.check_shares(state.network, len(train) // self.steps_per_epoch, together=recipe.training.sync_norm)
+        self.rate = 0.0
         self.began, self.origin = clock.elapsed(), state.progress
         self.allowed = group.agree(clock.left() * (1 - state.progress))  # a resumed training has only its share of the time left
         self.repeats = 1
@@ -187,8 +187,8 @@ class _Loop:
         totals = NOTHING
         for _ in range(repeats):
             totals = self._pass(totals)
-        if self.clock.budget is not None and self.state.progress < 1:
         self.group.even_out([self.state.network.state_dict(), self.state.average.tensors if self.state.average else {}])
+        if self.clock.budget is not None and self.state.progress < 1:
             # Validating, logging and saving after every fraction of a second would eat the budget of a small data set.
             lasted = self.group.agree(time.monotonic() - began)
             self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, lasted)))
@@ -222,7 +222,6 @@ class _Loop:
         state.progress = self.meter.progress = self.progress()
         return totals
 
-    def _step(self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
     def _share(self, batch: Tensor, random: torch.Generator) -> tuple[Tensor, torch.Generator]:
         """Which pictures of a batch this process looks at, and their randomness; one without a share looks at the first for nothing."""
         if self.group.size == 1:
@@ -232,6 +231,7 @@ class _Loop:
         part = augment.Part(random, len(batch), share or range(1), augment.mixes(self.recipe.augment))
         return batch[part.here], part
 
+    def _step(self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
         state, (pixels, known, index) = self.state, batch
         self._set_rate()
         state.network.train()
@@ -270,11 +270,11 @@ class _Loop:
         """The context in which the network runs."""
         return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
 
-    @torch.no_grad()
     def _norms(self) -> AbstractContextManager[Any]:
         """The context in which batch normalisation sees the whole batch, where that is asked for."""
         return Synchronised(self.group) if self.group.size > 1 and self.recipe.training.sync_norm else nullcontext()
 
+    @torch.no_grad()
     def score(self, images: Images, most: int | None = None) -> tuple[float, float]:
         """The recipe's own loss and the score on unchanged pictures, or on evenly spread `most` of them, by the weights to be kept."""
         order = torch.arange(len(images)) if most is None else torch.linspace(0, len(images) - 1, min(most, len(images))).long()

@@ -273,15 +273,15 @@ def affordable(
     return {**parts, "train": train.subset(np.arange(few))}, 1
 
 
-def mixed(images: Images, seed: int) -> Tensor:
-    """All pictures at random as indices, but first some of every class."""
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
-    labels = images.labels[order]
 def in_order(plan: Plan, train: Images) -> Images:
     """The pictures mixed, so that any first part is fair."""
     return train.subset(mixed(train, plan.recipe.data.split_seed).numpy())
 
 
+def mixed(images: Images, seed: int) -> Tensor:
+    """All pictures at random as indices, but first some of every class."""
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
+    labels = images.labels[order]
     first = torch.zeros(len(order), dtype=torch.bool)
     for label in set(labels.tolist()):
         first[(labels == label).nonzero()[:EACH]] = True
