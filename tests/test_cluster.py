@@ -1,5 +1,6 @@
 """On a cluster a comparison and a list of pictures come out as they do here, also when a process is killed half way."""
 
+import gc
 import os
 import signal
 import socket
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import drawn
@@ -127,11 +129,15 @@ def two_workers(tmp_path_factory):
     ray = pytest.importorskip("ray")
     monkey = pytest.MonkeyPatch()
     monkey.setenv("EYESIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkey.setenv("RAY_AUTH_TOKEN", "0" * 64)  # Ray would leave one in the user's home
     for key, value in cluster.SETTINGS.items():
         monkey.setenv(key, value)
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False, logging_level="ERROR")
     yield ray
-    ray.shutdown()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "subprocess .* is still running", ResourceWarning)  # Ray leaves its own to the system
+        ray.shutdown()
+        gc.collect()
     monkey.undo()
 
 
