@@ -85,8 +85,9 @@ def attend(run: Run, talk: Talk) -> list[Finding]:
         if findings:
             findings = examine(admit_run(run, None))
             keep(run, findings)
-            talk(listing(findings))
-            talk(f"more with `eyesight doctor {run.path}`")
+            if new := [finding for finding in findings if finding.id != "failed"]:  # the error itself is told by who asked for the run
+                talk(listing(new))
+                talk(f"more with `eyesight doctor {run.path}`")
     except Exception as problem:  # whatever it is, the run is done and must be reported
         talk(f"the doctor could not look at {run.path}: {problem}")
         return []

@@ -306,6 +306,8 @@ def test_a_run_that_ended_with_an_error_is_told_that_error_and_nothing_of_its_ra
     assert "budget of 2 s" in finding.evidence and "no epoch" in finding.evidence and finding.remedy == hint
     assert "learning_rate_high" not in ids(patient)
     assert "learning_rate_high" in ids(replace(patient, failure=""))
+    said = []
+    assert [finding.id for finding in doctor.attend(run, said.append)] == ["failed"] and said == [], "who asked has the error before them"
 
 
 def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
