@@ -12,7 +12,7 @@ import pytest
 import torch
 from drawn import folder, pictures
 
-from eyesight import experiment, export, models, portable
+from eyesight import experiment, export, models, portable, threshold
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
@@ -122,7 +122,8 @@ def test_the_file_knows_what_it_is_and_nothing_of_this_machine(run, made):
     facts = portable.load(file).facts
     assert facts["name"] == "shapes" and facts["classes"] == list(CLASSES) and facts["split"] == run.data["split"]
     assert facts["accuracy"] == run.result["test"]["top1"]
-    assert 0.5 <= facts["threshold"]["value"] <= 1 and facts["threshold"]["n"] == 10
+    sure = threshold.choose(run.predictions("validation"))  # None where the ten pictures do not do for one
+    assert facts["threshold"] == (sure.to_dict() if sure else None)
     assert str(Path(export.__file__).parent).encode() not in file.read_bytes()
     assert portable.is_fresh(run, file)
     assert [path.name for path in file.parent.iterdir()] == ["shapes.onnx"]
