@@ -49,5 +49,6 @@ with tempfile.TemporaryDirectory() as folder:
         ratios.append(found[2] / found[1])
         print(f"one process {found[1]:7,.0f} pictures/s   two processes {found[2]:7,.0f} pictures/s   ratio {ratios[-1]:.2f}", flush=True)
 print(
-    f"{RECIPE}: two processes train at {median(ratios):.2f} times the speed of one with two threads ({min(ratios):.2f} to {max(ratios):.2f})"
+spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
+print(f"{RECIPE}: two processes train at {median(ratios):.2f} times the speed of one with two threads ({spread})")
 )
