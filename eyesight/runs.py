@@ -202,7 +202,7 @@ class Run:
     @property
     def way_on(self) -> str:
         """What a person can do about a run that holds no classifier or no predictions."""
-        failure = next((event for event in reversed(self.log) if event.get("event") == "failed"), {})
+        failure: dict[str, Any] = next((event for event in reversed(self.log) if event.get("event") == "failed"), {})
         again, mend = f"`eyesight train {self.path}", str(failure.get("hint", ""))
         if self.status == "running":
             return "wait for it"
