@@ -2,7 +2,7 @@
 
     python benchmarks/dense.py                      both
     python benchmarks/dense.py segment_3m           only this one
-    python benchmarks/dense.py street_5m --data DIR street scenes with masks, in CamVid's folders
+    python benchmarks/dense.py street_5m --data DIR street scenes with masks, in CamVid's folders (benchmarks/street.py draws some)
 
 Run it on a quiet machine: two threads that wait for others' programs learn a tenth as much in three minutes.
 """

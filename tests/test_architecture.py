@@ -75,6 +75,7 @@ WITHOUT_TORCH = (
 WITHOUT_TORCH_DATA = (
     "masks",
     "legend",
+    "mask_scan",
     "prepared",
     "sources",
     "named",

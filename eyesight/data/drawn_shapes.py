@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +39,9 @@ def drawn_shapes() -> tuple[Callable[[int], npt.NDArray[np.uint8]], Callable[[in
     return lambda row: draw(row)[0], lambda row: draw(row)[1], source, Legend(tuple(CLASSES), tuple(CLASSES.values()))
 
 
+@lru_cache(maxsize=sum(COUNTS.values()))
 def draw(seed: int, side: int = SIDE) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """A picture uint8 side,side,3 of one to three shapes on clutter, and its mask uint8 side,side of class numbers."""
+    """A picture uint8 side,side,3 of one to three shapes on clutter, and its mask uint8 side,side of class numbers; remembered."""
     random = np.random.default_rng((20_260, seed))
     rows, columns = np.mgrid[0:side, 0:side] + 0.5
     picture, mask = clutter(random, rows, columns), np.zeros((side, side), dtype=np.uint8)

@@ -15,7 +15,7 @@ from torch.nn import functional
 from eyesight.models.backbone import Backbone
 from eyesight.models.layers import Network, Shape
 
-FINE = 160  # pictures whose shorter side is longer than this are first halved: what is lost is half a pixel at the edges
+FINE = 160  # pictures whose shorter side is longer than this get maps half as high and wide, enlarged: edges lose half a pixel
 
 
 class Mapper(Network):
@@ -35,7 +35,10 @@ class Mapper(Network):
         features = self.neck(self.body(self.normalise(pictures)))
         with torch.autocast(features.device.type, enabled=False):
             maps: Tensor = self.head(features.float())
-            if self.training or maps.shape[2:] == pictures.shape[2:]:
+            high, wide = pictures.shape[2:]
+            if maps.shape[2] >= high:
+                return maps[:, :, :high, :wide]
+            if self.training and min(high, wide) > FINE:
                 return maps
             return functional.interpolate(maps, size=pictures.shape[2:], mode="bilinear", align_corners=False)
 
@@ -43,6 +46,21 @@ class Mapper(Network):
 def convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution, normalised, with its activation."""
     return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+
+
+class Quarters(nn.Module):
+    """A convolution to four times the maps, laid side by side so that each place becomes four (Shi et al. 2016).
+
+    So no layer has to work at the picture's own size, where there is little to compute and most to move.
+    """
+
+    def __init__(self, before: int, classes: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(before, 4 * classes, 3, padding=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """N,C,H,W to N,classes,2H,2W."""
+        return functional.pixel_shuffle(self.conv(features), 2)
 
 
 class Pyramid(nn.Module):
@@ -99,14 +117,15 @@ class Join(nn.Module):
 
 
 def skips(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0) -> Mapper:
-    """From scratch: a fine stage, then four that halve the picture, of `depth` convolutions more each; joined by skip connections."""
-    filters = [8 * max(1, round(count * width / 8)) for count in (16, 32, 64, 96, 128)]
-    fine = convolution(shape[0], filters[0], kernel=5, stride=2 if min(shape[1:]) > FINE else 1)
-    stages: list[nn.Module] = [fine]
+    """From scratch: stages that halve the picture, all but the first of `depth` convolutions more; joined by skip connections."""
+    large = min(shape[1:]) > FINE
+    filters = [8 * max(1, round(count * width / 8)) for count in ((16,) if large else ()) + (32, 64, 96, 128)]
+    stages: list[nn.Module] = [convolution(shape[0], filters[0], kernel=5, stride=2)]
     for before, after in pairwise(filters):
         stages.append(nn.Sequential(convolution(before, after, stride=2), *(convolution(after, after) for _ in range(depth))))
     neck = nn.Sequential(Join(filters, filters), nn.Dropout2d(dropout) if dropout else nn.Identity())
-    network = Mapper(shape, Pyramid(stages), neck, nn.Sequential(nn.Conv2d(filters[0], classes, 1)))
+    head = nn.Conv2d(filters[0], classes, 1) if large else Quarters(filters[0], classes)
+    network = Mapper(shape, Pyramid(stages), neck, nn.Sequential(head))
     for layer in network.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

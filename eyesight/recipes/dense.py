@@ -45,6 +45,7 @@ def segment() -> Recipe:
     """A class for every pixel (B13): convolutions only, skip connections, the last convolution emits the class map; from scratch.
 
     `eyesight train segment` learns the drawn set; `eyesight train segment --data FOLDER --budget 5m` one's own pictures and masks.
+    Nothing is resampled unless asked (`augment.zoom`, `augment.rotate`): thin things and edges live from single pixels.
     """
     return Recipe(
         name="segment",
@@ -52,7 +53,7 @@ def segment() -> Recipe:
         system="B13",
         source=f"{BOOK}; {OURS}",
         data=Data("shapes", target="mask", scaling="standard", channels=3),
-        augment=Augment(flip="random"),
+        augment=Augment(flip="random", brightness=(0.8, 1.25), contrast=(0.8, 1.25)),
         model=Model("skips"),
         loss=Loss("cross_entropy"),
         optim=Optim("adamw", lr=0.004, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
