@@ -48,7 +48,5 @@ with tempfile.TemporaryDirectory() as folder:
         found = {processes: speed(root, processes) for processes in ((1, 2) if number % 2 == 0 else (2, 1))}
         ratios.append(found[2] / found[1])
         print(f"one process {found[1]:7,.0f} pictures/s   two processes {found[2]:7,.0f} pictures/s   ratio {ratios[-1]:.2f}", flush=True)
-print(
 spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
 print(f"{RECIPE}: two processes train at {median(ratios):.2f} times the speed of one with two threads ({spread})")
-)
