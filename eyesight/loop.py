@@ -116,7 +116,10 @@ def fit(
         return  # no time for this stage, but an earlier one left weights to keep
     while not loop.finished():
         began, seen = time.monotonic(), loop.meter.pictures
-        loss, score, gradient = loop.epoch()
+        done = loop.epoch()
+        if done is None:  # the time ran out while the last epoch was validated and saved
+            return
+        loss, score, gradient = done
         clean = augment.mixes(recipe.augment)
         if clean:
             loss, score = loop.score(train, SAMPLE)
@@ -181,8 +184,11 @@ class _Loop:
         passed = (self.clock.elapsed() - self.began) / self.allowed
         return self.group.agree(min(1.0, self.origin + (1 - self.origin) * passed))
 
-    def epoch(self) -> tuple[float, float, float]:
-        """Mean loss, score and last gradient norm of a pass over the training pictures, or of several when they are quick."""
+    def epoch(self) -> tuple[float, float, float] | None:
+        """Mean loss, score and last gradient norm of a pass over the training pictures, or of several when they are quick.
+
+        None when no time was left for a step after epochs that had it.
+        """
         began, repeats = time.monotonic(), self.repeats
         totals = NOTHING
         for _ in range(repeats):
@@ -193,6 +199,8 @@ class _Loop:
             lasted = self.group.agree(time.monotonic() - began)
             self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, lasted)))
         totals = self.group.total(totals)
+        if not totals.ndim and self.state.history:
+            return None
         if not totals.ndim:
             raise UserError(
                 f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
