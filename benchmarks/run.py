@@ -160,6 +160,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(['start_up', *CASES])}")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--seeds", type=int, default=9, help="at most so many of a measurement's seeds")
     given = parser.parse_args()
     machine = {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}
     for name in given.names or ["start_up", *CASES]:
@@ -172,7 +173,7 @@ def main():
             print(f"{name} is left out: EYESIGHT_DOGS names no photographs", flush=True)
             continue
         rows = json.loads(file.read_text())["runs"] if file.exists() and not given.again else []
-        for seed in range(len(rows), case.seeds):
+        for seed in range(len(rows), min(case.seeds, given.seeds)):
             rows.append(train(case, seed))
             print(name, rows[-1], flush=True)
             record = {"claim": case.claim, "recipe": case.recipe, "settings": case.settings, "budget": case.budget}
