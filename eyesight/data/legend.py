@@ -119,7 +119,9 @@ def _colour(value: Any) -> Colour | None:
 def fits(usual: Legend | None, seen: npt.NDArray[np.int64]) -> bool:
     """Whether the values of masks are those of a usual numbering: its last one occurs, none is greater, and few are missing."""
     values = seen[seen != IGNORED]
-    return usual is not None and len(values) > 0 and values.max() == len(usual.names) - 1 and len(values) > 2 * len(usual.names) / 3
+    if usual is None or not len(values):
+        return False
+    return int(values.max()) == len(usual.names) - 1 and len(values) > 2 * len(usual.names) / 3
 
 
 def key(legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str, usual: Legend | None = None) -> Key:
