@@ -30,7 +30,7 @@ class Part(torch.Generator):
 
     def __new__(cls, random: torch.Generator, total: int, share: Sequence[int], blends: bool) -> Part:
         """On the same device."""
-        return super().__new__(cls, random.device)
+        return super().__new__(cls, random.device)  # type: ignore[call-arg, unused-ignore]
 
     def __init__(self, random: torch.Generator, total: int, share: Sequence[int], blends: bool) -> None:
         super().__init__()

@@ -54,7 +54,7 @@ class Classifier:
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
-        parts = torch.from_numpy(pixels).split(at_once(pixels.shape[1:]))
+        parts = torch.split(torch.from_numpy(pixels), at_once(pixels.shape[1:]))
         return torch.cat([probabilities(self.network, part, self.views, self.arithmetic).cpu() for part in parts]).numpy()
 
     def predict(self, pictures: Sequence[bytes | Pixels | Path]) -> npt.NDArray[np.float32]:
