@@ -17,7 +17,7 @@ from eyesight.data.listing import Source
 
 SIDE = 64
 CONTRAST = 0.4  # distance of two colours, of at most 1.73
-COUNTS = {"train": 2400, "validation": 300, "test": 500}
+COUNTS = {"train": 8000, "validation": 300, "test": 500}
 CLASSES = {"background": (60, 64, 72), "circle": (230, 80, 40), "square": (60, 180, 75), "triangle": (240, 190, 30)}  # and their colours
 Grid = npt.NDArray[np.float64]
 

@@ -53,7 +53,7 @@ def segment() -> Recipe:
         system="B13",
         source=f"{BOOK}; {OURS}",
         data=Data("shapes", target="mask", scaling="standard", channels=3),
-        augment=Augment(flip="random", brightness=(0.8, 1.25), contrast=(0.8, 1.25)),
+        augment=Augment(flip="random", crop=6, brightness=(0.8, 1.25), contrast=(0.8, 1.25)),
         model=Model("skips"),
         loss=Loss("cross_entropy"),
         optim=Optim("adamw", lr=0.004, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
