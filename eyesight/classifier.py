@@ -147,7 +147,7 @@ def read_description(folder: Path) -> dict[str, Any]:
             f"{folder} holds no classifier: there is no {file.name}", "name a run that finished, or its classifier folder"
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
+        raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy the folder again") from None
     if description.get("format", 0) > FORMAT:
         found = description["format"]
         raise UserError(f"{folder} was written by a later eyesight (format {found}, this one reads up to {FORMAT})", "upgrade eyesight")
@@ -163,7 +163,7 @@ def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, T
             )
         tensors: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
+        raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy the folder again") from None
     wrong = [
         name
         for name in state.keys() | tensors.keys()

@@ -24,7 +24,7 @@ class UserError(Exception):
 
 
 class MissingError(UserError):
-    """A run or a part of one that is not there, or damaged."""
+    """A run, or a part of one or of its file, that is not there, or damaged."""
 
     status = 404
 

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.data.prepare import Pixels, Preparation, prepare
-from eyesight.errors import UserError
+from eyesight.errors import MissingError, UserError
 from eyesight.runs import Run
 
 FORMAT = 1
@@ -50,7 +50,7 @@ class Portable:
     def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Where it looked for the best class, N,h,w ≥ 0, of prepared pictures, uint8 N,C,H,W; raises UserError when it cannot say."""
         if not self.looks:
-            raise UserError(
+            raise MissingError(
                 "this file does not say where it looked", "it can where an average and one dense layer end the network; export again"
             )
         return np.asarray(self.session.run([HEAT], {INPUT: pixels})[0], dtype=np.float32)
@@ -83,7 +83,7 @@ def _session(file: Path, threads: int) -> Any:
     try:
         return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error}") from None
+        raise UserError(f"{file} cannot be read: {error}", "it may be damaged, or belong to somebody else; copy it again") from None
     except Exception as error:  # onnxruntime raises classes of its own for each way of being broken
         reason = str(error).strip().splitlines()[0]
         raise UserError(f"{file} is no ONNX file that can be used: {reason}", "copy it again, or export the run again") from None

@@ -101,6 +101,6 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
-        raise MissingError(f"there is no file {path}") from None
+        raise MissingError(f"there is no file {path}", "name a run that finished") from None
     except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
-        raise MissingError(f"{path} cannot be read: {error}") from None
+        raise MissingError(f"{path} cannot be read: {error}", "the run is damaged, or was removed meanwhile") from None

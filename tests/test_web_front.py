@@ -100,7 +100,7 @@ def test_where_it_looked_is_a_picture_of_what_it_saw(tmp_path):
 
 def test_a_file_that_cannot_tell_where_it_looked_says_so(tmp_path):
     it = client(tmp_path)
-    assert it.post("/api/explain", content=WHITE).status_code == 422
+    assert it.post("/api/explain", content=WHITE).status_code == 404, "as the API's own description has it"
     page = shown(it.get("/"))
     assert 'id="look"' not in page and ENGLISH["front.blind"] in page
 

@@ -61,7 +61,7 @@ def test_a_restored_picture_has_an_anomaly_score(tmp_path):
 @pytest.mark.parametrize("target", ["mask", "picture"])
 def test_who_asks_for_classes_is_told_where_to_go(tmp_path, target):
     it = client(tmp_path, target)
-    for path in ("/api/predict", "/api/predict/many"):
+    for path in ("/api/predict", "/api/predict/many", "/api/explain"):
         answer = it.post(path, files={"picture": HALF})
         assert answer.status_code == 404 and target in answer.json()["error"] and "/api/render" in answer.json()["hint"]
     refused = it.post("/", files={"picture": b"no picture"})
@@ -88,3 +88,5 @@ def test_a_folder_of_runs_serves_the_newest_that_names_classes(tmp_path):
         run.classifier_path.mkdir()
         (run.classifier_path / "classifier.json").write_text("{}")
     assert server.newest(tmp_path).target == "class"
+    (run.path / "recipe.json").write_text("{")
+    assert server.newest(tmp_path).target == "class", "a damaged run keeps no other from being served"

@@ -13,6 +13,7 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,8 +69,10 @@ def newest(folder: Path) -> Run:
 
 
 def has_classifier(run: Run) -> bool:
-    """Whether it got far enough to have one."""
-    return (run.classifier_path / "classifier.json").is_file()
+    """Whether it got far enough to have one, and can still be read: a damaged run must not keep the others from being served."""
+    with suppress(UserError):
+        return (run.classifier_path / "classifier.json").is_file() and bool(run.target)
+    return False
 
 
 def exported(run: Run, talk: Talk = silent) -> Path:

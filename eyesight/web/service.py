@@ -87,6 +87,7 @@ class Service:
 
     async def explain(self, request: Request) -> bytes:
         """The picture in a request as the network saw it, with where it looked painted over it, encoded; raises Refused."""
+        self.names_classes()
         return await self._answer(request, self._paint)
 
     async def _answer(self, request: Request, look: Callable[[bytes], Awaitable[Answer]]) -> Answer:
@@ -115,9 +116,8 @@ class Service:
     async def _render(self, picture: bytes) -> tuple[Rendered, bytes]:
         known, pixels = self.recogniser, await self._pixels(picture)
         assert isinstance(known, Portable)
-        answer, usual = await self.batches.probabilities(pixels), known.facts.get("unfamiliar_from")
-        drawn = await asyncio.get_running_loop().run_in_executor(self.decoders, render.shown, known, pixels, answer)
-        return render.said(known, "", pixels, answer, usual), drawn
+        answer = await self.batches.probabilities(pixels)
+        return await asyncio.get_running_loop().run_in_executor(self.decoders, told, known, pixels, answer)
 
     async def _paint(self, picture: bytes) -> bytes:
         pixels, loop = await self._pixels(picture), asyncio.get_running_loop()
@@ -165,6 +165,11 @@ class Service:
         """Let the threads end."""
         self.batches.close()
         self.decoders.shutdown(wait=False, cancel_futures=True)
+
+
+def told(known: Portable, pixels: Pixels, answer: Row) -> tuple[Rendered, bytes]:
+    """The figures of an answer and its drawing, PNG: so many numbers that nobody else is answered meanwhile unless a thread does it."""
+    return render.said(known, "", pixels, answer, known.facts.get("unfamiliar_from")), render.shown(known, pixels, answer)
 
 
 def together(recogniser: Recogniser) -> int:
