@@ -109,7 +109,7 @@ def keep(run: Run, findings: list[Finding]) -> None:
 
 def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Patient:
     """Everything a run knows of itself, with the pictures of its data where they are at hand, else with those of its gallery."""
-    recipe, known, log = run.recipe, run.data, run.log
+    recipe, known, log = run.settled, run.data, run.log
     classes = tuple(known.get("classes", ()))
     samples = samples_of(data) if data else gallery(run)
     fresh = _fresh(recipe, _shape(known), len(classes), samples.get("train"))

@@ -322,6 +322,6 @@ def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:
     """What a run's classifier says about the labelled pictures at `where`, their test part where they have one."""
     loaded = classifier.load(run.classifier_path)
     if where == run.recipe.data.source:  # its own pictures: only those it has not learnt from
-        return loaded.infer(dataset.load(transfer.suited(run.recipe).data, talk=talk).test)
+        return loaded.infer(dataset.load(transfer.suited(run.settled).data, talk=talk).test)
     wanted = replace(run.recipe.data, source=where)
     return loaded.infer(dataset.to_judge_by(wanted, loaded.preparation, loaded.classes, talk=talk))

@@ -254,11 +254,11 @@ def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent
     if data is not None:
         images = dataset.to_judge_by(replace(run.recipe.data, source=data), loaded.preparation, loaded.classes, talk=talk)
         if len(images) < 2:
-            raise UserError(f"{data} holds {len(images)} labelled pictures, too few to check with")
+            raise UserError(f"{data} holds {len(images)} labelled pictures, too few to check with", "name at least two")
         every = np.arange(len(images))
         return _held(data, images.subset(every[1::2]), images.subset(every[::2]))
     try:
-        found = dataset.load(run.recipe.data, talk=talk)
+        found = dataset.load(run.settled.data, talk=talk)
     except (UserError, OSError) as error:
         talk(f"the run's pictures are not at hand ({error})")
         return _kept(run)

@@ -151,8 +151,8 @@ def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
 
 def stages(run: Run) -> list[tuple[str, ...]]:
     """What each stage of a staged training reached by itself: number, whether it was kept, what trained, epochs, time, score, loss."""
-    chosen, how = run.environment.get("chosen") or {}, run.recipe.transfer
-    begins = (chosen.get("transfer.freeze", how.freeze), chosen.get("transfer.thaw", how.thaw))
+    how = run.settled.transfer
+    begins = (how.freeze, how.thaw)
     words = {"all": "the head alone", "none": "everything"}
     best = (epoch.get("stage") for epoch in reversed(run.epochs) if epoch.get("best") or run.recipe.training.keep == "last")
     kept, rows = next(best, None), list[tuple[str, ...]]()

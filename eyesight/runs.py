@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -87,6 +87,21 @@ class Run:
     def recipe(self) -> Recipe:
         """What was asked for."""
         return recipes.from_dict(self.read_json("recipe.json"))
+
+    @property
+    def settled(self) -> Recipe:
+        """The same with what was then chosen for it: the network and size of a recipe that leaves them to the pictures or the weights."""
+        return self.settle(self.recipe)
+
+    def settle(self, recipe: Recipe) -> Recipe:
+        """A recipe made from this run's, with what was chosen for the run wherever it still asks for what the run asked for."""
+        asked = self.recipe
+        for path, value in (self.environment.get("chosen") or {}).items():
+            group, field = path.split(".")
+            if getattr(getattr(recipe, group), field) == getattr(getattr(asked, group), field):
+                values = {**asdict(getattr(recipe, group)), field: value}
+                recipe = replace(recipe, **{group: recipes.group(group, values)})
+        return recipe
 
     @property
     def environment(self) -> dict[str, Any]:

@@ -27,6 +27,8 @@ UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is n
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
     """Input shape, classes, totals and layers as plain values; the data is opened only when asked to `look`, or was by a run."""
+    if not look and (run / "recipe.json").is_file():
+        recipe = Run.open(run).settle(recipe)
     backbone = bool(recipe.data.source) if recipe.model.name == AUTO else models.is_backbone(recipe.model)
     why = list[str]()
     recipe = transfer.suited(recipe, why.append) if backbone else recipe

@@ -192,6 +192,13 @@ def test_resuming_is_proposed_only_where_it_helps(run):
     assert caught.value.hint == run.way_on
 
 
+def test_what_was_chosen_for_a_run_completes_its_recipe_and_what_a_person_sets_stays(run):
+    assert run.settled == run.recipe, "nothing is known to have been chosen"
+    run.write_json("environment.json", {"chosen": {"model.name": "lcnet_050", "data.size": 96, "augment.brightness": [0.8, 1.2]}})
+    assert (run.settled.model.name, run.settled.data.size, run.settled.augment.brightness) == ("lcnet_050", 96, (0.8, 1.2))
+    assert run.settle(recipes.override(run.recipe, ["data.size=64"])).data.size == 64
+
+
 def test_predictions_by_split(run):
     some = Predictions(("a",), np.array([0]), np.ones((1, 1), np.float32), ("x",))
     some.save(run.path / "predictions.npz")

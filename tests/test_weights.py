@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 from eyesight import models, show, weights
 from eyesight.errors import UserError
 from eyesight.models import pretrained
-from eyesight.recipe import Model, Recipe, override
+from eyesight.recipe import Model, Recipe, override, to_dict
 from eyesight.recipes import resolve
+from eyesight.runs import Run
 
 NAME = "tf_efficientnet_lite0"
 PACKAGED = weights.packaged
@@ -175,3 +176,14 @@ def test_show_says_what_was_chosen_for_a_folder_and_why(tmp_path, monkeypatch):
     assert show.pretrained_lines(found)[0] == "tf_efficientnet_lite0: its weights are at hand"
     with pytest.raises(UserError, match="when it sees the pictures"):
         show.describe(resolve("folder"), Path("folder"))
+
+
+def test_show_says_of_a_run_what_was_chosen_then_though_its_pictures_are_gone(tmp_path):
+    run = Run.create(tmp_path, "folder")
+    run.write_json("recipe.json", to_dict(resolve("folder", data=tmp_path / "gone")))
+    chosen = {"model.name": "lcnet_050", "model.weights": "none", "data.size": 64, "transfer.freeze": "all", "transfer.thaw": ""}
+    run.write_json("environment.json", {"chosen": chosen})
+    how = {"channels": 3, "height": 64, "width": 64, "pad": 0}
+    run.write_json("data.json", {"classes": ["a", "b"], "preparation": how})
+    found = show.describe(run.recipe, run.path)
+    assert found["shape"] == [3, 64, 64] and found["classes"] == 2 and len(found["trains"]) == 1

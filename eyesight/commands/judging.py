@@ -218,7 +218,7 @@ def doctor_(name: RecipeName, data: DataPath = None, settings: Settings = None, 
 
     recipe = resolve(name, *settings or (), data=data)
     run = Run.open(Path(name)) if is_run(name) else None
-    pictures = doctor.open_data(recipe, console.talk)
+    pictures = doctor.open_data(run.settle(recipe) if run else recipe, console.talk)
     if run is not None:
         patient = doctor.admit_run(run, pictures)
     else:
