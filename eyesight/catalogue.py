@@ -187,6 +187,12 @@ def notes(found: Sequence[Row]) -> list[str]:
     return lines + sources(found)
 
 
+def check_out(out: Path) -> None:
+    """Raise UserError for a place that `write` would misunderstand, before minutes are spent on measuring."""
+    if out.suffix.lower() != ".png" and (out.suffix or out.is_file()):
+        raise UserError(f"{out} is the name of a file that is no figure", "--out FILE.png, or --out FOLDER for the table too", code=2)
+
+
 def write(found: Sequence[Row], out: Path) -> list[Path]:
     """The figure in a file `out` that ends in .png; figure, table and facts in a folder otherwise. What was written."""
     if out.suffix.lower() == ".png":

@@ -93,6 +93,10 @@ def test_the_figure_has_a_panel_for_each_device_and_every_name(tmp_path, monkeyp
     assert sorted(file.name for file in files) == ["models.json", "models.md", "models.png"] and all(file.is_file() for file in files)
     page = (tmp_path / "zoo" / "models.md").read_text()
     assert page.count("| MobileNet") == 3 and "cuda ms" in page and zoo.TIMM_SOURCE in page
+    catalogue.check_out(tmp_path / "zoo")
+    for name in ("zoo.pdf", "zoo.json"):
+        with pytest.raises(UserError, match="no figure"):
+            catalogue.check_out(tmp_path / name)
     with pytest.raises(UserError, match="of none of these"):
         catalogue.draw(list(catalogue.rows("lcnet_035")), tmp_path / "none.png")
 

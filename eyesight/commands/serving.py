@@ -24,6 +24,8 @@ def models_(
     """List pretrained networks: size, multiply-adds, published accuracy, and which weights are at hand."""
     from eyesight import catalogue, console
 
+    if out is not None:
+        catalogue.check_out(out)
     found = list(catalogue.rows(pattern, measure=measure, talk=console.talk))
     written = catalogue.write(found, out) if out is not None else []
     for file in written:
