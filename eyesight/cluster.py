@@ -163,7 +163,8 @@ def answerer(
             slots = _slots(ray, share)
             talk(f"{share} for each part, {slots} at a time, on {_machines(ray)}")
             task = partial(_task(ray, _answer, share), ray.put(dict(files)), parcels.key(files))
-            same = {"folder": str(Path.cwd()), "roots": list(roots), "top": top, "prepare": prepare, "share": vars(share)}
+            seen = [str(Path(root).expanduser()) for root in roots]
+            same = {"folder": str(Path.cwd()), "roots": seen, "top": top, "prepare": prepare, "share": vars(share)}
             calls = ((number, partial(task, paths, **same)) for number, paths in chain([first], parts))
             for number, (kind, value) in _results(ray, calls, 2 * slots):
                 yield number, value if kind == "table" else str(value)

@@ -13,7 +13,7 @@ import math
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
 from datetime import timedelta
 from pathlib import Path
@@ -112,12 +112,13 @@ class Group:
 
     def agree(self, number: float) -> float:
         """The first process's number: what a clock decides must be decided alike."""
-        if self.size == 1:
-            return number
-        told = torch.tensor(number, dtype=torch.float64)
+        return float(self._of_first(torch.tensor(number, dtype=torch.float64))) if self.size > 1 else number
+
+    def _of_first(self, values: Tensor) -> Tensor:
+        """The first process's tensor, in place."""
         with self._talking():
-            dist.broadcast(told, 0)
-        return float(told)
+            dist.broadcast(values, 0)
+        return values
 
     def _bytes(self, content: bytes, source: int) -> bytes:
         with self._talking():
@@ -158,7 +159,8 @@ class Group:
         for turn in (True, False):
             if turn == (self.where.local == 0):
                 try:
-                    made.append(make())
+                    with self.every_core() if turn else nullcontext():
+                        made.append(make())
                 except UserError as error:
                     problem = [error.message, error.hint, error.code]
             for rank, said in enumerate(self.everyone(problem)):
@@ -184,10 +186,7 @@ class Group:
     def alike(self, network: nn.Module) -> None:
         """Give the network the first process's weights and buffers: what another processor computes may differ in the last bit."""
         for tensor in network.state_dict().values() if self.size > 1 else ():
-            whole = tensor.contiguous()
-            with self._talking():
-                dist.broadcast(whole, 0)
-            tensor.copy_(whole)
+            tensor.copy_(self._of_first(tensor.contiguous()))
 
     def backward(self, loss: Tensor, weight: Callable[[Tensor], Tensor], targets: Tensor, network: nn.Module) -> None:
         """Leave in the network the gradient of the whole batch's mean, from the mean `loss` of this share that weighs `weight(targets)`."""
@@ -202,11 +201,16 @@ class Group:
             gradient.copy_((part / flat[-1]).view_as(gradient))
 
     def even_out(self, states: Iterable[dict[str, Tensor]]) -> None:
-        """Average the statistics of batch normalisation, which every process has gathered on its own shares."""
+        """Average the statistics of batch normalisation, which every process has gathered on its own shares.
+
+        By their differences from the first process's: what is frozen is the same in all, and must stay so to the last bit.
+        """
         found = [tensor for state in states for name, tensor in state.items() if name.endswith(("running_mean", "running_var"))]
         if self.size == 1 or not found:
             return
-        flat = self.sum(torch.cat([tensor.reshape(-1) for tensor in found])) / self.size
+        own = torch.cat([tensor.reshape(-1) for tensor in found])
+        first = self._of_first(own.clone())
+        flat = first + self.sum(own - first) / self.size
         for tensor, part in zip(found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True):
             tensor.copy_(part.view_as(tensor))
 

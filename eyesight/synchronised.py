@@ -67,7 +67,7 @@ class _Normalise(torch.autograd.Function):
         mean, square = torch.split(sums[:-1] / count, channels)
         variance = (square - mean**2).clamp_min(0)
         ctx.save_for_backward(x, weight, mean.float(), (variance + eps).rsqrt().float(), count.float())
-        ctx.group, ctx.axes = group, axes
+        ctx.group, ctx.axes, ctx.busy = group, axes, group.busy
         normalised = functional.batch_norm(x, mean.float(), variance.float(), weight, bias, False, 0.0, eps)
         ctx.mark_non_differentiable(mean, variance, count)
         return normalised, mean, variance, count
@@ -82,5 +82,6 @@ class _Normalise(torch.autograd.Function):
         sums = ctx.group.sum(torch.cat([bias, factor])) / count
         shift, slope = torch.split(sums, len(bias))
         stretch = scale if weight is None else scale * weight
-        inward = (gradient - shift.view(wide) - unit * slope.view(wide)) * stretch.view(wide)
+        # What was looked at for nothing moved neither mean nor variance.
+        inward = (gradient - shift.view(wide) - unit * slope.view(wide)) * (stretch * ctx.busy).view(wide)
         return inward.to(x.dtype), None if weight is None else factor, None if weight is None else bias, None, None

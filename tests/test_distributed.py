@@ -23,6 +23,7 @@ from eyesight.processes import Place
 from eyesight.recipe import Augment, Model
 from eyesight.recipes import resolve
 from eyesight.runs import Run, list_runs
+from eyesight.synchronised import Synchronised
 
 WITHIN = {"norm": 2e-4, "muon": 2e-4}  # else 1e-5: sums in another order; weights are of size 1, running variances up to 8
 
@@ -110,6 +111,25 @@ def test_a_share_too_small_for_batch_normalisation_is_refused():
     with pytest.raises(UserError, match="fewer than two pictures"):
         Group(Place(0, 3)).check_shares(network, 5, together=False)
     Group(Place(0, 3)).check_shares(network, 5, together=True)
+
+
+def test_a_process_without_a_picture_has_no_gradient():
+    group = Group(Place(2, 3))
+    group.busy, group.sum = 0.0, lambda values: values + 1  # by what the others have seen
+    pictures = torch.randn(1, 3, 4, 4, requires_grad=True)
+    with Synchronised(group):
+        seen = torch.nn.functional.batch_norm(pictures * 2, None, None, training=True)
+    (seen.sum() * 0).backward()
+    assert not pictures.grad.any()
+
+
+def test_frozen_statistics_stay_what_they_are_to_the_last_bit():
+    group = Group(Place(0, 3))
+    group.sum, group._of_first = lambda values: values * 3, lambda values: values  # three processes that have the same
+    frozen = torch.rand(10_000, generator=torch.Generator().manual_seed(0))
+    before = frozen.clone()
+    group.even_out([{"norm.running_var": frozen}])
+    assert torch.equal(frozen, before)
 
 
 def test_what_torchrun_says_is_understood(monkeypatch):

@@ -89,3 +89,9 @@ def test_what_looks_like_masks(tmp_path, folders, expected):
     for name in folders.split():
         (tmp_path / name).mkdir(parents=True)
     assert masks.is_masked(str(tmp_path)) is expected
+
+
+def test_arrays_are_not_unpacked_to_look_for_masks(tmp_path, monkeypatch):
+    monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path / "cache"))
+    np.savez(tmp_path / "pictures.npz", images=np.zeros((2, 8, 8), np.uint8))
+    assert not masks.is_masked(str(tmp_path / "pictures.npz")) and not (tmp_path / "cache").exists()

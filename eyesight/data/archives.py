@@ -59,7 +59,9 @@ class Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file is a tar or a zip, by name or else by content."""
+    """Whether the file is a tar or a zip, by name or else by content; arrays in an .npz are no archive, though their file is a zip."""
+    if path.suffix.lower() == ".npz":
+        return False
     if path.name.lower().endswith(SUFFIXES):
         return True
     with path.open("rb") as file:
