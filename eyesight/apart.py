@@ -30,6 +30,7 @@ def train(arguments: Sequence[str], out: Path, *, folder: Path | None = None, en
     An unfinished run of the same recipe goes on where it was.
     """
     command = [sys.executable, "-c", TOGETHER, "train", *arguments, f"--out={out}", "--resume", "--json"]
+    alone = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}  # as some clusters set them
     reading, writing = os.pipe()
     try:
         done = subprocess.run(  # noqa: S603 - this program with arguments that it has parsed
@@ -37,7 +38,7 @@ def train(arguments: Sequence[str], out: Path, *, folder: Path | None = None, en
             capture_output=True,
             stdin=reading,
             cwd=folder,
-            env={**os.environ, **(environment or {}), "PYTHONIOENCODING": "utf-8"},
+            env={**alone, **(environment or {}), "PYTHONIOENCODING": "utf-8"},
             encoding="utf-8",
             errors="replace",
             check=False,

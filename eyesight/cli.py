@@ -38,8 +38,8 @@ def main() -> None:
 
 
 def refuse(problem: UserError, *, as_json: bool) -> NoReturn:
-    """Say what went wrong, and end with its exit code; of several processes the first one speaks."""
-    if processes.silent():
+    """Say what went wrong, and end with its exit code; of several processes the first one speaks, as soon as they have met."""
+    if processes.refuses_silently():
         sys.exit(problem.code)
     from eyesight import console
 

@@ -11,6 +11,7 @@ import os
 import platform
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -31,6 +32,7 @@ from eyesight.portable import cores as cores_here
 from eyesight.runs import Run
 
 LOCAL, RUNNING = "ray", "auto"
+DAY = 86_400.0  # seconds
 RETRIES = 3  # of a task whose process or machine dies
 PATIENCE = 5.0  # seconds for an address to answer
 STORE = 256 << 20  # bytes of shared memory on a cluster of one's own: tables and packed runs are small
@@ -245,8 +247,9 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
     if kind == "packed" and isinstance(value, bytes):
         try:
             return parcels.unpack_run(value, out, name)
-        except UserError as error:
-            return f"its run did not arrive: {error.message}"
+        except (UserError, OSError) as error:
+            why = error.message if isinstance(error, UserError) else error.strerror
+            return f"its run did not arrive: {why}; for a day it stays in the cache of the machine that trained it"
     return str(value)
 
 
@@ -268,9 +271,16 @@ def _train(
         return "problem", found
     if known:
         return "run", found.path.name
-    packed = parcels.pack_run(found)
-    shutil.rmtree(out, ignore_errors=True)
-    return "packed", packed
+    _sweep(out.parent)
+    return "packed", parcels.pack_run(found)
+
+
+def _sweep(shelf: Path) -> None:
+    """Remove the runs that were sent to their callers more than a day ago: until then one that did not arrive can be fetched."""
+    for folder in shelf.iterdir():
+        with suppress(OSError):
+            if time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > DAY:
+                shutil.rmtree(folder)
 
 
 _opened: dict[str, Any] = {}  # the classifier that this process answered with last

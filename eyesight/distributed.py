@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import socket
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -272,7 +273,10 @@ class Group:
 
     def check_shares(self, network: nn.Module, least: int, *, together: bool) -> None:
         """Raise UserError when the smallest batch leaves a process too few pictures for batch normalisation by itself."""
-        norms = any(isinstance(layer, nn.modules.batchnorm._BatchNorm) for layer in network.modules())
+        norms = any(
+            isinstance(layer, nn.modules.batchnorm._BatchNorm) and any(part.requires_grad for part in layer.parameters())
+            for layer in network.modules()
+        )
         if self.size > 1 and norms and not together and least // self.size < 2:
             raise UserError(
                 f"batches of {least} leave one of {self.size} processes fewer than two pictures, too few for batch normalisation",
@@ -311,4 +315,5 @@ def join() -> Group:
             f"the {where.size} processes do not find each other: {str(error).splitlines()[0]}",
             "MASTER_ADDR and MASTER_PORT must name the first machine, which the others can reach; torchrun sets them",
         ) from None
+    os.environ[processes.MET] = "1"
     return Group(where, PrefixStore("eyesight", store), patient)

@@ -19,6 +19,7 @@ from eyesight.errors import UserError
 
 GRACE = 30.0  # seconds in which the others end by themselves when one has ended
 OURS = "EYESIGHT_PROCESSES"  # set for the processes that `start` has started
+MET = "EYESIGHT_MET"  # set once this process and the others have found each other
 RESUME = "`eyesight train … --resume` goes on from the last checkpoint, also with another number of processes"
 
 
@@ -52,6 +53,11 @@ def silent() -> bool:
         return place().rank > 0
     except UserError:
         return False
+
+
+def refuses_silently() -> bool:
+    """Whether another process says what stops this one; before they have met, one of each machine speaks for itself."""
+    return silent() and (MET in os.environ or OURS in os.environ or place().local > 0)
 
 
 def cores() -> int:

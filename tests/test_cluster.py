@@ -113,6 +113,23 @@ def test_what_is_no_run_does_not_arrive(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_full_disk_at_home_is_that_runs_reason_and_the_run_stays_where_it_was_made(tmp_path, monkeypatch):
+    monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path / "cache"))
+    old = tmp_path / "cache" / "cluster" / "old"
+    old.mkdir(parents=True)
+    os.utime(old, (1, 1))
+    monkeypatch.setattr(apart, "train", lambda arguments, out, **_: made(out))
+    answer = cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
+    monkeypatch.setattr(cluster.parcels, "unpack_run", lambda *_: raised(OSError(28, "No space left on device")))
+    assert "No space left" in cluster._arrived(answer, tmp_path / "runs", "lenet5")
+    (kept,) = (tmp_path / "cache" / "cluster").iterdir()
+    assert [run.status for run in list_runs(kept)] == ["done"]
+
+
+def raised(error):
+    raise error
+
+
 def test_other_versions_and_other_pictures_are_refused(tmp_path):
     kind, said = cluster._train(["lenet5"], **errand(tmp_path, versions={"torch": "1.0"}))
     assert kind == "problem" and "other versions" in said

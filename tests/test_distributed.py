@@ -136,7 +136,11 @@ def test_what_torchrun_says_is_understood(monkeypatch):
     assert processes.place() == Place() and not processes.silent()
     for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert processes.place() == Place(3, 4, 1, 2) and processes.silent()
+    assert processes.place() == Place(3, 4, 1, 2) and processes.silent() and processes.refuses_silently()
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    assert processes.silent() and not processes.refuses_silently(), "nobody else knows what is wrong with this machine"
+    monkeypatch.setenv(processes.MET, "1")
+    assert processes.refuses_silently()
     with pytest.raises(UserError, match="4 processes were started already, not 2"):
         processes.several(2, print)
     monkeypatch.setenv("RANK", "4")

@@ -134,7 +134,7 @@ def predict(
         _refuse_for(target, top=top > 1, explain=explain, prepare=prepare, unfamiliar=unfamiliar)
         _show_rendered(model, render.render(known, pictures, out, render.usual_error(Path(model)), draw), as_json=as_json)
         return
-    if out is not None and not out.suffix:
+    if out is not None and (out.is_dir() or not out.suffix):
         parts.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar)
         parts.one_by_one(Path(model), known, pictures, out, top, prepare, (weights, only), as_json=as_json)
         return

@@ -40,7 +40,7 @@ def on_cluster(
 
     cluster.check(on)
     beforehand(prepare)
-    if out is None or out.suffix:
+    if out is None or (out.suffix and not out.is_dir()):
         raise UserError("--on writes its answers in numbered parts, into a folder", "--out FOLDER", code=2)
     if recognise.is_name(model):
         raise UserError(f"{model} is a name, and a cluster is sent files", f"`eyesight export {model}`, then name {model}.onnx", code=2)
