@@ -248,6 +248,7 @@ class _Loop:
             pictures = augment.shrink(pictures, self.recipe.training.small)
         with self.autocast(), self._norms():
             outputs = state.network(pictures)
+        targets = self.task.fitted(outputs, targets)
         loss = self.loss(outputs, targets)
         state.optimiser.zero_grad(set_to_none=True)
         self.group.backward(loss, self.loss.weigh, targets, state.network)

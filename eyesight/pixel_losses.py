@@ -18,7 +18,7 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
     weights = balanced(counts).float() if loss.class_weights == "balanced" else None
 
     def value(logits: Tensor, masks: Tensor) -> Tensor:
-        true, weight = thinned(masks, logits.shape[2:]).long(), None if weights is None else weights.to(logits.device)
+        true, weight = masks.long(), None if weights is None else weights.to(logits.device)
         logits = logits.float()
         if loss.name == "dice":
             return dice(logits, true, weight)

@@ -49,6 +49,10 @@ class Segment(Task):
         """The pictures as they are."""
         return pixels.contiguous(memory_format=torch.channels_last), known
 
+    def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """Masks thinned to the coarser maps that are learnt on for large pictures."""
+        return pixel_losses.thinned(targets, outputs.shape[2:])
+
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Pixels by true and said class, K·K."""
         return counted(outputs.argmax(1), targets, outputs.shape[1]).sum(0).flatten().double()
@@ -84,8 +88,8 @@ class Segment(Task):
 
 
 def counted(said: Tensor, masks: Tensor, classes: int) -> Tensor:
-    """Pixels by picture, true class and said class, int64 N,K,K; ignored ones are left out, and masks are thinned to what was said."""
-    true = pixel_losses.thinned(masks, said.shape[1:]).long()
+    """Pixels by picture, true class and said class, int64 N,K,K; ignored ones are left out."""
+    true = masks.long()
     known = true != IGNORED
     picture = torch.arange(len(true), device=true.device).view(-1, 1, 1).expand_as(true)
     places = ((picture * classes + true) * classes + said)[known]

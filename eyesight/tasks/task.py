@@ -78,6 +78,10 @@ class Task(ABC):
     def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
         """A batch to be scored on: the pictures as they are asked about, and the targets; the same at every asking."""
 
+    def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
+        """The targets at the places for which a network that learns gives something."""
+        return targets
+
     @abstractmethod
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """What a batch adds to the score: a vector of float64."""
