@@ -2,7 +2,7 @@
 
     python benchmarks/transfer.py                              what needs no pictures: forward, once, memory
     python benchmarks/transfer.py forward                      only this
-    python benchmarks/transfer.py head --data dogs10.tar       a head on a frozen backbone, and nothing else
+    python benchmarks/transfer.py head --data DOGS       a head on a frozen backbone, and nothing else
 
 forward: a pass through tf_efficientnet_lite0 in our engine (bfloat16, channels last) against timm's as people call it (float32), in turns.
 once: a head trained for 20 epochs on features computed once against features computed in every epoch; the same pictures, both ours.

@@ -118,7 +118,7 @@ def members(
     Raises UserError for unknown names and settings. Data, settings, seeds and budget do not touch runs.
     """
     if seeds < 1:
-        raise UserError(f"--seeds is at least 1, not {seeds}", code=2)
+        raise UserError(f"--seeds is at least 1, not {seeds}", "--seeds 3, say", code=2)
     shared = [*settings, *[f"training.budget={budget}"] * (budget is not None)]
     found, alone = [], sum(not is_run(name) for name in names) == 1
     for name in dict.fromkeys(names):

@@ -34,7 +34,7 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         rows = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}") from error
+        raise UserError(f"cannot read {path}: {error.strerror}", "check its permissions, or fetch it again") from error
     if rows.size == 0 or rows.size % ROW:
         raise UserError(f"{path} has {rows.size:,} bytes, which is no whole number of CIFAR-10 rows of {ROW:,}", "fetch the file again")
     rows = rows.reshape(-1, ROW)

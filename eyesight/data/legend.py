@@ -69,7 +69,7 @@ def read(path: Path) -> Legend:
     if not names or len(set(names)) < len(names) or not all(names):
         raise UserError(f"{path} holds {'no class names' if not names else 'an empty name, or one twice'}", FORMS)
     if len(names) > MOST:
-        raise UserError(f"{path} names {len(names):,} classes; {MOST} are possible")
+        raise UserError(f"{path} names {len(names):,} classes; {MOST} are possible", FORMS)
     if colours and (len(colours) < len(names) or len(set(colours)) < len(colours)):
         raise UserError(f"{path} gives a colour to some classes only, or one colour to two", FORMS)
     return Legend(tuple(names), tuple(colours))

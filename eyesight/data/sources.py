@@ -32,7 +32,7 @@ def open_path(name: str, path: Path, talk: Talk) -> Source:
     try:
         return _open_folder(name, path, talk) if path.is_dir() else _open_file(name, path, talk)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot read {path}: {error.strerror or error}", "check the path and its permissions") from error
 
 
 def list_pictures(where: str | Path) -> list[Path]:

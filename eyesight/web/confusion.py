@@ -88,7 +88,7 @@ def picture(request: Request, name: str, place: int) -> Response:
     """One test picture as the network saw it."""
     at_hand = pictures(find_run(service_of(request), name))
     if place not in at_hand.rows:
-        raise Refused(404, "there is no such picture, or it is not at hand any more")
+        raise Refused(404, "there is no such picture, or it is not at hand any more", "its data set may have moved, or been changed")
     return Response(encode_png(at_hand.pixels[at_hand.rows[place]]), media_type="image/png")
 
 

@@ -50,7 +50,7 @@ def drawn(figure: Any) -> Response:
     from eyesight import plots
 
     if figure is None:
-        raise Refused(404, "the run is not that far yet")
+        raise Refused(404, "the run is not that far yet", "look again when it has ended")
     return Response(plots.png(figure, DOTS), media_type="image/png")
 
 

@@ -134,7 +134,7 @@ async def train(request: Request) -> State:
     if reader.apprentice is None or reader.known is not None:
         raise Refused(409, "there is nothing to train" if reader.known else "this server has no folder of runs", "eyesight train digits")
     if not reader.apprentice.start(*RECIPE):
-        raise Refused(409, "a training is going on already")
+        raise Refused(409, "a training is going on already", "wait for its end")
     return await state(request)
 
 
