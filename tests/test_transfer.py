@@ -306,7 +306,8 @@ def test_what_a_person_sets_stays_as_they_set_it():
         (folder.Seen(20_000, 10, 64), None, 160, "conv5", 4),
         (folder.Seen(20_001, 10, 63), None, 96, "conv5", 2),
         (folder.Seen(60_000, 10, 100), None, 160, "conv5", 2),
-        (folder.Seen(5000, 10, 500), 120.0, 96, "conv5", 4),
+        (folder.Seen(10_000, 10, 500), 120.0, 96, "conv5", 4),
+        (folder.Seen(2500, 10, 224), 180.0, 224, "conv5", 4),
     ],
 )
 def test_the_rules_for_a_folder(seen, budget, side, thaw, views):

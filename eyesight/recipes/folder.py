@@ -25,7 +25,7 @@ from eyesight.recipes.digits import OURS
 
 AUTO = "auto"  # the model's name, and where a second stage begins, until the pictures have been looked at
 PREFERRED = ("tf_efficientnet_lite0", "tf_efficientnet_lite1", "tf_efficientnet_lite2", "EfficientNetB0", "ResNet50", "DenseNet121")
-PACE = 45.0  # pictures a second at 224 pixels on two cores, from which the time needed is guessed
+PACE = 90.0  # pictures a second at 224 pixels, from which the time needed is guessed: 180 on two cores with AMX, a third of it without
 SIDES = (224, 160, 128, 96)
 GENTLE = 0.0003  # rate of a head that knows most of its classes: a larger one makes it forget (see LOG.md, dogs)
 
