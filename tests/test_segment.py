@@ -20,7 +20,7 @@ from eyesight.runs import Run
 from eyesight.segmentations import Segmentations, iou, mean_iou
 
 COLOURS = {"background": (0, 0, 0), "circle": (255, 0, 0), "square": (0, 255, 0), "triangle": (0, 0, 255)}
-TINY = ("model.width=0.5", "training.epochs=10", "training.batch=8", "training.min_steps=0", "optim.lr=0.01", "training.precision=float32")
+TINY = ("model.width=0.5", "training.epochs=10", "training.batch=8", "training.min_steps=0", "optim.lr=0.05", "training.precision=float32")
 
 
 def save(file, pixels, mode=None):

@@ -58,8 +58,8 @@ def segment() -> Recipe:
         augment=Augment(flip="random", crop=6, brightness=(0.8, 1.25), contrast=(0.8, 1.25)),
         model=Model("skips"),
         loss=Loss("cross_entropy"),
-        optim=Optim("adamw", lr=0.004, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
-        training=Training(epochs=12, batch=16, min_steps=800, monitor="score"),
+        optim=Optim("muon", lr=0.1, momentum=0.85, bias_scale=0.1, head_scale=0.1, weight_decay=0.0, schedule="linear", warmup=0.1),
+        training=Training(epochs=12, batch=32, min_steps=800, monitor="score"),
     )
 
 
@@ -75,5 +75,6 @@ def segment_transfer() -> Recipe:
         data=Data("shapes", target="mask", channels=3, resize="none"),
         model=Model(BACKBONE, weights="imagenet", head="skips 64"),
         optim=Optim("adamw", lr=0.002, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
+        training=replace(segment().training, batch=16),
         transfer=Transfer(freeze="conv4", views=0, statistics="keep"),
     )
