@@ -33,7 +33,11 @@ from eyesight.runs import Run, list_runs, now
 from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.transfer import Plan, Stage
 
-SAVING = 6.0  # seconds of a budget kept for saving, the doctor and the report, or a third of it where that is less
+SAVING = {
+    "class": 6.0,
+    "picture": 6.0,
+    "mask": 10.0,
+}  # seconds of a budget kept for saving, doctor and report, or a third where that is less
 DEAR = 1 / 40  # of a budget: where looking at the held-out pictures costs more in float32, it is done in bfloat16
 MOST_KEPT = 0.6  # of a budget at most is kept for the end, however slow the machine seems at the start
 CHECKED = 64  # pictures on which a saved classifier must say what the one in memory says
@@ -149,7 +153,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
         if views != recipe.training.views:
             talk(f"a budget of {clock.budget:.0f} s has no time to average over the views {recipe.training.views}: {views} instead")
             recipe = replace(recipe, training=replace(recipe.training, views=views))
-        clock.reserve = min(min(SAVING, clock.budget / 3) + looking / group.size, MOST_KEPT * clock.budget)
+        clock.reserve = min(min(SAVING[recipe.data.target], clock.budget / 3) + looking / group.size, MOST_KEPT * clock.budget)
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
     watch.lap("data")
