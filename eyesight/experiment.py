@@ -37,7 +37,7 @@ SAVING = {
     "class": 6.0,
     "picture": 6.0,
     "mask": 10.0,
-}  # seconds of a budget kept for saving, doctor and report, or a third where that is less
+}  # seconds of a budget kept for saving and report, a third at most
 DEAR = 1 / 40  # of a budget: where looking at the held-out pictures costs more in float32, it is done in bfloat16
 MOST_KEPT = 0.6  # of a budget at most is kept for the end, however slow the machine seems at the start
 CHECKED = 64  # pictures on which a saved classifier must say what the one in memory says
