@@ -51,6 +51,7 @@ def folder() -> Recipe:
     return Recipe(
         name="folder",
         summary="your own pictures: looks at them and picks backbone, resolution, freezing and augmentation",
+        result="94.8 % of 500 held-out photographs of ten breeds of dogs, one seed, 3 minutes on two cores; ImageNet holds these pictures",
         source=OURS,
         data=Data(resize="crop", channels=3),
         augment=Augment(flip="random"),
