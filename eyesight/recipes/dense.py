@@ -52,6 +52,7 @@ def segment() -> Recipe:
     return Recipe(
         name="segment",
         summary="a class for every pixel, from scratch",
+        result="mean IoU .948 on the drawn set, one seed, 3 minutes on two cores",
         system="B13",
         source=f"{BOOK}; {OURS}",
         data=Data("shapes", target="mask", scaling="standard", channels=3),
@@ -72,6 +73,7 @@ def segment_transfer() -> Recipe:
         segment(),
         name="segment_transfer",
         summary="a class for every pixel, on a pretrained network",
+        result="",
         data=Data("shapes", target="mask", channels=3, resize="none"),
         model=Model(BACKBONE, weights="imagenet", head="skips 64"),
         optim=Optim("adamw", lr=0.002, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
