@@ -7,15 +7,15 @@ BIN := .venv/bin
 demo: .venv/ready
 	$(BIN)/eyesight train lenet5
 
-test: .venv/ready
+test: .venv/tests
 	$(BIN)/python -m pytest --numprocesses auto
 
-check: .venv/ready
+check: .venv/tests
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-format: .venv/ready
+format: .venv/tests
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
@@ -30,8 +30,12 @@ browser:
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
 	touch .venv/ready
+
+.venv/tests: .venv/ready
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --constraint constraints.txt
+	touch .venv/tests
 
 clean:
 	rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache

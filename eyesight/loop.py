@@ -204,8 +204,8 @@ class _Loop:
         if not totals.ndim:
             raise UserError(
                 f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
-                f"starting and loading took {self.began:.0f} s (less the next time) and evaluation needs about "
-                f"{self.clock.reserve:.0f} s; give a longer --budget",
+                f"starting and loading took {self.began:.0f} s (less once the pictures are prepared) and evaluation needs about "
+                f"{self.clock.reserve:.0f} s; try --budget {10 * math.ceil(0.15 * (self.began + self.clock.reserve)):.0f}s",
             )
         return *self._means(totals), self._gradient()
 
