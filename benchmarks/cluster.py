@@ -38,7 +38,7 @@ def comparison(train, epochs, place):
     return time.monotonic() - began, [run.result["test"]["top1"] for run in found.rows[0].runs]
 
 
-def speed(place, rounds=2, epochs=50):
+def speed(place, rounds=1, epochs=4):
     """In turns: one after another with one core each, and two at a time by Ray with one core each."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for the trainings that follow one another; the cluster's get it from --cores
     ways = {"one_after_another": compare.one_after_another, "ray": cluster.trainer("ray", cluster.Share(cores=1))}
