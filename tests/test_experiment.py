@@ -214,7 +214,7 @@ def test_a_budget_is_kept(finished, tmp_path):
     clock = Clock(time.monotonic())
     run = experiment.train(on(root / "pictures", "training.epochs=100000", "training.budget=6"), tmp_path / "runs", clock=clock)
     assert 3 < clock.elapsed() < 6.5
-    assert run.epochs[-1]["progress"] == 1.0
+    assert run.epochs[-1]["progress"] > 0.97  # a step that would not end in time is not begun
     assert run.status == "done"
 
 
