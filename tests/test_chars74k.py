@@ -6,7 +6,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from eyesight.data.chars74k import ORIGINAL, chars74k_source, split_of
+from eyesight.data.chars74k import ORIGINAL, chars74k_source, is_original, split_of
 from eyesight.data.fonts import CLASSES
 from eyesight.data.prepare import encode_png
 from eyesight.errors import UserError
@@ -38,6 +38,20 @@ def test_classes_are_the_52_with_their_own_pictures(original):
         assert f"Sample{sample:03d}/" in source.ids[row]
         assert source.read(row) == picture(sample, int(source.ids[row][-9:-4]))
     assert not any("Sample025" in name for name in source.ids)  # O looks like o
+
+
+def test_photographs_and_handwriting_unpacked_beside_the_fonts_are_passed_over(original):
+    for place in (
+        "Img/GoodImg/Bmp/Sample001/img001-00009.png",
+        "Img/BadImag/Bmp/Sample001/img001-00002.png",
+        "Hnd/Img/Sample001/img001-009.png",
+    ):
+        file = original / "English" / place
+        file.parent.mkdir(parents=True)
+        file.write_bytes(picture(1, 9))
+    assert np.bincount(chars74k_source(original).labels).tolist() == [8] * 52
+    assert is_original(original)
+    assert not is_original(original / "English" / "Img" / "GoodImg" / "Bmp")  # class folders like any other
 
 
 def test_the_split_is_the_same_picture_numbers_in_every_class(original):

@@ -20,12 +20,14 @@ from eyesight.errors import UserError
 PICTURES = {"train": 716, "validation": 150, "test": 150}  # per class: 254 fonts in four styles
 ORIGINAL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # Sample001 to Sample062
 NAME = re.compile(r"Sample(\d{3})/img(\d{3})-(\d{5})\.png$")
+PHOTOGRAPHS = re.compile(r"/(GoodImg|BadImag)/")  # of the archive EnglishImg.tgz, which unpacks beside this one with the very same names
 HINT = "expected English/Fnt/Sample001/img001-00001.png and so on, as in EnglishFnt.tgz"
 
 
 def is_original(root: Path) -> bool:
-    """Whether a folder is laid out as the original "Fnt" pictures, at any depth from none to three."""
-    return any(next(root.glob(f"{above}Sample001/img001-*.png"), None) for above in ("", "*/", "*/*/"))
+    """Whether a folder is laid out as the original "Fnt" pictures, at any depth from none to two."""
+    found = (file for above in ("", "*/", "*/*/") for file in root.glob(f"{above}Sample001/img001-*.png"))
+    return any(not PHOTOGRAPHS.search(file.as_posix()) for file in found)
 
 
 def chars74k_source(path: Path, talk: Talk = silent) -> Source:
@@ -60,10 +62,10 @@ def _unpacked(path: Path, talk: Talk) -> Path:
 
 
 def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
-    """(label, picture number, file) of each picture of the 52 classes; `Hnd` and `Img` pictures have other names and are passed over."""
+    """(label, picture number, file) of each picture of the 52 classes; `Hnd` pictures (shorter numbers) and photographs are passed over."""
     for file in root.rglob("img*.png"):
         named = NAME.search(file.as_posix())
-        if named is None or named[1] != named[2] or not 1 <= int(named[1]) <= len(ORIGINAL):
+        if named is None or PHOTOGRAPHS.search(file.as_posix()) or named[1] != named[2] or not 1 <= int(named[1]) <= len(ORIGINAL):
             continue
         character = ORIGINAL[int(named[1]) - 1]
         if character in CLASSES:
