@@ -98,6 +98,11 @@ def _columns(table: Path, lines: Sequence[Line]) -> tuple[tuple[int, int, int], 
         raise UserError(f"{table} has a single column", "expected path,label, separated by comma, semicolon or tab")
     other_header = not _file_like(head[0]) and len(lines) > 1 and _file_like(lines[1][1][0])
     below = lines[1:] if path == 0 or other_header else lines
+    if below is not lines and split > 0:
+        label = next((place for place in range(1, len(head)) if place != split), -1)
+        if label < 0:
+            raise UserError(f"{table} has no column of labels, only {', '.join(lines[0][1])}", "expected a column `label` beside them")
+        return (0, label, split), below
     third = [cells[2].lower() for _, cells in below if len(cells) > 2]
     return (0, 1, 2 if third and all(cell in SPLITS or not cell for cell in third) else -1), below
 
