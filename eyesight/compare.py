@@ -10,6 +10,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -121,10 +122,11 @@ def members(
         raise UserError(f"--seeds is at least 1, not {seeds}", "--seeds 3, say", code=2)
     shared = [*settings, *[f"training.budget={budget}"] * (budget is not None)]
     found, alone = [], sum(not is_run(name) for name in names) == 1
+    runs = {name: Run.open(Path(name)) for name in names if is_run(name)}
+    called = Counter([*(run.name for run in set(runs.values())), *(set(names) - set(runs))])
     for name in dict.fromkeys(names):
-        if is_run(name):
-            run = Run.open(Path(name))
-            found.append(Member(run.name, run.recipe, run=run))
+        if run := runs.get(name):
+            found.append(Member(run.name if called[run.name] == 1 else str(run.path), run.recipe, run=run))
             continue
         for chosen, label in variants(shared):
             made = resolve(name, *chosen, data=data)
@@ -208,7 +210,11 @@ def _state(run: Run) -> str:
 def trained_as(run: Run, wanted: Recipe) -> bool:
     """Whether the run's recipe agrees in every field that decides a training."""
     try:
-        return same_training(run.recipe, wanted)
+        if wanted.model.weights is None:
+            return same_training(run.recipe, wanted)
+        from eyesight import weights
+
+        return weights.trained_alike(run, wanted)
     except UserError:
         return False  # damaged, or from a later version
 

@@ -256,6 +256,13 @@ def test_a_given_run_is_taken_as_it_is(tmp_path):
     assert "no longer a number" in found.rows[1].reason
 
 
+def test_runs_of_one_name_from_two_folders_are_two_rows(tmp_path):
+    good, bad = (drawn_run(tmp_path / place, first(count)) for place, count in (("here", 90), ("there", 40)))
+    assert good.name == bad.name
+    found = compare.compare(compare.members([str(good.path), str(bad.path)]), tmp_path, train=never)
+    assert [(row.name, row.seeds, row.score.mean) for row in found.rows] == [(str(good.path), 1, 0.9), (str(bad.path), 1, 0.4)]
+
+
 def test_how_a_process_died():
     assert apart.outcome(-9, "", "a\nlast words\n") == "it was killed by SIGKILL, perhaps for want of memory: last words"
     assert apart.outcome(1, json.dumps({"error": "no data", "hint": "give some"}), "") == "no data (give some)"
