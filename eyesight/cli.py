@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import NoReturn
@@ -20,6 +21,8 @@ def main() -> None:
     # Threads that spin for long while they wait for one another starve each other as soon as another program wants a core; those that
     # sleep at once make small networks 1.5 times slower. GNU OpenMP reads this when torch is loaded, which is later.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text, and a terminal may know few characters
     try:
         app()  # exits by itself: 2 for wrong usage, 130 when interrupted
     except SystemExit as end:

@@ -99,6 +99,6 @@ def write_table(answers: Sequence[Answer], path: Path) -> None:
     with whole_file(path) as file:
         import io
 
-        text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
         csv.writer(text, lineterminator="\n").writerows(lines)
         text.detach()

@@ -2,6 +2,7 @@ import contextlib
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -12,6 +13,8 @@ import typer
 from PIL import Image
 
 from eyesight import cli
+from eyesight.answers import Answer
+from eyesight.recognise import write_table
 
 FLAGS = {
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
@@ -44,9 +47,10 @@ def test_the_flags_are_frozen():
     assert flags == FLAGS
 
 
-def program(*arguments, code=0, folder=None):
+def program(*arguments, code=0, folder=None, **environment):
     """The command in a process of its own, which takes seconds to import what it needs."""
-    done = subprocess.run([sys.executable, "-m", "eyesight", *map(str, arguments)], capture_output=True, text=True, cwd=folder, timeout=300)
+    command = [sys.executable, "-m", "eyesight", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300, env={**os.environ, **environment})
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -120,6 +124,13 @@ def test_the_competition_table_keeps_order_and_names_bad_files(trained, tmp_path
     assert "9.png" in said.stderr
 
 
+def test_the_competition_table_takes_any_file_name(tmp_path):
+    answers = [Answer("a/x.png", (("cat, or dog", 0.9),)), Answer("b/x.png", (("ring", 0.9),)), Answer("b/\udcff.png", (("bar", 0.9),))]
+    write_table(answers, tmp_path / "submission.csv")
+    rows = list(csv.reader((tmp_path / "submission.csv").read_text("utf-8").splitlines()))
+    assert rows == [["id", "target"], ["a/x.png", "cat, or dog"], ["b/x.png", "ring"], [r"b/\udcff.png", "bar"]]
+
+
 def test_evaluate_show_and_report(trained):
     root, found, _ = trained
     folder = root / found["run"]
@@ -185,6 +196,10 @@ def test_an_empty_folder_and_a_single_class_say_what_was_found(tmp_path):
 
 def test_errors_are_one_json_object_too():
     assert "did you mean" in json.loads(program("train", "lenet", "--json", code=2).stdout)["hint"]
+
+
+def test_a_terminal_that_knows_few_characters_is_served_all_the_same():
+    assert r"99.53 \xb1" in program("recipes", PYTHONIOENCODING="ascii").stdout
 
 
 def test_recipes_are_listed_with_their_systems():
