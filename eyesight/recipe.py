@@ -235,7 +235,7 @@ def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
     value = parse(text, _types(type(part))[name], path)
     low, high = LIMITS.get(path, (None, None))
     if low is not None and value is not None and not low <= value <= high:
-        raise UserError(f"{path} is a number from {low:g} to {high:g}, not {text}", code=2)
+        raise UserError(f"{path} is a number from {low:g} to {high:g}, not {text}", f"the recipe has {getattr(part, name)}", code=2)
     return replace(recipe, **{group: replace(part, **{name: value})})
 
 
@@ -253,17 +253,18 @@ def parse(text: str, kind: Any, path: str) -> Any:
         parts = [part for part in text.strip("()").split(",") if part.strip()]
         kinds = get_args(kind)
         if kinds[-1] is not Ellipsis and len(parts) != len(kinds):
-            raise UserError(f"{path} takes {len(kinds)} values separated by commas, not {text!r}", code=2)
+            said = f"{path} takes {len(kinds)} values separated by commas, not {text!r}"
+            raise UserError(said, f"--set {path}={','.join(['1'] * len(kinds))}, say", code=2)
         return tuple(parse(part.strip(), kinds[0], path) for part in parts)
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise UserError(f"{path} is true or false, not {text!r}", code=2)
+            raise UserError(f"{path} is true or false, not {text!r}", f"--set {path}=true or {path}=false", code=2)
         return text.lower() == "true"
     try:
         return kind(seconds(text)) if path == "training.budget" else kind(text)
     except ValueError:
         name = {"int": "a whole number", "float": "a number"}.get(kind.__name__, kind.__name__)
-        raise UserError(f"{path} is {name}, not {text!r}", code=2) from None
+        raise UserError(f"{path} is {name}, not {text!r}", f"--set {path}={kind(1)}, say", code=2) from None
 
 
 def seconds(text: str) -> float:

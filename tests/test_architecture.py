@@ -173,6 +173,23 @@ def test_files_and_functions_stay_small():
                 assert node.end_lineno - node.lineno < 60, f"{path.name}: {node.name} is too long"
 
 
+HINTED = {"UserError": 1, "MissingError": 1, "DiskFullError": 1, "GoneError": 1, "Refused": 2}  # and at which place the hint stands
+ELSEWHERE = {"data/fonts.py", "data/archives.py"}  # why a face is not used; what is wrong with an archive, whose name and hint are added
+
+
+def test_every_error_for_people_says_how_to_mend_it():
+    for path in files():
+        if path.relative_to(PACKAGE).as_posix() in ELSEWHERE:
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            place = HINTED.get(ast.unparse(node.func).rpartition(".")[2]) if isinstance(node, ast.Call) else None
+            if place is None or any(isinstance(argument, ast.Starred) for argument in node.args):
+                continue
+            found = [*node.args[place : place + 1], *(keyword.value for keyword in node.keywords if keyword.arg == "hint")]
+            said = found and not (isinstance(found[0], ast.Constant) and not found[0].value)
+            assert said, f"{path.name}, line {node.lineno}: {ast.unparse(node)} has no hint"
+
+
 def test_nothing_is_unpickled():
     for path in files():
         text = path.read_text(encoding="utf-8")

@@ -47,6 +47,13 @@ def test_a_mask_lies_over_the_picture_and_says_what_each_class_covers(tmp_path):
     assert ENGLISH["made.where"] in shown(it.get("/"))
 
 
+def test_without_scripts_classes_have_the_names_that_people_read(tmp_path):
+    it = client(tmp_path, "mask", colours=[[0, 0, 200], [250, 0, 0]], classes=["traffic_sign", "n02085620-Shih_Tzu"])
+    page = shown(it.post("/", files={"picture": HALF}))
+    assert page.count("traffic sign") == page.count("Shih Tzu") == 2, "beside its share and in the list"
+    assert "traffic_sign" not in page and "n02085620" not in page
+
+
 def test_a_restored_picture_has_an_anomaly_score(tmp_path):
     it = client(tmp_path, "picture", unfamiliar_from=0.1)
     white, black = (it.post("/api/render", content=png(np.full((8, 8), shade, np.uint8))).json() for shade in (255, 0))

@@ -13,6 +13,7 @@ from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
 
 MARK = "by_page.json"  # in a run that a page began: `eyesight serve` without a name prefers what a person trained
+AGAIN = "begin it again, on the page or with eyesight train"
 
 
 class Apprentice:
@@ -49,12 +50,12 @@ class Apprentice:
         with tempfile.TemporaryFile() as said:  # a pipe that nobody reads would stop it
             with self.lock:
                 if self.stopped:
-                    raise UserError("the training was stopped")
+                    raise UserError("the training was stopped", AGAIN)
                 self.process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=said)  # noqa: S603 - this very program
             code = self.process.wait()
             if code:
                 said.seek(0)
-                raise UserError(last_error(said.read().decode(errors="replace")) if code > 0 else "the training was stopped")
+                raise UserError(last_error(said.read().decode(errors="replace")) if code > 0 else "the training was stopped", AGAIN)
 
     @property
     def run(self) -> Run | None:

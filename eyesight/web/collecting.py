@@ -48,7 +48,7 @@ class Collection:
 
     def _write(self, name: str, picture: bytes) -> None:
         if len(picture) > MOST_BYTES:
-            raise Refused(413, f"a sample has {len(picture):,} bytes, of {MOST_BYTES:,} at most")
+            raise Refused(413, f"a sample has {len(picture):,} bytes, of {MOST_BYTES:,} at most", "send what was drawn in one box")
         file = f"{sha256(picture).hexdigest()[:24]}.png"
         (self.folder / name).mkdir(exist_ok=True)
         with whole_file(self.folder / name / file) as opened:

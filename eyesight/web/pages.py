@@ -50,8 +50,9 @@ async def answered(request: Request) -> Response:
 
 def about(service: Service) -> dict[str, Any]:
     """What the page says of a network that gives more than a class."""
-    facts = service.recogniser.facts
-    return {"name": str(facts.get("name") or ""), "target": service.target, "classes": readable(service.recogniser.classes)}
+    name, classes = str(service.recogniser.facts.get("name") or ""), service.recogniser.classes
+    names = readable(classes)
+    return {"name": name, "target": service.target, "classes": names, "readable": dict(zip(classes, names, strict=True))}
 
 
 def known(service: Service) -> dict[str, Any]:

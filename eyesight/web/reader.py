@@ -6,6 +6,7 @@ The network being served may know dogs: then the newest run that knows just the 
 from __future__ import annotations
 
 import asyncio
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from eyesight.web.service import Service, refusing
 DIGITS = tuple("0123456789")
 SURE = 0.9  # MNIST's own threshold is lower; of scikit-learn's digits, by other hands, 97 % were right above this and 79 % below
 PATIENCE = 1.0  # seconds that a page waits for a network which is being exported, before it says so
+AGAIN = 60.0  # seconds after which a network that could not be taken is tried again
 BOX_BYTES, BOX_PIXELS = 500_000, 1_000_000  # of one drawn box
 RECIPE = ("digits", "--data", "digits")  # MNIST, or where it cannot be had scikit-learn's small digits
 
@@ -74,7 +76,8 @@ class Reader:
         self.service, self.collection, self.lock = service, collection, Lock()
         self.known: Recogniser | None = service.recogniser if knows_digits(service.recogniser) else None
         self.batches: Batches | None = service.batches if self.known else None
-        self.looked_at: str | None = None  # the run that was tried last, so that one which fails is not tried for ever
+        self.looked_at: str | None = None  # the run that was tried last
+        self.failed: tuple[object, float] | None = None  # its files and when, if it could not be taken: it is not tried all the time
         self.apprentice = Apprentice(service.runs, self.find) if service.runs and trains else None
         self.finder, self.finding = ThreadPoolExecutor(1, "finder"), Future[None]()
         self.finding.set_result(None)
@@ -97,11 +100,22 @@ class Reader:
         """Take the newest run that knows the ten digits, where there is no network yet; it may have to be exported first."""
         with self.lock:
             run = None if self.known or self.service.runs is None else newest(self.service.runs)
-            if run is not None and run.name != self.looked_at:
+            if run is not None and self._worth_trying(run):
                 self.looked_at = run.name
                 from eyesight.web.server import exported
 
-                self.take(portable.load(exported(run)))
+                try:
+                    self.take(portable.load(exported(run)))
+                except BaseException:
+                    self.failed = contents(run), time.monotonic()
+                    raise
+
+    def _worth_trying(self, run: Run) -> bool:
+        """Whether it was not tried yet, or may have become better since: by other files, or by a disk that has room again."""
+        if self.failed is None or run.name != self.looked_at:
+            return True
+        files, when = self.failed
+        return time.monotonic() - when > AGAIN or contents(run) != files
 
     def take(self, known: Recogniser) -> None:
         """Read with this network from now on; where nothing was served yet, serve it too."""
@@ -155,6 +169,12 @@ def newest(folder: Path) -> Run | None:
         if set(described.get("classes", ())) == set(DIGITS) and described.get("target", "class") == "class":
             return run
     return None
+
+
+def contents(run: Run) -> list[tuple[str, int, int]]:
+    """Name, size and time of the files of which its network is made."""
+    files = [file for folder in (run.classifier_path, portable.file_of(run).parent) for file in sorted(folder.glob("*"))]
+    return [(file.name, about.st_size, about.st_mtime_ns) for file in files if (about := file.stat())]
 
 
 def prepared(picture: bytes) -> Pixels | None:

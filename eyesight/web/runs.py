@@ -108,7 +108,7 @@ def mistake(request: Request, name: str, place: int) -> Response:
     """The picture of one mistake as the network saw it."""
     pixels = find_run(service_of(request), name).gallery().get("mistakes_pixels", ())
     if not 0 <= place < len(pixels):
-        raise Refused(404, "there is no such picture")
+        raise Refused(404, "there is no such picture", f"the page /runs/{name} shows those there are")
     return png(encode_png(pixels[place]))
 
 

@@ -53,9 +53,10 @@ async def read_body(request: Request, most: int, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.upload_seconds):
             return await _read(request, most, limits)
     except TimeoutError:
-        raise Refused(408, f"the upload did not end within {limits.upload_seconds:g} seconds", headers={"Connection": "close"}) from None
+        late = f"the upload did not end within {limits.upload_seconds:g} seconds"
+        raise Refused(408, late, "send a smaller picture, or try again on a faster connection", {"Connection": "close"}) from None
     except ClientDisconnect:
-        raise Refused(400, "the upload was cut off") from None
+        raise Refused(400, "the upload was cut off", "send the picture again") from None
 
 
 async def _read(request: Request, most: int, limits: Limits) -> bytes:
