@@ -6,6 +6,7 @@ where an uninterrupted one does. In a group of processes each looks at its share
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from eyesight import augment, optim, tasks
 from eyesight.data.images import Images, portions
 from eyesight.distributed import Group
 from eyesight.errors import UserError
-from eyesight.models.layers import Network
+from eyesight.models.layers import Network, Shape
 from eyesight.recipe import Recipe, Training
 from eyesight.state import State
 from eyesight.synchronised import Synchronised
@@ -164,6 +165,8 @@ class _Loop:
         self.share = share if recipe.optim.name in ("sgd", "muon") and recipe.training.min_steps else 1.0
         if recipe.training.small < 1:
             check_small(state.network, recipe.training.small)
+        if group.size == 1 and len(train) // self.steps_per_epoch < 2:
+            check_lone(state.network, train.shape)
         group.check_shares(state.network, len(train) // self.steps_per_epoch, together=recipe.training.sync_norm)
         self.rate = 0.0
         self.began, self.origin = clock.elapsed(), state.progress
@@ -296,6 +299,17 @@ class _Loop:
                 outputs = self.state.forward(pictures).float()
             totals = totals + self._counted(self.loss(outputs, targets), outputs, targets)
         return self._means(self.group.total(totals))
+
+
+@torch.no_grad()
+def check_lone(network: Network, shape: Shape) -> None:
+    """Raise UserError when batch normalisation cannot take one picture of `shape` at a time, as where only a vector is left of it."""
+    try:
+        copy.deepcopy(network).train()(torch.zeros(1, *shape, device=network.normalise.mean.device))
+    except ValueError:
+        raise UserError(
+            "a batch of one picture is too few for this network's batch normalisation", "--set training.batch=2 or more; more pictures"
+        ) from None
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 import itertools
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -176,6 +177,14 @@ def test_a_lone_picture_is_never_a_batch(count):
     assert min(sizes) > 1
     recipe = override(SMALL, ["model.name=mixup_cnn", "training.epochs=1", "training.batch=32", "model.dropout=0"])
     assert len(list(fit(start(recipe, images), images, images, recipe))) == 1
+
+
+def test_batches_of_one_are_refused_where_a_network_cannot_take_them():
+    images = drawn.images(6, size=32)
+    for name, refused in (("bottleneck", True), ("mixup_cnn", False)):
+        recipe = override(SMALL, [f"model.name={name}", "training.epochs=1", "training.batch=1"])
+        with pytest.raises(UserError, match="batch of one") if refused else nullcontext():
+            list(fit(start(recipe, images), images, None, recipe))
 
 
 def test_training_on_blends_measures_the_curve_on_clean_pictures():
