@@ -243,6 +243,10 @@ def test_folders_without_pictures_say_what_they_hold(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(UserError, match=r"no picture: 1 other files such as notes\.txt"):
         open_source(tmp_path)
+    (tmp_path / "A.TTF").write_bytes(b"")
+    with pytest.raises(UserError, match="fonts, not pictures") as caught:
+        open_source(tmp_path)
+    assert f"EYESIGHT_FONTS={tmp_path}" in caught.value.hint
     draw(tmp_path / "1.png")
     with pytest.raises(UserError, match="1 pictures but no class folders"):
         open_source(tmp_path)
@@ -294,6 +298,13 @@ def test_a_split_column_with_or_without_header(tmp_path):
     for text in (rows, f"path,label,split\n{rows}"):
         source = open_source(write_csv(tmp_path, text))
         assert table(source) == expected and source.problems == ()
+
+
+def test_a_split_is_never_taken_for_the_label(tmp_path):
+    with pytest.raises(UserError, match="no column of labels, only path, split"):
+        open_source(write_csv(tmp_path, "path,split\np/1.png,train\np/2.png,test\n"))
+    source = open_source(write_csv(tmp_path, "path,split,kind\np/1.png,train,cat\np/2.png,test,dog\n"))
+    assert table(source) == {"p/1.png": ("train", "cat"), "p/2.png": ("test", "dog")}
 
 
 def test_rows_that_lead_nowhere_are_listed_by_line(tmp_path):

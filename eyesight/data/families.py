@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
+from eyesight.data.folders import FONTS
 from eyesight.data.fonts import Face
 from eyesight.errors import UserError
 
-SUFFIXES = (".ttf", ".otf", ".ttc", ".otc")
 SAME = 0.98  # correlation of all 52 pictures: DejaVu and Vera 1.000, Liberation and Arimo .993; one of the two is left out
 KIN = 0.95  # FreeSerif and Doulos .962, Roboto and Inter .952; both stay, in one split
 FULL = {"train": 179, "validation": 38, "test": 38}  # families of four styles; the last held-out ones give two
@@ -68,7 +68,7 @@ def font_files(folders: Iterable[Path]) -> list[Path]:
     files: dict[Path, Path] = {}
     for folder in folders:
         for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
+            if path.suffix.lower() in FONTS and path.is_file():
                 files.setdefault(path.resolve(), path)
     if not files:
         raise UserError(f"no font files in {', '.join(map(str, folders))}", "EYESIGHT_FONTS names the folders to look in")

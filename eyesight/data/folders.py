@@ -23,6 +23,7 @@ SPLITS: dict[str, Literal["train", "validation", "test"]] = {
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+FONTS = (".ttf", ".otf", ".ttc", ".otc")
 Parts = tuple[str, ...]
 
 
@@ -139,6 +140,8 @@ def _nothing(name: str, tree: Tree, pictures: Sequence[Found]) -> UserError:
         )
     if not tree.files:
         return UserError(f"{name} is empty", expected)
+    if any(file.path.suffix.lower() in FONTS for file in tree.files):
+        return UserError(f"{name} holds fonts, not pictures", f"EYESIGHT_FONTS={name} in the environment, and --data glyphs draws them")
     examples = ", ".join(file.id for file in tree.files[:3])
     return UserError(f"{name} holds no picture: {len(tree.files):,} other files such as {examples}", expected)
 
