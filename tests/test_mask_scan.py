@@ -1,6 +1,8 @@
 """The health check of masks names every file that is wrong, and says what each class covers."""
 
 import json
+import tracemalloc
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -68,6 +70,18 @@ def test_the_numbers_of_camvid_are_known_without_a_file(tmp_path):
     assert len(prepared(Data(str(folder), target="mask")).classes) == 12, "a file decides otherwise"
 
 
+def test_many_masks_are_counted_in_the_memory_of_a_few():
+    values = [np.full((64, 64), place, np.uint8) for place in (0, 1, 9)]
+    pairs = masks.Pairs(SimpleNamespace(ids=range(3000)), lambda row: values[row % 3], None, "")
+    tracemalloc.start()
+    pixels, shown = mask_scan.covered(pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}, lambda done: None)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert pixels[:2].tolist() == [4_096_000] * 2 and shown[:2].tolist() == [1000] * 2 and not pixels[2:].any()
+    assert list(bad) == list(range(2, 3000, 3)) and bad[2].kind == "mask value"
+    assert peak < 3 << 20, "256 counts of each would be 6 MB, 2 GB for a million; every wrong mask that is kept 100 kB"
+
+
 def test_colour_masks_without_a_file_of_colours_stop_the_check(tmp_path):
     with pytest.raises(UserError, match="no file says which colour means what"):
         mask_scan.scan_masks(str(masked_folder(tmp_path / "data", 3, colours=True)))
@@ -89,6 +103,20 @@ def test_what_looks_like_masks(tmp_path, folders, expected):
     for name in folders.split():
         (tmp_path / name).mkdir(parents=True)
     assert masks.is_masked(str(tmp_path)) is expected
+
+
+def test_a_known_name_wins_over_a_folder_with_masks_for_the_check_as_for_training(tmp_path, monkeypatch):
+    masked_folder(tmp_path / "digits", 4)
+    masked_folder(tmp_path / "shapes", 4)
+    monkeypatch.chdir(tmp_path)
+    assert not masks.is_masked("digits") and masks.is_masked("./digits") and masks.is_masked("shapes")
+    for ask in (mask_scan.scan_masks, lambda where: prepared(Data(where, target="mask"))):
+        with pytest.raises(UserError, match="has no masks") as refused:
+            ask("digits")
+        assert "./digits" in refused.value.hint
+    assert len(masks.open_pairs(Data("./shapes", target="mask")).source.ids) == 4
+    heard = []
+    assert len(masks.open_pairs(Data("shapes", target="mask"), heard.append).source.ids) > 4 and "./shapes" in heard[0]
 
 
 def test_arrays_are_not_unpacked_to_look_for_masks(tmp_path, monkeypatch):

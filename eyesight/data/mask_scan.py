@@ -6,7 +6,7 @@ Masks are looked at in their own size, before anything is resized, so that pictu
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +17,13 @@ from eyesight.data import legend, masks, scan
 from eyesight.data.decode import BadPicture, Problem
 from eyesight.data.legend import IGNORED, Key
 from eyesight.data.listing import Talk, silent
+from eyesight.data.masks import Pairs
 from eyesight.data.prepared import GUESSED, in_classes
 from eyesight.data.scan import Scan
 from eyesight.recipe import Data
 
 Progress = Callable[[int, int], None]
+Counts = npt.NDArray[np.int64]
 RARE = 0.001  # of the pixels: a class below it is pointed out
 
 
@@ -64,46 +66,57 @@ def scan_masks(where: str, talk: Talk = silent, progress: Progress = lambda done
     pairs = masks.open_pairs(wanted, talk)
     count = len(pairs.source.ids)
     pictures = scan.look(pairs.source, lambda done, total: progress(done, 3 * count))
-    bad: dict[int, BadPicture] = {}
+    bad: dict[int, Problem] = {}  # not the exceptions, which would keep the masks in which they were raised
     seen = np.zeros(1 << 16, dtype=bool)
     rows = np.flatnonzero(pictures.usable).tolist()
     for done, row in enumerate(rows):
         try:
             seen[np.unique(masks.numbers(pairs, row)).clip(0, len(seen) - 1)] = True
         except BadPicture as problem:
-            bad[row] = problem
+            bad[row] = said(pairs, row, problem)
         progress(count + done + 1, 3 * count)
     key = legend.key(pairs.legend, np.flatnonzero(seen), wanted.ignore, pairs.usual)
-    covered = np.zeros((count, 256), dtype=np.int64)
-    for done, row in enumerate(row for row in rows if row not in bad):
-        try:
-            covered[row] = np.bincount(in_classes(masks.numbers(pairs, row), key).ravel(), minlength=256)
-            if not covered[row, :IGNORED].any():
-                raise BadPicture("mask", "every pixel of its mask is ignored")
-        except BadPicture as problem:
-            bad[row] = problem
-        progress(2 * count + done + 1, 3 * count)
+    left = [row for row in rows if row not in bad]
+    pixels, shown = covered(pairs, key, left, bad, lambda done: progress(2 * count + done, 3 * count))
     progress(3 * count, 3 * count)
-    ids = pairs.source.ids
-    found = [Problem(ids[row], problem.kind, problem.detail, fatal=True) for row, problem in sorted(bad.items())]
-    return judged(pictures, key, covered, [row for row in rows if row not in bad], found, [str(name) for name in pairs.source.splits])
-
-
-def judged(pictures: Scan, key: Key, covered: npt.NDArray[np.int64], good: list[int], found: list[Problem], splits: list[str]) -> MaskScan:
-    """The whole, from the pixels N,256 that every value covers in each picture."""
-    kept = covered[good]
-    pixels = kept[:, : len(key.classes)].sum(axis=0)
+    found = [problem for _, problem in sorted(bad.items())]
+    splits = Counter(str(pairs.source.splits[row]) or "unsplit" for row in left if row not in bad)
+    known = len(key.classes)
     return MaskScan(
         pictures,
         key.classes,
-        pixels,
-        (kept[:, : len(key.classes)] > 0).sum(axis=0),
-        int(kept[:, IGNORED].sum()),
-        len(good),
-        Counter(splits[row] or "unsplit" for row in good),
+        pixels[:known],
+        shown[:known],
+        int(pixels[IGNORED]),
+        splits.total(),
+        splits,
         (*pictures.problems, *found),
-        tuple(_notes(key, pixels)),
+        tuple(_notes(key, pixels[:known])),
     )
+
+
+def covered(pairs: Pairs, key: Key, rows: Sequence[int], bad: dict[int, Problem], progress: Callable[[int], None]) -> tuple[Counts, Counts]:
+    """Pixels of every value in all masks together, and the masks that show it, 256 of each; what cannot be used is added to `bad`.
+
+    Summed up as they come: the counts of each of a million masks would take 2 GB.
+    """
+    pixels, shown = np.zeros((2, 256), dtype=np.int64)
+    for done, row in enumerate(rows, 1):
+        try:
+            counts = np.bincount(in_classes(masks.numbers(pairs, row), key).ravel(), minlength=256)
+            if not counts[:IGNORED].any():
+                raise BadPicture("mask", "every pixel of its mask is ignored")
+            pixels += counts
+            shown += counts > 0
+        except BadPicture as problem:
+            bad[row] = said(pairs, row, problem)
+        progress(done)
+    return pixels, shown
+
+
+def said(pairs: Pairs, row: int, problem: BadPicture) -> Problem:
+    """What is wrong with a picture's mask, by name."""
+    return Problem(pairs.source.ids[row], problem.kind, problem.detail, fatal=True)
 
 
 def _notes(key: Key, pixels: npt.NDArray[np.int64]) -> list[str]:

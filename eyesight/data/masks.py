@@ -22,6 +22,7 @@ from eyesight.data.drawn_shapes import drawn_shapes
 from eyesight.data.folders import SPLITS, Found
 from eyesight.data.legend import Legend
 from eyesight.data.listing import Source, Talk, digest, is_picture, printable, reader, silent
+from eyesight.data.named import is_named
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 
@@ -47,10 +48,14 @@ class Pairs:
 
 def open_pairs(wanted: Data, talk: Talk = silent) -> Pairs:
     """Pictures with masks at `wanted.source`: a folder, an archive, or the drawn set `shapes`; UserError says what was found instead."""
+    known = is_named(wanted.source, talk)
     if wanted.source == "shapes":
         pixels, masks, source, names = drawn_shapes()
         return Pairs(replace(source, read=pixels), masks, names, source.fingerprint)
     root = Path(wanted.source).expanduser()
+    if known:
+        ways = f"write ./{wanted.source} to mean what lies in this folder" if root.exists() else f"{EXPECTED}; a drawn set is called shapes"
+        raise UserError(f"{wanted.source} is a named data set that has no masks", ways)
     if not root.exists():
         raise UserError(f"{wanted.source} does not exist", f"{EXPECTED}; a drawn set is called shapes")
     if root.is_file() and archives.is_archive(root):
@@ -69,9 +74,9 @@ def inner(root: Path) -> Path:
 
 def is_masked(where: str) -> bool:
     """Whether a name, a folder or an archive looks like pictures with masks: folders called so beside others, or in each split's."""
+    if is_named(where):
+        return where == "shapes"
     root = Path(where).expanduser()
-    if where == "shapes":
-        return True
     if root.is_file() and archives.is_archive(root):
         root = archives.unpack(root, talk=silent)[0]
     if not root.is_dir():

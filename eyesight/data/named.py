@@ -99,6 +99,13 @@ NAMED: dict[str, NamedSet] = {
 }
 
 
+def is_named(where: str, talk: Talk = silent) -> bool:
+    """Whether a bare known name is meant, which wins over a file or folder of that name; says so where there is one."""
+    if where in NAMED and Path(where).exists():
+        talk(f"{where} is the named data set; write ./{where} to mean what lies in this folder")
+    return where in NAMED
+
+
 def open_named(name: str, *, talk: Talk = silent) -> Source:
     """The source of a named set from its original files; UserError lists every way out when they cannot be had."""
     if name not in NAMED:

@@ -127,13 +127,13 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
     """Read every mask twice, first for the values that occur, then to keep it; what cannot be used is a problem."""
     row = {name: place for place, name in enumerate(pairs.source.ids)}
     rows = [row[name] for name in store.ids]
-    bad: dict[int, BadPicture] = {}
+    bad: dict[int, Problem] = {}  # not the exceptions, which would keep the masks in which they were raised
     seen = np.zeros(1 << 16, dtype=bool)
     for place, index in enumerate(rows):
         try:
             seen[np.unique(masks.numbers(pairs, index)).clip(0, len(seen) - 1)] = True
         except BadPicture as problem:
-            bad[place] = problem
+            bad[place] = Problem(store.ids[place], problem.kind, problem.detail, fatal=True)
         progress(place + 1, 2 * len(rows))
     key = legend.key(pairs.legend, np.flatnonzero(seen), ignore, pairs.usual)
     shape = (len(rows), *store.preparation.shape[1:])
@@ -147,11 +147,11 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
                     if (planes[place] == IGNORED).all():
                         raise BadPicture("mask", "every pixel of its mask is ignored")
                 except BadPicture as problem:
-                    bad[place] = problem
+                    bad[place] = Problem(store.ids[place], problem.kind, problem.detail, fatal=True)
             progress(len(rows) + place + 1, 2 * len(rows))
         planes.flush()
         del planes  # Windows cannot rename a folder with a mapped file in it
-        problems = [vars(Problem(store.ids[place], problem.kind, problem.detail, fatal=True)) for place, problem in sorted(bad.items())]
+        problems = [vars(problem) for _, problem in sorted(bad.items())]
         about: dict[str, Any] = {"classes": list(key.classes), "colours": [list(colour) for colour in key.colours], "problems": problems}
         about |= {"left_out": sorted(bad), "guessed": key.guessed}
         (building / "masks.json").write_text(json.dumps(about), "utf-8")

@@ -17,9 +17,7 @@ __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "si
 def open_source(where: str | Path, *, talk: Talk = silent) -> Source:
     """The source at `where`, a named set or a path; UserError says what was found instead. A bare known name wins over a folder."""
     name = str(where)
-    if isinstance(where, str) and name in named.NAMED:
-        if Path(name).exists():
-            talk(f"{name} is the named data set; write ./{name} to mean what lies in this folder")
+    if isinstance(where, str) and named.is_named(where, talk):
         return _open_named(name, talk)
     path = Path(where).expanduser()
     if not path.exists():
