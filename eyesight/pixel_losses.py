@@ -27,8 +27,8 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
         total = functional.cross_entropy(logits, true, weight, ignore_index=IGNORED, label_smoothing=loss.smoothing, reduction="sum")
         return total / importance(true, weight)
 
-    if loss.name == "dice":  # no mean over pixels: that of each process weighs by its pictures, which comes close
-        return Loss(value)
+    if loss.name == "dice":
+        return Loss(value, labelled)
     return Loss(value, lambda masks: importance(masks.long(), None if weights is None else weights.to(masks.device)))
 
 
@@ -44,6 +44,11 @@ def importance(true: Tensor, weight: Tensor | None) -> Tensor:
     return (known.new_tensor(known.numel(), dtype=torch.float32) if weight is None else weight[known].sum()).clamp_min(1e-6)
 
 
+def labelled(masks: Tensor) -> Tensor:
+    """The pictures that show any class: Dice is no mean over pixels, so what batches and the shares of processes weigh comes only close."""
+    return (masks != IGNORED).flatten(1).any(1).float().sum().clamp_min(1e-6)
+
+
 def focal(logits: Tensor, true: Tensor, gamma: float, weight: Tensor | None) -> Tensor:
     """−(1 − p)^γ log p of the true class, the mean over pixels (Lin et al. 2017, equation 4): what is easy hardly counts."""
     losses = functional.cross_entropy(logits, true, ignore_index=IGNORED, reduction="none")
@@ -53,7 +58,10 @@ def focal(logits: Tensor, true: Tensor, gamma: float, weight: Tensor | None) -> 
 
 
 def dice(logits: Tensor, true: Tensor, weight: Tensor | None) -> Tensor:
-    """1 − 2·overlap / (size said + size true), the mean over the classes in the batch (Milletari et al. 2016, without squares)."""
+    """1 − 2·overlap / (size said + size true), the mean over classes (Milletari et al. 2016, without squares).
+
+    Overlap and sizes are those of the whole batch; classes that it does not show are left out, the others count by their `weight`.
+    """
     known = (true != IGNORED)[:, None]
     said = logits.softmax(1) * known
     wanted = functional.one_hot(true.where(true != IGNORED, 0), logits.shape[1]).movedim(-1, 1) * known

@@ -274,6 +274,21 @@ def test_losses_ignore_what_does_not_count_and_know_a_perfect_map():
     assert pixel_losses.build(Loss("cross_entropy"), torch.ones(3))(blank, nothing) == 0
 
 
+def test_dice_is_of_the_batch_and_of_the_classes_it_shows_by_their_weight():
+    true = torch.tensor([[[0, 0], [0, 1]], [[1, 255], [255, 255]]], dtype=torch.uint8)
+    sure = torch.nn.functional.one_hot(torch.tensor([[[0, 0], [1, 1]], [[0, 2], [2, 2]]]), 3).movedim(-1, 1).float() * 40
+    lost = [1 - 2 * 2 / (3 + 3), 1 - 2 * 1 / (2 + 2)]  # overlap 2 and 1; nothing shows the third class, whatever is said of ignored pixels
+    assert pixel_losses.build(Loss("dice"), torch.tensor([3, 2, 5]))(sure, true) == pytest.approx(sum(lost) / 2, abs=1e-5)
+    shares = pixel_losses.build(Loss("dice", class_weights="balanced"), torch.tensor([3, 2, 5]))(sure, true)
+    assert shares == pytest.approx((lost[0] / 3 + lost[1] / 2) / (1 / 3 + 1 / 2), abs=1e-5)
+
+
+def test_a_share_without_a_class_does_not_thin_out_the_dice_of_the_others():
+    dice, shown = pixel_losses.build(Loss("dice"), torch.ones(2)), torch.tensor([[[0, 1]]], dtype=torch.uint8)
+    blank = torch.full_like(shown, 255)
+    assert dice.weigh(torch.cat([shown, blank, shown])) == 2 and 0 < dice.weigh(blank) < 1e-3
+
+
 def test_iou_and_its_interval():
     counts = np.array([[[3, 1, 0], [0, 4, 0], [0, 0, 0]], [[4, 0, 0], [2, 2, 0], [0, 0, 0]]])
     assert np.allclose(iou(counts.sum(0)), [7 / 10, 6 / 9, np.nan], equal_nan=True)
