@@ -28,7 +28,7 @@ from eyesight.loop import Clock, Epoch, Meter, fit, plan
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.predictions import write_arrays
-from eyesight.recipe import Recipe, differences, from_dict, same_training, to_dict
+from eyesight.recipe import Recipe, differences, from_dict, to_dict
 from eyesight.runs import Run, list_runs, now
 from eyesight.state import State, best_epoch, out_of_patience
 from eyesight.transfer import Plan, Stage
@@ -127,7 +127,7 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) ->
     for run in reversed(list_runs(out)):
         unended = run.status == "interrupted" or (run.status == "failed" and run.checkpoint_path.exists())
         with suppress(UserError):  # a run of a later eyesight is none of ours
-            if not unended or not same_training(run.recipe, recipe):
+            if not unended or not weights.trained_alike(run, recipe):
                 continue
             if (run.data.get("split"), run.data.get("store")) == (data.hash, data.store.key):
                 return run

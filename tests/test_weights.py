@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from eyesight import models, show, weights
+from eyesight import compare, models, show, weights
 from eyesight.errors import UserError
 from eyesight.models import pretrained
 from eyesight.recipe import Model, Recipe, override, to_dict
@@ -187,3 +187,25 @@ def test_show_says_of_a_run_what_was_chosen_then_though_its_pictures_are_gone(tm
     run.write_json("data.json", {"classes": ["a", "b"], "preparation": how})
     found = show.describe(run.recipe, run.path)
     assert found["shape"] == [3, 64, 64] and found["classes"] == 2 and len(found["trains"]) == 1
+
+
+def test_a_moved_file_of_weights_is_the_same_training_and_a_changed_one_is_not(tmp_path):
+    first, moved, other = (tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.safetensors"))
+    save_file({"a": torch.zeros(2)}, first)
+    run = Run.create(tmp_path, "tuned")
+    run.write_json("recipe.json", to_dict(override(Recipe(), [f"model.weights={first}"])))
+    run.write_json("environment.json", {"weights": {"sha256": weights.fingerprint(weights.read(first))}})
+
+    def same(file, *settings):
+        return compare.trained_as(run, override(Recipe(), [f"model.weights={file}", *settings]))
+
+    first.rename(moved)
+    save_file({"a": torch.ones(2)}, other)
+    assert same(moved) and not same(other) and not same("imagenet") and not same(moved, "optim.lr=0.5")
+    assert same(first) and not same(tmp_path / "gone"), "a file that is gone counts by its place"
+    other.rename(first)
+    assert not same(first), "another file at the old place"
+    first.write_bytes(b"damaged")
+    assert not same(first)
+    moved.unlink()
+    assert not same(moved) and not compare.trained_as(run, Recipe())
