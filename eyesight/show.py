@@ -8,10 +8,9 @@ from typing import Any
 
 from eyesight import models, transfer, weights, zoo
 from eyesight.data import dataset
-from eyesight.errors import UserError
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Recipe
-from eyesight.recipes.folder import AUTO
+from eyesight.recipes.folder import AUTO, PREFERRED, Seen, choose
 from eyesight.runs import Run
 
 SHAPES = {
@@ -23,14 +22,18 @@ SHAPES = {
     "shapes": (3, 64, 4),
 }
 UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is not named yet
+USUAL = Seen(pictures=1000, classes=10, side=500)  # where a recipe that looks at its pictures has none to look at
 
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
     """Input shape, classes, totals and layers as plain values; the data is opened only when asked to `look`, or was by a run."""
     if not look and (run / "recipe.json").is_file():
         recipe = Run.open(run).settle(recipe)
-    backbone = bool(recipe.data.source) if recipe.model.name == AUTO else models.is_backbone(recipe.model)
     why = list[str]()
+    if recipe.model.name == AUTO and not recipe.data.source:
+        recipe, why = choose(recipe, USUAL, [name for name in PREFERRED if weights.at_hand(zoo.timm_name(name))])
+        why.insert(0, f"as for {USUAL.pictures:,} photographs of {USUAL.classes} classes; --data shows it for yours")
+    backbone = recipe.model.name == AUTO or models.is_backbone(recipe.model)
     recipe = transfer.suited(recipe, why.append) if backbone else recipe
     shape, classes = _expected(recipe, run, look)
     network = models.build(recipe.model, shape, models.outputs(recipe.data.target, shape, classes))
@@ -68,8 +71,6 @@ def pretrained_lines(found: dict[str, Any]) -> list[str]:
 
 
 def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]:
-    if recipe.model.name == AUTO:
-        raise UserError(f"the recipe {recipe.name} chooses its network when it sees the pictures", "name them with --data")
     if look:
         data = dataset.load(recipe.data)
         return data.train.shape, len(data.train.classes)
