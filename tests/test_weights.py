@@ -88,7 +88,17 @@ def test_classes_that_imagenet_has_by_name_begin_with_what_the_weights_know(tmp_
     assert torch.equal(layer.weight[[0, 2]], state["classifier.weight"][[207, 153]])
     assert torch.equal(layer.bias[[0, 2]], state["classifier.bias"][[207, 153]])
     assert torch.equal(layer.weight[[1, 3]], before[[1, 3]]), "unknown, and a bird or a machine"
-    assert "2 of 4 classes are ImageNet's" in said[-1]
+    assert said[-1].startswith("2 of 4 classes are ImageNet's by name") and said[-1].endswith("; not matched: my dog, crane")
+
+
+@pytest.mark.parametrize(
+    ("classes", "end"), [(("tiger", "Maltese dog"), "know of them"), (("tiger", *"abcdefg"), "not matched: a, b, c, d, e and 2 more")]
+)
+def test_classes_that_imagenet_has_not_are_named_the_first_of_them(tmp_path, state, classes, end):
+    save_file(state, tmp_path / "w.safetensors")
+    said = []
+    weights.fill(network(classes=len(classes)), Model(NAME, weights=str(tmp_path / "w.safetensors")), classes, talk=said.append)
+    assert said[-1].endswith(end)
 
 
 def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
