@@ -13,6 +13,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -61,10 +62,16 @@ CASES = {
 def measured(name, command):
     """What a command of its own process printed as JSON, its seconds, and its peak memory in MB where the system tells."""
     began = time.monotonic()
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+    with tempfile.TemporaryFile("w+") as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process:
         text = process.stdout.read()
-        usage = os.wait4(process.pid, 0)[2] if hasattr(os, "wait4") else None
-    found = json.loads(text)
+        _, status, usage = os.wait4(process.pid, 0) if hasattr(os, "wait4") else (0, None, None)
+        said.seek(0)
+        last = said.read().strip().rpartition("\n")[2]
+    try:
+        found = json.loads(text)
+    except ValueError:
+        code = "" if status is None else f" with exit code {os.waitstatus_to_exitcode(status)}"
+        raise SystemExit(f"{name}: the process died{code} and gave no result; its last words: {last or 'none'}") from None
     if "error" in found:
         raise SystemExit(f"{name}: {found['error']} ({found['hint']})")
     peak = round(usage.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2)) if usage else None
