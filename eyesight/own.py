@@ -20,7 +20,9 @@ def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
     found: dict[str, Any] = {"extra": run.recipe.data.extra, "after": metrics.summary(after.infer(held)), "before": None}
     if earlier is not None:
         old, known = earlier
-        found |= {"before": metrics.summary(known.infer(held)), "before_run": old.name, "before_test": old.result.get("test")}
+        same = old.data.get("split", "")[:32] == run.data["split"][:32]  # the rest of it tells the extra pictures
+        test = old.result.get("test") if same else None
+        found |= {"before": metrics.summary(known.infer(held)), "before_run": old.name, "before_test": test}
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from test_experiment import SMALL
 
-from eyesight import experiment, own
+from eyesight import classifier, experiment, own
 from eyesight.data import dataset
 from eyesight.errors import UserError
 from eyesight.recipe import Data
@@ -50,12 +50,14 @@ def test_few_pictures_count_several_times(folders, monkeypatch):
     assert len(data.train.take(data.train.rows.new_tensor(range(len(data.train))))) == len(data.train)
 
 
-def test_what_is_in_the_test_is_not_learnt_from_and_strange_classes_are_refused(folders):
+def test_copies_of_the_datas_pictures_are_left_out_and_strange_classes_are_refused(folders):
     data = dataset.load(wanted(folders, ""))
-    name = data.test.ids[0]
-    (folders / "mine" / name).write_bytes((folders / "pictures" / name).read_bytes())
+    known = [data.test.ids[0], *data.train.ids[:9]]
+    for place, name in enumerate(known):
+        copy = folders / "mine" / name.split("/")[0] / f"copy{place}.png"
+        copy.write_bytes((folders / "pictures" / name).read_bytes())
     again = dataset.load(wanted(folders))
-    assert name not in again.train.ids[len(data.train) :] and name not in again.own.ids
+    assert not any("copy" in name for name in [*again.train.ids[len(data.train) :], *again.own.ids])
     (folders / "mine" / "blob").mkdir()
     (folders / "mine" / "blob" / "1.png").write_bytes(drawn.png(np.eye(16, dtype=np.uint8) * 255))
     with pytest.raises(UserError, match="does not know 'blob'"):
@@ -76,3 +78,6 @@ def test_before_and_after_are_stored_and_said(folders):
     assert found["after"] == alone.result["own"]["after"]
     said = own.lines(second.result)
     assert f"before ({first.name})" in said[0] and f"{found['after']['top1']:.2%} after" in said[0] and len(said) == 2
+    first.write_json("data.json", {**first.data, "split": "0" * 64})
+    elsewhere = own.compared(second, classifier.load(second.classifier_path), dataset.load(learning.data).own)
+    assert elsewhere["before_run"] == first.name and elsewhere["before_test"] is None, "measured on other test pictures"

@@ -73,7 +73,7 @@ def load(wanted: recipe.Data, *, talk: Talk = silent, progress: Progress = lambd
     made = Dataset(
         wanted.source, store, divided["train"], divided["validation"], divided["test"], tuple(notes), split_hash(store.ids, parts)
     )
-    return with_extra(made, wanted, talk) if wanted.extra else made
+    return with_extra(made, wanted, talk, progress) if wanted.extra else made
 
 
 def whole(store: Store) -> Images:
@@ -89,9 +89,10 @@ def every(found: Prepared) -> Images:
     return Masked(images.pixels, images.rows, images.labels, found.classes, images.ids, found.masks, found.colours)
 
 
-def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent) -> Dataset:
+def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent, progress: Progress = lambda done, total: None) -> Dataset:
     """The data set with the pictures of `wanted.extra` among the training pictures, a fifth of each class held out as `own`.
 
+    Copies of what the data holds are left out: held out, they would have been learnt from.
     A few drawn by hand among MNIST's 60,000 would teach nothing, so each counts as often as makes them a tenth of all, up to MOST times.
     Raises UserError for a class that is not in the data, and for pictures that do not fit in memory.
     """
@@ -99,9 +100,10 @@ def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent) -> Datas
         raise UserError(
             f"more training pictures can be joined to classes only, not with a {wanted.target} as target", "leave out data.extra"
         )
-    store = prepare_store(open_source(wanted.extra, talk=talk), recipe.Data(wanted.extra), preparation=data.store.preparation)
+    source = open_source(wanted.extra, talk=talk)
+    store = prepare_store(source, recipe.Data(wanted.extra), progress=progress, preparation=data.store.preparation)
     labels = labels_of(store.labels, store.classes, data.store.classes, wanted.extra, "the data")
-    seen = {data.store.digests[row] for images in (data.validation, data.test) for row in images.rows.tolist()}
+    seen = set(data.store.digests)
     usable = np.array([digest not in seen for digest in store.digests], dtype=bool)
     unsplit = np.full(len(labels), "")
     parts = split(labels, unsplit, store.digests, usable, 0.0, OWN, wanted.split_seed, [], data.store.classes)
