@@ -172,7 +172,9 @@ def compute(
         return Activations(torch.empty(size, dtype=kind), torch.arange(0), images.labels, images.classes, (), views=views, key=key)
     file = cache_dir() / "activations" / f"{key}.bin"
     if not _is_whole(file, size, kind):
-        make_room(file.parent, math.prod(size) * kind.itemsize, talk)
+        make_room(file.parent, needed := math.prod(size) * kind.itemsize)
+        each = f"{views} versions of " if views > 1 else ""
+        talk(f"computing the features of the frozen part once: {needed / 1e6:,.1f} MB for {each}{count:,} picture{'s' * (count != 1)}")
         batches = _batches(trunk, images, how, views, seed, precision, deadline)
         if (rows := _write(file, batches, views * count, progress)) < views * count:
             views, count = max(1, rows // count), min(rows, count)
@@ -208,8 +210,8 @@ def _is_whole(file: Path, size: Sequence[int], kind: torch.dtype) -> bool:
     return file.is_file() and file.stat().st_size == math.prod(size) * kind.itemsize
 
 
-def make_room(folder: Path, needed: int, talk: Talk = silent) -> None:
-    """Say how much the activations take, and remove older ones while the disk is short; raises UserError when that is not enough."""
+def make_room(folder: Path, needed: int) -> None:
+    """Remove older activations while the disk is short; raises UserError when that is not enough."""
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     older = sorted(folder.glob("*.bin"), key=lambda file: file.stat().st_mtime)
@@ -222,7 +224,14 @@ def make_room(folder: Path, needed: int, talk: Talk = silent) -> None:
             f"the features of the frozen part take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB left",
             "free some space, name another folder in EYESIGHT_CACHE, or keep fewer: --set transfer.views=1, or 0 for none at all",
         )
-    talk(f"computing the features of the frozen part once: {needed / 1e6:,.0f} MB")
+
+
+def fitting(size: int, views: int) -> int:
+    """How many of `views` versions of so many bytes the disk has room for when all older activations make way; one at least."""
+    folder = cache_dir() / "activations"
+    folder.mkdir(parents=True, exist_ok=True)
+    older = sum(file.stat().st_size for file in folder.glob("*.bin"))
+    return max(1, min(views, (shutil.disk_usage(folder).free + older - SPARE) // max(1, size)))
 
 
 def sweep(folder: Path) -> None:
@@ -275,6 +284,7 @@ def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Callable
     """The batches' bytes in one file, whole or not at all; how many pictures they were."""
     handle, name = tempfile.mkstemp(prefix=".building-", dir=file.parent)
     temporary, done = Path(name), 0
+    progress(done, total)
     try:
         with os.fdopen(handle, "wb") as opened:
             for values in batches:

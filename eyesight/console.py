@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task
 from rich.text import Text
 
 from eyesight.errors import UserError
@@ -41,52 +41,67 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-class Preparing:
-    """A progress function for pictures being prepared: a bar on a terminal, silence for what is quick, else lines."""
+def line(text: str, share: float) -> None:
+    """Where something stands: written over by the next on a terminal, a line of its own elsewhere."""
+    end = "\n" if not console.is_terminal or share == 1 else "\r"
+    console.print(Text(f"{text}   ", style="dim"), end=end)
 
-    def __init__(self, doing: str = "preparing pictures") -> None:
-        self.doing = doing
+
+class Preparing:
+    """A progress function for pictures being prepared: silence for what is quick; a count that falls begins another series."""
+
+    def __init__(self, doing: str = "preparing pictures", show: Callable[[str, float], None] = line) -> None:
+        self.doing, self.show = doing, show
         self.began = self.said = time.monotonic()
+        self.first = self.done = 0
 
     def __call__(self, done: int, total: int) -> None:
         """Called with the pictures done and in all, as often as one likes."""
         now = time.monotonic()
-        if now - self.said < (0.2 if console.is_terminal else 5) and done < total:
-            return
-        if now - self.began < 1 or done * 50 < total:  # too early to know the speed
+        if done < self.done or not done:
+            self.began, self.said, self.first = now, now, done
+        self.done = done
+        if now - self.began < 1 or (now - self.said < (0.2 if console.is_terminal else 5) and done < total):
             return
         self.said = now
-        left = (now - self.began) / max(done, 1) * (total - done)
-        end = "\n" if not console.is_terminal or done == total else "\r"
-        console.print(Text(f"{self.doing} {done:,} of {total:,}, {duration(left)} left   ", style="dim"), end=end)
+        speed = (done - self.first) / (now - self.began)
+        known = done * 50 >= total and speed > 0
+        self.show(f"{self.doing} {done:,} of {total:,}" + (f", {duration((total - done) / speed)} left" if known else ""), done / total)
 
 
-class TimeLeft(ProgressColumn):
-    """The time left by the meter's own speed."""
+class Standing(ProgressColumn):
+    """What is done and the time left: of the training by the meter's own speed, or of what was shown since it last began."""
 
     def __init__(self, meter: Meter) -> None:
         super().__init__()
         self.meter = meter
+        self.shown, self.share, self.at = "", 0.0, time.monotonic()
+
+    def show(self, text: str, share: float) -> None:
+        """How far something else is than training."""
+        self.shown, self.share, self.at = text, share, time.monotonic()
 
     def render(self, task: Task) -> Text:
-        """For one line of the display."""
-        task.completed = self.meter.progress
+        """For one line of the display; a bar without a total moves to and fro."""
         left = self.meter.seconds_left()
-        return Text("" if left is None else f"{duration(left)} left", style="cyan")
+        if trains := self.meter.began > self.at:
+            self.shown, self.share = f"training {self.meter.progress:4.0%}", self.meter.progress
+        elif self.share == 1:
+            self.shown, self.share = "", 0.0
+        task.total, task.completed = 1.0 if self.shown else None, self.share
+        return Text(self.shown + (f", {duration(left)} left" if trains and left is not None else ""), style="cyan")
 
 
 @contextmanager
-def training(meter: Meter) -> Iterator[None]:
-    """A bar that follows the meter while the block trains; nothing where standard error is no terminal."""
+def training(meter: Meter) -> Iterator[Callable[[str], Preparing]]:
+    """A bar that follows the meter while the block trains, and what is made to say how far other work is; no bar outside a terminal."""
     if not console.is_terminal:
-        yield
+        yield Preparing
         return
-    bar = Progress(
-        TextColumn("training"), BarColumn(), TextColumn("{task.percentage:>3.0f} %"), TimeLeft(meter), console=console, transient=True
-    )
-    with bar:
-        bar.add_task("", total=1.0)
-        yield
+    standing = Standing(meter)
+    with Progress(BarColumn(), standing, console=console, transient=True) as bar:
+        bar.add_task("", total=None)
+        yield lambda doing: Preparing(doing, standing.show)
 
 
 def epoch_line(epoch: Epoch) -> None:

@@ -48,11 +48,11 @@ SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that short epochs a
 
 @dataclass(frozen=True)
 class Follow:
-    """How the caller follows a training: a meter to look at, each epoch told, progress of what comes before."""
+    """How the caller follows a training: a meter to look at, each epoch told, progress of the features that are computed once."""
 
     meter: Meter
     tell: Callable[[Epoch], None]
-    progress: dataset.Progress
+    features: dataset.Progress
     group: Group
 
 
@@ -80,6 +80,7 @@ def train(
     talk: Talk = silent,
     tell: Callable[[Epoch], None] = lambda epoch: None,
     progress: dataset.Progress = lambda done, total: None,
+    features: dataset.Progress = lambda done, total: None,
     group: Group | None = None,
 ) -> Run:
     """Train `recipe` and leave a run in `out`; with `resume`, go on with the newest unfinished run of the same recipe.
@@ -101,7 +102,7 @@ def train(
         talk(note)
     with group.folder(path) as folder, (run := Run(folder)).hold():
         try:
-            return _train(run, recipe, data, clock, watch, talk, Follow(meter or Meter(), tell, progress, group))
+            return _train(run, recipe, data, clock, watch, talk, Follow(meter or Meter(), tell, features, group))
         except UserError as error:
             run.append({"event": "failed", "message": error.message, "hint": error.hint})
             raise
@@ -149,6 +150,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     run.append({"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)})
     arithmetic = "float32"
     if clock.budget is not None:
+        talk(f"trying how long {len(data.test) + len(data.validation):,} held-out pictures will take in the end")
         arithmetic, views, looking = group.once(lambda: list(affordable(network, data, recipe)))
         if views != recipe.training.views:
             talk(f"a budget of {clock.budget:.0f} s has no time to average over the views {recipe.training.views}: {views} instead")
@@ -157,11 +159,12 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     run.checkpoint_path.mkdir(exist_ok=True)
     begun = max((number for number in (1, 2) if checkpoint(run, number).exists()), default=1)
     watch.lap("data")
-    for stage in transfer.stages(Plan(recipe, network, data, clock, talk, follow.progress, group), begun):
+    for stage in transfer.stages(Plan(recipe, network, data, clock, talk, follow.features, group), begun):
         if stage.network is not network:
             watch.lap("features")
         train_stage(run, stage, clock, talk, follow)
         watch.lap("training")
+    talk(f"looking once at {len(data.test) + len(data.validation):,} held-out pictures")
     finish(run, recipe, data, network, watch, clock, arithmetic, group)
     return run
 
@@ -183,7 +186,7 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
         state.restore(file)
         talk(f"going on with {run.path} after epoch {before + state.epoch}")
     saved = time.monotonic()
-    arithmetic = settle_precision(run, stage, follow.group)
+    arithmetic = settle_precision(run, stage, follow.group, talk)
     batch, epochs = plan(recipe.training, len(stage.train))
     if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
         wanted = f", to take {recipe.training.min_steps} steps" if epochs > recipe.training.epochs else ""
@@ -212,12 +215,12 @@ def best_of(epochs: list[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
     return history[best_epoch(history, recipe.training) - 1]
 
 
-def settle_precision(run: Run, stage: Stage, group: Group) -> str:
+def settle_precision(run: Run, stage: Stage, group: Group, talk: Talk) -> str:
     """The arithmetic of a stage, as it was when the run began."""
     key, machine = "precision" if stage.number == 1 else f"precision{stage.number}", run.environment
     if key not in machine:
-        training = stage.recipe.training
-        machine[key] = group.once(lambda: precision.choose(training.precision, stage.network, stage.recipe.model, training.batch))
+        training, model = stage.recipe.training, stage.recipe.model
+        machine[key] = group.once(lambda: precision.choose(training.precision, stage.network, model, training.batch, talk=talk))
         run.write_json("environment.json", machine)
     return str(machine[key])
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 
+from eyesight.data.listing import Talk, silent
 from eyesight.data.store import cache_dir
 from eyesight.files import whole_file
 from eyesight.models.layers import Network
@@ -23,7 +24,7 @@ from eyesight.recipe import Model
 GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
 
 
-def choose(wanted: str, network: Network, model: Model, batch: int, *, trains: bool = True) -> str:
+def choose(wanted: str, network: Network, model: Model, batch: int, *, trains: bool = True, talk: Talk = silent) -> str:
     """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device.
 
     Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of the way back.
@@ -46,6 +47,7 @@ def choose(wanted: str, network: Network, model: Model, batch: int, *, trains: b
     file = cache_dir() / "precision" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
     if (found := _remembered(file)) is not None:
         return found
+    talk(f"trying once whether bfloat16 is faster here than float32 {'to train with' if trains else 'for the frozen part'}")
     exact, rough = (seconds(network, batch, arithmetic, trains=trains) for arithmetic in ("float32", "bfloat16"))
     chosen = "bfloat16" if exact > GAIN * rough else "float32"
     file.parent.mkdir(parents=True, exist_ok=True)

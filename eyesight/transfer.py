@@ -5,6 +5,7 @@ A stage trains a tail that shares its modules with the whole network, so that wh
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -99,7 +100,7 @@ def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
     from eyesight.models.pretrained import imagenet_places
 
     known = len(imagenet_places(source.classes))
-    return folder.Seen(len(source.ids), len(source.classes), sorted(sides)[len(sides) // 2] if sides else 0, known)
+    return folder.Seen(int((source.labels >= 0).sum()), len(source.classes), sorted(sides)[len(sides) // 2] if sides else 0, known)
 
 
 def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
@@ -184,6 +185,7 @@ class Below:
         self.plan, self.cut = plan, cut
         self.found: dict[str, Activations] = {}
         self.arithmetic = ""  # one for all that is frozen
+        self.each = 0  # bytes of all the features of one version of a picture
 
     def features(self, cut: int) -> tuple[Tail, Images, Images]:
         """The tail that trains above `cut`, with its training and validation features."""
@@ -193,7 +195,11 @@ class Below:
         first = Trunk(plan.network, list(body.units[:lowest]), plan.data.train.shape, pictures=True)
         if not self.found:
             exact = plan.recipe.training.precision
-            self.arithmetic = plan.group.once(lambda: precision.choose(exact, first, plan.recipe.model, activations.PROBED, trains=False))
+            asked = (exact, first, plan.recipe.model, activations.PROBED)
+            self.arithmetic = plan.group.once(lambda: precision.choose(*asked, trains=False, talk=plan.talk))
+            trunks = [Trunk(plan.network, list(body.units[:upper]), first.shape, pictures=True) for upper in {lowest, cut}]
+            values = sum(math.prod(activations.outcome(trunk)) for trunk in trunks)
+            self.each = values * activations.KINDS[self.arithmetic].itemsize
             self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)
         found = self.found
         if cut > lowest:
@@ -218,7 +224,9 @@ class Below:
 
     @property
     def _fixed(self) -> dict[str, Any]:
-        return {"name": self.plan.data.store.key, "seed": self.plan.recipe.training.seed, "precision": self.arithmetic}
+        data = self.plan.data
+        name = data.store.key + (data.hash if data.own else "")  # the key does not know extra pictures, whose names may be the same
+        return {"name": name, "seed": self.plan.recipe.training.seed, "precision": self.arithmetic}
 
     def _again(self, trunk: Trunk, parts: dict[str, Images], views: int, count: int, *, pictures: bool) -> dict[str, Activations]:
         plan, train = self.plan, parts["train"]
@@ -230,14 +238,17 @@ class Below:
         return {name: activations.compute(trunk, of, plan.recipe.augment, each, **self._fixed) for name, (of, each) in found.items()}
 
     def _within_budget(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
-        plan, recipe, fixed = self.plan, self.plan.recipe, self._fixed
+        plan, recipe = self.plan, self.plan.recipe
+        fixed = {**self._fixed, "talk": plan.talk, "progress": plan.progress}
         began = time.monotonic()
         validation = activations.compute(trunk, parts["validation"], recipe.augment, 1, **fixed)
         if pictures:
-            views = activations.versions(recipe.augment, recipe.transfer.views)
+            wanted = activations.versions(recipe.augment, recipe.transfer.views)
+            views = activations.fitting(self.each * len(parts["train"]), wanted)
+            if views < wanted:
+                plan.talk(f"the disk has room for the features of {views} of {wanted} versions of each picture")
             seen = (time.monotonic() - began) / len(validation) if len(validation) >= activations.PROBED else 0.0
             parts, views = affordable(plan, trunk, parts, views, self.arithmetic, seen)
-            fixed |= {"talk": plan.talk, "progress": plan.progress}
         else:
             assert isinstance(parts["train"], Activations)
             views = parts["train"].views
@@ -255,6 +266,7 @@ def affordable(
     """
     if plan.clock.budget is None:
         return parts, views
+    plan.talk("trying how fast the frozen part is")
     train = in_order(plan, parts["train"])
     parts = {**parts, "train": train}
     pace = max(activations.pace(trunk, train, arithmetic), seen)

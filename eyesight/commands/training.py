@@ -122,10 +122,13 @@ def train(
     given = {"training.budget": budget, "training.seed": seed, "data.extra": extra, "data.strict": "true" if strict else None}
     recipe = resolve(name, *settings or (), *(f"{path}={value}" for path, value in given.items() if value is not None), data=data)
     several(processes, console.talk)  # comes back in a process that trains
+    if not silent():
+        console.talk("starting PyTorch")
     from eyesight import doctor, own
     from eyesight.report import write_figures, write_report
 
     run = trained(recipe, out, resume)
+    console.talk("drawing figures and writing the report")
     doctor.attend(run, console.talk)
     write_figures(run)
     report = write_report(run)
@@ -153,7 +156,7 @@ def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
     try:
         with distributed.join() as group:
             if group.first:
-                with console.training(meter):
+                with console.training(meter) as progress:
                     return experiment.train(
                         recipe,
                         out,
@@ -162,7 +165,8 @@ def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
                         meter=meter,
                         talk=console.talk,
                         tell=tell,
-                        progress=console.Preparing(),
+                        progress=progress("preparing pictures"),
+                        features=progress("computing features"),
                         group=group,
                     )
             experiment.train(recipe, out, resume=resume, clock=clock, group=group)

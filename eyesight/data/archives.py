@@ -33,6 +33,7 @@ from eyesight.errors import UserError
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
 CHUNK = 1 << 20
+LARGE = 1 << 30  # bytes from which reading alone takes seconds
 HEADER_BYTES = 1 << 24  # tarfile reads extended headers in one piece; a longer one is an attack on the memory
 
 
@@ -73,7 +74,7 @@ def unpack(archive: Path, *, talk: Talk = silent, limits: Limits = LIMITS) -> tu
     shelf = cache_dir() / "archives"
     try:
         shelf.mkdir(parents=True, exist_ok=True)
-        checksum = _remembered_sha256(archive, shelf)
+        checksum = _remembered_sha256(archive, shelf, talk)
         folder = shelf / checksum[:32]
         if not folder.is_dir():
             talk(f"unpacking {archive.name} ({archive.stat().st_size:,} bytes)")
@@ -150,13 +151,15 @@ def _unpack_whole(archive: Path, folder: Path, limits: Limits) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _remembered_sha256(archive: Path, shelf: Path) -> str:
+def _remembered_sha256(archive: Path, shelf: Path, talk: Talk) -> str:
     """The checksum, read again only when the file's place, size or time changed."""
     entry = archive.stat()
     note = shelf / f"{digest([archive.resolve(), entry.st_size, entry.st_mtime_ns])}.json"
     try:
         return str(json.loads(note.read_text())["sha256"])
     except (OSError, ValueError, KeyError, TypeError):
+        if entry.st_size > LARGE:
+            talk(f"reading {archive.name} ({entry.st_size:,} bytes) for its checksum")
         checksum = sha256(archive)
     handle, temporary = tempfile.mkstemp(prefix="tmp-", dir=shelf)
     with os.fdopen(handle, "w") as file:

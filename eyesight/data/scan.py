@@ -116,14 +116,14 @@ class Findings:
         self.usable[index] = True
 
     def add_arrays(self, pixels: Pixels) -> None:
-        """Every picture at once, from N,C,H,W."""
+        """The next pictures at once, from N,C,H,W."""
         count, channels, height, width = pixels.shape
-        self.digests = array_digests(pixels)
-        self.sizes[(width, height)] = count
-        self.modes[{1: "L", 4: "RGBA"}.get(channels, "RGB")] = count
-        self.formats["array"] = count
+        self.usable[len(self.digests) : len(self.digests) + count] = True
+        self.digests += array_digests(pixels)
+        self.sizes[(width, height)] += count
+        self.modes[{1: "L", 4: "RGBA"}.get(channels, "RGB")] += count
+        self.formats["array"] += count
         self.colour = channels > 1
-        self.usable[:] = True
 
     def judged(self) -> Scan:
         """The whole: duplicates settled, pictures counted."""
@@ -197,23 +197,30 @@ def count(classes: tuple[str, ...], labels: NDArray[np.int64], splits: NDArray[A
 
 def walk(source: Source, how: Preparation | None = None) -> Iterator[Found]:
     """Every picture in order, prepared as `how` says; threads read ahead by a bounded number of pictures."""
-    total, threads = len(source.ids), min(8, os.cpu_count() or 1)
-    starts = iter(range(0, total, AT_ONCE))
+    threads = min(8, os.cpu_count() or 1)
     waiting: deque[Future[list[Found]]] = deque()
     with quiet(), ThreadPoolExecutor(threads) as pool:
 
-        def look(start: int) -> list[Found]:
-            return [examine(source, index, how) for index in range(start, min(start + AT_ONCE, total))]
+        def look(some: range) -> list[Found]:
+            return [examine(source, index, how) for index in some]
 
         try:
-            for start in starts:
-                waiting.append(pool.submit(look, start))
+            for some in portions(len(source.ids)):
+                waiting.append(pool.submit(look, some))
                 if len(waiting) > 2 * threads:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def portions(total: int) -> Iterator[range]:
+    """Portions of `AT_ONCE`, but the first are smaller, so that the speed of large photographs is known soon."""
+    start, size = 0, 1
+    while start < total:
+        yield range(start, min(start + size, total))
+        start, size = start + size, min(2 * size, AT_ONCE)
 
 
 def examine(source: Source, index: int, how: Preparation | None = None) -> Found:

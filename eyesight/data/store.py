@@ -207,11 +207,12 @@ def _build(source: Source, how: Preparation, progress: Progress, *, training: bo
 def _fill(source: Source, rows: Rows, progress: Progress) -> Scan:
     findings = Findings(source)
     if source.pixels is not None and fits(source.pixels, rows.how):
-        findings.add_arrays(source.pixels)
         how = replace(rows.how, channels=rows.how.channels or source.pixels.shape[1])
         portion = max(1, PORTION // max(1, source.pixels[:1].nbytes))
         for start in range(0, len(source.ids), portion):
-            rows.add(prepare_all(source.pixels[start : start + portion], how), start)
+            some = source.pixels[start : start + portion]
+            findings.add_arrays(some)
+            rows.add(prepare_all(some, how), start)
             progress(min(start + portion, len(source.ids)), len(source.ids))
     else:
         for index, found in enumerate(walk(source, rows.how)):

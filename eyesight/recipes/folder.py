@@ -68,7 +68,7 @@ def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe
     name = next((name for name in PREFERRED if name in at_hand), PREFERRED[0])
     why = [f"{name}: " + ("its weights are at hand" if name in at_hand else "no weights are at hand, and these are the easiest to get")]
     side, reason = resolution(seen, recipe.training.budget)
-    why.append(f"{side} pixels: {reason}")
+    why.append(f"{recipe.data.size} pixels, as asked" if recipe.data.size else f"{side} pixels: {reason}")
     transfer, changes, reason = freezing(seen, recipe.augment)
     why.append(reason)
     data, model = replace(recipe.data, size=recipe.data.size or side), Model(name, weights="imagenet", head="average dropout.3")
