@@ -142,7 +142,7 @@ def augmented(pixels: Pixels, names: Sequence[str], trials: Sequence[Pixels], la
     """Pictures as they are, five a row, and beside them one row of changed ones for each trial, with their labels below."""
     lines = max(label.count("\n") for row in labels for label in row) + 1
     step, right, most = 1.11 + 0.16 * lines, 5.85, max(map(len, trials))
-    figure = Figure(figsize=(right + 1.05 * most + 0.1, 0.35 + step * max(-(-len(pixels) // 5), len(trials))))
+    figure = Figure(figsize=(right + max(1.05 * most + 0.1, 3.6), 0.35 + step * max(-(-len(pixels) // 5), len(trials))))
     width, height = figure.get_size_inches()
     for left, title in ((0.1, "Training pictures"), (right, "The first of them, changed anew in every epoch")):
         figure.text(left / width, 1 - 0.08 / height, title, va="top", fontweight="bold")

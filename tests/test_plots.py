@@ -168,3 +168,11 @@ def test_svg_takes_its_colours_from_the_page():
 def test_saved_whole(tmp_path):
     plots.save(plots.curves(drawn_epochs(2)), tmp_path / "figures" / "curves.png")
     assert [path.name for path in (tmp_path / "figures").iterdir()] == ["curves.png"]
+
+
+@pytest.mark.parametrize("count", [1, 3, 15])
+def test_the_titles_over_augmented_pictures_fit_however_few_there_are(count):
+    names, few = ["a"] * count, min(count, 4)
+    figure = plots.augmented(drawn_pictures(count), names, [drawn_pictures(few)] * 3, [names[:few]] * 3)
+    renderer = drawn(figure)
+    assert all(text.get_window_extent(renderer).x1 <= figure.bbox.x1 for text in figure.texts)
