@@ -17,7 +17,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
@@ -27,6 +26,7 @@ from eyesight.answers import answers, table
 from eyesight.apart import Outcome
 from eyesight.data.listing import Talk, digest, silent
 from eyesight.data.store import cache_dir
+from eyesight.environment import in_common
 from eyesight.errors import UserError
 from eyesight.portable import cores as cores_here
 from eyesight.runs import Run
@@ -144,7 +144,7 @@ def trainer(where: str, share: Share, talk: Talk = silent) -> Callable[[Sequence
             return
         with joined(where) as ray, _sign(out) as sign:
             talk(f"{len(members)} trainings of {share} each, {_slots(ray, share)} at a time, on {_machines(ray)}")
-            task = partial(_task(ray, _train, share), sign=str(sign), folder=str(Path.cwd()), share=vars(share), versions=_versions())
+            task = partial(_task(ray, _train, share), sign=str(sign), folder=str(Path.cwd()), share=vars(share), versions=in_common())
             calls = ((member, partial(task, list(member.arguments))) for member in members)
             for member, answer in _results(ray, calls, len(members)):
                 yield member, _arrived(answer, out, member.name)
@@ -166,7 +166,7 @@ def answerer(
             talk(f"{share} for each part, {slots} at a time, on {_machines(ray)}")
             task = partial(_task(ray, _answer, share), ray.put(dict(files)), parcels.key(files))
             seen = [str(Path(root).expanduser()) for root in roots]
-            same = {"folder": str(Path.cwd()), "roots": seen, "top": top, "prepare": prepare, "share": vars(share)}
+            same = {"folder": str(Path.cwd()), "roots": seen, "top": top, "prepare": prepare, "share": vars(share), "versions": in_common()}
             calls = ((number, partial(task, paths, **same)) for number, paths in chain([first], parts))
             for number, (kind, value) in _results(ray, calls, 2 * slots):
                 yield number, value if kind == "table" else str(value)
@@ -253,16 +253,19 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
     return str(value)
 
 
-def _versions() -> dict[str, str]:
-    return {name: metadata.version(name) for name in ("eyesight", "torch")}
+def _stranger(versions: Mapping[str, str]) -> str:
+    """What this machine has other than the caller, whose work it must refuse then; empty where nothing differs."""
+    own = in_common()
+    others = [f"{name} {own.get(name, 'none')} instead of {wanted}" for name, wanted in versions.items() if own.get(name) != wanted]
+    return f"{platform.node()} has other versions: {', '.join(others)}; install the same everywhere" if others else ""
 
 
 def _train(
     arguments: Sequence[str], *, sign: str, folder: str, share: Mapping[str, Any], versions: Mapping[str, str]
 ) -> tuple[str, str | bytes]:
     """What runs on the cluster: a training in a process of its own, in the caller's folder of runs or else in this machine's cache."""
-    if (own := _versions()) != versions:
-        return "problem", f"{platform.node()} has other versions: {own} instead of {dict(versions)}"
+    if refusal := _stranger(versions):
+        return "problem", refusal
     surroundings = {"OMP_NUM_THREADS": str(share["cores"]), **({} if share["gpus"] else {"CUDA_VISIBLE_DEVICES": ""})}
     known = Path(sign).is_file() and Path(sign).read_text() == Path(sign).name
     out = Path(sign).parent if known else cache_dir() / "cluster" / digest(arguments)
@@ -296,8 +299,11 @@ def _answer(
     top: int,
     prepare: str,
     share: Mapping[str, Any],
+    versions: Mapping[str, str],
 ) -> tuple[str, str | bytes]:
     """What runs on the cluster: the table of a part."""
+    if refusal := _stranger(versions):
+        return "problem", refusal
     for root in roots:
         if not (Path(folder) / root).exists():
             return "problem", f"{platform.node()} does not see {Path(folder) / root}: the pictures must lie where all machines see them"

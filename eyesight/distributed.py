@@ -7,12 +7,10 @@ with the same numbers.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 import socket
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
@@ -29,10 +27,12 @@ from torch import Tensor, nn
 from torch.distributed.distributed_c10d import PrefixStore, ProcessGroup, Store
 from torch.distributed.rendezvous import rendezvous
 
-from eyesight import __version__, processes
+from eyesight import processes
 from eyesight.classifier import Classifier
 from eyesight.data.images import Images
+from eyesight.environment import in_common
 from eyesight.errors import UserError
+from eyesight.files import scratch
 from eyesight.processes import RESUME, Place
 
 JOINING = timedelta(minutes=5)  # in which all processes must have found each other
@@ -250,13 +250,13 @@ class Group:
             return
         found = [*path.glob("*.json"), *path.glob("log.jsonl"), *path.glob("checkpoint/*.safetensors")] if self.first else []
         names = self.once(lambda: [file.relative_to(path).as_posix() for file in found])
-        with tempfile.TemporaryDirectory(prefix="eyesight-", ignore_cleanup_errors=True) as scratch:
+        with scratch() as thrown_away:
             for name in names:
                 content = self._bytes((path / name).read_bytes() if self.first else b"", 0)
                 if not self.first:
-                    (Path(scratch) / name).parent.mkdir(exist_ok=True)
-                    (Path(scratch) / name).write_bytes(content)
-            yield path if self.first else Path(scratch)
+                    (thrown_away / name).parent.mkdir(exist_ok=True)
+                    (thrown_away / name).write_bytes(content)
+            yield path if self.first else thrown_away
 
     @contextmanager
     def every_core(self) -> Iterator[None]:
@@ -285,11 +285,8 @@ class Group:
 
 
 def versions() -> dict[str, str]:
-    """What the processes of a group must have in common besides recipe and pictures; the code counts, not only its number."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.rglob("*.py")):
-        digest.update(file.read_bytes())
-    return {"version of eyesight": f"{__version__} ({digest.hexdigest()[:12]})", "version of torch": torch.__version__}
+    """What the processes of a group must have in common besides recipe and pictures."""
+    return {f"version of {name}": version for name, version in in_common().items()}
 
 
 def join() -> Group:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
+BUILD = re.compile(r"\+(?:cpu|cu\d+|rocm[\d.]+|xpu)(?:\.cxx11\.abi)?$")  # for which processor or card the same code was built
 
 
 def environment(**more: Any) -> dict[str, Any]:
@@ -25,6 +29,26 @@ def environment(**more: Any) -> dict[str, Any]:
         "versions": {name: version for name in LIBRARIES if (version := _version(name)) is not None},
         **more,
     }
+
+
+def in_common() -> dict[str, str]:
+    """What machines that work together must have alike: the release of torch, and eyesight, whose very code counts and not its number."""
+    torch, own = _version("torch"), _version("eyesight")
+    return {"eyesight": f"{own} ({code()})", "torch": release(torch) if torch else "none"}
+
+
+def release(version: str) -> str:
+    """A version without what it was built for: `2.11.0+cpu` is 2.11.0; `2.12.0.dev20260101`, `2.12.0rc1` and `2.11.0+git0123` stay."""
+    return BUILD.sub("", version)
+
+
+@cache
+def code() -> str:
+    """A short SHA-256 of the package's own source, whatever its lines end with."""
+    root, digest = Path(__file__).parent, hashlib.sha256()
+    for name, file in sorted((file.relative_to(root).as_posix(), file) for file in root.rglob("*.py")):
+        digest.update(name.encode() + b"\0" + file.read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def commit() -> str | None:

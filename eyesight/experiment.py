@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from eyesight import classifier, distributed, memory, models, networks, own, precision, tasks, transfer, weights
+from eyesight import classifier, distributed, memory, models, networks, own, precision, processes, tasks, transfer, weights
 from eyesight.classifier import Classifier, Views
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
@@ -265,6 +265,7 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     plain = group.infer(replace(loaded, views="one"), data.test) if loaded.views != "one" else None
     if not group.first:
         return
+    processes.need_no_other()
     if len(validation):
         validation.save(run.path / "validation.npz")
     test.save(run.path / "predictions.npz")

@@ -1,19 +1,23 @@
-"""Files written whole or not at all, and locks that the system releases when their process dies."""
+"""Files written whole or not at all, locks that the system releases when their process dies, and scratch folders swept by those locks."""
 
 from __future__ import annotations
 
 import errno
 import os
+import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import NamedTemporaryFile, TemporaryDirectory, gettempdir
 from typing import IO
 
 from eyesight.errors import DiskFullError
+
+SCRATCH, HELD = "eyesight-scratch-", "held"  # how scratch folders begin, and the file in each that its process keeps locked
+DAY = 86_400.0  # seconds after which a folder without such a file was left behind, not begun
 
 
 @contextmanager
@@ -88,3 +92,30 @@ def _try_lock(file: IO[bytes]) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def scratch() -> Iterator[Path]:
+    """A folder among the system's temporary ones that is gone afterwards, or swept away by another process once this one was killed."""
+    sweep()
+    with TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as folder, (Path(folder) / HELD).open("wb") as held:
+        lock(held)
+        held.write(b"1")  # only from here on the lock tells: while the file is empty, nobody tries it
+        held.flush()
+        yield Path(folder)
+
+
+def sweep() -> None:
+    """Remove the scratch folders whose processes were killed: nobody holds their locks."""
+    for folder in Path(gettempdir()).glob(f"{SCRATCH}*"):
+        with suppress(OSError):  # another user's, or gone by now
+            if _is_dead(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_dead(folder: Path) -> bool:
+    held = folder / HELD
+    if not held.is_file() or not held.stat().st_size:
+        return time.time() - folder.stat().st_mtime > DAY
+    with held.open("r+b") as file:
+        return lock(file)

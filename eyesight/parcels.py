@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from eyesight import portable
 from eyesight.data import archives
 from eyesight.errors import UserError
+from eyesight.files import scratch
 from eyesight.runs import Run
 
 if TYPE_CHECKING:
@@ -40,17 +41,17 @@ def key(files: Mapping[str, bytes]) -> str:
 
 def open_classifier(files: Mapping[str, bytes], *, threads: int = 1, device: str = "cpu") -> Classifier | portable.Portable:
     """The classifier in the files, ready to answer with `threads`; raises UserError for what is damaged."""
-    with tempfile.TemporaryDirectory(prefix="eyesight-") as folder:
+    with scratch() as folder:
         for name, content in files.items():
-            (Path(folder) / Path(name).name).write_bytes(content)
+            (folder / Path(name).name).write_bytes(content)
         if (file := next((name for name in files if name.lower().endswith(".onnx")), None)) is not None:
-            return portable.load(Path(folder) / file, threads)
+            return portable.load(folder / file, threads)
         import torch
 
         from eyesight import classifier
 
         torch.set_num_threads(threads)
-        return classifier.load(Path(folder), device)
+        return classifier.load(folder, device)
 
 
 def pack_run(run: Run) -> bytes:

@@ -13,12 +13,16 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from eyesight.errors import UserError
+from eyesight.files import scratch, sweep
 
 GRACE = 30.0  # seconds in which the others end by themselves when one has ended
 OURS = "EYESIGHT_PROCESSES"  # set for the processes that `start` has started
+ALONE = "EYESIGHT_ALONE"  # names the file that the first of them leaves once it needs the others no more
 MET = "EYESIGHT_MET"  # set once this process and the others have found each other
 RESUME = "`eyesight train … --resume` goes on from the last checkpoint, also with another number of processes"
 
@@ -84,27 +88,31 @@ def start(count: int, arguments: Sequence[str], talk: Callable[[str], None]) -> 
 
     Raises UserError when the first one cannot say itself what happened.
     """
-    port, children = _free_port(), list[subprocess.Popen[bytes]]()
-    try:
-        for rank in range(count):
-            command = [sys.executable, "-m", "eyesight", *arguments]
-            children.append(subprocess.Popen(command, env=_environment(rank, count, port), stdin=subprocess.PIPE))  # noqa: S603 - ourselves
-        return _watch(children, talk)
-    except KeyboardInterrupt:  # which all of them got
-        _wait(children, GRACE)
-        return 1
-    finally:
-        for child in children:
-            child.kill()
-            child.wait()
-            assert child.stdin
-            child.stdin.close()
+    children = list[subprocess.Popen[bytes]]()
+    with scratch() as folder:
+        shared = {"MASTER_PORT": str(_free_port()), ALONE: str(folder / "alone")}
+        try:
+            for rank in range(count):
+                surroundings = {**_environment(rank, count), **shared}
+                command = [sys.executable, "-m", "eyesight", *arguments]
+                children.append(subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE))  # noqa: S603 - ourselves
+            return _watch(children, folder / "alone", talk)
+        except KeyboardInterrupt:  # which all of them got
+            _wait(children, GRACE)
+            return 1
+        finally:
+            for child in children:
+                child.kill()
+                child.wait()
+                assert child.stdin
+                child.stdin.close()
+            sweep()  # after those that were killed
 
 
-def _environment(rank: int, count: int, port: int) -> dict[str, str]:
+def _environment(rank: int, count: int) -> dict[str, str]:
     """What torchrun would set for one machine; each process gets its share of the cores."""
     found = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    found |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), OURS: str(count)}
+    found |= {"MASTER_ADDR": "127.0.0.1", OURS: str(count)}
     found.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     if sys.platform == "win32":
         found.setdefault("USE_LIBUV", "0")  # torch for Windows is built without it
@@ -119,13 +127,18 @@ def _free_port() -> int:
         return int(tried.getsockname()[1])
 
 
-def _watch(children: Sequence[subprocess.Popen[bytes]], talk: Callable[[str], None]) -> int:
-    """Wait for all; when one ends before its time, the others notice, and whoever does not is ended."""
+def _watch(children: Sequence[subprocess.Popen[bytes]], alone: Path, talk: Callable[[str], None]) -> int:
+    """Wait for all; when one ends before its time, the others notice, and whoever does not is ended.
+
+    But not the first one once it has left the file `alone`: training is complete then, and its report may take as long as it takes.
+    """
     while all(child.poll() in (None, 0) for child in children) and children[0].poll() is None:
         time.sleep(0.05)
     codes = [child.poll() for child in children]
     killed = [f"process {rank} of {len(codes)} {_ending(code)}" for rank, code in enumerate(codes) if code is not None and code < 0]
     if not _wait(children, GRACE):
+        if alone.exists():
+            children[0].wait()
         for child in children:
             child.terminate()
         _wait(children, GRACE / 3)
@@ -150,6 +163,13 @@ def _ending(code: int) -> str:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:
         return f"was killed by signal {-code}"
+
+
+def need_no_other() -> None:
+    """In the first process: say to the one that started it that training is complete, and the end of another nothing to it."""
+    if ALONE in os.environ:
+        with suppress(OSError):
+            Path(os.environ[ALONE]).touch()
 
 
 def end_with_parent() -> None:

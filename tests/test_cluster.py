@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 
 from eyesight import apart, bulk, cli, cluster, compare, parcels, portable
 from eyesight.compare import Member
+from eyesight.environment import in_common, release
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
 
@@ -85,7 +86,7 @@ def made(parent):
 
 
 def errand(out, **other):
-    return {"sign": str(out / "sign"), "folder": str(out), "share": vars(HERE), "versions": cluster._versions(), **other}
+    return {"sign": str(out / "sign"), "folder": str(out), "share": vars(HERE), "versions": in_common(), **other}
 
 
 def test_a_run_arrives_from_a_machine_that_does_not_see_the_folder(tmp_path, monkeypatch):
@@ -131,11 +132,31 @@ def raised(error):
 
 
 def test_other_versions_and_other_pictures_are_refused(tmp_path):
-    kind, said = cluster._train(["lenet5"], **errand(tmp_path, versions={"torch": "1.0"}))
-    assert kind == "problem" and "other versions" in said
+    kind, said = cluster._train(["lenet5"], **errand(tmp_path, versions=in_common() | {"torch": "1.0"}))
+    assert kind == "problem" and "other versions: torch" in said and "instead of 1.0;" in said
+    theirs = {"eyesight": in_common()["eyesight"].replace("(", "(0")}
+    ask = {"folder": str(tmp_path), "roots": [], "top": 1, "prepare": "", "share": vars(HERE), "versions": theirs}
+    kind, said = cluster._answer({}, "key", [], **ask)
+    assert kind == "problem" and "other versions: eyesight" in said, "the same number, but other code"
     run = made(tmp_path)
     run.write_json("data.json", {"store": "theirs"})
     assert "other pictures" in compare.of_these_pictures(run, "ours") and compare.of_these_pictures(run, "theirs") == run
+
+
+@pytest.mark.parametrize(
+    "here, there, alike",
+    [
+        ("2.9.0", "2.9.0+cpu", True),
+        ("2.9.0+cu128", "2.9.0+rocm6.4", True),
+        ("2.9.0+cpu.cxx11.abi", "2.9.0+xpu", True),
+        ("2.9.0", "2.9.1+cpu", False),
+        ("2.9.0", "2.9.0rc1", False),
+        ("2.9.0.dev20250801+cpu", "2.9.0.dev20250802+cpu", False),
+        ("2.9.0a0+git0123abc", "2.9.0a0+git4567def", False),
+    ],
+)
+def test_builds_of_one_release_work_together_and_releases_do_not(here, there, alike):
+    assert (release(here) == release(there)) is alike
 
 
 # with Ray
@@ -166,7 +187,7 @@ def trainings(out):
 
 def kill_one(out, killed):
     """Kill a process of the cluster as soon as what it trains has left a checkpoint."""
-    end = time.monotonic() + 120
+    end = time.monotonic() + 500
     while not killed and time.monotonic() < end:
         if any((run.checkpoint_path / "state.safetensors").exists() and not run.result for run in list_runs(out)):
             for _, worker in trainings(out)[:1]:

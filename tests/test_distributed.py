@@ -165,11 +165,13 @@ SETTINGS = ("training.batch=32", "training.precision=float32", "training.epochs=
 def killed(tmp_path_factory):
     """A run of which one of two processes was killed, what was said, and the folder of the pictures."""
     root = tmp_path_factory.mktemp("killed")
+    (root / "temporary").mkdir()
     os.environ["EYESIGHT_CACHE"] = str(root / "cache")
     drawn.folder(root / "pictures", 120, size=28)
     command = [sys.executable, "-m", "eyesight", "train", "lenet5", "--data", str(root / "pictures"), "--out", str(root / "runs")]
     command += [part for setting in SETTINGS for part in ("--set", setting)]
-    with subprocess.Popen([*command, "--processes", "2"], stderr=subprocess.PIPE, text=True, cwd=root) as process:
+    surroundings = {**os.environ, "TMPDIR": str(root / "temporary")}
+    with subprocess.Popen([*command, "--processes", "2"], stderr=subprocess.PIPE, text=True, cwd=root, env=surroundings) as process:
         for line in process.stderr:
             if line.startswith("epoch   5"):
                 os.kill(child_of(process.pid), signal.SIGKILL)
@@ -192,14 +194,17 @@ def test_a_killed_process_ends_the_run_in_good_order_and_three_go_on(killed, tmp
     assert "--resume` goes on from the last checkpoint" in said and "process 1 of 2 was killed by SIGKILL" in said
     (run,) = list_runs(root / "runs")
     assert run.status == "failed" and run.checkpoint_path.is_dir()
+    assert not list((root / "temporary").glob("eyesight-*")), "the killed process could not remove its folder"
     done = subprocess.run([*command, "--processes", "3", "--resume", "--json"], capture_output=True, text=True, cwd=root, timeout=500)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["run"] == str(run.path) and "going on with" in done.stderr
     assert run.environment["processes"] == 3
+    monkeypatch.setenv(processes.ALONE, str(tmp_path / "alone"))
     whole = experiment.train(resolve("lenet5", *SETTINGS, data=str(root / "pictures")), tmp_path / "runs")
     assert [epoch["epoch"] for epoch in run.epochs] == [epoch["epoch"] for epoch in whole.epochs] == list(range(1, 61))
     for mine, other in zip(run.epochs, whole.epochs, strict=True):
         assert mine["train_loss"] == pytest.approx(other["train_loss"], abs=1e-3)
+    assert (tmp_path / "alone").exists(), "the one that started it was told when the others had nothing more to do"
     assert Run.open(run.path).result["test"]["n"] == whole.result["test"]["n"]
     np.testing.assert_allclose(run.predictions().probabilities, whole.predictions().probabilities, atol=1e-2)

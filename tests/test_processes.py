@@ -1,0 +1,69 @@
+"""What becomes of processes that end before their time, and of the folders they leave, without any training."""
+
+import os
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from eyesight import files, processes
+from eyesight.errors import UserError
+
+LEAVES = "from eyesight.files import scratch; import time\nwith scratch() as folder: print(folder, flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch):
+    monkeypatch.setattr(files, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    return tmp_path
+
+
+def test_the_folder_of_a_killed_process_is_swept_and_no_other(temporary):
+    with subprocess.Popen([sys.executable, "-c", LEAVES], env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE) as process:
+        left = Path(process.stdout.readline().decode().strip())
+        (left / "checkpoint").mkdir()
+        files.sweep()
+        assert left.is_dir(), "its process lives"
+        process.kill()
+    begun, old = temporary / f"{files.SCRATCH}begun", temporary / f"{files.SCRATCH}old"
+    for folder in (begun, old, temporary / "eyesight-other"):
+        folder.mkdir()
+    os.utime(old, (1, 1))
+    with files.scratch() as mine:
+        assert set(temporary.iterdir()) == {mine, begun, temporary / "eyesight-other"}
+        files.sweep()
+        assert mine.is_dir()
+    assert not mine.exists()
+
+
+@contextmanager
+def started(*programs):
+    """Processes that run these programs."""
+    children = [subprocess.Popen([sys.executable, "-S", "-c", program], stdin=subprocess.PIPE) for program in programs]
+    try:
+        yield children
+    finally:
+        for child in children:
+            child.kill()
+            child.communicate()
+
+
+ENDS = "import os, time; time.sleep({seconds}); os._exit({code})"
+
+
+def test_the_first_process_writes_its_report_in_peace_when_training_is_complete(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "GRACE", 0.1)
+    monkeypatch.setenv(processes.ALONE, str(tmp_path / "alone"))
+    for complete in (False, True):
+        with started(ENDS.format(seconds=1.5, code=0), ENDS.format(seconds=0, code=1), "import time; time.sleep(60)") as children:
+            if complete:
+                processes.need_no_other()
+                began = time.monotonic()
+                assert processes._watch(children, tmp_path / "alone", print) == 0 and time.monotonic() - began < 30
+            else:
+                with pytest.raises(UserError, match="did not end together"):
+                    processes._watch(children, tmp_path / "alone", print)
