@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections import Counter
+import io
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -91,14 +92,21 @@ def classifier_folder(where: Path) -> Path:
 
 def write_table(answers: Sequence[Answer], path: Path) -> None:
     """The competition's table `id,target`: ids are file names without extension, in the order given; a bad file's target is empty."""
-    stems = [Path(answer.path).stem for answer in answers]
-    unique = max(Counter(stems).values(), default=1) == 1
-    lines = [("id", "target")]
-    for answer, stem in zip(answers, stems, strict=True):
-        lines.append((stem if unique else Path(answer.path).as_posix(), answer.top[0][0] if answer.top else ""))
+    names = ids([Path(answer.path) for answer in answers])
+    lines = [("id", "target"), *((name, answer.top[0][0] if answer.top else "") for name, answer in zip(names, answers, strict=True))]
+    path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        import io
-
         text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
         csv.writer(text, lineterminator="\n").writerows(lines)
         text.detach()
+
+
+def ids(paths: Sequence[Path]) -> list[str]:
+    """File names without extension; where two are equal, with the folders below the one that all share, and if need be the extension."""
+    try:
+        above = os.path.commonpath([path.parent.absolute() for path in paths]) if paths else ""
+    except ValueError:  # on different drives
+        return [path.as_posix() for path in paths]
+    below = [path.absolute().relative_to(above) for path in paths]
+    ways = [[path.stem for path in paths], [path.with_suffix("").as_posix() for path in below], [path.as_posix() for path in below]]
+    return next((way for way in ways if len(set(way)) == len(way)), ways[-1])

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 
 import drawn
 import pytest
@@ -14,7 +15,7 @@ from PIL import Image
 
 from eyesight import cli
 from eyesight.answers import Answer
-from eyesight.recognise import write_table
+from eyesight.recognise import ids, write_table
 
 FLAGS = {
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
@@ -95,8 +96,6 @@ def test_training_on_somebody_elses_pictures(trained):
 
 def test_predict_says_what_the_test_predictions_said(trained, monkeypatch):
     root, found, _ = trained
-    from pathlib import Path
-
     from eyesight.runs import Run
 
     test = Run.open(root / found["run"]).predictions()
@@ -126,9 +125,24 @@ def test_the_competition_table_keeps_order_and_names_bad_files(trained, tmp_path
 
 def test_the_competition_table_takes_any_file_name(tmp_path):
     answers = [Answer("a/x.png", (("cat, or dog", 0.9),)), Answer("b/x.png", (("ring", 0.9),)), Answer("b/\udcff.png", (("bar", 0.9),))]
-    write_table(answers, tmp_path / "submission.csv")
-    rows = list(csv.reader((tmp_path / "submission.csv").read_text("utf-8").splitlines()))
-    assert rows == [["id", "target"], ["a/x.png", "cat, or dog"], ["b/x.png", "ring"], [r"b/\udcff.png", "bar"]]
+    write_table(answers, tmp_path / "new" / "submission.csv")
+    rows = list(csv.reader((tmp_path / "new" / "submission.csv").read_text("utf-8").splitlines()))
+    assert rows == [["id", "target"], ["a/x", "cat, or dog"], ["b/x", "ring"], [r"b/\udcff", "bar"]]
+
+
+@pytest.mark.parametrize(
+    ("paths", "named"),
+    [
+        (["t/10.png", "t/s/2.png"], ["10", "2"]),
+        (["t/2.png", "t/s/2.png"], ["2", "s/2"]),
+        (["/t/2.png", "/t/2.jpg"], ["2.png", "2.jpg"]),
+        (["2.png", str(Path("s/2.png").absolute())], ["2", "s/2"]),
+        (["t/2.png", "t/2.png"], ["2.png", "2.png"]),
+        ([], []),
+    ],
+)
+def test_ids_are_file_names_and_no_more_of_a_path_than_tells_them_apart(paths, named):
+    assert ids([Path(path) for path in paths]) == named
 
 
 def test_evaluate_show_and_report(trained):
