@@ -164,7 +164,8 @@ def at_hand(recipe: Recipe) -> bool:
     """Whether the recipe's pictures can be had without asking the network."""
     source = recipe.data.source
     if source in NAMED:
-        return given(source) is not None or (cache_dir() / "named" / source).is_dir()
+        places = (cache_dir() / "named" / source, cache_dir() / source)  # what was fetched, and what was drawn
+        return given(source) is not None or any(place.is_dir() for place in places)
     return bool(source) and Path(source).exists()
 
 

@@ -18,7 +18,7 @@ from eyesight.loop import check as check_loss
 from eyesight.models.layers import Network, Stack
 from eyesight.patient import Patient, Sample
 from eyesight.predictions import Predictions
-from eyesight.recipe import Loss, Model, Optim, Recipe, Training
+from eyesight.recipe import Data, Loss, Model, Optim, Recipe, Training
 from eyesight.runs import Run
 
 TEN = tuple("abcdefghij")
@@ -570,3 +570,12 @@ def test_the_command_reads_a_recipe_whose_pictures_are_elsewhere():
     found = json.loads(answer.stdout)
     assert [finding["id"] for finding in found["findings"]] == ["double_softmax"] and found["run"] is None
     assert "1.461" in found["findings"][0]["evidence"]
+
+
+def test_characters_that_were_drawn_are_at_hand(tmp_path, monkeypatch):
+    monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path))
+    monkeypatch.delenv("EYESIGHT_DATA", raising=False)
+    recipe = Recipe(data=Data("glyphs"))
+    assert not doctor.at_hand(recipe)
+    (tmp_path / "glyphs").mkdir()
+    assert doctor.at_hand(recipe)
