@@ -187,7 +187,7 @@ def main():
     parser.add_argument("--pictures", type=int, default=1500, help="of once, on both sides")
     parser.add_argument("--data", help="photographs of dogs, for head")
     parser.add_argument("--seeds", type=int, default=1, help="of head")
-    parser.add_argument("--scratch", help="a folder with 5 GB of room, for memory; the system's for temporary files otherwise")
+    parser.add_argument("--scratch", help="a folder with 6 GB of room, for memory; the system's for temporary files otherwise")
     given = parser.parse_args()
     file = HERE / "results" / "transfer.json"
     for part in given.parts or ["forward", "once", "memory"]:
