@@ -98,6 +98,8 @@ def train(
     data = group.in_turn(lambda: dataset.load(recipe.data, talk=talk, progress=progress))
     group.same(lambda: {"set of pictures": data.store.key, "split": data.hash})
     path = Path(group.once(lambda: str(((unfinished(asked, data, out, talk) if resume else None) or begin(asked, data, out)).path)))
+    if clock.budget is not None and clock.elapsed() > clock.budget / 2:
+        talk(f"{clock.elapsed():.0f} of {clock.budget:.0f} s have passed before anything is trained; next time the pictures are prepared")
     for note in [*left_out(data), *data.notes]:
         talk(note)
     with group.folder(path) as folder, (run := Run(folder)).hold():
@@ -164,7 +166,7 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
             watch.lap("features")
         train_stage(run, stage, clock, talk, follow)
         watch.lap("training")
-    talk(f"looking once at {len(data.test) + len(data.validation):,} held-out pictures")
+    talk(f"looking once at the held-out pictures: {len(data.validation):,} for validation, {len(data.test):,} for test")
     finish(run, recipe, data, network, watch, clock, arithmetic, group)
     return run
 
@@ -190,7 +192,7 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
     batch, epochs = plan(recipe.training, len(stage.train))
     if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
         wanted = f", to take {recipe.training.min_steps} steps" if epochs > recipe.training.epochs else ""
-        talk(f"few pictures: batches of {batch} and {epochs} epochs{wanted} (training.min_steps)")
+        talk(f"few pictures: batches of {batch} and {epochs} passes over them{wanted} (training.min_steps)")
     if stage.number == 1 and models.is_backbone(recipe.model):
         transfer.be_kind(clock)  # as late as can be: all that came before has had its time
     options: dict[str, Any] = {"precision": arithmetic, "clock": clock, "meter": follow.meter, "group": follow.group}

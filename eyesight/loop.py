@@ -26,6 +26,7 @@ from eyesight.recipe import Recipe, Training
 from eyesight.state import State
 from eyesight.synchronised import Synchronised
 
+LINES = 100  # of a log, about: where few pictures ask for more passes, several are one epoch
 SAMPLE = 2000  # training pictures on which accuracy is measured when the batches themselves are blends
 NOTHING = torch.zeros((), dtype=torch.float64)  # the sum of no tallies
 
@@ -171,7 +172,7 @@ class _Loop:
         self.rate = 0.0
         self.began, self.origin = clock.elapsed(), state.progress
         self.allowed = group.agree(clock.left() * (1 - state.progress))  # a resumed training has only its share of the time left
-        self.repeats = 1
+        self.repeats = max(1, self.epochs // max(LINES, recipe.training.epochs))
         meter.began, meter.origin, meter.progress = time.monotonic(), state.progress, state.progress
 
     def finished(self) -> bool:

@@ -169,6 +169,15 @@ def test_small_sets_get_smaller_batches_and_more_epochs_where_a_recipe_asks_for_
     assert epochs * 320 / batch >= 400
 
 
+def test_hundreds_of_passes_over_a_few_pictures_are_few_lines():
+    recipe = override(SMALL, ["training.min_steps=450", "training.average=0"])
+    images = drawn.images(6)
+    state = start(recipe, images)
+    found = list(fit(state, images, images, recipe))
+    assert state.steps == 450 and sum(epoch.pictures for epoch in found) == 450 * 6
+    assert len(found) == 113 and found[-1].progress == 1.0
+
+
 @pytest.mark.parametrize("count", [33, 65])
 def test_a_lone_picture_is_never_a_batch(count):
     images = drawn.images(count)

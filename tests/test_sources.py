@@ -11,7 +11,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from eyesight.data import sources
+from eyesight.data import folders, sources
 from eyesight.data.cifar import CLASSES
 from eyesight.data.listing import is_picture, natural
 from eyesight.data.prepare import BadPicture, Problem, encode_png
@@ -61,6 +61,14 @@ def test_class_folders(tmp_path):
     assert source.splits.tolist() == [""] * 4
     assert source.read(1) == (tmp_path / "cat/2.png").read_bytes()
     assert source.problems == ()
+
+
+def test_a_long_list_says_how_far_it_is(tmp_path, monkeypatch):
+    draw_all(tmp_path, "a/1.png", "a/2.png", "b/1.png", "b/2.png", "b/3.png")
+    monkeypatch.setattr(folders, "MANY", 2)
+    said = []
+    open_source(tmp_path, talk=said.append)
+    assert said == [f"{count} files in {tmp_path} so far" for count in (2, 4)]
 
 
 def test_classes_are_in_natural_order(tmp_path):

@@ -66,6 +66,14 @@ def test_nothing_is_held_out_at_fraction_zero():
     assert sizes(parts_of(np.arange(20) % 2, validation=0.0, test=0.0)) == {"train": 20, "validation": 0, "test": 0}
 
 
+def test_a_part_that_stays_empty_for_want_of_pictures_is_said():
+    notes = []
+    assert sizes(parts_of([0, 1, 2], notes=notes)) == {"train": 3, "validation": 0, "test": 0}
+    assert notes == [f"too few pictures to hold any out for {name}" for name in ("test", "validation")]
+    parts_of(np.arange(20) % 2, validation=0.0, test=0.0, notes=(none := []))
+    assert none == []
+
+
 def test_the_seed_decides_and_nothing_else():
     labels = np.arange(200) % 4
     one, again, other = parts_of(labels, seed=1), parts_of(labels, seed=1), parts_of(labels, seed=2)

@@ -240,6 +240,12 @@ def test_a_second_stage_that_would_lose_what_the_first_trained_is_refused(images
     assert "transfer.thaw=conv3" in refused.value.hint
 
 
+def test_it_is_said_when_reading_took_most_of_the_budget(tmp_path):
+    said = []
+    train(tmp_path, "training.budget=10", "transfer.freeze=all", clock=Clock(time.monotonic() - 8), talk=said.append)
+    assert any("of 10 s have passed before anything is trained" in line for line in said)
+
+
 def train(tmp_path, *settings, **options):
     data = drawn.folder(tmp_path / "data", 60, 24)
     return experiment.train(override(replace(RECIPE, data=replace(RECIPE.data, source=str(data))), settings), tmp_path / "runs", **options)
@@ -322,6 +328,8 @@ def test_what_a_person_sets_stays_as_they_set_it():
     assert (made.transfer.freeze, made.transfer.views, made.model.head, made.augment.zoom) == ("conv4", 1, "average", 0.5)
     assert (made.model.name, made.transfer.thaw, made.augment.shift) == ("tf_efficientnet_lite0", "conv5", 0.05), "the rest is chosen"
     assert folder.choose(override(asked, ["transfer.thaw="]), folder.Seen(500, 5, 200), [])[0].transfer.thaw == ""
+    made, why = folder.choose(override(asked, ["data.size=128"]), folder.Seen(500, 5, 200), [])
+    assert made.data.size == 128 and "128 pixels, as asked" in why
 
 
 @pytest.mark.parametrize(
@@ -362,6 +370,15 @@ def test_a_look_at_the_pictures_counts_the_classes_that_imagenet_has(tmp_path):
     (tmp_path / "ring").rename(tmp_path / "tiger lily")
     (tmp_path / "bar").rename(tmp_path / "tiger")
     assert transfer.look(Recipe(data=Data(source=str(tmp_path)))) == folder.Seen(12, 3, 24, 1)
+
+
+def test_pictures_without_a_class_do_not_make_a_folder_look_larger(tmp_path):
+    drawn.folder(tmp_path / "train", 12, 24)
+    drawn.folder(tmp_path / "unnamed", 30, 24)
+    (tmp_path / "test").mkdir()
+    for place, file in enumerate((tmp_path / "unnamed").rglob("*.png")):
+        file.rename(tmp_path / "test" / f"{place}.png")
+    assert transfer.look(Recipe(data=Data(source=str(tmp_path)))).pictures == 12
 
 
 def test_the_documented_rules_are_those_of_the_code():

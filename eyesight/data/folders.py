@@ -14,7 +14,7 @@ from typing import Literal
 
 import numpy as np
 
-from eyesight.data.listing import Source, class_name, digest, hidden, in_natural_order, in_order, natural, printable, reader
+from eyesight.data.listing import Source, Talk, class_name, digest, hidden, in_natural_order, in_order, natural, printable, reader, silent
 from eyesight.data.prepare import Problem
 from eyesight.errors import UserError
 
@@ -25,6 +25,7 @@ SPLITS: dict[str, Literal["train", "validation", "test"]] = {
 }
 FONTS = (".ttf", ".otf", ".ttc", ".otc")
 Parts = tuple[str, ...]
+MANY = 100_000  # files after which listing says how far it is
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,13 @@ class Tree:
     problems: list[Problem] = field(default_factory=list)  # links that lead nowhere, folders that cannot be read
 
 
-def walk(root: Path) -> Tree:
+def walk(root: Path, talk: Talk = silent) -> Tree:
     """All files below `root`; links are followed, but no folder is entered twice, so loops end."""
     tree = Tree(root)
-    tree.files.extend(stream(tree))
+    for file in stream(tree):
+        tree.files.append(file)
+        if len(tree.files) % MANY == 0:
+            talk(f"{len(tree.files):,} files in {root} so far")
     tree.files.sort(key=lambda file: tuple(natural(part) for part in file.parts))
     return tree
 

@@ -68,7 +68,7 @@ def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) 
     """A folder is what its files are: arrays, a table, one archive, or pictures in class folders."""
     if is_original(root):
         return replace(chars74k_source(root, talk), name=name)
-    tree = folders.walk(root)
+    tree = folders.walk(root, talk)
     if halves := [file.path for file in tree.files if idx.is_idx(file.parts[-1])]:
         return idx.open_idx(name, halves)
     if batches := [file.path for file in tree.files if cifar.is_batch(file.parts[-1])]:

@@ -47,6 +47,8 @@ def split(
             continue
         parts[name] = draw(pool, labels, digests, fraction, seed)
         pool = np.setdiff1d(pool, parts[name], assume_unique=True)
+        if fraction and not len(parts[name]):
+            notes.append(f"too few pictures to hold any out for {name}")
         if name == "test" and len(given["validation"]) and len(parts["test"]):
             notes.append(f"the data has a validation part but no test part: {len(parts['test'])} training pictures are the test part")
     parts = {"train": pool, "validation": parts["validation"], "test": parts["test"]}
