@@ -160,7 +160,9 @@ def learning_rate_high(patient: Patient) -> Finding | None:
         return None
     guess = chance_loss(patient.recipe.loss, len(patient.classes))
     rises = (loss[1:] > (1 + SWING) * loss[:-1]) & (loss[1:] > 0.05 * guess)
-    if loss[0] > WORSE_THAN_CHANCE * guess:
+    held = patient.measured("validation_loss")
+    begun = too_short(patient) is None or not len(held) or held[-1] >= guess  # a mean of few steps is that of the first ones
+    if loss[0] > WORSE_THAN_CHANCE * guess and begun:
         evidence = f"the first epoch's mean loss was {loss[0]:.3g}, worse than a blind guess, which has {guess:.3g}"
     elif len(rises) >= 4 and rises.mean() >= SWINGS:
         evidence = f"in {rises.sum()} of {len(rises)} epochs the training loss grew by more than {SWING:.0%}"

@@ -336,6 +336,14 @@ def test_a_first_epoch_worse_than_chance_means_too_high_a_rate():
     assert "9.1" in finding.evidence and "2.3" in finding.evidence
 
 
+def test_the_first_steps_of_a_budget_that_was_too_short_say_nothing_of_the_rate():
+    few = replace(RECIPE, training=Training(budget=60, batch=100))
+    recovered = epochs([3.6], [0.27], [1.7], pictures=4600)
+    assert "learning_rate_high" not in ids(replace(HEALTHY, epochs=recovered, recipe=few))
+    lost = epochs([3.6], [0.27], [3.0], pictures=4600)
+    assert "learning_rate_high" in ids(replace(HEALTHY, epochs=lost, recipe=few))
+
+
 def test_a_loss_that_swings_means_too_high_a_rate():
     loss = [1.5, 0.9, 1.6, 0.8, 1.4, 0.9, 1.5]
     assert "3 of 6" in named(replace(HEALTHY, epochs=epochs(loss, [0.5] * 7)), "learning_rate_high").evidence
