@@ -53,6 +53,7 @@ def lenet5_1998() -> Recipe:
     return Recipe(
         name="lenet5_1998",
         summary="LeNet-5 as LeCun et al. published it in 1998",
+        result="98.99 % after 60 s on two cores, of MNIST's test pictures, one seed",
         system="B1",
         source="LeCun, Bottou, Bengio, Haffner 1998",
         data=Data("mnist", size=28, pad=2, validation=0.1, scaling="standard"),
@@ -70,6 +71,7 @@ def digits_cnn() -> Recipe:
     return Recipe(
         name="digits_cnn",
         summary="the textbook's digit network with dropout",
+        result="99.35 % after 60 s on two cores, of MNIST's test pictures, one seed",
         system="B3",
         source=BOOK,
         data=Data("mnist", validation=0.1),

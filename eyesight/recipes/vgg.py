@@ -18,6 +18,7 @@ def baseline_cnn() -> Recipe:
     return Recipe(
         name="baseline_cnn",
         summary="the article's baseline on digits as small colour pictures",
+        result="97.62 % after 60 s on two cores, of MNIST's test pictures, one seed",
         system="D1 D2",
         source=ARTICLE,
         data=DIGITS,
@@ -35,6 +36,7 @@ def small_vgg() -> Recipe:
     return Recipe(
         name="small_vgg",
         summary="the article's VGG of two blocks, whose convolutions have no activation",
+        result="97.18 % after 60 s on two cores, of MNIST's test pictures, one seed",
         system="D3",
         source=ARTICLE,
         data=DIGITS,
@@ -54,6 +56,7 @@ def vgg16_as_written() -> Recipe:
     return Recipe(
         name="vgg16_as_written",
         summary="the article's VGG16 without activations, which collapses to one class",
+        result="11.89 % after 60 s on two cores, of MNIST's test pictures, one seed: 65 steps, and its loss is above a blind guess",
         system="D4",
         source=ARTICLE,
         data=DIGITS,
@@ -73,6 +76,7 @@ def vgg16() -> Recipe:
     return Recipe(
         name="vgg16",
         summary="VGG16 from scratch on digits, with what it needs to train",
+        result="34.84 % after 60 s on two cores, of MNIST's test pictures, one seed: 46 steps, too few",
         system="D4",
         source=ARTICLE,
         data=DIGITS,
