@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check format bench fonts browser clean
+.PHONY: demo test unit check format bench fonts browser clean
 
 demo: .venv/ready
 	$(BIN)/eyesight train lenet5
 
 test: .venv/tests
 	$(BIN)/python -m pytest --numprocesses auto
+
+unit: .venv/tests
+	$(BIN)/python -m pytest --numprocesses auto -m "not whole"
 
 check: .venv/tests
 	$(BIN)/ruff check

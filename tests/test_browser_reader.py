@@ -19,6 +19,8 @@ from eyesight import portable
 from eyesight.web import server
 from eyesight.web.application import application
 
+pytestmark = pytest.mark.whole
+
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 PICTURES = Path(__file__).parents[1] / "build" / "pictures"

@@ -24,6 +24,8 @@ from eyesight.environment import in_common, release
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
 
+pytestmark = pytest.mark.whole
+
 HERE = cluster.Share()
 
 

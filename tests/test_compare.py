@@ -24,6 +24,8 @@ from eyesight.recipe import Data, Recipe, Training
 from eyesight.recipes import find
 from eyesight.runs import Run
 
+pytestmark = pytest.mark.whole
+
 EVIL = "<script>alert(1)</script>"
 
 

@@ -25,6 +25,8 @@ from eyesight.recipes import resolve
 from eyesight.runs import Run, list_runs
 from eyesight.synchronised import Synchronised
 
+pytestmark = pytest.mark.whole
+
 WITHIN = {"norm": 2e-4, "muon": 2e-4}  # else 1e-5: sums in another order; weights are of size 1, running variances up to 8
 
 

@@ -19,6 +19,8 @@ from eyesight.errors import UserError
 from eyesight.recipe import Data, Model, Optim, Recipe, Training, Transfer
 from eyesight.runs import Run
 
+pytestmark = pytest.mark.whole
+
 CLASSES = ("bar", "cross", "ring")
 SIZES = {"lenet5": 28, "bottleneck": 64, "vgg16": 32}
 ODD = {"lenet5_1998": (1, 32, 32)}

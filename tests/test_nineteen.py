@@ -18,6 +18,8 @@ from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.recipe import Model
 
+pytestmark = pytest.mark.whole
+
 SIDES = {"Xception": 64, "InceptionV3": 75, "InceptionResNetV2": 75}
 NAMES = [entry.name for entry in zoo.ZOO if "Lite" not in entry.name]
 SIBLINGS = {
