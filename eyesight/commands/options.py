@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 import sys
 import time
@@ -38,8 +39,9 @@ Memory = Annotated[float, typer.Option("--memory", min=0, metavar="GB", help="me
 
 
 def show_json(values: Any) -> None:
-    """One JSON object on standard output."""
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    """One JSON object on standard output, in ASCII where that is not UTF-8: what stands for a character it lacks would be no JSON."""
+    plain = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=plain) + "\n")
 
 
 def say(text: str = "") -> None:
