@@ -103,10 +103,13 @@ def write_table(answers: Sequence[Answer], path: Path) -> None:
 
 def ids(paths: Sequence[Path]) -> list[str]:
     """File names without extension; where two are equal, with the folders below the one that all share, and if need be the extension."""
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
     try:
-        above = os.path.commonpath([path.parent.absolute() for path in paths]) if paths else ""
+        above = os.path.commonpath([path.parent.absolute() for path in paths])
     except ValueError:  # on different drives
         return [path.as_posix() for path in paths]
     below = [path.absolute().relative_to(above) for path in paths]
-    ways = [[path.stem for path in paths], [path.with_suffix("").as_posix() for path in below], [path.as_posix() for path in below]]
-    return next((way for way in ways if len(set(way)) == len(way)), ways[-1])
+    short = [path.with_suffix("").as_posix() for path in below]
+    return short if len(set(short)) == len(short) else [path.as_posix() for path in below]

@@ -145,6 +145,15 @@ def test_ids_are_file_names_and_no_more_of_a_path_than_tells_them_apart(paths, n
     assert ids([Path(path) for path in paths]) == named
 
 
+def test_ids_of_pictures_on_two_drives(monkeypatch):
+    def refused(paths):
+        raise ValueError("Paths don't have the same drive")
+
+    monkeypatch.setattr(os.path, "commonpath", refused)
+    assert ids([Path("c/1.png"), Path("d/2.png")]) == ["1", "2"]
+    assert ids([Path("c/1.png"), Path("d/1.png")]) == ["c/1.png", "d/1.png"]
+
+
 def test_evaluate_show_and_report(trained):
     root, found, _ = trained
     folder = root / found["run"]
@@ -214,6 +223,8 @@ def test_errors_are_one_json_object_too():
 
 def test_a_terminal_that_knows_few_characters_is_served_all_the_same():
     assert r"99.53 \xb1" in program("recipes", PYTHONIOENCODING="ascii").stdout
+    found = json.loads(program("recipes", "--json", PYTHONIOENCODING="ascii").stdout)["recipes"]
+    assert any("99.53 ±" in recipe["result"] for recipe in found)
 
 
 def test_recipes_are_listed_with_their_systems():
