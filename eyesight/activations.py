@@ -214,10 +214,10 @@ def make_room(folder: Path, needed: int) -> None:
     """Remove older activations while the disk is short; raises UserError when that is not enough."""
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
-    older = sorted(folder.glob("*.bin"), key=lambda file: file.stat().st_mtime)
+    older = _kept(folder)
     while needed + SPARE > shutil.disk_usage(folder).free and older:
         with suppress(FileNotFoundError, PermissionError):  # gone already, or in use by another training
-            older.pop(0).unlink()
+            older.pop(0)[2].unlink()
     free = shutil.disk_usage(folder).free
     if needed + SPARE > free:
         raise UserError(
@@ -230,8 +230,18 @@ def fitting(size: int, views: int) -> int:
     """How many of `views` versions of so many bytes the disk has room for when all older activations make way; one at least."""
     folder = cache_dir() / "activations"
     folder.mkdir(parents=True, exist_ok=True)
-    older = sum(file.stat().st_size for file in folder.glob("*.bin"))
+    older = sum(size for _, size, _ in _kept(folder))
     return max(1, min(views, (shutil.disk_usage(folder).free + older - SPARE) // max(1, size)))
+
+
+def _kept(folder: Path) -> list[tuple[float, int, Path]]:
+    """When the activations here were last used, their bytes and their files, the oldest first."""
+    found = []
+    for file in folder.glob("*.bin"):
+        with suppress(FileNotFoundError):  # another training makes room, too
+            about = file.stat()
+            found.append((about.st_mtime, about.st_size, file))
+    return sorted(found)
 
 
 def sweep(folder: Path) -> None:
