@@ -58,6 +58,7 @@ def test_copies_of_the_datas_pictures_are_left_out_and_strange_classes_are_refus
         copy.write_bytes((folders / "pictures" / name).read_bytes())
     again = dataset.load(wanted(folders))
     assert not any("copy" in name for name in [*again.train.ids[len(data.train) :], *again.own.ids])
+    assert again.notes[-1].endswith("; 10 copies of the data's own are left out") and "copies" not in " ".join(data.notes)
     (folders / "mine" / "blob").mkdir()
     (folders / "mine" / "blob" / "1.png").write_bytes(drawn.png(np.eye(16, dtype=np.uint8) * 255))
     with pytest.raises(UserError, match="does not know 'blob'"):

@@ -122,6 +122,7 @@ def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent, progress
     )
     own = extra.subset(parts["test"])
     note = f"{len(more):,} pictures of {wanted.extra} join the training pictures, counted {times} times; {len(own):,} others are held out"
+    note += f"; {int((~usable).sum()):,} copies of the data's own are left out" * (not usable.all())
     return replace(data, train=joined, own=own, notes=(*data.notes, note), hash=f"{data.hash[:32]}{store.key[:32]}")
 
 
