@@ -136,13 +136,14 @@ def _watch(children: Sequence[subprocess.Popen[bytes]], alone: Path, talk: Calla
         time.sleep(0.05)
     codes = [child.poll() for child in children]
     killed = [f"process {rank} of {len(codes)} {_ending(code)}" for rank, code in enumerate(codes) if code is not None and code < 0]
-    if not _wait(children, GRACE):
-        if alone.exists():
-            children[0].wait()
+    together = _wait(children, GRACE)
+    if not together and alone.exists():
+        children[0].wait()
+    code = children[0].poll()  # before it is ended, which on Windows leaves a code like any other
+    if not together:
         for child in children:
             child.terminate()
         _wait(children, GRACE / 3)
-    code = children[0].poll()
     if code is None or code < 0:
         raise UserError(" and ".join(killed) or "the processes of this training did not end together", RESUME)
     for line in killed:
