@@ -45,6 +45,7 @@ def test_what_is_quick_says_nothing_and_another_series_begins_anew(clock):
 
 def test_on_a_terminal_one_bar_tells_what_is_done_now(clock, monkeypatch):
     written = io.StringIO()
+    monkeypatch.setenv("TERM", "xterm")  # a dumb one shows no bars
     monkeypatch.setattr(console, "console", Console(file=written, force_terminal=True, width=100))
     meter = Meter()
     standing = console.Standing(meter)

@@ -189,6 +189,7 @@ def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch):
         raise UserError("the disk is full")
 
     monkeypatch.setattr(server, "exported", export)
+    monkeypatch.setattr(reader, "PATIENCE", 100)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         for _ in range(2):
             now = client.get("/api/reader").json()
@@ -207,6 +208,7 @@ def test_a_run_that_could_not_be_exported_once_is_tried_again(tmp_path, monkeypa
         return portable.file_of(run)
 
     monkeypatch.setattr(server, "exported", export)
+    monkeypatch.setattr(reader, "PATIENCE", 100)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         for _ in range(3):
             assert client.get("/api/reader").json()["state"] == "failed" and len(tries) == 1, "not with every request"
@@ -293,7 +295,7 @@ def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(t
         assert client.get("/", follow_redirects=False).status_code == 200
 
 
-def until(client, found, seconds=20):
+def until(client, found, seconds=200):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         now = client.get("/api/reader").json()
