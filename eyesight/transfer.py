@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
             f"let the second begin as low: --set transfer.thaw={recipe.transfer.freeze}",
             code=2,
         )
-    below = Below(plan, min(cuts))
+    below = Below(plan, cuts)
     reserve = clock.reserve
     for number, cut in enumerate(cuts, 1):
         if number < start:
@@ -181,8 +181,8 @@ def trains(network: Network, cut: int) -> str:
 class Below:
     """The features below a cut, computed from the pictures once; a later cut goes on from those of the first."""
 
-    def __init__(self, plan: Plan, cut: int) -> None:
-        self.plan, self.cut = plan, cut
+    def __init__(self, plan: Plan, cuts: Sequence[int]) -> None:
+        self.plan, self.cuts, self.cut = plan, cuts, min(cuts)
         self.found: dict[str, Activations] = {}
         self.arithmetic = ""  # one for all that is frozen
         self.each = 0  # bytes of all the features of one version of a picture
@@ -197,7 +197,8 @@ class Below:
             exact = plan.recipe.training.precision
             asked = (exact, first, plan.recipe.model, activations.PROBED)
             self.arithmetic = plan.group.once(lambda: precision.choose(*asked, trains=False, talk=plan.talk))
-            trunks = [Trunk(plan.network, list(body.units[:upper]), first.shape, pictures=True) for upper in {lowest, cut}]
+            uppers = {upper for upper in self.cuts if upper}  # also those of a stage that has ended, so that going on takes as many
+            trunks = [Trunk(plan.network, list(body.units[:upper]), first.shape, pictures=True) for upper in uppers]
             values = sum(math.prod(activations.outcome(trunk)) for trunk in trunks)
             self.each = values * activations.KINDS[self.arithmetic].itemsize
             self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)

@@ -164,7 +164,8 @@ def test_where_the_disk_is_short_fewer_versions_of_all_features_are_made(images,
     plan = replace(plan, talk=said.append, recipe=replace(plan.recipe, augment=Augment(flip="random", rotate=5)))
     first, second = transfer.stages(plan)
     assert first.train.views == second.train.views == 2
-    assert sizes == [(first.train.pixels.nbytes + second.train.pixels.nbytes) // 2]
+    assert next(transfer.stages(plan, 2)).train.key == second.train.key
+    assert sizes == [(first.train.pixels.nbytes + second.train.pixels.nbytes) // 2] * 2, "the same when the second stage is gone on with"
     assert "the disk has room for the features of 2 of 3 versions of each picture" in said
 
 
