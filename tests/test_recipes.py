@@ -64,7 +64,7 @@ def test_epochs_that_are_set_are_not_raised_by_the_steps_a_recipe_asks_for():
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_says_what_it_is(name):
     made, text = find(name), RECIPES[name].__doc__
-    assert made.name == name and made.summary and made.source and (made.data.source or name == "folder")
+    assert made.name == name and made.summary and made.source and made.result and (made.data.source or name == "folder")
     assert f"eyesight train {name}" in text
     assert len(made.summary) < 100 and not made.summary.endswith(".")
     if name in PUBLISHED:

@@ -22,6 +22,7 @@ def objects_transfer() -> Recipe:
     return Recipe(
         name="objects_transfer",
         summary="a new head on a frozen pretrained network, ten classes of objects",
+        result="73.09 % of CIFAR-10 (as JPEG) on a frozen EfficientNet-lite0, one seed, 2 minutes, time for 9,444 pictures",
         system="O9",
         source=TEAM,
         data=Data("cifar10", size=96, channels=3, validation=0.1),
@@ -42,6 +43,7 @@ def objects_finetune() -> Recipe:
     return Recipe(
         name="objects_finetune",
         summary="a head, then the last stage of a pretrained network, ten classes of objects",
+        result="80.31 % of CIFAR-10 (as JPEG) with EfficientNet-lite0, one seed, 3 minutes on two cores",
         system="O10",
         source=TEAM,
         data=Data("cifar10", size=96, channels=3, validation=0.02),
@@ -82,6 +84,7 @@ def digits_vgg16() -> Recipe:
     return Recipe(
         name="digits_vgg16",
         summary="handwritten digits on a frozen VGG16",
+        result="not with VGG16's weights; with EfficientNet-lite0 in its place 77.47 %, one seed, 1 minute on two cores",
         system="D5",
         source=ARTICLE,
         data=Data("mnist", size=28, pad=2, channels=3, validation=0.1),
@@ -99,6 +102,7 @@ def digits_resnet152v2() -> Recipe:
     return Recipe(
         name="digits_resnet152v2",
         summary="handwritten digits on a frozen ResNet152V2: deeper is not always better",
+        result="not with ResNet152V2's weights; with EfficientNet-lite0 in its place 75.91 %, one seed, 1 minute on two cores",
         system="D6",
         source=ARTICLE,
         data=Data("mnist", size=28, pad=2, channels=3, validation=0.1),
