@@ -84,7 +84,7 @@ class Classifier:
             save_tensors(tensors, temporary / "weights.safetensors")
             description = self._description(checksum(temporary / "weights.safetensors"))
             with whole_file(temporary / "classifier.json") as file:
-                file.write(json.dumps(description, indent=2, ensure_ascii=False).encode() + b"\n")
+                file.write(json.dumps(description, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.replace(folder)

@@ -249,7 +249,8 @@ def folder(members: Sequence[Member], names: Sequence[str], out: Path) -> Path:
     """Where the page of this very comparison is kept: the same members, the same folder."""
     identity = "\n".join(sorted(f"{member.run.path if member.run else recipe.to_json(member.recipe)}" for member in members))
     name = re.sub(r"[^\w.-]+", "-", "-".join(Path(name).name for name in names))[:60].strip("-.")
-    return out / f"comparison-{name}-{hashlib.sha256(identity.encode()).hexdigest()[:6]}"
+    told = hashlib.sha256(identity.encode(errors="backslashreplace")).hexdigest()[:6]
+    return out / f"comparison-{name}-{told}"
 
 
 def write(found: Comparison, place: Path, *, sort: str = "accuracy", command: str = "") -> Path:

@@ -182,7 +182,7 @@ def write_table(made: Sequence[Rendered], file: Path) -> None:
         shares = dict(one.shares)
         values = [shares.get(name, "") for name in names] if names else [one.score, one.unfamiliar]
         writer.writerow([one.path, one.file, *("" if value is None else value for value in values)])
-    _write(file, text.getvalue().encode())
+    _write(file, text.getvalue().encode(errors="backslashreplace"))
 
 
 def usual_error(where: Path) -> float | None:

@@ -169,7 +169,7 @@ class Run:
         """Add one event and its time to the log and see it onto the disk; numbers not finite become null, named in `not_finite`."""
         lost: list[str] = []
         values = {**_plain(event, "", lost), "time": now(), **({"not_finite": lost} if lost else {})}
-        line = json.dumps(values, ensure_ascii=False, allow_nan=False).encode() + b"\n"
+        line = _bytes(json.dumps(values, ensure_ascii=False, allow_nan=False)) + b"\n"
         file = self.path / "log.jsonl"
         try:
             with file.open("a+b") as log:
@@ -183,7 +183,7 @@ class Run:
         """Write `values` to the file `name`, whole or not at all; numbers that are not finite become null."""
         text = json.dumps(_plain(values, "", []), indent=2, ensure_ascii=False, allow_nan=False)
         with whole_file(self.path / name) as file:
-            file.write(text.encode() + b"\n")
+            file.write(_bytes(text) + b"\n")
 
     def read_json(self, name: str, *, missing_ok: bool = False) -> dict[str, Any]:
         """The object in the file `name`; raises UserError when it is broken or, unless `missing_ok`, missing."""
@@ -311,6 +311,11 @@ def _ends_whole(log: IO[bytes]) -> bool:
         return True
     log.seek(-1, os.SEEK_END)
     return log.read(1) == b"\n"
+
+
+def _bytes(text: str) -> bytes:
+    """JSON as bytes; what is no text in a path becomes JSON's own escape, which is read back as it was."""
+    return text.encode(errors="backslashreplace")
 
 
 def _plain(value: Any, path: str, lost: list[str]) -> Any:

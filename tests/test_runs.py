@@ -50,6 +50,13 @@ def test_makers_at_once_get_different_numbers(tmp_path):
     assert all(run.path.is_dir() for run in runs)
 
 
+def test_a_path_that_is_no_text_is_kept_as_it_is(run):
+    path = "caf\udce9"  # as Python reads the byte E9 in a file's name
+    run.write_json("data.json", {"name": path})
+    run.append({"event": "note", "path": path})
+    assert (run.data["name"], run.log[-1]["path"]) == (path, path)
+
+
 def test_open_by_number(run):
     assert Run.open(run.path.parent / "1") == Run.open(run.path.parent / "0001") == Run.open(run.path) == run
 

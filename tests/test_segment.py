@@ -368,3 +368,8 @@ def test_the_viewer_lays_masks_over_pictures(trained, tmp_path):
     pixels, names = viewer.changed(images, made, 0)
     assert pixels.shape == (4, 3, 32, 32) and all("background" in name for name in names)
     assert viewer.draw(made, tmp_path / "seen.png").is_file()
+
+
+def test_the_table_takes_any_file_name(tmp_path):
+    render.write_table([render.Rendered("a/\udcff.png", shares=(("sky", 0.5),))], tmp_path / "answers.csv")
+    assert (tmp_path / "answers.csv").read_text("utf-8").splitlines() == ["picture,written,sky", r"a/\udcff.png,,0.5"]
