@@ -86,10 +86,10 @@ class Standing(ProgressColumn):
         left = self.meter.seconds_left()
         if trains := self.meter.began > self.at:
             self.shown, self.share = f"training {self.meter.progress:4.0%}", self.meter.progress
-        elif self.share == 1:
+        if self.share == 1:  # what comes now is not known
             self.shown, self.share = "", 0.0
         task.total, task.completed = 1.0 if self.shown else None, self.share
-        return Text(self.shown + (f", {duration(left)} left" if trains and left is not None else ""), style="cyan")
+        return Text(self.shown + (f", {duration(left)} left" if trains and self.shown and left is not None else ""), style="cyan")
 
 
 @contextmanager

@@ -73,6 +73,8 @@ def test_the_bar_follows_the_training_once_it_has_begun_and_what_comes_between_s
     meter.began, meter.progress = clock[0] + 1, 0.25
     clock[0] += 11
     assert str(standing.render(task)) == "training  25%, 30 s left" and task.completed == 0.25
+    meter.progress = 1.0
+    assert (str(standing.render(task)), task.total) == ("", None), "the held-out pictures are looked at"
     standing.show("computing features 1 of 10", 0.1)
     assert str(standing.render(task)) == "computing features 1 of 10"
 
