@@ -62,7 +62,10 @@ CASES = {
 def measured(name, command):
     """What a command of its own process printed as JSON, its seconds, and its peak memory in MB where the system tells."""
     began = time.monotonic()
-    with tempfile.TemporaryFile("w+", errors="replace") as said, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+    with (
+        tempfile.TemporaryFile("w+", errors="replace") as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
         text = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0) if hasattr(os, "wait4") else (0, None, None)
         said.seek(0)
