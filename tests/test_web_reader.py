@@ -181,12 +181,13 @@ def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch
     assert exports == ["0001-digits"]
 
 
-def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch):
+@pytest.mark.parametrize("error", [UserError("the disk is full"), OSError("the disk is full")])
+def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch, error):
     runs, lamp = tmp_path / "runs", portable.load(by_brightness(tmp_path / "lamp.onnx"))
     digits_run(runs)
 
     def export(run):
-        raise UserError("the disk is full")
+        raise error
 
     monkeypatch.setattr(server, "exported", export)
     monkeypatch.setattr(reader, "PATIENCE", 100)

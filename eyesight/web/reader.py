@@ -93,8 +93,8 @@ class Reader:
     def _look_around(self) -> None:
         try:
             self.find()
-        except UserError as error:
-            self.trouble = error.message
+        except (UserError, OSError) as error:
+            self.trouble = str(error)
 
     def find(self) -> None:
         """Take the newest run that knows the ten digits, where there is no network yet; it may have to be exported first."""
