@@ -212,7 +212,7 @@ def trained_as(run: Run, wanted: Recipe) -> bool:
     try:
         if wanted.model.weights is None:
             return same_training(run.recipe, wanted)
-        from eyesight import weights
+        from eyesight import weights  # brings torch, which a comparison without pretrained networks need not wait for
 
         return weights.trained_alike(run, wanted)
     except UserError:

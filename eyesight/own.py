@@ -9,6 +9,7 @@ from typing import Any
 
 from eyesight import classifier, metrics
 from eyesight.classifier import Classifier
+from eyesight.data.dataset import without_extra
 from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
@@ -20,7 +21,7 @@ def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
     found: dict[str, Any] = {"extra": run.recipe.data.extra, "after": metrics.summary(after.infer(held)), "before": None}
     if earlier is not None:
         old, known = earlier
-        same = old.data.get("split", "")[:32] == run.data["split"][:32]  # the rest of it tells the extra pictures
+        same = without_extra(old.data.get("split", "")) == without_extra(run.data["split"])
         test = old.result.get("test") if same else None
         found |= {"before": metrics.summary(known.infer(held)), "before_run": old.name, "before_test": test}
     return found

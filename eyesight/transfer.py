@@ -227,8 +227,7 @@ class Below:
     def _fixed(self) -> dict[str, Any]:
         data = self.plan.data
         extra = data.hash if data.own is not None else ""  # the store's key does not know extra pictures, whose names may be the same
-        name = data.store.key + extra
-        return {"name": name, "seed": self.plan.recipe.training.seed, "precision": self.arithmetic}
+        return {"name": data.store.key + extra, "seed": self.plan.recipe.training.seed, "precision": self.arithmetic}
 
     def _again(self, trunk: Trunk, parts: dict[str, Images], views: int, count: int, *, pictures: bool) -> dict[str, Activations]:
         plan, train = self.plan, parts["train"]

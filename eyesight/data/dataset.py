@@ -24,6 +24,7 @@ from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
 
 LEAST = 100  # validation pictures, or a tenth of all where there are fewer than a thousand
+HALF = 32  # characters of a hash, which tell pictures apart as well as all of it
 OWN = 0.2  # of the extra pictures: held out
 SHARE, MOST = 0.1, 50  # of the training pictures, and times that one extra picture may count
 Progress = Callable[[int, int], None]
@@ -123,7 +124,12 @@ def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent, progress
     own = extra.subset(parts["test"])
     note = f"{len(more):,} pictures of {wanted.extra} join the training pictures, counted {times} times; {len(own):,} others are held out"
     note += f"; {int((~usable).sum()):,} copies of the data's own are left out" * (not usable.all())
-    return replace(data, train=joined, own=own, notes=(*data.notes, note), hash=f"{data.hash[:32]}{store.key[:32]}")
+    return replace(data, train=joined, own=own, notes=(*data.notes, note), hash=without_extra(data.hash) + store.key[:HALF])
+
+
+def without_extra(split: str) -> str:
+    """The half of a split's hash that extra pictures leave as it is: data sets that differ in those alone share it."""
+    return split[:HALF]
 
 
 def labels_of(labels: NDArray[np.int64], names: tuple[str, ...], classes: tuple[str, ...], where: str, who: str) -> NDArray[np.int64]:
