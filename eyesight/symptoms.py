@@ -22,6 +22,7 @@ SWINGS = 0.4  # … in this share of the epochs
 CRAWL = 0.25  # a training that took less than this share off the loss of a blind guess has hardly begun
 GAP = 0.1  # accuracy on training pictures minus validation
 FIT = 0.8  # a training accuracy that is nothing to worry about
+SPENT = 0.9  # of a budget that was used up; a step that would end late is not begun
 STANDSTILL = 0.02  # relative fall of the loss over the last third
 
 
@@ -62,7 +63,9 @@ def failed(patient: Patient) -> Finding | None:
 def too_short(patient: Patient) -> Finding | None:
     """The budget was spent before training had well begun."""
     budget, top1 = patient.recipe.training.budget, patient.measured("train_top1")
-    if budget is None or not len(top1) or patient.steps >= ENOUGH_STEPS or top1[-1] >= FIT:
+    progress = patient.curve("progress")
+    stopped = len(progress) > 0 and progress[-1] < SPENT  # by training.patience, which is not the budget's fault
+    if budget is None or not len(top1) or patient.steps >= ENOUGH_STEPS or top1[-1] >= FIT or stopped:
         return None
     return Finding(
         "too_short",
@@ -219,7 +222,9 @@ def overfitting(patient: Patient) -> Finding | None:
         f"validation loss was lowest, {held.min():.3g}, in epoch {best} of {len(held)} and ended at {held[-1]:.3g}, while training loss "
         f"fell to {train[-1]:.3g}; accuracy is {gap[0]:.1%} on training and {gap[1]:.1%} on validation pictures",
         "more pictures, or augmentation (--set augment.shift=0.1 --set augment.rotate=10), more dropout, "
-        f"--set optim.weight_decay=5e-4 with adamw, or stop in time with --set training.patience={max(3, len(held) // 10)}",
+        f"--set optim.weight_decay=5e-4 with adamw, or stop in time with --set training.patience={max(3, len(held) // 10)}"
+        + " --set training.keep=best"
+        * (patient.recipe.training.keep == "last"),
         "A network with room to spare stores its training pictures one by one instead of what they have in common.",
     )
 

