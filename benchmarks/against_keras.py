@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 import transfer
 
-from eyesight.environment import environment
+from eyesight.system.environment import environment
 
 HERE = Path(__file__).parent
 SHAPES = {"dropout_cnn": ((3, 32, 32), 10), "bottleneck": ((1, 90, 90), 52)}

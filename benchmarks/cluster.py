@@ -21,9 +21,10 @@ from pathlib import Path
 import numpy as np
 from run import measured
 
-from eyesight import cluster, compare
+from eyesight.cluster import ray_cluster
+from eyesight.comparison import compare
 from eyesight.data.prepare import encode_png
-from eyesight.environment import environment
+from eyesight.system.environment import environment
 
 HERE = Path(__file__).parent
 SETTINGS = ["training.precision=float32", "training.min_steps=0"]
@@ -41,7 +42,7 @@ def comparison(train, epochs, place):
 def speed(place, rounds=1, epochs=4):
     """In turns: one after another with one core each, and two at a time by Ray with one core each."""
     os.environ["OMP_NUM_THREADS"] = "1"  # for the trainings that follow one another; the cluster's get it from --cores
-    ways = {"one_after_another": compare.one_after_another, "ray": cluster.trainer("ray", cluster.Share(cores=1))}
+    ways = {"one_after_another": compare.one_after_another, "ray": ray_cluster.trainer("ray", ray_cluster.Share(cores=1))}
     seconds, scores = {name: [] for name in ways}, {name: [] for name in ways}
     comparison(compare.one_after_another, 1, place / "warm")  # prepares the pictures
     for turn in range(rounds):

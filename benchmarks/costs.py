@@ -9,10 +9,10 @@ import time
 
 import torch
 
-from eyesight import memory, models
-from eyesight.activations import Tail, Trunk, autocast
-from eyesight.models import pretrained
+from eyesight.models import pretrained, registry
 from eyesight.recipe import Model
+from eyesight.system import memory
+from eyesight.training.features import Tail, Trunk, autocast
 
 NETWORK = Model("tf_efficientnet_lite0", weights="none", head="average")
 CUTS = {"all": "everything", "conv5": "up to the fifth stage", "conv4": "up to the fourth"}
@@ -31,7 +31,7 @@ def best(work, batch):
 
 def built(side, where):
     """The network for pictures of a side, frozen up to a cut."""
-    network = models.build(NETWORK, (3, side, side), 10).to(memory_format=torch.channels_last)
+    network = registry.build(NETWORK, (3, side, side), 10).to(memory_format=torch.channels_last)
     network.body.freeze(network.body.place(where))
     return network
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from run import measured
 
-from eyesight.environment import environment
+from eyesight.system.environment import environment
 
 HERE = Path(__file__).parent
 CASES = {  # name: (recipe, arguments, claim)

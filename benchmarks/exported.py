@@ -20,9 +20,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from eyesight import export, models, portable
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
+from eyesight.exporting import export
+from eyesight.inference import onnx_classifier
+from eyesight.models import registry
 from eyesight.recipe import Model
 
 RESULTS = Path(__file__).parent / "results" / "exported.json"
@@ -34,7 +36,7 @@ LONG_ENOUGH = 0.1  # seconds of one measurement
 def known(name: str) -> Classifier:
     torch.manual_seed(0)
     shape = SHAPES.get(name, (3, 32, 32))
-    network = models.build(Model(name), shape, len(NAMES)).eval().to(memory_format=torch.channels_last)
+    network = registry.build(Model(name), shape, len(NAMES)).eval().to(memory_format=torch.channels_last)
     return Classifier(network, Model(name), NAMES, Preparation(shape[1], shape[2], shape[0]), "one")
 
 
@@ -48,9 +50,9 @@ def milliseconds(call: Callable[[], Any], times: int) -> float:
 def judge(name: str, folder: Path, rounds: int) -> dict[str, Any]:
     classifier = known(name)
     file = folder / f"{name}.onnx"
-    facts = {"eyesight_format": portable.FORMAT, "classes": classifier.classes, "preparation": classifier.preparation.to_dict()}
+    facts = {"eyesight_format": onnx_classifier.FORMAT, "classes": classifier.classes, "preparation": classifier.preparation.to_dict()}
     export.write(classifier, facts, file)
-    session = portable.load(file, 1)
+    session = onnx_classifier.load(file, 1)
     pixels = np.random.default_rng(0).integers(0, 256, (1, *classifier.preparation.shape), dtype=np.uint8)
     different = float(np.abs(classifier.probabilities(pixels) - session.probabilities(pixels)).max())
     calls = {"torch": lambda: classifier.probabilities(pixels), "onnx": lambda: session.probabilities(pixels)}
@@ -64,7 +66,7 @@ def judge(name: str, folder: Path, rounds: int) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("names", nargs="*", default=list(models.MODELS))
+    parser.add_argument("names", nargs="*", default=list(registry.MODELS))
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
     torch.set_num_threads(1)

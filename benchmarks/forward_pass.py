@@ -19,11 +19,13 @@ BATCH, PATIENCE = 32, 3.0  # pictures in a batch, seconds at each size
 
 def ours(name, side):
     """Pixels to probabilities in bfloat16, channels last, as features are computed."""
-    from eyesight import classifier, memory, models
+    from eyesight import classifier
+    from eyesight.models import registry
     from eyesight.recipe import Model
+    from eyesight.system import memory
 
     memory.keep()
-    network = models.build(Model(name, weights="none", head="own"), (3, side, side), 1000).eval().to(memory_format=torch.channels_last)
+    network = registry.build(Model(name, weights="none", head="own"), (3, side, side), 1000).eval().to(memory_format=torch.channels_last)
     pictures = torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8)
     return lambda: classifier.probabilities(network, pictures, "one", "bfloat16")
 

@@ -12,12 +12,14 @@ import numpy as np
 import torch
 
 import eyesight
-from eyesight import memory, models, precision
 from eyesight.data.images import Images
-from eyesight.loop import fit
+from eyesight.models import registry
 from eyesight.models.summary import count
 from eyesight.recipes import find
-from eyesight.state import State
+from eyesight.system import memory
+from eyesight.training import precision
+from eyesight.training.checkpoint import State
+from eyesight.training.loop import fit
 
 
 def main():
@@ -28,7 +30,7 @@ def main():
     recipe = replace(recipe, training=replace(recipe.training, epochs=1000, patience=0))
     classes = tuple(str(number) for number in range(int(arrays["labels"].max()) + 1))
     images = Images.of(arrays["pictures"], arrays["labels"].astype(np.int64), classes, tuple(map(str, range(len(arrays["labels"])))))
-    network = models.build(recipe.model, images.shape, len(classes)).to(memory_format=torch.channels_last)
+    network = registry.build(recipe.model, images.shape, len(classes)).to(memory_format=torch.channels_last)
     arithmetic = precision.choose(recipe.training.precision, network, recipe.model, recipe.training.batch)
     state = State.start(network, recipe)
     few = images.subset(np.arange(recipe.training.batch * 4))

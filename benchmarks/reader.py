@@ -15,7 +15,7 @@ import numpy as np
 
 from eyesight.data.named import bundled_digits
 from eyesight.data.prepare import encode_png
-from eyesight.ink import resample
+from eyesight.reader.mnist_digit import resample
 
 RESULTS = Path(__file__).parent / "results"
 

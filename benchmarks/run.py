@@ -18,7 +18,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyesight.environment import environment
+from eyesight.system.environment import environment
 
 HERE = Path(__file__).parent
 CIFAR10 = os.environ.get("EYESIGHT_CIFAR10")  # a folder or archive of it; without, the named set is fetched

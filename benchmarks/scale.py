@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from eyesight.data.prepare import Preparation, prepare
-from eyesight.environment import environment
+from eyesight.system.environment import environment
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "scale.md"

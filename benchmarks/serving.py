@@ -22,8 +22,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from eyesight import portable
 from eyesight.data.prepare import encode_png
+from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
 from eyesight.web import server
 
@@ -179,8 +179,8 @@ def main() -> None:
         ]
         for other in ("obvious", "obvious, once")
     }
-    machine = {"machine": platform.processor() or platform.machine(), "cores": portable.cores(), "python": platform.python_version()}
-    shape = list(portable.load(file).preparation.shape)
+    machine = {"machine": platform.processor() or platform.machine(), "cores": onnx_classifier.cores(), "python": platform.python_version()}
+    shape = list(onnx_classifier.load(file).preparation.shape)
     values = {**machine, "run": run.name, "shape": shape, "pictures": asked.pictures, "ratios": ratios, "rounds": found}
     RESULTS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     show(found, ratios)

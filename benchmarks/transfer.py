@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 from run import measured
 
-from eyesight.environment import environment
+from eyesight.system.environment import environment
 
 HERE = Path(__file__).parent
 NETWORK = "tf_efficientnet_lite0"

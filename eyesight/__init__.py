@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from eyesight.classifier import Classifier, load
     from eyesight.errors import UserError
     from eyesight.experiment import evaluate, train
-    from eyesight.metrics import summary
-    from eyesight.predictions import Predictions
     from eyesight.recipe import Recipe
     from eyesight.recipes import RECIPES, resolve
-    from eyesight.report import write_report
+    from eyesight.report.report import write_report
+    from eyesight.results.metrics import summary
+    from eyesight.results.predictions import Predictions
     from eyesight.runs import Run, list_runs
 
 __version__ = "0.1.0"
@@ -27,12 +27,12 @@ _HOMES = {
     "UserError": "errors",
     "evaluate": "experiment",
     "train": "experiment",
-    "summary": "metrics",
-    "Predictions": "predictions",
+    "summary": "results.metrics",
+    "Predictions": "results.predictions",
     "Recipe": "recipe",
     "RECIPES": "recipes",
     "resolve": "recipes",
-    "write_report": "report",
+    "write_report": "report.report",
     "Run": "runs",
     "list_runs": "runs",
 }

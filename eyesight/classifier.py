@@ -22,13 +22,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from eyesight import models
 from eyesight.data.images import Images, at_once
 from eyesight.data.prepare import Pixels, Preparation, prepare
 from eyesight.errors import UserError
-from eyesight.files import whole_file
+from eyesight.models import registry
 from eyesight.models.layers import Network
 from eyesight.recipe import Model, group
+from eyesight.system.files import whole_file
 from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
@@ -131,7 +131,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
         preparation, expected = Preparation.from_dict(description["preparation"]), description["weights_sha256"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{folder / 'classifier.json'} does not describe a classifier: {error}", "copy the folder again") from None
-    network = models.build(model, shape, models.outputs(description.get("target", "class"), shape, len(classes)))
+    network = registry.build(model, shape, registry.outputs(description.get("target", "class"), shape, len(classes)))
     network.load_state_dict(_weights(folder / "weights.safetensors", expected, network.state_dict()))
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Classifier(network, model, classes, preparation, views, facts, float(description.get("noise", 0.0)))

@@ -15,23 +15,28 @@ from typing import Any
 
 import torch
 
-from eyesight import classifier, distributed, memory, models, networks, own, precision, processes, tasks, transfer, weights
+from eyesight import classifier, tasks
 from eyesight.classifier import Classifier, Views
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
-from eyesight.data.listing import Talk, silent
-from eyesight.distributed import Group
-from eyesight.environment import environment
+from eyesight.data.source import Talk, silent
+from eyesight.distributed import group as distributed
+from eyesight.distributed import launch
+from eyesight.distributed.group import Group
 from eyesight.errors import UserError
-from eyesight.loop import Clock, Epoch, Meter, fit, plan
+from eyesight.models import registry, weights
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
-from eyesight.predictions import write_arrays
 from eyesight.recipe import Recipe, differences, from_dict, to_dict
+from eyesight.results.predictions import write_arrays
 from eyesight.runs import Run, list_runs, now
-from eyesight.state import State, best_epoch, out_of_patience
-from eyesight.transfer import Plan, Stage
+from eyesight.system import memory
+from eyesight.system.environment import environment
+from eyesight.training import extra_data, initialise, precision, transfer
+from eyesight.training.checkpoint import State, best_epoch, out_of_patience
+from eyesight.training.loop import Clock, Epoch, Meter, fit, plan
+from eyesight.training.transfer import Plan, Stage
 
 SAVING = {
     "class": 6.0,
@@ -141,8 +146,8 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) ->
 
 def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, talk: Talk, follow: Follow) -> Run:
     device, group = torch.device("cuda" if torch.cuda.is_available() else "cpu"), follow.group
-    network, known = networks.ready(recipe, data, device), dict[str, Any]()
-    if models.is_backbone(recipe.model):
+    network, known = initialise.ready(recipe, data, device), dict[str, Any]()
+    if registry.is_backbone(recipe.model):
         known = {"weights": group.in_turn(lambda: weights.fill(network, recipe.model, data.store.classes, talk=talk))}
     group.alike(network)
     known |= {"processes": group.size} if group.size > 1 else {}
@@ -193,7 +198,7 @@ def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow
     if (batch, epochs) != (recipe.training.batch, recipe.training.epochs) and clock.budget is None:
         wanted = f", to take {recipe.training.min_steps} steps" if epochs > recipe.training.epochs else ""
         talk(f"few pictures: batches of {batch} and {epochs} passes over them{wanted} (training.min_steps)")
-    if stage.number == 1 and models.is_backbone(recipe.model):
+    if stage.number == 1 and registry.is_backbone(recipe.model):
         transfer.be_kind(clock)  # as late as can be: all that came before has had its time
     options: dict[str, Any] = {"precision": arithmetic, "clock": clock, "meter": follow.meter, "group": follow.group}
     for epoch in fit(state, stage.train, stage.validation, recipe, **options):
@@ -267,7 +272,7 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     plain = group.infer(replace(loaded, views="one"), data.test) if loaded.views != "one" else None
     if not group.first:
         return
-    processes.need_no_other()
+    launch.need_no_other()
     if len(validation):
         validation.save(run.path / "validation.npz")
     test.save(run.path / "predictions.npz")
@@ -293,7 +298,7 @@ def finish(run: Run, recipe: Recipe, data: Dataset, network: Network, watch: Wat
     if plain is not None:
         event["test_one_view"] = plain.summary()
     if data.own is not None:
-        event["own"] = own.compared(run, loaded, data.own)
+        event["own"] = extra_data.compared(run, loaded, data.own)
     run.append(event)
     remove_checkpoint(run)
 

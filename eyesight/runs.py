@@ -20,13 +20,13 @@ from typing import IO, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from eyesight import predictions, reconstructions, segmentations
 from eyesight import recipe as recipes
 from eyesight.errors import MissingError, UserError
-from eyesight.files import disk_error, lock, whole_file
-from eyesight.measures import MEASURES, Measure
-from eyesight.predictions import Predictions, read_arrays
 from eyesight.recipe import Recipe
+from eyesight.results import predictions, reconstructions, segmentations
+from eyesight.results.predictions import Predictions, read_arrays
+from eyesight.results.scores import MEASURES, Measure
+from eyesight.system.files import disk_error, lock, whole_file
 
 Status = Literal["running", "done", "failed", "interrupted"]
 LOADERS: dict[str, Callable[[Path], Any]] = {"class": predictions.load, "picture": reconstructions.load, "mask": segmentations.load}

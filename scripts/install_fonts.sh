@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the fonts of the benchmark set of characters on Debian or Ubuntu; a package that this release lacks is named and skipped.
 set -eu
-list="$(dirname "$0")/../eyesight/data/fonts-debian.txt"
+list="$(dirname "$0")/../eyesight/data/glyphs/fonts-debian.txt"
 command -v apt-get >/dev/null || { echo "this is no Debian system: install fonts your own way, then name their folders in EYESIGHT_FONTS" >&2; exit 1; }
 as_root=""
 [ "$(id -u)" -eq 0 ] || as_root="sudo"

@@ -9,15 +9,17 @@ import drawn
 import numpy as np
 import torch
 
-from eyesight import distributed, models, tasks
+from eyesight import tasks
 from eyesight.classifier import Classifier
-from eyesight.data import drawn_shapes
-from eyesight.data.masked import IGNORED, Masked
+from eyesight.data.masks import shapes
+from eyesight.data.masks.images import IGNORED, Masked
 from eyesight.data.prepare import Preparation
+from eyesight.distributed import group as distributed
 from eyesight.errors import UserError
-from eyesight.loop import fit
+from eyesight.models import registry
 from eyesight.recipe import Recipe, override
-from eyesight.state import State
+from eyesight.training.checkpoint import State
+from eyesight.training.loop import fit
 
 SGD = ("optim.name=sgd", "optim.lr=0.02", "optim.momentum=0.9", "training.batch=20", "training.epochs=2", "training.precision=float32")
 CHANGED = ("augment.crop=2", "augment.rotate=10", "augment.flip=random", "augment.noise=0.05", "augment.elastic=0.02", "augment.cutout=0.2")
@@ -36,7 +38,7 @@ CASES = {
 
 def masked(count):
     """Drawn shapes whose masks count only in parts, and in some pictures hardly at all."""
-    found = [drawn_shapes.draw(place, 32) for place in range(count)]
+    found = [shapes.draw(place, 32) for place in range(count)]
     pixels, masks = (np.stack(part) for part in zip(*found, strict=True))
     for place in range(count):
         masks[place, : 8 * (place % 4)] = IGNORED
@@ -64,7 +66,7 @@ def train(name, group):
     recipe = override(Recipe(), CASES[name])
     training, validation = pictures(name)
     torch.manual_seed(1 + group.rank)  # as if other machines drew other numbers
-    network = models.build(recipe.model, training.shape, tasks.of(recipe).outputs(training)).to(memory_format=torch.channels_last)
+    network = registry.build(recipe.model, training.shape, tasks.of(recipe).outputs(training)).to(memory_format=torch.channels_last)
     group.alike(network)
     state = State.start(network, recipe)
     epochs = list(fit(state, training, validation, recipe, group=group))
@@ -77,7 +79,7 @@ def inferred(group, count):
     torch.manual_seed(3)
     model = override(Recipe(), ["model.name=lenet5"]).model
     images = drawn.images(31, size=28).subset(np.arange(count))
-    kept = Classifier(models.build(model, images.shape, 3).eval(), model, images.classes, Preparation(28, 28, 1))
+    kept = Classifier(registry.build(model, images.shape, 3).eval(), model, images.classes, Preparation(28, 28, 1))
     said = group.infer(kept, images)
     return {f"said{count}/probabilities": said.probabilities, f"said{count}/labels": said.labels} if group.first else {}
 

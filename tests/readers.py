@@ -8,14 +8,14 @@ from onnx import TensorProto, helper, numpy_helper
 from scipy import ndimage
 from written import STROKES, box
 
-from eyesight import ink
 from eyesight.data.prepare import Preparation
+from eyesight.reader import mnist_digit
 
 
 def by_likeness(file, order="0123456789", sharpness=40.0, **facts):
     """A file of ten classes in this order; probabilities are the softmax of `sharpness` times the cosines with blurred templates."""
     how = Preparation(28, 28, 1)
-    usual = np.stack([ndimage.gaussian_filter(ink.digit(box(digit)).astype(np.float32), 1.0).ravel() for digit in order])
+    usual = np.stack([ndimage.gaussian_filter(mnist_digit.digit(box(digit)).astype(np.float32), 1.0).ravel() for digit in order])
     constants = {
         "templates": (usual / np.linalg.norm(usual, axis=1, keepdims=True)).T.astype(np.float32),
         "sides": np.array([1], np.int64),

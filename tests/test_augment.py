@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from eyesight.augment import affine_matrices, augment, beta, crop_and_flip, displacement, generator, mixes, warp
-from eyesight.losses import one_hot
 from eyesight.recipe import Augment
+from eyesight.tasks.losses import one_hot
 
 EVERYTHING = {
     "flip": Augment(flip="random"),

@@ -15,7 +15,7 @@ from drawn import png
 from readers import by_likeness
 from written import STROKES, photo, smooth
 
-from eyesight import portable
+from eyesight.inference import onnx_classifier
 from eyesight.web import server
 from eyesight.web.application import application
 
@@ -44,7 +44,9 @@ def address(tmp_path_factory):
     folder = tmp_path_factory.mktemp("reader")
     file = Path(os.environ.get("EYESIGHT_DIGITS") or by_likeness(folder / "digits.onnx"))
     sock = server.listen("127.0.0.1", 0)
-    running = uvicorn.Server(uvicorn.Config(application(portable.load(file), collect=folder / "mine"), log_level="warning", ws="none"))
+    running = uvicorn.Server(
+        uvicorn.Config(application(onnx_classifier.load(file), collect=folder / "mine"), log_level="warning", ws="none")
+    )
     thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]})
     thread.start()
     yield f"http://127.0.0.1:{sock.getsockname()[1]}", folder / "mine"

@@ -7,10 +7,10 @@ import drawn
 import pytest
 from portables import by_brightness
 
-from eyesight import bulk, portable
-from eyesight.answers import answers
 from eyesight.data.sources import each_picture, list_pictures
 from eyesight.errors import UserError
+from eyesight.inference import bulk, onnx_classifier
+from eyesight.inference.predict import answers
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def pictures(tmp_path):
 
 @pytest.fixture
 def known(tmp_path):
-    return portable.load(by_brightness(tmp_path / "lamp.onnx"))
+    return onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))
 
 
 def ask(folder, out, engine, **other):

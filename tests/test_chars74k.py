@@ -6,8 +6,8 @@ import tarfile
 import numpy as np
 import pytest
 
-from eyesight.data.chars74k import ORIGINAL, chars74k_source, is_original, split_of
-from eyesight.data.fonts import CLASSES
+from eyesight.data.glyphs.chars74k import ORIGINAL, chars74k_source, is_original, split_of
+from eyesight.data.glyphs.render import CLASSES
 from eyesight.data.prepare import encode_png
 from eyesight.errors import UserError
 

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from eyesight import classifier, models
+from eyesight import classifier
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import BadPicture, Preparation
 from eyesight.errors import UserError
+from eyesight.models import registry
 from eyesight.recipe import Model
 
 
 def make(name="basic_cnn", channels=1, views="one"):
     torch.manual_seed(3)
-    network = models.build(Model(name), (channels, 16, 16), 3).to(memory_format=torch.channels_last).eval()
+    network = registry.build(Model(name), (channels, 16, 16), 3).to(memory_format=torch.channels_last).eval()
     network.normalise.set(torch.full((channels,), 0.3), torch.full((channels,), 0.2))
     return Classifier(network, Model(name), drawn.SHAPES, Preparation(16, 16, channels), views, {"run": "0001"})
 

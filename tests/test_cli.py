@@ -13,9 +13,9 @@ import pytest
 import typer
 from PIL import Image
 
-from eyesight import cli
-from eyesight.answers import Answer
-from eyesight.recognise import ids, write_table
+from eyesight.cli import main
+from eyesight.inference.predict import Answer
+from eyesight.inference.recognise import ids, write_table
 
 FLAGS = {
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
@@ -40,7 +40,7 @@ FLAGS = {
 
 
 def test_the_flags_are_frozen():
-    commands = typer.main.get_command(cli.app).commands
+    commands = typer.main.get_command(main.app).commands
     flags = {
         name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
         for name, command in commands.items()
@@ -63,7 +63,7 @@ def run(*arguments, code=0, folder="."):
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), redirect_stdout(said), redirect_stderr(talk):
         patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
-            cli.main()
+            main.main()
     assert (end.value.code or 0) == code, talk.getvalue()
     return subprocess.CompletedProcess(arguments, code, said.getvalue(), talk.getvalue())
 

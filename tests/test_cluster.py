@@ -18,15 +18,19 @@ from portables import by_brightness
 from test_compare import drawn_run, first, lenet, never
 from typer.testing import CliRunner
 
-from eyesight import apart, bulk, cli, cluster, compare, parcels, portable
-from eyesight.compare import Member
-from eyesight.environment import in_common, release
+from eyesight.cli import main
+from eyesight.cluster import packing, ray_cluster
+from eyesight.comparison import compare
+from eyesight.comparison.compare import Member
+from eyesight.distributed import child
 from eyesight.errors import UserError
+from eyesight.inference import bulk, onnx_classifier
 from eyesight.runs import Run, list_runs
+from eyesight.system.environment import in_common, release
 
 pytestmark = pytest.mark.whole
 
-HERE = cluster.Share()
+HERE = ray_cluster.Share()
 
 
 # without Ray, without a cluster
@@ -35,27 +39,27 @@ HERE = cluster.Share()
 @pytest.mark.parametrize("call", [["compare", "lenet5", "--on", "ray"], ["predict", "run", "folder", "--on", "ray", "--out", "parts"]])
 def test_without_ray_one_line_says_how_to_get_it(monkeypatch, call):
     monkeypatch.setitem(sys.modules, "ray", None)
-    problem = CliRunner().invoke(cli.app, call).exception
+    problem = CliRunner().invoke(main.app, call).exception
     assert isinstance(problem, UserError) and "Ray, which is not installed" in problem.message and "eyesight[ray]" in problem.hint
 
 
 def test_what_names_no_cluster_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(cluster, "greet", lambda address: None)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(ray_cluster, "greet", lambda address: None)
     for where in ("local", "somewhere", "host:", ":1", "ray://host", "host:99999999"):
         with pytest.raises(UserError, match="names no cluster"):
-            cluster.check(where)
+            ray_cluster.check(where)
     for where in ("ray", "auto", "host:6379", "ray://host:10001", "[::1]:6379"):
-        cluster.check(where)
+        ray_cluster.check(where)
 
 
 def test_an_address_where_nobody_answers_or_somebody_else(monkeypatch, tmp_path):
-    monkeypatch.setattr(cluster.importlib.util, "find_spec", lambda name: name)
-    monkeypatch.setattr(cluster, "PATIENCE", 0.2)
+    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(ray_cluster, "PATIENCE", 0.2)
     with pytest.raises(UserError, match="no cluster answers at"):
-        list(cluster.trainer("127.0.0.1:1", HERE)([Member("lenet5", lenet())], tmp_path))
+        list(ray_cluster.trainer("127.0.0.1:1", HERE)([Member("lenet5", lenet())], tmp_path))
     with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(UserError, match="timed out"):
-        cluster.check(f"ray://127.0.0.1:{mute.getsockname()[1]}")
+        ray_cluster.check(f"ray://127.0.0.1:{mute.getsockname()[1]}")
     with socket.create_server(("127.0.0.1", 0)) as other:
 
         def talk():
@@ -65,19 +69,19 @@ def test_an_address_where_nobody_answers_or_somebody_else(monkeypatch, tmp_path)
 
         threading.Thread(target=talk).start()
         with pytest.raises(UserError, match="not Ray"):
-            cluster.check(f"127.0.0.1:{other.getsockname()[1]}")
+            ray_cluster.check(f"127.0.0.1:{other.getsockname()[1]}")
     assert not list(tmp_path.iterdir())
 
 
 def test_nothing_to_do_needs_no_cluster(tmp_path):
-    assert list(cluster.trainer("127.0.0.1:1", HERE)([], tmp_path)) == []
-    assert list(cluster.answerer("127.0.0.1:1", HERE, {}, [], 1, "")(iter(()))) == []
+    assert list(ray_cluster.trainer("127.0.0.1:1", HERE)([], tmp_path)) == []
+    assert list(ray_cluster.answerer("127.0.0.1:1", HERE, {}, [], 1, "")(iter(()))) == []
 
 
 def test_how_many_tasks_a_machine_holds():
     machine = {"CPU": 8.0, "GPU": 1.0, "memory": 10e9}
-    assert [cluster.Share(*share).times(machine) for share in ((1,), (3,), (1, 0.25), (1, 0.0, 4_000_000_000), (9,))] == [8, 2, 4, 2, 0]
-    assert str(cluster.Share(2, 0.5, 4_000_000_000)) == "2 cores, 0.5 GPU, 4 GB"
+    assert [ray_cluster.Share(*share).times(machine) for share in ((1,), (3,), (1, 0.25), (1, 0.0, 4_000_000_000), (9,))] == [8, 2, 4, 2, 0]
+    assert str(ray_cluster.Share(2, 0.5, 4_000_000_000)) == "2 cores, 0.5 GPU, 4 GB"
 
 
 # what travels
@@ -92,11 +96,11 @@ def errand(out, **other):
 
 
 def test_a_run_arrives_from_a_machine_that_does_not_see_the_folder(tmp_path, monkeypatch):
-    monkeypatch.setattr(apart, "train", lambda arguments, out, **_: made(out))
-    answer = cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
+    monkeypatch.setattr(child, "train", lambda arguments, out, **_: made(out))
+    answer = ray_cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
     assert answer[0] == "packed"
     made(tmp_path / "runs")
-    run = cluster._arrived(answer, tmp_path / "runs", "lenet5")
+    run = ray_cluster._arrived(answer, tmp_path / "runs", "lenet5")
     assert run.name == "0002-lenet5" and run.status == "done" and run.predictions().ids == made(tmp_path / "other").predictions().ids
     assert [one.name for one in list_runs(tmp_path / "runs")] == ["0001-toy", "0002-lenet5"] and len(
         list((tmp_path / "runs").iterdir())
@@ -104,15 +108,15 @@ def test_a_run_arrives_from_a_machine_that_does_not_see_the_folder(tmp_path, mon
 
 
 def test_a_machine_that_sees_the_folder_writes_into_it(tmp_path, monkeypatch):
-    monkeypatch.setattr(apart, "train", lambda arguments, out, **_: made(out))
-    with cluster._sign(tmp_path) as sign:
-        answer = cluster._train(["lenet5"], **errand(tmp_path, sign=str(sign)))
-    assert answer == ("run", "0001-toy") and cluster._arrived(answer, tmp_path, "lenet5") == Run(tmp_path / "0001-toy")
+    monkeypatch.setattr(child, "train", lambda arguments, out, **_: made(out))
+    with ray_cluster._sign(tmp_path) as sign:
+        answer = ray_cluster._train(["lenet5"], **errand(tmp_path, sign=str(sign)))
+    assert answer == ("run", "0001-toy") and ray_cluster._arrived(answer, tmp_path, "lenet5") == Run(tmp_path / "0001-toy")
     assert not sign.exists()
 
 
 def test_what_is_no_run_does_not_arrive(tmp_path):
-    assert "did not arrive" in cluster._arrived(("packed", b"rubbish"), tmp_path, "lenet5")
+    assert "did not arrive" in ray_cluster._arrived(("packed", b"rubbish"), tmp_path, "lenet5")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -121,10 +125,10 @@ def test_a_full_disk_at_home_is_that_runs_reason_and_the_run_stays_where_it_was_
     old = tmp_path / "cache" / "cluster" / "old"
     old.mkdir(parents=True)
     os.utime(old, (1, 1))
-    monkeypatch.setattr(apart, "train", lambda arguments, out, **_: made(out))
-    answer = cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
-    monkeypatch.setattr(cluster.parcels, "unpack_run", lambda *_: raised(OSError(28, "No space left on device")))
-    assert "No space left" in cluster._arrived(answer, tmp_path / "runs", "lenet5")
+    monkeypatch.setattr(child, "train", lambda arguments, out, **_: made(out))
+    answer = ray_cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
+    monkeypatch.setattr(ray_cluster.parcels, "unpack_run", lambda *_: raised(OSError(28, "No space left on device")))
+    assert "No space left" in ray_cluster._arrived(answer, tmp_path / "runs", "lenet5")
     (kept,) = (tmp_path / "cache" / "cluster").iterdir()
     assert [run.status for run in list_runs(kept)] == ["done"]
 
@@ -134,11 +138,11 @@ def raised(error):
 
 
 def test_other_versions_and_other_pictures_are_refused(tmp_path):
-    kind, said = cluster._train(["lenet5"], **errand(tmp_path, versions=in_common() | {"torch": "1.0"}))
+    kind, said = ray_cluster._train(["lenet5"], **errand(tmp_path, versions=in_common() | {"torch": "1.0"}))
     assert kind == "problem" and "other versions: torch" in said and "instead of 1.0;" in said
     theirs = {"eyesight": in_common()["eyesight"].replace("(", "(0")}
     ask = {"folder": str(tmp_path), "roots": [], "top": 1, "prepare": "", "share": vars(HERE), "versions": theirs}
-    kind, said = cluster._answer({}, "key", [], **ask)
+    kind, said = ray_cluster._answer({}, "key", [], **ask)
     assert kind == "problem" and "other versions: eyesight" in said, "the same number, but other code"
     run = made(tmp_path)
     run.write_json("data.json", {"store": "theirs"})
@@ -170,7 +174,7 @@ def two_workers(tmp_path_factory):
     monkey = pytest.MonkeyPatch()
     monkey.setenv("EYESIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkey.setenv("RAY_AUTH_TOKEN", "0" * 64)  # Ray would leave one in the user's home
-    for key, value in cluster.SETTINGS.items():
+    for key, value in ray_cluster.SETTINGS.items():
         monkey.setenv(key, value)
     ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False, logging_level="ERROR")
     yield ray
@@ -207,7 +211,7 @@ def test_the_table_is_complete_although_a_worker_was_killed(two_workers, tmp_pat
     out, killed, said = tmp_path / "runs", [], []
     killer = threading.Thread(target=kill_one, args=(out, killed))
     killer.start()
-    found = compare.compare(members, out, train=cluster.trainer("ray", HERE, said.append), talk=said.append)
+    found = compare.compare(members, out, train=ray_cluster.trainer("ray", HERE, said.append), talk=said.append)
     killer.join()
     assert killed and (found.trained, found.failed) == (2, 0) and found.rows[0].seeds == 2
     starts = [sum(event["event"] == "start" for event in run.log) for run in list_runs(out)]
@@ -218,10 +222,10 @@ def test_the_table_is_complete_although_a_worker_was_killed(two_workers, tmp_pat
 
 
 def test_what_cannot_be_trained_is_a_row(two_workers, tmp_path):
-    [(_, said)] = cluster.trainer("ray", HERE)([Member("x", lenet(), ("lenet6",))], tmp_path)
+    [(_, said)] = ray_cluster.trainer("ray", HERE)([Member("x", lenet(), ("lenet6",))], tmp_path)
     assert said.startswith("unknown recipe 'lenet6'")
     with pytest.raises(UserError, match="no machine of the cluster has 64 cores"):
-        list(cluster.trainer("ray", cluster.Share(64))([Member("x", lenet())], tmp_path))
+        list(ray_cluster.trainer("ray", ray_cluster.Share(64))([Member("x", lenet())], tmp_path))
 
 
 def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tmp_path):
@@ -230,9 +234,9 @@ def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tm
     for number, picture in enumerate(pixels):
         (tmp_path / "pictures" / f"{number}.png").write_bytes(drawn.png(picture[0]))
     file, where = by_brightness(tmp_path / "lamp.onnx"), [str(tmp_path / "pictures")]
-    engine = cluster.answerer("ray", HERE, parcels.pack_classifier(file), where, 2, "")
+    engine = ray_cluster.answerer("ray", HERE, packing.pack_classifier(file), where, 2, "")
     found = bulk.predict(where, tmp_path / "out", engine, model="lamp", top=2, part=4)
-    bulk.predict(where, tmp_path / "here", bulk.here(portable.load(file), 2), model="lamp", top=2, part=4)
+    bulk.predict(where, tmp_path / "here", bulk.here(onnx_classifier.load(file), 2), model="lamp", top=2, part=4)
     parts = {part.name: part.read_bytes() for part in (tmp_path / "here").glob("part-*")}
     assert (found.parts, found.missing) == (6, {}) and {part.name: part.read_bytes() for part in (tmp_path / "out").glob("part-*")} == parts
     (tmp_path / "out" / bulk.name(2)).unlink()
@@ -244,6 +248,6 @@ def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tm
 
 def test_machines_that_do_not_see_the_pictures_say_so(two_workers, tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
-    engine = cluster.answerer("ray", HERE, parcels.pack_classifier(file), [str(Path("/no/such/folder"))], 1, "")
+    engine = ray_cluster.answerer("ray", HERE, packing.pack_classifier(file), [str(Path("/no/such/folder"))], 1, "")
     [(number, said)] = engine(iter([(0, ["/no/such/folder/1.png"])]))
     assert number == 0 and "does not see" in said

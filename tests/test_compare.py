@@ -14,14 +14,16 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from eyesight import apart, compare, comparison_plots, comparisons, metrics, tables
 from eyesight import recipe as recipes
-from eyesight.compare import Member
-from eyesight.comparisons import Judged, Row, Spread
+from eyesight.comparison import compare, plots, statistics, table
+from eyesight.comparison.compare import Member
+from eyesight.comparison.statistics import Judged, Row, Spread
+from eyesight.distributed import child
 from eyesight.errors import UserError
-from eyesight.predictions import Predictions
 from eyesight.recipe import Data, Recipe, Training
 from eyesight.recipes import find
+from eyesight.results import metrics
+from eyesight.results.predictions import Predictions
 from eyesight.runs import Run
 
 pytestmark = pytest.mark.whole
@@ -57,35 +59,35 @@ def first(count, n=100):
 
 
 def drawn_rows(parent, *counts, n=100):
-    return [comparisons.row(f"row {place}", [drawn_run(parent, first(count, n))]) for place, count in enumerate(counts)]
+    return [statistics.row(f"row {place}", [drawn_run(parent, first(count, n))]) for place, count in enumerate(counts)]
 
 
 # the figures of a row
 
 
 def test_one_seed_has_the_interval_of_its_pictures(tmp_path):
-    row = comparisons.row("toy", [drawn_run(tmp_path, first(90))])
+    row = statistics.row("toy", [drawn_run(tmp_path, first(90))])
     assert row.score == Spread(0.9, None, metrics.wilson(90, 100), "wilson")
     assert (row.parameters, row.multiply_adds, row.bytes, row.seconds, row.pictures_per_second) == (61706, 416_520, 1234, 2.0, 300.0)
 
 
 def test_several_seeds_have_students_interval():
-    found = comparisons.over_seeds([0.80, 0.82, 0.84])
+    found = statistics.over_seeds([0.80, 0.82, 0.84])
     assert found.mean == pytest.approx(0.82) and found.sd == pytest.approx(0.02)
     assert found.interval == pytest.approx((0.82 - 4.302653 * 0.02 / 3**0.5, 0.82 + 4.302653 * 0.02 / 3**0.5), abs=1e-7)  # t of 2 degrees
-    assert comparisons.over_seeds([0.90, 0.99]).interval[1] == 1.0
+    assert statistics.over_seeds([0.90, 0.99]).interval[1] == 1.0
 
 
 def test_a_resumed_run_counts_the_seconds_of_all_its_parts(tmp_path):
     run = drawn_run(tmp_path, first(90), seconds=100.0)
     run.append({**run.result, "seconds": {"training": 30.0, "total": 33.0}})
-    assert comparisons.row("toy", [run]).seconds == pytest.approx(100.0)
+    assert statistics.row("toy", [run]).seconds == pytest.approx(100.0)
 
 
 def test_a_run_without_labelled_test_pictures_is_a_row_without_a_rank(tmp_path):
     run = drawn_run(tmp_path, first(0), labels=np.full(100, -1))
-    row = comparisons.row("toy", [run])
-    comparisons.rank([row])
+    row = statistics.row("toy", [run])
+    statistics.rank([row])
     assert row.score is None and row.rank is None and row.status == "done"
 
 
@@ -94,8 +96,8 @@ def test_a_run_without_labelled_test_pictures_is_a_row_without_a_rank(tmp_path):
 
 def test_one_seed_each_is_mc_nemars_test():
     a, b = Judged("k", first(95)), Judged("k", first(90))
-    assert comparisons.difference([a], [b]) == pytest.approx(2 * 0.5 * 0.5**5)  # five pictures, all for the first: mid-p
-    assert comparisons.difference([a], [a]) == 1.0
+    assert statistics.difference([a], [b]) == pytest.approx(2 * 0.5 * 0.5**5)  # five pictures, all for the first: mid-p
+    assert statistics.difference([a], [a]) == 1.0
 
 
 def test_several_seeds_are_welchs_test_with_the_pictures_as_a_part():
@@ -106,31 +108,31 @@ def test_several_seeds_are_welchs_test_with_the_pictures_as_a_part():
     free = variance**2 / ((1 / 24) ** 2 / 3 + 2 * (1 / 64) ** 2)
     from scipy.stats import t
 
-    assert comparisons.difference(a, b) == pytest.approx(2 * t.sf(0.5 / variance**0.5, free))
+    assert statistics.difference(a, b) == pytest.approx(2 * t.sf(0.5 / variance**0.5, free))
 
 
 def test_scattered_seeds_make_a_tie_that_the_pictures_alone_would_not():
     steady = [Judged("k", first(905, 1000)), Judged("k", first(905, 1000))]
     scattered = [Judged("k", first(900, 1000)), Judged("k", first(800, 1000))]
-    assert comparisons.difference(steady, scattered) > 0.05
-    assert comparisons.difference(steady, [Judged("k", first(850, 1000))] * 2) < 1e-6
+    assert statistics.difference(steady, scattered) > 0.05
+    assert statistics.difference(steady, [Judged("k", first(850, 1000))] * 2) < 1e-6
 
 
 def test_holms_correction():
-    assert comparisons.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
-    assert comparisons.holm([]) == []
+    assert statistics.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert statistics.holm([]) == []
 
 
 def test_ranks_and_ties(tmp_path):
     rows = drawn_rows(tmp_path, 800, 950, 952, n=1000)
-    comparisons.rank(rows)
+    statistics.rank(rows)
     assert [row.rank for row in rows] == [3, 1, 1]
     assert [row.tied_with for row in rows] == [[], ["row 2"], ["row 1"]]
 
 
 def test_the_middle_one_of_three_may_be_tied_with_both_ends(tmp_path):
     rows = drawn_rows(tmp_path, 900, 905, 910, n=1000)
-    comparisons.rank(rows)
+    statistics.rank(rows)
     assert [row.rank for row in rows] == [2, 1, 1]
     assert rows[1].tied_with == ["row 0", "row 2"]
 
@@ -143,16 +145,16 @@ def test_the_order_of_pictures_and_of_classes_does_not_matter(tmp_path):
     classes = np.array([2, 0, 1])  # the new place of each class
     p = known.probabilities[turn][:, np.argsort(classes)]
     Predictions(tuple(known.ids[k] for k in turn), classes[known.labels[turn]], p, ("b", "c", "a")).save(other.path / "predictions.npz")
-    a, b = comparisons.judge(one), comparisons.judge(other)
+    a, b = statistics.judge(one), statistics.judge(other)
     assert a.key == b.key and (a.scores == b.scores).all()
 
 
 def test_runs_judged_on_other_pictures_are_not_compared(tmp_path):
-    here = comparisons.row("here", [drawn_run(tmp_path, first(99))])
-    there = comparisons.row("there", [drawn_run(tmp_path, first(50), ids=tuple(f"other/{k}" for k in range(100)))])
-    comparisons.rank([here, there])
+    here = statistics.row("here", [drawn_run(tmp_path, first(99))])
+    there = statistics.row("there", [drawn_run(tmp_path, first(50), ids=tuple(f"other/{k}" for k in range(100)))])
+    statistics.rank([here, there])
     assert (here.rank, there.rank) == (1, 1) and (here.test, there.test) == ("A", "B") and not here.tied_with
-    assert any("different test pictures" in note for note in comparisons.notes([here, there]))
+    assert any("different test pictures" in note for note in statistics.notes([here, there]))
     assert compare.sentence([here, there]) == ""
 
 
@@ -266,9 +268,9 @@ def test_runs_of_one_name_from_two_folders_are_two_rows(tmp_path):
 
 
 def test_how_a_process_died():
-    assert apart.outcome(-9, "", "a\nlast words\n") == "it was killed by SIGKILL, perhaps for want of memory: last words"
-    assert apart.outcome(1, json.dumps({"error": "no data", "hint": "give some"}), "") == "no data (give some)"
-    assert apart.outcome(3, "garbage", "") == "it ended with exit code 3: it said nothing"
+    assert child.outcome(-9, "", "a\nlast words\n") == "it was killed by SIGKILL, perhaps for want of memory: last words"
+    assert child.outcome(1, json.dumps({"error": "no data", "hint": "give some"}), "") == "no data (give some)"
+    assert child.outcome(3, "garbage", "") == "it ended with exit code 3: it said nothing"
 
 
 # tables and the page
@@ -276,27 +278,27 @@ def test_how_a_process_died():
 
 def drawn_comparison(parent, name="good"):
     rows = [
-        comparisons.row(name, [drawn_run(parent, first(97), seconds=4.0), drawn_run(parent, first(96), seed=1)]),
-        comparisons.row("better | half", [drawn_run(parent, first(99), seconds=9.0)], ["it was killed by SIGKILL"]),
-        comparisons.row("bad", [], [f"no weights {EVIL}"]),
+        statistics.row(name, [drawn_run(parent, first(97), seconds=4.0), drawn_run(parent, first(96), seed=1)]),
+        statistics.row("better | half", [drawn_run(parent, first(99), seconds=9.0)], ["it was killed by SIGKILL"]),
+        statistics.row("bad", [], [f"no weights {EVIL}"]),
     ]
-    comparisons.rank(rows)
+    statistics.rank(rows)
     return compare.Comparison(rows, 1, 2, 2)
 
 
 def test_sorted_as_asked_with_failures_last(tmp_path):
     rows = drawn_comparison(tmp_path).rows
-    assert [row.name for row in tables.ordered(rows)] == ["better | half", "good", "bad"]
-    assert [row.name for row in tables.ordered(rows, "seconds")] == ["good", "better | half", "bad"]
+    assert [row.name for row in table.ordered(rows)] == ["better | half", "good", "bad"]
+    assert [row.name for row in table.ordered(rows, "seconds")] == ["good", "better | half", "bad"]
     with pytest.raises(UserError, match="column"):
-        tables.check("acuracy", "table")
+        table.check("acuracy", "table")
     with pytest.raises(UserError, match="format"):
-        tables.check("accuracy", "yaml")
+        table.check("accuracy", "yaml")
 
 
 def test_terminal_table_is_aligned_and_says_why(tmp_path):
     rows = drawn_comparison(tmp_path).rows
-    lines = tables.terminal(rows).splitlines()
+    lines = table.terminal(rows).splitlines()
     assert "96.50 ± 0.71" in lines[1] and "1=" in lines[1]
     assert lines[1].index("96.50") < lines[0].index("95 %") and len(lines[0]) == len(lines[1])
     assert "1 of 2 are missing: it was killed by SIGKILL" in lines[3] and lines[4].endswith(f"failed: no weights {EVIL}")
@@ -304,9 +306,9 @@ def test_terminal_table_is_aligned_and_says_why(tmp_path):
 
 def test_csv_and_markdown(tmp_path):
     rows = drawn_comparison(tmp_path).rows
-    read = list(csv.DictReader(tables.comma_separated(rows).splitlines()))
+    read = list(csv.DictReader(table.comma_separated(rows).splitlines()))
     assert float(read[0]["accuracy"]) == 0.965 and read[0]["tied_with"] == "better | half" and read[2]["accuracy"] == ""
-    text = tables.markdown(rows).splitlines()
+    text = table.markdown(rows).splitlines()
     assert len({line.replace("\\|", "").count("|") for line in text}) == 1
 
 
@@ -314,7 +316,7 @@ def test_csv_and_markdown(tmp_path):
     ("value", "words"), [(None, "–"), (12, "12"), (416_520, "417 k"), (999_900, "1.00 M"), (24_140_000, "24.1 M"), (1_352e6, "1.35 G")]
 )
 def test_large_numbers_in_short(value, words):
-    assert tables.short(value) == words
+    assert table.short(value) == words
 
 
 class Reader(HTMLParser):
@@ -341,8 +343,8 @@ def test_the_page_stands_alone_and_names_never_become_markup(tmp_path):
 
 
 def test_a_comparison_of_nothing_but_failures_has_a_page(tmp_path):
-    rows = [comparisons.row("bad", [], ["no data"])]
-    comparisons.rank(rows)
+    rows = [statistics.row("bad", [], ["no data"])]
+    statistics.rank(rows)
     assert "no data" in compare.write(compare.Comparison(rows, 0, 0, 1), tmp_path / "c").read_text(encoding="utf-8")
 
 
@@ -358,7 +360,7 @@ def test_names_in_the_figure_overlap_nothing():
     for row in rows:
         share = float(random.uniform(0.98, 0.99))
         row.score = Spread(share, 0.001, (share - 0.001, share + 0.001), "student")
-    figure = comparison_plots.costs(rows, comparison_plots.colours(rows), "seconds", "seconds")
+    figure = plots.costs(rows, plots.colours(rows), "seconds", "seconds")
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     texts = [text for text in figure.findobj(Text) if text.get_text().startswith("network") and text.get_visible()]
@@ -368,9 +370,9 @@ def test_names_in_the_figure_overlap_nothing():
 
 
 def test_heights_are_spread_within_their_place():
-    found = comparison_plots.spread([0.99, 0.98, 0.97, 0.02, 0.01], 0.05)
+    found = plots.spread([0.99, 0.98, 0.97, 0.02, 0.01], 0.05)
     assert all(a - b >= 0.05 - 1e-9 for a, b in pairwise(found)) and max(found) <= 1 and min(found) >= 0
-    assert len(comparison_plots.spread([0.5] * 40, 0.05)) == 40
+    assert len(plots.spread([0.5] * 40, 0.05)) == 40
 
 
 # the whole of it
@@ -379,7 +381,7 @@ def test_heights_are_spread_within_their_place():
 CALL = """
 import sys
 sys.argv = ["eyesight", *sys.argv[1:]]
-from eyesight.cli import main
+from eyesight.cli.main import main
 try:
     main()
 finally:
@@ -397,13 +399,13 @@ def test_an_unfinished_training_goes_on_in_a_process_of_its_own(tmp_path, monkey
 
     monkeypatch.setattr(subprocess, "run", ended)
     found = compare.members(["lenet5"], data="digits", budget="60s")
-    assert apart.train(found[0].arguments, tmp_path).path == done.path
+    assert child.train(found[0].arguments, tmp_path).path == done.path
     assert commands[0][0] == sys.executable and commands[0][3:5] == ["train", "lenet5"]
     assert {"--resume", f"--out={tmp_path}", "--data=digits", "--set=training.budget=60s"} <= set(commands[0])
 
 
 def test_a_training_that_fails_says_why(tmp_path):
-    assert apart.train(("lenet6",), tmp_path).startswith("unknown recipe 'lenet6' (did you mean lenet5")
+    assert child.train(("lenet6",), tmp_path).startswith("unknown recipe 'lenet6' (did you mean lenet5")
 
 
 def test_trains_what_is_missing_and_the_second_call_trains_nothing(tmp_path):

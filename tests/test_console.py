@@ -5,8 +5,8 @@ import io
 import pytest
 from rich.console import Console
 
-from eyesight import console
-from eyesight.loop import Meter
+from eyesight.cli import console
+from eyesight.training.loop import Meter
 
 
 @pytest.fixture

@@ -4,8 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from eyesight.models import depthwise, pretrained
-from eyesight.models.depthwise import Depthwise, is_depthwise
+from eyesight.models import pretrained
+from eyesight.models.kernels import depthwise
+from eyesight.models.kernels.depthwise import Depthwise, is_depthwise
 
 
 @pytest.mark.parametrize(

@@ -16,14 +16,17 @@ import pytest
 import ranks
 import torch
 
-from eyesight import augment, distributed, experiment, models, processes
-from eyesight.distributed import Group
+from eyesight import augment, experiment
+from eyesight.distributed import group as distributed
+from eyesight.distributed import launch
+from eyesight.distributed.batchnorm import Synchronised
+from eyesight.distributed.group import Group
+from eyesight.distributed.launch import Place
 from eyesight.errors import UserError
-from eyesight.processes import Place
+from eyesight.models import registry
 from eyesight.recipe import Augment, Model
 from eyesight.recipes import resolve
 from eyesight.runs import Run, list_runs
-from eyesight.synchronised import Synchronised
 
 pytestmark = pytest.mark.whole
 
@@ -109,7 +112,7 @@ def test_a_part_of_a_batch_is_changed_as_in_the_whole():
 
 
 def test_a_share_too_small_for_batch_normalisation_is_refused():
-    network = models.build(Model("fast_objects", width=0.125), (3, 16, 16), 3)
+    network = registry.build(Model("fast_objects", width=0.125), (3, 16, 16), 3)
     with pytest.raises(UserError, match="fewer than two pictures"):
         Group(Place(0, 3)).check_shares(network, 5, together=False)
     Group(Place(0, 3)).check_shares(network, 5, together=True)
@@ -135,19 +138,19 @@ def test_frozen_statistics_stay_what_they_are_to_the_last_bit():
 
 
 def test_what_torchrun_says_is_understood(monkeypatch):
-    assert processes.place() == Place() and not processes.silent()
+    assert launch.place() == Place() and not launch.silent()
     for name, value in {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2"}.items():
         monkeypatch.setenv(name, value)
-    assert processes.place() == Place(3, 4, 1, 2) and processes.silent() and processes.refuses_silently()
+    assert launch.place() == Place(3, 4, 1, 2) and launch.silent() and launch.refuses_silently()
     monkeypatch.setenv("LOCAL_RANK", "0")
-    assert processes.silent() and not processes.refuses_silently(), "nobody else knows what is wrong with this machine"
-    monkeypatch.setenv(processes.MET, "1")
-    assert processes.refuses_silently()
+    assert launch.silent() and not launch.refuses_silently(), "nobody else knows what is wrong with this machine"
+    monkeypatch.setenv(launch.MET, "1")
+    assert launch.refuses_silently()
     with pytest.raises(UserError, match="4 processes were started already, not 2"):
-        processes.several(2, print)
+        launch.several(2, print)
     monkeypatch.setenv("RANK", "4")
     with pytest.raises(UserError, match="RANK=4"):
-        processes.place()
+        launch.place()
 
 
 def test_the_others_are_told_why_one_failed(monkeypatch):
@@ -202,7 +205,7 @@ def test_a_killed_process_ends_the_run_in_good_order_and_three_go_on(killed, tmp
     found = json.loads(done.stdout)
     assert found["run"] == str(run.path) and "going on with" in done.stderr
     assert run.environment["processes"] == 3
-    monkeypatch.setenv(processes.ALONE, str(tmp_path / "alone"))
+    monkeypatch.setenv(launch.ALONE, str(tmp_path / "alone"))
     whole = experiment.train(resolve("lenet5", *SETTINGS, data=str(root / "pictures")), tmp_path / "runs")
     assert [epoch["epoch"] for epoch in run.epochs] == [epoch["epoch"] for epoch in whole.epochs] == list(range(1, 61))
     for mine, other in zip(run.epochs, whole.epochs, strict=True):

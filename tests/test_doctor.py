@@ -11,15 +11,17 @@ import torch
 from torch import nn
 from typer.testing import CliRunner
 
-from eyesight import anatomy, doctor, experiment, material, models, probes, symptoms
-from eyesight.cli import app
+from eyesight import experiment
+from eyesight.cli.main import app
+from eyesight.diagnosis import check_curves, check_data, check_network, diagnose, probes
+from eyesight.diagnosis.evidence import Patient, Sample
 from eyesight.errors import UserError
-from eyesight.loop import check as check_loss
+from eyesight.models import registry
 from eyesight.models.layers import Network, Stack
-from eyesight.patient import Patient, Sample
-from eyesight.predictions import Predictions
 from eyesight.recipe import Data, Loss, Model, Optim, Recipe, Training
+from eyesight.results.predictions import Predictions
 from eyesight.runs import Run
+from eyesight.training.loop import check as check_loss
 
 TEN = tuple("abcdefghij")
 RECIPE = Recipe(name="toy", model=Model("lenet5"), optim=Optim("adam", lr=0.001), training=Training(epochs=10, batch=100))
@@ -68,11 +70,11 @@ HEALTHY = Patient(
 
 
 def ids(patient):
-    return [finding.id for finding in doctor.examine(patient)]
+    return [finding.id for finding in diagnose.examine(patient)]
 
 
 def named(patient, name):
-    found = {finding.id: finding for finding in doctor.examine(patient)}
+    found = {finding.id: finding for finding in diagnose.examine(patient)}
     assert name in found, f"{name} was not found among {list(found)}"
     finding = found[name]
     assert finding.title and finding.remedy and finding.why and any(letter.isdigit() for letter in finding.evidence)
@@ -81,7 +83,7 @@ def named(patient, name):
 
 def tiny(model="lenet5", classes=10, shape=(1, 28, 28), **options):
     torch.manual_seed(0)
-    return models.build(Model(model, **options), shape, classes)
+    return registry.build(Model(model, **options), shape, classes)
 
 
 def digits(count=60, seed=0):
@@ -117,12 +119,12 @@ def test_one_epoch_on_few_pictures_at_chance_is_only_a_beginning():
 
 def test_a_trained_network_on_drawn_pictures_passes_in_silence(tmp_path, monkeypatch):
     run, pictures = trained(tmp_path)
-    patient = doctor.admit_run(run, pictures)
+    patient = diagnose.admit_run(run, pictures)
     assert patient.trained and patient.thorough and patient.probe and len(patient.samples["train"]) == 288
-    assert [finding.to_dict() for finding in doctor.examine(patient)] == []
-    assert doctor.attend(run, pytest.fail) == []
+    assert [finding.to_dict() for finding in diagnose.examine(patient)] == []
+    assert diagnose.attend(run, pytest.fail) == []
     assert not (run.path / "doctor.json").exists()
-    assert ids(doctor.admit_recipe(run.recipe, pictures)) == []
+    assert ids(diagnose.admit_recipe(run.recipe, pictures)) == []
 
 
 def trained(tmp_path, **changes):
@@ -131,23 +133,23 @@ def trained(tmp_path, **changes):
     recipe = replace(RECIPE, training=Training(epochs=4, batch=16, precision="float32"))
     recipe = replace(recipe, data=replace(recipe.data, source=str(root)), **changes)
     run = experiment.train(recipe, tmp_path / "runs")
-    return run, doctor.open_data(recipe)
+    return run, diagnose.open_data(recipe)
 
 
 # Softmax twice
 
 
 def test_the_floor_of_a_double_softmax_is_the_published_loss():
-    assert symptoms.double_softmax_loss(1.0, 52) == pytest.approx(math.log(math.e + 51) - 1)
-    assert symptoms.double_softmax_loss(0.95, 52) == pytest.approx(3.034, abs=5e-4)
+    assert check_curves.double_softmax_loss(1.0, 52) == pytest.approx(math.log(math.e + 51) - 1)
+    assert check_curves.double_softmax_loss(0.95, 52) == pytest.approx(3.034, abs=5e-4)
     answers = torch.eye(52)[:4]
     value = nn.functional.cross_entropy(answers, torch.tensor([0, 1, 2, 0]), label_smoothing=0.1)
-    assert symptoms.double_softmax_loss(0.75, 52, 0.1) == pytest.approx(float(value), abs=1e-6)
+    assert check_curves.double_softmax_loss(0.75, 52, 0.1) == pytest.approx(float(value), abs=1e-6)
 
 
 def font_log(slack=0.004):
     top1 = np.array([0.5, 0.8, 0.9, 0.93, 0.94, 0.945, 0.95])
-    loss = [symptoms.double_softmax_loss(value, 52) + slack for value in top1]
+    loss = [check_curves.double_softmax_loss(value, 52) + slack for value in top1]
     return epochs(loss, top1.tolist(), loss, top1.tolist())
 
 
@@ -175,7 +177,7 @@ def test_double_softmax_is_named_from_answers_that_never_pass_its_bound(twice):
     given = np.exp(once) / np.exp(once).sum(1, keepdims=True) if twice else once
     names = tuple(str(number) for number in range(classes))
     test = Predictions(tuple(map(str, range(400))), labels, given.astype(np.float32), names)
-    found = anatomy.double_softmax(Patient("f3", RECIPE, names, epochs=font_log()[:0], test=test))
+    found = check_network.double_softmax(Patient("f3", RECIPE, names, epochs=font_log()[:0], test=test))
     assert (found is not None) == twice
     assert not twice or "e / (e + 51) = 5.06%" in found.evidence
 
@@ -292,7 +294,7 @@ def test_numbers_that_overflowed_are_fatal(tmp_path):
     with pytest.raises(UserError) as failure:
         check_loss(math.nan, None, 3, 0.1, RECIPE)
     run.append({"event": "failed", "message": failure.value.message, "hint": failure.value.hint})
-    finding = named(doctor.admit_run(run, None), "not_finite")
+    finding = named(diagnose.admit_run(run, None), "not_finite")
     assert "epoch 3" in finding.evidence and "8.5" in finding.evidence and "900" in finding.evidence
     assert "--set optim.lr=0.0001" in finding.remedy
 
@@ -301,13 +303,13 @@ def test_a_run_that_ended_with_an_error_is_told_that_error_and_nothing_of_its_ra
     run = planted(tmp_path, ())
     message, hint = "the budget of 2 s leaves no time for a single training step", "give a longer --budget"
     run.append({"event": "failed", "message": message, "hint": hint})
-    patient = replace(doctor.admit_run(run, None), recipe=replace(RECIPE, optim=Optim("adam", lr=30.0)))
+    patient = replace(diagnose.admit_run(run, None), recipe=replace(RECIPE, optim=Optim("adam", lr=30.0)))
     finding = named(patient, "failed")
     assert "budget of 2 s" in finding.evidence and "no epoch" in finding.evidence and finding.remedy == hint
     assert "learning_rate_high" not in ids(patient)
     assert "learning_rate_high" in ids(replace(patient, failure=""))
     said = []
-    assert [finding.id for finding in doctor.attend(run, said.append)] == ["failed"] and said == [], "who asked has the error before them"
+    assert [finding.id for finding in diagnose.attend(run, said.append)] == ["failed"] and said == [], "who asked has the error before them"
 
 
 def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
@@ -322,7 +324,7 @@ def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
 
 def test_values_lost_from_the_log_are_fatal(tmp_path):
     run = planted(tmp_path, epochs([2.1, math.inf], [0.3, 0.2]))
-    assert "train_loss" in named(doctor.admit_run(run, None), "not_finite").evidence
+    assert "train_loss" in named(diagnose.admit_run(run, None), "not_finite").evidence
 
 
 def test_a_growing_loss_is_divergence():
@@ -369,7 +371,7 @@ def test_a_short_trial_judges_a_plausible_rate(rate, found):
     network = tiny("lenet5", 3)
     recipe = replace(RECIPE, optim=Optim("adam", lr=rate), training=Training(batch=32))
     patient = Patient("trial", recipe, drawn.SHAPES, samples={"train": Sample(pixels, labels)}, thorough=True, fresh=lambda: network)
-    finding = anatomy.learning_rate_trial(patient)
+    finding = check_network.learning_rate_trial(patient)
     assert (finding and finding.id) == found, (patient.trial, finding)
     assert 1e-5 < patient.trial.best < 0.3
 
@@ -465,7 +467,7 @@ def test_copies_across_the_split_are_counted():
     clean = {"train": Sample(pixels[:200], labels[:200]), "validation": Sample(pixels[200:], labels[200:])}
     assert ids(replace(patient, samples=clean)) == []
     blank = Sample(np.full((30, 1, 32, 32), 255, np.uint8), np.zeros(30, np.int64))
-    assert not material.copies(blank.pixels, blank.pixels).any()
+    assert not check_data.copies(blank.pixels, blank.pixels).any()
 
 
 # What goes in, and what should stay
@@ -544,14 +546,14 @@ def test_an_interrupted_run_without_data_or_predictions_is_examined(tmp_path):
     (run.path / "validation.npz").write_bytes(b"torn")
     (run.path / "gallery.npz").write_bytes(b"torn")
     run.classifier_path.mkdir()
-    assert ids(doctor.admit_run(run, None)) == []
+    assert ids(diagnose.admit_run(run, None)) == []
 
 
 def test_the_doctor_comes_unasked_only_when_something_looks_wrong(tmp_path):
     said = []
-    assert doctor.attend(planted(tmp_path, HEALTHY.epochs), said.append) == [] and said == []
+    assert diagnose.attend(planted(tmp_path, HEALTHY.epochs), said.append) == [] and said == []
     run = planted(tmp_path, collapsed())
-    assert [finding.id for finding in doctor.attend(run, said.append)] == ["collapse"]
+    assert [finding.id for finding in diagnose.attend(run, said.append)] == ["collapse"]
     assert "one answer to everything" in said[0] and str(run.path) in said[1]
     assert [finding["id"] for finding in run.read_json("doctor.json")["findings"]] == ["collapse"]
 
@@ -560,9 +562,9 @@ def test_a_doctor_who_fails_spoils_nothing(tmp_path, monkeypatch):
     def broken(patient):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(doctor, "CHECKS", (broken,))
+    monkeypatch.setattr(diagnose, "CHECKS", (broken,))
     said = []
-    assert doctor.attend(planted(tmp_path), said.append) == []
+    assert diagnose.attend(planted(tmp_path), said.append) == []
     assert "oh" in said[0]
 
 
@@ -588,6 +590,6 @@ def test_characters_that_were_drawn_are_at_hand(tmp_path, monkeypatch):
     monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path))
     monkeypatch.delenv("EYESIGHT_DATA", raising=False)
     recipe = Recipe(data=Data("glyphs"))
-    assert not doctor.at_hand(recipe)
+    assert not diagnose.at_hand(recipe)
     (tmp_path / "glyphs").mkdir()
-    assert doctor.at_hand(recipe)
+    assert diagnose.at_hand(recipe)

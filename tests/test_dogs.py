@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from eyesight.data.dogs import LISTS
+from eyesight.data.formats.stanford_dogs import LISTS
 from eyesight.data.sources import open_source
 from eyesight.data.store import prepare_store
 from eyesight.errors import UserError

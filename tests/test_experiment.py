@@ -13,10 +13,10 @@ import pytest
 
 from eyesight import classifier, experiment, runs
 from eyesight.errors import UserError
-from eyesight.loop import Clock
-from eyesight.predictions import load as load_predictions
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
+from eyesight.results.predictions import load as load_predictions
 from eyesight.runs import Run
+from eyesight.training.loop import Clock
 
 SMALL = Recipe(
     name="small",
@@ -258,7 +258,7 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(finished, t
 
 def test_a_full_disk_is_one_clear_error_and_no_half_written_classifier(finished, tmp_path, monkeypatch):
     root, _ = finished
-    from eyesight import files
+    from eyesight.system import files
 
     def full(descriptor):
         raise OSError(28, "No space left on device")

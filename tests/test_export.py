@@ -12,11 +12,15 @@ import pytest
 import torch
 from drawn import folder, pictures
 
-from eyesight import experiment, export, models, portable, threshold
+from eyesight import experiment
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
+from eyesight.exporting import export
+from eyesight.inference import onnx_classifier
+from eyesight.models import registry
 from eyesight.recipe import Data, Model, Optim, Recipe, Training, Transfer
+from eyesight.results import threshold
 from eyesight.runs import Run
 
 pytestmark = pytest.mark.whole
@@ -29,14 +33,14 @@ ODD = {"lenet5_1998": (1, 32, 32)}
 def write(loaded, file):
     facts = {"eyesight_format": 1, "classes": loaded.classes, "preparation": loaded.preparation.to_dict()}
     export.write(loaded, facts, file)
-    return portable.load(file)
+    return onnx_classifier.load(file)
 
 
 def untrained(name):
     torch.manual_seed(0)
     shape = ODD.get(name, (3, *[SIZES.get(name, 16)] * 2))
     how = Preparation(shape[1], shape[2], shape[0])
-    return Classifier(models.build(Model(name), shape, 3).eval(), Model(name), CLASSES, how, "flip")
+    return Classifier(registry.build(Model(name), shape, 3).eval(), Model(name), CLASSES, how, "flip")
 
 
 def kinds(name):
@@ -46,9 +50,9 @@ def kinds(name):
 def to_export():
     """Networks that have every kind of layer between them; each takes a second, all of them with EYESIGHT_SLOW=1."""
     if os.environ.get("EYESIGHT_SLOW"):
-        return list(models.MODELS)
+        return list(registry.MODELS)
     chosen, seen = [], set()
-    for name in sorted(models.MODELS, key=lambda name: (name == "vgg16", -len(kinds(name)))):
+    for name in sorted(registry.MODELS, key=lambda name: (name == "vgg16", -len(kinds(name)))):
         if not kinds(name) <= seen:
             chosen.append(name)
             seen |= kinds(name)
@@ -65,7 +69,7 @@ def test_every_network_answers_the_same(name, tmp_path):
 
 def lenet(views="one"):
     torch.manual_seed(0)
-    return Classifier(models.build(Model("lenet5"), (1, 28, 28), 3).eval(), Model("lenet5"), CLASSES, Preparation(28, 28, 1), views)
+    return Classifier(registry.build(Model("lenet5"), (1, 28, 28), 3).eval(), Model("lenet5"), CLASSES, Preparation(28, 28, 1), views)
 
 
 def test_views_are_averaged_in_the_file(tmp_path):
@@ -121,13 +125,13 @@ print(json.dumps([json.loads(facts["classes"])[best] for best in answers.argmax(
 
 def test_the_file_knows_what_it_is_and_nothing_of_this_machine(run, made):
     file = made.file
-    facts = portable.load(file).facts
+    facts = onnx_classifier.load(file).facts
     assert facts["name"] == "shapes" and facts["classes"] == list(CLASSES) and facts["split"] == run.data["split"]
     assert facts["accuracy"] == run.result["test"]["top1"]
     sure = threshold.choose(run.predictions("validation"))  # None where the ten pictures do not do for one
     assert facts["threshold"] == (sure.to_dict() if sure else None)
     assert str(Path(export.__file__).parent).encode() not in file.read_bytes()
-    assert portable.is_fresh(run, file)
+    assert onnx_classifier.is_fresh(run, file)
     assert [path.name for path in file.parent.iterdir()] == ["shapes.onnx"]
 
 
@@ -140,7 +144,7 @@ def test_a_file_that_answers_differently_is_not_kept(run, made, monkeypatch):
 
 
 def test_a_failed_export_leaves_the_older_file(run, monkeypatch):
-    file = portable.file_of(run)
+    file = onnx_classifier.file_of(run)
     file.parent.mkdir()
     file.write_bytes(b"older")
     monkeypatch.setattr(export, "write", lambda loaded, facts, file: file.write_bytes(b"broken"))
@@ -173,7 +177,7 @@ def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):
     exact, small = export.export_all(run, int8=True, tolerance=1.0)
     assert small.file.name == "shapes.int8.onnx" and small.bytes < exact.bytes / 2
     assert small.parity.agreement > 0.5 and small.parity.largest_difference > exact.parity.largest_difference
-    facts = portable.load(small.file).facts
+    facts = onnx_classifier.load(small.file).facts
     assert facts["int8"] is True and facts["classes"] == list(CLASSES)
     with pytest.raises(UserError, match="int8 would lose"):
         export.require_accurate(export.Parity(100, "drawn", 0.9, 0.1, 0.80, 0.81), 0.005)
@@ -193,6 +197,6 @@ def test_a_transfer_run_leaves_as_a_file_too(tmp_path):
     run = experiment.train(recipe, tmp_path / "runs")
     made = export.export(run)
     assert made.parity.pictures == 12 and made.parity.agreement == 1 and made.parity.largest_difference < 1e-5
-    known = portable.load(made.file)
+    known = onnx_classifier.load(made.file)
     assert known.classes == CLASSES and known.facts["split"] == run.data["split"]
     assert np.ptp(known.probabilities(pictures(12, 32, channels=3)[0]), axis=0).max() > 1e-3, "every picture gets the same answer"

@@ -7,10 +7,10 @@ import matplotlib
 import numpy as np
 import pytest
 
-from eyesight.data import families, fonts, glyphs
-from eyesight.data.families import Family, copies, designs, divide, font_files, font_folders, likeness, stem, styles
-from eyesight.data.fonts import CLASSES, LEGIBLE, Refused, draw_face, fit_for_use, legibility, shape
-from eyesight.data.glyphs import glyph_source
+from eyesight.data.glyphs import families, glyphs, render
+from eyesight.data.glyphs.families import Family, copies, designs, divide, font_files, font_folders, likeness, stem, styles
+from eyesight.data.glyphs.glyphs import glyph_source
+from eyesight.data.glyphs.render import CLASSES, LEGIBLE, Refused, draw_face, fit_for_use, legibility, shape
 from eyesight.errors import UserError
 
 SHIPPED = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -78,7 +78,7 @@ def test_pictures_are_dark_on_white_whole_and_all_different_within_a_face(drawn)
 def test_a_missing_style_is_made_up_and_differs(drawn):
     source, said = drawn
     row = {name.split("/", 1)[1]: index for index, name in enumerate(source.ids)}
-    pictures = {style: 255 - source.pixels[row[f"cmr10/{style}/I"], 0].astype(int) for style in fonts.STYLES}
+    pictures = {style: 255 - source.pixels[row[f"cmr10/{style}/I"], 0].astype(int) for style in render.STYLES}
     assert pictures["bold"].sum() > 1.1 * pictures["regular"].sum()
     assert abs(pictures["italic"].sum() / pictures["regular"].sum() - 1) < 0.05
     top, bottom = (np.flatnonzero(pictures["italic"][rows].sum(axis=0)).mean() for rows in (slice(20, 25), slice(65, 70)))
@@ -138,12 +138,12 @@ def test_a_crash_and_a_hang_cost_one_font_each(monkeypatch):
         {"do": "names", "path": SANS[0]},
     ]
     trap = (
-        "import ctypes, time; from eyesight.data import fonts; fonts.LIMIT = 2; "
-        "fonts.JOBS.update(crash=lambda job: ctypes.string_at(0), hang=lambda job: time.sleep(60)); fonts.serve()"
+        "import ctypes, time; from eyesight.data.glyphs import render; render.LIMIT = 2; "
+        "render.JOBS.update(crash=lambda job: ctypes.string_at(0), hang=lambda job: time.sleep(60)); render.serve()"
     )
-    popen = fonts.subprocess.Popen
-    monkeypatch.setattr(fonts.subprocess, "Popen", lambda command, **rest: popen([*command[:2], trap], **rest))
-    replies = [reply for reply, _ in fonts.run(jobs)]
+    popen = render.subprocess.Popen
+    monkeypatch.setattr(render.subprocess, "Popen", lambda command, **rest: popen([*command[:2], trap], **rest))
+    replies = [reply for reply, _ in render.run(jobs)]
     assert [("refused" in reply) for reply in replies] == [False, True, False, True, False]
     assert "crashes or hangs" in replies[1]["refused"]
     assert replies[4]["names"] == [[0, "DejaVu Sans", "Book"]]
@@ -163,7 +163,7 @@ def test_faces_that_do_not_tell_classes_apart_are_refused():
     with pytest.raises(Refused, match="draws U and u alike"):
         fit_for_use(same)
     capitals = pictures.copy()
-    for letter in fonts.TWO_CASES:
+    for letter in render.TWO_CASES:
         small = pictures[CLASSES.index(letter.upper())][::2, ::2]
         capitals[CLASSES.index(letter)] = np.pad(small, ((22, 23), (22, 23)), constant_values=255)
     with pytest.raises(Refused, match="no lower case"):
@@ -173,11 +173,13 @@ def test_faces_that_do_not_tell_classes_apart_are_refused():
 def test_small_letters_drawn_as_other_capitals_are_refused():
     pictures, serif = draw_face(SANS), draw_face((str(SHIPPED / "DejaVuSerif.ttf"), 0))
     fit_for_use(serif)
-    for letter in fonts.TWO_CASES:
+    for letter in render.TWO_CASES:
         capital = serif[CLASSES.index(letter.upper())].reshape(45, 2, 45, 2).mean(axis=(1, 3)).astype(np.uint8)
         pictures[CLASSES.index(letter)] = np.pad(capital, ((22, 23), (22, 23)), constant_values=255)
-    shapes = {letter: shape(pictures[CLASSES.index(letter)]) for letter in fonts.TWO_CASES + fonts.TWO_CASES.upper()}
-    assert sum(float(shapes[letter] @ shapes[letter.upper()]) > fonts.SAME_SHAPE for letter in fonts.TWO_CASES) < 5, "not the same drawings"
+    shapes = {letter: shape(pictures[CLASSES.index(letter)]) for letter in render.TWO_CASES + render.TWO_CASES.upper()}
+    assert sum(float(shapes[letter] @ shapes[letter.upper()]) > render.SAME_SHAPE for letter in render.TWO_CASES) < 5, (
+        "not the same drawings"
+    )
     with pytest.raises(Refused, match="no lower case"):
         fit_for_use(pictures)
 

@@ -7,9 +7,10 @@ from portables import by_brightness
 from scipy import ndimage
 from written import STROKES, box
 
-from eyesight import ink, portable, recognise
 from eyesight.data.prepare import BadPicture
 from eyesight.errors import UserError
+from eyesight.inference import onnx_classifier, recognise
+from eyesight.reader import mnist_digit
 
 
 def like(one, other):
@@ -20,21 +21,21 @@ def like(one, other):
 
 @pytest.mark.parametrize("digit", STROKES)
 def test_twenty_pixels_at_most_with_the_mass_in_the_middle(digit):
-    made = ink.digit(box(digit))
+    made = mnist_digit.digit(box(digit))
     assert made.shape == (28, 28) and made.dtype == np.uint8 and made.max() == 255
-    assert max(ink.extent(made > 0)) <= 20 <= max(ink.extent(made > 0)) + 1
+    assert max(mnist_digit.extent(made > 0)) <= 20 <= max(mnist_digit.extent(made > 0)) + 1
     assert np.allclose(ndimage.center_of_mass(made.astype(float)), 14, atol=0.51)
     assert made[0].max() == made[-1].max() == made[:, 0].max() == made[:, -1].max() == 0
 
 
 def test_proportions_are_kept():
-    height, width = ink.extent(ink.digit(box("1")) > 100)
+    height, width = mnist_digit.extent(mnist_digit.digit(box("1")) > 100)
     assert width < 0.4 * height
 
 
 @pytest.mark.parametrize("digit", STROKES)
 def test_the_pen_the_size_the_place_and_the_polarity_do_not_matter(digit):
-    usual = ink.digit(box(digit))
+    usual = mnist_digit.digit(box(digit))
     moved = np.full((300, 400), 255, np.uint8)
     moved[190:290, 20:120] = box(digit)
     others = {
@@ -49,12 +50,12 @@ def test_the_pen_the_size_the_place_and_the_polarity_do_not_matter(digit):
         "coloured": np.stack([box(digit), 255 - box(digit) // 4, box(digit)], axis=2),
     }
     for name, picture in others.items():
-        assert like(ink.digit(picture), usual) > 0.8, name
+        assert like(mnist_digit.digit(picture), usual) > 0.8, name
 
 
 def test_a_fine_pen_becomes_a_stroke_as_wide_as_mnists():
     for width in (1, 2, 4, 8):
-        made = ink.digit(box("0", 200, width)) / 255
+        made = mnist_digit.digit(box("0", 200, width)) / 255
         across = made[14]  # through both sides of the ring
         assert 1.5 < across.sum() / 2 < 3.5, width
         assert across.max() > 0.85, width
@@ -65,7 +66,7 @@ def test_a_bar_without_a_soft_edge_keeps_its_ink():
     bar[10:90, 47:53] = 0
     soft = bar.copy()
     soft[10:90, [46, 53]] = 200
-    sharp, usual = (int(ink.digit(picture).sum()) for picture in (bar, soft))
+    sharp, usual = (int(mnist_digit.digit(picture).sum()) for picture in (bar, soft))
     assert 0.8 < sharp / usual < 1.25
 
 
@@ -77,7 +78,7 @@ def test_nothing_written_is_no_digit():
     noisy = random.normal(220, 4, (100, 100)).astype(np.uint8)
     for name, picture in {"empty": box(" "), "black": 0 * dot, "dot": dot, "shaded": shaded, "noisy": noisy}.items():
         with pytest.raises(BadPicture) as found:
-            ink.digit(picture)
+            mnist_digit.digit(picture)
         assert found.value.kind == "empty", name
 
 
@@ -85,40 +86,40 @@ def test_specks_and_scanner_noise_are_not_part_of_the_digit():
     random = np.random.default_rng(0)
     dirty = np.clip(box("3") * 0.8 + random.normal(20, 6, (100, 100)), 0, 255).astype(np.uint8)
     dirty[3:5, 3:5] = 0
-    assert like(ink.digit(dirty), ink.digit(box("3"))) > 0.9
+    assert like(mnist_digit.digit(dirty), mnist_digit.digit(box("3"))) > 0.9
 
 
 def test_a_digit_of_two_strokes_keeps_both():
     apart = box("5").copy()
     apart[:, 40:44] = np.where(np.arange(100)[:, None] < 30, 255, apart[:, 40:44])
-    assert like(ink.digit(apart), ink.digit(box("5"))) > 0.9
+    assert like(mnist_digit.digit(apart), mnist_digit.digit(box("5"))) > 0.9
 
 
 def test_files_are_read_as_everywhere_else():
-    assert np.array_equal(ink.digit(png(box("7"))), ink.digit(box("7")))
+    assert np.array_equal(mnist_digit.digit(png(box("7"))), mnist_digit.digit(box("7")))
     with pytest.raises(BadPicture):
-        ink.digit(b"not a picture")
+        mnist_digit.digit(b"not a picture")
 
 
 def test_sixteen_grey_pixels_as_from_an_envelope():
-    small = np.rint(ink.resample(box("2").astype(float), 16, 16)).astype(np.uint8)
-    assert like(ink.digit(small), ink.digit(box("2"))) > 0.75
+    small = np.rint(mnist_digit.resample(box("2").astype(float), 16, 16)).astype(np.uint8)
+    assert like(mnist_digit.digit(small), mnist_digit.digit(box("2"))) > 0.75
 
 
 def test_resampling_shrinks_by_area_and_grows_linearly():
     values = np.array([[0.0, 1.0, 1.0, 0.0]])
-    assert np.allclose(ink.resample(values, 1, 2), [[0.5, 0.5]])
-    assert np.allclose(ink.resample(np.array([[0.0, 1.0]]), 1, 4), [[0, 0.25, 0.75, 1]])
-    assert all(np.allclose(ink.overlaps(old, new)[1].sum(1), 1) for old, new in ((7, 3), (3, 7)))
+    assert np.allclose(mnist_digit.resample(values, 1, 2), [[0.5, 0.5]])
+    assert np.allclose(mnist_digit.resample(np.array([[0.0, 1.0]]), 1, 4), [[0, 0.25, 0.75, 1]])
+    assert all(np.allclose(mnist_digit.overlaps(old, new)[1].sum(1), 1) for old, new in ((7, 3), (3, 7)))
     long = np.random.default_rng(0).random((3, 900))
-    assert np.allclose(ink.resample(long, 3, 300), long.reshape(3, 300, 3).mean(2))  # in blocks as in one
-    assert ink.resample(np.ones((1, 2_000_000)), 1, 1000).shape == (1, 1000)  # all weights at once would be 16 GB
+    assert np.allclose(mnist_digit.resample(long, 3, 300), long.reshape(3, 300, 3).mean(2))  # in blocks as in one
+    assert mnist_digit.resample(np.ones((1, 2_000_000)), 1, 1000).shape == (1, 1000)  # all weights at once would be 16 GB
 
 
 def test_predict_prepares_digits_on_request(tmp_path):
     (tmp_path / "digit.png").write_bytes(png(box("0")))
     (tmp_path / "empty.png").write_bytes(png(box(" ")))
-    known = portable.load(by_brightness(tmp_path / "lamp.onnx", 28))
+    known = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx", 28))
     assert [answer.top[0][0] for answer in recognise.recognise(known, [str(tmp_path)])] == ["bright", "bright"]
     first, second = recognise.recognise(known, [str(tmp_path)], first="digit")
     assert first.top[0][0] == "dark" and second.problem == "empty: nothing is written here"

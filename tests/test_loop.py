@@ -9,11 +9,11 @@ import drawn
 import pytest
 import torch
 
-from eyesight import models
 from eyesight.errors import UserError
-from eyesight.loop import Clock, Meter, fit, plan
+from eyesight.models import registry
 from eyesight.recipe import Augment, Loss, Model, Optim, Recipe, Training, override
-from eyesight.state import State, best_epoch, out_of_patience
+from eyesight.training.checkpoint import State, best_epoch, out_of_patience
+from eyesight.training.loop import Clock, Meter, fit, plan
 
 SMALL = Recipe(
     name="small",
@@ -26,7 +26,7 @@ SMALL = Recipe(
 
 def start(recipe, images):
     torch.manual_seed(recipe.training.seed)
-    network = models.build(recipe.model, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
+    network = registry.build(recipe.model, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
     return State.start(network, recipe)
 
 
@@ -145,7 +145,9 @@ def test_patience_counts_epochs_without_enough_improvement():
 
 def test_a_budget_ends_the_schedule_and_the_training_in_time(monkeypatch):
     looks = itertools.count()
-    monkeypatch.setattr("eyesight.loop.time", SimpleNamespace(monotonic=lambda: next(looks) / 50))  # 20 ms from one look to the next
+    monkeypatch.setattr(
+        "eyesight.training.loop.time", SimpleNamespace(monotonic=lambda: next(looks) / 50)
+    )  # 20 ms from one look to the next
     images = drawn.images(300)
     recipe = override(SMALL, ["optim.schedule=linear", "training.epochs=1000", "training.average=0"])
     clock = Clock(0.0, budget=3.0, reserve=1.0)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from eyesight import losses
 from eyesight.recipe import Loss
+from eyesight.tasks import losses
 
 COUNTS = torch.tensor([10, 20, 30, 40])
 

@@ -9,8 +9,9 @@ import pytest
 from test_recipes import run as command
 from test_segment import COLOURS, masked_folder, save
 
-from eyesight.data import legend, mask_scan, masks
-from eyesight.data.prepared import prepared
+from eyesight.data.loading import prepared
+from eyesight.data.masks import legend, scan
+from eyesight.data.masks import pairs as masks
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 
@@ -46,7 +47,7 @@ def test_every_fault_of_a_mask_is_named(folder, monkeypatch, capsys):
 def test_pictures_of_many_sizes_can_be_checked(folder):
     save(folder / "images" / "006.png", np.zeros((40, 60, 3), np.uint8))
     save(folder / "masks" / "006.png", np.ones((40, 60), np.uint8))
-    found = mask_scan.scan_masks(str(folder))
+    found = scan.scan_masks(str(folder))
     assert found.usable == 10 and len(found.pictures_scan.sizes) == 2
 
 
@@ -65,7 +66,7 @@ def test_the_numbers_of_camvid_are_known_without_a_file(tmp_path):
     found = prepared(Data(str(folder), target="mask"))
     assert found.classes == legend.CAMVID.names[:-1] and len(found.classes) == 11 and (found.masks == 255).any()
     assert "11 is void" in found.notes[0] and found.colours[3] == (128, 64, 128)
-    assert "11 is void" in mask_scan.describe(mask_scan.scan_masks(str(folder)))
+    assert "11 is void" in scan.describe(scan.scan_masks(str(folder)))
     (folder / "classes.txt").write_text("\n".join(map(str, range(12))))
     assert len(prepared(Data(str(folder), target="mask")).classes) == 12, "a file decides otherwise"
 
@@ -74,7 +75,7 @@ def test_many_masks_are_counted_in_the_memory_of_a_few():
     values = [np.full((64, 64), place, np.uint8) for place in (0, 1, 9)]
     pairs = masks.Pairs(SimpleNamespace(ids=range(3000)), lambda row: values[row % 3], None, "")
     tracemalloc.start()
-    pixels, shown = mask_scan.covered(pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}, lambda done: None)
+    pixels, shown = scan.covered(pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}, lambda done: None)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert pixels[:2].tolist() == [4_096_000] * 2 and shown[:2].tolist() == [1000] * 2 and not pixels[2:].any()
@@ -84,7 +85,7 @@ def test_many_masks_are_counted_in_the_memory_of_a_few():
 
 def test_colour_masks_without_a_file_of_colours_stop_the_check(tmp_path):
     with pytest.raises(UserError, match="no file says which colour means what"):
-        mask_scan.scan_masks(str(masked_folder(tmp_path / "data", 3, colours=True)))
+        scan.scan_masks(str(masked_folder(tmp_path / "data", 3, colours=True)))
 
 
 @pytest.mark.parametrize(
@@ -110,7 +111,7 @@ def test_a_known_name_wins_over_a_folder_with_masks_for_the_check_as_for_trainin
     masked_folder(tmp_path / "shapes", 4)
     monkeypatch.chdir(tmp_path)
     assert not masks.is_masked("digits") and masks.is_masked("./digits") and masks.is_masked("shapes")
-    for ask in (mask_scan.scan_masks, lambda where: prepared(Data(where, target="mask"))):
+    for ask in (scan.scan_masks, lambda where: prepared(Data(where, target="mask"))):
         with pytest.raises(UserError, match="has no masks") as refused:
             ask("digits")
         assert "./digits" in refused.value.hint

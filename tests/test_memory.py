@@ -4,8 +4,8 @@ import drawn
 import pytest
 import torch
 
-from eyesight import memory
 from eyesight.errors import UserError
+from eyesight.system import memory
 
 
 @pytest.mark.parametrize(("said", "bytes_"), [("500M", 500 << 20), ("2g", 2 << 30), ("1.5GB", 3 << 29), ("4096", 4096)])

@@ -7,8 +7,8 @@ import sys
 import numpy as np
 import pytest
 
-from eyesight import metrics
-from eyesight.predictions import Predictions
+from eyesight.results import metrics
+from eyesight.results.predictions import Predictions
 
 # five pictures of three classes; right: 0, 1, 3. Wrong: 2 (class 1 taken for 2), 4 (class 2 taken for 0)
 P = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6], [0.98, 0.01, 0.01]], dtype=np.float32)
@@ -120,5 +120,5 @@ def test_a_letter_taken_for_its_capital_counts_where_case_is_ignored():
 
 
 def test_import_is_light():
-    code = "import sys, eyesight.metrics; print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib') if m in sys.modules])"
+    code = "import sys, eyesight.results.metrics; print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from eyesight.errors import UserError
-from eyesight.models import MODELS, build
 from eyesight.models.layers import Normalise, ScaledTanh, Stack, activation, initialise
 from eyesight.models.lenet import SparseConvolution, Subsample
+from eyesight.models.registry import MODELS, build
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Model
 

@@ -13,8 +13,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from eyesight.data import doors, named
-from eyesight.data.doors import Closed, Door, download, unpack_deb, web, web_archive
+from eyesight.data import downloads, named
+from eyesight.data.downloads import Closed, Door, download, unpack_deb, web, web_archive
 from eyesight.data.named import NAMED, NamedSet, Payload, fetch, open_named
 from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
@@ -257,8 +257,8 @@ def test_a_download_is_capped_and_leaves_no_half_file(tmp_path, server):
 
 def test_an_address_that_never_answers_is_left_in_time(tmp_path, monkeypatch):
     leave = threading.Event()
-    monkeypatch.setattr(doors, "PATIENCE", 0.1)
-    monkeypatch.setattr(doors.urllib.request, "urlopen", lambda *_, **__: leave.wait(5))
+    monkeypatch.setattr(downloads, "PATIENCE", 0.1)
+    monkeypatch.setattr(downloads.urllib.request, "urlopen", lambda *_, **__: leave.wait(5))
     began = time.monotonic()
     with pytest.raises(Closed, match="no answer"):
         download("http://toy.example/x", tmp_path / "x", 10, lambda _: None)
@@ -267,18 +267,18 @@ def test_an_address_that_never_answers_is_left_in_time(tmp_path, monkeypatch):
 
 
 def test_a_package_manager_that_is_missing_or_fails_is_a_closed_door(monkeypatch, tmp_path):
-    monkeypatch.setattr(doors.shutil, "which", lambda _: None)
+    monkeypatch.setattr(downloads.shutil, "which", lambda _: None)
     with pytest.raises(Closed, match="npm is not installed"):
-        doors.npm("toy@1").open(tmp_path, [], lambda _: None)
-    monkeypatch.setattr(doors.shutil, "which", lambda _: "toy")
+        downloads.npm("toy@1").open(tmp_path, [], lambda _: None)
+    monkeypatch.setattr(downloads.shutil, "which", lambda _: "toy")
 
     def run(command, **options):
         assert options["cwd"] == tmp_path and options["timeout"] > 0
-        return doors.subprocess.CompletedProcess(command, 1, "", "first\nE: no such package\n")
+        return downloads.subprocess.CompletedProcess(command, 1, "", "first\nE: no such package\n")
 
-    monkeypatch.setattr(doors.subprocess, "run", run)
+    monkeypatch.setattr(downloads.subprocess, "run", run)
     with pytest.raises(Closed, match="E: no such package"):
-        doors.debian("toy").open(tmp_path, [], lambda _: None)
+        downloads.debian("toy").open(tmp_path, [], lambda _: None)
 
 
 def deb(path, members):
@@ -302,11 +302,11 @@ def test_a_debian_package_is_opened_without_debian(monkeypatch, tmp_path):
 
     def run(command, cwd, **_):
         (cwd / "toy.deb").write_bytes(package.read_bytes())
-        return doors.subprocess.CompletedProcess(command, 0, "", "")
+        return downloads.subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(doors.shutil, "which", lambda _: "toy")
-    monkeypatch.setattr(doors.subprocess, "run", run)
-    offer(monkeypatch, doors.debian("toy"))
+    monkeypatch.setattr(downloads.shutil, "which", lambda _: "toy")
+    monkeypatch.setattr(downloads.subprocess, "run", run)
+    offer(monkeypatch, downloads.debian("toy"))
     assert held(fetch("mnist")) == CONTENTS
 
 

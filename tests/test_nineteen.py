@@ -13,9 +13,10 @@ import pytest
 import torch
 from torch import nn
 
-from eyesight import classifier, models, zoo
+from eyesight import classifier
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
+from eyesight.models import registry, zoo
 from eyesight.recipe import Model
 
 pytestmark = pytest.mark.whole
@@ -44,7 +45,7 @@ def undrawn(monkeypatch):
 
 def build(name):
     side = SIDES.get(name, 32)
-    net = models.build(Model(name, weights="none", head="average"), (3, side, side), 3)
+    net = registry.build(Model(name, weights="none", head="average"), (3, side, side), 3)
     random = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for place, tensor in net.named_parameters():
@@ -85,7 +86,7 @@ def test_they_are_nineteen():
 @cache
 def weightless(name):
     with torch.device("meta"):
-        return models.build(Model(name, weights="none", head="average"), (3, 32, 32), 3)
+        return registry.build(Model(name, weights="none", head="average"), (3, 32, 32), 3)
 
 
 @pytest.mark.parametrize("name", SIBLINGS)

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import nn
 
-from eyesight import optim
 from eyesight.models.layers import Network
-from eyesight.muon import Muon, orthogonalise
 from eyesight.recipe import Optim
+from eyesight.training import optim
+from eyesight.training.muon import Muon, orthogonalise
 
 
 def line(*values):

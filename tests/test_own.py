@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 from test_experiment import SMALL
 
-from eyesight import classifier, experiment, own
+from eyesight import classifier, experiment
 from eyesight.data import dataset
 from eyesight.errors import UserError
 from eyesight.recipe import Data
+from eyesight.training import extra_data
 
 
 @pytest.fixture
@@ -69,16 +70,16 @@ def test_before_and_after_are_stored_and_said(folders):
     recipe = replace(SMALL, data=replace(SMALL.data, source=str(folders / "pictures")), training=replace(SMALL.training, epochs=8))
     learning = replace(recipe, data=replace(recipe.data, extra=str(folders / "mine")))
     alone = experiment.train(learning, folders / "elsewhere")
-    assert alone.result["own"]["before"] is None and "no earlier run" in own.lines(alone.result)[0]
+    assert alone.result["own"]["before"] is None and "no earlier run" in extra_data.lines(alone.result)[0]
     first = experiment.train(recipe, folders / "runs")
     second = experiment.train(learning, folders / "runs")
     found = second.result["own"]
-    assert "own" not in first.result and own.lines(first.result) == []
+    assert "own" not in first.result and extra_data.lines(first.result) == []
     assert found["before_run"] == first.name and found["after"]["n"] == 12
     assert found["after"]["top1"] > found["before"]["top1"]
     assert found["after"] == alone.result["own"]["after"]
-    said = own.lines(second.result)
+    said = extra_data.lines(second.result)
     assert f"before ({first.name})" in said[0] and f"{found['after']['top1']:.2%} after" in said[0] and len(said) == 2
     first.write_json("data.json", {**first.data, "split": "0" * 64})
-    elsewhere = own.compared(second, classifier.load(second.classifier_path), dataset.load(learning.data).own)
+    elsewhere = extra_data.compared(second, classifier.load(second.classifier_path), dataset.load(learning.data).own)
     assert elsewhere["before_run"] == first.name and elsewhere["before_test"] is None, "measured on other test pictures"

@@ -7,8 +7,9 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from eyesight import metrics, plots
-from eyesight.metrics import ClassRow
+from eyesight.report import plots
+from eyesight.results import metrics
+from eyesight.results.metrics import ClassRow
 
 
 def drawn_epochs(count, **more):

@@ -11,12 +11,12 @@ import pytest
 from drawn import png
 from portables import by_brightness
 
-from eyesight import portable, recognise
 from eyesight.errors import UserError
+from eyesight.inference import onnx_classifier, recognise
 
 
 def test_answers_for_any_number_of_pictures(tmp_path):
-    known = portable.load(by_brightness(tmp_path / "lamp.onnx"))
+    known = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))
     pixels = np.stack([np.full((1, 8, 8), value, np.uint8) for value in (0, 127, 255)])
     assert known.classes == ("dark", "bright")
     assert known.probabilities(pixels)[:, 1].round(3).tolist() == pytest.approx([0.0, 0.49, 1.0])
@@ -25,14 +25,14 @@ def test_answers_for_any_number_of_pictures(tmp_path):
 
 
 def test_prepares_as_its_description_says(tmp_path):
-    known = portable.load(by_brightness(tmp_path / "lamp.onnx", size=6, channels=3))
+    known = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx", size=6, channels=3))
     assert known.prepare(png(np.zeros((20, 10), np.uint8))).shape == (3, 6, 6)
 
 
 @pytest.mark.parametrize("facts", [{"classes": ["one"]}, {"classes": 5}, {"preparation": {"height": 3}}, {"preparation": {"colour": 1}}])
 def test_a_description_that_does_not_fit_is_refused(tmp_path, facts):
     with pytest.raises(UserError, match="damaged"):
-        portable.load(by_brightness(tmp_path / "lamp.onnx", **facts))
+        onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx", **facts))
 
 
 def test_missing_broken_empty_foreign_and_later_files_are_refused(tmp_path):
@@ -40,23 +40,23 @@ def test_missing_broken_empty_foreign_and_later_files_are_refused(tmp_path):
     for name, content in (("broken.onnx", good[:200]), ("text.onnx", b"hello"), ("empty.onnx", b"")):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=name):
-            portable.load(tmp_path / name)
+            onnx_classifier.load(tmp_path / name)
     with pytest.raises(UserError, match="there is no file"):
-        portable.load(tmp_path / "nowhere.onnx")
+        onnx_classifier.load(tmp_path / "nowhere.onnx")
     with pytest.raises(UserError, match="later eyesight"):
-        portable.load(by_brightness(tmp_path / "later.onnx", eyesight_format=99))
+        onnx_classifier.load(by_brightness(tmp_path / "later.onnx", eyesight_format=99))
     foreign = onnx.load_model_from_string(good)
     del foreign.metadata_props[:]
     onnx.save_model(foreign, str(tmp_path / "foreign.onnx"))
     with pytest.raises(UserError, match="was not written by `eyesight export`"):
-        portable.load(tmp_path / "foreign.onnx")
+        onnx_classifier.load(tmp_path / "foreign.onnx")
 
 
 def test_recognise_names_bad_files_and_answers_the_others(tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
     (tmp_path / "bad.jpg").write_text("no picture")
     (tmp_path / "good.png").write_bytes(png(np.full((9, 9), 255, np.uint8)))
-    bad, good = recognise.recognise(portable.load(file), [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")])
+    bad, good = recognise.recognise(onnx_classifier.load(file), [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")])
     assert bad.problem.startswith("unreadable")
     assert good.top[0][0] == "bright"
 
@@ -65,8 +65,8 @@ def test_predict_does_not_import_torch(tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
     (tmp_path / "good.png").write_bytes(png(np.full((9, 9), 255, np.uint8)))
     program = (
-        "import sys; from eyesight import cli\n"
-        "try: cli.main()\nexcept SystemExit as end: assert not end.code\nassert 'torch' not in sys.modules, 'torch was imported'"
+        "import sys; from eyesight.cli import main\n"
+        "try: main.main()\nexcept SystemExit as end: assert not end.code\nassert 'torch' not in sys.modules, 'torch was imported'"
     )
     command = [sys.executable, "-c", program, "predict", str(file), str(tmp_path / "good.png"), "--json"]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})

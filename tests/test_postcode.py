@@ -7,7 +7,7 @@ import pytest
 from scipy import ndimage
 from written import STROKES, box, photo
 
-from eyesight import ink, postcode
+from eyesight.reader import mnist_digit, postcode
 
 USUAL = {(digit, tilt): ndimage.rotate(box(digit), tilt, cval=255, order=1) for digit in STROKES for tilt in (-6, 0, 6)}
 
@@ -19,7 +19,7 @@ def seen(pixels):
 
 
 def read(pixels, known={}):  # noqa: B006 - filled once
-    known.update({} if known else {digit: seen(ink.digit(usual)) for digit, usual in USUAL.items()})
+    known.update({} if known else {digit: seen(mnist_digit.digit(usual)) for digit, usual in USUAL.items()})
     return "".join(max(known, key=lambda one: seen(found.pixels) @ known[one])[0] for found in postcode.read_row(pixels))
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from eyesight.errors import UserError
-from eyesight.predictions import Predictions, load, readable
+from eyesight.results.predictions import Predictions, load, readable
 
 
 def drawn(n=6, k=3):

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 import torch
 
-from eyesight import classifier, models, optim
-from eyesight.activations import Tail
+from eyesight import classifier
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
-from eyesight.models import pretrained
+from eyesight.models import pretrained, registry
 from eyesight.models.backbone import Backbone
 from eyesight.recipe import Model, Optim
+from eyesight.training import optim
+from eyesight.training.features import Tail
 
 # One small member of each family that the known names belong to, with the side of its pictures, and one that is no chain.
 FAMILIES = {
@@ -33,7 +34,7 @@ ALL = {**FAMILIES, "test_vit": 160, "inception_resnet_v2": 80}
 def network(name, head="average", classes=3):
     torch.manual_seed(0)
     side = ALL[name]
-    return models.build(Model(name, weights="none", head=head), (3, side, side), classes)
+    return registry.build(Model(name, weights="none", head=head), (3, side, side), classes)
 
 
 def pictures(name, count=2):
@@ -151,14 +152,14 @@ def test_a_head_that_cannot_be_read_is_an_error(head):
 )
 def test_what_cannot_be_built_is_a_clear_error(model, shape, message):
     with pytest.raises(UserError, match=message):
-        models.build(model, shape, 3)
+        registry.build(model, shape, 3)
 
 
 def test_a_name_that_is_both_is_the_backbone_only_when_weights_or_a_head_are_named():
-    assert not models.is_backbone(Model("vgg16"))
-    assert models.is_backbone(Model("vgg16", weights="imagenet")) and models.is_backbone(Model("ResNet-50"))
+    assert not registry.is_backbone(Model("vgg16"))
+    assert registry.is_backbone(Model("vgg16", weights="imagenet")) and registry.is_backbone(Model("ResNet-50"))
     with pytest.raises(UserError, match="unknown model 'resnt50'") as caught:
-        models.is_backbone(Model("resnt50"))
+        registry.is_backbone(Model("resnt50"))
     assert "ResNet50" in caught.value.hint
 
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from eyesight import files, processes
+from eyesight.distributed import launch
 from eyesight.errors import UserError
+from eyesight.system import files
 
-LEAVES = "from eyesight.files import scratch; import time\nwith scratch() as folder: print(folder, flush=True); time.sleep(60)"
+LEAVES = "from eyesight.system.files import scratch; import time\nwith scratch() as folder: print(folder, flush=True); time.sleep(60)"
 
 
 @pytest.fixture
@@ -55,14 +56,14 @@ ENDS = "import os, time; time.sleep({seconds}); os._exit({code})"
 
 
 def test_the_first_process_writes_its_report_in_peace_when_training_is_complete(tmp_path, monkeypatch):
-    monkeypatch.setattr(processes, "GRACE", 0.1)
-    monkeypatch.setenv(processes.ALONE, str(tmp_path / "alone"))
+    monkeypatch.setattr(launch, "GRACE", 0.1)
+    monkeypatch.setenv(launch.ALONE, str(tmp_path / "alone"))
     for complete, seconds in ((False, 300), (True, 1.5)):
         with started(ENDS.format(seconds=seconds, code=0), ENDS.format(seconds=0, code=1), ENDS.format(seconds=300, code=0)) as children:
             if complete:
-                processes.need_no_other()
-                assert processes._watch(children, tmp_path / "alone", print) == 0
+                launch.need_no_other()
+                assert launch._watch(children, tmp_path / "alone", print) == 0
                 assert children[2].wait() != 0, "nobody waits for the third"
             else:
                 with pytest.raises(UserError, match="did not end together"):
-                    processes._watch(children, tmp_path / "alone", print)
+                    launch._watch(children, tmp_path / "alone", print)

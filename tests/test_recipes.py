@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from eyesight import cli, recipe
+from eyesight import recipe
+from eyesight.cli import main
+from eyesight.cli.show import describe
 from eyesight.data.images import Images
 from eyesight.errors import UserError
-from eyesight.loop import plan
 from eyesight.recipe import Augment
 from eyesight.recipes import RECIPES, find, resolve
-from eyesight.show import describe
+from eyesight.training.loop import plan
 
 # System, input, parameters: what each description implies (the sums stand in test_models.py).
 PUBLISHED = {
@@ -40,7 +41,7 @@ def run(monkeypatch, capsys, *arguments):
     """The command line's exit code and output."""
     monkeypatch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
     with pytest.raises(SystemExit) as caught:
-        cli.main()
+        main.main()
     return caught.value.code, capsys.readouterr().out
 
 
@@ -165,7 +166,7 @@ def test_augment_draws_a_picture(monkeypatch, capsys, pets, tmp_path):
 
 
 def test_pictures_that_come_class_after_class_are_shown_in_turn():
-    from eyesight.viewer import first
+    from eyesight.report.augmentation import first
 
     def images(labels):
         return Images.of(np.zeros((len(labels), 1, 2, 2), np.uint8), np.array(labels), ("a", "b", "c"), tuple(map(str, range(len(labels)))))
@@ -181,8 +182,8 @@ def test_what_is_shown_is_what_training_sees():
     import torch
 
     from eyesight.augment import augment, generator
-    from eyesight.losses import one_hot
-    from eyesight.viewer import changed
+    from eyesight.report.augmentation import changed
+    from eyesight.tasks.losses import one_hot
 
     pixels = np.random.default_rng(0).integers(0, 256, (15, 3, 8, 8), dtype=np.uint8)
     images = Images.of(pixels, np.arange(15) % 3, ("a", "b", "c"), tuple(map(str, range(15))))
@@ -198,14 +199,14 @@ def test_what_is_shown_is_what_training_sees():
 def test_captions_of_blends():
     import torch
 
-    from eyesight.viewer import caption
+    from eyesight.report.augmentation import caption
 
     assert caption(torch.tensor([0.0, 1.0]), ("cat", "dog")) == "dog"
     assert caption(torch.tensor([0.3, 0.7]), ("cat", "dog")) == "70% dog\n30% cat"
 
 
 def test_a_recipe_that_changes_nothing_says_how_to(capsys, pets, tmp_path):
-    from eyesight.viewer import draw
+    from eyesight.report.augmentation import draw
 
     said = []
     draw(resolve("basic_cnn", data=pets), tmp_path / "same.png", talk=said.append)

@@ -7,12 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from eyesight import experiment, export, models, recipe, reconstructions, render, report, similarity
+from eyesight import experiment, recipe
 from eyesight.errors import UserError
+from eyesight.exporting import export
+from eyesight.inference import dense
+from eyesight.models import registry
 from eyesight.models.autoencoder import autoencoder
 from eyesight.recipe import Augment, Model
 from eyesight.recipes import resolve
-from eyesight.reconstructions import Reconstructions, in_two_dimensions
+from eyesight.report import report
+from eyesight.results import reconstructions, similarity
+from eyesight.results.reconstructions import Reconstructions, in_two_dimensions
 from eyesight.tasks import TASKS
 from eyesight.tasks.reconstruct import noisy
 
@@ -44,16 +49,16 @@ def test_a_folder_without_classes_is_enough(trained):
 
 def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
     root, run = trained
-    from eyesight import recognise
+    from eyesight.inference import recognise
 
-    usual = render.usual_error(run.path)
-    known = render.render(recognise.load(run.path), [str(root / "few")], tmp_path / "out", usual)
-    strange = render.render(recognise.load(run.path), [str(root / "all" / "ring")], usual=usual)
+    usual = dense.usual_error(run.path)
+    known = dense.render(recognise.load(run.path), [str(root / "few")], tmp_path / "out", usual)
+    strange = dense.render(recognise.load(run.path), [str(root / "all" / "ring")], usual=usual)
     assert np.median([one.score for one in strange]) > np.median([one.score for one in known])
     assert sum(one.unfamiliar for one in strange) > 0.9 * len(strange)
     assert sum(one.unfamiliar for one in known) < len(known), "few validation pictures make the threshold a tight one"
     with pytest.raises(UserError, match="take the place of pictures"):
-        render.render(recognise.load(run.path), [str(root / "few")], root / "few")
+        dense.render(recognise.load(run.path), [str(root / "few")], root / "few")
     assert (tmp_path / "out" / "0000.png").is_file() and "anomaly" in (tmp_path / "out" / "answers.csv").read_text()
 
 
@@ -131,10 +136,10 @@ def test_the_decoder_mirrors_the_encoder(shape):
 
 
 def test_the_published_size_of_the_network():
-    network = models.build(Model("autoencoder", code=32), (1, 28, 28), 1)
+    network = registry.build(Model("autoencoder", code=32), (1, 28, 28), 1)
     assert sum(parameter.numel() for parameter in network.parameters()) == 6_595_012
     with pytest.raises(UserError, match="at least one number"):
-        models.build(Model("autoencoder", code=0), (1, 28, 28), 1)
+        registry.build(Model("autoencoder", code=0), (1, 28, 28), 1)
 
 
 def test_psnr_and_ssim():

@@ -8,10 +8,11 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from eyesight import metrics, pages, report
 from eyesight import recipe as recipes
-from eyesight.predictions import Predictions, write_arrays
 from eyesight.recipe import Data, Recipe
+from eyesight.report import html, report
+from eyesight.results import metrics
+from eyesight.results.predictions import Predictions, write_arrays
 from eyesight.runs import Run
 
 EVIL = "<script>alert(1)</script>"
@@ -204,6 +205,6 @@ def test_each_stage_of_a_staged_training_has_a_row_and_the_one_that_was_kept_is_
     for best, kept in ((3, ["kept", ""]), (4, ["", "kept"])):
         rows = report.stages(staged(tmp_path / str(best), best))
         assert [(row[0], row[2]) for row in rows] == [("1", "the head alone"), ("2", "from conv5 on")]
-        assert [row[4:6] for row in rows] == [("1 min 1 s", pages.percent(0.8125))] * 2 and [row[1] for row in rows] == kept
+        assert [row[4:6] for row in rows] == [("1 min 1 s", html.percent(0.8125))] * 2 and [row[1] for row in rows] == kept
     assert "Stage by stage" in report.page(staged(tmp_path / "page", 4))
     assert "Stage by stage" not in report.page(drawn_run(tmp_path / "plain"))

@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from eyesight import recipe as recipes
-from eyesight.environment import environment
 from eyesight.errors import UserError
-from eyesight.predictions import Predictions
 from eyesight.recipe import Recipe
+from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs
+from eyesight.system.environment import environment
 
 
 @pytest.fixture
@@ -235,5 +235,5 @@ def test_environment_is_plain_and_imports_no_torch(run):
     run.write_json("environment.json", found)
     assert run.environment == json.loads(json.dumps(found))
     assert found["threads"] == 2 and found["versions"]["numpy"] == np.__version__ and found["cpu"]
-    code = "import sys, eyesight.environment as e; e.environment(); print([m for m in ('torch', 'numpy') if m in sys.modules])"
+    code = "import sys, eyesight.system.environment as e; e.environment(); print([m for m in ('torch', 'numpy') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyesight.data.listing import Source
 from eyesight.data.prepare import Preparation, Problem
 from eyesight.data.scan import array_digests, describe, examine, scan, walk
+from eyesight.data.source import Source
 from eyesight.errors import UserError
 
 

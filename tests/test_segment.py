@@ -9,15 +9,22 @@ import pytest
 import torch
 from PIL import Image
 
-from eyesight import augment, compare, comparisons, experiment, export, pixel_losses, portable, recipe, render, report, segmentations
-from eyesight.data import dataset, drawn_shapes, legend, masks
-from eyesight.data.prepared import prepared
+from eyesight import augment, experiment, recipe
+from eyesight.comparison import compare, statistics
+from eyesight.data import dataset
+from eyesight.data.loading import prepared
+from eyesight.data.masks import legend, pairs, shapes
 from eyesight.errors import UserError
-from eyesight.models import build
+from eyesight.exporting import export
+from eyesight.inference import dense, onnx_classifier
+from eyesight.models.registry import build
 from eyesight.recipe import Augment, Data, Loss, Model
 from eyesight.recipes import resolve
+from eyesight.report import report
+from eyesight.results import segmentations
+from eyesight.results.segmentations import Segmentations, iou, mean_iou
 from eyesight.runs import Run
-from eyesight.segmentations import Segmentations, iou, mean_iou
+from eyesight.tasks import pixel_losses
 
 COLOURS = {"background": (0, 0, 0), "circle": (255, 0, 0), "square": (0, 255, 0), "triangle": (0, 0, 255)}
 TINY = ("model.width=0.5", "training.epochs=10", "training.batch=8", "training.min_steps=0", "optim.lr=0.05", "training.precision=float32")
@@ -32,7 +39,7 @@ def masked_folder(root, count=24, side=32, colours=False, split=lambda place: ""
     """Drawn shapes with masks below images/ and masks/, or in CamVid's folders."""
     table = np.array(list(COLOURS.values()), dtype=np.uint8)
     for place in range(count):
-        pixels, mask = drawn_shapes.draw(place, side)
+        pixels, mask = shapes.draw(place, side)
         part = split(place)
         folders = (f"{part}", f"{part}annot") if part else ("images", "masks")
         save(root / folders[0] / f"{place:03d}.png", pixels)
@@ -77,11 +84,11 @@ def test_its_report_shows_overlays_and_every_class(trained):
 
 def test_predicted_masks_are_those_of_the_test_and_have_the_size_of_the_picture(trained, tmp_path):
     root, run = trained
-    from eyesight import recognise
+    from eyesight.inference import recognise
 
     known, said = recognise.load(run.path), run.said()
     picture = root / "data" / said.ids[0]
-    (made,) = render.render(known, [str(picture)], tmp_path / "out")
+    (made,) = dense.render(known, [str(picture)], tmp_path / "out")
     image = Image.open(made.file)
     mask = np.asarray(Image.open(picture.parent.parent / "masks" / picture.name))
     counts = np.zeros((4, 4), dtype=int)
@@ -95,8 +102,8 @@ def test_the_exported_file_gives_the_same_maps(trained, tmp_path):
     _, run = trained
     made = export.export(run, tmp_path / "map.onnx")
     assert made.parity.agreement == 1 and made.parity.largest_difference < 1e-3
-    known = portable.load(made.file)
-    assert render.target_of(known) == "mask" and known.facts["colours"]
+    known = onnx_classifier.load(made.file)
+    assert dense.target_of(known) == "mask" and known.facts["colours"]
     assert known.probabilities(np.zeros((1, 3, 32, 32), np.uint8)).shape == (1, 4, 32, 32)
 
 
@@ -105,7 +112,7 @@ def test_runs_of_two_tasks_stand_in_one_comparison(trained):
     members = [compare.Member(run.name, run.recipe, run=run)]
     rows = compare.compare(members, run.path.parent, train=lambda missing, out: iter(())).rows
     assert rows[0].measure.key == "mean_iou" and rows[0].score.mean == run.result["test"]["mean_iou"]
-    assert comparisons.judge(run).scores.shape == (run.result["test"]["n"],)
+    assert statistics.judge(run).scores.shape == (run.result["test"]["n"],)
     assert rows[0].to_dict()["top1"] is None
 
 
@@ -124,7 +131,7 @@ def test_folders_beside_each_other_are_splits(tmp_path):
     made = found(masked_folder(tmp_path / "street", 12, split=lambda place: parts[place % 3]))
     assert sorted(set(made.store.splits)) == ["test", "train", "validation"]
     assert made.classes == ("0", "1", "2", "3") and made.masks.shape == (12, 32, 32)
-    assert (made.masks[0] == drawn_shapes.draw(int(made.store.ids[0][-7:-4]), 32)[1]).all()
+    assert (made.masks[0] == shapes.draw(int(made.store.ids[0][-7:-4]), 32)[1]).all()
 
 
 @pytest.mark.parametrize(
@@ -142,7 +149,7 @@ def test_colour_masks_are_read_with_a_file_of_colours(tmp_path, name, text):
     (folder / name).write_text(text)
     made = found(folder)
     assert made.classes == tuple(COLOURS) and made.colours == tuple(COLOURS.values())
-    assert (made.masks[2] == drawn_shapes.draw(2, 32)[1]).all()
+    assert (made.masks[2] == shapes.draw(2, 32)[1]).all()
 
 
 def test_what_is_wrong_is_named_and_left_out(tmp_path):
@@ -200,11 +207,11 @@ def test_palette_masks_keep_their_numbers_and_jpeg_is_refused():
     image, stream = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)), io.BytesIO()
     image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
     image.save(stream, "PNG")
-    assert masks.decoded(stream.getvalue()).tolist() == [[0, 1], [2, 1]]
+    assert pairs.decoded(stream.getvalue()).tolist() == [[0, 1], [2, 1]]
     stream = io.BytesIO()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(stream, "JPEG")
-    with pytest.raises(masks.BadPicture, match="JPEG"):
-        masks.decoded(stream.getvalue())
+    with pytest.raises(pairs.BadPicture, match="JPEG"):
+        pairs.decoded(stream.getvalue())
 
 
 def test_the_mask_of_a_turned_picture_has_the_size_of_the_upright_one(tmp_path):
@@ -223,16 +230,16 @@ def test_black_and_white_are_two_classes_where_a_file_says_so(channels):
     mask = mask if channels == 1 else np.stack([mask] * 3, 2)
     for colours in (((0,) * 3, (255,) * 3), ((255,) * 3, (0,) * 3)):
         black = colours.index((0, 0, 0))
-        assert masks.in_numbers(mask, colours).tolist() == [[black, 1 - black], [black, black]]
-        assert (masks.in_numbers(mask * 0, colours) == black).all()
+        assert pairs.in_numbers(mask, colours).tolist() == [[black, 1 - black], [black, black]]
+        assert (pairs.in_numbers(mask * 0, colours) == black).all()
 
 
 def test_numbers_are_numbers_although_colours_are_given():
     colours = ((128, 64, 128), (0, 0, 0), (9, 9, 9))
     numbers = np.array([[0, 2], [1, 255]], np.uint8)
-    assert masks.in_numbers(numbers, colours) is numbers
-    assert (masks.in_numbers(np.stack([numbers] * 3, 2), colours) == numbers).all()
-    assert (masks.in_numbers(np.zeros((2, 2, 3), np.uint8), colours) == 1).all(), "nothing but black in a file of colours"
+    assert pairs.in_numbers(numbers, colours) is numbers
+    assert (pairs.in_numbers(np.stack([numbers] * 3, 2), colours) == numbers).all()
+    assert (pairs.in_numbers(np.zeros((2, 2, 3), np.uint8), colours) == 1).all(), "nothing but black in a file of colours"
 
 
 def test_a_class_may_be_called_red(tmp_path):
@@ -249,7 +256,7 @@ def test_a_bad_file_of_names_is_refused(tmp_path):
 
 @pytest.mark.parametrize("how", [Augment(flip="random"), Augment(crop=4), Augment(rotate=40, shift=0.1, zoom=0.3, elastic=0.02)])
 def test_pictures_and_masks_move_together(how):
-    masks_ = torch.stack([torch.from_numpy(drawn_shapes.draw(place, 64)[1]) for place in range(6)])
+    masks_ = torch.stack([torch.from_numpy(shapes.draw(place, 64)[1]) for place in range(6)])
     pixels = (masks_ * 60)[:, None].expand(-1, 3, -1, -1).contiguous()
     pictures, moved = augment.move(pixels, masks_, how, augment.generator(0, 0, 0), 1, torch.arange(6))
     assert moved.dtype == torch.uint8 and set(moved.unique().tolist()) <= {0, 1, 2, 3}
@@ -361,15 +368,15 @@ def test_what_only_classes_have_a_meaning_for_is_refused(trained, tmp_path, monk
 
 def test_the_viewer_lays_masks_over_pictures(trained, tmp_path):
     root, _ = trained
-    from eyesight import viewer
+    from eyesight.report import augmentation
 
     made = resolve("segment", "augment.rotate=30", data=root / "data")
-    images = viewer.first(dataset.load(made.data).train)
-    pixels, names = viewer.changed(images, made, 0)
+    images = augmentation.first(dataset.load(made.data).train)
+    pixels, names = augmentation.changed(images, made, 0)
     assert pixels.shape == (4, 3, 32, 32) and all("background" in name for name in names)
-    assert viewer.draw(made, tmp_path / "seen.png").is_file()
+    assert augmentation.draw(made, tmp_path / "seen.png").is_file()
 
 
 def test_the_table_takes_any_file_name(tmp_path):
-    render.write_table([render.Rendered("a/\udcff.png", shares=(("sky", 0.5),))], tmp_path / "answers.csv")
+    dense.write_table([dense.Rendered("a/\udcff.png", shares=(("sky", 0.5),))], tmp_path / "answers.csv")
     assert (tmp_path / "answers.csv").read_text("utf-8").splitlines() == ["picture,written,sky", r"a/\udcff.png,,0.5"]

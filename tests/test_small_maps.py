@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch import nn
 
-from eyesight import models
-from eyesight.models import small_maps
-from eyesight.models.small_maps import SmallMaps, keeps_size, quicken
+from eyesight.models import registry
+from eyesight.models.kernels import small_maps
+from eyesight.models.kernels.small_maps import SmallMaps, keeps_size, quicken
 from eyesight.recipe import Model
 
 
@@ -67,5 +67,5 @@ def test_only_plain_layers_that_keep_the_size_count():
 
 
 def test_our_networks_use_it():
-    network = models.build(Model("fast_objects"), (3, 32, 32), 10)
+    network = registry.build(Model("fast_objects"), (3, 32, 32), 10)
     assert sum(isinstance(layer, SmallMaps) for layer in network.modules()) == 6

@@ -11,10 +11,11 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from eyesight.data import folders, sources
-from eyesight.data.cifar import CLASSES
-from eyesight.data.listing import is_picture, natural
+from eyesight.data import sources
+from eyesight.data.formats import folders
+from eyesight.data.formats.cifar import CLASSES
 from eyesight.data.prepare import BadPicture, Problem, encode_png
+from eyesight.data.source import is_picture, natural
 from eyesight.data.sources import Source, list_pictures, open_source
 from eyesight.errors import UserError
 
@@ -226,7 +227,7 @@ def test_a_vanished_or_giant_file_is_a_bad_picture(tmp_path, monkeypatch):
     (tmp_path / "a" / "1.png").unlink()
     with pytest.raises(BadPicture, match="unreadable"):
         source.read(0)
-    monkeypatch.setattr("eyesight.data.listing.MOST_BYTES", 10)
+    monkeypatch.setattr("eyesight.data.source.MOST_BYTES", 10)
     with pytest.raises(BadPicture, match="huge"):
         source.read(1)
 

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eyesight.data import pixel_file as rows_module
 from eyesight.data import prepare as preparing
-from eyesight.data import rows as rows_module
-from eyesight.data.listing import Source
 from eyesight.data.prepare import Preparation, prepare
+from eyesight.data.source import Source
 from eyesight.data.store import cache_dir, open_store, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data

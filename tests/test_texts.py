@@ -8,13 +8,13 @@ import pytest
 from fastapi.testclient import TestClient
 from portables import by_brightness
 
-from eyesight import portable
-from eyesight.web import texts
+from eyesight.inference import onnx_classifier
+from eyesight.web import i18n
 from eyesight.web.application import application
 
-WEB = Path(texts.__file__).parent
+WEB = Path(i18n.__file__).parent
 TEMPLATES, SCRIPTS = sorted((WEB / "templates").glob("*.html")), sorted((WEB / "static").glob("*.js"))
-PAGES = {key.partition(".")[0] for key in texts.words("en")}
+PAGES = {key.partition(".")[0] for key in i18n.words("en")}
 KEY = re.compile(rf"""["'`]((?:{"|".join(PAGES)})\.[a-z0-9_]*)["'`$]""")
 CALL = re.compile(r"""\bt\(\s*["'`]([a-z0-9_.]+)["'`$]""")
 WORDS = re.compile(r">[^<>{}]*[A-Za-z]{3}[^<>{}]*<")
@@ -23,7 +23,7 @@ WORDS = re.compile(r">[^<>{}]*[A-Za-z]{3}[^<>{}]*<")
 @pytest.fixture(scope="module")
 def client(tmp_path_factory):
     file = by_brightness(tmp_path_factory.mktemp("it") / "it.onnx")
-    return TestClient(application(portable.load(file)), base_url="http://localhost")
+    return TestClient(application(onnx_classifier.load(file)), base_url="http://localhost")
 
 
 def quoted(files):
@@ -35,9 +35,9 @@ def placeholders(text):
     return sorted(re.findall(r"\{(\w*)\}", text))
 
 
-@pytest.mark.parametrize("language", texts.LANGUAGES)
+@pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_each_language_says_the_same_things(language):
-    english, other = texts.words("en"), texts.words(language)
+    english, other = i18n.words("en"), i18n.words(language)
     assert list(other) == list(english), "the same keys in the same order"
     for key, text in english.items():
         assert placeholders(other[key]) == placeholders(text), key
@@ -47,13 +47,13 @@ def test_each_language_says_the_same_things(language):
 
 
 def test_no_key_is_named_twice():
-    for language in texts.LANGUAGES:
-        names = re.findall(r'^  "([^"]+)":', (WEB / "texts" / f"{language}.json").read_text(encoding="utf-8"), re.MULTILINE)
+    for language in i18n.LANGUAGES:
+        names = re.findall(r'^  "([^"]+)":', (WEB / "translations" / f"{language}.json").read_text(encoding="utf-8"), re.MULTILINE)
         assert len(names) == len(set(names))
 
 
 def test_every_text_that_is_used_exists_and_no_other():
-    known = set(texts.words("en"))
+    known = set(i18n.words("en"))
     files = [*TEMPLATES, *SCRIPTS, *WEB.rglob("*.py")]
     called = {key for file in (*TEMPLATES, *SCRIPTS) for key in CALL.findall(file.read_text(encoding="utf-8"))}
     assert {key for key in called if not key.endswith((".", "_"))} <= known
@@ -95,15 +95,15 @@ def test_no_words_stand_in_the_templates():
     ],
 )
 def test_the_browser_chooses(accept, expected):
-    assert texts.asked_for(accept) == expected
+    assert i18n.asked_for(accept) == expected
 
 
 def test_pages_speak_the_language_asked_for(client):
     english, korean = (client.get("/", headers={"Accept-Language": name}).text for name in ("en", "ko-KR"))
-    assert '<html lang="en">' in english and texts.words("en")["front.kept"] in english
-    assert '<html lang="ko">' in korean and texts.words("ko")["front.kept"] in korean
+    assert '<html lang="en">' in english and i18n.words("en")["front.kept"] in english
+    assert '<html lang="ko">' in korean and i18n.words("ko")["front.kept"] in korean
     found = json.loads(re.search(r'<script type="application/json" id="texts">(.*?)</script>', korean)[1])
-    assert found["front.looking"] == texts.words("ko")["front.looking"] and not any(key.startswith("runs.") for key in found)
+    assert found["front.looking"] == i18n.words("ko")["front.looking"] and not any(key.startswith("runs.") for key in found)
 
 
 def test_a_visitor_who_chooses_is_remembered_and_stays_on_the_page(client):
@@ -134,7 +134,7 @@ def test_choosing_a_language_leads_nowhere_else(client, back):
 
 
 def test_values_are_escaped_unless_they_are_marked_safe():
-    said = texts.speaker("en")("run.said", true="<b>", said=texts.Markup("<i>"), share=1)
+    said = i18n.speaker("en")("run.said", true="<b>", said=i18n.Markup("<i>"), share=1)
     assert said == "&lt;b&gt;, said <i> (1 %)"
     with pytest.raises(KeyError):
-        texts.speaker("ko")("nothing.here")
+        i18n.speaker("ko")("nothing.here")

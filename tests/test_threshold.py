@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from eyesight.predictions import Predictions
-from eyesight.threshold import LEAST, choose
+from eyesight.results.predictions import Predictions
+from eyesight.results.threshold import LEAST, choose
 
 
 def predictions(confidence, right):

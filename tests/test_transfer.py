@@ -12,13 +12,16 @@ import numpy as np
 import pytest
 import torch
 
-from eyesight import activations, experiment, models, show, transfer
-from eyesight.activations import Activations, Tail, Trunk
+from eyesight import experiment
+from eyesight.cli import show
 from eyesight.errors import UserError
-from eyesight.loop import Clock, fit
+from eyesight.models import registry
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, Transfer, override
 from eyesight.recipes import RECIPES, folder
-from eyesight.state import State
+from eyesight.training import features, transfer
+from eyesight.training.checkpoint import State
+from eyesight.training.features import Activations, Tail, Trunk
+from eyesight.training.loop import Clock, fit
 
 NAME = "test_resnet"  # timm's own toy of 0.5 M parameters
 MODEL = Model(NAME, weights="none", head="average 16")
@@ -40,7 +43,7 @@ def images():
 
 def network(images, seed=0):
     torch.manual_seed(seed)
-    return models.build(MODEL, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
+    return registry.build(MODEL, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
 
 
 def halves(net, images, where="conv4"):
@@ -51,7 +54,7 @@ def halves(net, images, where="conv4"):
 
 def cached(net, images, where="conv4", how=PLAIN, views=1, **options):
     cut, trunk = halves(net, images, where)
-    found = activations.compute(trunk, images, how, views, name="toy", **options)
+    found = features.compute(trunk, images, how, views, name="toy", **options)
     return Tail(net, list(net.body.units[cut:]), found.shape, torch.as_tensor(found.pixels).dtype), found
 
 
@@ -99,16 +102,16 @@ def test_versions_are_the_picture_its_mirror_image_and_random_changes(images):
     assert not torch.allclose(first, third) and not torch.allclose(mirrored, third)
     shown = [found.at(number).take(torch.arange(4)) for number in range(4)]
     assert torch.equal(shown[0], shown[3]) and not torch.equal(shown[0], shown[1])
-    assert activations.versions(PLAIN, 4) == 1
+    assert features.versions(PLAIN, 4) == 1
 
 
 def test_the_file_is_as_large_as_announced_and_is_used_again(images, monkeypatch):
     said = []
     _, found = cached(network(images), images, views=2, how=Augment(flip="random"), talk=said.append)
-    (file,) = (activations.cache_dir() / "activations").iterdir()
+    (file,) = (features.cache_dir() / "activations").iterdir()
     assert file.stat().st_size == found.count * 2 * 4 * int(np.prod(found.shape))
     assert "MB" in said[0]
-    monkeypatch.setattr(activations, "_write", lambda *rest: pytest.fail("computed again"))
+    monkeypatch.setattr(features, "_write", lambda *rest: pytest.fail("computed again"))
     _, again = cached(network(images), images, views=2, how=Augment(flip="random"))
     assert torch.equal(torch.as_tensor(again.pixels), torch.as_tensor(found.pixels))
 
@@ -120,14 +123,14 @@ def test_other_weights_pictures_cuts_versions_or_arithmetic_never_share_a_file(i
     keys.append(cached(network(images), images, views=2, how=Augment(flip="random"))[1].key)
     keys.append(cached(network(images), images, precision="bfloat16")[1].key)
     _, trunk = halves(network(images), images)
-    keys.append(activations.compute(trunk, images, PLAIN, 1, name="other pictures of the same names").key)
+    keys.append(features.compute(trunk, images, PLAIN, 1, name="other pictures of the same names").key)
     assert len(set(keys)) == len(keys)
 
 
 def test_without_room_on_the_disk_it_stops_before_computing(images, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr(activations.shutil, "disk_usage", lambda path: Usage(1, 1, activations.SPARE + 10))
-    monkeypatch.setattr(activations, "_write", lambda *rest: pytest.fail("computed"))
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 10))
+    monkeypatch.setattr(features, "_write", lambda *rest: pytest.fail("computed"))
     with pytest.raises(UserError, match="features of the frozen part take"):
         cached(network(images), images)
 
@@ -138,7 +141,7 @@ def test_features_larger_than_the_memory_of_any_machine_are_mapped(tmp_path):
             file.truncate(1 << 40)  # without a byte on the disk
     except OSError:
         pytest.skip("this file system has no sparse files of that size")
-    values = activations.mapped(tmp_path / "many.bin", (1 << 20, 1, 1, 1 << 19), torch.bfloat16)
+    values = features.mapped(tmp_path / "many.bin", (1 << 20, 1, 1, 1 << 19), torch.bfloat16)
     assert values[1 << 19].sum() == 0 and values.dtype == torch.bfloat16
 
 
@@ -149,17 +152,17 @@ def test_without_validation_pictures_the_training_ones_are_computed_all_the_same
 
 def test_as_many_versions_are_kept_as_the_disk_has_room_for(images, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
-    older = activations.cache_dir() / "activations" / "older.bin"
-    monkeypatch.setattr(activations.shutil, "disk_usage", lambda path: Usage(1, 1, activations.SPARE + 100))
-    assert [activations.fitting(size, 4) for size in (60, 1000, 1)] == [1, 1, 4]
+    older = features.cache_dir() / "activations" / "older.bin"
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 100))
+    assert [features.fitting(size, 4) for size in (60, 1000, 1)] == [1, 1, 4]
     older.write_bytes(b"makes way " * 5)
     older.with_name("gone.bin").symlink_to("nowhere")  # as one that another training removes meanwhile
-    assert activations.fitting(60, 4) == 2
+    assert features.fitting(60, 4) == 2
 
 
 def test_where_the_disk_is_short_fewer_versions_of_all_features_are_made(images, monkeypatch):
     said, sizes = [], []
-    monkeypatch.setattr(activations, "fitting", lambda size, views: sizes.append(size) or 2)
+    monkeypatch.setattr(features, "fitting", lambda size, views: sizes.append(size) or 2)
     plan = frozen(images, freeze="all", thaw="conv4", thaw_epochs=1, views=3)
     plan = replace(plan, talk=said.append, recipe=replace(plan.recipe, augment=Augment(flip="random", rotate=5)))
     first, second = transfer.stages(plan)
@@ -182,7 +185,7 @@ def test_extra_pictures_of_the_same_names_never_share_features(images, held_out)
 def test_a_file_that_was_torn_is_computed_again(images):
     _, found = cached(network(images), images)
     wanted = torch.as_tensor(found.pixels).clone()
-    (file,) = (activations.cache_dir() / "activations").iterdir()
+    (file,) = (features.cache_dir() / "activations").iterdir()
     file.write_bytes(file.read_bytes()[:-7])
     assert torch.equal(torch.as_tensor(cached(network(images), images)[1].pixels), wanted)
 
@@ -191,22 +194,22 @@ def test_what_a_killed_process_left_half_built_goes_after_a_day(tmp_path):
     old, new = tmp_path / ".building-old", tmp_path / ".building-new"
     for file in (old, new):
         file.write_bytes(b"half")
-    os.utime(old, (time.time() - 2 * activations.DAY,) * 2)
-    activations.make_room(tmp_path, 1)
+    os.utime(old, (time.time() - 2 * features.DAY,) * 2)
+    features.make_room(tmp_path, 1)
     assert not old.exists() and new.exists()
 
 
 def test_a_file_in_use_does_not_stop_the_search_for_room(tmp_path, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
     (tmp_path / "used.bin").write_bytes(b"mapped")
-    monkeypatch.setattr(activations.shutil, "disk_usage", lambda path: Usage(1, 1, activations.SPARE))
+    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE))
 
     def refuse(*rest, **options):
         raise PermissionError
 
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(UserError, match="features of the frozen part take"):
-        activations.make_room(tmp_path, 1)
+        features.make_room(tmp_path, 1)
 
 
 def test_features_go_to_a_device_only_where_they_leave_room(images, monkeypatch):
@@ -234,7 +237,7 @@ def test_a_float32_trunk_goes_on_from_bfloat16_features(images):
     _, below = cached(net, images, precision="bfloat16")
     cut = net.body.place("conv4")
     above = Trunk(net, list(net.body.units[cut:]), below.shape, pictures=False)
-    assert activations.compute(above, below, PLAIN, 1, name="toy").pixels.dtype == torch.float32
+    assert features.compute(above, below, PLAIN, 1, name="toy").pixels.dtype == torch.float32
 
 
 def test_a_second_stage_that_would_lose_what_the_first_trained_is_refused(images):
@@ -304,7 +307,7 @@ def test_what_the_weights_expect_fills_what_the_recipe_leaves_open():
 
 
 def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypatch):
-    monkeypatch.setattr(activations, "pace", lambda trunk, images, precision: 1.0)
+    monkeypatch.setattr(features, "pace", lambda trunk, images, precision: 1.0)
     said = []
     Parts = namedtuple("Parts", "recipe clock talk")
     for seconds, views, count in ((1000, 4, 48), (170, 2, 48), (50, 1, 30)):
@@ -399,7 +402,7 @@ def test_every_transfer_recipe_builds_for_its_data(monkeypatch):
         made = transfer.suited(RECIPES[name]())
         assert made.model.weights == "imagenet" and made.transfer.freeze == "all"
         with torch.device("meta"):
-            net = models.build(made.model, (3, made.data.size, made.data.size), 10)
+            net = registry.build(made.model, (3, made.data.size, made.data.size), 10)
         assert net.body.place(made.transfer.thaw or "conv5") > 0
 
 
@@ -409,7 +412,7 @@ def test_activations_are_pictures_to_the_loop(images):
     (first, labels, index), *_ = found.batches(torch.arange(48), 16)
     assert first.shape == (16, *found.shape) and first.is_contiguous(memory_format=torch.channels_last)
     assert labels.tolist() == images.labels[index].tolist()
-    assert Path(activations.cache_dir() / "activations" / f"{found.key}.bin").is_file()
+    assert Path(features.cache_dir() / "activations" / f"{found.key}.bin").is_file()
 
 
 def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
@@ -419,13 +422,13 @@ def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
     assert short.views == 1 and len(short) == 48 and "1 versions of 48" in said[-1]
     _, one = cached(network(images), images, how=how, views=1)
     assert one.key == short.key and torch.equal(torch.as_tensor(one.pixels), torch.as_tensor(short.pixels))
-    (file,) = (activations.cache_dir() / "activations").iterdir()
+    (file,) = (features.cache_dir() / "activations").iterdir()
     assert file.stat().st_size == short.count * 4 * int(np.prod(short.shape))
 
 
 def test_when_it_is_slower_still_the_first_pictures_are_kept(images, monkeypatch):
-    monkeypatch.setattr(activations, "BATCH", 16)
-    monkeypatch.setattr(activations, "LEAST", 32)
+    monkeypatch.setattr(features, "BATCH", 16)
+    monkeypatch.setattr(features, "LEAST", 32)
     _, short = cached(network(images), images, deadline=0.0)
     _, first = cached(network(images), images.subset(np.arange(32)))
     assert short.ids == images.ids[:32] and short.key == first.key and short.take(torch.arange(32)).shape[0] == 32
@@ -442,7 +445,7 @@ def test_the_first_stage_always_gets_some_time():
 
 
 def test_what_was_seen_just_now_counts_more_than_a_short_try(images, monkeypatch):
-    monkeypatch.setattr(activations, "pace", lambda trunk, images, precision: 0.001)
+    monkeypatch.setattr(features, "pace", lambda trunk, images, precision: 0.001)
     Parts = namedtuple("Parts", "recipe clock talk")
     plan = Parts(RECIPE, Clock(time.monotonic(), budget=170.0), lambda text: None)
     parts = {"train": images, "validation": images.subset(np.arange(0))}

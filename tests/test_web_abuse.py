@@ -18,7 +18,7 @@ from drawn import png
 from PIL import Image
 from portables import by_brightness
 
-from eyesight import portable, recognise
+from eyesight.inference import onnx_classifier, recognise
 from eyesight.web.application import application
 from eyesight.web.limits import Limits
 
@@ -71,7 +71,7 @@ class Live:
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
     file = by_brightness(tmp_path_factory.mktemp("live") / "lamp.onnx")
-    made = Live(Slow(portable.load(file, 1)))
+    made = Live(Slow(onnx_classifier.load(file, 1)))
     yield made
     made.close()
 
@@ -190,7 +190,7 @@ ODD = {
 def test_odd_pictures_get_the_answer_of_the_command_line(live, name, tmp_path):
     picture = ODD[name]
     (tmp_path / "odd.jpg").write_bytes(picture)
-    by_hand = recognise.recognise(portable.load(by_brightness(tmp_path / "lamp.onnx")), [str(tmp_path / "odd.jpg")], 2)[0]
+    by_hand = recognise.recognise(onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), [str(tmp_path / "odd.jpg")], 2)[0]
     status, answer, _ = live.post(picture)
     assert status == 200
     assert [named["class"] for named in answer["top"]] == [name for name, _ in by_hand.top]

@@ -14,8 +14,8 @@ from drawn import png
 from fastapi.testclient import TestClient
 from portables import by_brightness
 
-from eyesight import portable
 from eyesight.errors import UserError
+from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
 from eyesight.web import server, uploads
 from eyesight.web.application import application
@@ -27,7 +27,7 @@ WHITE, GREY = png(np.full((9, 9), 255, np.uint8)), png(np.full((9, 9), 130, np.u
 
 @pytest.fixture
 def known(tmp_path):
-    return portable.load(by_brightness(tmp_path / "lamp.onnx", accuracy=0.9))
+    return onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx", accuracy=0.9))
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_top_and_doubt(client):
 
 
 def test_without_validation_pictures_nobody_claims_to_be_sure(tmp_path):
-    app = application(portable.load(by_brightness(tmp_path / "it.onnx", threshold=None)))
+    app = application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx", threshold=None)))
     answer = TestClient(app, base_url=HERE).post("/api/predict", content=WHITE).json()
     assert answer["sure"] is None and answer["threshold"] is None
 
@@ -208,11 +208,11 @@ def test_what_to_serve(tmp_path, monkeypatch):
         server.find(run.path)
     run.classifier_path.mkdir()
     run.write_json("classifier/classifier.json", {"weights_sha256": "abc"})
-    portable.file_of(run).parent.mkdir()
-    by_brightness(portable.file_of(run), weights="abc")
+    onnx_classifier.file_of(run).parent.mkdir()
+    by_brightness(onnx_classifier.file_of(run), weights="abc")
     for where in (run.path, tmp_path / "runs"):
-        assert server.find(where) == server.Served(portable.file_of(run), tmp_path / "runs")
-    by_brightness(portable.file_of(run), weights="older")
+        assert server.find(where) == server.Served(onnx_classifier.file_of(run), tmp_path / "runs")
+    by_brightness(onnx_classifier.file_of(run), weights="older")
     failed = subprocess.CompletedProcess([], 1, "", "talk\nerror: the disk is full\nhint: none\n")
     monkeypatch.setattr(server.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match="could not be exported: the disk is full"):
@@ -222,10 +222,10 @@ def test_what_to_serve(tmp_path, monkeypatch):
 def test_the_command_is_ready_soon_without_torch(tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
     program = (
-        "import sys, threading, _thread; from eyesight import cli; from eyesight.web import server\n"
+        "import sys, threading, _thread; from eyesight.cli import main; from eyesight.web import server\n"
         "threading.Thread(target=lambda: (sys.stdin.readline(), print('torch' in sys.modules, flush=True), _thread.interrupt_main()),"
         " daemon=True).start()\n"
-        "cli.main()"
+        "main.main()"
     )
     began = time.monotonic()
     command = [sys.executable, "-c", program, "serve", str(file), "--port", "0"]

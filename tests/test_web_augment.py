@@ -10,25 +10,26 @@ from drawn import folder
 from fastapi.testclient import TestClient
 from portables import by_brightness
 
-from eyesight import portable, viewer
 from eyesight.data import dataset
 from eyesight.data.prepare import encode_png
+from eyesight.inference import onnx_classifier
 from eyesight.recipe import Augment, Data, Recipe, Training, override
-from eyesight.web import augmenting
+from eyesight.report import augmentation
 from eyesight.web.application import application
 from eyesight.web.limits import Refused, Turns
+from eyesight.web.routes import augment
 
 
 @pytest.fixture
 def client(tmp_path):
-    return TestClient(application(portable.load(by_brightness(tmp_path / "it.onnx"))), base_url="http://localhost")
+    return TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))), base_url="http://localhost")
 
 
 def test_every_augmentation_has_its_sliders():
-    named = {name.removesuffix("_low").removesuffix("_high") for name in augmenting.Wanted.model_fields}
+    named = {name.removesuffix("_low").removesuffix("_high") for name in augment.Wanted.model_fields}
     masks_only = {"window"}  # the page's pictures have a class each
     assert named == {field.name for field in dataclasses.fields(Augment)} - masks_only | {"draw"}
-    assert augmenting.asked_for(augmenting.Wanted()) == Augment()
+    assert augment.asked_for(augment.Wanted()) == Augment()
 
 
 def test_the_line_makes_the_recipe_that_is_shown(client):
@@ -42,15 +43,17 @@ def test_the_line_makes_the_recipe_that_is_shown(client):
 
 def test_the_pictures_are_those_of_the_training_as_it_changes_them(tmp_path):
     data = dataset.load(Data(str(folder(tmp_path / "shapes", 60)), channels=1))
-    client = TestClient(application(portable.load(by_brightness(tmp_path / "it.onnx", store=data.store.key))), base_url="http://localhost")
+    client = TestClient(
+        application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx", store=data.store.key))), base_url="http://localhost"
+    )
     found = client.get("/api/augment?rotate=45&mixup=1&draw=7").json()
     assert found["source"] == "lamp"
-    first = viewer.first(dataset.whole(data.store))
+    first = augmentation.first(dataset.whole(data.store))
     pixels = first.take(torch.arange(len(first))).numpy()
     assert [base64.b64decode(one["picture"].partition(",")[2]) for one in found["before"]] == [encode_png(one) for one in pixels[:4]]
     recipe = Recipe(augment=Augment(rotate=45, mixup=1), training=Training(seed=7))
     for epoch, trial in enumerate(found["trials"]):
-        expected, captions = viewer.changed(first, recipe, epoch)
+        expected, captions = augmentation.changed(first, recipe, epoch)
         assert [one["label"] for one in trial] == captions and "%" in "".join(captions)
         assert [base64.b64decode(one["picture"].partition(",")[2]) for one in trial] == [encode_png(one) for one in expected]
     assert len(found["trials"]) == 3 and found["trials"][0] != found["trials"][1]
@@ -59,11 +62,11 @@ def test_the_pictures_are_those_of_the_training_as_it_changes_them(tmp_path):
 def test_without_any_data_there_are_drawn_pictures(tmp_path, client):
     found = client.get("/api/augment").json()
     assert found["source"] == "" and found["line"] == "" and {one["label"] for one in found["before"]} == {"boat", "flag", "house"}
-    pixels, labels = augmenting.drawn()
+    pixels, labels = augment.drawn()
     assert len({encode_png(one) for one in pixels}) == len(labels)
     assert all((one != one[:, :, ::-1]).mean() > 0.02 for one in pixels), "a mirrored picture must look different"
     elsewhere = by_brightness(tmp_path / "evil.onnx", store="../../../../etc")
-    assert TestClient(application(portable.load(elsewhere)), base_url="http://localhost").get("/api/augment").json()["source"] == ""
+    assert TestClient(application(onnx_classifier.load(elsewhere)), base_url="http://localhost").get("/api/augment").json()["source"] == ""
 
 
 def test_the_page_works_without_scripts_and_with_nonsense(client):

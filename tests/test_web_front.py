@@ -11,16 +11,16 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from portables import by_brightness
 
-from eyesight import portable
-from eyesight.web import server, texts
+from eyesight.inference import onnx_classifier
+from eyesight.web import i18n, server
 from eyesight.web.application import application
 
 WHITE, GREY, BLACK = (png(np.full((9, 9), shade, np.uint8)) for shade in (255, 130, 0))
-ENGLISH = texts.words("en")
+ENGLISH = i18n.words("en")
 
 
 def client(folder, **facts):
-    return TestClient(application(portable.load(by_brightness(folder / "it.onnx", **facts))), base_url="http://localhost")
+    return TestClient(application(onnx_classifier.load(by_brightness(folder / "it.onnx", **facts))), base_url="http://localhost")
 
 
 def shown(answer):
@@ -38,13 +38,13 @@ def test_without_scripts_the_page_comes_back_with_the_answer(tmp_path):
     assert answer.status_code == 200 and '<meter value="0.99' in shown(answer) and ENGLISH["doubt.threshold"] not in shown(answer)
     assert ENGLISH["doubt.threshold"] in shown(it.post("/", files={"picture": GREY}))
     korean = {"Accept-Language": "ko"}
-    assert texts.words("ko")["doubt.threshold"] in shown(it.post("/", files={"picture": GREY}, headers=korean))
+    assert i18n.words("ko")["doubt.threshold"] in shown(it.post("/", files={"picture": GREY}, headers=korean))
     refused = it.post("/", files={"picture": b"no picture"}, headers=korean)
-    assert refused.status_code == 415 and texts.words("ko")["problem.415"] in shown(refused)
+    assert refused.status_code == 415 and i18n.words("ko")["problem.415"] in shown(refused)
 
 
 def test_every_refusal_of_a_picture_has_words_in_every_language():
-    from eyesight.web.api import MESSAGES
+    from eyesight.web.routes.api import MESSAGES
 
     for status in MESSAGES:
         assert f"problem.{status}" in ENGLISH
@@ -79,7 +79,7 @@ def test_doubt_has_its_reason(tmp_path, threshold, picture, expected):
 
 
 def test_without_a_threshold_less_than_an_even_chance_is_a_doubt():
-    from eyesight.web.api import doubt
+    from eyesight.web.routes.api import doubt
 
     assert doubt(0.49, None, None) == "even" and doubt(0.51, None, None) is None
     assert doubt(0.2, 0.6, None) == "other" and doubt(0.2, 0.4, None) == "even"

@@ -11,17 +11,17 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from portables import by_pixel
 
-from eyesight import portable
+from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
-from eyesight.web import server, texts
+from eyesight.web import i18n, server
 from eyesight.web.application import application
 
 HALF = png(np.hstack([np.full((8, 6), 255, np.uint8), np.zeros((8, 2), np.uint8)]))
-ENGLISH = texts.words("en")
+ENGLISH = i18n.words("en")
 
 
 def client(folder, target, **facts):
-    return TestClient(application(portable.load(by_pixel(folder / "it.onnx", target, **facts))), base_url="http://localhost")
+    return TestClient(application(onnx_classifier.load(by_pixel(folder / "it.onnx", target, **facts))), base_url="http://localhost")
 
 
 def shown(answer):
@@ -79,7 +79,7 @@ def test_who_asks_for_classes_is_told_where_to_go(tmp_path, target):
 def test_a_classifier_renders_nothing(tmp_path):
     from portables import by_brightness
 
-    it = TestClient(application(portable.load(by_brightness(tmp_path / "it.onnx"))), base_url="http://localhost")
+    it = TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))), base_url="http://localhost")
     assert it.post("/api/render", content=HALF).status_code == 404
 
 

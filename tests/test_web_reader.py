@@ -12,21 +12,22 @@ from portables import by_brightness
 from readers import by_likeness
 from written import box, photo
 
-from eyesight import ink, portable
 from eyesight.data import decode
 from eyesight.errors import UserError
+from eyesight.inference import onnx_classifier
+from eyesight.reader import mnist_digit
 from eyesight.runs import Run, list_runs
-from eyesight.web import apprentice, reader, server
+from eyesight.web import digit_reader, server, training_job
 from eyesight.web.application import application
-from eyesight.web.collecting import Collection
 from eyesight.web.limits import Limits, Refused
+from eyesight.web.samples import Collection
 
 HERE = "http://127.0.0.1:8000"
 
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    return portable.load(by_likeness(tmp_path_factory.mktemp("it") / "digits.onnx", "3210987654"))
+    return onnx_classifier.load(by_likeness(tmp_path_factory.mktemp("it") / "digits.onnx", "3210987654"))
 
 
 @pytest.fixture
@@ -50,8 +51,8 @@ def digits_run(folder, name="digits", classes="0123456789"):
     run.append({"event": "start"})
     run.classifier_path.mkdir()
     run.write_json("classifier/classifier.json", {"weights_sha256": "abc", "classes": list(classes)})
-    portable.file_of(run).parent.mkdir()
-    by_likeness(portable.file_of(run), weights="abc", name=run.name)
+    onnx_classifier.file_of(run).parent.mkdir()
+    by_likeness(onnx_classifier.file_of(run), weights="abc", name=run.name)
     return run
 
 
@@ -63,12 +64,12 @@ def test_five_boxes_at_once_in_any_order_of_classes(client):
     first = found["digits"][0]
     assert first["sure"] and first["probability"] == first["top"][0]["probability"] > 0.9
     assert first["top"][0]["class"] == "2" and len(first["top"]) == 3
-    assert np.array_equal(np.asarray(decode.read(b64decode(first["seen"].partition(",")[2])).image), ink.digit(box("2")))
+    assert np.array_equal(np.asarray(decode.read(b64decode(first["seen"].partition(",")[2])).image), mnist_digit.digit(box("2")))
 
 
 def test_a_doubtful_digit_is_to_be_checked(known, tmp_path):
-    vague = portable.load(by_likeness(tmp_path / "vague.onnx", sharpness=3.0))
-    strict = portable.load(by_likeness(tmp_path / "strict.onnx", threshold={"value": 0.99999}))
+    vague = onnx_classifier.load(by_likeness(tmp_path / "vague.onnx", sharpness=3.0))
+    strict = onnx_classifier.load(by_likeness(tmp_path / "strict.onnx", threshold={"value": 0.99999}))
     for it in (vague, strict):
         (one,) = ask(TestClient(application(it), base_url=HERE), "3").json()["digits"]
         assert one["digit"] == "3" and one["sure"] is False
@@ -124,7 +125,7 @@ def test_corrected_digits_are_kept_as_class_folders(known, tmp_path):
     files = sorted(path.relative_to(tmp_path / "mine") for path in (tmp_path / "mine").rglob("*.*"))
     assert [path.parent.name for path in files] == ["1", "7"]
     kept = np.asarray(decode.read((tmp_path / "mine" / files[0]).read_bytes()).image)
-    assert np.array_equal(kept, ink.digit(box("1")))
+    assert np.array_equal(kept, mnist_digit.digit(box("1")))
     for digits, boxes in (("12", "1"), ("1", " "), ("12", "1 "), ("x", "1"), ("", "1"), ("..", "11")):
         assert ask(client, boxes, f"samples?digits={digits}").status_code == 422
     assert len(list((tmp_path / "mine").rglob("*.*"))) == 2
@@ -144,7 +145,7 @@ def test_a_collection_is_full_some_day(tmp_path):
 
 
 def test_the_newest_run_that_knows_the_digits_reads_where_another_network_is_served(tmp_path):
-    runs, lamp = tmp_path / "runs", portable.load(by_brightness(tmp_path / "lamp.onnx"))
+    runs, lamp = tmp_path / "runs", onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))
     client = TestClient(application(lamp, runs), base_url=HERE)
     assert client.get("/api/reader").json()["state"] == "untrained"
     refused = ask(client, "1")
@@ -159,8 +160,8 @@ def test_the_newest_run_that_knows_the_digits_reads_where_another_network_is_ser
 
 
 def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch):
-    runs, lamp, go = tmp_path / "runs", portable.load(by_brightness(tmp_path / "lamp.onnx")), threading.Event()
-    file = portable.file_of(digits_run(runs))
+    runs, lamp, go = tmp_path / "runs", onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), threading.Event()
+    file = onnx_classifier.file_of(digits_run(runs))
     exports = []
 
     def export(run):
@@ -169,7 +170,7 @@ def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch
         return file
 
     monkeypatch.setattr(server, "exported", export)
-    monkeypatch.setattr(reader, "PATIENCE", 0.05)
+    monkeypatch.setattr(digit_reader, "PATIENCE", 0.05)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         began, before = time.monotonic(), threading.active_count()
         for _ in range(20):
@@ -183,14 +184,14 @@ def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch
 
 @pytest.mark.parametrize("error", [UserError("the disk is full"), OSError("the disk is full")])
 def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch, error):
-    runs, lamp = tmp_path / "runs", portable.load(by_brightness(tmp_path / "lamp.onnx"))
+    runs, lamp = tmp_path / "runs", onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))
     digits_run(runs)
 
     def export(run):
         raise error
 
     monkeypatch.setattr(server, "exported", export)
-    monkeypatch.setattr(reader, "PATIENCE", 100)
+    monkeypatch.setattr(digit_reader, "PATIENCE", 100)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         for _ in range(2):
             now = client.get("/api/reader").json()
@@ -199,30 +200,30 @@ def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch, error):
 
 @pytest.mark.parametrize("cause", ["files", "time"])
 def test_a_run_that_could_not_be_exported_once_is_tried_again(tmp_path, monkeypatch, cause):
-    runs, lamp, tries = tmp_path / "runs", portable.load(by_brightness(tmp_path / "lamp.onnx")), []
+    runs, lamp, tries = tmp_path / "runs", onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), []
     run = digits_run(runs)
 
     def export(run):
         tries.append(run.name)
         if len(tries) == 1:
             raise UserError("the disk is full", "free some space")
-        return portable.file_of(run)
+        return onnx_classifier.file_of(run)
 
     monkeypatch.setattr(server, "exported", export)
-    monkeypatch.setattr(reader, "PATIENCE", 100)
+    monkeypatch.setattr(digit_reader, "PATIENCE", 100)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         for _ in range(3):
             assert client.get("/api/reader").json()["state"] == "failed" and len(tries) == 1, "not with every request"
         if cause == "files":
             (run.classifier_path / "weights.safetensors").write_bytes(b"others")
         else:
-            monkeypatch.setattr(reader, "AGAIN", 0.0)
+            monkeypatch.setattr(digit_reader, "AGAIN", 0.0)
         assert until(client, lambda now: now["state"] == "ready")["name"] == "0001-digits" and len(tries) == 2
 
 
 def test_others_train_and_save_only_with_the_token(tmp_path, monkeypatch):
-    lamp, mine = portable.load(by_brightness(tmp_path / "lamp.onnx")), tmp_path / "mine"
-    monkeypatch.setattr(apprentice.Apprentice, "_train", lambda self, command: digits_run(self.runs))
+    lamp, mine = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), tmp_path / "mine"
+    monkeypatch.setattr(training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs))
     public = TestClient(application(lamp, tmp_path / "runs", hosts=("*",), collect=mine), base_url=HERE)
     for path in ("train", "samples?digits=1"):
         refused = ask(public, "1", path)
@@ -237,8 +238,8 @@ def test_others_train_and_save_only_with_the_token(tmp_path, monkeypatch):
 
 
 def test_what_a_page_began_is_served_only_where_nobody_trained_anything(tmp_path, monkeypatch):
-    monkeypatch.setattr(apprentice.Apprentice, "_train", lambda self, command: digits_run(self.runs))
-    worker = apprentice.Apprentice(tmp_path, lambda: None)
+    monkeypatch.setattr(training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs))
+    worker = training_job.Apprentice(tmp_path, lambda: None)
     worker.busy = True
     worker._work("digits")
     assert worker.problem == "" and server.newest(tmp_path).name == "0001-digits"
@@ -263,7 +264,7 @@ def test_a_full_disk_is_said_to_be_full(known, tmp_path, monkeypatch):
 
 
 def test_an_onnx_file_that_knows_no_digits_says_what_to_do(tmp_path):
-    client = TestClient(application(portable.load(by_brightness(tmp_path / "lamp.onnx"))), base_url=HERE)
+    client = TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))), base_url=HERE)
     assert client.get("/api/reader").json()["state"] == "unable"
     assert client.post("/api/reader/train").status_code == 409
     assert "eyesight train digits" in client.get("/reader").text
@@ -281,8 +282,8 @@ def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(t
         run.append({"event": "epoch", "epoch": 1, "progress": 0.25})
         assert go.wait(20)
 
-    monkeypatch.setattr(apprentice.Apprentice, "_train", train)
-    with TestClient(application(reader.Untrained(), served.runs), base_url=HERE) as client:
+    monkeypatch.setattr(training_job.Apprentice, "_train", train)
+    with TestClient(application(digit_reader.Untrained(), served.runs), base_url=HERE) as client:
         assert client.get("/", follow_redirects=False).headers["location"] == "/reader"
         assert client.post("/api/predict", content=png(box("1"))).status_code == 503
         assert client.post("/api/reader/train").status_code == 202
@@ -292,7 +293,7 @@ def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(t
         go.set()
         assert until(client, lambda now: now["state"] == "ready")["name"] == "0001-digits"
         assert ask(client, "9").json()["code"] == "9"
-        assert client.post("/api/predict", content=png(ink.digit(box("3")))).json()["top"][0]["class"] == "3"
+        assert client.post("/api/predict", content=png(mnist_digit.digit(box("3")))).json()["top"][0]["class"] == "3"
         assert client.get("/", follow_redirects=False).status_code == 200
 
 
@@ -307,7 +308,7 @@ def until(client, found, seconds=200):
 
 
 def test_a_training_that_fails_says_why(tmp_path):
-    worker = apprentice.Apprentice(tmp_path / "runs", lambda: None)
+    worker = training_job.Apprentice(tmp_path / "runs", lambda: None)
     assert worker.start("nonsense")
     end = time.monotonic() + 60
     while worker.busy and time.monotonic() < end:
@@ -317,7 +318,7 @@ def test_a_training_that_fails_says_why(tmp_path):
 
 
 def test_a_training_does_not_begin_after_the_server_has_stopped(tmp_path):
-    worker = apprentice.Apprentice(tmp_path / "runs", lambda: None)
+    worker = training_job.Apprentice(tmp_path / "runs", lambda: None)
     worker.stop()
     worker._work("nonsense")
     assert worker.process is None and worker.problem == "the training was stopped"

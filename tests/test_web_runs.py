@@ -11,14 +11,14 @@ from drawn import folder
 from fastapi.testclient import TestClient
 from portables import by_brightness
 
-from eyesight import portable
 from eyesight.data import dataset
 from eyesight.data.prepare import encode_png
-from eyesight.predictions import Predictions, write_arrays
+from eyesight.inference import onnx_classifier
 from eyesight.recipe import Data
+from eyesight.results.predictions import Predictions, write_arrays
 from eyesight.runs import Run
-from eyesight.web import confusion, live
 from eyesight.web.application import application
+from eyesight.web.routes import confusion, events
 
 CLASSES = ("cat", "<b>dog</b>")
 
@@ -30,7 +30,7 @@ def runs(tmp_path):
 
 @pytest.fixture
 def client(tmp_path, runs):
-    return TestClient(application(portable.load(by_brightness(tmp_path / "it.onnx")), runs), base_url="http://localhost")
+    return TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx")), runs), base_url="http://localhost")
 
 
 def begun(folder, name="pets"):
@@ -77,8 +77,8 @@ def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):
     korean.rename(run.path)
     for missing in ("nothing.png", "mistakes/7.png", "model.onnx"):
         assert client.get(f"/runs/{run.name}/{missing}").status_code == 404
-    portable.file_of(run).parent.mkdir()
-    portable.file_of(run).write_bytes(b"onnx")
+    onnx_classifier.file_of(run).parent.mkdir()
+    onnx_classifier.file_of(run).write_bytes(b"onnx")
     assert client.get(f"/runs/{run.name}/model.onnx").content == b"onnx"
 
 
@@ -121,12 +121,12 @@ def test_a_finished_log_is_told_to_its_end(client, runs):
 
 
 def test_a_growing_log_is_followed_torn_lines_and_all(runs, monkeypatch):
-    monkeypatch.setattr(live, "PAUSE", 0.01)
+    monkeypatch.setattr(events, "PAUSE", 0.01)
     run = begun(runs)
     file = run.path / "log.jsonl"
 
     async def watch():
-        stream = live.follow(file)
+        stream = events.follow(file)
         first = [await anext(stream) for _ in range(3)]
         with file.open("ab") as log:
             log.write(b'{"event": "epo')

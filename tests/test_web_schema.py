@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from portables import by_brightness
 
-from eyesight import portable, viewer
+from eyesight.inference import onnx_classifier
+from eyesight.report import augmentation
 from eyesight.runs import Run
 from eyesight.web.application import application
 from eyesight.web.limits import Limits
@@ -37,9 +38,9 @@ def operations(tmp_path_factory):
     run = Run.create(folder / "runs", "lamp")
     run.write_json("recipe.json", {"format": 1, "name": "lamp"})
     run.append({"event": "done", "test": {"n": 4, "top1": 0.75, "interval": [0.3, 0.95]}, "seconds": {"total": 2.0}, "parameters": 5})
-    assert viewer.SHOWN, "imported here, so that no request waits for torch"
+    assert augmentation.SHOWN, "imported here, so that no request waits for torch"
     file = by_brightness(folder / "lamp.onnx", looks=True)
-    app = application(portable.load(file, 1), folder / "runs", hosts=("*",), limits=Limits(bytes=100_000, upload_seconds=2.0))
+    app = application(onnx_classifier.load(file, 1), folder / "runs", hosts=("*",), limits=Limits(bytes=100_000, upload_seconds=2.0))
     return [found.ok() for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations()]
 
 

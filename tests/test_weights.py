@@ -10,9 +10,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from eyesight import compare, models, show, weights
+from eyesight.cli import show
+from eyesight.comparison import compare
 from eyesight.errors import UserError
-from eyesight.models import pretrained
+from eyesight.models import pretrained, registry, weights
 from eyesight.recipe import Model, Recipe, override, to_dict
 from eyesight.recipes import resolve
 from eyesight.runs import Run
@@ -34,7 +35,7 @@ def state():
 
 
 def network(head="average", classes=3):
-    return models.build(Model(NAME, head=head), (3, 32, 32), classes)
+    return registry.build(Model(NAME, head=head), (3, 32, 32), classes)
 
 
 def first(net):

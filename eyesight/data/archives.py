@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from eyesight.data.listing import Talk, digest, hidden, printable, silent
+from eyesight.data.source import Talk, digest, hidden, printable, silent
 from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
 

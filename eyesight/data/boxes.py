@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from eyesight.data.listing import Source, digest
 from eyesight.data.prepare import BadPicture, read
+from eyesight.data.source import Source, digest
 from eyesight.errors import UserError
 
 

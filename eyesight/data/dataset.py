@@ -13,11 +13,11 @@ from torch import Tensor
 
 from eyesight import recipe
 from eyesight.data.images import Images
-from eyesight.data.legend import IGNORED
-from eyesight.data.listing import Talk, silent
-from eyesight.data.masked import Masked
+from eyesight.data.loading import Prepared, prepared
+from eyesight.data.masks.images import Masked
+from eyesight.data.masks.legend import IGNORED
 from eyesight.data.prepare import Preparation
-from eyesight.data.prepared import Prepared, prepared
+from eyesight.data.source import Talk, silent
 from eyesight.data.sources import open_source
 from eyesight.data.split import split, split_hash
 from eyesight.data.store import Store, prepare_store

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eyesight import memory
+from eyesight.system import memory
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,13 +15,14 @@ from pathlib import Path
 
 import numpy as np
 
-from eyesight.data import archives, cifar
-from eyesight.data.cifar import open_cifar
-from eyesight.data.doors import REASONS, Door, debian, npm, web, web_archive
-from eyesight.data.fonts import CLASSES
-from eyesight.data.glyphs import glyph_source
-from eyesight.data.idx import open_idx
-from eyesight.data.listing import Source, Talk, digest, from_arrays, silent
+from eyesight.data import archives
+from eyesight.data.downloads import REASONS, Door, debian, npm, web, web_archive
+from eyesight.data.formats import cifar
+from eyesight.data.formats.cifar import open_cifar
+from eyesight.data.formats.idx import open_idx
+from eyesight.data.glyphs.glyphs import glyph_source
+from eyesight.data.glyphs.render import CLASSES
+from eyesight.data.source import Source, Talk, digest, from_arrays, silent
 from eyesight.data.store import cache_dir
 from eyesight.errors import UserError, unknown
 

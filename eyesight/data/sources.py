@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from eyesight.data import archives, arrays, cifar, dogs, folders, idx, named, tables
-from eyesight.data.chars74k import chars74k_source, is_original
-from eyesight.data.listing import Source, Talk, digest, is_picture, silent
+from eyesight.data import archives, named
+from eyesight.data.formats import cifar, csv_table, folders, idx, npz, stanford_dogs
+from eyesight.data.glyphs.chars74k import chars74k_source, is_original
+from eyesight.data.source import Source, Talk, digest, is_picture, silent
 from eyesight.errors import UserError, unknown
 
 __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "silent"]
@@ -74,11 +75,11 @@ def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) 
     if batches := [file.path for file in tree.files if cifar.is_batch(file.parts[-1])]:
         return cifar.open_cifar(name, batches)
     pictures = [file for file in tree.files if is_picture(file.place)]
-    if not pictures and inside is None and (packed := dogs.packed(root, "images")):
-        return dogs.from_archives(name, root, packed, talk)
+    if not pictures and inside is None and (packed := stanford_dogs.packed(root, "images")):
+        return stanford_dogs.from_archives(name, root, packed, talk)
     if (single := _single_file(tree, pictures, inside)) is not None:
         return _open_file(name, single, talk, inside)
-    return dogs.complete(folders.open_tree(name, tree, pictures), root, talk if inside is None else None)
+    return stanford_dogs.complete(folders.open_tree(name, tree, pictures), root, talk if inside is None else None)
 
 
 def _single_file(tree: folders.Tree, pictures: list[folders.Found], inside: Path | None) -> Path | None:
@@ -86,7 +87,7 @@ def _single_file(tree: folders.Tree, pictures: list[folders.Found], inside: Path
     if len({file.parts[:-1] for file in pictures}) > 1:
         return None
     top = [file.path for file in tree.files if len(file.parts) == min(len(other.parts) for other in tree.files)]
-    described = [path for path in top if path.suffix.lower() in tables.TABLES or path.suffix.lower() == ".npz"]
+    described = [path for path in top if path.suffix.lower() in csv_table.TABLES or path.suffix.lower() == ".npz"]
     if not described and not pictures and inside is None:  # an archive inside an archive could nest for ever
         described = [path for path in top if archives.is_archive(path)]
     return described[0] if len(described) == 1 else None
@@ -99,9 +100,9 @@ def _open_file(name: str, path: Path, talk: Talk, inside: Path | None = None) ->
     if cifar.is_batch(path.name):
         return cifar.open_cifar(name, [path])
     if path.suffix.lower() == ".npz":
-        return arrays.open_npz(name, path)
-    if path.suffix.lower() in tables.TABLES:
-        return tables.open_csv(name, path, inside=inside)
+        return npz.open_npz(name, path)
+    if path.suffix.lower() in csv_table.TABLES:
+        return csv_table.open_csv(name, path, inside=inside)
     if inside is None and archives.is_archive(path):
         folder, checksum = archives.unpack(path, talk=talk)
         return replace(_open_folder(name, folder, talk, folder), fingerprint=digest(["archive", checksum]))

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyesight.data import boxes
+from eyesight.data.pixel_file import Rows, no_room
 from eyesight.data.prepare import Pixels, Preparation, Problem, fits, prepare_all
-from eyesight.data.rows import Rows, no_room
 from eyesight.data.scan import Findings, Progress, Scan, check, walk
 from eyesight.errors import UserError
 from eyesight.recipe import Data

@@ -20,10 +20,10 @@ from timm.layers.conv2d_same import Conv2dSame
 from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
-from eyesight import zoo
 from eyesight.errors import UserError, unknown
+from eyesight.models import zoo
 from eyesight.models.backbone import OWN, Backbone, Own, Whole, new_head
-from eyesight.models.depthwise import Depthwise, convolve, is_depthwise
+from eyesight.models.kernels.depthwise import Depthwise, convolve, is_depthwise
 from eyesight.models.layers import Network, Shape
 
 HEADS = frozenset(["global_pool", "head", "head_drop", "pre_logits", "fc", "classifier", "classif", "last_linear"])
@@ -55,7 +55,7 @@ class Outline:
 def build(name: str, shape: Shape, classes: int, *, weights: str | None = None, head: str = "average") -> Network:
     """The backbone called `name` with a new head, its weights drawn at random; raises UserError when it cannot take `shape`.
 
-    `weights` is what `eyesight.weights` will look for; here it changes nothing.
+    `weights` is what `eyesight.models.weights` will look for; here it changes nothing.
     """
     expects = expected(name)
     if shape[0] != 3:
@@ -78,7 +78,7 @@ def build(name: str, shape: Shape, classes: int, *, weights: str | None = None, 
 
 def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
     """The backbone with skip connections behind it and a map for each class at the end; raises UserError for one that is no chain."""
-    from eyesight.models.mapper import Tapped, on_backbone
+    from eyesight.models.unet import Tapped, on_backbone
 
     outline, words, expects = _outline(name), head.split(), expected(name)
     if not outline.chain:

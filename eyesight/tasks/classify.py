@@ -9,13 +9,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eyesight import augment, losses, metrics
+from eyesight import augment
 from eyesight.data.images import Images
-from eyesight.losses import Loss
 from eyesight.models.layers import Network
-from eyesight.predictions import Predictions
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
+from eyesight.results import metrics
+from eyesight.results.predictions import Predictions
+from eyesight.tasks import losses
+from eyesight.tasks.losses import Loss
 from eyesight.tasks.task import WORST, Answers, Task, device_of, in_turn
 
 

@@ -10,14 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from eyesight import augment, similarity
+from eyesight import augment
 from eyesight.data.images import Images
-from eyesight.losses import Loss
 from eyesight.models.autoencoder import AutoEncoder
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
-from eyesight.reconstructions import Reconstructions
+from eyesight.results import similarity
+from eyesight.results.reconstructions import Reconstructions
+from eyesight.tasks.losses import Loss
 from eyesight.tasks.task import SAMPLES, WORST, Answers, Task, device_of, in_turn, scaled
 
 COMPARED = 2000 * 28 * 28  # values of pictures whose SSIM is computed, for it takes a millisecond for one of 28×28

@@ -9,14 +9,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from eyesight import augment, pixel_losses
+from eyesight import augment
 from eyesight.data.images import Images
-from eyesight.data.masked import IGNORED, Masked
-from eyesight.losses import Loss
+from eyesight.data.masks.images import IGNORED, Masked
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
-from eyesight.segmentations import Segmentations, mean_iou
+from eyesight.results.segmentations import Segmentations, mean_iou
+from eyesight.tasks import pixel_losses
+from eyesight.tasks.losses import Loss
 from eyesight.tasks.task import Answers, Task, device_of
 
 SHOWN = 12  # samples, and as many of the worst

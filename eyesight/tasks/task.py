@@ -16,11 +16,11 @@ from torch import Tensor
 
 from eyesight.data.images import Images
 from eyesight.errors import UserError
-from eyesight.losses import Loss
-from eyesight.measures import MEASURES, Measure
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment, Recipe
 from eyesight.recipe import Loss as LossChoice
+from eyesight.results.scores import MEASURES, Measure
+from eyesight.tasks.losses import Loss
 
 Answers = Callable[[Tensor], Tensor]  # uint8 or 0..1 pictures N,C,H,W to what the network says of them
 SAMPLES, WORST = 40, 60  # pictures kept for pages

@@ -16,15 +16,17 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 import eyesight
 from eyesight.errors import UserError
-from eyesight.files import disk_error
-from eyesight.web import api, augmenting, live, looking, pages, reading, rendering, texts
-from eyesight.web import runs as run_pages
-from eyesight.web.answers import Problem
-from eyesight.web.batches import Recogniser
-from eyesight.web.collecting import Collection
-from eyesight.web.guard import Guard, problem
+from eyesight.system.files import disk_error
+from eyesight.web import i18n
+from eyesight.web.batching import Recogniser
+from eyesight.web.digit_reader import DIGITS, Reader
 from eyesight.web.limits import Limits, Refused
-from eyesight.web.reader import DIGITS, Reader
+from eyesight.web.middleware import Guard, problem
+from eyesight.web.routes import api, augment, events, looking, pages, rendering
+from eyesight.web.routes import reader as reading
+from eyesight.web.routes import runs as run_pages
+from eyesight.web.samples import Collection
+from eyesight.web.schemas import Problem
 from eyesight.web.service import Service
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
@@ -59,7 +61,7 @@ def application(
     app.state.service, app.state.reader = service, reader
     app.include_router(api.pictures)
     app.include_router(api.router)
-    for part in (augmenting, live, looking, pages, reading, rendering, run_pages, texts):
+    for part in (augment, events, looking, pages, reading, rendering, run_pages, i18n):
         app.include_router(part.router)
     app.include_router(reading.page)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Lock
 
-from eyesight.portable import cores
+from eyesight.inference.onnx_classifier import cores
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import eyesight
-from eyesight import portable
-from eyesight.data.listing import Talk, silent
+from eyesight.data.source import Talk, silent
 from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
-from eyesight.recognise import classifier_folder, is_name
+from eyesight.inference import onnx_classifier
+from eyesight.inference.recognise import classifier_folder, is_name
+from eyesight.models.zoo import timm_name
 from eyesight.runs import Run, list_runs
-from eyesight.web.apprentice import MARK, last_error
-from eyesight.zoo import timm_name
+from eyesight.web.training_job import MARK, last_error
 
 RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
 OPEN_TO_ALL = ", but not train or save samples; --token asks for a password and allows both"
@@ -78,8 +78,8 @@ def has_classifier(run: Run) -> bool:
 def exported(run: Run, talk: Talk = silent) -> Path:
     """The run's ONNX file, made by a process of its own when it is missing or older than the weights."""
     classifier_folder(run.path)
-    file = portable.file_of(run)
-    if portable.is_fresh(run, file):
+    file = onnx_classifier.file_of(run)
+    if onnx_classifier.is_fresh(run, file):
         return file
     talk(f"exporting {run.path} once, to {file}")
     _export(str(run.path))
@@ -166,12 +166,12 @@ def serve(
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Answer until interrupted; `ready` is told the address once the socket listens."""
-    recogniser = portable.load(served.file) if served.file else None
+    recogniser = onnx_classifier.load(served.file) if served.file else None
     sock = listen(host, port)
     import uvicorn
 
     from eyesight.web.application import LOOPBACK, application
-    from eyesight.web.reader import Untrained
+    from eyesight.web.digit_reader import Untrained
 
     local = is_loopback(host)
     if not local:

@@ -12,12 +12,12 @@ from typing import TypeVar
 import numpy as np
 from starlette.requests import Request
 
-from eyesight import render
 from eyesight.data.prepare import BEGINNINGS, BadPicture, Pixels, dimensions
-from eyesight.drawing import overlaid
-from eyesight.portable import Portable
-from eyesight.render import Rendered
-from eyesight.web.batches import Batches, Recogniser, Row
+from eyesight.inference import dense as render
+from eyesight.inference.annotate import overlaid
+from eyesight.inference.dense import Rendered
+from eyesight.inference.onnx_classifier import Portable
+from eyesight.web.batching import Batches, Recogniser, Row
 from eyesight.web.limits import Gate, Limits, Refused
 from eyesight.web.uploads import drain, read_picture, read_pictures
 

@@ -1,0 +1,92 @@
+"""Commands for what people touch: models, export, serve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from eyesight.cli.options import AsJson, DataPath, Only, WeightsPath, app, say, show_json
+from eyesight.errors import UserError
+
+
+@app.command("models")
+def models_(
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*")] = "",
+    measure: Annotated[bool, typer.Option("--measure", help="time a forward pass on every device that is here")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.png|FOLDER", help="draw accuracy against time, or multiply-adds; a folder gets the table too"),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List pretrained networks: size, multiply-adds, published accuracy, and which weights are at hand."""
+    from eyesight.cli import console
+    from eyesight.comparison import zoo_table
+
+    if out is not None:
+        zoo_table.check_out(out)
+    found = list(zoo_table.rows(pattern, measure=measure, talk=console.talk))
+    written = zoo_table.write(found, out) if out is not None else []
+    for file in written:
+        console.talk(f"written: {file}")
+    if as_json:
+        show_json({"models": [row.to_dict() for row in found], "figure": str(written[0]) if written else None})
+    else:
+        say(zoo_table.table(found))
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="the folder of a run, or a pretrained network")],
+    to: Annotated[str, typer.Option("--to", metavar="onnx", help="the format")] = "onnx",
+    out: Annotated[Path | None, typer.Option(metavar="FILE.onnx", help="where to write it; RUN/export/ otherwise")] = None,
+    int8: Annotated[bool, typer.Option("--int8", help="also write FILE.int8.onnx, with 8-bit weights and activations")] = False,
+    tolerance: Annotated[float, typer.Option(metavar="POINTS", help="accuracy that int8 may lose")] = 0.5,
+    data: DataPath = None,
+    weights: WeightsPath = None,
+    only: Only = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a classifier as an ONNX file, kept only if it answers as the classifier does."""
+    if to != "onnx":
+        raise UserError(f"unknown format {to!r}", "known: onnx", code=2)
+    from eyesight.cli import console
+    from eyesight.exporting import export as exporting
+    from eyesight.inference import recognise
+    from eyesight.runs import Run
+
+    if weights is not None or only is not None or recognise.is_name(run):
+        if int8 or data is not None:
+            raise UserError("--int8 and --data are for runs, which have pictures and labels of their own", "leave them out", code=2)
+        file = out or Path(f"{run.name}-{only}.onnx" if only else f"{run.name}.onnx")
+        made = [exporting.export_network(str(run), file, only=only, weights=weights, talk=console.talk)]
+    else:
+        made = exporting.export_all(Run.open(run), out, data=data, int8=int8, tolerance=tolerance / 100, talk=console.talk)
+    if as_json:
+        show_json({"run": str(run), **made[0].to_dict(), "int8": made[1].to_dict() if int8 else None})
+        return
+    for one in made:
+        say(exporting.describe(one))
+
+
+@app.command()
+def serve(
+    what: Annotated[Path, typer.Argument(metavar="[RUN|RUNS|FILE.onnx|MODEL]", help="the newest run of a folder otherwise")] = Path("runs"),
+    only: Only = None,
+    host: Annotated[str, typer.Option(help="who can reach the server; this machine only otherwise")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8000,
+    token: Annotated[str | None, typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know")] = None,
+    collect: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="keep the digits that people correct and save on /reader; nothing is kept otherwise"),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+) -> None:
+    """Answer over HTTP, and show the runs, until interrupted."""
+    from eyesight.cli import console
+    from eyesight.web import server
+
+    served, ready = server.find(what, console.talk, only), lambda url: typer.echo(f"listening on {url}")
+    server.serve(served, host, port, token=token, collect=collect, open_page=open_page, talk=console.talk, ready=ready)

@@ -1,0 +1,230 @@
+"""Commands for training: recipes, show, data, augment, train, compare."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from eyesight.cli.options import STARTED, AsJson, Cores, DataPath, Gpus, Memory, On, RecipeName, Settings, Strict, app, say, show_json
+from eyesight.distributed.launch import silent
+from eyesight.errors import UserError
+from eyesight.results.scores import Measure
+
+if TYPE_CHECKING:
+    from eyesight.recipe import Recipe
+    from eyesight.runs import Run
+
+
+@app.command()
+def recipes(as_json: AsJson = False) -> None:
+    """List the recipes: name, what it trains, the measured result."""
+    from eyesight.recipes import RECIPES
+
+    made = [build() for build in RECIPES.values()]
+    if as_json:
+        fields = ("name", "summary", "system", "source", "result")
+        show_json({"recipes": [{field: getattr(recipe, field) for field in fields} for recipe in made]})
+        return
+    wide = max(len(recipe.name) for recipe in made)
+    for recipe in made:
+        say(f"{recipe.name:<{wide}}  {recipe.summary}" + (f"; {recipe.result}" if recipe.result else ""))
+
+
+@app.command()
+def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False) -> None:
+    """Print the resolved recipe and the table of its network's layers; nothing is trained."""
+    from eyesight import recipe as recipe_module
+    from eyesight.cli.show import describe, layer_table, pretrained_lines
+    from eyesight.recipes import resolve
+
+    recipe = resolve(name, *settings or (), data=data)
+    found = describe(recipe, Path(name), look=data is not None)
+    if as_json:
+        show_json({"recipe": recipe_module.to_dict(recipe), **found})
+        return
+    for path, value in recipe_module.differences(recipe, recipe_module.Recipe()).items():
+        say(f"{path} = {value}")
+    say()
+    for line in pretrained_lines(found) if "pretrained" in found else ():
+        say(line)
+    say(layer_table(found))
+
+
+@app.command("data")
+def data_(where: Annotated[str, typer.Argument(metavar="DATA")], strict: Strict = False, as_json: AsJson = False) -> None:
+    """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
+    from eyesight.cli import console
+    from eyesight.data import scan, sources
+    from eyesight.data.masks import pairs
+    from eyesight.data.masks import scan as mask_scan
+
+    found: scan.Scan | mask_scan.MaskScan
+    if pairs.is_masked(where):
+        found = mask_scan.scan_masks(where, console.talk, console.Preparing())
+        text = mask_scan.describe(found)
+    else:
+        found = scan.scan(sources.open_source(where, talk=console.talk), console.Preparing())
+        text = scan.describe(found)
+    if as_json:
+        show_json(found.to_dict())
+    else:
+        say(text)
+    if strict and any(problem.fatal for problem in found.problems):
+        console.talk("bad files are named above; mend or remove them, or leave out --strict")
+        raise typer.Exit(1)
+
+
+@app.command()
+def augment(
+    name: RecipeName,
+    data: DataPath = None,
+    settings: Settings = None,
+    seed: Annotated[int | None, typer.Option(help="decides the changes")] = None,
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="where to write it")] = Path("augmented.png"),
+    as_json: AsJson = False,
+) -> None:
+    """Draw training pictures and what the recipe's augmentation makes of them."""
+    from eyesight.cli import console
+    from eyesight.recipes import resolve
+    from eyesight.report.augmentation import draw
+
+    recipe = resolve(name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data)
+    picture = str(draw(recipe, out, talk=console.talk, progress=console.Preparing()))
+    if as_json:
+        show_json({"picture": picture})
+    else:
+        say(picture)
+
+
+@app.command()
+def train(
+    name: RecipeName,
+    data: DataPath = None,
+    settings: Settings = None,
+    budget: Annotated[str | None, typer.Option(metavar="10m", help="the time for everything; training ends when it is spent")] = None,
+    seed: Annotated[int | None, typer.Option(help="decides weights, order and augmentation")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path("runs"),
+    resume: Annotated[bool, typer.Option("--resume", help="go on with the newest unfinished run of this recipe")] = False,
+    strict: Strict = False,
+    extra: Annotated[
+        str | None, typer.Option(metavar="DATA", help="more training pictures of the same classes; shows what they change")
+    ] = None,
+    processes: Annotated[int | None, typer.Option(min=1, metavar="N", help="share each batch between N processes of this machine")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe; leaves a run folder with the classifier, its predictions and a report. Also under torchrun."""
+    from eyesight.cli import console
+    from eyesight.distributed.launch import several
+    from eyesight.recipes import resolve
+
+    given = {"training.budget": budget, "training.seed": seed, "data.extra": extra, "data.strict": "true" if strict else None}
+    recipe = resolve(name, *settings or (), *(f"{path}={value}" for path, value in given.items() if value is not None), data=data)
+    several(processes, console.talk)  # comes back in a process that trains
+    if not silent():
+        console.talk("starting PyTorch")
+    from eyesight.diagnosis import diagnose
+    from eyesight.report.report import write_figures, write_report
+    from eyesight.training import extra_data
+
+    run = trained(recipe, out, resume)
+    console.talk("drawing figures and writing the report")
+    diagnose.attend(run, console.talk)
+    write_figures(run)
+    report = write_report(run)
+    result = run.result
+    if as_json:
+        parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
+        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation", "stages", "own") if key in result}
+        show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
+        return
+    say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
+    if result.get("test_one_view", {}).get("top1") is not None:
+        say(f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}")
+    for line in extra_data.lines(result):
+        say(line)
+    say(f"run     {run.path}")
+    say(f"report  {report}")
+
+
+def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
+    """The run, alone or as one of several processes, of which only the first comes back and speaks."""
+    from eyesight import experiment
+    from eyesight.cli import console
+    from eyesight.diagnosis import diagnose
+    from eyesight.distributed import group as distributed
+    from eyesight.training.loop import Clock, Meter
+
+    meter, clock, tell = Meter(), Clock(STARTED), console.epoch_line
+    try:
+        with distributed.join() as group:
+            if group.first:
+                with console.training(meter) as progress:
+                    return experiment.train(
+                        recipe,
+                        out,
+                        resume=resume,
+                        clock=clock,
+                        meter=meter,
+                        talk=console.talk,
+                        tell=tell,
+                        progress=progress("preparing pictures"),
+                        features=progress("computing features"),
+                        group=group,
+                    )
+            experiment.train(recipe, out, resume=resume, clock=clock, group=group)
+        sys.exit(0)
+    except UserError:
+        if not silent():
+            diagnose.attend_failed(recipe, out, console.talk)
+        raise
+
+
+def judged(test: dict[str, Any], measure: Measure) -> str:
+    """The score with its interval for people, from a summary."""
+    caseless = f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""
+    return measure.sentence(test) + caseless
+
+
+@app.command("compare")
+def compare_(
+    names: Annotated[list[str], typer.Argument(metavar="RECIPE|RUN...", help="recipes to train, and runs taken as they are")],
+    data: DataPath = None,
+    settings: Settings = None,
+    seeds: Annotated[int, typer.Option(help="trainings of each recipe, with seeds from 0")] = 1,
+    budget: Annotated[str | None, typer.Option(metavar="10m", help="the time for each training")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept; finished ones are used again")] = Path("runs"),
+    sort: Annotated[str, typer.Option(metavar="COLUMN", help="accuracy, loss, seconds, parameters …")] = "accuracy",
+    form: Annotated[str, typer.Option("--format", metavar="table|csv|markdown")] = "table",
+    on: On = None,
+    cores: Cores = 1,
+    gpus: Gpus = 0.0,
+    memory: Memory = 0.0,
+    as_json: AsJson = False,
+) -> None:
+    """Train what is missing and print one table; `--set model.name=A,B` makes a row of each, an interrupted call goes on."""
+    from eyesight.cli import console
+    from eyesight.comparison import compare, table
+
+    table.check(sort, form)
+    train: compare.Trainer = compare.one_after_another
+    if on is not None:
+        from eyesight.cluster import ray_cluster
+
+        ray_cluster.check(on)
+        train = ray_cluster.trainer(on, ray_cluster.Share.of(cores, gpus, memory), console.talk)
+    members = compare.members(names, data=data, settings=settings or (), seeds=seeds, budget=budget)
+    found = compare.compare(members, out, train=train, talk=console.talk, progress=console.Preparing())
+    place = compare.folder(members, names, out)
+    page = compare.write(found, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]]))
+    if as_json:
+        show_json({**found.to_dict(sort), "page": str(page)})
+    else:
+        say(table.write(table.ordered(found.rows, sort), form))
+        for note in [*found.notes, f"page: {page}"]:
+            console.talk(note)
+    if not any(row.runs for row in found.rows):
+        raise typer.Exit(1)

@@ -1,0 +1,1 @@
+"""Comparisons and predictions on a Ray cluster."""

@@ -1,0 +1,1 @@
+"""Compare runs and recipes in one table, with intervals and paired tests."""

@@ -1,0 +1,1 @@
+"""Data set formats: class folders, CSV, npz, IDX, CIFAR, Stanford Dogs."""

@@ -1,0 +1,1 @@
+"""Character images drawn from fonts, and Chars74K."""

@@ -1,0 +1,80 @@
+"""The original Chars74K "Fnt" pictures (EnglishFnt.tgz or its folder), as the 52 classes of the font characters.
+
+Picture number k is drawn from the same face in every class, so the split is by number, in order: 716, 150 and 150. The four styles
+of a font are taken to follow each other; then only one font, on the border between validation and test, has two styles in each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from eyesight.data import archives
+from eyesight.data.glyphs.render import CLASSES
+from eyesight.data.source import Source, Talk, digest, reader, silent
+from eyesight.errors import UserError
+
+PICTURES = {"train": 716, "validation": 150, "test": 150}  # per class: 254 fonts in four styles
+ORIGINAL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # Sample001 to Sample062
+NAME = re.compile(r"Sample(\d{3})/img(\d{3})-(\d{5})\.png$")
+PHOTOGRAPHS = re.compile(r"/(GoodImg|BadImag)/")  # of the archive EnglishImg.tgz, which unpacks beside this one with the very same names
+HINT = "expected English/Fnt/Sample001/img001-00001.png and so on, as in EnglishFnt.tgz"
+
+
+def is_original(root: Path) -> bool:
+    """Whether a folder is laid out as the original "Fnt" pictures, at any depth from none to two."""
+    found = (file for above in ("", "*/", "*/*/") for file in root.glob(f"{above}Sample001/img001-*.png"))
+    return any(not PHOTOGRAPHS.search(file.as_posix()) for file in found)
+
+
+def chars74k_source(path: Path, talk: Talk = silent) -> Source:
+    """The pictures below a folder or in an archive, read when asked for; UserError when they are not laid out as the original."""
+    root = path if path.is_dir() else _unpacked(path, talk)
+    found = sorted(_pictures(root))
+    labels = np.array([label for label, _, _ in found], dtype=np.int64)
+    missing = [one for label, one in enumerate(CLASSES) if label not in set(labels.tolist())]
+    if missing:
+        raise UserError(f"{path} has no Chars74K pictures of {' '.join(missing)}", HINT)
+    numbers = sorted({number for _, number, _ in found})
+    share = dict(zip(numbers, split_of(len(numbers)), strict=True))
+    if len(numbers) < sum(PICTURES.values()):
+        talk(f"{len(numbers)} pictures per class; the original has {sum(PICTURES.values())}")
+    files = [file for _, _, file in found]
+    return Source(
+        name="chars74k",
+        classes=CLASSES,
+        ids=tuple(file.relative_to(root).as_posix() for file in files),
+        labels=labels,
+        splits=np.array([share[number] for _, number, _ in found]),
+        read=reader(files),
+        pixels=None,
+        fingerprint=digest(["chars74k", root.resolve(), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]),
+    )
+
+
+def _unpacked(path: Path, talk: Talk) -> Path:
+    if not path.is_file() or not archives.is_archive(path):
+        raise UserError(f"{path} is neither a folder nor an archive of Chars74K", HINT)
+    return archives.unpack(path, talk=talk)[0]
+
+
+def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
+    """(label, picture number, file) of each picture of the 52 classes; `Hnd` pictures (shorter numbers) and photographs are passed over."""
+    for file in root.rglob("img*.png"):
+        named = NAME.search(file.as_posix())
+        if named is None or PHOTOGRAPHS.search(file.as_posix()) or named[1] != named[2] or not 1 <= int(named[1]) <= len(ORIGINAL):
+            continue
+        character = ORIGINAL[int(named[1]) - 1]
+        if character in CLASSES:
+            yield CLASSES.index(character), int(named[3]), file
+
+
+def split_of(count: int) -> list[str]:
+    """The split of each picture number in order; whole fonts of four go to training, also when there are fewer than 1,016."""
+    whole = sum(PICTURES.values())
+    train = max(1, round(count * PICTURES["train"] / whole / 4) * 4) if count > 4 else max(1, count - 2)
+    validation = (count - train) // 2
+    return ["train"] * train + ["validation"] * validation + ["test"] * (count - train - validation)

@@ -1,0 +1,200 @@
+"""Font families: which files there are, which of their faces serve as the four styles, and which families are one design.
+
+The same drawings go by many names (DejaVu Sans, Bitstream Vera, Verana), so a split by name alone would let the test set leak.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import numpy as np
+
+from eyesight.data.formats.folders import FONTS
+from eyesight.data.glyphs.render import Face
+from eyesight.errors import UserError
+
+SAME = 0.98  # correlation of all 52 pictures: DejaVu and Vera 1.000, Liberation and Arimo .993; one of the two is left out
+KIN = 0.95  # FreeSerif and Doulos .962, Roboto and Inter .952; both stay, in one split
+FULL = {"train": 179, "validation": 38, "test": 38}  # families of four styles; the last held-out ones give two
+WEIGHTS = (
+    (r"hairline|thin", 100),
+    (r"(extra|ultra) ?-?light", 200),
+    (r"light", 300),
+    (r"(semi|demi) ?-?bold|demi\b", 600),
+    (r"(extra|ultra) ?-?bold|heavy", 800),
+    (r"black", 900),
+    (r"bold|gruesa", 700),
+    (r"medium", 500),
+)
+ITALIC = re.compile(r"ital|obli|slant|inclin|kursiv|cursiv", re.IGNORECASE)
+WIDTH = re.compile(r"cond|narrow|ext(ended|\b)|expand|wide|compress|caption|display|outline|inverted|sharp", re.IGNORECASE)
+NO_DESIGN = re.compile(
+    r"(regular|italics?|oblique|bold|light|thin|medium|demi|semi|extra|black|condensed|narrow|wide|outline|solid|shadow|sans?serif"
+    r"|std|pro|adf|brk|gwf|sil|no2|no3|display|text|caption|math|alt|[0-9])+$"
+)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A family by name, and which face serves as each style that it has; "regular" is always there."""
+
+    name: str
+    faces: dict[str, Face]
+
+
+def font_folders() -> list[Path]:
+    """$EYESIGHT_FONTS, or the folders where this system keeps its fonts."""
+    if given := os.environ.get("EYESIGHT_FONTS"):
+        return [Path(part).expanduser() for part in given.split(os.pathsep) if part]
+    home = Path.home()
+    if sys.platform == "win32":
+        local = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+        return [Path(os.environ.get("WINDIR") or "C:/Windows") / "Fonts", local / "Microsoft" / "Windows" / "Fonts"]
+    if sys.platform == "darwin":
+        return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library" / "Fonts"]
+    return [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local" / "share" / "fonts", home / ".fonts"]
+
+
+def font_files(folders: Iterable[Path]) -> list[Path]:
+    """The TrueType and OpenType files below the folders, each once; UserError when a folder is not there or nothing is found."""
+    folders = list(folders)
+    files: dict[Path, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.suffix.lower() in FONTS and path.is_file():
+                files.setdefault(path.resolve(), path)
+    if not files:
+        raise UserError(f"no font files in {', '.join(map(str, folders))}", "EYESIGHT_FONTS names the folders to look in")
+    return list(files.values())
+
+
+def families(faces: Iterable[tuple[str, str, Face]]) -> list[Family]:
+    """(family, style, face) triples, grouped; sorted by name."""
+    grouped: dict[str, list[tuple[str, Face]]] = {}
+    for family, style, face in faces:
+        grouped.setdefault(" ".join(family.split()), []).append((style, face))
+    return [Family(name, styles(_told_apart(grouped[name]))) for name in sorted(grouped)]
+
+
+def _told_apart(faces: list[tuple[str, Face]]) -> list[tuple[str, Face]]:
+    """The faces; with the file's name for a style when several carry one style, as the four "Light" of Courier Prime do."""
+    said = Counter(style for style, _ in faces)
+    return [(Path(face[0]).stem if said[style] > 1 else style, face) for style, face in faces]
+
+
+def styles(faces: Sequence[tuple[str, Face]]) -> dict[str, Face]:
+    """Which face is the regular, italic, bold and bold italic one; a style that no face fits is absent."""
+    regular = min(faces, key=lambda face: (_italic(face), _unusual(face), abs(_weight(face) - 400), len(face[0]), face[1]))
+    chosen = {"regular": regular[1]}
+    usable = [face for face in faces if face[1] != regular[1] and _unusual(face) == _unusual(regular)]
+    for style, italic, weight in (("italic", True, _weight(regular)), ("bold", False, 700), ("bold italic", True, 700)):
+        fitting = [face for face in usable if _italic(face) == italic and _fits(_weight(face), weight, _weight(regular))]
+        if fitting:
+            chosen[style] = min(fitting, key=lambda face: (abs(_weight(face) - weight), len(face[0]), face[1]))[1]
+    return chosen
+
+
+def _fits(weight: int, wanted: int, regular: int) -> bool:
+    return abs(weight - regular) <= 100 if wanted == regular else weight >= max(600, regular + 200)
+
+
+def _weight(face: tuple[str, Face]) -> int:
+    return next((weight for pattern, weight in WEIGHTS if re.search(pattern, face[0], re.IGNORECASE)), 400)
+
+
+def _italic(face: tuple[str, Face]) -> bool:
+    return ITALIC.search(face[0]) is not None
+
+
+def _unusual(face: tuple[str, Face]) -> bool:
+    return WIDTH.search(face[0]) is not None
+
+
+def likeness(pictures: np.ndarray) -> np.ndarray:
+    """Float32 F,F: how alike the drawings of the families are, from their pictures uint8 F,52,…; 1 for oneself and for copies.
+
+    A family that shares a tenth of its pictures with another to the last pixel is a copy: a second cut with a few new letters.
+    """
+    ink = 255 - pictures.reshape(len(pictures), -1).astype(np.float32)
+    ink -= ink.mean(axis=1, keepdims=True)
+    ink /= np.maximum(np.linalg.norm(ink, axis=1, keepdims=True), 1e-6)
+    owners: dict[bytes, list[int]] = {}
+    for row, family in enumerate(pictures):
+        for picture in family:
+            owners.setdefault(picture.tobytes(), []).append(row)
+    shared = np.zeros((len(pictures), len(pictures)), np.int64)
+    for rows in owners.values():
+        shared[np.ix_(rows, rows)] += 1
+    return np.where(shared * 10 > pictures.shape[1], np.float32(1), ink @ ink.T)
+
+
+def copies(found: Sequence[Family], alike: np.ndarray) -> dict[int, int]:
+    """Row of a family → row of the one it repeats; the one with more styles of its own is kept."""
+    order = sorted(range(len(found)), key=lambda row: (-len(found[row].faces), len(found[row].name), found[row].name))
+    kept: list[int] = []
+    repeats: dict[int, int] = {}
+    for row in order:
+        nearest = max(kept, key=lambda other: alike[row, other], default=row)
+        if nearest != row and alike[row, nearest] > SAME:
+            repeats[row] = nearest
+        else:
+            kept.append(row)
+    return repeats
+
+
+def designs(names: Sequence[str], alike: np.ndarray) -> list[list[str]]:
+    """The families in groups that must not be parted: by name (Inter, Inter Display) or by their drawings."""
+    group = list(range(len(names)))
+    stems = [stem(name) for name in names]
+    for row in range(len(names)):
+        for other in range(row):
+            if alike[row, other] > KIN or _one_name(stems[row], stems[other]):
+                old, new = group[row], group[other]
+                group = [new if member == old else member for member in group]
+    return [[name for name, member in zip(names, group, strict=True) if member == one] for one in sorted(set(group))]
+
+
+def stem(name: str) -> tuple[str, ...]:
+    """The words of a family's name without those for weight, width, ornament and foundry."""
+    words = re.findall(r"[^\W_]+", re.sub(r"\bseries \w+", "", name.lower()))  # Roadgeek Series C, D, E: one design, six widths
+    plain = [short for word in words if (short := NO_DESIGN.sub("", word))]
+    return tuple(plain or words)
+
+
+def _one_name(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+    """Whether one is how the other begins: Gentium, Gentium Basic."""
+    count = min(len(first), len(second))
+    return first[:count] == second[:count]
+
+
+def divide(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """Split → families, no group in two splits; 179, 38 and 38 families if there are so many, else in that proportion.
+
+    The order comes from a checksum of the names, so that one font more or less moves few others. Large groups go to training:
+    a test set should not be a fifth Times. UserError for fewer than three groups.
+    """
+    total = sum(map(len, groups))
+    if len(groups) < 3:
+        raise UserError(
+            f"only {len(groups)} font designs can be used, and a training, a validation and a test set need one each",
+            "install more fonts (on Debian: make fonts), or name folders of fonts in EYESIGHT_FONTS",
+        )
+    held_out = min(FULL["test"], max(1, round(total * 150 / 1016)))
+    left = sorted(groups, key=lambda group: (len(group) > 2, sha256(group[0].encode()).digest()))
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for split in ("test", "validation"):
+        while len(parts[split]) < held_out and len(left) > (2 if split == "test" else 1):
+            room = held_out - len(parts[split])
+            group = next((group for group in left if len(group) <= room), left[0])
+            left.remove(group)
+            parts[split] += group[:room]
+    rest = sorted(left, key=lambda group: sha256(group[0].encode()).digest())
+    parts["train"] = [name for group in rest for name in group][: FULL["train"]]
+    return parts

@@ -1,0 +1,187 @@
+"""The 52 characters of many fonts as 90×90 pictures, split by font family.
+
+A face is drawn at one size, that of its capitals, and each character is centred: `j` and `J` differ in size as they do on paper.
+Families of one design (by name or by their drawings) are in one split, and a family that repeats another is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from eyesight.data.glyphs import render
+from eyesight.data.glyphs.families import FULL, Family, copies, designs, divide, families, font_files, font_folders, likeness
+from eyesight.data.glyphs.render import CLASSES, SIDE, STYLES
+from eyesight.data.prepare import Problem
+from eyesight.data.source import Source, Talk, digest, printable, silent
+from eyesight.data.store import cache_dir
+from eyesight.errors import UserError
+
+HALF = ("regular", "bold")  # what the last held-out family gives, so that 38 families make 150 pictures of a class
+
+
+@dataclass(frozen=True)
+class Part:
+    """One family in the set."""
+
+    split: str
+    family: str
+    styles: tuple[str, ...]
+
+
+def glyph_source(folders: Sequence[Path] = (), talk: Talk = silent) -> Source:
+    """The characters of every usable font below `folders` ($EYESIGHT_FONTS or the system's fonts by default); drawn once, then cached.
+
+    UserError when there are fewer than three designs.
+    """
+    files = font_files([Path(folder) for folder in folders] or font_folders())
+    key = digest([render.RENDERER, *((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)])
+    place = cache_dir() / "glyphs" / key
+    if not (place / "glyphs.json").is_file():
+        _build(files, place, talk)
+    about = json.loads((place / "glyphs.json").read_text(encoding="utf-8"))
+    talk(about["summary"])
+    parts = [Part(part["split"], part["family"], tuple(part["styles"])) for part in about["parts"]]
+    problems = tuple(Problem(**problem) for problem in about["problems"])
+    return _source(parts, np.load(place / "pixels.npy", mmap_mode="r"), key, problems)
+
+
+def _source(parts: Sequence[Part], pixels: np.ndarray, key: str, problems: tuple[Problem, ...]) -> Source:
+    rows = [(part.split, f"{part.split}/{part.family}/{style}/{one}") for part in parts for style in part.styles for one in CLASSES]
+    return Source(
+        name="glyphs",
+        classes=CLASSES,
+        ids=tuple(name for _, name in rows),
+        labels=np.tile(np.arange(len(CLASSES), dtype=np.int64), len(rows) // len(CLASSES)),
+        splits=np.array([split for split, _ in rows]),
+        read=lambda row: np.asarray(pixels[row, 0]),
+        pixels=pixels,
+        fingerprint=f"glyphs {key}",
+        problems=problems,
+    )
+
+
+def _build(files: Sequence[Path], place: Path, talk: Talk) -> None:
+    """Draws the set into a temporary folder and moves it to `place` when it is whole."""
+    problems: list[Problem] = []
+    talk(f"reading {len(files):,} font files")
+    found, small = _usable(_families(files, problems), problems)
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=place.parent))
+    except OSError as error:
+        raise _disk(place, error) from error
+    try:
+        parts, made = _draw_until_whole(found, small, temporary / "pixels.npy", problems, talk)
+        about = {"summary": summary(parts, made), "parts": [asdict(part) for part in parts], "problems": [vars(one) for one in problems]}
+        (temporary / "glyphs.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        if not place.exists():
+            temporary.replace(place)
+    except OSError as error:
+        raise _disk(place, error) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _disk(place: Path, error: OSError) -> UserError:
+    return UserError(
+        f"cannot write the drawn characters to {place.parent}: {error.strerror or error}", "EYESIGHT_CACHE can name another folder"
+    )
+
+
+def _families(files: Sequence[Path], problems: list[Problem]) -> list[Family]:
+    """The families in the files; a file that is no font is named in `problems`."""
+    faces = []
+    for path, (reply, _) in zip(files, render.run([{"do": "names", "path": str(path)} for path in files]), strict=True):
+        if "refused" in reply:
+            problems.append(_left_out(path.name, reply["refused"]))
+        for index, family, style in reply.get("names", ()):
+            faces.append((printable(family or path.stem).replace("/", "-"), style or "", (str(path), index)))
+    return families(faces)
+
+
+def _usable(found: Sequence[Family], problems: list[Problem]) -> tuple[list[Family], np.ndarray]:
+    """The families fit for use and their small pictures uint8 F,52,30,30, without those that repeat another."""
+    kept: list[Family] = []
+    small = []
+    for family, (reply, pictures) in zip(found, render.run([{"do": "check", "face": one.faces["regular"]} for one in found]), strict=True):
+        if "refused" in reply:
+            problems.append(_left_out(family.name, reply["refused"]))
+        else:
+            kept.append(family)
+            small.append(np.frombuffer(pictures, np.uint8).reshape(len(CLASSES), -1))
+    repeats = copies(kept, likeness(np.stack(small))) if small else {}
+    problems += [_left_out(kept[row].name, f"repeats {kept[other].name}") for row, other in sorted(repeats.items())]
+    rows = [row for row in range(len(kept)) if row not in repeats]
+    return [kept[row] for row in rows], np.array([small[row] for row in rows])
+
+
+def _left_out(name: str, reason: str) -> Problem:
+    return Problem(printable(name), "font", printable(reason), fatal=False)
+
+
+def _draw_until_whole(
+    found: list[Family], small: np.ndarray, file: Path, problems: list[Problem], talk: Talk
+) -> tuple[list[Part], Counter[str]]:
+    """Draws the divided families; when one fails after all, divides again without it."""
+    alike = likeness(small) if len(found) else np.empty((0, 0), np.float32)
+    rows = list(range(len(found)))
+    while True:
+        groups = designs([found[row].name for row in rows], alike[np.ix_(rows, rows)])
+        parts = shares(divide(groups))
+        talk(f"drawing {len(parts)} of {len(rows)} usable font families")
+        refused, made = _draw({family.name: family for family in found}, parts, file, talk)
+        if not refused:
+            return parts, made
+        problems += [_left_out(name, reason) for name, reason in refused.items()]
+        rows = [row for row in rows if found[row].name not in refused]
+
+
+def shares(divided: dict[str, list[str]]) -> list[Part]:
+    """Every family with the styles it gives: all four, but two in the last one of a full held-out split."""
+    parts = []
+    for split, names in divided.items():
+        full = split != "train" and len(names) == FULL[split]
+        ordered = sorted(names)
+        parts += [Part(split, name, HALF if full and name == ordered[-1] else STYLES) for name in ordered]
+    return parts
+
+
+def _draw(known: dict[str, Family], parts: Sequence[Part], file: Path, talk: Talk) -> tuple[dict[str, str], Counter[str]]:
+    """Fills the file with pictures uint8 N,1,90,90; returns family → reason for those that failed, and how many faces were made up."""
+    jobs = [{"do": "draw", "faces": known[part.family].faces, "styles": part.styles} for part in parts]
+    count = sum(len(part.styles) for part in parts) * len(CLASSES)
+    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(count, 1, SIDE, SIDE))
+    refused: dict[str, str] = {}
+    made: Counter[str] = Counter()
+    start = 0
+    for part, (reply, drawn) in zip(parts, render.run(jobs, lambda done: talk(f"drawn {done} of {len(jobs)} families")), strict=True):
+        if "refused" in reply:
+            refused[part.family] = reply["refused"]
+            continue
+        made.update(reply["made"])
+        pictures = np.frombuffer(drawn, np.uint8).reshape(-1, 1, SIDE, SIDE)
+        pixels[start : start + len(pictures)] = pictures
+        start += len(pictures)
+    pixels.flush()
+    return refused, made
+
+
+def summary(parts: Sequence[Part], made: Counter[str]) -> str:
+    """What the set consists of, and how far it is from the full one."""
+    counted = Counter(part.split for part in parts)
+    pictures = Counter[str]()
+    for part in parts:
+        pictures[part.split] += len(part.styles)
+    sizes = " / ".join(f"{counted[split]} ({pictures[split]} per class)" for split in FULL)
+    lines = f"{len(parts)} font families: {sizes} for training / validation / test"
+    lines += f"; {sum(made.values())} of {sum(pictures.values())} faces slanted or emboldened for want of their own"
+    wanted = sum(FULL.values())
+    return lines if len(parts) >= wanted else f"{lines}; the full set takes {wanted} families, so this is {len(parts) / wanted:.0%} of it"

@@ -1,0 +1,1 @@
+"""Segmentation data: images with a mask each."""

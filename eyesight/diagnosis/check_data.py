@@ -1,0 +1,209 @@
+"""What the pictures and labels give away: labels that mean nothing, classes out of proportion, held-out pictures that were trained on."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from eyesight.diagnosis import check_curves
+from eyesight.diagnosis.check_curves import LOST
+from eyesight.diagnosis.evidence import Finding, Patient, Sample, Severity, chance_loss
+
+ALMOST_ALL = 0.99  # share of one class that leaves nothing to learn
+RATIO, LARGE_RATIO = 5.0, 20.0  # largest class to smallest
+BEHIND = 0.2  # recall by which small classes lie behind large ones
+LEAK = 0.005  # share of held-out pictures: fewer cannot move the accuracy by more than half a point
+CELLS = 8  # side of the signature by which pictures are compared
+ALIKE_CELL, ALIKE = 2.0, 2.5  # of 255: largest difference of a cell, mean difference of a pixel, in copies saved again
+ENOUGH_TO_COMPARE = 200  # training pictures for judging the labels without the network
+ERRORS = 4.0  # standard errors that a nearest-neighbour accuracy must lie above chance to mean something
+
+
+def labels_constant(patient: Patient) -> Finding | None:
+    """Nearly all training pictures are of one class."""
+    if sum(patient.per_class) < 20 or patient.chance < ALMOST_ALL:
+        return None
+    name = patient.classes[int(np.argmax(patient.per_class))]
+    return Finding(
+        "labels_constant",
+        "All labels are the same",
+        "fatal",
+        f"{max(patient.per_class):,} of {sum(patient.per_class):,} training pictures are called {name!r}",
+        "check how the labels were read: `eyesight data DATA` counts every class",
+        "A network that always gives the one answer is right, and learns nothing else.",
+    )
+
+
+def labels_shuffled(patient: Patient) -> Finding | None:
+    """Training pictures are learnt while validation stays at chance; or nothing is, and similar pictures do not share labels either."""
+    if labels_constant(patient):
+        return None
+    near, count = neighbours(patient), len(patient.validation.labelled()) if patient.validation is not None else 0
+    if near and not near[2] and (stuck := no_learning(patient)):
+        return _shuffled(f"{stuck}; {_like(near, patient)}", "warning")
+    train, held = patient.measured("train_top1"), patient.measured("validation_top1")
+    if len(train) < 3 or len(held) < 3 or count < 30 or (near and near[2]):
+        return None
+    error = math.sqrt(patient.chance * (1 - patient.chance) / count)
+    if train[-1] < patient.chance + 0.4 * (1 - patient.chance) or held.max() > patient.chance + 4 * error:
+        return None
+    evidence = (
+        f"accuracy reached {train[-1]:.1%} on training pictures, but never more than {held.max():.1%} on {count} validation pictures, "
+        f"where always naming the most frequent class gives {patient.chance:.1%}"
+    )
+    return _shuffled(f"{evidence}; {_like(near, patient)}" if near else evidence, "fatal")
+
+
+def _like(near: tuple[float, int, bool], patient: Patient) -> str:
+    chance = f"chance gives {patient.chance:.1%}"
+    return f"of {near[1]} held-out pictures {near[0]:.1%} have the label of the training picture most like them, where {chance}"
+
+
+def _shuffled(evidence: str, severity: Severity) -> Finding:
+    return Finding(
+        "labels_shuffled",
+        "The labels look shuffled",
+        severity,
+        evidence,
+        "look at the samples in the run's report: do the names fit the pictures? then check how labels were paired with files",
+        "Random labels can be learnt by heart, one picture at a time, but nothing about them carries over to other pictures.",
+    )
+
+
+def no_learning(patient: Patient) -> str:
+    """What says that the training accuracy never left chance after hundreds of steps; empty when it did."""
+    top1, loss = patient.measured("train_top1"), patient.measured("train_loss")
+    if not len(top1) or not len(loss) or patient.steps < 300 or len(patient.classes) < 2 or patient.chance >= ALMOST_ALL:
+        return ""
+    guess = chance_loss(patient.recipe.loss, len(patient.classes))
+    if top1.max() > patient.chance + LOST * (1 - patient.chance) or loss[-1] < 0.9 * min(guess, loss[0]):
+        return ""
+    accuracy = f"the training accuracy is {top1[-1]:.1%} (chance {patient.chance:.1%})"
+    return f"after {patient.steps:,} steps {accuracy} and the loss {loss[-1]:.3g} (blind guess {guess:.3g})"
+
+
+def not_learning(patient: Patient) -> Finding | None:
+    """The network learns nothing although the pictures can be told apart without one."""
+    stuck, near = no_learning(patient), neighbours(patient)
+    if not stuck or (near and not near[2]) or check_curves.collapse(patient):
+        return None
+    if near:
+        stuck += f"; yet the labels mean something: {_like(near, patient)}"
+    return Finding(
+        "not_learning",
+        "It learns nothing",
+        "fatal",
+        stuck,
+        check_curves.remedy(patient),
+        "What is in the pictures does not reach the last layer, or the steps destroy what they build.",
+    )
+
+
+def neighbours(patient: Patient) -> tuple[float, int, bool] | None:
+    """(accuracy of the most similar training picture's label, pictures compared, whether that is clearly above chance)."""
+    train, held = patient.samples.get("train"), _held(patient)
+    if train is None or len(train) < ENOUGH_TO_COMPARE:
+        return None
+    if held is None or len(held) < 50:
+        whole = train.few(4000)
+        train, held = Sample(whole.pixels[::2], whole.labels[::2]), Sample(whole.pixels[1::2], whole.labels[1::2])
+    train, held = train.few(4000), held.few(500)
+    right = float((train.labels[nearest(signatures(train.pixels), signatures(held.pixels))] == held.labels).mean())
+    error = math.sqrt(patient.chance * (1 - patient.chance) / len(held))
+    return right, len(held), right > patient.chance + ERRORS * error or right > 2 * patient.chance + 2 * error
+
+
+def _held(patient: Patient) -> Sample | None:
+    parts = [patient.samples[name] for name in ("validation", "test") if len(patient.samples.get(name, ()))]
+    known = [(part.pixels[part.labels >= 0], part.labels[part.labels >= 0]) for part in parts]
+    return Sample(np.concatenate([pixels for pixels, _ in known]), np.concatenate([labels for _, labels in known])) if known else None
+
+
+def class_imbalance(patient: Patient) -> Finding | None:
+    """Classes of very different size, the small ones recognised worse; or so different that they will be."""
+    counts = np.array(patient.per_class)
+    if len(counts) < 2 or counts.max() < 20 or patient.chance >= ALMOST_ALL:
+        return None
+    ratio, recalls = counts.max() / max(1, counts.min()), _recalls(patient)
+    behind = recalls is not None and recalls[1] - recalls[0] > BEHIND
+    if ratio < RATIO or not (behind or (ratio >= LARGE_RATIO and patient.recipe.loss.class_weights == "none" and recalls is None)):
+        return None
+    small, large = int(counts.argmin()), int(counts.argmax())
+    names = (f"{patient.classes[large]!r} has {counts[large]:,} training pictures", f"{patient.classes[small]!r} {counts[small]:,}")
+    evidence = f"{names[0]}, {names[1]}: {ratio:.0f} to 1"
+    if recalls is not None:
+        evidence += f"; recall is {recalls[0]:.1%} on the smaller half of the classes and {recalls[1]:.1%} on the larger"
+    return Finding(
+        "class_imbalance",
+        "Small classes are neglected",
+        "warning" if behind else "note",
+        evidence,
+        "--set loss.class_weights=balanced, or --set loss.name=focal",
+        "Every picture counts the same in the loss, so a class with few of them hardly does.",
+    )
+
+
+def _recalls(patient: Patient) -> tuple[float, float] | None:
+    """Recall over the pictures of the smaller and of the larger half of the classes, None without ten held-out pictures of each."""
+    held, counts = patient.held_out, np.array(patient.per_class)
+    if held is None or held.classes != patient.classes:
+        return None
+    small = np.argsort(counts, kind="stable")[: len(counts) // 2]
+    of_small, right = np.isin(held.labels, small), held.predicted == held.labels
+    if min(of_small.sum(), (~of_small).sum()) < 10:
+        return None
+    return float(right[of_small].mean()), float(right[~of_small].mean())
+
+
+def leak(patient: Patient) -> Finding | None:
+    """Held-out pictures that are, or all but are, training pictures."""
+    train, held = patient.samples.get("train"), _held(patient)
+    if train is None or held is None or not patient.thorough or len(train) < 2:
+        return None
+    alike = int(copies(train.pixels, held.pixels).sum())
+    share = max(alike / len(held), patient.copies)
+    if share < LEAK:
+        return None
+    return Finding(
+        "leak",
+        "Held-out pictures were trained on",
+        "warning",
+        f"{alike:,} of {len(held):,} held-out pictures look like a training picture, pixel by pixel, and {patient.copies:.1%} have "
+        f"the very same bytes; up to {share:.1%} of the accuracy may be memory",
+        "split by where pictures come from (one folder a split, or a split column in a CSV), and remove pictures saved twice",
+        "A picture that was learnt by heart is recognised whatever was learnt about its class.",
+    )
+
+
+def signatures(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Each picture's grey values in 8×8 cells, N,64, from 0 to 255; smaller pictures keep their own pixels."""
+    grey = np.stack([part.astype(np.float32).mean(0) for part in pixels])
+    for axis in (1, 2):
+        edges = np.unique(np.linspace(0, grey.shape[axis], min(CELLS, grey.shape[axis]) + 1).astype(int))
+        grey = np.add.reduceat(grey, edges[:-1], axis=axis) / np.diff(edges).reshape((-1, 1) if axis == 1 else (-1,))
+    return grey.reshape(len(grey), -1).astype(np.float32)
+
+
+def nearest(known: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.int64]:
+    """For each row of `wanted` the row of `known` at the smallest Euclidean distance."""
+    half = (known**2).sum(1) / 2
+    parts = np.array_split(wanted, max(1, -(-len(wanted) // 500)))
+    return np.concatenate([(half - part @ known.T).argmin(1) for part in parts]).astype(np.int64)
+
+
+def copies(train: NDArray[np.uint8], held: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """For each held-out picture, whether a training picture is the same but for what saving it again changes.
+
+    Alike in the cells is not enough (thin strokes average out), so those are compared by the pixel; empty pictures do not count.
+    """
+    known, wanted = signatures(train), signatures(held)
+    match = nearest(known, wanted)
+    close = np.abs(known[match] - wanted).max(1) <= ALIKE_CELL
+    contrast = np.array([picture.std() for picture in held]) > 2 * ALIKE
+    for place in np.flatnonzero(close & contrast):
+        difference = np.abs(train[match[place]].astype(np.int16) - held[place]).mean()
+        close[place] = difference <= min(ALIKE, 0.1 * held[place].std())
+    found: NDArray[np.bool_] = close & contrast
+    return found

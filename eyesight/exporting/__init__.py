@@ -1,0 +1,1 @@
+"""Export to ONNX, verified against the classifier before the file is kept."""

@@ -1,0 +1,91 @@
+"""Networks by name: `build` makes one for pictures of a shape; each family stands in a file of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+
+from eyesight.errors import UserError, unknown
+from eyesight.models.allconv import allconv
+from eyesight.models.autoencoder import autoencoder
+from eyesight.models.bottleneck import bottleneck
+from eyesight.models.fast import fast_digits, fast_glyphs, fast_objects
+from eyesight.models.kernels.small_maps import quicken
+from eyesight.models.layers import Network, Shape
+from eyesight.models.lenet import lenet5, lenet5_1998
+from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn
+from eyesight.models.unet import skips
+from eyesight.models.vgg import deep_mixup_cnn, mixup_cnn, small_vgg, vgg16
+from eyesight.recipe import Model
+
+MODELS: dict[str, Callable[..., Network]] = {
+    "lenet5": lenet5,
+    "lenet5_1998": lenet5_1998,
+    "dropout_cnn": dropout_cnn,
+    "baseline_cnn": baseline_cnn,
+    "basic_cnn": basic_cnn,
+    "small_vgg": small_vgg,
+    "vgg16": vgg16,
+    "mixup_cnn": mixup_cnn,
+    "deep_mixup_cnn": deep_mixup_cnn,
+    "bottleneck": bottleneck,
+    "allconv": allconv,
+    "fast_digits": fast_digits,
+    "fast_glyphs": fast_glyphs,
+    "fast_objects": fast_objects,
+    "autoencoder": autoencoder,
+    "skips": skips,
+}
+
+
+def build(model: Model, shape: Shape, classes: int) -> Network:
+    """The network for pictures of `shape` (C,H,W); raises UserError for an unknown name or an option it does not have."""
+    make = _backbone(model.name) if is_backbone(model) else MODELS[model.name]
+    wanted = {key: value for key, value in dataclasses.asdict(model).items() if key != "name" and value is not None}
+    accepted = _keywords(make)
+    for option in wanted:
+        if option not in accepted:
+            raise UserError(
+                f"the model {model.name} has no option {option!r}", f"it takes {', '.join(accepted)}" if accepted else "it takes none"
+            )
+    network = make(shape, classes, **wanted)
+    quicken(network)
+    return network
+
+
+def outputs(target: str, shape: Shape, classes: int) -> int:
+    """How many numbers a head emits for a picture or for each of its pixels: a channel each to restore it, else a class each."""
+    return shape[0] if target == "picture" else classes
+
+
+def is_backbone(model: Model) -> bool:
+    """Whether a pretrained network is meant: some names, such as vgg16, are both, and then `weights` or `head` decide.
+
+    Raises UserError for a name that is neither.
+    """
+    if model.weights is not None or model.head is not None:
+        return True
+    if model.name in MODELS:
+        return False
+    from eyesight.models import pretrained
+
+    if not pretrained.is_known(model.name):
+        raise unknown("model", model.name, [*MODELS, *pretrained.names()])
+    return True
+
+
+def options(name: str) -> list[str]:
+    """What may be set on the model called `name`."""
+    return _keywords(MODELS[name] if name in MODELS else _backbone(name))
+
+
+def _backbone(name: str) -> Callable[..., Network]:
+    from eyesight.models import pretrained  # timm takes two seconds to import
+
+    return functools.partial(pretrained.build, name)
+
+
+def _keywords(make: Callable[..., Network]) -> list[str]:
+    return [option for option, part in inspect.signature(make).parameters.items() if part.kind is part.KEYWORD_ONLY]

@@ -1,0 +1,1 @@
+"""Postal codes: from a photograph to digits as MNIST draws them."""

@@ -1,0 +1,1 @@
+"""Stored predictions of a run and the metrics computed from them."""

@@ -1,0 +1,51 @@
+"""From which probability on an answer may be called sure: chosen on validation pictures, never on the test set."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from eyesight.results.metrics import correct
+from eyesight.results.predictions import Predictions
+
+WANTED = 0.99  # accuracy of what is called sure
+LEAST = 0.5  # below this the other classes together are as likely as the one named
+FEW = 0.1  # share of the pictures that must be above: a threshold that hardly any answer reaches would call everything unsure
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Answers of probability `value` or more were right in `accuracy` of the cases, and `share` of `n` pictures got one."""
+
+    value: float
+    accuracy: float
+    share: float
+    n: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+def choose(validation: Predictions, wanted: float = WANTED) -> Threshold | None:
+    """The lowest probability above which at least `wanted` of the answers are right.
+
+    None where it cannot be chosen: without labelled pictures, or where only a few of them would be above it.
+    A classifier that is better than `wanted` on everything is asked to leave out half of its mistakes instead.
+    """
+    known = validation.labelled()
+    if not len(known):
+        return None
+    confidence, right = known.confidence.astype(np.float64), correct(known.probabilities, known.labels)
+    wanted = max(wanted, (1 + float(right.mean())) / 2)
+    order = np.argsort(-confidence, kind="stable")
+    shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
+    whole = np.append(np.diff(confidence[order]) < 0, True)  # equal probabilities are accepted together or not at all
+    good = np.flatnonzero((shares >= wanted) & whole)
+    if not len(good) or good[-1] + 1 < FEW * len(known):
+        return None
+    value = max(LEAST, float(confidence[order[good[-1]]]))
+    sure = confidence >= value
+    return Threshold(value, float(right[sure].mean()) if sure.any() else 0.0, float(sure.mean()), len(known))

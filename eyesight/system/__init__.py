@@ -1,0 +1,1 @@
+"""Files, cache, memory, progress and facts of the machine."""

@@ -1,0 +1,140 @@
+"""Where a training stands: network, optimiser, averages, the best weights so far, and the history; one file on disk.
+
+The file is .safetensors with the numbers in its header: nothing that is loaded again could run code.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+from torch.func import functional_call
+
+from eyesight.classifier import save_tensors
+from eyesight.errors import UserError
+from eyesight.models.layers import Network
+from eyesight.recipe import Recipe, Training
+from eyesight.training import optim
+
+
+@dataclass(eq=False)
+class State:
+    """`history` holds one dict an epoch with "loss" and "score" as monitored; `passes` counts the times the data was seen."""
+
+    network: Network
+    optimiser: torch.optim.Optimizer
+    average: optim.Average | None = None
+    best: dict[str, Tensor] = field(default_factory=dict)
+    history: list[dict[str, Any]] = field(default_factory=list)
+    epoch: int = 0
+    passes: int = 0
+    steps: int = 0
+    progress: float = 0.0
+
+    @staticmethod
+    def start(network: Network, recipe: Recipe) -> State:
+        """The state before the first step."""
+        average = optim.Average(network, recipe.training.average) if recipe.training.average else None
+        return State(network, optim.build(recipe.optim, network), average)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Logits by the weights that would be kept now: the average where there is one."""
+        if self.average is None:
+            return self.network(pictures)  # type: ignore[no-any-return]
+        return functional_call(self.network, self.average.tensors, (pictures,))  # type: ignore[no-any-return]
+
+    def weights(self) -> dict[str, Tensor]:
+        """A copy of the weights that would be kept now."""
+        tensors = self.average.tensors if self.average else self.network.state_dict()
+        return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+    def record(self, monitored: dict[str, Any], training: Training) -> bool:
+        """Add an epoch's monitored values to the history; whether they are the best so far and its weights therefore kept."""
+        self.history.append(monitored)
+        best = best_epoch(self.history, training) == len(self.history)
+        if best and training.keep == "best":
+            self.best = self.weights()
+        return best and training.keep == "best"
+
+    def defend(self, monitored: dict[str, Any]) -> None:
+        """Hold the weights of now, which reached these values in an earlier stage, to be the best until an epoch beats them."""
+        self.history, self.best = [monitored], self.weights()
+
+    def finish(self, training: Training) -> None:
+        """Put the weights to keep into the network: of the best epoch or of the last."""
+        self.network.load_state_dict(self.best if training.keep == "best" and self.best else self.weights())
+
+    def save(self, path: Path) -> None:
+        """Write everything to one file, whole or not at all."""
+        tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
+        tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"average.{name}": tensor for name, tensor in (self.average.tensors.items() if self.average else ())}
+        for place, values in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"optimiser.{place}.{name}": torch.as_tensor(value) for name, value in values.items()}
+        numbers = {name: getattr(self, name) for name in ("epoch", "passes", "steps", "progress", "history")}
+        numbers["average_steps"] = self.average.steps if self.average else 0
+        save_tensors({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, {"state": json.dumps(numbers)})
+
+    def restore(self, path: Path) -> None:
+        """Continue from what `save` wrote; raises UserError when the file is broken or of another network."""
+        try:
+            with safe_open(path, framework="pt") as file:
+                numbers = json.loads(file.metadata()["state"])
+                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 — not a dict; copies, so that the file can be replaced
+            self._fill(tensors)
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise UserError(f"the checkpoint {path} cannot be continued: {error}", "train again without --resume") from None
+        steps = numbers.pop("average_steps")
+        if self.average:
+            self.average.steps = steps
+        for name, value in numbers.items():
+            setattr(self, name, value)
+
+    def _fill(self, tensors: dict[str, Tensor]) -> None:
+        device = self.network.normalise.mean.device
+        self.network.load_state_dict(part(tensors, "network."))
+        self.best = {name: tensor.to(device) for name, tensor in part(tensors, "best.").items()}
+        if self.average:
+            for name, tensor in part(tensors, "average.").items():
+                self.average.tensors[name].copy_(tensor)
+        places: dict[int, dict[str, Tensor]] = {}
+        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        for name, tensor in part(tensors, "optimiser.").items():
+            place, key = name.split(".", 1)
+            places.setdefault(int(place), {})[key] = laid_out(tensor, parameters[int(place)])
+        self.optimiser.load_state_dict({"state": places, "param_groups": self.optimiser.state_dict()["param_groups"]})
+
+
+def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
+    """The tensor in the memory order of `like` where their shapes agree: fused optimisers read both as they lie."""
+    return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def best_epoch(history: list[dict[str, Any]], training: Training) -> int:
+    """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`; 0 before the first.
+
+    Of equal scores, which few validation pictures often give, the one with the smaller loss is the better.
+    """
+    best, least, number = -math.inf, math.inf, 0
+    decides = training.monitor != "loss" and training.min_delta == 0
+    for place, values in enumerate(history, 1):
+        value = -values["loss"] if training.monitor == "loss" else values["score"]
+        if value > best + training.min_delta or number == 0 or (decides and value == best and values["loss"] < least):
+            best, least, number = value, values["loss"], place
+    return number
+
+
+def out_of_patience(history: list[dict[str, Any]], training: Training) -> bool:
+    """Whether the last `patience` epochs brought no improvement."""
+    return training.patience > 0 and len(history) - best_epoch(history, training) >= training.patience

@@ -1,0 +1,62 @@
+"""What a person's own pictures changed: a classifier trained on them against the one before, on those of them that were held out.
+
+Nothing is trained twice for it: the one before is the newest finished run beside this one that had no extra pictures.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from eyesight import classifier
+from eyesight.classifier import Classifier
+from eyesight.data.dataset import without_extra
+from eyesight.data.images import Images
+from eyesight.errors import UserError
+from eyesight.results import metrics
+from eyesight.runs import Run, list_runs
+
+
+def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
+    """Accuracy on the held-out pictures before and after, as plain JSON values; "before" is None where there is no earlier run."""
+    earlier = before(run, after)
+    found: dict[str, Any] = {"extra": run.recipe.data.extra, "after": metrics.summary(after.infer(held)), "before": None}
+    if earlier is not None:
+        old, known = earlier
+        same = without_extra(old.data.get("split", "")) == without_extra(run.data["split"])
+        test = old.result.get("test") if same else None
+        found |= {"before": metrics.summary(known.infer(held)), "before_run": old.name, "before_test": test}
+    return found
+
+
+def before(run: Run, after: Classifier) -> tuple[Run, Classifier] | None:
+    """The newest finished run beside this one with the same classes and preparation, but no extra pictures; of its recipe first."""
+    others = [other for other in reversed(list_runs(run.path.parent)) if other.path != run.path]
+    for other in sorted(others, key=lambda other: not other.name.endswith(f"-{run.recipe.name}")):
+        try:
+            if (
+                other.recipe.data.extra
+                or other.target != run.target
+                or other.status != "done"
+                or set(other.data.get("classes", ())) != set(after.classes)
+            ):
+                continue
+            known = classifier.load(other.classifier_path, after.network.normalise.mean.device)
+        except (UserError, OSError):  # damaged, or of a later eyesight
+            continue
+        if (known.classes, known.preparation) == (after.classes, after.preparation):
+            return other, known
+    return None
+
+
+def lines(result: dict[str, Any]) -> list[str]:
+    """The comparison in a run's result, for people; none when there were no extra pictures."""
+    found = result.get("own")
+    if not found or not found["after"]["n"]:
+        return []
+    test, after, earlier = result["test"], found["after"], found["before"]
+    if earlier is None:
+        return [f"your own {after['n']:,} held-out pictures: {after['top1']:.2%}; no earlier run without --extra to compare with"]
+    said = [f"your own {after['n']:,} held-out pictures: {earlier['top1']:.2%} before ({found['before_run']}), {after['top1']:.2%} after"]
+    if (old := found["before_test"]) and old.get("top1") is not None and test["top1"] is not None:
+        said.append(f"the data's own test pictures: {old['top1']:.2%} before, {test['top1']:.2%} after")
+    return said

@@ -1,0 +1,324 @@
+"""What a frozen part of a network makes of every picture, computed once per version of it and mapped from a file.
+
+The file is keyed by pictures, weights, versions and arithmetic, so that it can be shared by every recipe it fits and by no other.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from eyesight import augment, recipe
+from eyesight.data.images import Images
+from eyesight.data.source import Talk, silent
+from eyesight.data.store import cache_dir
+from eyesight.errors import UserError
+from eyesight.models.backbone import Backbone, keep_statistics
+from eyesight.models.layers import Network, Shape
+from eyesight.models.weights import fingerprint
+from eyesight.system.files import disk_error
+
+FORMAT = 1
+BATCH = 64
+LEAST = 128  # pictures are looked at however late it is
+PROBED = 16  # pictures on which speed is tried: a short budget must not go into measuring
+SPARE = 1 << 30  # bytes that stay free on the disk
+DAY = 86_400.0  # seconds without a byte after which a file that is being built was left behind
+KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, eq=False)
+class Activations(Images):
+    """N pictures in `views` versions: version v of row r is row `v * count + r` of `pixels`, which are floats M,H,W,C."""
+
+    views: int = 1
+    count: int = 0  # rows of one version
+    passes: int = 0
+    key: str = ""
+
+    @property
+    def shape(self) -> Shape:
+        """C,H,W of one picture's activations."""
+        height, width, channels = self.pixels.shape[1:]
+        return channels, height, width
+
+    def at(self, passes: int) -> Activations:
+        """As a pass sees them: every picture shows its versions in turn, each picture from a place of its own."""
+        return replace(self, passes=passes)
+
+    def only(self, version: int) -> Activations:
+        """One version of every picture."""
+        return replace(self, rows=self.rows + version * self.count, views=1)
+
+    def take(self, index: Tensor) -> Tensor:
+        """The activations of these pictures, n,C,H,W, channels last."""
+        values = cast(Tensor, self.pixels)
+        rows = self.rows[index.to(self.rows.device)]
+        version = ((rows * 2654435761 >> 7) + self.passes) % self.views
+        return values[(version * self.count + rows).to(values.device)].permute(0, 3, 1, 2)
+
+    def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
+        """On the device where they fill at most half of what is free; on the processor the mapped file serves as well as a copy."""
+        values, device = cast(Tensor, self.pixels), torch.device(device)
+        if device.type == "cpu":
+            return self
+        most = torch.cuda.mem_get_info(device)[0] // 2 if limit is None else limit
+        return self if values.nbytes > most else replace(self, pixels=values.to(device))
+
+
+class Trunk(Network):
+    """The frozen first part of a network, which gives activations instead of logits."""
+
+    def __init__(self, network: Network, units: Sequence[nn.Module], shape: Shape, *, pictures: bool) -> None:
+        nn.Module.__init__(self)
+        self.normalise = network.normalise
+        self.body = nn.Sequential(*units)
+        self.shape = shape
+        self.pictures = pictures  # or activations, which are not normalised again
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures or activations N,C,H,W to activations."""
+        values = self.normalise(pictures) if self.pictures else pictures
+        features: Tensor = self.body(values)
+        return features
+
+
+class Tail(Network):
+    """The part of a network that trains: activations in, logits out; its modules are the network's own."""
+
+    def __init__(self, network: Network, units: Sequence[nn.Module], shape: Shape, kind: torch.dtype = torch.float32) -> None:
+        nn.Module.__init__(self)
+        self.kind = kind
+        self.keeps = isinstance(network.body, Backbone) and network.body.keeps
+        self.normalise = network.normalise  # not applied: it says on which device the network lies
+        self.body = nn.Sequential(*units)
+        self.head = network.head
+        self.shape = shape
+
+    def train(self, mode: bool = True) -> Tail:
+        """As any module, but batch normalisation may have to keep its statistics."""
+        super().train(mode)
+        if self.keeps:
+            keep_statistics(self.body)
+        return self
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Logits, N,K; under automatic casting the activations have the kind in which they left the trunk."""
+        device = activations.device.type
+        features = self.body(activations.to(self.kind if torch.is_autocast_enabled(device) else torch.float32))
+        with torch.autocast(device, enabled=False):  # as in the whole network
+            logits: Tensor = self.head(features.float())
+        return logits
+
+
+def versions(how: recipe.Augment, wanted: int) -> int:
+    """How many different versions of a picture there can be."""
+    return wanted if how.flip != "none" or changes(how) else 1
+
+
+def changes(how: recipe.Augment) -> bool:
+    """Whether pictures change in any other way than by mirroring and blending."""
+    return replace(how, flip="none", mixup=0.0, cutmix=0.0) != recipe.Augment()
+
+
+def compute(
+    trunk: Trunk,
+    images: Images,
+    how: recipe.Augment,
+    views: int,
+    *,
+    name: str,
+    seed: int = 0,
+    precision: str = "float32",
+    deadline: float = math.inf,
+    talk: Talk = silent,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Activations:
+    """The activations of `images` in `views` versions, from the cache or computed now; `name` identifies the pictures.
+
+    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if none is, the first pictures, a few at
+    least.
+    Raises UserError, before anything is computed, when the disk has no room for them.
+    """
+    shape = outcome(trunk)
+    kind = KINDS[precision]
+    count = len(images)
+    source = images.key if isinstance(images, Activations) else ""
+    facts = [FORMAT, name, source, fingerprint(trunk.state_dict()), str(trunk.body), images.shape, precision]
+
+    def named(ids: tuple[str, ...], views: int) -> str:
+        drawn = (seed, dataclasses.asdict(how)) if views > 2 or (views > 1 and how.flip == "none") else ()
+        return hashlib.sha256(json.dumps([*facts, ids, views, drawn, torch.__version__]).encode()).hexdigest()[:32]
+
+    key = named(images.ids, views)
+    size = (views * count, *shape[1:], shape[0])
+    if not count:
+        return Activations(torch.empty(size, dtype=kind), torch.arange(0), images.labels, images.classes, (), views=views, key=key)
+    file = cache_dir() / "activations" / f"{key}.bin"
+    if not _is_whole(file, size, kind):
+        make_room(file.parent, needed := math.prod(size) * kind.itemsize)
+        each = f"{views} versions of " if views > 1 else ""
+        talk(f"computing the features of the frozen part once: {needed / 1e6:,.1f} MB for {each}{count:,} picture{'s' * (count != 1)}")
+        batches = _batches(trunk, images, how, views, seed, precision, deadline)
+        if (rows := _write(file, batches, views * count, progress)) < views * count:
+            views, count = max(1, rows // count), min(rows, count)
+            talk(f"the machine is slower than it seemed: training goes on with {views} versions of {count:,} pictures")
+            images = images.subset(np.arange(count))
+            key, size = named(images.ids, views), (views * count, *shape[1:], shape[0])
+            file = file.replace(file.with_name(f"{key}.bin"))
+            os.truncate(file, math.prod(size) * kind.itemsize)
+    values = mapped(file, size, kind)
+    with suppress(OSError):
+        os.utime(file)  # the least recently used makes way for others
+    return Activations(values, torch.arange(count), images.labels, images.classes, images.ids, views=views, count=count, key=key)
+
+
+def mapped(file: Path, size: Sequence[int], kind: torch.dtype) -> Tensor:
+    """The numbers in a file, to be read only.
+
+    What torch maps by itself may be written, so that systems count it as memory and refuse it where it is larger than all they have.
+    """
+    numbers = np.memmap(file, dtype=f"i{kind.itemsize}", mode="r", shape=tuple(size))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch would rather have numbers that can be written
+        return torch.from_numpy(numbers).view(kind)
+
+
+def outcome(trunk: Trunk) -> Shape:
+    """The shape C,H,W of the activations of one picture."""
+    with torch.inference_mode():
+        return tuple(trunk.eval()(torch.zeros(1, *trunk.shape, device=trunk.normalise.mean.device)).shape[1:])
+
+
+def _is_whole(file: Path, size: Sequence[int], kind: torch.dtype) -> bool:
+    return file.is_file() and file.stat().st_size == math.prod(size) * kind.itemsize
+
+
+def make_room(folder: Path, needed: int) -> None:
+    """Remove older activations while the disk is short; raises UserError when that is not enough."""
+    folder.mkdir(parents=True, exist_ok=True)
+    sweep(folder)
+    older = _kept(folder)
+    while needed + SPARE > shutil.disk_usage(folder).free and older:
+        with suppress(FileNotFoundError, PermissionError):  # gone already, or in use by another training
+            older.pop(0)[2].unlink()
+    free = shutil.disk_usage(folder).free
+    if needed + SPARE > free:
+        raise UserError(
+            f"the features of the frozen part take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB left",
+            "free some space, name another folder in EYESIGHT_CACHE, or keep fewer: --set transfer.views=1, or 0 for none at all",
+        )
+
+
+def fitting(size: int, views: int) -> int:
+    """How many of `views` versions of so many bytes the disk has room for when all older activations make way; one at least."""
+    folder = cache_dir() / "activations"
+    folder.mkdir(parents=True, exist_ok=True)
+    older = sum(size for _, size, _ in _kept(folder))
+    return max(1, min(views, (shutil.disk_usage(folder).free + older - SPARE) // max(1, size)))
+
+
+def _kept(folder: Path) -> list[tuple[float, int, Path]]:
+    """When the activations here were last used, their bytes and their files, the oldest first."""
+    found = []
+    for file in folder.glob("*.bin"):
+        with suppress(FileNotFoundError):  # another training makes room, too
+            about = file.stat()
+            found.append((about.st_mtime, about.st_size, file))
+    return sorted(found)
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half built; a file that still grows is younger than a day."""
+    for file in folder.glob(".building-*"):
+        with suppress(FileNotFoundError, PermissionError):
+            if time.time() - file.stat().st_mtime > DAY:
+                file.unlink()
+
+
+@torch.inference_mode()
+def _batches(
+    trunk: Trunk, images: Images, how: recipe.Augment, views: int, seed: int, precision: str, deadline: float = math.inf
+) -> Iterator[Tensor]:
+    """Activations n,H,W,C, version after version."""
+    device = trunk.normalise.mean.device
+    trunk.eval()
+    for view in range(views):
+        seen = images.only(view) if isinstance(images, Activations) else images
+        for step, (pixels, _, index) in enumerate(seen.batches(torch.arange(len(images)), BATCH, device)):
+            if time.monotonic() > deadline and (view or step * BATCH >= LEAST):
+                return
+            pictures = version(pixels, how, view, augment.generator(seed, -2 - view, step, device), index)
+            if not trunk.pictures:
+                pictures = pictures.to(KINDS[precision])  # the trunk below may have used another arithmetic
+            with autocast(precision, device):
+                features = trunk(pictures)
+            yield features.to(KINDS[precision]).permute(0, 2, 3, 1).contiguous()
+
+
+def version(pixels: Tensor, how: recipe.Augment, view: int, random: torch.Generator, index: Tensor) -> Tensor:
+    """Version 0 is the picture itself, 1 its mirror image where mirroring is allowed, and the others are changed at random."""
+    none = torch.zeros(len(pixels), 0, device=pixels.device)
+    plain = recipe.Augment()
+    if pixels.is_floating_point():
+        return pixels
+    if view == 0:
+        return augment.augment(pixels, none, plain, random, 0, index)[0]
+    if view == 1 and how.flip != "none":
+        return augment.augment(pixels.flip(3), none, plain, random, 0, index)[0]
+    return augment.augment(pixels, none, replace(how, mixup=0.0, cutmix=0.0), random, view, index)[0]
+
+
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
+    """The context of an arithmetic."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+
+
+def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Callable[[int, int], None]) -> int:
+    """The batches' bytes in one file, whole or not at all; how many pictures they were."""
+    handle, name = tempfile.mkstemp(prefix=".building-", dir=file.parent)
+    temporary, done = Path(name), 0
+    progress(done, total)
+    try:
+        with os.fdopen(handle, "wb") as opened:
+            for values in batches:
+                opened.write(values.cpu().view(torch.uint8).numpy().data)
+                done += len(values)
+                progress(done, total)
+        temporary.replace(file)
+    except OSError as error:
+        raise disk_error(error, file) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return done
+
+
+def pace(trunk: Trunk, images: Images, precision: str) -> float:
+    """Seconds that the trunk takes for one picture, by a try on a batch."""
+    device = trunk.normalise.mean.device
+    few = images.take(torch.arange(min(PROBED, len(images)))).to(device).float() / 255
+    few = few.contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode(), autocast(precision, device):
+        trunk.eval()(few).cpu()  # fetching waits for a GPU, and is part of the work
+        tries = []
+        for _ in range(2):
+            began = time.monotonic()
+            trunk(few).cpu()
+            tries.append(time.monotonic() - began)
+    return min(tries) / len(few)

@@ -1,0 +1,42 @@
+"""A recipe's network before its first step: weights drawn by the seed, a first layer that knows the training pictures."""
+
+from __future__ import annotations
+
+import torch
+
+from eyesight import tasks
+from eyesight.data.dataset import Dataset
+from eyesight.data.images import Images
+from eyesight.models import registry
+from eyesight.models.layers import Network
+from eyesight.recipe import Recipe
+
+
+def ready(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
+    """The recipe's network with its weights drawn by the seed, its first layer knowing the training pictures' statistics."""
+    with torch.random.fork_rng():
+        torch.manual_seed(recipe.training.seed)
+        network = registry.build(recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train))
+    tasks.of(recipe).check(recipe, network)
+    if recipe.data.scaling == "standard":
+        network.normalise.set(*statistics(data.train))
+    if network.meets:
+        network.meet(data.train.take(spread(len(data.train), 5000)))
+    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def spread(count: int, most: int) -> torch.Tensor:
+    """At most `most` places, evenly spread over `count`."""
+    return torch.linspace(0, count - 1, min(most, count)).long()
+
+
+def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and deviation of each channel over (at most) `most` evenly spread pictures scaled to 0..1."""
+    total, squares, count = torch.zeros(images.shape[0]).double(), torch.zeros(images.shape[0]).double(), 0
+    for chosen in torch.split(spread(len(images), most), 256):
+        pixels = images.take(chosen).double() / 255
+        total += pixels.sum((0, 2, 3))
+        squares += pixels.square().sum((0, 2, 3))
+        count += pixels[:, 0].numel()
+    mean = total / count
+    return mean.float(), (squares / count - mean**2).clamp_min(0).sqrt().float()

@@ -1,0 +1,140 @@
+"""Optimisers with their parameter groups, and learning-rate schedules as functions of progress from 0 to 1.
+
+A schedule of progress, not of steps, ends where it should whether the training is measured in epochs or in minutes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from eyesight import recipe
+from eyesight.training.muon import Muon
+
+Schedule = Callable[[float], float]
+
+
+def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser over the parameters that train: weights, and biases with norm parameters, which never decay."""
+    groups = parameter_groups(optim, network)
+    lr = optim.lr
+    if optim.name == "sgd":
+        return torch.optim.SGD(groups, lr, momentum=optim.momentum, nesterov=optim.nesterov and optim.momentum > 0, fused=True)
+    if optim.name == "rmsprop":
+        return torch.optim.RMSprop(groups, lr, alpha=optim.rho, eps=optim.epsilon, momentum=optim.momentum, centered=optim.centred)
+    if optim.name == "adagrad":
+        return torch.optim.Adagrad(groups, lr, initial_accumulator_value=optim.accumulator, eps=optim.epsilon)
+    if optim.name == "muon":
+        return Muon(groups, lr, momentum=optim.momentum)
+    kind: Any = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
+    adam: torch.optim.Optimizer = kind(groups, lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, amsgrad=optim.amsgrad, fused=True)
+    return adam
+
+
+def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, Any]]:
+    """The body's weights, the head's weights, and biases with norm parameters; `scale` keeps each group's factor on the rate.
+
+    With `layer_decay` the stages of a backbone have groups of their own.
+    """
+    head = {id(parameter) for parameter in getattr(network, "head", nn.Module()).parameters()}
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    weights = [parameter for parameter in trained if parameter.ndim > 1]
+    body = [parameter for parameter in weights if id(parameter) not in head]
+    groups: list[dict[str, Any]] = [
+        {"params": body, "scale": 1.0, "weight_decay": optim.weight_decay},
+        {"params": [p for p in weights if id(p) in head], "scale": optim.head_scale, "weight_decay": optim.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "scale": optim.bias_scale, "weight_decay": 0.0},
+    ]
+    if optim.name == "muon":
+        groups[0]["orthogonal"] = True
+    found = [group for group in groups if group["params"]]
+    return found if optim.layer_decay == 1 else [part for group in found for part in by_stage(group, optim.layer_decay, network)]
+
+
+def by_stage(group: dict[str, Any], decay: float, network: nn.Module) -> list[dict[str, Any]]:
+    """A group divided by how many stages below the head its parameters are, each with its share of the rate."""
+    body = getattr(network, "body", nn.Module())
+    below = {id(p): getattr(unit, "below_head", 0) for unit in getattr(body, "units", body).children() for p in unit.parameters()}
+    numbers = sorted({below.get(id(parameter), 0) for parameter in group["params"]})
+    return [
+        {**group, "params": [p for p in group["params"] if below.get(id(p), 0) == number], "scale": group["scale"] * decay**number}
+        for number in numbers
+    ]
+
+
+def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group `rate` times its own scale."""
+    for group in optimiser.param_groups:
+        group["lr"] = rate * group["scale"]
+
+
+def schedule(optim: recipe.Optim, epochs: int) -> Schedule:
+    """The factor on `lr` at a progress from 0 to 1; `epochs` is the nominal length that `step_epochs` counts in."""
+    cosine = lambda left: optim.floor + (1 - optim.floor) * (1 - math.cos(math.pi * left)) / 2  # noqa: E731
+    shape: Schedule = {
+        "constant": lambda left: 1.0,
+        "plateau": lambda left: 1.0,
+        "cosine": cosine,
+        "one_cycle": cosine,
+        "linear": lambda left: optim.floor + (1 - optim.floor) * left,
+        "step": lambda left: optim.step_factor ** int((1 - left) * epochs / max(1, optim.step_epochs) + 1e-6),
+    }[optim.schedule]
+    warmup = optim.warmup or (0.3 if optim.schedule == "one_cycle" else 0.0)
+    start = 0.04 if optim.schedule == "one_cycle" else 0.0
+
+    def factor(progress: float) -> float:
+        progress = min(max(progress, 0.0), 1.0)
+        if progress < warmup:
+            return start + (1 - start) * progress / warmup
+        fades = optim.schedule in ("cosine", "one_cycle", "linear")
+        return shape((1 - progress) / (1 - warmup) if fades and warmup < 1 else 1 - progress)
+
+    return factor
+
+
+class Plateau:
+    """A factor that shrinks whenever the monitored loss has not improved for `patience` epochs; a function of the losses alone."""
+
+    def __init__(self, optim: recipe.Optim) -> None:
+        self.optim = optim
+
+    def factor(self, losses: list[float]) -> float:
+        """The factor after these validation losses, oldest first."""
+        if self.optim.schedule != "plateau":
+            return 1.0
+        best, waited, factor = math.inf, 0, 1.0
+        for loss in losses:
+            best, waited = (loss, 0) if loss < best - 1e-4 else (best, waited + 1)
+            if waited >= self.optim.plateau_patience:
+                waited, factor = 0, factor * self.optim.step_factor
+        return max(factor, self.optim.floor)
+
+
+class Average:
+    """An exponential moving average of the weights; the buffers of normalisation are averaged too."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.decay = decay
+        self.steps = 0
+        self.tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, network: nn.Module) -> None:
+        """Move towards the weights of `network`; early on the decay is smaller, so that the start is forgotten."""
+        self.steps += 1
+        weight = 1 - min(self.decay, self.steps / (self.steps + 10))
+        state = network.state_dict()
+        floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
+        torch._foreach_lerp_([self.tensors[name] for name in floating], [state[name] for name in floating], weight)
+        for name, tensor in state.items():
+            if not tensor.is_floating_point():
+                self.tensors[name].copy_(tensor)
+
+
+def clip(network: nn.Module, largest: float) -> Tensor | None:
+    """Scale the gradients down so that their norm is at most `largest`; 0 leaves them alone."""
+    return nn.utils.clip_grad_norm_(network.parameters(), largest) if largest > 0 else None

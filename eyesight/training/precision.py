@@ -1,0 +1,84 @@
+"""Which arithmetic trains faster here, float32 or bfloat16: timed once per network, batch and machine, then remembered.
+
+Remembering matters as much as measuring: a training repeated on the same machine must take the same arithmetic.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+import platform
+import time
+from contextlib import nullcontext
+from pathlib import Path
+
+import torch
+
+from eyesight.data.source import Talk, silent
+from eyesight.data.store import cache_dir
+from eyesight.models.layers import Network
+from eyesight.recipe import Model
+from eyesight.system.files import whole_file
+
+GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
+
+
+def choose(wanted: str, network: Network, model: Model, batch: int, *, trains: bool = True, talk: Talk = silent) -> str:
+    """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device.
+
+    Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of the way back.
+    """
+    if wanted != "auto":
+        return wanted
+    device = network.normalise.mean.device
+    facts = [
+        platform.node(),
+        platform.processor(),
+        torch.__version__,
+        torch.get_num_threads(),
+        str(device),
+        repr(model),
+        network.shape,
+        batch,
+        trains,
+        sum(parameter.requires_grad for parameter in network.parameters()),
+    ]
+    file = cache_dir() / "precision" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
+    if (found := _remembered(file)) is not None:
+        return found
+    talk(f"trying once whether bfloat16 is faster here than float32 {'to train with' if trains else 'for the frozen part'}")
+    exact, rough = (seconds(network, batch, arithmetic, trains=trains) for arithmetic in ("float32", "bfloat16"))
+    chosen = "bfloat16" if exact > GAIN * rough else "float32"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as opened:
+        opened.write(json.dumps({"precision": chosen}).encode())
+    return chosen
+
+
+def _remembered(file: Path) -> str | None:
+    try:
+        found = json.loads(file.read_text())["precision"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found if found in ("float32", "bfloat16") else None
+
+
+def seconds(network: Network, batch: int, precision: str, patience: float = 0.5, *, trains: bool = True) -> float:
+    """The fastest of some training steps (or passes) on random pictures, for about `patience` seconds, on a copy of the network."""
+    network = copy.deepcopy(network).train(trains)
+    device = network.normalise.mean.device
+    pictures = torch.rand(batch, *network.shape, device=device).contiguous(memory_format=torch.channels_last)
+    context = torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    times: list[float] = []
+    began = time.perf_counter()
+    while len(times) < 3 or time.perf_counter() - began < patience:
+        start = time.perf_counter()
+        with context, torch.set_grad_enabled(trains):
+            logits = network(pictures)
+        if trains:
+            logits.float().square().mean().backward()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    return min(times[1:])

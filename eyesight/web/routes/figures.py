@@ -1,0 +1,103 @@
+"""Figures of runs as pictures, one run's or several runs' together.
+
+matplotlib keeps its style in a global, so figures are drawn one at a time; it is imported when the first is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request
+from starlette.responses import Response
+
+from eyesight.results import metrics
+from eyesight.results.predictions import Predictions, readable
+from eyesight.runs import Run
+from eyesight.web.limits import Refused, Turns
+from eyesight.web.routes.api import find_run, service_of
+
+router = APIRouter(include_in_schema=False)
+TOGETHER = 12  # runs whose curves can still be told apart
+DOTS = 110  # an inch
+pen = Turns("figures")
+
+
+@router.get("/runs/{name}/{figure}.png")
+def figure(request: Request, name: str, figure: str) -> Response:
+    """A figure: loss, accuracy, confusion or calibration."""
+    run = find_run(service_of(request), name)
+    if figure not in FIGURES:
+        raise Refused(404, f"there is no figure {figure!r}", f"known: {', '.join(FIGURES)}")
+    with pen.taken():
+        return drawn(FIGURES[figure](run))
+
+
+@router.get("/curves/{measure}.png")
+def together(request: Request, measure: str, run: Annotated[list[str], Query(min_length=1, max_length=TOGETHER)]) -> Response:
+    """The validation curves of several runs: loss or accuracy."""
+    if measure not in MEASURES:
+        raise Refused(404, f"there are no curves of {measure!r}", f"known: {', '.join(MEASURES)}")
+    epochs = {name: find_run(service_of(request), name).epochs for name in run}
+    with pen.taken():
+        from eyesight.comparison import plots as comparison_plots
+
+        return drawn(comparison_plots.together(epochs, MEASURES[measure]) if any(epochs.values()) else None)
+
+
+def drawn(figure: Any) -> Response:
+    """The figure as PNG; raises Refused without one."""
+    from eyesight.report import plots
+
+    if figure is None:
+        raise Refused(404, "the run is not that far yet", "look again when it has ended")
+    return Response(plots.png(figure, DOTS), media_type="image/png")
+
+
+def judged(run: Run) -> Predictions | None:
+    """The labelled test predictions, None without any."""
+    known = run.predictions().labelled() if run.target == "class" and (run.path / "predictions.npz").is_file() else None
+    return known if known is not None and len(known) else None
+
+
+def _curves(what: str) -> Callable[[Run], Any]:
+    def draw(run: Run) -> Any:
+        from eyesight.report import plots
+
+        measure = run.measure.key if what == "top1" else what
+        return plots.curves(run.epochs, (measure,)) if run.epochs else None
+
+    return draw
+
+
+def _confusion(run: Run) -> Any:
+    from eyesight.report import plots
+
+    known = judged(run)
+    return plots.confusion(metrics.confusion(known.probabilities, known.labels), readable(known.classes)) if known else None
+
+
+def _calibration(run: Run) -> Any:
+    from eyesight.report import plots
+
+    known = judged(run)
+    return plots.calibration(metrics.calibration(known.probabilities, known.labels)) if known else None
+
+
+def _panel(name: str) -> Callable[[Run], Any]:
+    def draw(run: Run) -> Any:
+        from eyesight.report import galleries
+
+        return next((panel.figure for panel in galleries.each(run) if panel.name == name), None)
+
+    return draw
+
+
+MEASURES = {"loss": "loss", "accuracy": "top1"}
+PANELS = {"picture": ("restored", "strangest", "bottleneck"), "mask": ("overlays", "worst", "ious")}
+FIGURES: dict[str, Callable[[Run], Any]] = {
+    **{name: _curves(measure) for name, measure in MEASURES.items()},
+    "confusion": _confusion,
+    "calibration": _calibration,
+    **{name: _panel(name) for names in PANELS.values() for name in names},
+}

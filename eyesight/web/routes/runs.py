@@ -1,0 +1,151 @@
+"""The pages about runs: a table of all with the curves of those that are ticked, and one page each with everything that is known."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Annotated, Any
+from urllib.parse import quote
+
+import numpy as np
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import FileResponse, HTMLResponse
+from starlette.responses import Response
+
+from eyesight.data.prepare import encode_png
+from eyesight.errors import UserError
+from eyesight.inference import onnx_classifier
+from eyesight.recipe import Recipe, differences, to_json
+from eyesight.results import metrics
+from eyesight.results.predictions import readable
+from eyesight.runs import Run, list_runs
+from eyesight.web.limits import Refused
+from eyesight.web.routes import confusion, figures
+from eyesight.web.routes.api import find_run, gone, row, service_of
+from eyesight.web.routes.figures import TOGETHER, judged, pen
+from eyesight.web.routes.pages import templates
+
+router = APIRouter(include_in_schema=False)
+router.include_router(figures.router)
+router.include_router(confusion.router)
+MISTAKES = 24  # shown on a run's page
+REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
+
+
+@router.get("/runs", response_class=HTMLResponse)
+def table(request: Request, run: Annotated[list[str], Query(max_length=100)] = []) -> Response:  # noqa: B006 - FastAPI copies it
+    """All runs, the newest first, and the curves of the first dozen that are named."""
+    folder = service_of(request).runs
+    rows = [row(one) for one in reversed(list_runs(folder) if folder else [])]
+    chosen = [one.name for one in rows if one.name in run][:TOGETHER]
+    return templates.TemplateResponse(request, "runs.html", {"rows": rows, "folder": folder, "chosen": chosen, "most": TOGETHER})
+
+
+@router.get("/runs/{name}", response_class=HTMLResponse)
+def page(request: Request, name: str) -> Response:
+    """One run."""
+    run = find_run(service_of(request), name)
+    try:
+        return templates.TemplateResponse(request, "run.html", facts(run))
+    except (UserError, OSError) as error:
+        raise gone(name, str(error)) from None
+
+
+def facts(run: Run) -> dict[str, Any]:
+    """What the page says, computed from the run folder."""
+    known = judged(run)
+    return {
+        "run": row(run),
+        "epochs": len(run.epochs),
+        "place": f"{run.path.absolute().parent.name}/{run.name}",
+        "changes": differences(run.recipe, Recipe()),
+        "recipe": to_json(run.recipe),
+        "findings": findings(run),
+        "matrix": confusion.table(known) if known else [],
+        "classes": readable(known.classes) if known else [],
+        "rows": metrics.per_class(known.probabilities, known.labels, readable(known.classes)) if known else [],
+        "pairs": metrics.confused_pairs(known.probabilities, known.labels, readable(known.classes)) if known else [],
+        "mistakes": mistakes(run),
+        "exported": onnx_classifier.file_of(run).is_file(),
+        "kept": (run.path / "predictions.npz").is_file(),
+        "named": run.target == "class",
+        "panels": figures.PANELS.get(run.target, ()) if (run.path / "predictions.npz").is_file() else (),
+    }
+
+
+def findings(run: Run) -> list[dict[str, str]]:
+    """What the doctor found after the training, or what his checks that need no network find now; nothing when he cannot look."""
+    from eyesight.diagnosis import diagnose
+    from eyesight.report import report
+
+    kept = report.findings(run)
+    if kept:
+        return kept
+    try:
+        return [finding.to_dict() for finding in diagnose.examine(diagnose.admit_run(run, None, ask_network=False))]
+    except Exception:  # a run may be damaged or half written in any way; its page shows the rest
+        return []
+
+
+def mistakes(run: Run) -> list[dict[str, Any]]:
+    """The most costly ones: place in the gallery, id, true and given class, probability."""
+    places = run.gallery().get("mistakes_index", np.zeros(0, dtype=np.int64))
+    if not len(places):
+        return []
+    said, names = run.predictions(), readable(run.predictions().classes)
+    return [
+        {
+            "place": place,
+            "id": said.ids[index],
+            "true": names[said.labels[index]],
+            "said": names[said.predicted[index]],
+            "probability": float(said.confidence[index]),
+        }
+        for place, index in enumerate(places[:MISTAKES])
+    ]
+
+
+@router.get("/runs/{name}/mistakes/{place}.png")
+def mistake(request: Request, name: str, place: int) -> Response:
+    """The picture of one mistake as the network saw it."""
+    pixels = find_run(service_of(request), name).gallery().get("mistakes_pixels", ())
+    if not 0 <= place < len(pixels):
+        raise Refused(404, "there is no such picture", f"the page /runs/{name} shows those there are")
+    return png(encode_png(pixels[place]))
+
+
+def png(data: bytes) -> Response:
+    """A picture."""
+    return Response(data, media_type="image/png")
+
+
+@router.get("/runs/{name}/report")
+def report(request: Request, name: str) -> Response:
+    """The report as it would be written now; it brings its own styles, and may do nothing else."""
+    from eyesight.report import report
+
+    with pen.taken():
+        text = report.page(find_run(service_of(request), name))
+    return HTMLResponse(text.encode(errors="replace"), headers={"Content-Security-Policy": REPORT_POLICY})
+
+
+@router.get("/runs/{name}/model.onnx")
+def exported(request: Request, name: str) -> Response:
+    """The exported classifier, where there is one."""
+    file = onnx_classifier.file_of(find_run(service_of(request), name))
+    if not file.is_file():
+        raise Refused(404, "this run was not exported yet", "eyesight export RUN")
+    return FileResponse(file, media_type="application/octet-stream", filename=f"{name}.onnx")
+
+
+@router.get("/runs/{name}/predictions.csv")
+def predictions(request: Request, name: str) -> Response:
+    """What the classifier said about each test picture: id, true class, given class, probability."""
+    said = find_run(service_of(request), name).predictions()
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("id", "true", "predicted", "probability"))
+    for name_, label, best, sure in zip(said.ids, said.labels, said.predicted, said.confidence, strict=True):
+        writer.writerow((name_, said.classes[label] if label >= 0 else "", said.classes[best], f"{sure:.6f}"))
+    headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, '')}.csv"}
+    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
