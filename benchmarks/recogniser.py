@@ -15,9 +15,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from eyesight.inference.pretrained import ELSE
 from eyesight.models.backbone import ONLY
 from eyesight.models.pretrained import imagenet_places
-from eyesight.training.transfer import ELSE
 
 ORIENTATION, TURNED = 0x0112, 6  # the EXIF field, and "turn me by a quarter to the right"
 SUFFIXES = (".jpg", ".jpeg", ".png")

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import Any
 
 from eyesight.data.prepare import encode_png
+from eyesight.exporting.onnx_file import exported
 from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
-from eyesight.web import server
+from eyesight.system.memory import cores
 
 RESULTS = Path(__file__).parent / "results" / "serving.json"
 TOGETHER = 16  # clients, and pictures in a form of several
@@ -159,7 +160,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()
     run = Run.open(asked.run)
-    file = server.exported(run)
+    file = exported(run)
     pixels = run.gallery()["samples_pixels"]
     pictures = [encode_png(pixels[number % len(pixels)]) for number in range(asked.pictures)]
     obvious = [sys.executable, "-c", OBVIOUS, str(run.classifier_path)]
@@ -179,7 +180,7 @@ def main() -> None:
         ]
         for other in ("obvious", "obvious, once")
     }
-    machine = {"machine": platform.processor() or platform.machine(), "cores": onnx_classifier.cores(), "python": platform.python_version()}
+    machine = {"machine": platform.processor() or platform.machine(), "cores": cores(), "python": platform.python_version()}
     shape = list(onnx_classifier.load(file).preparation.shape)
     values = {**machine, "run": run.name, "shape": shape, "pictures": asked.pictures, "ratios": ratios, "rounds": found}
     RESULTS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")

@@ -13,11 +13,10 @@ if TYPE_CHECKING:
     from eyesight.errors import UserError
     from eyesight.experiment import evaluate, train
     from eyesight.recipe import Recipe
-    from eyesight.recipes import RECIPES, resolve
+    from eyesight.recipes import RECIPES
     from eyesight.report.report import write_report
-    from eyesight.results.metrics import summary
-    from eyesight.results.predictions import Predictions
-    from eyesight.runs import Run, list_runs
+    from eyesight.results.predictions import Predictions, summary
+    from eyesight.runs import Run, list_runs, resolve
 
 __version__ = "0.1.0"
 
@@ -27,11 +26,11 @@ _HOMES = {
     "UserError": "errors",
     "evaluate": "experiment",
     "train": "experiment",
-    "summary": "results.metrics",
+    "summary": "results.predictions",
     "Predictions": "results.predictions",
     "Recipe": "recipe",
     "RECIPES": "recipes",
-    "resolve": "recipes",
+    "resolve": "runs",
     "write_report": "report.report",
     "Run": "runs",
     "list_runs": "runs",

@@ -6,7 +6,6 @@ The folder holds `weights.safetensors` and `classifier.json`; the latter names t
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import shutil
 import tempfile
@@ -19,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load_file
 from torch import Tensor
 
 from eyesight.data.images import Images, at_once
@@ -29,6 +28,7 @@ from eyesight.models import registry
 from eyesight.models.layers import Network
 from eyesight.recipe import Model, group
 from eyesight.system.files import whole_file
+from eyesight.system.tensors import checksum, save_tensors
 from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
@@ -108,20 +108,6 @@ class Classifier:
         }
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
-    """Write named tensors with their notes to `path` (.safetensors), whole or not at all."""
-    with whole_file(path) as file:
-        file.write(save(tensors, notes))
-
-
-def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The named tensors of a .safetensors file; raises UserError when it cannot be read."""
-    try:
-        return load_file(path)  # type: ignore[no-any-return, unused-ignore]
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
-
-
 def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
     """The classifier in `folder`; raises UserError when it is missing, too new, or its weights are not the ones it names."""
     description = read_description(folder)
@@ -174,12 +160,6 @@ def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, T
             f"{file} does not fit the network: {', '.join(sorted(wrong)[:5])} differ", "the architecture may have changed since"
         )
     return tensors
-
-
-def checksum(file: Path) -> str:
-    """The SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
 @torch.no_grad()

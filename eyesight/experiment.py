@@ -5,10 +5,8 @@ The test pictures are looked at once, at the end, by the classifier as it was sa
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,6 @@ from eyesight.classifier import Classifier, Views
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
-from eyesight.data.source import Talk, silent
 from eyesight.distributed import group as distributed
 from eyesight.distributed import launch
 from eyesight.distributed.group import Group
@@ -30,12 +27,15 @@ from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Recipe, differences, from_dict, to_dict
 from eyesight.results.predictions import write_arrays
-from eyesight.runs import Run, list_runs, now
+from eyesight.runs import Run, now
 from eyesight.system import memory
 from eyesight.system.environment import environment
+from eyesight.system.progress import Talk, silent
 from eyesight.training import extra_data, initialise, precision, transfer
 from eyesight.training.checkpoint import State, best_epoch, out_of_patience
-from eyesight.training.loop import Clock, Epoch, Meter, fit, plan
+from eyesight.training.clock import Clock, Meter
+from eyesight.training.loop import Epoch, fit, plan
+from eyesight.training.resume import checkpoint, remove_checkpoint, unfinished
 from eyesight.training.transfer import Plan, Stage
 
 SAVING = {
@@ -130,20 +130,6 @@ def begin(recipe: Recipe, data: Dataset, out: Path) -> Run:
     return run
 
 
-def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) -> Run | None:
-    """The newest run of the same training in `out` that was interrupted, or failed with a checkpoint (on a full disk, say)."""
-    for run in reversed(list_runs(out)):
-        unended = run.status == "interrupted" or (run.status == "failed" and run.checkpoint_path.exists())
-        with suppress(UserError):  # a run of a later eyesight is none of ours
-            if not unended or not weights.trained_alike(run, recipe):
-                continue
-            if (run.data.get("split"), run.data.get("store")) == (data.hash, data.store.key):
-                return run
-            talk(f"{run.path} was begun on other pictures than {data.name} holds now")
-    talk("no unfinished run of this recipe on these pictures: a new one begins")
-    return None
-
-
 def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, talk: Talk, follow: Follow) -> Run:
     device, group = torch.device("cuda" if torch.cuda.is_available() else "cpu"), follow.group
     network, known = initialise.ready(recipe, data, device), dict[str, Any]()
@@ -174,11 +160,6 @@ def _train(run: Run, recipe: Recipe, data: Dataset, clock: Clock, watch: Watch, 
     talk(f"looking once at the held-out pictures: {len(data.validation):,} for validation, {len(data.test):,} for test")
     finish(run, recipe, data, network, watch, clock, arithmetic, group)
     return run
-
-
-def checkpoint(run: Run, stage: int) -> Path:
-    """Where the state of a stage is kept while it trains."""
-    return run.checkpoint_path / ("state.safetensors" if stage == 1 else f"state{stage}.safetensors")
 
 
 def train_stage(run: Run, stage: Stage, clock: Clock, talk: Talk, follow: Follow) -> None:
@@ -326,11 +307,6 @@ def check_same(kept: Classifier, loaded: Classifier, images: Images) -> None:
     few = images.take(torch.arange(min(CHECKED, images.portion, len(images))))
     if not torch.allclose(kept.answers(few), loaded.answers(few), atol=1e-5):
         raise UserError("the saved classifier does not say what the trained one says", "the disk may be failing; train again elsewhere")
-
-
-def remove_checkpoint(run: Run) -> None:
-    """What was there to resume from is of no use to a run that is done."""
-    shutil.rmtree(run.checkpoint_path, ignore_errors=True)
 
 
 def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:

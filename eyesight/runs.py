@@ -22,7 +22,8 @@ import numpy.typing as npt
 
 from eyesight import recipe as recipes
 from eyesight.errors import MissingError, UserError
-from eyesight.recipe import Recipe
+from eyesight.recipe import Recipe, override
+from eyesight.recipes import RECIPES, find
 from eyesight.results import predictions, reconstructions, segmentations
 from eyesight.results.predictions import Predictions, read_arrays
 from eyesight.results.scores import MEASURES, Measure
@@ -332,3 +333,16 @@ def _plain(value: Any, path: str, lost: list[str]) -> Any:
         lost.append(path)
         return None
     return value
+
+
+def resolve(name: str, *settings: str, data: str | Path | None = None) -> Recipe:
+    """The recipe called `name`, or of the run in the folder `name`, on other pictures and with `group.field=value` settings."""
+    recipe = Run.open(Path(name)).recipe if is_run(name) else find(name)
+    if data is not None:
+        recipe = replace(recipe, data=replace(recipe.data, source=str(data)))
+    return override(recipe, settings)
+
+
+def is_run(name: str) -> bool:
+    """Whether `name` means a run's folder, not a recipe."""
+    return name not in RECIPES and ("/" in name or "\\" in name or Path(name).exists())

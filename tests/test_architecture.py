@@ -1,11 +1,28 @@
-"""The house rules that a reader relies on: imports point down, each library has one home, importing is cheap."""
+"""The rules of the house: imports point down, each library has one home, importing is cheap."""
 
 import ast
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 PACKAGE = Path(__file__).parents[1] / "eyesight"
+# The rooms, from the top floor to the ground: an import may only lead to a lower floor.
+FLOORS = (
+    ("__main__",),
+    ("cli",),
+    ("web",),
+    ("comparison", "diagnosis", "experiment"),
+    ("cluster", "exporting", "report", "training"),
+    ("distributed", "inference"),
+    ("classifier",),
+    ("reader", "runs", "tasks"),
+    ("augment", "data", "models", "recipes", "results"),
+    ("recipe", "system"),
+    ("errors",),
+)
 HOMES = {
     "PIL": {
         "data/decode.py", "data/prepare.py", "data/glyphs/render.py", "data/masks/pairs.py", "inference/annotate.py",
@@ -14,7 +31,7 @@ HOMES = {
     "skimage": {"results/similarity.py"},
     "sklearn": {"results/metrics.py", "data/named.py"},
     "scipy": {"comparison/statistics.py", "data/formats/stanford_dogs.py", "reader"},
-    "safetensors": {"classifier.py", "training/checkpoint.py"},
+    "safetensors": {"classifier.py", "system/tensors.py", "training/checkpoint.py"},
     "typer": {"cli"},
     "ray": {"cluster"},
     "rich": {"cli/console.py"},
@@ -64,6 +81,114 @@ def test_each_library_has_one_home():
             homes = HOMES.get(name.split(".")[0])
             if homes is not None:
                 assert place in homes or home(path) in homes, f"{place} imports {name}, whose home is {homes}"
+
+
+def graph(root=PACKAGE):
+    """Which module of the package imports which: {module: {modules}}, imports in functions and under TYPE_CHECKING too."""
+    modules = {".".join(("eyesight", *path.relative_to(root).with_suffix("").parts)): path for path in root.rglob("*.py")}
+    modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
+    arrows = {name: set() for name in modules if name != "eyesight"}
+    for name in arrows:
+        for node in ast.walk(ast.parse(modules[name].read_text(encoding="utf-8"))):
+            arrows[name].update(target for target in targets(node, modules) if target in arrows and target != name)
+    return arrows
+
+
+def targets(node, modules):
+    """The modules that an import statement names: `from eyesight.data import scan` names the module scan, not its package."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        return [name if name in modules else node.module for name in names]
+    return []
+
+
+def rooms(arrows, inside="eyesight"):
+    """The graph of the rooms directly inside a package: {room: {rooms}}."""
+    depth = inside.count(".") + 2
+
+    def room(module):
+        return ".".join(module.split(".")[:depth])
+
+    result = {}
+    for module, below in arrows.items():
+        if module.startswith(f"{inside}."):
+            below = {room(target) for target in below if target.startswith(f"{inside}.")}
+            result.setdefault(room(module), set()).update(below - {room(module)})
+    return result
+
+
+def circles(arrows):
+    """Groups of two or more nodes that reach each other."""
+    reached = {node: reachable(arrows, node) for node in arrows}
+    groups = {frozenset(other for other in reached[node] if node in reached[other]) for node in arrows}
+    return [sorted(group) for group in groups if len(group) > 1]
+
+
+def reachable(arrows, start):
+    """Every node on a way from `start`, itself only when it lies on a circle."""
+    seen, waiting = set(), list(arrows[start])
+    while waiting:
+        node = waiting.pop()
+        if node not in seen:
+            seen.add(node)
+            waiting.extend(arrows[node])
+    return seen
+
+
+def floors(arrows):
+    """The number of nodes on the longest way down a graph without circles."""
+    heights = {}
+
+    def height(node):
+        if node not in heights:
+            heights[node] = 1 + max(map(height, arrows[node]), default=0)
+        return heights[node]
+
+    return max(map(height, arrows))
+
+
+def upward(house, order=FLOORS):
+    """Imports that do not lead to a lower floor, as (from, to)."""
+    floor = {f"eyesight.{room}": number for number, names in enumerate(order) for room in names}
+    return sorted((room, target) for room, below in house.items() for target in below if floor[target] <= floor[room])
+
+
+def test_every_room_has_its_floor_and_every_name_exists():
+    named = [room for names in FLOORS for room in names]
+    assert sorted(named) == sorted(room.removeprefix("eyesight.") for room in rooms(graph()))
+
+
+def test_imports_point_down_and_never_in_a_circle(capsys):
+    arrows = graph()
+    house = rooms(arrows)
+    assert circles(arrows) == [], "modules import each other"
+    assert circles(house) == [], "rooms import each other"
+    assert upward(house) == []
+    assert len(house) <= 28
+    assert floors(house) <= 11
+    with capsys.disabled():
+        for place in ("eyesight", "eyesight.data", "eyesight.web"):
+            part = rooms(arrows, place)
+            total = sum(map(len, part.values()))
+            print(f"\n{place}: {len(part)} rooms, {floors(part)} floors, {total} arrows, {len(circles(part))} circles", end="")
+
+
+@pytest.mark.parametrize(
+    ("place", "line", "seen"),
+    [
+        ("data/scan.py", "from eyesight.data.sources import open_source", circles),
+        ("system/files.py", "def later():\n    from eyesight.experiment import train", upward),
+        ("results/metrics.py", "if TYPE_CHECKING:\n    from eyesight.report import report", upward),
+    ],
+)
+def test_a_planted_circle_or_upward_import_is_seen(tmp_path, place, line, seen):
+    planted = shutil.copytree(PACKAGE, tmp_path / "eyesight", ignore=shutil.ignore_patterns("__pycache__"))
+    file = planted / place
+    file.write_text(file.read_text(encoding="utf-8") + f"\n\n{line}\n", encoding="utf-8")
+    arrows = graph(planted)
+    assert seen(rooms(arrows)) if seen is upward else seen(arrows)
 
 
 def run(code):

@@ -12,8 +12,8 @@ import pytest
 
 from eyesight.data import archives
 from eyesight.data.archives import Limits, extract, is_archive, unpack
-from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
+from eyesight.system.cache import cache_dir
 
 SMALL = Limits(bytes=1 << 20, count=20, ratio=10, small=1 << 16)
 

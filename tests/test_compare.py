@@ -23,7 +23,7 @@ from eyesight.errors import UserError
 from eyesight.recipe import Data, Recipe, Training
 from eyesight.recipes import find
 from eyesight.results import metrics
-from eyesight.results.predictions import Predictions
+from eyesight.results.predictions import Predictions, summary
 from eyesight.runs import Run
 
 pytestmark = pytest.mark.whole
@@ -49,7 +49,7 @@ def drawn_run(parent, right, *, name="toy", seed=0, ids=None, labels=None, recip
     run.classifier_path.mkdir()
     (run.classifier_path / "weights.safetensors").write_bytes(b"0" * 1234)
     spent = {"training": seconds, "total": seconds + 1}
-    run.append({"event": "done", "test": metrics.summary(found), "parameters": 61706, "multiply_adds": 416_520, "seconds": spent})
+    run.append({"event": "done", "test": summary(found), "parameters": 61706, "multiply_adds": 416_520, "seconds": spent})
     return run
 
 
@@ -182,7 +182,7 @@ def test_several_values_are_several_rows(settings, rows):
 
 
 def test_the_arguments_of_a_member_make_its_recipe():
-    from eyesight.recipes import resolve
+    from eyesight.runs import resolve
 
     member = compare.members(["lenet5"], data="digits", settings=["model.name=lenet5,dropout_cnn"], seeds=2, budget="1m")[3]
     settings = [argument.removeprefix("--set=") for argument in member.arguments if argument.startswith("--set=")]

@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from eyesight.cli import console
-from eyesight.training.loop import Meter
+from eyesight.training.clock import Meter
 
 
 @pytest.fixture

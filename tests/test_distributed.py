@@ -25,8 +25,7 @@ from eyesight.distributed.launch import Place
 from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Augment, Model
-from eyesight.recipes import resolve
-from eyesight.runs import Run, list_runs
+from eyesight.runs import Run, list_runs, resolve
 
 pytestmark = pytest.mark.whole
 

@@ -16,7 +16,7 @@ from eyesight.errors import UserError
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
 from eyesight.results.predictions import load as load_predictions
 from eyesight.runs import Run
-from eyesight.training.loop import Clock
+from eyesight.training.clock import Clock
 
 SMALL = Recipe(
     name="small",

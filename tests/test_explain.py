@@ -6,17 +6,18 @@ import pytest
 import torch
 from torch import nn
 
-from eyesight.classifier import Classifier, save_tensors
+from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
 from eyesight.exporting import export
 from eyesight.exporting.quantise import quantise
 from eyesight.inference import gradcam, onnx_classifier
+from eyesight.inference.pretrained import recogniser
 from eyesight.models import pretrained, registry
 from eyesight.models.backbone import Narrowed
 from eyesight.models.layers import Network
 from eyesight.recipe import Model
-from eyesight.training import transfer
+from eyesight.system.tensors import save_tensors
 
 
 class Corner(nn.Module):
@@ -130,12 +131,12 @@ def test_dogs_keep_their_probabilities_and_everything_else_has_the_rest(tmp_path
     file, pixels = tmp_path / "it.safetensors", drawn.pictures(3, 160, channels=3)[0]
     torch.manual_seed(0)
     save_tensors(pretrained.create("test_resnet").state_dict(), file)
-    whole, dogs = (transfer.recogniser("test_resnet", file, only) for only in (None, "dogs"))
+    whole, dogs = (recogniser("test_resnet", file, only) for only in (None, "dogs"))
     assert len(dogs.classes) == 119 and dogs.classes[0] == "Chihuahua" and dogs.classes[117] == "Mexican hairless"
     assert set(dogs.classes[:118]) < set(whole.classes) and "golden retriever" in dogs.classes and "timber wolf" not in dogs.classes
     one, two = whole.probabilities(pixels), dogs.probabilities(pixels)
     np.testing.assert_allclose(two[:, :118], one[:, 151:269], rtol=1e-4)
     np.testing.assert_allclose(two[:, 118], 1 - one[:, 151:269].sum(1), rtol=1e-4)
     with pytest.raises(UserError, match="cats") as found:
-        transfer.recogniser("test_resnet", file, "cats")
+        recogniser("test_resnet", file, "cats")
     assert "dogs" in found.value.hint

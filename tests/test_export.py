@@ -17,6 +17,7 @@ from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
 from eyesight.exporting import export
+from eyesight.exporting.onnx_file import file_of, is_fresh
 from eyesight.inference import onnx_classifier
 from eyesight.models import registry
 from eyesight.recipe import Data, Model, Optim, Recipe, Training, Transfer
@@ -131,7 +132,7 @@ def test_the_file_knows_what_it_is_and_nothing_of_this_machine(run, made):
     sure = threshold.choose(run.predictions("validation"))  # None where the ten pictures do not do for one
     assert facts["threshold"] == (sure.to_dict() if sure else None)
     assert str(Path(export.__file__).parent).encode() not in file.read_bytes()
-    assert onnx_classifier.is_fresh(run, file)
+    assert is_fresh(run, file)
     assert [path.name for path in file.parent.iterdir()] == ["shapes.onnx"]
 
 
@@ -144,7 +145,7 @@ def test_a_file_that_answers_differently_is_not_kept(run, made, monkeypatch):
 
 
 def test_a_failed_export_leaves_the_older_file(run, monkeypatch):
-    file = onnx_classifier.file_of(run)
+    file = file_of(run)
     file.parent.mkdir()
     file.write_bytes(b"older")
     monkeypatch.setattr(export, "write", lambda loaded, facts, file: file.write_bytes(b"broken"))

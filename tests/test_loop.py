@@ -13,7 +13,8 @@ from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Augment, Loss, Model, Optim, Recipe, Training, override
 from eyesight.training.checkpoint import State, best_epoch, out_of_patience
-from eyesight.training.loop import Clock, Meter, fit, plan
+from eyesight.training.clock import Clock, Meter
+from eyesight.training.loop import fit, plan
 
 SMALL = Recipe(
     name="small",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from eyesight.results import metrics
-from eyesight.results.predictions import Predictions
+from eyesight.results.predictions import Predictions, summary
 
 # five pictures of three classes; right: 0, 1, 3. Wrong: 2 (class 1 taken for 2), 4 (class 2 taken for 0)
 P = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6], [0.98, 0.01, 0.01]], dtype=np.float32)
@@ -97,7 +97,7 @@ def test_equal_classifiers_cannot_be_told_apart():
 
 def test_summary_leaves_out_unlabelled_pictures():
     predictions = Predictions(tuple("vwxyz"), np.array([0, 1, 1, 2, -1]), P, CLASSES)
-    result = metrics.summary(predictions)
+    result = summary(predictions)
     assert (result["n"], result["top1"]) == (4, 0.75)
     assert result["interval"] == pytest.approx(metrics.wilson(3, 4))
     assert "top5" not in result
@@ -105,17 +105,17 @@ def test_summary_leaves_out_unlabelled_pictures():
 
 
 def test_summary_without_labels_has_no_figures():
-    assert metrics.summary(Predictions(("v",), np.array([-1]), P[:1], CLASSES))["top1"] is None
+    assert summary(Predictions(("v",), np.array([-1]), P[:1], CLASSES))["top1"] is None
 
 
 def test_summary_has_top5_above_five_classes():
     p = np.full((2, 7), 1 / 7)
-    assert metrics.summary(Predictions(("a", "b"), np.array([0, 6]), p, tuple("abcdefg")))["top5"] == 0.5
+    assert summary(Predictions(("a", "b"), np.array([0, 6]), p, tuple("abcdefg")))["top5"] == 0.5
 
 
 def test_a_letter_taken_for_its_capital_counts_where_case_is_ignored():
     classes, p = ("A", "a", "b"), np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.0, 0.2, 0.8]])
-    result = metrics.summary(Predictions(tuple("wxyz"), np.array([0, 1, 2, 2]), p, classes))
+    result = summary(Predictions(tuple("wxyz"), np.array([0, 1, 2, 2]), p, classes))
     assert (result["top1"], result["top1_ignoring_case"]) == (0.5, 0.75)
 
 

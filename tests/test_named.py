@@ -16,8 +16,8 @@ import pytest
 from eyesight.data import downloads, named
 from eyesight.data.downloads import Closed, Door, download, unpack_deb, web, web_archive
 from eyesight.data.named import NAMED, NamedSet, Payload, fetch, open_named
-from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
+from eyesight.system.cache import cache_dir
 
 
 def idx(array):

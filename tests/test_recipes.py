@@ -14,7 +14,8 @@ from eyesight.cli.show import describe
 from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.recipe import Augment
-from eyesight.recipes import RECIPES, find, resolve
+from eyesight.recipes import RECIPES, find
+from eyesight.runs import resolve
 from eyesight.training.loop import plan
 
 # System, input, parameters: what each description implies (the sums stand in test_models.py).

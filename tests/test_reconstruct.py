@@ -14,10 +14,10 @@ from eyesight.inference import dense
 from eyesight.models import registry
 from eyesight.models.autoencoder import autoencoder
 from eyesight.recipe import Augment, Model
-from eyesight.recipes import resolve
 from eyesight.report import report
 from eyesight.results import reconstructions, similarity
 from eyesight.results.reconstructions import Reconstructions, in_two_dimensions
+from eyesight.runs import resolve
 from eyesight.tasks import TASKS
 from eyesight.tasks.reconstruct import noisy
 

@@ -12,7 +12,7 @@ from eyesight import recipe as recipes
 from eyesight.recipe import Data, Recipe
 from eyesight.report import html, report
 from eyesight.results import metrics
-from eyesight.results.predictions import Predictions, write_arrays
+from eyesight.results.predictions import Predictions, summary, write_arrays
 from eyesight.runs import Run
 
 EVIL = "<script>alert(1)</script>"
@@ -45,7 +45,7 @@ def drawn_run(parent, classes=("a", "b", EVIL), status="done", n=60, channels=1,
         mistakes_pixels=pixels[: len(worst)],
         mistakes_index=worst,
     )
-    run.append({"event": "done", "test": metrics.summary(predictions), "seconds": {"training": 75.0, "total": 80.0}, "parameters": 61706})
+    run.append({"event": "done", "test": summary(predictions), "seconds": {"training": 75.0, "total": 80.0}, "parameters": 61706})
     return run
 
 
@@ -83,7 +83,7 @@ def read(text):
 def test_says_what_the_predictions_say(tmp_path):
     run = drawn_run(tmp_path / "runs")
     text = report.write_report(run).read_text(encoding="utf-8")
-    test = metrics.summary(run.predictions())
+    test = summary(run.predictions())
     assert f"{100 * test['top1']:.2f}<small>" in text
     assert f"{100 * test['interval'][0]:.2f} – {100 * test['interval'][1]:.2f}\N{NO-BREAK SPACE}%, n = 60" in text
     for words in ("61,706", "1 min 15 s", "2 threads", "runs/0001-toy", "100 train · 60 test"):

@@ -19,11 +19,10 @@ from eyesight.exporting import export
 from eyesight.inference import dense, onnx_classifier
 from eyesight.models.registry import build
 from eyesight.recipe import Augment, Data, Loss, Model
-from eyesight.recipes import resolve
 from eyesight.report import report
 from eyesight.results import segmentations
 from eyesight.results.segmentations import Segmentations, iou, mean_iou
-from eyesight.runs import Run
+from eyesight.runs import Run, resolve
 from eyesight.tasks import pixel_losses
 
 COLOURS = {"background": (0, 0, 0), "circle": (255, 0, 0), "square": (0, 255, 0), "triangle": (0, 0, 255)}

@@ -19,9 +19,10 @@ from eyesight.data import pixel_file as rows_module
 from eyesight.data import prepare as preparing
 from eyesight.data.prepare import Preparation, prepare
 from eyesight.data.source import Source
-from eyesight.data.store import cache_dir, open_store, prepare_store
+from eyesight.data.store import open_store, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data
+from eyesight.system.cache import cache_dir
 
 Usage = namedtuple("Usage", "total used free")
 

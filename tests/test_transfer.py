@@ -20,8 +20,9 @@ from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, Trans
 from eyesight.recipes import RECIPES, folder
 from eyesight.training import features, transfer
 from eyesight.training.checkpoint import State
+from eyesight.training.clock import Clock
 from eyesight.training.features import Activations, Tail, Trunk
-from eyesight.training.loop import Clock, fit
+from eyesight.training.loop import fit
 
 NAME = "test_resnet"  # timm's own toy of 0.5 M parameters
 MODEL = Model(NAME, weights="none", head="average 16")

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from portables import by_brightness
 
 from eyesight.errors import UserError
+from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
 from eyesight.web import server, uploads
@@ -208,11 +209,11 @@ def test_what_to_serve(tmp_path, monkeypatch):
         server.find(run.path)
     run.classifier_path.mkdir()
     run.write_json("classifier/classifier.json", {"weights_sha256": "abc"})
-    onnx_classifier.file_of(run).parent.mkdir()
-    by_brightness(onnx_classifier.file_of(run), weights="abc")
+    file_of(run).parent.mkdir()
+    by_brightness(file_of(run), weights="abc")
     for where in (run.path, tmp_path / "runs"):
-        assert server.find(where) == server.Served(onnx_classifier.file_of(run), tmp_path / "runs")
-    by_brightness(onnx_classifier.file_of(run), weights="older")
+        assert server.find(where) == server.Served(file_of(run), tmp_path / "runs")
+    by_brightness(file_of(run), weights="older")
     failed = subprocess.CompletedProcess([], 1, "", "talk\nerror: the disk is full\nhint: none\n")
     monkeypatch.setattr(server.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match="could not be exported: the disk is full"):

@@ -14,11 +14,13 @@ from written import box, photo
 
 from eyesight.data import decode
 from eyesight.errors import UserError
+from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.reader import mnist_digit
 from eyesight.runs import Run, list_runs
 from eyesight.web import digit_reader, server, training_job
 from eyesight.web.application import application
+from eyesight.web.batching import Untrained
 from eyesight.web.limits import Limits, Refused
 from eyesight.web.samples import Collection
 
@@ -51,8 +53,8 @@ def digits_run(folder, name="digits", classes="0123456789"):
     run.append({"event": "start"})
     run.classifier_path.mkdir()
     run.write_json("classifier/classifier.json", {"weights_sha256": "abc", "classes": list(classes)})
-    onnx_classifier.file_of(run).parent.mkdir()
-    by_likeness(onnx_classifier.file_of(run), weights="abc", name=run.name)
+    file_of(run).parent.mkdir()
+    by_likeness(file_of(run), weights="abc", name=run.name)
     return run
 
 
@@ -161,7 +163,7 @@ def test_the_newest_run_that_knows_the_digits_reads_where_another_network_is_ser
 
 def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch):
     runs, lamp, go = tmp_path / "runs", onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), threading.Event()
-    file = onnx_classifier.file_of(digits_run(runs))
+    file = file_of(digits_run(runs))
     exports = []
 
     def export(run):
@@ -207,7 +209,7 @@ def test_a_run_that_could_not_be_exported_once_is_tried_again(tmp_path, monkeypa
         tries.append(run.name)
         if len(tries) == 1:
             raise UserError("the disk is full", "free some space")
-        return onnx_classifier.file_of(run)
+        return file_of(run)
 
     monkeypatch.setattr(server, "exported", export)
     monkeypatch.setattr(digit_reader, "PATIENCE", 100)
@@ -283,7 +285,7 @@ def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(t
         assert go.wait(20)
 
     monkeypatch.setattr(training_job.Apprentice, "_train", train)
-    with TestClient(application(digit_reader.Untrained(), served.runs), base_url=HERE) as client:
+    with TestClient(application(Untrained(), served.runs), base_url=HERE) as client:
         assert client.get("/", follow_redirects=False).headers["location"] == "/reader"
         assert client.post("/api/predict", content=png(box("1"))).status_code == 503
         assert client.post("/api/reader/train").status_code == 202

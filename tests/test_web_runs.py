@@ -13,6 +13,7 @@ from portables import by_brightness
 
 from eyesight.data import dataset
 from eyesight.data.prepare import encode_png
+from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.recipe import Data
 from eyesight.results.predictions import Predictions, write_arrays
@@ -77,8 +78,8 @@ def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):
     korean.rename(run.path)
     for missing in ("nothing.png", "mistakes/7.png", "model.onnx"):
         assert client.get(f"/runs/{run.name}/{missing}").status_code == 404
-    onnx_classifier.file_of(run).parent.mkdir()
-    onnx_classifier.file_of(run).write_bytes(b"onnx")
+    file_of(run).parent.mkdir()
+    file_of(run).write_bytes(b"onnx")
     assert client.get(f"/runs/{run.name}/model.onnx").content == b"onnx"
 
 

@@ -15,8 +15,7 @@ from eyesight.comparison import compare
 from eyesight.errors import UserError
 from eyesight.models import pretrained, registry, weights
 from eyesight.recipe import Model, Recipe, override, to_dict
-from eyesight.recipes import resolve
-from eyesight.runs import Run
+from eyesight.runs import Run, resolve
 
 NAME = "tf_efficientnet_lite0"
 PACKAGED = weights.packaged

@@ -14,7 +14,8 @@ from rich.text import Text
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
-    from eyesight.training.loop import Epoch, Meter
+    from eyesight.training.clock import Meter
+    from eyesight.training.loop import Epoch
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 

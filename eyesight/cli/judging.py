@@ -55,7 +55,7 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
         _say_figures(opened, data, predictions.summary(), as_json=as_json)
         return
     known = predictions.labelled()
-    summary = metrics.summary(predictions)
+    summary = predictions.summary()
     rows = metrics.per_class(known.probabilities, known.labels, known.classes)
     pairs = metrics.confused_pairs(known.probabilities, known.labels, known.classes)
     if as_json:
@@ -216,8 +216,7 @@ def doctor_(name: RecipeName, data: DataPath = None, settings: Settings = None, 
     """Say what is wrong with a training, and why: of a run, or of a recipe before it is run."""
     from eyesight.cli import console, show
     from eyesight.diagnosis import diagnose
-    from eyesight.recipes import is_run, resolve
-    from eyesight.runs import Run
+    from eyesight.runs import Run, is_run, resolve
 
     recipe = resolve(name, *settings or (), data=data)
     run = Run.open(Path(name)) if is_run(name) else None

@@ -39,7 +39,7 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
     """Print the resolved recipe and the table of its network's layers; nothing is trained."""
     from eyesight import recipe as recipe_module
     from eyesight.cli.show import describe, layer_table, pretrained_lines
-    from eyesight.recipes import resolve
+    from eyesight.runs import resolve
 
     recipe = resolve(name, *settings or (), data=data)
     found = describe(recipe, Path(name), look=data is not None)
@@ -89,8 +89,8 @@ def augment(
 ) -> None:
     """Draw training pictures and what the recipe's augmentation makes of them."""
     from eyesight.cli import console
-    from eyesight.recipes import resolve
     from eyesight.report.augmentation import draw
+    from eyesight.runs import resolve
 
     recipe = resolve(name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data)
     picture = str(draw(recipe, out, talk=console.talk, progress=console.Preparing()))
@@ -119,7 +119,7 @@ def train(
     """Train a recipe; leaves a run folder with the classifier, its predictions and a report. Also under torchrun."""
     from eyesight.cli import console
     from eyesight.distributed.launch import several
-    from eyesight.recipes import resolve
+    from eyesight.runs import resolve
 
     given = {"training.budget": budget, "training.seed": seed, "data.extra": extra, "data.strict": "true" if strict else None}
     recipe = resolve(name, *settings or (), *(f"{path}={value}" for path, value in given.items() if value is not None), data=data)
@@ -156,7 +156,7 @@ def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
     from eyesight.cli import console
     from eyesight.diagnosis import diagnose
     from eyesight.distributed import group as distributed
-    from eyesight.training.loop import Clock, Meter
+    from eyesight.training.clock import Clock, Meter
 
     meter, clock, tell = Meter(), Clock(STARTED), console.epoch_line
     try:

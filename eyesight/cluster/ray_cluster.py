@@ -22,15 +22,16 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from eyesight.cluster import packing
-from eyesight.data.source import Talk, digest, silent
-from eyesight.data.store import cache_dir
+from eyesight.data.source import digest
 from eyesight.distributed import child
 from eyesight.distributed.child import Outcome
 from eyesight.errors import UserError
-from eyesight.inference.onnx_classifier import cores as cores_here
 from eyesight.inference.predict import answers, table
 from eyesight.runs import Run
+from eyesight.system.cache import cache_dir
 from eyesight.system.environment import in_common
+from eyesight.system.memory import cores as cores_here
+from eyesight.system.progress import Talk, silent
 
 LOCAL, RUNNING = "ray", "auto"
 DAY = 86_400.0  # seconds

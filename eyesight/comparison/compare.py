@@ -21,15 +21,14 @@ from eyesight import recipe
 from eyesight.comparison import plots, statistics, table
 from eyesight.comparison.statistics import Row
 from eyesight.data.loading import prepared as prepared_pictures
-from eyesight.data.source import Talk, silent
 from eyesight.distributed import child
 from eyesight.distributed.child import Outcome
 from eyesight.errors import UserError
 from eyesight.models import zoo
 from eyesight.recipe import GROUPS, Recipe, same_training
-from eyesight.recipes import is_run, resolve
 from eyesight.report import html
-from eyesight.runs import Run, list_runs
+from eyesight.runs import Run, is_run, list_runs, resolve
+from eyesight.system.progress import Talk, silent
 
 Progress = Callable[[int, int], None]
 
@@ -216,9 +215,9 @@ def trained_as(run: Run, wanted: Recipe) -> bool:
     try:
         if wanted.model.weights is None:
             return same_training(run.recipe, wanted)
-        from eyesight.models import weights  # brings torch, which a comparison without pretrained networks need not wait for
+        from eyesight.training.resume import trained_alike  # imports torch, which only files of weights need
 
-        return weights.trained_alike(run, wanted)
+        return trained_alike(run, wanted)
     except UserError:
         return False  # damaged, or from a later version
 

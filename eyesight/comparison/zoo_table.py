@@ -17,15 +17,15 @@ import torch
 from torch import nn
 
 from eyesight.comparison import plots as comparison_plots
-from eyesight.data.source import Talk, silent
-from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
 from eyesight.models import pretrained, registry, weights, zoo
 from eyesight.models.summary import count, layers
 from eyesight.models.zoo import Entry
 from eyesight.recipe import Model
 from eyesight.report import html, plots
+from eyesight.system.cache import cache_dir
 from eyesight.system.files import whole_file
+from eyesight.system.progress import Talk, silent
 
 BATCH = 16  # pictures in a batch that is timed
 AT_HAND = "weights at hand"

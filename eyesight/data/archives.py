@@ -26,9 +26,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from eyesight.data.source import Talk, digest, hidden, printable, silent
-from eyesight.data.store import cache_dir
+from eyesight.data.source import digest, hidden, printable
 from eyesight.errors import UserError
+from eyesight.system.cache import cache_dir
+from eyesight.system.progress import Talk, silent
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)

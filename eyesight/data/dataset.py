@@ -13,15 +13,16 @@ from torch import Tensor
 
 from eyesight import recipe
 from eyesight.data.images import Images
-from eyesight.data.loading import Prepared, prepared
+from eyesight.data.loading import prepared
 from eyesight.data.masks.images import Masked
 from eyesight.data.masks.legend import IGNORED
+from eyesight.data.masks.prepared import Prepared
 from eyesight.data.prepare import Preparation
-from eyesight.data.source import Talk, silent
 from eyesight.data.sources import open_source
 from eyesight.data.split import split, split_hash
 from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
+from eyesight.system.progress import Talk, silent
 
 LEAST = 100  # validation pictures, or a tenth of all where there are fewer than a thousand
 HALF = 32  # characters of a hash, which tell pictures apart as well as all of it

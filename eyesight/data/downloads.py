@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from eyesight.data.archives import extract
-from eyesight.data.source import Talk
 from eyesight.errors import UserError
+from eyesight.system.progress import Talk
 
 PATIENCE = 5.0  # seconds until a first answer; name look-up included, which urllib's own timeout is not
 STALL = 10.0  # seconds without a byte

@@ -22,9 +22,10 @@ from eyesight.data.formats.cifar import open_cifar
 from eyesight.data.formats.idx import open_idx
 from eyesight.data.glyphs.glyphs import glyph_source
 from eyesight.data.glyphs.render import CLASSES
-from eyesight.data.source import Source, Talk, digest, from_arrays, silent
-from eyesight.data.store import cache_dir
+from eyesight.data.source import Source, digest, from_arrays
 from eyesight.errors import UserError, unknown
+from eyesight.system.cache import cache_dir
+from eyesight.system.progress import Talk, silent
 
 DIGITS = tuple("0123456789")
 FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

@@ -20,7 +20,6 @@ import numpy as np
 from eyesight.data.prepare import BadPicture, Problem
 from eyesight.errors import UserError
 
-Talk = Callable[[str], None]
 Read = Callable[[int], "bytes | np.ndarray"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 
@@ -51,10 +50,6 @@ class Source:
     fingerprint: str  # cheap to compute; changes whenever the content might have
     problems: tuple[Problem, ...] = ()  # found while listing
     boxes: Callable[[], Sequence[Box]] | None = None  # around what each picture is of, where the data says; read only when asked for
-
-
-def silent(message: str) -> None:
-    """The talk of whoever wants none."""
 
 
 def natural(text: str) -> tuple[list[Any], str]:
@@ -148,3 +143,6 @@ def from_arrays(name: str, parts: Sequence[tuple[str, np.ndarray, np.ndarray]], 
         return picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
 
     return Source(name, classes, ids, labels, splits, read, pixels, fingerprint)
+
+
+FONTS = (".ttf", ".otf", ".ttc", ".otc")

@@ -9,8 +9,9 @@ from pathlib import Path
 from eyesight.data import archives, named
 from eyesight.data.formats import cifar, csv_table, folders, idx, npz, stanford_dogs
 from eyesight.data.glyphs.chars74k import chars74k_source, is_original
-from eyesight.data.source import Source, Talk, digest, is_picture, silent
+from eyesight.data.source import Source, digest, is_picture
 from eyesight.errors import UserError, unknown
+from eyesight.system.progress import Talk, silent
 
 __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "silent"]
 

@@ -9,13 +9,9 @@ import errno
 import json
 import os
 import re
-import shutil
-import sys
-import tempfile
-import time
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -31,14 +27,13 @@ from eyesight.data.prepare import Pixels, Preparation, Problem, fits, prepare_al
 from eyesight.data.scan import Findings, Progress, Scan, check, walk
 from eyesight.errors import UserError
 from eyesight.recipe import Data
+from eyesight.system.cache import cache_dir, sweep, temporary
 
 if TYPE_CHECKING:
     from eyesight.data.sources import Source
 
 FORMAT = 1
 SPLITS = ("", "train", "validation", "test")
-TEMPORARY = ".building-"
-DAY = 86400.0  # seconds; a temporary folder untouched for so long belongs to a process that was killed
 PORTION = 64 << 20  # bytes prepared at a time on the path without a loop
 
 
@@ -61,18 +56,6 @@ class Store:
     def counts(self) -> dict[str, dict[str, int]]:
         """Class → split → pictures; "unsplit" where the data does not say."""
         return dict(self.found["counts"])
-
-
-def cache_dir() -> Path:
-    """$EYESIGHT_CACHE, or `eyesight` in the platform's folder for caches; not created here."""
-    if given := os.environ.get("EYESIGHT_CACHE"):
-        return Path(given).expanduser()
-    home = Path.home()
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "eyesight" / "cache"
-    if sys.platform == "darwin":
-        return home / "Library" / "Caches" / "eyesight"
-    return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "eyesight"
 
 
 def prepare_store(
@@ -281,25 +264,6 @@ def _settle(stores: Path, folder: Path, key: str) -> Store:
     store = open_store(target)
     assert store, f"{target} cannot be opened although it was just written"
     return store
-
-
-@contextmanager
-def temporary(stores: Path) -> Iterator[Path]:
-    """A new folder that is gone afterwards, unless it was renamed."""
-    folder = Path(tempfile.mkdtemp(prefix=TEMPORARY, dir=stores))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def sweep(stores: Path) -> None:
-    """Remove what killed processes left: temporary folders in which nothing was written for a day."""
-    for folder in stores.glob(f"{TEMPORARY}*"):
-        with suppress(OSError):
-            newest = max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-            if time.time() - newest > DAY:
-                shutil.rmtree(folder, ignore_errors=True)
 
 
 def _joined(names: Iterable[str]) -> bytes:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from eyesight.data.named import NAMED, given
-from eyesight.data.source import Talk, silent
-from eyesight.data.store import cache_dir
 from eyesight.diagnosis import check_curves, check_data, check_network
 from eyesight.diagnosis.evidence import Finding, Patient, Sample
 from eyesight.errors import UserError
 from eyesight.recipe import Recipe, same_training
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs
+from eyesight.system.cache import cache_dir
+from eyesight.system.progress import Talk, silent
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -26,14 +26,15 @@ from eyesight.classifier import Classifier
 from eyesight.data import dataset
 from eyesight.data.images import Images
 from eyesight.data.prepare import Pixels
-from eyesight.data.source import Talk, silent
 from eyesight.errors import UserError
+from eyesight.exporting.onnx_file import file_of
 from eyesight.exporting.onnx_graph import Looking, around
 from eyesight.inference import onnx_classifier
 from eyesight.inference.onnx_classifier import HEAT, INPUT, OUTPUT, Portable
+from eyesight.inference.pretrained import recogniser
 from eyesight.results import threshold
 from eyesight.runs import Run
-from eyesight.training import transfer
+from eyesight.system.progress import Talk, silent
 
 MOST_CHECKED = 1000  # pictures that go through both
 CALIBRATING = 300  # training pictures that int8 takes its ranges from
@@ -80,13 +81,13 @@ class Held:
 def export(run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent) -> Exported:
     """Write the run's classifier to `file` (.onnx); raises UserError, and keeps nothing, when it does not answer as the run does."""
     loaded = classifier.load(run.classifier_path)
-    file = file or onnx_classifier.file_of(run)
+    file = file or file_of(run)
     return _keep(loaded, description(run, loaded), file, held_out(run, loaded, data, talk))
 
 
 def export_network(name: str, file: Path, *, only: str | None = None, weights: Path | None = None, talk: Talk = silent) -> Exported:
     """Write a pretrained network as it is to `file` (.onnx), checked on drawn pictures, since it has none of its own."""
-    loaded = transfer.recogniser(name, weights, only, talk=talk)
+    loaded = recogniser(name, weights, only, talk=talk)
     pixels = drawn(loaded.preparation.shape)
     held = Held("drawn pictures", pixels, np.full(len(pixels), -1, dtype=np.int64), pixels[:0])
     facts = {

@@ -14,11 +14,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eyesight.data.source import Talk, silent
 from eyesight.data.sources import each_picture
 from eyesight.errors import UserError
 from eyesight.inference.predict import Known, answers, table
 from eyesight.system.files import lock, whole_file
+from eyesight.system.progress import Talk, silent
 
 FORMAT = 1
 PART = 10_000  # pictures

@@ -6,7 +6,6 @@ Class names and preparation come from the file's own metadata, so it is all that
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ import numpy.typing as npt
 
 from eyesight.data.prepare import Pixels, Preparation, prepare
 from eyesight.errors import MissingError, UserError
-from eyesight.runs import Run
+from eyesight.system.memory import cores
 
 FORMAT = 1
 INPUT, OUTPUT, HEAT = "pictures", "probabilities", "heat"
@@ -115,22 +114,3 @@ def _check_shapes(loaded: Portable) -> None:
     assert tuple(taken.shape[1:]) == loaded.preparation.shape, f"pictures of {taken.shape[1:]}, prepared as {loaded.preparation.shape}"
     wanted = loaded.preparation.channels if loaded.facts.get("target") == "picture" else len(loaded.classes)
     assert given.shape[1] == wanted, f"{given.shape[1]} outputs where {wanted} are described"
-
-
-def file_of(run: Run) -> Path:
-    """Where a run keeps its ONNX file when nobody says otherwise."""
-    return run.path / "export" / f"{run.recipe.name or run.recipe.model.name}.onnx"
-
-
-def is_fresh(run: Run, file: Path) -> bool:
-    """Whether the file was exported from the weights that the run has now."""
-    try:
-        made_from = load(file, 1).facts.get("weights")
-        return bool(made_from == run.read_json("classifier/classifier.json")["weights_sha256"])
-    except (UserError, KeyError):
-        return False
-
-
-def cores() -> int:
-    """The processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -28,9 +28,9 @@ def load(model: Path, weights: Path | None = None, only: str | None = None) -> K
     `weights` is a file for a pretrained network; `only` ("dogs") narrows it to some of its classes.
     """
     if weights is not None or is_name(model):
-        from eyesight.training import transfer
+        from eyesight.inference.pretrained import recogniser  # imports torch
 
-        return transfer.recogniser(str(model), weights, only)
+        return recogniser(str(model), weights, only)
     if only is not None:
         raise UserError("only a pretrained network can be narrowed", f"name one, such as tf_efficientnet_lite0, instead of {model}", code=2)
     if model.suffix.lower() == ".onnx":

@@ -10,8 +10,7 @@ import socket
 import threading
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import lru_cache
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from eyesight.classifier import load_tensors
-from eyesight.data.source import Talk, silent
 from eyesight.errors import UserError, listed
 from eyesight.models import pretrained, zoo
 from eyesight.models.backbone import Own
 from eyesight.models.layers import Network
-from eyesight.recipe import Model, Recipe, same_training
-from eyesight.runs import Run
+from eyesight.recipe import Model
+from eyesight.system.progress import Talk, silent
+from eyesight.system.tensors import load_tensors
 
 PATIENCE = 4.0  # seconds in which the hub must answer
 HUB = ("huggingface.co", 443)
@@ -229,25 +227,3 @@ def fingerprint(tensors: dict[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def trained_alike(run: Run, wanted: Recipe) -> bool:
-    """Whether a run's recipe decides a training as `wanted` does; a file of weights counts by what is in it, wherever it lies.
-
-    By its place only where that cannot be told: the file is gone, or the run did not note what it began with.
-    """
-    recipe, given = run.recipe, wanted.model.weights
-    if not same_training(replace(recipe, model=replace(recipe.model, weights=given)), wanted):
-        return False
-    kept = run.environment.get("weights", {}).get("sha256")
-    if kept is None or given in (None, NONE, HUB_WEIGHTS) or not (file := Path(str(given)).expanduser()).is_file():
-        return bool(recipe.model.weights == given)
-    try:
-        return bool(kept == _fingerprint(file, file.stat().st_size, file.stat().st_mtime_ns))
-    except UserError:
-        return False  # training will say what is wrong with it
-
-
-@lru_cache(maxsize=16)
-def _fingerprint(file: Path, size: int, changed: int) -> str:
-    return fingerprint(read(file))

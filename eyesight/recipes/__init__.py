@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
 
 from eyesight.errors import unknown
-from eyesight.recipe import Recipe, override
+from eyesight.recipe import Recipe
 from eyesight.recipes import dense, digits, dogs, folder, glyphs, objects, transfer, vgg
-from eyesight.runs import Run
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": digits.digits,
@@ -50,16 +47,3 @@ def find(name: str) -> Recipe:
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]()
-
-
-def resolve(name: str, *settings: str, data: str | Path | None = None) -> Recipe:
-    """The recipe called `name`, or of the run in the folder `name`, on other pictures and with `group.field=value` settings."""
-    recipe = Run.open(Path(name)).recipe if is_run(name) else find(name)
-    if data is not None:
-        recipe = replace(recipe, data=replace(recipe.data, source=str(data)))
-    return override(recipe, settings)
-
-
-def is_run(name: str) -> bool:
-    """Whether `name` means a run's folder, not a recipe."""
-    return name not in RECIPES and ("/" in name or "\\" in name or Path(name).exists())

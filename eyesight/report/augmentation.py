@@ -13,10 +13,10 @@ from eyesight.augment import augment, generator
 from eyesight.data import dataset
 from eyesight.data.images import Images
 from eyesight.data.masks.images import Masked
-from eyesight.data.source import Talk, silent
 from eyesight.inference.annotate import overlay
 from eyesight.recipe import Augment, Recipe
 from eyesight.report import plots
+from eyesight.system.progress import Talk, silent
 from eyesight.tasks import TASKS, losses
 
 SHOWN, CHANGED, TRIALS = 15, 4, 3  # pictures as they are, how many of them are changed, and how often

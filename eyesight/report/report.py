@@ -17,7 +17,7 @@ from eyesight.data.prepare import encode_png
 from eyesight.report import galleries, html, plots
 from eyesight.report.html import duration, percent
 from eyesight.results import metrics
-from eyesight.results.predictions import Predictions, readable
+from eyesight.results.predictions import Predictions, readable, summary
 from eyesight.runs import Run
 
 SAMPLES, MISTAKES = 30, 40  # pictures shown at most
@@ -73,7 +73,7 @@ def facts(run: Run) -> dict[str, Any]:
     failure: dict[str, Any] = next((event for event in reversed(log) if event.get("event") == "failed"), {})
     place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
     known, measure = labelled(run), run.measure
-    test = metrics.summary(known) if known else run.result.get("test", {})
+    test = summary(known) if known else run.result.get("test", {})
     return {
         "name": recipe.name or run.name,
         "summary": recipe.summary,

@@ -12,8 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from eyesight.results.predictions import Predictions
-
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 
@@ -188,27 +186,3 @@ def _mid_p(least: int, n: int) -> float:
         below += ways
         ways = ways * (n - k) // (k + 1)
     return float((2 * below + ways) / 2**n)
-
-
-def summary(predictions: Predictions) -> dict[str, Any]:
-    """The figures of every table: n, top1, its 95 % interval, macro_f1, loss, ece; None without labels.
-
-    Also top5 where there are more than five classes, and top1_ignoring_case where some differ only in case.
-    """
-    known = predictions.labelled()
-    probabilities, labels = known.probabilities, known.labels
-    n = len(labels)
-    if n == 0:
-        return {"n": 0, "top1": None, "interval": None, "macro_f1": None, "loss": None, "ece": None}
-    right = int(correct(probabilities, labels).sum())
-    caseless = ignoring_case(probabilities, labels, predictions.classes)
-    return {
-        "n": n,
-        "top1": right / n,
-        "interval": list(wilson(right, n)),
-        **({"top5": top_k(probabilities, labels, 5)} if probabilities.shape[1] > 5 else {}),
-        **({"top1_ignoring_case": caseless} if caseless is not None else {}),
-        "macro_f1": macro_f1(probabilities, labels),
-        "loss": log_loss(probabilities, labels),
-        "ece": calibration(probabilities, labels).error,
-    }

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.errors import MissingError
+from eyesight.results.metrics import calibration, correct, ignoring_case, log_loss, macro_f1, top_k, wilson
 from eyesight.system.files import whole_file
 
 
@@ -50,9 +51,8 @@ class Predictions:
 
     def summary(self) -> dict[str, Any]:
         """The figures of every table, as `eyesight.results.metrics.summary` gives them."""
-        from eyesight.results import metrics  # which measures predictions
 
-        return metrics.summary(self)
+        return summary(self)
 
     def scores(self) -> npt.NDArray[np.bool_]:
         """Whether each picture was classified right."""
@@ -104,3 +104,27 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         raise MissingError(f"there is no file {path}", "name a run that finished") from None
     except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
         raise MissingError(f"{path} cannot be read: {error}", "the run is damaged, or was removed meanwhile") from None
+
+
+def summary(predictions: Predictions) -> dict[str, Any]:
+    """The figures of every table: n, top1, its 95 % interval, macro_f1, loss, ece; None without labels.
+
+    Also top5 where there are more than five classes, and top1_ignoring_case where some differ only in case.
+    """
+    known = predictions.labelled()
+    probabilities, labels = known.probabilities, known.labels
+    n = len(labels)
+    if n == 0:
+        return {"n": 0, "top1": None, "interval": None, "macro_f1": None, "loss": None, "ece": None}
+    right = int(correct(probabilities, labels).sum())
+    caseless = ignoring_case(probabilities, labels, predictions.classes)
+    return {
+        "n": n,
+        "top1": right / n,
+        "interval": list(wilson(right, n)),
+        **({"top5": top_k(probabilities, labels, 5)} if probabilities.shape[1] > 5 else {}),
+        **({"top1_ignoring_case": caseless} if caseless is not None else {}),
+        "macro_f1": macro_f1(probabilities, labels),
+        "loss": log_loss(probabilities, labels),
+        "ece": calibration(probabilities, labels).error,
+    }

@@ -52,3 +52,8 @@ def free(system: Path = Path("/")) -> int:
             most, now = (int((system / "sys/fs/cgroup" / name).read_text()) for name in (limit, used))
             found.append(max(0, most - now))
     return min(found)
+
+
+def cores() -> int:
+    """The processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -16,10 +16,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 from torch.func import functional_call
 
-from eyesight.classifier import save_tensors
 from eyesight.errors import UserError
 from eyesight.models.layers import Network
 from eyesight.recipe import Recipe, Training
+from eyesight.system.tensors import save_tensors
 from eyesight.training import optim
 
 

@@ -12,19 +12,19 @@ from eyesight.classifier import Classifier
 from eyesight.data.dataset import without_extra
 from eyesight.data.images import Images
 from eyesight.errors import UserError
-from eyesight.results import metrics
+from eyesight.results.predictions import summary
 from eyesight.runs import Run, list_runs
 
 
 def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
     """Accuracy on the held-out pictures before and after, as plain JSON values; "before" is None where there is no earlier run."""
     earlier = before(run, after)
-    found: dict[str, Any] = {"extra": run.recipe.data.extra, "after": metrics.summary(after.infer(held)), "before": None}
+    found: dict[str, Any] = {"extra": run.recipe.data.extra, "after": summary(after.infer(held)), "before": None}
     if earlier is not None:
         old, known = earlier
         same = without_extra(old.data.get("split", "")) == without_extra(run.data["split"])
         test = old.result.get("test") if same else None
-        found |= {"before": metrics.summary(known.infer(held)), "before_run": old.name, "before_test": test}
+        found |= {"before": summary(known.infer(held)), "before_run": old.name, "before_test": test}
     return found
 
 

@@ -26,13 +26,13 @@ from torch import Tensor, nn
 
 from eyesight import augment, recipe
 from eyesight.data.images import Images
-from eyesight.data.source import Talk, silent
-from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
 from eyesight.models.backbone import Backbone, keep_statistics
 from eyesight.models.layers import Network, Shape
 from eyesight.models.weights import fingerprint
+from eyesight.system.cache import cache_dir
 from eyesight.system.files import disk_error
+from eyesight.system.progress import Talk, silent
 
 FORMAT = 1
 BATCH = 64

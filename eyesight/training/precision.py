@@ -15,11 +15,11 @@ from pathlib import Path
 
 import torch
 
-from eyesight.data.source import Talk, silent
-from eyesight.data.store import cache_dir
 from eyesight.models.layers import Network
 from eyesight.recipe import Model
+from eyesight.system.cache import cache_dir
 from eyesight.system.files import whole_file
+from eyesight.system.progress import Talk, silent
 
 GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
 

@@ -9,35 +9,32 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from eyesight.classifier import Classifier
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
-from eyesight.data.prepare import BadPicture, Preparation, dimensions
-from eyesight.data.source import Talk, silent
+from eyesight.data.prepare import BadPicture, dimensions
 from eyesight.data.sources import open_source
 from eyesight.distributed.group import Group
-from eyesight.errors import UserError, unknown
+from eyesight.errors import UserError
 from eyesight.models import registry, weights, zoo
-from eyesight.models.backbone import ONLY, OWN, Backbone, Narrowed
+from eyesight.models.backbone import Backbone
 from eyesight.models.layers import Network
-from eyesight.recipe import Augment, Model, Recipe
+from eyesight.recipe import Augment, Recipe
 from eyesight.recipes import folder
+from eyesight.system.progress import Talk, silent
 from eyesight.training import features as activations
 from eyesight.training import precision
+from eyesight.training.clock import Clock
 from eyesight.training.features import Activations, Tail, Trunk
-from eyesight.training.loop import Clock
 
 Progress = Callable[[int, int], None]
 SHARE = 0.6  # of the time for training that may go into computing features once
 LEAST = 0.1  # of the pictures are used however short the time seems: an estimate of speed may be far off
-ELSE = "something else"  # the class of whatever is none of the chosen kind
 GRACE = 0.05  # of a budget belongs to the first stage even when an estimate says that nothing is left
 EACH = 8  # pictures of every class are, where there are so many
 
@@ -307,27 +304,3 @@ def enough(images: Images, wanted: int) -> int:
     """`wanted`, or more where that would be too few of all, or of a class, to learn from."""
     every = int(images.counts.clamp(max=EACH).sum())
     return min(len(images), max(wanted, round(LEAST * len(images)), every))
-
-
-def recogniser(name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent) -> Classifier:
-    """A pretrained network as it is, with the names of the classes it was trained on; raises UserError when it has no weights.
-
-    `only` ("dogs") narrows it to some of them, and the last class is then everything else.
-    """
-    if only is not None and only not in ONLY:
-        raise unknown("kind of thing", only, ONLY)
-    from eyesight.models import pretrained
-
-    model = Model(name, weights=str(file) if file else weights.HUB_WEIGHTS, head=OWN)
-    expects, classes = pretrained.expected(name), pretrained.own_classes(name)
-    if classes != 1000:
-        raise UserError(f"{name} tells {classes:,} classes apart whose names are not at hand", "choose a network trained on ImageNet-1k")
-    network = registry.build(model, (3, expects.size, expects.size), classes)
-    found = weights.fill(network, model, talk=talk)
-    network.to(memory_format=torch.channels_last).eval()
-    how = Preparation(expects.size, expects.size, 3, "crop", interpolation=expects.interpolation, crop_fraction=expects.crop_fraction)
-    names = pretrained.imagenet_classes()
-    if only is not None:
-        network.head = nn.Sequential(network.head, Narrowed(ONLY[only], classes)).eval()
-        names = (*(names[place] for place in ONLY[only]), ELSE)
-    return Classifier(network, model, names, how, facts={"weights": found, "only": only})

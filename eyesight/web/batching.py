@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.data.prepare import Pixels, Preparation
+from eyesight.web.limits import Refused
 
 Row = npt.NDArray[np.float32]  # probabilities, K
 
@@ -94,3 +95,30 @@ class Batches:
     def close(self) -> None:
         """Let the thread end."""
         self.thread.shutdown(wait=False, cancel_futures=True)
+
+
+class Untrained:
+    """Stands where a network will be: it knows nothing yet and says so to whoever asks."""
+
+    classes: tuple[str, ...] = ()
+    preparation = Preparation(28, 28, 1)
+    facts: dict[str, Any] = {}  # noqa: RUF012 - never written to
+    looks = False
+
+    def prepare(self, picture: bytes | Pixels) -> Pixels:
+        """Refused: there is nothing to prepare for."""
+        raise untrained()
+
+    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Refused."""
+        raise untrained()
+
+    def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Refused."""
+        raise untrained()
+
+
+def untrained() -> Refused:
+    """The answer while no network is there to give one."""
+    hint = "/reader offers to train the digits; or: eyesight train digits"
+    return Refused(503, "nothing has been trained yet that could answer", hint, {"Retry-After": "30"})

@@ -11,17 +11,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from eyesight.data.prepare import BadPicture, Pixels, Preparation, dimensions
+from eyesight.data.prepare import BadPicture, Pixels, dimensions
 from eyesight.errors import UserError
+from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.runs import Run, list_runs
-from eyesight.web.batching import Batches, Recogniser, Row
-from eyesight.web.limits import Refused
+from eyesight.web.batching import Batches, Recogniser, Row, Untrained, untrained
 from eyesight.web.samples import Collection
 from eyesight.web.service import Service, refusing
 from eyesight.web.training_job import Apprentice
@@ -32,33 +30,6 @@ PATIENCE = 1.0  # seconds that a page waits for a network which is being exporte
 AGAIN = 60.0  # seconds after which a network that could not be taken is tried again
 BOX_BYTES, BOX_PIXELS = 500_000, 1_000_000  # of one drawn box
 RECIPE = ("digits", "--data", "digits")  # MNIST, or where it cannot be had scikit-learn's small digits
-
-
-class Untrained:
-    """Stands where a network will be: it knows nothing yet and says so to whoever asks."""
-
-    classes: tuple[str, ...] = ()
-    preparation = Preparation(28, 28, 1)
-    facts: dict[str, Any] = {}  # noqa: RUF012 - never written to
-    looks = False
-
-    def prepare(self, picture: bytes | Pixels) -> Pixels:
-        """Refused: there is nothing to prepare for."""
-        raise untrained()
-
-    def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Refused."""
-        raise untrained()
-
-    def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Refused."""
-        raise untrained()
-
-
-def untrained() -> Refused:
-    """The answer while no network is there to give one."""
-    hint = "/reader offers to train the digits; or: eyesight train digits"
-    return Refused(503, "nothing has been trained yet that could answer", hint, {"Retry-After": "30"})
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +73,7 @@ class Reader:
             run = None if self.known or self.service.runs is None else newest(self.service.runs)
             if run is not None and self._worth_trying(run):
                 self.looked_at = run.name
-                from eyesight.web.server import exported
+                from eyesight.exporting.onnx_file import exported
 
                 try:
                     self.take(onnx_classifier.load(exported(run)))
@@ -173,7 +144,7 @@ def newest(folder: Path) -> Run | None:
 
 def contents(run: Run) -> list[tuple[str, int, int]]:
     """Name, size and time of the files of which its network is made."""
-    files = [file for folder in (run.classifier_path, onnx_classifier.file_of(run).parent) for file in sorted(folder.glob("*"))]
+    files = [file for folder in (run.classifier_path, file_of(run).parent) for file in sorted(folder.glob("*"))]
     return [(file.name, about.st_size, about.st_mtime_ns) for file in files if (about := file.stat())]
 
 

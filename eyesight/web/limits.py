@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from threading import BoundedSemaphore, Lock
 
-from eyesight.inference.onnx_classifier import cores
+from eyesight.system.memory import cores
 
 
 @dataclass(frozen=True)

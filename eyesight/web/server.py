@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import ipaddress
 import socket
-import subprocess
 import sys
 import threading
 import webbrowser
@@ -17,15 +16,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import eyesight
-from eyesight.data.source import Talk, silent
-from eyesight.data.store import cache_dir
 from eyesight.errors import UserError
+from eyesight.exporting.onnx_file import exported, pretrained
 from eyesight.inference import onnx_classifier
-from eyesight.inference.recognise import classifier_folder, is_name
-from eyesight.models.zoo import timm_name
+from eyesight.inference.recognise import is_name
 from eyesight.runs import Run, list_runs
-from eyesight.web.training_job import MARK, last_error
+from eyesight.system.progress import Talk, silent
+from eyesight.web.training_job import MARK
 
 RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
 OPEN_TO_ALL = ", but not train or save samples; --token asks for a password and allows both"
@@ -73,37 +70,6 @@ def has_classifier(run: Run) -> bool:
     with suppress(UserError):
         return (run.classifier_path / "classifier.json").is_file() and bool(run.target)
     return False
-
-
-def exported(run: Run, talk: Talk = silent) -> Path:
-    """The run's ONNX file, made by a process of its own when it is missing or older than the weights."""
-    classifier_folder(run.path)
-    file = onnx_classifier.file_of(run)
-    if onnx_classifier.is_fresh(run, file):
-        return file
-    talk(f"exporting {run.path} once, to {file}")
-    _export(str(run.path))
-    return file
-
-
-def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
-    """The ONNX file of a pretrained network, in the cache, made by a process of its own the first time."""
-    folder = cache_dir() / "networks"
-    file = folder / f"{timm_name(name)}{f'-{only}' if only else ''}-{eyesight.__version__}.onnx"
-    if file.is_file():
-        return file
-    folder.mkdir(parents=True, exist_ok=True)
-    talk(f"exporting {name} once, to {file}")
-    _export(name, "--out", str(file), *(("--only", only) if only else ()))
-    return file
-
-
-def _export(what: str, *options: str) -> None:
-    command = [sys.executable, "-m", "eyesight", "export", what, *options]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - this very program
-    if done.returncode:
-        hint = done.stderr.rpartition("hint: ")[2].strip() if "hint: " in done.stderr else f"see `eyesight export {what}`"
-        raise UserError(f"{what} could not be exported: {last_error(done.stderr)}", hint)
 
 
 def is_loopback(host: str) -> bool:
@@ -171,7 +137,7 @@ def serve(
     import uvicorn
 
     from eyesight.web.application import LOOPBACK, application
-    from eyesight.web.digit_reader import Untrained
+    from eyesight.web.batching import Untrained
 
     local = is_loopback(host)
     if not local:

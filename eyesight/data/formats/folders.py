@@ -15,15 +15,15 @@ from typing import Literal
 import numpy as np
 
 from eyesight.data.prepare import Problem
-from eyesight.data.source import Source, Talk, class_name, digest, hidden, in_natural_order, in_order, natural, printable, reader, silent
+from eyesight.data.source import FONTS, Source, class_name, digest, hidden, in_natural_order, in_order, natural, printable, reader
 from eyesight.errors import UserError
+from eyesight.system.progress import Talk, silent
 
 SPLITS: dict[str, Literal["train", "validation", "test"]] = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validation"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-FONTS = (".ttf", ".otf", ".ttc", ".otc")
 Parts = tuple[str, ...]
 MANY = 100_000  # files after which listing says how far it is
 

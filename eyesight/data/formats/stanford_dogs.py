@@ -14,8 +14,9 @@ import numpy as np
 
 from eyesight.data import archives
 from eyesight.data.formats import folders
-from eyesight.data.source import Box, Source, Talk, digest, is_picture
+from eyesight.data.source import Box, Source, digest, is_picture
 from eyesight.errors import UserError
+from eyesight.system.progress import Talk
 
 SYNSET = re.compile(r"n\d{8}-(.+)")
 LISTS = {"train_list.mat": "train", "test_list.mat": "test"}

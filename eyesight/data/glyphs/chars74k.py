@@ -14,8 +14,9 @@ import numpy as np
 
 from eyesight.data import archives
 from eyesight.data.glyphs.render import CLASSES
-from eyesight.data.source import Source, Talk, digest, reader, silent
+from eyesight.data.source import Source, digest, reader
 from eyesight.errors import UserError
+from eyesight.system.progress import Talk, silent
 
 PICTURES = {"train": 716, "validation": 150, "test": 150}  # per class: 254 fonts in four styles
 ORIGINAL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # Sample001 to Sample062

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from eyesight.data.formats.folders import FONTS
 from eyesight.data.glyphs.render import Face
+from eyesight.data.source import FONTS
 from eyesight.errors import UserError
 
 SAME = 0.98  # correlation of all 52 pictures: DejaVu and Vera 1.000, Liberation and Arimo .993; one of the two is left out

@@ -20,9 +20,10 @@ from eyesight.data.glyphs import render
 from eyesight.data.glyphs.families import FULL, Family, copies, designs, divide, families, font_files, font_folders, likeness
 from eyesight.data.glyphs.render import CLASSES, SIDE, STYLES
 from eyesight.data.prepare import Problem
-from eyesight.data.source import Source, Talk, digest, printable, silent
-from eyesight.data.store import cache_dir
+from eyesight.data.source import Source, digest, printable
 from eyesight.errors import UserError
+from eyesight.system.cache import cache_dir
+from eyesight.system.progress import Talk, silent
 
 HALF = ("regular", "bold")  # what the last held-out family gives, so that 38 families make 150 pictures of a class
 

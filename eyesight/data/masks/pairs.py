@@ -24,9 +24,10 @@ from eyesight.data.masks import legend
 from eyesight.data.masks.legend import Legend
 from eyesight.data.masks.shapes import drawn_shapes
 from eyesight.data.named import is_named
-from eyesight.data.source import Source, Talk, digest, is_picture, printable, reader, silent
+from eyesight.data.source import Source, digest, is_picture, printable, reader
 from eyesight.errors import UserError
 from eyesight.recipe import Data
+from eyesight.system.progress import Talk, silent
 
 WORDS = r"annot(?:ation)?s?|masks?|labels?|gt|groundtruth|seg(?:mentation)?s?"
 MASK_FOLDER = re.compile(rf"(.*?)[-_ ]?(?:{WORDS})", re.IGNORECASE)  # masks, trainannot, val_labels

@@ -15,14 +15,14 @@ import numpy.typing as npt
 
 from eyesight.data import scan
 from eyesight.data.decode import BadPicture, Problem
-from eyesight.data.loading import GUESSED, in_classes
 from eyesight.data.masks import legend
 from eyesight.data.masks import pairs as masks
 from eyesight.data.masks.legend import IGNORED, Key
 from eyesight.data.masks.pairs import Pairs
+from eyesight.data.masks.prepared import GUESSED, in_classes
 from eyesight.data.scan import Scan
-from eyesight.data.source import Talk, silent
 from eyesight.recipe import Data
+from eyesight.system.progress import Talk, silent
 
 Progress = Callable[[int, int], None]
 Counts = npt.NDArray[np.int64]

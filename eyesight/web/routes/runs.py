@@ -14,7 +14,7 @@ from starlette.responses import Response
 
 from eyesight.data.prepare import encode_png
 from eyesight.errors import UserError
-from eyesight.inference import onnx_classifier
+from eyesight.exporting.onnx_file import file_of
 from eyesight.recipe import Recipe, differences, to_json
 from eyesight.results import metrics
 from eyesight.results.predictions import readable
@@ -66,7 +66,7 @@ def facts(run: Run) -> dict[str, Any]:
         "rows": metrics.per_class(known.probabilities, known.labels, readable(known.classes)) if known else [],
         "pairs": metrics.confused_pairs(known.probabilities, known.labels, readable(known.classes)) if known else [],
         "mistakes": mistakes(run),
-        "exported": onnx_classifier.file_of(run).is_file(),
+        "exported": file_of(run).is_file(),
         "kept": (run.path / "predictions.npz").is_file(),
         "named": run.target == "class",
         "panels": figures.PANELS.get(run.target, ()) if (run.path / "predictions.npz").is_file() else (),
@@ -132,7 +132,7 @@ def report(request: Request, name: str) -> Response:
 @router.get("/runs/{name}/model.onnx")
 def exported(request: Request, name: str) -> Response:
     """The exported classifier, where there is one."""
-    file = onnx_classifier.file_of(find_run(service_of(request), name))
+    file = file_of(find_run(service_of(request), name))
     if not file.is_file():
         raise Refused(404, "this run was not exported yet", "eyesight export RUN")
     return FileResponse(file, media_type="application/octet-stream", filename=f"{name}.onnx")

@@ -1,0 +1,42 @@
+"""A pretrained ImageNet network as a classifier, without training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from eyesight.classifier import Classifier
+from eyesight.data.prepare import Preparation
+from eyesight.errors import UserError, unknown
+from eyesight.models import registry, weights
+from eyesight.models.backbone import ONLY, OWN, Narrowed
+from eyesight.recipe import Model
+from eyesight.system.progress import Talk, silent
+
+ELSE = "something else"  # the class of whatever is none of the chosen kind
+
+
+def recogniser(name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent) -> Classifier:
+    """A pretrained network as it is, with the names of the classes it was trained on; raises UserError when it has no weights.
+
+    `only` ("dogs") narrows it to some of them, and the last class is then everything else.
+    """
+    if only is not None and only not in ONLY:
+        raise unknown("kind of thing", only, ONLY)
+    from eyesight.models import pretrained
+
+    model = Model(name, weights=str(file) if file else weights.HUB_WEIGHTS, head=OWN)
+    expects, classes = pretrained.expected(name), pretrained.own_classes(name)
+    if classes != 1000:
+        raise UserError(f"{name} tells {classes:,} classes apart whose names are not at hand", "choose a network trained on ImageNet-1k")
+    network = registry.build(model, (3, expects.size, expects.size), classes)
+    found = weights.fill(network, model, talk=talk)
+    network.to(memory_format=torch.channels_last).eval()
+    how = Preparation(expects.size, expects.size, 3, "crop", interpolation=expects.interpolation, crop_fraction=expects.crop_fraction)
+    names = pretrained.imagenet_classes()
+    if only is not None:
+        network.head = nn.Sequential(network.head, Narrowed(ONLY[only], classes)).eval()
+        names = (*(names[place] for place in ONLY[only]), ELSE)
+    return Classifier(network, model, names, how, facts={"weights": found, "only": only})

@@ -1,0 +1,62 @@
+"""Find the run and the checkpoint that a training continues from."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+from eyesight.data.dataset import Dataset
+from eyesight.errors import UserError
+from eyesight.models.weights import HUB_WEIGHTS, NONE, fingerprint, read
+from eyesight.recipe import Recipe, same_training
+from eyesight.runs import Run, list_runs
+from eyesight.system.progress import Talk, silent
+
+
+def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) -> Run | None:
+    """The newest run of the same training in `out` that was interrupted, or failed with a checkpoint (on a full disk, say)."""
+    for run in reversed(list_runs(out)):
+        unended = run.status == "interrupted" or (run.status == "failed" and run.checkpoint_path.exists())
+        with suppress(UserError):  # a run of a later eyesight is none of ours
+            if not unended or not trained_alike(run, recipe):
+                continue
+            if (run.data.get("split"), run.data.get("store")) == (data.hash, data.store.key):
+                return run
+            talk(f"{run.path} was begun on other pictures than {data.name} holds now")
+    talk("no unfinished run of this recipe on these pictures: a new one begins")
+    return None
+
+
+def checkpoint(run: Run, stage: int) -> Path:
+    """Where the state of a stage is kept while it trains."""
+    return run.checkpoint_path / ("state.safetensors" if stage == 1 else f"state{stage}.safetensors")
+
+
+def remove_checkpoint(run: Run) -> None:
+    """What was there to resume from is of no use to a run that is done."""
+    shutil.rmtree(run.checkpoint_path, ignore_errors=True)
+
+
+def trained_alike(run: Run, wanted: Recipe) -> bool:
+    """Whether a run's recipe decides a training as `wanted` does; a file of weights counts by what is in it, wherever it lies.
+
+    By its place only where that cannot be told: the file is gone, or the run did not note what it began with.
+    """
+    recipe, given = run.recipe, wanted.model.weights
+    if not same_training(replace(recipe, model=replace(recipe.model, weights=given)), wanted):
+        return False
+    kept = run.environment.get("weights", {}).get("sha256")
+    if kept is None or given in (None, NONE, HUB_WEIGHTS) or not (file := Path(str(given)).expanduser()).is_file():
+        return bool(recipe.model.weights == given)
+    try:
+        return bool(kept == _fingerprint(file, file.stat().st_size, file.stat().st_mtime_ns))
+    except UserError:
+        return False  # training will say what is wrong with it
+
+
+@lru_cache(maxsize=16)
+def _fingerprint(file: Path, size: int, changed: int) -> str:
+    return fingerprint(read(file))
