@@ -33,7 +33,11 @@ def pictures(name, count, folder):
     shape, classes = SHAPES[name]
     random = np.random.default_rng(0)
     file = Path(folder) / f"{name}.npz"
-    np.savez(file, pictures=random.integers(0, 256, (count, *shape), dtype=np.uint8), labels=np.arange(count) % classes)
+    np.savez(
+        file,
+        pictures=random.integers(0, 256, (count, *shape), dtype=np.uint8),
+        labels=np.arange(count) % classes,
+    )
     return file
 
 
@@ -41,7 +45,11 @@ def epoch(python, script, name, file):
     """What one epoch in a process of its own said."""
     # The command line sets the same for every training; both sides may use all cores.
     said = subprocess.run(
-        [python, script, name, file], check=True, capture_output=True, text=True, env=os.environ | {"GOMP_SPINCOUNT": "20000"}
+        [python, script, name, file],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"GOMP_SPINCOUNT": "20000"},
     )
     return json.loads(said.stdout.strip().splitlines()[-1])
 
@@ -55,9 +63,17 @@ def epochs(keras_python, name, count, rounds):
             ours = epoch(sys.executable, HERE / "our_epoch.py", name, file)
             theirs = epoch(keras_python, HERE / "keras" / "keras_epoch.py", name, file)
             assert ours["parameters"] == theirs["parameters"], (ours, theirs)
-            rows.append({"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["seconds"]})
-            print(name, f"ours {ours['seconds']:.1f} s ({ours['precision']}), Keras {theirs['seconds']:.1f} s", flush=True)
-    medians = {side: statistics.median(row[side]["seconds"] for row in rows) for side in ("ours", "keras")}
+            rows.append(
+                {"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["seconds"]}
+            )
+            print(
+                name,
+                f"ours {ours['seconds']:.1f} s ({ours['precision']}), Keras {theirs['seconds']:.1f} s",
+                flush=True,
+            )
+    medians = {
+        side: statistics.median(row[side]["seconds"] for row in rows) for side in ("ours", "keras")
+    }
     ratio = medians["keras"] / medians["ours"]
     print(f"{name}: {ratio:.2f} times as fast as Keras {rows[0]['keras']['keras']}", flush=True)
     return {"rounds": rows, "medians": medians, "ratio": ratio}
@@ -70,24 +86,47 @@ def frozen(keras_python, count, rounds):
         folder = Path(name)
         transfer.privately(folder)
         file = transfer.noise(folder / "noise.npz", count, 128)
-        transfer.frozen(file, folder, views=1, epochs=1)  # prepares the pictures and chooses the arithmetic
+        transfer.frozen(
+            file, folder, views=1, epochs=1
+        )  # prepares the pictures and chooses the arithmetic
         for _ in range(rounds):
             transfer.forget_features(folder)
             ours = transfer.frozen(file, folder, views=1)
             said = subprocess.run(
-                [keras_python, HERE / "keras" / "keras_frozen.py", file, "20"], check=True, capture_output=True, text=True
+                [keras_python, HERE / "keras" / "keras_frozen.py", file, "20"],
+                check=True,
+                capture_output=True,
+                text=True,
             )
             theirs = json.loads(said.stdout.strip().splitlines()[-1])
-            rows.append({"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["learning"]})
-            print("frozen", f"ours {ours['learning']:.1f} s, Keras {theirs['seconds']:.1f} s", flush=True)
+            rows.append(
+                {"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["learning"]}
+            )
+            print(
+                "frozen",
+                f"ours {ours['learning']:.1f} s, Keras {theirs['seconds']:.1f} s",
+                flush=True,
+            )
     ratios = sorted(row["ratio"] for row in rows)
-    print(f"frozen: {statistics.median(ratios):.1f} times as fast as Keras {rows[0]['keras']['keras']}", flush=True)
-    return {"pictures": count, "epochs": 20, "rounds": rows, "ratio": statistics.median(ratios), "from": ratios[0], "to": ratios[-1]}
+    print(
+        f"frozen: {statistics.median(ratios):.1f} times as fast as Keras {rows[0]['keras']['keras']}",
+        flush=True,
+    )
+    return {
+        "pictures": count,
+        "epochs": 20,
+        "rounds": rows,
+        "ratio": statistics.median(ratios),
+        "from": ratios[0],
+        "to": ratios[-1],
+    }
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("keras_python", help="a Python with what benchmarks/keras/requirements.txt names")
+    parser.add_argument(
+        "keras_python", help="a Python with what benchmarks/keras/requirements.txt names"
+    )
     parser.add_argument("names", nargs="*", help=f"of {', '.join([*SHAPES, 'frozen'])}")
     parser.add_argument("--pictures", type=int, default=10_000, help="pictures in an epoch")
     parser.add_argument("--frozen-pictures", type=int, default=300, help="the same for frozen")
@@ -95,7 +134,11 @@ def main():
     given = parser.parse_args()
     file = HERE / "results" / "against_keras.json"
     found = json.loads(file.read_text()) if file.exists() else {}
-    found["environment"] = {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}
+    found["environment"] = {
+        key: value
+        for key, value in environment().items()
+        if key in ("cpu", "cores", "python", "versions")
+    }
     for name in given.names or [*SHAPES, "frozen"]:
         if name == "frozen":
             found[name] = frozen(given.keras_python, given.frozen_pictures, given.rounds)

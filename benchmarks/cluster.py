@@ -32,7 +32,9 @@ SETTINGS = ["training.precision=float32", "training.min_steps=0"]
 
 def comparison(train, epochs, place):
     """Seconds for four trainings of LeNet-5, and their scores."""
-    members = compare.members(["lenet5"], data="digits", settings=[*SETTINGS, f"training.epochs={epochs}"], seeds=4)
+    members = compare.members(
+        ["lenet5"], data="digits", settings=[*SETTINGS, f"training.epochs={epochs}"], seeds=4
+    )
     began = time.monotonic()
     found = compare.compare(members, place, train=train)
     assert (found.trained, found.failed) == (4, 0), found.rows[0].reason
@@ -41,8 +43,13 @@ def comparison(train, epochs, place):
 
 def speed(place, rounds=1, epochs=4):
     """In turns: one after another with one core each, and two at a time by Ray with one core each."""
-    os.environ["OMP_NUM_THREADS"] = "1"  # for the trainings that follow one another; the cluster's get it from --cores
-    ways = {"one_after_another": compare.one_after_another, "ray": ray_cluster.trainer("ray", ray_cluster.Share(cores=1))}
+    os.environ["OMP_NUM_THREADS"] = (
+        "1"  # for the trainings that follow one another; the cluster's get it from --cores
+    )
+    ways = {
+        "one_after_another": compare.one_after_another,
+        "ray": ray_cluster.trainer("ray", ray_cluster.Share(cores=1)),
+    }
     seconds, scores = {name: [] for name in ways}, {name: [] for name in ways}
     comparison(compare.one_after_another, 1, place / "warm")  # prepares the pictures
     for turn in range(rounds):
@@ -51,9 +58,17 @@ def speed(place, rounds=1, epochs=4):
             seconds[name].append(round(spent, 1))
             scores[name].append(found)
             print(f"{name}: {spent:.1f} s", flush=True)
-    ratios = [alone / shared for alone, shared in zip(seconds["one_after_another"], seconds["ray"], strict=True)]
+    ratios = [
+        alone / shared
+        for alone, shared in zip(seconds["one_after_another"], seconds["ray"], strict=True)
+    ]
     same = scores["ray"] == scores["one_after_another"]
-    return {"claim": "at least 1.7 times", "seconds": seconds, "ratio": round(statistics.median(ratios), 3), "same_scores": same}
+    return {
+        "claim": "at least 1.7 times",
+        "seconds": seconds,
+        "ratio": round(statistics.median(ratios), 3),
+        "same_scores": same,
+    }
 
 
 def pictures(folder, count, kinds=8):
@@ -61,7 +76,9 @@ def pictures(folder, count, kinds=8):
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for number in range(kinds):
-        (folder / f"{number}.png").write_bytes(encode_png(random.integers(0, 256, (1, 28, 28), np.uint8)))
+        (folder / f"{number}.png").write_bytes(
+            encode_png(random.integers(0, 256, (1, 28, 28), np.uint8))
+        )
     for number in range(kinds, count):
         os.link(folder / f"{number % kinds}.png", folder / f"{number}.png")
     return folder
@@ -70,14 +87,29 @@ def pictures(folder, count, kinds=8):
 def largest_worker(stop, found):
     """The most megabytes that any process of the cluster held, looked at five times a second."""
     while not stop.wait(0.2):
-        listed = subprocess.run(["ps", "-eo", "rss,args"], capture_output=True, text=True, check=False).stdout
-        found += [int(line.split()[0]) / 1024 for line in listed.splitlines() if "ray::_answer" in line]
+        listed = subprocess.run(
+            ["ps", "-eo", "rss,args"], capture_output=True, text=True, check=False
+        ).stdout
+        found += [
+            int(line.split()[0]) / 1024 for line in listed.splitlines() if "ray::_answer" in line
+        ]
 
 
 def memory(place):
     """Peak memory in MB of the process, and of the largest worker of the cluster, at two sizes."""
-    train = ["train", "lenet5", "--data", "digits", "--set", "training.epochs=1", "--set", "training.min_steps=0"]
-    run = measured("train", [sys.executable, "-m", "eyesight", *train, "--out", str(place / "run"), "--json"])[0]["run"]
+    train = [
+        "train",
+        "lenet5",
+        "--data",
+        "digits",
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "training.min_steps=0",
+    ]
+    run = measured(
+        "train", [sys.executable, "-m", "eyesight", *train, "--out", str(place / "run"), "--json"]
+    )[0]["run"]
     rows = []
     for count in (20_000, 200_000):
         folder = pictures(place / str(count), count)
@@ -85,18 +117,40 @@ def memory(place):
             stop, workers = threading.Event(), []
             watch = threading.Thread(target=largest_worker, args=(stop, workers))
             watch.start()
-            command = ["predict", run, str(folder), "--out", str(place / f"{name}-{count}"), "--json", *more]
+            command = [
+                "predict",
+                run,
+                str(folder),
+                "--out",
+                str(place / f"{name}-{count}"),
+                "--json",
+                *more,
+            ]
             found, wall, peak = measured(name, [sys.executable, "-m", "eyesight", *command])
             stop.set()
             watch.join()
             assert found["pictures"] == count and not found["missing"] and not found["bad"]
-            rows.append({"way": name, "pictures": count, "peak_megabytes": peak, "seconds": wall, "per_second": round(count / wall)})
+            rows.append(
+                {
+                    "way": name,
+                    "pictures": count,
+                    "peak_megabytes": peak,
+                    "seconds": wall,
+                    "per_second": round(count / wall),
+                }
+            )
             rows[-1] |= {"largest_worker_megabytes": round(max(workers))} if workers else {}
             print(rows[-1], flush=True)
     growth = {
-        way: peaks[1] / peaks[0] for way in ("here", "ray") if (peaks := [row["peak_megabytes"] for row in rows if row["way"] == way])
+        way: peaks[1] / peaks[0]
+        for way in ("here", "ray")
+        if (peaks := [row["peak_megabytes"] for row in rows if row["way"] == way])
     }
-    return {"claim": "flat", "rows": rows, "ratio_of_peaks": {way: round(ratio, 3) for way, ratio in growth.items()}}
+    return {
+        "claim": "flat",
+        "rows": rows,
+        "ratio_of_peaks": {way: round(ratio, 3) for way, ratio in growth.items()},
+    }
 
 
 def main():
@@ -109,7 +163,11 @@ def main():
         with tempfile.TemporaryDirectory() as place:
             record[part] = {"speed": speed, "memory": memory}[part](Path(place))
         print(part, json.dumps(record[part]), flush=True)
-        record["environment"] = {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}
+        record["environment"] = {
+            key: value
+            for key, value in environment().items()
+            if key in ("cpu", "cores", "python", "versions")
+        }
         file.write_text(json.dumps(record, indent=1) + "\n")
 
 

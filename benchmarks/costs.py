@@ -39,7 +39,9 @@ def built(side, where):
 def frozen(side, where, batch=32):
     """Of the part below the cut, in both kinds of arithmetic."""
     network = built(side, where)
-    trunk = Trunk(network, list(network.body.units[: network.body.cut]), (3, side, side), pictures=True).eval()
+    trunk = Trunk(
+        network, list(network.body.units[: network.body.cut]), (3, side, side), pictures=True
+    ).eval()
     pictures = torch.rand(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
     found = []
     for kind in KINDS:
@@ -63,7 +65,9 @@ def step(where, *, quick, side=96, batch=64):
         shape = tuple(below(torch.zeros(1, 3, side, side)).shape[1:])
     found = []
     for kind in KINDS:
-        tail = Tail(network, units[cut:], shape, torch.bfloat16 if kind == "bfloat16" else torch.float32).train()
+        tail = Tail(
+            network, units[cut:], shape, torch.bfloat16 if kind == "bfloat16" else torch.float32
+        ).train()
         features = torch.rand(batch, *shape).contiguous(memory_format=torch.channels_last)
 
         def work(tail=tail, features=features, kind=kind):
@@ -82,7 +86,9 @@ def main():
     for side in (96, 128, 160, 224):
         cells = [" / ".join(f"{value:.1f}" for value in frozen(side, where)) for where in CUTS]
         print(f"| {side} | {' | '.join(cells)} |", flush=True)
-    print("\n| from | PyTorch float32 | PyTorch bfloat16 | ours float32 | ours bfloat16 |\n|---|---|---|---|---|")
+    print(
+        "\n| from | PyTorch float32 | PyTorch bfloat16 | ours float32 | ours bfloat16 |\n|---|---|---|---|---|"
+    )
     for where, name in (("conv5", "the fifth stage on"), ("conv4", "the fourth on")):
         cells = [f"{value:.1f}" for quick in (False, True) for value in step(where, quick=quick)]
         print(f"| {name} | {' | '.join(cells)} |", flush=True)

@@ -25,7 +25,11 @@ def budget_curve():
         axes.plot(MINUTES, means, marker=marker, label=name)
     for minutes, (averaged, _) in found.items():
         axes.annotate(
-            f"{statistics.mean(averaged):.1f}", (minutes, statistics.mean(averaged)), (0, 7), textcoords="offset points", ha="center"
+            f"{statistics.mean(averaged):.1f}",
+            (minutes, statistics.mean(averaged)),
+            (0, 7),
+            textcoords="offset points",
+            ha="center",
         )
     axes.set(
         xscale="log",

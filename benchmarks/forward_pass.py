@@ -25,7 +25,11 @@ def ours(name, side):
     from eyesight.system import memory
 
     memory.keep()
-    network = registry.build(Model(name, weights="none", head="own"), (3, side, side), 1000).eval().to(memory_format=torch.channels_last)
+    network = (
+        registry.build(Model(name, weights="none", head="own"), (3, side, side), 1000)
+        .eval()
+        .to(memory_format=torch.channels_last)
+    )
     pictures = torch.randint(0, 256, (BATCH, 3, side, side), dtype=torch.uint8)
     return lambda: classifier.probabilities(network, pictures, "one", "bfloat16")
 

@@ -29,9 +29,18 @@ def main():
     recipe = find(name)
     recipe = replace(recipe, training=replace(recipe.training, epochs=1000, patience=0))
     classes = tuple(str(number) for number in range(int(arrays["labels"].max()) + 1))
-    images = Images.of(arrays["pictures"], arrays["labels"].astype(np.int64), classes, tuple(map(str, range(len(arrays["labels"])))))
-    network = registry.build(recipe.model, images.shape, len(classes)).to(memory_format=torch.channels_last)
-    arithmetic = precision.choose(recipe.training.precision, network, recipe.model, recipe.training.batch)
+    images = Images.of(
+        arrays["pictures"],
+        arrays["labels"].astype(np.int64),
+        classes,
+        tuple(map(str, range(len(arrays["labels"])))),
+    )
+    network = registry.build(recipe.model, images.shape, len(classes)).to(
+        memory_format=torch.channels_last
+    )
+    arithmetic = precision.choose(
+        recipe.training.precision, network, recipe.model, recipe.training.batch
+    )
     state = State.start(network, recipe)
     few = images.subset(np.arange(recipe.training.batch * 4))
     next(fit(state, few, None, recipe, precision=arithmetic))

@@ -28,10 +28,34 @@ def pictures(file):
 
 def speed(root, processes):
     """Pictures per second of the fastest epoch but the first."""
-    environment = {**os.environ, "EYESIGHT_CACHE": str(root / "cache"), "OMP_NUM_THREADS": str(2 // processes)}
-    settings = [f"training.epochs={EPOCHS}", "training.precision=float32", "training.views=one", "training.small=1", "training.min_steps=0"]
-    command = [sys.executable, "-m", "eyesight", "train", RECIPE, "--data", str(root / "pictures.npz"), "--out", str(root / "runs")]
-    command += [part for setting in settings for part in ("--set", setting)] + ["--processes", str(processes), "--json"]
+    environment = {
+        **os.environ,
+        "EYESIGHT_CACHE": str(root / "cache"),
+        "OMP_NUM_THREADS": str(2 // processes),
+    }
+    settings = [
+        f"training.epochs={EPOCHS}",
+        "training.precision=float32",
+        "training.views=one",
+        "training.small=1",
+        "training.min_steps=0",
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "eyesight",
+        "train",
+        RECIPE,
+        "--data",
+        str(root / "pictures.npz"),
+        "--out",
+        str(root / "runs"),
+    ]
+    command += [part for setting in settings for part in ("--set", setting)] + [
+        "--processes",
+        str(processes),
+        "--json",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         sys.exit(done.stderr)
@@ -45,8 +69,16 @@ with tempfile.TemporaryDirectory() as folder:
     pictures(root / "pictures.npz")
     ratios = []
     for number in range(ROUNDS):
-        found = {processes: speed(root, processes) for processes in ((1, 2) if number % 2 == 0 else (2, 1))}
+        found = {
+            processes: speed(root, processes)
+            for processes in ((1, 2) if number % 2 == 0 else (2, 1))
+        }
         ratios.append(found[2] / found[1])
-        print(f"one process {found[1]:7,.0f} pictures/s   two processes {found[2]:7,.0f} pictures/s   ratio {ratios[-1]:.2f}", flush=True)
+        print(
+            f"one process {found[1]:7,.0f} pictures/s   two processes {found[2]:7,.0f} pictures/s   ratio {ratios[-1]:.2f}",
+            flush=True,
+        )
 spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
-print(f"{RECIPE}: two processes train at {median(ratios):.2f} times the speed of one with two threads ({spread})")
+print(
+    f"{RECIPE}: two processes train at {median(ratios):.2f} times the speed of one with two threads ({spread})"
+)

@@ -36,9 +36,14 @@ def write(folder, size):
 def accuracy(model, folder, labels, *options):
     """The share of pictures that `eyesight predict` names rightly; one it cannot read counts as wrong."""
     command = [sys.executable, "-m", "eyesight", "predict", model, str(folder), "--json", *options]
-    answers = json.loads(subprocess.run(command, capture_output=True, text=True, check=False).stdout)["predictions"]
+    answers = json.loads(
+        subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    )["predictions"]
     assert len(answers) == len(labels)
-    return sum(bool(answer.get("top")) and answer["top"][0]["class"] == labels[answer["path"]] for answer in answers) / len(labels)
+    return sum(
+        bool(answer.get("top")) and answer["top"][0]["class"] == labels[answer["path"]]
+        for answer in answers
+    ) / len(labels)
 
 
 def main():
@@ -50,11 +55,29 @@ def main():
     for size in given.size:
         with tempfile.TemporaryDirectory() as place:
             labels = write(Path(place), size)
-            row = {"pixels": size, "pictures": len(labels), "without": accuracy(given.model, place, labels)}
-            rows.append(row | {"with --prepare digit": accuracy(given.model, place, labels, "--prepare", "digit")})
-        print(", ".join(f"{name} {value:.2%}" if isinstance(value, float) else f"{name} {value:,}" for name, value in rows[-1].items()))
+            row = {
+                "pixels": size,
+                "pictures": len(labels),
+                "without": accuracy(given.model, place, labels),
+            }
+            rows.append(
+                row
+                | {
+                    "with --prepare digit": accuracy(
+                        given.model, place, labels, "--prepare", "digit"
+                    )
+                }
+            )
+        print(
+            ", ".join(
+                f"{name} {value:.2%}" if isinstance(value, float) else f"{name} {value:,}"
+                for name, value in rows[-1].items()
+            )
+        )
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "reader.json").write_text(json.dumps({"command": "python benchmarks/reader.py RUN", "rows": rows}, indent=2) + "\n")
+    (RESULTS / "reader.json").write_text(
+        json.dumps({"command": "python benchmarks/reader.py RUN", "rows": rows}, indent=2) + "\n"
+    )
 
 
 if __name__ == "__main__":

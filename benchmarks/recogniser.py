@@ -48,9 +48,26 @@ def turned(file, folder):
 
 def asked(model, files):
     """What the command line says of the files: a list of (name, probability) each."""
-    command = [sys.executable, "-m", "eyesight", "predict", model, *map(str, files), "--only", "dogs", "--top", "5", "--json"]
-    found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
-    return [[(one["class"], one["probability"]) for one in answer["top"]] for answer in found["predictions"]]
+    command = [
+        sys.executable,
+        "-m",
+        "eyesight",
+        "predict",
+        model,
+        *map(str, files),
+        "--only",
+        "dogs",
+        "--top",
+        "5",
+        "--json",
+    ]
+    found = json.loads(
+        subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    )
+    return [
+        [(one["class"], one["probability"]) for one in answer["top"]]
+        for answer in found["predictions"]
+    ]
 
 
 def judged(answers, places):

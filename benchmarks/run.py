@@ -21,8 +21,12 @@ from pathlib import Path
 from eyesight.system.environment import environment
 
 HERE = Path(__file__).parent
-CIFAR10 = os.environ.get("EYESIGHT_CIFAR10")  # a folder or archive of it; without, the named set is fetched
-DOGS = os.environ.get("EYESIGHT_DOGS")  # photographs in the folders of Stanford Dogs; what needs them is left out without
+CIFAR10 = os.environ.get(
+    "EYESIGHT_CIFAR10"
+)  # a folder or archive of it; without, the named set is fetched
+DOGS = os.environ.get(
+    "EYESIGHT_DOGS"
+)  # photographs in the folders of Stanford Dogs; what needs them is left out without
 LONG = ("training.epochs=18", "model.depth=3")
 
 
@@ -43,18 +47,97 @@ CASES = {
     case.name: case
     for case in (
         Case("lenet5", "lenet5", 3, claim="at least 99.0 % within 60 s of training and evaluation"),
-        Case("digits", "digits", 5, claim="at least 99.5 %, mean of five seeds, within 30 s of training and evaluation"),
-        Case("digits_long", "digits", 3, LONG, claim="at least 99.65 % within 150 s of training and evaluation"),
-        Case("objects_1m", "objects", 1, budget="1m", data=CIFAR10, claim="the curve of accuracy against budget"),
-        Case("objects_2m", "objects", 1, budget="2m", data=CIFAR10, claim="the curve of accuracy against budget"),
-        Case("objects_5m", "objects", 1, budget="5m", data=CIFAR10, claim="the curve of accuracy against budget"),
-        Case("objects_10m", "objects", 3, budget="10m", data=CIFAR10, claim="at least 91 % in ten minutes"),
-        Case("objects_lite0_5m", "objects_lite0", 3, budget="5m", data=CIFAR10, claim="pretrained: at least 89.18 % in five minutes"),
-        Case("objects_lite0_10m", "objects_lite0", 3, budget="10m", data=CIFAR10, claim="pretrained: at least 91.5 % in ten minutes"),
-        Case("dogs_5m", "dogs", 3, budget="5m", data=DOGS, claim="at least 93 % of ten breeds in five minutes"),
-        Case("folder_dogs_3m", "folder", 3, budget="3m", data=DOGS, claim="the same photographs as somebody's folder, in three minutes"),
-        Case("glyphs_10m", "glyphs", 3, budget="10m", claim="at least 95 % on families never seen, in ten minutes"),
-        Case("bottleneck_10m", "bottleneck", 1, budget="10m", claim="the network that glyphs is compared with, same time"),
+        Case(
+            "digits",
+            "digits",
+            5,
+            claim="at least 99.5 %, mean of five seeds, within 30 s of training and evaluation",
+        ),
+        Case(
+            "digits_long",
+            "digits",
+            3,
+            LONG,
+            claim="at least 99.65 % within 150 s of training and evaluation",
+        ),
+        Case(
+            "objects_1m",
+            "objects",
+            1,
+            budget="1m",
+            data=CIFAR10,
+            claim="the curve of accuracy against budget",
+        ),
+        Case(
+            "objects_2m",
+            "objects",
+            1,
+            budget="2m",
+            data=CIFAR10,
+            claim="the curve of accuracy against budget",
+        ),
+        Case(
+            "objects_5m",
+            "objects",
+            1,
+            budget="5m",
+            data=CIFAR10,
+            claim="the curve of accuracy against budget",
+        ),
+        Case(
+            "objects_10m",
+            "objects",
+            3,
+            budget="10m",
+            data=CIFAR10,
+            claim="at least 91 % in ten minutes",
+        ),
+        Case(
+            "objects_lite0_5m",
+            "objects_lite0",
+            3,
+            budget="5m",
+            data=CIFAR10,
+            claim="pretrained: at least 89.18 % in five minutes",
+        ),
+        Case(
+            "objects_lite0_10m",
+            "objects_lite0",
+            3,
+            budget="10m",
+            data=CIFAR10,
+            claim="pretrained: at least 91.5 % in ten minutes",
+        ),
+        Case(
+            "dogs_5m",
+            "dogs",
+            3,
+            budget="5m",
+            data=DOGS,
+            claim="at least 93 % of ten breeds in five minutes",
+        ),
+        Case(
+            "folder_dogs_3m",
+            "folder",
+            3,
+            budget="3m",
+            data=DOGS,
+            claim="the same photographs as somebody's folder, in three minutes",
+        ),
+        Case(
+            "glyphs_10m",
+            "glyphs",
+            3,
+            budget="10m",
+            claim="at least 95 % on families never seen, in ten minutes",
+        ),
+        Case(
+            "bottleneck_10m",
+            "bottleneck",
+            1,
+            budget="10m",
+            claim="the network that glyphs is compared with, same time",
+        ),
     )
 }
 
@@ -74,16 +157,33 @@ def measured(name, command):
         found = json.loads(text)
     except ValueError:
         code = "" if status is None else f" with exit code {os.waitstatus_to_exitcode(status)}"
-        raise SystemExit(f"{name}: the process died{code} and gave no result; its last words: {last or 'none'}") from None
+        raise SystemExit(
+            f"{name}: the process died{code} and gave no result; its last words: {last or 'none'}"
+        ) from None
     if "error" in found:
         raise SystemExit(f"{name}: {found['error']} ({found['hint']})")
-    peak = round(usage.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2)) if usage else None
+    peak = (
+        round(usage.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2))
+        if usage
+        else None
+    )
     return found, round(time.monotonic() - began, 2), peak
 
 
 def train(case, seed):
     """One training: its JSON, and the peak memory of its process in MB where the system tells."""
-    command = [sys.executable, "-m", "eyesight", "train", case.recipe, "--seed", str(seed), "--out", "runs/benchmarks", "--json"]
+    command = [
+        sys.executable,
+        "-m",
+        "eyesight",
+        "train",
+        case.recipe,
+        "--seed",
+        str(seed),
+        "--out",
+        "runs/benchmarks",
+        "--json",
+    ]
     command += [part for setting in case.settings for part in ("--set", setting)]
     command += ["--data", case.data] if case.data else []
     command += ["--budget", case.budget] if case.budget else []
@@ -129,7 +229,9 @@ def opening():
         "    began = time.perf_counter(); prepare_store(source, Data('mnist')); times.append(time.perf_counter() - began)\n"
         "print(round(1000 * statistics.median(times[1:]), 1))"
     )
-    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    said = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    ).stdout
     return {"milliseconds": float(said)}
 
 
@@ -139,7 +241,9 @@ def summary(case, rows):
     seconds = [row["parts"]["training"] + row["parts"]["evaluation"] for row in rows]
     spread = f" ± {statistics.stdev(top1):.2%}" if len(top1) > 1 else ""
     peak = max((row["peak_megabytes"] or 0) for row in rows)
-    plain = [row["top1_one_view"] for row in rows if row.get("top1_one_view", row["top1"]) != row["top1"]]
+    plain = [
+        row["top1_one_view"] for row in rows if row.get("top1_one_view", row["top1"]) != row["top1"]
+    ]
     return (
         f"| {case.name} | {statistics.mean(top1):.2%}{spread} | {f'{statistics.mean(plain):.2%}' if plain else ''} | {len(rows)} "
         f"| {statistics.mean(seconds):.1f} s (most {max(seconds):.1f} s) "
@@ -149,7 +253,12 @@ def summary(case, rows):
 
 def table():
     """All stored results as one Markdown file."""
-    lines = ["# Measurements", "", "`make bench` wrote these; each row's machine and single runs are in its JSON file.", ""]
+    lines = [
+        "# Measurements",
+        "",
+        "`make bench` wrote these; each row's machine and single runs are in its JSON file.",
+        "",
+    ]
     lines += [
         "| name | test top-1 | by a single view | seeds | training + evaluation | whole process | peak memory | claim |",
         "|---|---|---|---|---|---|---|---|",
@@ -170,13 +279,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("names", nargs="*", help=f"of {', '.join(['start_up', *CASES])}")
     parser.add_argument("--again", action="store_true")
-    parser.add_argument("--seeds", type=int, default=9, help="at most so many of a measurement's seeds")
+    parser.add_argument(
+        "--seeds", type=int, default=9, help="at most so many of a measurement's seeds"
+    )
     given = parser.parse_args()
-    machine = {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}
+    machine = {
+        key: value
+        for key, value in environment().items()
+        if key in ("cpu", "cores", "python", "versions")
+    }
     for name in given.names or ["start_up", *CASES]:
         file = HERE / "results" / f"{name}.json"
         if name == "start_up":
-            file.write_text(json.dumps({**start_up(), **opening(), "environment": machine}, indent=1) + "\n")
+            file.write_text(
+                json.dumps({**start_up(), **opening(), "environment": machine}, indent=1) + "\n"
+            )
             continue
         case = CASES[name]
         if case.recipe in ("dogs", "folder") and not case.data:
@@ -186,8 +303,15 @@ def main():
         for seed in range(len(rows), min(case.seeds, given.seeds)):
             rows.append(train(case, seed))
             print(name, rows[-1], flush=True)
-            record = {"claim": case.claim, "recipe": case.recipe, "settings": case.settings, "budget": case.budget}
-            file.write_text(json.dumps({**record, "runs": rows, "environment": machine}, indent=1) + "\n")
+            record = {
+                "claim": case.claim,
+                "recipe": case.recipe,
+                "settings": case.settings,
+                "budget": case.budget,
+            }
+            file.write_text(
+                json.dumps({**record, "runs": rows, "environment": machine}, indent=1) + "\n"
+            )
     table()
     print((HERE / "results" / "README.md").read_text())
 

@@ -62,7 +62,9 @@ def photograph(form, width, height, channels):
     random = np.random.default_rng(0)
     pixels = np.zeros((height, width, channels), np.float32)
     for side in (4, 16, 64, 256):
-        coarse = random.uniform(0, 64, (max(2, height * side // 1024), max(2, width * side // 1024), channels)).astype(np.uint8)
+        coarse = random.uniform(
+            0, 64, (max(2, height * side // 1024), max(2, width * side // 1024), channels)
+        ).astype(np.uint8)
         layer = Image.fromarray(coarse.squeeze()).resize((width, height), Image.Resampling.BICUBIC)
         pixels += np.asarray(layer, np.float32).reshape(height, width, channels)
     file = io.BytesIO()
@@ -75,8 +77,14 @@ def decoding():
     """Pictures a second on one core from bytes to pixels, and the bytes of the file."""
     found = {}
     for name, (form, width, height, side, channels) in DECODED.items():
-        data, how = photograph(form, width, height, channels), Preparation(side, side, channels, "squash")
-        found[name] = {"bytes": len(data), "per_second": round(per_second(lambda data=data, how=how: prepare(data, how)))}
+        data, how = (
+            photograph(form, width, height, channels),
+            Preparation(side, side, channels, "squash"),
+        )
+        found[name] = {
+            "bytes": len(data),
+            "per_second": round(per_second(lambda data=data, how=how: prepare(data, how))),
+        }
         print(name, found[name], flush=True)
     return found
 
@@ -103,7 +111,11 @@ def reading(place, side=224, count=2048, batch=64):
         for _ in range(16):
             rows()
         cold.append(16 * batch / (time.perf_counter() - began))
-    return {"bytes": 3 * side * side, "from_memory": round(warm), "from_disk": round(statistics.median(cold))}
+    return {
+        "bytes": 3 * side * side,
+        "from_memory": round(warm),
+        "from_disk": round(statistics.median(cold)),
+    }
 
 
 LISTING = """
@@ -135,14 +147,21 @@ def listing(place, counts=(5_000, 30_000)):
         for number in range(count):
             file = folder / str(number % 10) / f"{number:09d}.png"
             file.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(file, compress_level=0)
+            Image.fromarray(random.integers(0, 256, (28, 28), np.uint8)).save(
+                file, compress_level=0
+            )
         os.environ["EYESIGHT_CACHE"] = str(place / "cache")
-        said = subprocess.run([sys.executable, "-c", LISTING, str(folder)], capture_output=True, text=True, check=True).stdout
+        said = subprocess.run(
+            [sys.executable, "-c", LISTING, str(folder)], capture_output=True, text=True, check=True
+        ).stdout
         *numbers, key = json.loads(said)
         store = place / "cache" / "stores" / key
         beside = sum(part.stat().st_size for part in store.iterdir() if part.name != "pixels.npy")
         found.append([*numbers, beside])
-    (_, listed, seconds, whole, building, beside), (_, listed2, seconds2, whole2, building2, beside2) = found
+    (
+        (_, listed, seconds, whole, building, beside),
+        (_, listed2, seconds2, whole2, building2, beside2),
+    ) = found
     more = counts[1] - counts[0]
     return {
         "listing_bytes": round((listed2 - listed) * 2**20 / more),
@@ -163,13 +182,32 @@ def training(place):
         labels = np.arange(count) % 10
         np.savez(data, x_train=random.integers(0, 256, shape, np.uint8), y_train=labels,
                  x_test=random.integers(0, 256, (100, *shape[1:]), np.uint8), y_test=labels[:100])  # fmt: skip
-        command = [sys.executable, "-m", "eyesight", "train", recipe, "--data", str(data), "--out", str(place / "runs"), "--json"]
-        done = subprocess.run([*command, *(f"--set={one}" for one in settings)], capture_output=True, text=True, check=False)
+        command = [
+            sys.executable,
+            "-m",
+            "eyesight",
+            "train",
+            recipe,
+            "--data",
+            str(data),
+            "--out",
+            str(place / "runs"),
+            "--json",
+        ]
+        done = subprocess.run(
+            [*command, *(f"--set={one}" for one in settings)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         answer = json.loads(done.stdout)
         if "error" in answer:
             found[name] = {"missing": answer["error"]}
             continue
-        log = [json.loads(line) for line in (Path(answer["run"]) / "log.jsonl").read_text().splitlines()]
+        log = [
+            json.loads(line)
+            for line in (Path(answer["run"]) / "log.jsonl").read_text().splitlines()
+        ]
         rates = [event["pictures"] / event["seconds"] for event in log if event["event"] == "epoch"]
         found[name] = {"per_second": round(max(rates))}
         if answer["parts"].get("features"):
@@ -188,10 +226,22 @@ def predicting(place, count=10_000):
         (folder / f"{number}.png").write_bytes(encoded)
     for place_of, many in ((folder / "0.png", 1), (folder, count)):
         began = time.monotonic()
-        command = [sys.executable, "-m", "eyesight", "predict", str(run), str(place_of), "--out", str(place / f"parts-{many}")]
+        command = [
+            sys.executable,
+            "-m",
+            "eyesight",
+            "predict",
+            str(run),
+            str(place_of),
+            "--out",
+            str(place / f"parts-{many}"),
+        ]
         subprocess.run(command, check=True, capture_output=True)
         seconds.append(time.monotonic() - began)
-    return {"per_second": round((count - 1) / (seconds[1] - seconds[0])), "start_seconds": round(seconds[0], 1)}
+    return {
+        "per_second": round((count - 1) / (seconds[1] - seconds[0])),
+        "start_seconds": round(seconds[0], 1),
+    }
 
 
 def size(count):
@@ -204,16 +254,30 @@ def size(count):
 
 def duration(seconds):
     """For people."""
-    for unit, name in ((365.25 * 86400, "years"), (86400, "days"), (3600, "h"), (60, "min"), (1, "s")):
+    for unit, name in (
+        (365.25 * 86400, "years"),
+        (86400, "days"),
+        (3600, "h"),
+        (60, "min"),
+        (1, "s"),
+    ):
         if seconds >= 1.5 * unit:
-            return f"{seconds / unit:.2g} {name}" if seconds < 100 * unit else f"{seconds / unit:,.0f} {name}"
+            return (
+                f"{seconds / unit:.2g} {name}"
+                if seconds < 100 * unit
+                else f"{seconds / unit:,.0f} {name}"
+            )
     return f"{seconds:.1f} s"
 
 
 def tables(found):
     """The two tables as Markdown."""
     machine, listed, read = found["environment"], found["listing"], found["reading"]
-    lines = [BEGIN, f"Measured by `python benchmarks/scale.py` on {machine['cpu']}, {machine['cores']} cores.", ""]
+    lines = [
+        BEGIN,
+        f"Measured by `python benchmarks/scale.py` on {machine['cpu']}, {machine['cores']} cores.",
+        "",
+    ]
     lines += ["| what | pictures/s | bytes a picture |", "|---|---:|---:|"]
     lines += [
         f"| decode and prepare on one core: {name} | {row['per_second']:,} | {row['bytes']:,} (file) |"
@@ -227,15 +291,25 @@ def tables(found):
         f"| the same from the disk | {read['from_disk']:,} | {read['bytes']:,} |",
     ]
     for name, row in found["training"].items():
-        lines.append(f"| train {name} | {row['per_second']:,} | |" if "per_second" in row else f"| train {name} | {row['missing']} | |")
+        lines.append(
+            f"| train {name} | {row['per_second']:,} | |"
+            if "per_second" in row
+            else f"| train {name} | {row['missing']} | |"
+        )
         if "once_per_second" in row:
             lines.append(f"| compute {name}, once | {row['once_per_second']:,} | |")
-    lines += [f"| predict from files with lenet5, one process | {found['predicting']['per_second']:,} | |", ""]
+    lines += [
+        f"| predict from files with lenet5, one process | {found['predicting']['per_second']:,} | |",
+        "",
+    ]
     lines += ["| pictures | store 32 × 32 × 3 | store 224 × 224 × 3 | memory while preparing | decode 500 × 375 on one core "
               "| epoch of lenet5 | epoch of objects | predict small files, one process |", "|---:" * 8 + "|"]  # fmt: skip
     decode = found["decoding"]["JPEG 500 × 375 to 224 × 224"]["per_second"]
     for count in SIZES:
-        cells = [f"10^{len(str(count)) - 1}", *(size(count * (bytes_ + listed["store_bytes_beside"])) for bytes_ in (3072, 150_528))]
+        cells = [
+            f"10^{len(str(count)) - 1}",
+            *(size(count * (bytes_ + listed["store_bytes_beside"])) for bytes_ in (3072, 150_528)),
+        ]
         cells += [size(count * listed["preparing_bytes"]), duration(count / decode)]
         cells += [duration(count / found["training"][name]["per_second"]) for name in EPOCHS]
         cells.append(duration(count / found["predicting"]["per_second"]))
@@ -251,14 +325,25 @@ def main():
     if not given.table:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            found = {"decoding": decoding(), "reading": reading(place), "listing": listing(place), "training": training(place)}
+            found = {
+                "decoding": decoding(),
+                "reading": reading(place),
+                "listing": listing(place),
+                "training": training(place),
+            }
             found["predicting"] = predicting(place)
         found["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        found["environment"] = {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}
+        found["environment"] = {
+            key: value
+            for key, value in environment().items()
+            if key in ("cpu", "cores", "python", "versions")
+        }
         file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
     text = PAGE.read_text(encoding="utf-8")
     made = tables(json.loads(file.read_text()))
-    PAGE.write_text(text[: text.index(BEGIN)] + made + text[text.index(END) + len(END) :], encoding="utf-8")
+    PAGE.write_text(
+        text[: text.index(BEGIN)] + made + text[text.index(END) + len(END) :], encoding="utf-8"
+    )
     print(made)
 
 

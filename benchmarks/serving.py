@@ -73,21 +73,34 @@ async def client(port: int, requests: list[bytes], times: list[float]) -> list[A
         writer.write(one)
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200"), head
-        length = next(int(line.split(b":")[1]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length"))
+        length = next(
+            int(line.split(b":")[1])
+            for line in head.lower().split(b"\r\n")
+            if line.startswith(b"content-length")
+        )
         answers.append(await reader.readexactly(length))
         times.append(time.perf_counter() - began)
     writer.close()
     return answers
 
 
-async def measure(process: subprocess.Popen[bytes], port: int, requests: list[bytes], clients: int, each: int = 1) -> Figures:
+async def measure(
+    process: subprocess.Popen[bytes], port: int, requests: list[bytes], clients: int, each: int = 1
+) -> Figures:
     times: list[float] = []
     began, spent = time.perf_counter(), processor_seconds(process)
-    await asyncio.gather(*(client(port, requests[number::clients], times) for number in range(clients)))
+    await asyncio.gather(
+        *(client(port, requests[number::clients], times) for number in range(clients))
+    )
     seconds, n = time.perf_counter() - began, len(times) * each
     cuts = statistics.quantiles(times, n=100)
     spent = (processor_seconds(process) - spent) / n
-    return {"p50_ms": 1e3 * cuts[49], "p99_ms": 1e3 * cuts[98], "pictures_per_s": n / seconds, "processor_ms": 1e3 * spent}
+    return {
+        "p50_ms": 1e3 * cuts[49],
+        "p99_ms": 1e3 * cuts[98],
+        "pictures_per_s": n / seconds,
+        "processor_ms": 1e3 * spent,
+    }
 
 
 def processor_seconds(process: subprocess.Popen[bytes]) -> float:
@@ -106,7 +119,11 @@ def started(command: list[str], port: int) -> tuple[subprocess.Popen[bytes], Fig
     listened = 0.0
     while True:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/openapi.json" if not listened else f"http://127.0.0.1:{port}/") as answer:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{port}/openapi.json"
+                if not listened
+                else f"http://127.0.0.1:{port}/"
+            ) as answer:
                 answer.read()
         except urllib.error.HTTPError:
             pass
@@ -123,20 +140,33 @@ def middle(rounds: list[Figures]) -> Figures:
     return {key: statistics.median(one[key] for one in rounds) for key in rounds[0]}
 
 
-def judge(commands: dict[str, tuple[list[str], int]], pictures: list[bytes], rounds: int) -> dict[str, Any]:
+def judge(
+    commands: dict[str, tuple[list[str], int]], pictures: list[bytes], rounds: int
+) -> dict[str, Any]:
     """Every server's figures of every round, in turns."""
     alive = {name: (*started(*command), command[1]) for name, command in commands.items()}
     one = [request([picture]) for picture in pictures]
-    several = [request(pictures[start : start + TOGETHER], "/api/predict/many") for start in range(0, len(pictures), TOGETHER)]
-    found: dict[str, Any] = {name: {"start": start, "one": [], "sixteen": []} for name, (_, start, _) in alive.items()}
+    several = [
+        request(pictures[start : start + TOGETHER], "/api/predict/many")
+        for start in range(0, len(pictures), TOGETHER)
+    ]
+    found: dict[str, Any] = {
+        name: {"start": start, "one": [], "sixteen": []} for name, (_, start, _) in alive.items()
+    }
     try:
-        said = {name: asyncio.run(client(port, one[:50], [])) for name, (_, _, port) in alive.items()}
+        said = {
+            name: asyncio.run(client(port, one[:50], [])) for name, (_, _, port) in alive.items()
+        }
         for _ in range(rounds):
             for name, (process, _, port) in alive.items():
-                found[name]["one"].append(asyncio.run(measure(process, port, one[: len(one) // 4], 1)))
+                found[name]["one"].append(
+                    asyncio.run(measure(process, port, one[: len(one) // 4], 1))
+                )
                 found[name]["sixteen"].append(asyncio.run(measure(process, port, one, TOGETHER)))
                 if name == "eyesight":
-                    many = asyncio.run(measure(process, port, several, min(TOGETHER, len(several) // 4), TOGETHER))
+                    many = asyncio.run(
+                        measure(process, port, several, min(TOGETHER, len(several) // 4), TOGETHER)
+                    )
                     found[name].setdefault("forms_of_sixteen", []).append(many)
     finally:
         for process, _, _ in alive.values():
@@ -150,7 +180,10 @@ def check_same(ours: list[bytes], theirs: list[bytes]) -> None:
     """Only the same work can be compared."""
     for one, other in zip(ours, theirs, strict=True):
         first, second = json.loads(one)["top"][0], json.loads(other)["top"][0]
-        assert first["class"] == second["class"] and abs(first["probability"] - second["probability"]) < 1e-3, (first, second)
+        assert (
+            first["class"] == second["class"]
+            and abs(first["probability"] - second["probability"]) < 1e-3
+        ), (first, second)
 
 
 def main() -> None:
@@ -166,7 +199,10 @@ def main() -> None:
     obvious = [sys.executable, "-c", OBVIOUS, str(run.classifier_path)]
     found = judge(
         {
-            "eyesight": ([sys.executable, "-m", "eyesight", "serve", str(file), "--port", "8764"], 8764),
+            "eyesight": (
+                [sys.executable, "-m", "eyesight", "serve", str(file), "--port", "8764"],
+                8764,
+            ),
             "obvious": ([*obvious, "8765", "same"], 8765),
             "obvious, once": ([*obvious, "8766", "once"], 8766),
         },
@@ -180,25 +216,49 @@ def main() -> None:
         ]
         for other in ("obvious", "obvious, once")
     }
-    machine = {"machine": platform.processor() or platform.machine(), "cores": cores(), "python": platform.python_version()}
+    machine = {
+        "machine": platform.processor() or platform.machine(),
+        "cores": cores(),
+        "python": platform.python_version(),
+    }
     shape = list(onnx_classifier.load(file).preparation.shape)
-    values = {**machine, "run": run.name, "shape": shape, "pictures": asked.pictures, "ratios": ratios, "rounds": found}
+    values = {
+        **machine,
+        "run": run.name,
+        "shape": shape,
+        "pictures": asked.pictures,
+        "ratios": ratios,
+        "rounds": found,
+    }
     RESULTS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
     show(found, ratios)
 
 
 def show(found: dict[str, Any], ratios: dict[str, list[float]]) -> None:
-    print("| server | clients | p50 | p99 | pictures/s | processor time a picture |\n|---|---|---|---|---|---|")
+    print(
+        "| server | clients | p50 | p99 | pictures/s | processor time a picture |\n|---|---|---|---|---|---|"
+    )
     for name, figures in found.items():
-        for kind, clients in (("one", "1"), ("sixteen", str(TOGETHER)), ("forms_of_sixteen", f"{TOGETHER} pictures a form")):
+        for kind, clients in (
+            ("one", "1"),
+            ("sixteen", str(TOGETHER)),
+            ("forms_of_sixteen", f"{TOGETHER} pictures a form"),
+        ):
             if kind in figures:
                 row = middle(figures[kind])
-                print(f"| {name} | {clients} | {row['p50_ms']:.1f} ms | {row['p99_ms']:.1f} ms | {row['pictures_per_s']:.0f} ", end="")
+                print(
+                    f"| {name} | {clients} | {row['p50_ms']:.1f} ms | {row['p99_ms']:.1f} ms | {row['pictures_per_s']:.0f} ",
+                    end="",
+                )
                 print(f"| {row['processor_ms']:.2f} ms |")
     for other, each in ratios.items():
-        print(f"{statistics.median(each):.1f} times ({min(each):.1f} to {max(each):.1f}) the pictures a second of the {other} handler")
+        print(
+            f"{statistics.median(each):.1f} times ({min(each):.1f} to {max(each):.1f}) the pictures a second of the {other} handler"
+        )
     start = found["eyesight"]["start"]
-    print(f"listening {start['ready_s']:.2f} s after the start, first page after {start['first_page_s']:.2f} s")
+    print(
+        f"listening {start['ready_s']:.2f} s after the start, first page after {start['first_page_s']:.2f} s"
+    )
 
 
 if __name__ == "__main__":

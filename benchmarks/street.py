@@ -27,13 +27,22 @@ class Scene:
 
     def paint(self, inside, kind, colour, rough=0.05, grain=1):
         """Fill a region with a colour and its texture: noise whose spots are `grain` pixels wide."""
-        noise = self.random.normal(0, rough, (HIGH // grain + 1, WIDE // grain + 1, 1)).repeat(grain, 0).repeat(grain, 1)[:HIGH, :WIDE]
+        noise = (
+            self.random.normal(0, rough, (HIGH // grain + 1, WIDE // grain + 1, 1))
+            .repeat(grain, 0)
+            .repeat(grain, 1)[:HIGH, :WIDE]
+        )
         self.picture[inside] = (np.asarray(colour) * self.light + noise)[inside]
         self.mask[inside] = kind
 
     def box(self, left, top, wide, high):
         """Whether each pixel is in a box."""
-        return (self.columns >= left) & (self.columns < left + wide) & (self.rows >= top) & (self.rows < top + high)
+        return (
+            (self.columns >= left)
+            & (self.columns < left + wide)
+            & (self.rows >= top)
+            & (self.rows < top + high)
+        )
 
     def oval(self, x, y, wide, high):
         """Whether each pixel is in an oval about x, y."""
@@ -47,7 +56,11 @@ class Scene:
 def draw(seed):
     """A picture uint8 360,480,3 and its mask uint8 360,480."""
     scene = Scene(np.random.default_rng((31_337, seed)))
-    random, horizon, vanish = scene.random, scene.random.integers(130, 190), scene.random.uniform(0.35, 0.65) * WIDE
+    random, horizon, vanish = (
+        scene.random,
+        scene.random.integers(130, 190),
+        scene.random.uniform(0.35, 0.65) * WIDE,
+    )
     blue = random.uniform(0, 0.3)
     scene.paint(scene.rows >= 0, SKY, (0.85 - blue, 0.88 - blue / 2, 0.95), 0.03, 8)
     houses(scene, horizon)
@@ -56,12 +69,18 @@ def draw(seed):
         tree(scene, horizon)
     if random.random() < 0.6:
         left = random.integers(0, WIDE - 120)
-        bars = scene.box(left, horizon - 8, random.integers(60, 200), 34) & ((scene.columns % 7 < 4) | (scene.rows % 13 < 3))
+        bars = scene.box(left, horizon - 8, random.integers(60, 200), 34) & (
+            (scene.columns % 7 < 4) | (scene.rows % 13 < 3)
+        )
         scene.paint(bars, FENCE, scene.grey(0.25, 0.6))
     for near in sorted(random.uniform(0.05, 1, random.integers(2, 7))):
         x, feet = random.uniform(0.05, 0.95) * WIDE, horizon + 12 + near * 130
-        (car, car, person, person, rider, post, post)[random.integers(7)](scene, x, feet, 0.25 + near)
-    shade = 1 - 0.35 * ((scene.columns + 0.7 * scene.rows + random.uniform(0, 480)) % 400 < 90) * (scene.rows > horizon + 10)
+        (car, car, person, person, rider, post, post)[random.integers(7)](
+            scene, x, feet, 0.25 + near
+        )
+    shade = 1 - 0.35 * ((scene.columns + 0.7 * scene.rows + random.uniform(0, 480)) % 400 < 90) * (
+        scene.rows > horizon + 10
+    )
     noisy = scene.picture * shade[:, :, None] + random.normal(0, 0.03, scene.picture.shape)
     edge = random.integers(0, 5)
     scene.mask[: int(edge)] = VOID
@@ -75,7 +94,13 @@ def houses(scene, horizon):
         wide, high = random.integers(50, 140), random.integers(40, 175)
         if random.random() < 0.85:
             front = scene.box(left, horizon - high, wide, high + 20)
-            scene.paint(front, BUILDING, scene.grey(0.3, 0.7) + (random.uniform(0, 0.2), 0.05, -0.05), 0.05, 3)
+            scene.paint(
+                front,
+                BUILDING,
+                scene.grey(0.3, 0.7) + (random.uniform(0, 0.2), 0.05, -0.05),
+                0.05,
+                3,
+            )
             panes = front & ((scene.columns - left) % 22 > 10) & ((scene.rows - horizon) % 30 > 14)
             scene.paint(panes, BUILDING, scene.grey(0.15, 0.6), 0.04)
         left += wide + random.integers(0, 25)
@@ -89,28 +114,53 @@ def ground(scene, horizon, vanish):
     middle = vanish + (WIDE / 2 - vanish) * depth / (HIGH - horizon)
     road = (scene.rows >= horizon + 2) & (np.abs(scene.columns - middle) < half)
     scene.paint(road, ROAD, scene.grey(0.25, 0.42), 0.04, 2)
-    dashes = road & (np.abs(scene.columns - middle) < 0.5 + depth * 0.02) & ((2000 / (depth + 9)).astype(int) % 4 < 2)
+    dashes = (
+        road
+        & (np.abs(scene.columns - middle) < 0.5 + depth * 0.02)
+        & ((2000 / (depth + 9)).astype(int) % 4 < 2)
+    )
     scene.paint(dashes, ROAD, (0.8, 0.8, 0.75))
 
 
 def tree(scene, horizon):
     """A trunk and a crown of many ovals."""
     random, x, size = scene.random, scene.random.uniform(0, WIDE), scene.random.uniform(20, 60)
-    scene.paint(scene.box(x - size / 12, horizon - size, size / 6, size + 25), TREE, (0.25, 0.18, 0.12))
+    scene.paint(
+        scene.box(x - size / 12, horizon - size, size / 6, size + 25), TREE, (0.25, 0.18, 0.12)
+    )
     colour = (random.uniform(0.1, 0.3), random.uniform(0.25, 0.45), random.uniform(0.05, 0.2))
     for _ in range(7):
         away = random.normal(0, size / 2.2, 2)
-        scene.paint(scene.oval(x + away[0], horizon - 1.5 * size + away[1], size / 2, size / 2.5), TREE, colour, 0.12, 2)
+        scene.paint(
+            scene.oval(x + away[0], horizon - 1.5 * size + away[1], size / 2, size / 2.5),
+            TREE,
+            colour,
+            0.12,
+            2,
+        )
 
 
 def car(scene, x, feet, near):
     """Body, cabin, windows, wheels."""
     wide, high, colour = 110 * near, 34 * near, scene.random.uniform(0.05, 0.95, 3)
     scene.paint(scene.box(x - wide / 2, feet - high, wide, high * 0.85), CAR, colour, 0.03)
-    scene.paint(scene.oval(x, feet - high, wide / 3.2, high * 0.75) & (scene.rows < feet - high / 2), CAR, colour * 0.9, 0.03)
-    scene.paint(scene.oval(x, feet - high, wide / 4, high / 2) & (scene.rows < feet - high), CAR, (0.2, 0.25, 0.3))
+    scene.paint(
+        scene.oval(x, feet - high, wide / 3.2, high * 0.75) & (scene.rows < feet - high / 2),
+        CAR,
+        colour * 0.9,
+        0.03,
+    )
+    scene.paint(
+        scene.oval(x, feet - high, wide / 4, high / 2) & (scene.rows < feet - high),
+        CAR,
+        (0.2, 0.25, 0.3),
+    )
     for side in (-0.3, 0.3):
-        scene.paint(scene.oval(x + side * wide, feet - high / 6, high / 3, high / 3), CAR, (0.08, 0.08, 0.08))
+        scene.paint(
+            scene.oval(x + side * wide, feet - high / 6, high / 3, high / 3),
+            CAR,
+            (0.08, 0.08, 0.08),
+        )
 
 
 def person(scene, x, feet, near, kind=PEDESTRIAN):

@@ -34,7 +34,14 @@ EYESIGHT = (sys.executable, "-m", "eyesight")
 SPINS = {"ours": {"GOMP_SPINCOUNT": "20000"}, "timm": {}}  # as our command line sets it
 ALLOWED = 2500  # MiB of private memory: 950 are PyTorch and its threads, 600 a training on 200 such pictures; mapped files do not count
 KEPT = {"stores": "pixels.npy", "activations": "*.bin"}  # what lies in the cache
-SETTINGS = ("model.name=lcnet_050", "model.weights=none", "model.head=flatten", "data.size=224", "data.test=0.05", "data.validation=0.05")
+SETTINGS = (
+    "model.name=lcnet_050",
+    "model.weights=none",
+    "model.head=flatten",
+    "data.size=224",
+    "data.test=0.05",
+    "data.validation=0.05",
+)
 LARGE = 20_000  # pictures of 224×224, which are as many times 150 kB: the pixels alone are more than what is allowed
 
 
@@ -45,12 +52,19 @@ def forward(given):
         row = {}
         for side in ("ours", "timm"):
             command = [sys.executable, HERE / "forward_pass.py", side, NETWORK, *SIZES]
-            said = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | SPINS[side])
+            said = subprocess.run(
+                command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | SPINS[side]
+            )
             row[side] = json.loads(said.stdout)
         rounds.append(row)
         print(row, flush=True)
-    ratios = {size: sorted(row["timm"][size] / row["ours"][size] for row in rounds) for size in SIZES}
-    told = {size: {"median": statistics.median(found), "from": found[0], "to": found[-1]} for size, found in ratios.items()}
+    ratios = {
+        size: sorted(row["timm"][size] / row["ours"][size] for row in rounds) for size in SIZES
+    }
+    told = {
+        size: {"median": statistics.median(found), "from": found[0], "to": found[-1]}
+        for size, found in ratios.items()
+    }
     return {"claim": "at least 3 times timm's speed", "rounds": rounds, "ratio": told}
 
 
@@ -59,25 +73,49 @@ def noise(file, count, side, held=100, classes=10):
     random = np.random.default_rng(0)
     parts = {}
     for part, number in (("train", count), ("test", held)):
-        parts |= {f"x_{part}": random.integers(0, 256, (number, side, side, 3), dtype=np.uint8), f"y_{part}": np.arange(number) % classes}
+        parts |= {
+            f"x_{part}": random.integers(0, 256, (number, side, side, 3), dtype=np.uint8),
+            f"y_{part}": np.arange(number) % classes,
+        }
     np.savez(file, **parts)
     return file
 
 
 def train(recipe, data, folder, *settings, name="transfer", **options):
     """What `eyesight train` said, its seconds and its peak memory."""
-    command = [*EYESIGHT, "train", recipe, "--data", str(data), "--out", str(folder / "runs"), "--json"]
+    command = [
+        *EYESIGHT,
+        "train",
+        recipe,
+        "--data",
+        str(data),
+        "--out",
+        str(folder / "runs"),
+        "--json",
+    ]
     command += [f"--{option}={value}" for option, value in options.items()]
-    return measured(name, [*command, *(part for setting in settings for part in ("--set", setting))])
+    return measured(
+        name, [*command, *(part for setting in settings for part in ("--set", setting))]
+    )
 
 
 def frozen(file, folder, *, views, epochs=20):
     """Seconds of a head on a frozen backbone: for features and training, and of the whole process. `views` 0 computes features always."""
-    settings = ("model.weights=none", "data.validation=0.1", "augment.flip=none", f"training.epochs={epochs}", f"transfer.views={views}")
+    settings = (
+        "model.weights=none",
+        "data.validation=0.1",
+        "augment.flip=none",
+        f"training.epochs={epochs}",
+        f"transfer.views={views}",
+    )
     side = np.load(file)["x_train"].shape[1]
     found, wall, _ = train("objects_transfer", file, folder, *settings, f"data.size={side}")
     parts = found["parts"]
-    return {"learning": round(parts["training"] + parts.get("features", 0.0), 2), "parts": parts, "wall": wall}
+    return {
+        "learning": round(parts["training"] + parts.get("features", 0.0), 2),
+        "parts": parts,
+        "wall": wall,
+    }
 
 
 def privately(folder):
@@ -102,14 +140,21 @@ def once(given):
         rounds = []
         for _ in range(given.again):
             forget_features(folder)
-            rounds.append({"once": frozen(file, folder, views=1), "always": frozen(file, folder, views=0)})
+            rounds.append(
+                {"once": frozen(file, folder, views=1), "always": frozen(file, folder, views=0)}
+            )
             print(rounds[-1], flush=True)
     told = {}
     for part in ("learning", "wall"):
         found = sorted(row["always"][part] / row["once"][part] for row in rounds)
         told[part] = {"median": statistics.median(found), "from": found[0], "to": found[-1]}
     facts = {"pictures": given.pictures, "size": 128, "epochs": 20}
-    return {"claim": "at least 15 times as fast as computing them in every epoch", **facts, "rounds": rounds, "ratio": told}
+    return {
+        "claim": "at least 15 times as fast as computing them in every epoch",
+        **facts,
+        "rounds": rounds,
+        "ratio": told,
+    }
 
 
 def memory(given):
@@ -117,20 +162,51 @@ def memory(given):
     with tempfile.TemporaryDirectory(dir=given.scratch) as name:
         folder = Path(name)
         privately(folder)
-        return {"claim": "never larger than announced; larger data than memory", "size": announced(folder), "mapped": mapped(folder)}
+        return {
+            "claim": "never larger than announced; larger data than memory",
+            "size": announced(folder),
+            "mapped": mapped(folder),
+        }
 
 
 def announced(folder):
     """Megabytes that a training said its features would take, and that their files take."""
     file = noise(folder / "noise.npz", 300, 96)
-    command = [*EYESIGHT, "train", "objects_transfer", "--data", file, "--out", folder / "runs", "--json", "--set", "model.weights=none"]
-    command += ["--set", "training.epochs=1", "--set", "data.size=96", "--set", "transfer.freeze=conv5"]
+    command = [
+        *EYESIGHT,
+        "train",
+        "objects_transfer",
+        "--data",
+        file,
+        "--out",
+        folder / "runs",
+        "--json",
+        "--set",
+        "model.weights=none",
+    ]
+    command += [
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "data.size=96",
+        "--set",
+        "transfer.freeze=conv5",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"memory: the training failed: {done.stderr.strip()}")
-    told = [float(number.replace(",", "")) for number in re.findall(r"frozen part once: ([\d.,]+) MB", done.stderr)]
-    real = sum(file.stat().st_size for file in (folder / "cache" / "activations").glob("*.bin")) / 1e6
-    return {"announced_megabytes": told, "sum": round(sum(told), 1), "real_megabytes": round(real, 1)}
+    told = [
+        float(number.replace(",", ""))
+        for number in re.findall(r"frozen part once: ([\d.,]+) MB", done.stderr)
+    ]
+    real = (
+        sum(file.stat().st_size for file in (folder / "cache" / "activations").glob("*.bin")) / 1e6
+    )
+    return {
+        "announced_megabytes": told,
+        "sum": round(sum(told), 1),
+        "real_megabytes": round(real, 1),
+    }
 
 
 def photographs(folder, count):
@@ -150,15 +226,32 @@ def mapped(folder):
     data = photographs(folder / "photographs", LARGE)
     before = resource.getrlimit(resource.RLIMIT_DATA)
     os.environ["EYESIGHT_MEMORY"] = f"{ALLOWED // 4}M"
-    if platform.system() == "Linux":  # where the limit is on memory of one's own: mapped files do not count
+    if (
+        platform.system() == "Linux"
+    ):  # where the limit is on memory of one's own: mapped files do not count
         resource.setrlimit(resource.RLIMIT_DATA, (ALLOWED << 20, before[1]))
     try:
-        found, wall, peak = train("objects_transfer", data, folder, *SETTINGS, "training.epochs=2", "transfer.views=2", name="memory")
+        found, wall, peak = train(
+            "objects_transfer",
+            data,
+            folder,
+            *SETTINGS,
+            "training.epochs=2",
+            "transfer.views=2",
+            name="memory",
+        )
     finally:
         resource.setrlimit(resource.RLIMIT_DATA, before)
         del os.environ["EYESIGHT_MEMORY"]
-    sizes = {name: sum(f.stat().st_size for f in (folder / "cache" / name).rglob(ending)) // 2**20 for name, ending in KEPT.items()}
-    kept = {"allowed_megabytes": ALLOWED, "on_disk_megabytes": sizes, "peak_megabytes_with_mapped_files": peak}
+    sizes = {
+        name: sum(f.stat().st_size for f in (folder / "cache" / name).rglob(ending)) // 2**20
+        for name, ending in KEPT.items()
+    }
+    kept = {
+        "allowed_megabytes": ALLOWED,
+        "on_disk_megabytes": sizes,
+        "peak_megabytes_with_mapped_files": peak,
+    }
     return {**kept, "wall": wall, "n": found["test"]["n"]}
 
 
@@ -168,12 +261,33 @@ def head(given):
         raise SystemExit("head needs --data: photographs in the layout of Stanford Dogs")
     rows = []
     for seed in range(given.seeds):
-        found, wall, peak = train("dogs", given.data, Path("runs/benchmarks"), "transfer.thaw=", name="head", budget="2m", seed=seed)
+        found, wall, peak = train(
+            "dogs",
+            given.data,
+            Path("runs/benchmarks"),
+            "transfer.thaw=",
+            name="head",
+            budget="2m",
+            seed=seed,
+        )
         test = found["test"]
-        rows.append({"seed": seed, "top1": test["top1"], "n": test["n"], "parts": found["parts"], "wall": wall, "peak_megabytes": peak})
+        rows.append(
+            {
+                "seed": seed,
+                "top1": test["top1"],
+                "n": test["n"],
+                "parts": found["parts"],
+                "wall": wall,
+                "peak_megabytes": peak,
+            }
+        )
         print(rows[-1], flush=True)
     top1 = [row["top1"] for row in rows]
-    return {"runs": rows, "mean": statistics.mean(top1), "spread": statistics.stdev(top1) if len(top1) > 1 else None}
+    return {
+        "runs": rows,
+        "mean": statistics.mean(top1),
+        "spread": statistics.stdev(top1) if len(top1) > 1 else None,
+    }
 
 
 PARTS = {"forward": forward, "once": once, "memory": memory, "head": head}
@@ -187,15 +301,28 @@ def main():
     parser.add_argument("--pictures", type=int, default=1500, help="of once, on both sides")
     parser.add_argument("--data", help="photographs of dogs, for head")
     parser.add_argument("--seeds", type=int, default=1, help="of head")
-    parser.add_argument("--scratch", help="a folder with 6 GB of room, for memory; the system's for temporary files otherwise")
+    parser.add_argument(
+        "--scratch",
+        help="a folder with 6 GB of room, for memory; the system's for temporary files otherwise",
+    )
     given = parser.parse_args()
     file = HERE / "results" / "transfer.json"
     for part in given.parts or ["forward", "once", "memory"]:
         found = PARTS[part](given)
-        machine = {key: value for key, value in environment().items() if key in ("cpu", "cores", "python", "versions")}
+        machine = {
+            key: value
+            for key, value in environment().items()
+            if key in ("cpu", "cores", "python", "versions")
+        }
         known = json.loads(file.read_text()) if file.exists() else {}
-        file.write_text(json.dumps({**known, part: {**found, "environment": machine}}, indent=1) + "\n")
-        print(part, {key: value for key, value in found.items() if key not in ("rounds", "runs")}, flush=True)
+        file.write_text(
+            json.dumps({**known, part: {**found, "environment": machine}}, indent=1) + "\n"
+        )
+        print(
+            part,
+            {key: value for key, value in found.items() if key not in ("rounds", "runs")},
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -46,7 +46,9 @@ class Classifier:
     views: Views = "one"
     facts: dict[str, Any] = field(default_factory=dict)
     noise: float = 0.0  # added to the pictures on which one that removes it is judged
-    arithmetic: str = "float32"  # of inference; "bfloat16" only where a short budget cannot afford better
+    arithmetic: str = (
+        "float32"  # of inference; "bfloat16" only where a short budget cannot afford better
+    )
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
         """An encoded picture or a uint8 array H,W or H,W,C as uint8 C,H,W, exactly as in training; raises BadPicture."""
@@ -55,11 +57,15 @@ class Classifier:
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
         parts = torch.split(torch.from_numpy(pixels), at_once(pixels.shape[1:]))
-        return torch.cat([probabilities(self.network, part, self.views, self.arithmetic).cpu() for part in parts]).numpy()
+        return torch.cat(
+            [probabilities(self.network, part, self.views, self.arithmetic).cpu() for part in parts]
+        ).numpy()
 
     def predict(self, pictures: Sequence[bytes | Pixels | Path]) -> npt.NDArray[np.float32]:
         """Probabilities N,K of files, encoded pictures or uint8 arrays H,W or H,W,C; raises BadPicture for what is no picture."""
-        read = [picture.read_bytes() if isinstance(picture, Path) else picture for picture in pictures]
+        read = [
+            picture.read_bytes() if isinstance(picture, Path) else picture for picture in pictures
+        ]
         return self.probabilities(np.stack([self.prepare(picture) for picture in read]))
 
     @property
@@ -80,11 +86,19 @@ class Classifier:
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            tensors = {name: tensor.contiguous().cpu() for name, tensor in self.network.state_dict().items()}
+            tensors = {
+                name: tensor.contiguous().cpu()
+                for name, tensor in self.network.state_dict().items()
+            }
             save_tensors(tensors, temporary / "weights.safetensors")
             description = self._description(checksum(temporary / "weights.safetensors"))
             with whole_file(temporary / "classifier.json") as file:
-                file.write(json.dumps(description, indent=2, ensure_ascii=False).encode(errors="backslashreplace") + b"\n")
+                file.write(
+                    json.dumps(description, indent=2, ensure_ascii=False).encode(
+                        errors="backslashreplace"
+                    )
+                    + b"\n"
+                )
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.replace(folder)
@@ -94,7 +108,11 @@ class Classifier:
     def _description(self, weights: str) -> dict[str, Any]:
         return {
             "format": FORMAT,
-            "model": {key: value for key, value in dataclasses.asdict(self.model).items() if value is not None},
+            "model": {
+                key: value
+                for key, value in dataclasses.asdict(self.model).items()
+                if value is not None
+            },
             "shape": list(self.network.shape),
             "classes": list(self.classes),
             "preparation": self.preparation.to_dict(),
@@ -112,15 +130,34 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
     """The classifier in `folder`; raises UserError when it is missing, too new, or its weights are not the ones it names."""
     description = read_description(folder)
     try:
-        model, classes = cast(Model, group("model", description["model"])), tuple(description["classes"])
-        shape, views, facts = tuple(description["shape"]), description["views"], description["facts"]
-        preparation, expected = Preparation.from_dict(description["preparation"]), description["weights_sha256"]
+        model, classes = (
+            cast(Model, group("model", description["model"])),
+            tuple(description["classes"]),
+        )
+        shape, views, facts = (
+            tuple(description["shape"]),
+            description["views"],
+            description["facts"],
+        )
+        preparation, expected = (
+            Preparation.from_dict(description["preparation"]),
+            description["weights_sha256"],
+        )
     except (KeyError, TypeError, AttributeError) as error:
-        raise UserError(f"{folder / 'classifier.json'} does not describe a classifier: {error}", "copy the folder again") from None
-    network = registry.build(model, shape, registry.outputs(description.get("target", "class"), shape, len(classes)))
-    network.load_state_dict(_weights(folder / "weights.safetensors", expected, network.state_dict()))
+        raise UserError(
+            f"{folder / 'classifier.json'} does not describe a classifier: {error}",
+            "copy the folder again",
+        ) from None
+    network = registry.build(
+        model, shape, registry.outputs(description.get("target", "class"), shape, len(classes))
+    )
+    network.load_state_dict(
+        _weights(folder / "weights.safetensors", expected, network.state_dict())
+    )
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    return Classifier(network, model, classes, preparation, views, facts, float(description.get("noise", 0.0)))
+    return Classifier(
+        network, model, classes, preparation, views, facts, float(description.get("noise", 0.0))
+    )
 
 
 def read_description(folder: Path) -> dict[str, Any]:
@@ -130,13 +167,19 @@ def read_description(folder: Path) -> dict[str, Any]:
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{folder} holds no classifier: there is no {file.name}", "name a run that finished, or its classifier folder"
+            f"{folder} holds no classifier: there is no {file.name}",
+            "name a run that finished, or its classifier folder",
         ) from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy the folder again") from None
+        raise UserError(
+            f"{file} cannot be read: {error}", "it may be damaged; copy the folder again"
+        ) from None
     if description.get("format", 0) > FORMAT:
         found = description["format"]
-        raise UserError(f"{folder} was written by a later eyesight (format {found}, this one reads up to {FORMAT})", "upgrade eyesight")
+        raise UserError(
+            f"{folder} was written by a later eyesight (format {found}, this one reads up to {FORMAT})",
+            "upgrade eyesight",
+        )
     return description
 
 
@@ -149,7 +192,9 @@ def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, T
             )
         tensors: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy the folder again") from None
+        raise UserError(
+            f"{file} cannot be read: {error}", "it may be damaged; copy the folder again"
+        ) from None
     wrong = [
         name
         for name in state.keys() | tensors.keys()
@@ -157,13 +202,16 @@ def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, T
     ]
     if wrong:
         raise UserError(
-            f"{file} does not fit the network: {', '.join(sorted(wrong)[:5])} differ", "the architecture may have changed since"
+            f"{file} does not fit the network: {', '.join(sorted(wrong)[:5])} differ",
+            "the architecture may have changed since",
         )
     return tensors
 
 
 @torch.no_grad()
-def probabilities(network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32") -> Tensor:
+def probabilities(
+    network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
+) -> Tensor:
     """Probabilities N,K (or what else the network answers) of uint8 pictures N,C,H,W, averaged over the views in logit space."""
     training = network.training
     network.eval()
@@ -184,7 +232,9 @@ def seen(pictures: Tensor, views: Views) -> list[Tensor]:
     padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
     height, width = pictures.shape[2:]
     ways = [(0, 0), (2, 2)] if views == "flip_shifts" else [(0, 0), (0, 2), (2, 0), (2, 2)]
-    moved = [pictures] + [padded[:, :, down : down + height, across : across + width] for down, across in ways]
+    moved = [pictures] + [
+        padded[:, :, down : down + height, across : across + width] for down, across in ways
+    ]
     return moved + [view.flip(3) for view in moved] if views == "flip_shifts" else moved
 
 

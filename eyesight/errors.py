@@ -46,4 +46,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
 
 def listed(names: Sequence[str], most: int = MOST) -> str:
     """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most:,} more" if len(names) > most else "")
+    return ", ".join(names[:most]) + (
+        f" and {len(names) - most:,} more" if len(names) > most else ""
+    )

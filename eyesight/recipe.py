@@ -27,15 +27,23 @@ class Data:
     resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
     pad: int = 0  # pixels added on every side after resizing
     padding: Literal["zero", "replicate"] = "zero"
-    interpolation: Literal["auto", "bilinear", "bicubic", "area"] = "auto"  # auto is what a pretrained network expects, or bilinear
+    interpolation: Literal["auto", "bilinear", "bicubic", "area"] = (
+        "auto"  # auto is what a pretrained network expects, or bilinear
+    )
     crop_fraction: float = 0.0  # resize to size / fraction, then cut the centre; 0 is what a pretrained network expects, or 1
-    scaling: Literal["unit", "standard"] = "unit"  # what the network sees: 0..1, or mean 0 and deviation 1 over the training set
-    validation: float = 0.1  # fraction of the training pictures held out when the data has no validation split
+    scaling: Literal["unit", "standard"] = (
+        "unit"  # what the network sees: 0..1, or mean 0 and deviation 1 over the training set
+    )
+    validation: float = (
+        0.1  # fraction of the training pictures held out when the data has no validation split
+    )
     test: float = 0.2  # fraction held out when the data has no test split
     split_seed: int = 0  # the split has a seed of its own, so that runs with other seeds are judged on the same pictures
     box: bool = False  # cut each picture to the bounding box that the data gives for it, as Stanford Dogs does; not when predicting
     strict: bool = False  # stop at the first bad file instead of leaving it out
-    target: Literal["class", "picture", "mask"] = "class"  # what is to be given for a picture: its class, itself, a class for every pixel
+    target: Literal["class", "picture", "mask"] = (
+        "class"  # what is to be given for a picture: its class, itself, a class for every pixel
+    )
     names: str = ""  # masks only: file with the names of the classes, perhaps with colours; found by itself beside the masks
     ignore: str = "255 void unlabelled unlabeled"  # masks only: values or names of pixels that count for nothing; none keeps all
     extra: str = ""  # more training pictures of the same classes, such as one's own; a fifth of them is held out to see what they change
@@ -45,7 +53,9 @@ class Data:
 class Augment:
     """Random changes to a batch of training pictures; 0 or "none" switches each off."""
 
-    flip: Literal["none", "random", "alternating"] = "none"  # left-right; alternating flips every picture every other epoch
+    flip: Literal["none", "random", "alternating"] = (
+        "none"  # left-right; alternating flips every picture every other epoch
+    )
     crop: int = 0  # reflect-pad by this many pixels, then cut the old size at a random place
     window: float = 1.0  # sides of a part cut out at a random place, as a fraction of the picture's: networks that give masks only
     rotate: float = 0.0  # degrees, either way
@@ -54,7 +64,10 @@ class Augment:
     shear: float = 0.0  # degrees, either way
     elastic: float = 0.0  # size of a smooth random displacement, fraction of the side
     brightness: tuple[float, float] = (1.0, 1.0)  # factor drawn from this range
-    contrast: tuple[float, float] = (1.0, 1.0)  # factor about the picture's mean, drawn from this range
+    contrast: tuple[float, float] = (
+        1.0,
+        1.0,
+    )  # factor about the picture's mean, drawn from this range
     noise: float = 0.0  # standard deviation of Gaussian noise, as a fraction of the full range
     cutout: float = 0.0  # side of one grey square, fraction of the side
     mixup: float = 0.0  # alpha of Beta(alpha, alpha)
@@ -73,8 +86,12 @@ class Model:
     normalise: bool | None = None  # batch normalisation after each convolution
     initialise: Literal["glorot", "he"] | None = None
     softmax: bool | None = None  # a softmax before the loss: a fault to study, never a feature
-    weights: str | None = None  # of a pretrained backbone: imagenet, none for random ones, or a file
-    head: str | None = None  # on a pretrained backbone: words such as "average 256 dropout.5"; own keeps its classifier; skips 64: a map
+    weights: str | None = (
+        None  # of a pretrained backbone: imagenet, none for random ones, or a file
+    )
+    head: str | None = (
+        None  # on a pretrained backbone: words such as "average 256 dropout.5"; own keeps its classifier; skips 64: a map
+    )
     code: int | None = None  # numbers that an autoencoder's bottleneck keeps of a picture
 
 
@@ -105,7 +122,9 @@ class Optim:
     amsgrad: bool = False
     accumulator: float = 0.1  # adagrad: initial value
     schedule: Literal["constant", "step", "cosine", "one_cycle", "linear", "plateau"] = "constant"
-    warmup: float = 0.0  # fraction of the training with a rising rate; for one_cycle the place of the peak
+    warmup: float = (
+        0.0  # fraction of the training with a rising rate; for one_cycle the place of the peak
+    )
     floor: float = 0.0  # the last rate, as a fraction of `lr`
     step_epochs: int = 0  # step: multiply by `step_factor` after this many epochs
     step_factor: float = 0.5  # step and plateau
@@ -130,7 +149,9 @@ class Training:
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     patience: int = 0  # epochs without improvement before stopping; 0 never stops early
     min_delta: float = 0.0  # what counts as improvement of the monitored value
-    monitor: Literal["loss", "score", "top1"] = "loss"  # score: accuracy, or what else the task is scored by; top1 is the same
+    monitor: Literal["loss", "score", "top1"] = (
+        "loss"  # score: accuracy, or what else the task is scored by; top1 is the same
+    )
     keep: Literal["best", "last"] = "best"
     sync_norm: bool = False  # with several processes: batch normalisation by the whole batch instead of each process's share
     average: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
@@ -142,9 +163,13 @@ class Transfer:
     """How much of a pretrained backbone trains, in one stage or two; without effect on networks that start from nothing."""
 
     freeze: str = "all"  # all: only the head trains; a stage such as conv5: it and what follows train too; none: everything trains
-    statistics: Literal["keep", "update"] = "keep"  # of the batch normalisation in what trains of the backbone
+    statistics: Literal["keep", "update"] = (
+        "keep"  # of the batch normalisation in what trains of the backbone
+    )
     views: int = 2  # versions of each picture computed once below the frozen part: itself, mirrored, then changed at random; 0: always anew
-    thaw: str = ""  # a second stage begins: the backbone trains from this stage on, as if named in freeze
+    thaw: str = (
+        ""  # a second stage begins: the backbone trains from this stage on, as if named in freeze
+    )
     thaw_epochs: int = 0
     thaw_share: float = 0.7  # of the time for training, under a budget
     thaw_optimiser: Literal["sgd", "adam", "adamw"] = "adam"
@@ -214,35 +239,55 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
-            raise UserError(f"cannot read the setting {setting!r}", "write it as group.field=value, for example optim.lr=0.02", code=2)
+            raise UserError(
+                f"cannot read the setting {setting!r}",
+                "write it as group.field=value, for example optim.lr=0.02",
+                code=2,
+            )
         recipe = set_field(recipe, path.strip(), text.strip())
         paths.add(path.strip())
-    if "training.epochs" in paths and "training.min_steps" not in paths and recipe.training.min_steps:
-        recipe = replace(recipe, training=replace(recipe.training, min_steps=1))  # still smaller batches on small sets, but no more epochs
+    if (
+        "training.epochs" in paths
+        and "training.min_steps" not in paths
+        and recipe.training.min_steps
+    ):
+        recipe = replace(
+            recipe, training=replace(recipe.training, min_steps=1)
+        )  # still smaller batches on small sets, but no more epochs
     return recipe
 
 
 def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
     """One field by its dotted path, parsed from text."""
-    fields = {f"{group}.{name}" for group in GROUPS for name in _types(type(getattr(recipe, group)))}
+    fields = {
+        f"{group}.{name}" for group in GROUPS for name in _types(type(getattr(recipe, group)))
+    }
     if path not in fields:
         bare = [full for full in sorted(fields) if full.split(".")[1] == path]
         if bare:
-            raise UserError(f"unknown recipe field {path!r}", f"did you mean {' or '.join(bare)}?", code=2)
+            raise UserError(
+                f"unknown recipe field {path!r}", f"did you mean {' or '.join(bare)}?", code=2
+            )
         raise unknown("recipe field", path, sorted(fields))
     group, name = path.split(".")
     part = getattr(recipe, group)
     value = parse(text, _types(type(part))[name], path)
     low, high = LIMITS.get(path, (None, None))
     if low is not None and value is not None and not low <= value <= high:
-        raise UserError(f"{path} is a number from {low:g} to {high:g}, not {text}", f"the recipe has {getattr(part, name)}", code=2)
+        raise UserError(
+            f"{path} is a number from {low:g} to {high:g}, not {text}",
+            f"the recipe has {getattr(part, name)}",
+            code=2,
+        )
     return replace(recipe, **{group: replace(part, **{name: value})})
 
 
 def parse(text: str, kind: Any, path: str) -> Any:
     """Text as the annotated type `kind`; raises UserError saying what was expected."""
     if get_origin(kind) in (Union, types.UnionType):
-        if text == "" or (text.lower() == "none" and path != "model.weights"):  # there none is a value: weights drawn by the seed
+        if text == "" or (
+            text.lower() == "none" and path != "model.weights"
+        ):  # there none is a value: weights drawn by the seed
             return None
         return parse(text, next(part for part in get_args(kind) if part is not type(None)), path)
     if get_origin(kind) is Literal:
@@ -258,13 +303,19 @@ def parse(text: str, kind: Any, path: str) -> Any:
         return tuple(parse(part.strip(), kinds[0], path) for part in parts)
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise UserError(f"{path} is true or false, not {text!r}", f"--set {path}=true or {path}=false", code=2)
+            raise UserError(
+                f"{path} is true or false, not {text!r}",
+                f"--set {path}=true or {path}=false",
+                code=2,
+            )
         return text.lower() == "true"
     try:
         return kind(seconds(text)) if path == "training.budget" else kind(text)
     except ValueError:
         name = {"int": "a whole number", "float": "a number"}.get(kind.__name__, kind.__name__)
-        raise UserError(f"{path} is {name}, not {text!r}", f"--set {path}={kind(1)}, say", code=2) from None
+        raise UserError(
+            f"{path} is {name}, not {text!r}", f"--set {path}={kind(1)}, say", code=2
+        ) from None
 
 
 def seconds(text: str) -> float:
@@ -276,7 +327,9 @@ def seconds(text: str) -> float:
     except ValueError:
         value = 0.0
     if not 0 < value < float("inf"):
-        raise UserError(f"cannot read the duration {text!r}", "write it as 90, 60s, 10m or 1h", code=2)
+        raise UserError(
+            f"cannot read the duration {text!r}", "write it as 90, 60s, 10m or 1h", code=2
+        )
     return value
 
 
@@ -307,8 +360,12 @@ def group(name: str, values: dict[str, Any]) -> Any:
     kind = _types(Recipe)[name]
     for key in values:
         if key not in _types(kind):
-            raise unknown("recipe field", f"{name}.{key}", [f"{name}.{known}" for known in _types(kind)])
-    return kind(**{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()})
+            raise unknown(
+                "recipe field", f"{name}.{key}", [f"{name}.{known}" for known in _types(kind)]
+            )
+    return kind(
+        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    )
 
 
 def _types(kind: Any) -> dict[str, Any]:

@@ -30,7 +30,11 @@ from eyesight.results.scores import MEASURES, Measure
 from eyesight.system.files import disk_error, lock, whole_file
 
 Status = Literal["running", "done", "failed", "interrupted"]
-LOADERS: dict[str, Callable[[Path], Any]] = {"class": predictions.load, "picture": reconstructions.load, "mask": segmentations.load}
+LOADERS: dict[str, Callable[[Path], Any]] = {
+    "class": predictions.load,
+    "picture": reconstructions.load,
+    "mask": segmentations.load,
+}
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,10 @@ class Run:
         """The run at `path`, whose name may be cut after the number; raises UserError when it is none or too new."""
         folder = _find(Path(path))
         if not (folder / "recipe.json").is_file():
-            raise UserError(f"{folder} is not a run: it holds no recipe.json", "a run is a folder that `eyesight train` left")
+            raise UserError(
+                f"{folder} is not a run: it holds no recipe.json",
+                "a run is a folder that `eyesight train` left",
+            )
         run = Run(folder)
         found = run.read_json("recipe.json").get("format", 0)
         if not isinstance(found, int) or found > recipes.FORMAT:
@@ -163,13 +170,19 @@ class Run:
         """Keep the run to this process until the block ends or the process dies; raises UserError when another has it."""
         with (self.path / "lock").open("a+b") as file:
             if not lock(file, patience=0.2):  # whoever asks for the status has it for an instant
-                raise UserError(f"another process is training {self.path}", "wait for it, or stop it first")
+                raise UserError(
+                    f"another process is training {self.path}", "wait for it, or stop it first"
+                )
             yield
 
     def append(self, event: dict[str, Any]) -> None:
         """Add one event and its time to the log and see it onto the disk; numbers not finite become null, named in `not_finite`."""
         lost: list[str] = []
-        values = {**_plain(event, "", lost), "time": now(), **({"not_finite": lost} if lost else {})}
+        values = {
+            **_plain(event, "", lost),
+            "time": now(),
+            **({"not_finite": lost} if lost else {}),
+        }
         line = _bytes(json.dumps(values, ensure_ascii=False, allow_nan=False)) + b"\n"
         file = self.path / "log.jsonl"
         try:
@@ -194,9 +207,13 @@ class Run:
         try:
             values = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
-            raise MissingError(f"{file} cannot be read: {error}", "the run is damaged, or was removed meanwhile") from None
+            raise MissingError(
+                f"{file} cannot be read: {error}", "the run is damaged, or was removed meanwhile"
+            ) from None
         if not isinstance(values, dict):
-            raise MissingError(f"{file} cannot be read: it holds no JSON object", "the run is damaged")
+            raise MissingError(
+                f"{file} cannot be read: it holds no JSON object", "the run is damaged"
+            )
         return values
 
     @property
@@ -207,7 +224,9 @@ class Run:
     @property
     def unfamiliar_from(self) -> float | None:
         """The error from which pictures are unfamiliar to an autoencoder, by its validation pictures; None when it is not known."""
-        found = (self.result.get("validation") or self.result.get("test") or {}).get("unfamiliar_from")
+        found = (self.result.get("validation") or self.result.get("test") or {}).get(
+            "unfamiliar_from"
+        )
         return None if found is None else float(found)
 
     @property
@@ -218,7 +237,9 @@ class Run:
     @property
     def way_on(self) -> str:
         """What a person can do about a run that holds no classifier or no predictions."""
-        failure: dict[str, Any] = next((event for event in reversed(self.log) if event.get("event") == "failed"), {})
+        failure: dict[str, Any] = next(
+            (event for event in reversed(self.log) if event.get("event") == "failed"), {}
+        )
         again, mend = f"`eyesight train {self.path}", str(failure.get("hint", ""))
         if self.status == "running":
             return "wait for it"
@@ -227,7 +248,9 @@ class Run:
         if self.status == "done":
             return f"what is missing was removed since: {again}` trains it anew"
         # The same training would fail again at the same place, unless what it lacked was outside of it, such as room on the disk.
-        goes_on = any(self.checkpoint_path.glob("state*")) and not any(option in mend for option in ("--set", "--budget"))
+        goes_on = any(self.checkpoint_path.glob("state*")) and not any(
+            option in mend for option in ("--set", "--budget")
+        )
         go_on = f"; then {again} --resume --out {self.path.parent}` goes on" if goes_on else ""
         return f"it ended with: {failure.get('message')}; {mend or 'train it again'}{go_on}"
 
@@ -235,13 +258,18 @@ class Run:
         """What was said about the "test" or "validation" pictures, by the run's task; raises UserError when there is nothing."""
         file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
         if not file.is_file():
-            raise MissingError(f"{self.path} holds no {split} predictions: the run is {self.status}", self.way_on)
+            raise MissingError(
+                f"{self.path} holds no {split} predictions: the run is {self.status}", self.way_on
+            )
         return LOADERS[self.target](file)
 
     def predictions(self, split: str = "test") -> Predictions:
         """The probabilities said about the "test" or "validation" pictures; raises UserError when there are none."""
         if self.target != "class":
-            raise MissingError(f"{self.path} gives a {self.target} for a picture, not a class", "name the run of a classifier")
+            raise MissingError(
+                f"{self.path} gives a {self.target} for a picture, not a class",
+                "name the run of a classifier",
+            )
         found: Predictions = self.said(split)
         return found
 
@@ -256,7 +284,9 @@ def list_runs(parent: Path) -> list[Run]:
     if not parent.is_dir():
         return []
     folders = [path for path in parent.iterdir() if (path / "recipe.json").is_file()]
-    return [Run(path) for path in sorted(folders, key=lambda path: (_number(path.name) or 0, path.name))]
+    return [
+        Run(path) for path in sorted(folders, key=lambda path: (_number(path.name) or 0, path.name))
+    ]
 
 
 def now() -> str:
@@ -290,13 +320,23 @@ def _find(path: Path) -> Path:
     """`path`, or the one folder beside it that begins with its number; raises UserError when there is none."""
     if path.is_dir():
         return path
-    others = [other.name for other in path.parent.iterdir() if other.is_dir()] if path.parent.is_dir() else []
+    others = (
+        [other.name for other in path.parent.iterdir() if other.is_dir()]
+        if path.parent.is_dir()
+        else []
+    )
     wanted = int(path.name) if path.name.isdecimal() else -1
     matches = [name for name in others if _number(name) == wanted]
     if len(matches) == 1:
         return path.parent / matches[0]
-    near = get_close_matches(path.name, [name for name in others if _number(name) is not None], n=1, cutoff=0.5)
-    hint = f"did you mean {path.parent / near[0]}?" if near else f"runs are folders such as runs/0001-lenet5, here relative to {Path.cwd()}"
+    near = get_close_matches(
+        path.name, [name for name in others if _number(name) is not None], n=1, cutoff=0.5
+    )
+    hint = (
+        f"did you mean {path.parent / near[0]}?"
+        if near
+        else f"runs are folders such as runs/0001-lenet5, here relative to {Path.cwd()}"
+    )
     raise UserError(f"there is no run at {path}", hint)
 
 
@@ -324,7 +364,10 @@ def _plain(value: Any, path: str, lost: list[str]) -> Any:
     if isinstance(value, np.generic | np.ndarray):
         value = value.tolist()
     if isinstance(value, dict):
-        return {str(key): _plain(item, f"{path}.{key}" if path else str(key), lost) for key, item in value.items()}
+        return {
+            str(key): _plain(item, f"{path}.{key}" if path else str(key), lost)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple):
         return [_plain(item, f"{path}.{index}", lost) for index, item in enumerate(value)]
     if isinstance(value, Path):

@@ -4,7 +4,9 @@ import os
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # toy networks gain nothing from threads, and a busy machine makes them wait
+os.environ.setdefault(
+    "OMP_NUM_THREADS", "1"
+)  # toy networks gain nothing from threads, and a busy machine makes them wait
 
 
 @pytest.fixture(autouse=True)

@@ -48,8 +48,16 @@ def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, looks=False, **
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    known = {"eyesight_format": 1, "name": "lamp", "classes": ["dark", "bright"], "preparation": how.to_dict(), "threshold": threshold}
-    helper.set_model_props(model, {key: json.dumps(value) for key, value in {**known, **facts}.items()})
+    known = {
+        "eyesight_format": 1,
+        "name": "lamp",
+        "classes": ["dark", "bright"],
+        "preparation": how.to_dict(),
+        "threshold": threshold,
+    }
+    helper.set_model_props(
+        model, {key: json.dumps(value) for key, value in {**known, **facts}.items()}
+    )
     onnx.save_model(model, str(file))
     return file
 
@@ -66,14 +74,32 @@ def by_pixel(file, target, size=8, **facts):
     constants = {"half": 0.5 / 255, "whole": 1 / 255, "one": 1.0}
     outputs = 2 if target == "mask" else 1
     graph = helper.make_graph(
-        [helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT), *(both if target == "mask" else half)],
+        [
+            helper.make_node("Cast", ["pictures"], ["floats"], to=TensorProto.FLOAT),
+            *(both if target == "mask" else half),
+        ],
         "by_pixel",
         [helper.make_tensor_value_info("pictures", TensorProto.UINT8, ["n", *how.shape])],
-        [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", outputs, size, size])],
-        [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in constants.items()],
+        [
+            helper.make_tensor_value_info(
+                "probabilities", TensorProto.FLOAT, ["n", outputs, size, size]
+            )
+        ],
+        [
+            numpy_helper.from_array(np.array(value, np.float32), name)
+            for name, value in constants.items()
+        ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    known = {"eyesight_format": 1, "name": "lamp", "classes": ["dark", "bright"], "preparation": how.to_dict(), "target": target}
-    helper.set_model_props(model, {key: json.dumps(value) for key, value in {**known, **facts}.items()})
+    known = {
+        "eyesight_format": 1,
+        "name": "lamp",
+        "classes": ["dark", "bright"],
+        "preparation": how.to_dict(),
+        "target": target,
+    }
+    helper.set_model_props(
+        model, {key: json.dumps(value) for key, value in {**known, **facts}.items()}
+    )
     onnx.save_model(model, str(file))
     return file

@@ -15,7 +15,12 @@ from eyesight.reader import mnist_digit
 def by_likeness(file, order="0123456789", sharpness=40.0, **facts):
     """A file of ten classes in this order; probabilities are the softmax of `sharpness` times the cosines with blurred templates."""
     how = Preparation(28, 28, 1)
-    usual = np.stack([ndimage.gaussian_filter(mnist_digit.digit(box(digit)).astype(np.float32), 1.0).ravel() for digit in order])
+    usual = np.stack(
+        [
+            ndimage.gaussian_filter(mnist_digit.digit(box(digit)).astype(np.float32), 1.0).ravel()
+            for digit in order
+        ]
+    )
     constants = {
         "templates": (usual / np.linalg.norm(usual, axis=1, keepdims=True)).T.astype(np.float32),
         "sides": np.array([1], np.int64),
@@ -40,7 +45,14 @@ def by_likeness(file, order="0123456789", sharpness=40.0, **facts):
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
-    known = {"eyesight_format": 1, "name": "alike", "classes": list(order), "preparation": how.to_dict()}
-    helper.set_model_props(model, {key: json.dumps(value) for key, value in {**known, **facts}.items()})
+    known = {
+        "eyesight_format": 1,
+        "name": "alike",
+        "classes": list(order),
+        "preparation": how.to_dict(),
+    }
+    helper.set_model_props(
+        model, {key: json.dumps(value) for key, value in {**known, **facts}.items()}
+    )
     onnx.save_model(model, str(file))
     return file

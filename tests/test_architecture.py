@@ -80,17 +80,24 @@ def test_each_library_has_one_home():
         for name in imports(path):
             homes = HOMES.get(name.split(".")[0])
             if homes is not None:
-                assert place in homes or home(path) in homes, f"{place} imports {name}, whose home is {homes}"
+                assert place in homes or home(path) in homes, (
+                    f"{place} imports {name}, whose home is {homes}"
+                )
 
 
 def graph(root=PACKAGE):
     """Which module of the package imports which: {module: {modules}}, imports in functions and under TYPE_CHECKING too."""
-    modules = {".".join(("eyesight", *path.relative_to(root).with_suffix("").parts)): path for path in root.rglob("*.py")}
+    modules = {
+        ".".join(("eyesight", *path.relative_to(root).with_suffix("").parts)): path
+        for path in root.rglob("*.py")
+    }
     modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
     arrows = {name: set() for name in modules if name != "eyesight"}
     for name in arrows:
         for node in ast.walk(ast.parse(modules[name].read_text(encoding="utf-8"))):
-            arrows[name].update(target for target in targets(node, modules) if target in arrows and target != name)
+            arrows[name].update(
+                target for target in targets(node, modules) if target in arrows and target != name
+            )
     return arrows
 
 
@@ -122,7 +129,9 @@ def rooms(arrows, inside="eyesight"):
 def circles(arrows):
     """Groups of two or more nodes that reach each other."""
     reached = {node: reachable(arrows, node) for node in arrows}
-    groups = {frozenset(other for other in reached[node] if node in reached[other]) for node in arrows}
+    groups = {
+        frozenset(other for other in reached[node] if node in reached[other]) for node in arrows
+    }
     return [sorted(group) for group in groups if len(group) > 1]
 
 
@@ -152,7 +161,12 @@ def floors(arrows):
 def upward(house, order=FLOORS):
     """Imports that do not lead to a lower floor, as (from, to)."""
     floor = {f"eyesight.{room}": number for number, names in enumerate(order) for room in names}
-    return sorted((room, target) for room, below in house.items() for target in below if floor[target] <= floor[room])
+    return sorted(
+        (room, target)
+        for room, below in house.items()
+        for target in below
+        if floor[target] <= floor[room]
+    )
 
 
 def test_every_room_has_its_floor_and_every_name_exists():
@@ -172,19 +186,24 @@ def test_imports_point_down_and_never_in_a_circle(capsys):
         for place in ("eyesight", "eyesight.data", "eyesight.web"):
             part = rooms(arrows, place)
             total = sum(map(len, part.values()))
-            print(f"\n{place}: {len(part)} rooms, {floors(part)} floors, {total} arrows, {len(circles(part))} circles", end="")
+            print(
+                f"\n{place}: {len(part)} rooms, {floors(part)} floors, {total} arrows, {len(circles(part))} circles",
+                end="",
+            )
 
 
 @pytest.mark.parametrize(
     ("place", "line", "seen"),
     [
-        ("data/scan.py", "from eyesight.data.sources import open_source", circles),
+        ("data/scan.py", "from eyesight.data.store import prepare_store", circles),
         ("system/files.py", "def later():\n    from eyesight.experiment import train", upward),
         ("results/metrics.py", "if TYPE_CHECKING:\n    from eyesight.report import report", upward),
     ],
 )
 def test_a_planted_circle_or_upward_import_is_seen(tmp_path, place, line, seen):
-    planted = shutil.copytree(PACKAGE, tmp_path / "eyesight", ignore=shutil.ignore_patterns("__pycache__"))
+    planted = shutil.copytree(
+        PACKAGE, tmp_path / "eyesight", ignore=shutil.ignore_patterns("__pycache__")
+    )
     file = planted / place
     file.write_text(file.read_text(encoding="utf-8") + f"\n\n{line}\n", encoding="utf-8")
     arrows = graph(planted)
@@ -192,26 +211,48 @@ def test_a_planted_circle_or_upward_import_is_seen(tmp_path, place, line, seen):
 
 
 def run(code):
-    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 def test_what_works_without_torch_does_not_import_it():
     names = [f"eyesight.{name}" for name in WITHOUT_TORCH]
-    assert run(f"import importlib, sys; [importlib.import_module(name) for name in {names}]; print('torch' in sys.modules)") == "False"
+    assert (
+        run(
+            f"import importlib, sys; [importlib.import_module(name) for name in {names}]; print('torch' in sys.modules)"
+        )
+        == "False"
+    )
 
 
 def test_importing_the_package_is_quick_and_the_public_names_exist():
-    heavy = run("import sys, eyesight; print([name for name in ('torch', 'numpy', 'PIL', 'matplotlib') if name in sys.modules])")
+    heavy = run(
+        "import sys, eyesight; print([name for name in ('torch', 'numpy', 'PIL', 'matplotlib') if name in sys.modules])"
+    )
     assert heavy == "[]"
-    assert run("import eyesight; print(all(getattr(eyesight, name) is not None for name in eyesight.__all__))") == "True"
+    assert (
+        run(
+            "import eyesight; print(all(getattr(eyesight, name) is not None for name in eyesight.__all__))"
+        )
+        == "True"
+    )
 
 
 def test_help_needs_neither_torch_nor_numpy():
     code = "import sys; sys.argv = ['eyesight', '--help']\nfrom eyesight.cli import main\ntry: main.main()\nexcept SystemExit: pass\n"
-    assert run(code + "print('torch' in sys.modules, 'numpy' in sys.modules)").endswith("False False")
+    assert run(code + "print('torch' in sys.modules, 'numpy' in sys.modules)").endswith(
+        "False False"
+    )
 
 
-HINTED = {"UserError": 1, "MissingError": 1, "DiskFullError": 1, "GoneError": 1, "Refused": 2}  # and at which place the hint stands
+HINTED = {
+    "UserError": 1,
+    "MissingError": 1,
+    "DiskFullError": 1,
+    "GoneError": 1,
+    "Refused": 2,
+}  # and at which place the hint stands
 ELSEWHERE = {
     "data/glyphs/render.py",
     "data/archives.py",
@@ -223,10 +264,17 @@ def test_every_error_for_people_says_how_to_mend_it():
         if path.relative_to(PACKAGE).as_posix() in ELSEWHERE:
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            place = HINTED.get(ast.unparse(node.func).rpartition(".")[2]) if isinstance(node, ast.Call) else None
+            place = (
+                HINTED.get(ast.unparse(node.func).rpartition(".")[2])
+                if isinstance(node, ast.Call)
+                else None
+            )
             if place is None or any(isinstance(argument, ast.Starred) for argument in node.args):
                 continue
-            found = [*node.args[place : place + 1], *(keyword.value for keyword in node.keywords if keyword.arg == "hint")]
+            found = [
+                *node.args[place : place + 1],
+                *(keyword.value for keyword in node.keywords if keyword.arg == "hint"),
+            ]
             said = found and not (isinstance(found[0], ast.Constant) and not found[0].value)
             assert said, f"{path.name}, line {node.lineno}: {ast.unparse(node)} has no hint"
 
@@ -234,7 +282,9 @@ def test_every_error_for_people_says_how_to_mend_it():
 def test_nothing_is_unpickled():
     for path in files():
         text = path.read_text(encoding="utf-8")
-        assert not any(name.split(".")[0] in ("pickle", "dill", "joblib", "shelve") for name in imports(path)), path
+        assert not any(
+            name.split(".")[0] in ("pickle", "dill", "joblib", "shelve") for name in imports(path)
+        ), path
         for part in text.split("torch.load(")[1:]:
             assert "weights_only=True" in part[:200], path.name
         assert "allow_pickle=True" not in text, path.name

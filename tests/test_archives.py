@@ -45,7 +45,11 @@ def entry(name, kind, target=""):
 
 
 def files(folder):
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 @pytest.fixture
@@ -58,7 +62,12 @@ def inner(tmp_path):
 
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 def test_every_tar_gives_back_its_files(tmp_path, inner, mode):
-    members = [("./", b""), ("a/one.png", b"1"), ("a/größe 2.png", b"22"), ("b/" + "long" * 60 + ".png", b"333")]
+    members = [
+        ("./", b""),
+        ("a/one.png", b"1"),
+        ("a/größe 2.png", b"22"),
+        ("b/" + "long" * 60 + ".png", b"333"),
+    ]
     archive = make_tar(tmp_path / "some", members[1:], mode, format=tarfile.PAX_FORMAT)
     assert is_archive(archive)
     extract(archive, inner)
@@ -66,7 +75,9 @@ def test_every_tar_gives_back_its_files(tmp_path, inner, mode):
 
 
 def test_zip_with_backslashes_and_unicode_names(tmp_path, inner):
-    archive = make_zip(tmp_path / "some", [("a\\one.png", b"1"), ("ü/二.png", b"2"), ("empty\\", b"")])
+    archive = make_zip(
+        tmp_path / "some", [("a\\one.png", b"1"), ("ü/二.png", b"2"), ("empty\\", b"")]
+    )
     assert is_archive(archive)
     extract(archive, inner)
     assert files(inner) == {"a/one.png": b"1", "ü/二.png": b"2"}
@@ -74,7 +85,13 @@ def test_zip_with_backslashes_and_unicode_names(tmp_path, inner):
 
 
 def test_system_members_are_not_unpacked(tmp_path, inner):
-    extract(make_zip(tmp_path / "a.zip", [("__MACOSX/a/._1.png", b"x"), (".git/config", b"x"), ("a/1.png", b"1")]), inner)
+    extract(
+        make_zip(
+            tmp_path / "a.zip",
+            [("__MACOSX/a/._1.png", b"x"), (".git/config", b"x"), ("a/1.png", b"1")],
+        ),
+        inner,
+    )
     assert files(inner) == {"a/1.png": b"1"}
 
 
@@ -92,10 +109,21 @@ def test_no_member_leaves_its_folder(tmp_path, inner, name, make):
 
 
 @pytest.mark.parametrize(
-    "kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.BLKTYPE, tarfile.FIFOTYPE, tarfile.CONTTYPE, tarfile.GNUTYPE_SPARSE]
+    "kind",
+    [
+        tarfile.SYMTYPE,
+        tarfile.LNKTYPE,
+        tarfile.CHRTYPE,
+        tarfile.BLKTYPE,
+        tarfile.FIFOTYPE,
+        tarfile.CONTTYPE,
+        tarfile.GNUTYPE_SPARSE,
+    ],
 )
 def test_links_and_devices_are_refused(tmp_path, inner, kind):
-    archive = make_tar(tmp_path / "a.tar", [entry("door", kind, "/etc/passwd"), ("door/x", b"evil")])
+    archive = make_tar(
+        tmp_path / "a.tar", [entry("door", kind, "/etc/passwd"), ("door/x", b"evil")]
+    )
     if kind == tarfile.CONTTYPE:  # an ordinary file by an old name
         with pytest.raises(UserError, match="share the name"):
             extract(archive, inner)
@@ -132,11 +160,18 @@ def test_too_many_bytes_are_refused(tmp_path, inner, make):
     noise = bytes(range(256)) * 2048
     options = {"compression": zipfile.ZIP_STORED} if make is make_zip else {}
     with pytest.raises(UserError, match="more than 1,048,576 bytes"):
-        extract(make(tmp_path / "a", [(f"{number}", noise) for number in range(3)], **options), inner, SMALL)
+        extract(
+            make(tmp_path / "a", [(f"{number}", noise) for number in range(3)], **options),
+            inner,
+            SMALL,
+        )
     assert sum(map(len, files(inner).values())) <= SMALL.bytes
 
 
-@pytest.mark.parametrize(("make", "options"), [(make_zip, {}), (make_tar, {"mode": "w:gz"}), (make_tar, {"mode": "w:xz"})])
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [(make_zip, {}), (make_tar, {"mode": "w:gz"}), (make_tar, {"mode": "w:xz"})],
+)
 def test_bombs_are_refused_by_their_ratio(tmp_path, inner, make, options):
     archive = make(tmp_path / "bomb", [("zeros", bytes(900_000))], **options)
     with pytest.raises(UserError, match="as a bomb does"):
@@ -146,7 +181,9 @@ def test_bombs_are_refused_by_their_ratio(tmp_path, inner, make, options):
 
 
 def test_little_files_of_one_colour_are_no_bomb(tmp_path, inner):
-    archive = make_tar(tmp_path / "a.tar.xz", [(f"{number}.png", bytes(100)) for number in range(19)], "w:xz")
+    archive = make_tar(
+        tmp_path / "a.tar.xz", [(f"{number}.png", bytes(100)) for number in range(19)], "w:xz"
+    )
     assert archive.stat().st_size * SMALL.ratio < 19 * 1024
     extract(archive, inner, SMALL)
     assert len(files(inner)) == 19
@@ -164,7 +201,10 @@ def test_a_giant_header_is_refused_before_it_is_read(tmp_path, inner):
 @pytest.mark.parametrize("mode", ["w", "w:gz", "w:bz2", "w:xz"])
 @pytest.mark.parametrize("part", [0.3, 0.6, 0.9])
 def test_a_cut_tar_is_never_taken_for_a_whole_one(tmp_path, inner, mode, part):
-    noise = [(f"{number}", bytes((number * byte * byte) % 251 for byte in range(3000))) for number in range(9)]
+    noise = [
+        (f"{number}", bytes((number * byte * byte) % 251 for byte in range(3000)))
+        for number in range(9)
+    ]
     archive = make_tar(tmp_path / "a.tar", noise, mode)
     with tarfile.open(archive) as whole:
         end = whole.getmembers()[-1].offset_data + 3000 if mode == "w" else archive.stat().st_size
@@ -193,7 +233,12 @@ def test_a_flipped_byte_is_noticed(tmp_path, inner):
 
 
 def test_what_is_no_archive_is_said(tmp_path, inner):
-    for name, contents in (("a.zip", b"PK\3\4 no"), ("a.tar", b"no tar"), ("a.tar.gz", b"\x1f\x8bno"), ("empty.tar", b"")):
+    for name, contents in (
+        ("a.zip", b"PK\3\4 no"),
+        ("a.tar", b"no tar"),
+        ("a.tar.gz", b"\x1f\x8bno"),
+        ("empty.tar", b""),
+    ):
         (tmp_path / name).write_bytes(contents)
         with pytest.raises(UserError, match=name):
             extract(tmp_path / name, inner)
@@ -231,9 +276,13 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path, monkeypatch):
 
 
 def test_two_at_once_end_with_one_whole_folder(tmp_path):
-    archive = make_tar(tmp_path / "a.tar", [(f"{number}.png", bytes(2000)) for number in range(200)])
+    archive = make_tar(
+        tmp_path / "a.tar", [(f"{number}.png", bytes(2000)) for number in range(200)]
+    )
     results: list[Path] = []
-    threads = [threading.Thread(target=lambda: results.append(unpack(archive)[0])) for _ in range(4)]
+    threads = [
+        threading.Thread(target=lambda: results.append(unpack(archive)[0])) for _ in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

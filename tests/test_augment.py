@@ -6,7 +6,16 @@ from dataclasses import replace
 import pytest
 import torch
 
-from eyesight.augment import affine_matrices, augment, beta, crop_and_flip, displacement, generator, mixes, warp
+from eyesight.augment import (
+    affine_matrices,
+    augment,
+    beta,
+    crop_and_flip,
+    displacement,
+    generator,
+    mixes,
+    warp,
+)
 from eyesight.recipe import Augment
 from eyesight.tasks.losses import one_hot
 
@@ -30,20 +39,31 @@ SHAPES = [(1, 12, 12), (3, 10, 16)]
 
 
 def pixels(count=16, shape=(3, 12, 12), seed=0):
-    return torch.randint(0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return torch.randint(
+        0, 256, (count, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed)
+    )
 
 
 def changed(given, how, seed=0, epoch=0, step=0, index=None):
     """The pictures after augmentation, and the targets of labels 0, 1, 2, …"""
     index = torch.arange(len(given)) if index is None else index
-    return augment(given, one_hot(torch.arange(len(given)), max(2, len(given))), how, generator(seed, epoch, step), epoch, index)
+    return augment(
+        given,
+        one_hot(torch.arange(len(given)), max(2, len(given))),
+        how,
+        generator(seed, epoch, step),
+        epoch,
+        index,
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_nothing_on_changes_nothing(shape):
     given = pixels(shape=shape)
     pictures, targets = changed(given, Augment())
-    assert torch.equal(pictures, given.float() / 255) and torch.equal(targets, one_hot(torch.arange(16), 16))
+    assert torch.equal(pictures, given.float() / 255) and torch.equal(
+        targets, one_hot(torch.arange(16), 16)
+    )
     assert pictures.is_contiguous(memory_format=torch.channels_last)
 
 
@@ -93,7 +113,12 @@ def test_a_batch_of_one(name):
 
 
 def test_a_seed_for_every_batch():
-    states = {generator(seed, epoch, step).initial_seed() for seed in range(4) for epoch in range(20) for step in range(-1, 200)}
+    states = {
+        generator(seed, epoch, step).initial_seed()
+        for seed in range(4)
+        for epoch in range(20)
+        for step in range(-1, 200)
+    }
     assert len(states) == 4 * 20 * 201
 
 
@@ -115,13 +140,25 @@ def test_random_flip_mirrors_about_half():
 
 def test_alternating_flip_mirrors_every_picture_every_other_epoch():
     given = pixels(400, (1, 4, 6))
-    seen = torch.stack([flipped(given, changed(given, Augment(flip="alternating"), epoch=epoch, seed=epoch)[0]) for epoch in range(4)])
-    assert torch.equal(seen[0], ~seen[1]) and torch.equal(seen[0], seen[2]) and torch.equal(seen[1], seen[3])
+    seen = torch.stack(
+        [
+            flipped(given, changed(given, Augment(flip="alternating"), epoch=epoch, seed=epoch)[0])
+            for epoch in range(4)
+        ]
+    )
+    assert (
+        torch.equal(seen[0], ~seen[1])
+        and torch.equal(seen[0], seen[2])
+        and torch.equal(seen[1], seen[3])
+    )
     assert 160 < seen[0].sum() < 240
 
 
 def test_alternating_flip_knows_pictures_by_their_index_not_their_place():
-    given, order = pixels(50, (1, 4, 6)), torch.randperm(50, generator=torch.Generator().manual_seed(0))
+    given, order = (
+        pixels(50, (1, 4, 6)),
+        torch.randperm(50, generator=torch.Generator().manual_seed(0)),
+    )
     how = Augment(flip="alternating")
     straight = changed(given, how)[0]
     assert torch.equal(changed(given[order], how, step=9, index=order)[0], straight[order])
@@ -132,15 +169,27 @@ def test_alternating_flip_knows_pictures_by_their_index_not_their_place():
 
 def ramp(height, width, count=1):
     """Every pixel a value of its own: row times 16 plus column."""
-    return (torch.arange(height)[:, None] * 16 + torch.arange(width)).to(torch.uint8).expand(count, 1, height, width).contiguous()
+    return (
+        (torch.arange(height)[:, None] * 16 + torch.arange(width))
+        .to(torch.uint8)
+        .expand(count, 1, height, width)
+        .contiguous()
+    )
 
 
 def test_crop_moves_by_at_most_its_pixels_over_the_pictures_reflection():
     given = ramp(10, 14, 300)
     moved = crop_and_flip(given, Augment(crop=2), generator(0, 0, 0), 0, torch.arange(300))
     padded = torch.nn.functional.pad(given[:1].float(), (2, 2, 2, 2), mode="reflect")[0, 0]
-    windows = {(down, across): padded[down : down + 10, across : across + 14] for down in range(5) for across in range(5)}
-    found = [next(key for key, window in windows.items() if torch.equal(window, picture[0].float())) for picture in moved]
+    windows = {
+        (down, across): padded[down : down + 10, across : across + 14]
+        for down in range(5)
+        for across in range(5)
+    }
+    found = [
+        next(key for key, window in windows.items() if torch.equal(window, picture[0].float()))
+        for picture in moved
+    ]
     assert set(found) == set(windows)
 
 
@@ -149,8 +198,15 @@ def test_crop_and_flip_go_together():
     how = Augment(crop=1, flip="alternating")
     both = crop_and_flip(given, how, generator(0, 0, 0), 0, torch.arange(60))
     only = crop_and_flip(given, Augment(crop=1), generator(0, 0, 0), 0, torch.arange(60))
-    mirrored = crop_and_flip(given, Augment(flip="alternating"), generator(0, 0, 0), 0, torch.arange(60))[:, 0, 0, 0] != 0
-    assert torch.equal(both[mirrored], only[mirrored].flip(3)) and torch.equal(both[~mirrored], only[~mirrored])
+    mirrored = (
+        crop_and_flip(given, Augment(flip="alternating"), generator(0, 0, 0), 0, torch.arange(60))[
+            :, 0, 0, 0
+        ]
+        != 0
+    )
+    assert torch.equal(both[mirrored], only[mirrored].flip(3)) and torch.equal(
+        both[~mirrored], only[~mirrored]
+    )
 
 
 def test_crop_larger_than_the_picture_is_held_to_it():
@@ -180,7 +236,9 @@ def dot(height, width, row, column):
 def centre(picture):
     """Where the brightness of a picture has its centre of mass: row and column."""
     weights = picture[0, 0] / picture[0, 0].sum()
-    return (weights.sum(1) * torch.arange(picture.shape[2])).sum().item(), (weights.sum(0) * torch.arange(picture.shape[3])).sum().item()
+    return (weights.sum(1) * torch.arange(picture.shape[2])).sum().item(), (
+        weights.sum(0) * torch.arange(picture.shape[3])
+    ).sum().item()
 
 
 HEIGHT, WIDTH = 41, 61  # the middle is row 20, column 30
@@ -200,9 +258,13 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("how", "draws", "start", "end"), PLACES)
-def test_a_dot_moves_to_the_right_place_also_in_pictures_that_are_not_square(monkeypatch, how, draws, start, end):
+def test_a_dot_moves_to_the_right_place_also_in_pictures_that_are_not_square(
+    monkeypatch, how, draws, start, end
+):
     forced(monkeypatch, **draws)
-    moved = warp(dot(HEIGHT, WIDTH, 20 + start[0], 30 + start[1]), Augment(**how), generator(0, 0, 0))
+    moved = warp(
+        dot(HEIGHT, WIDTH, 20 + start[0], 30 + start[1]), Augment(**how), generator(0, 0, 0)
+    )
     assert centre(moved) == pytest.approx((20 + end[0], 30 + end[1]), abs=0.1)
 
 
@@ -210,7 +272,9 @@ def test_a_turned_square_keeps_its_size_in_a_wide_picture(monkeypatch):
     picture = torch.zeros(1, 1, HEIGHT, WIDTH)
     picture[:, :, 12:29, 22:39] = 1
     forced(monkeypatch, rotate=1.0)
-    assert warp(picture, Augment(rotate=30.0), generator(0, 0, 0)).sum().item() == pytest.approx(17 * 17, rel=0.02)
+    assert warp(picture, Augment(rotate=30.0), generator(0, 0, 0)).sum().item() == pytest.approx(
+        17 * 17, rel=0.02
+    )
 
 
 def places(how, start=(0.0, 0.0), count=200):
@@ -222,8 +286,15 @@ def places(how, start=(0.0, 0.0), count=200):
 
 def test_the_range_of_shifts():
     down, across = places(Augment(shift=0.2))
-    assert 0.18 * HEIGHT < down.abs().max() < 0.2 * HEIGHT + 0.1 and 0.18 * WIDTH < across.abs().max() < 0.2 * WIDTH + 0.1
-    assert abs(down.mean()) < 1 and abs(across.mean()) < 1.5 and abs(torch.corrcoef(torch.stack([down, across]))[0, 1]) < 0.2
+    assert (
+        0.18 * HEIGHT < down.abs().max() < 0.2 * HEIGHT + 0.1
+        and 0.18 * WIDTH < across.abs().max() < 0.2 * WIDTH + 0.1
+    )
+    assert (
+        abs(down.mean()) < 1
+        and abs(across.mean()) < 1.5
+        and abs(torch.corrcoef(torch.stack([down, across]))[0, 1]) < 0.2
+    )
 
 
 def test_the_range_of_zooms():
@@ -240,7 +311,9 @@ def test_the_range_of_turns():
 
 def test_edges_are_extended():
     how = Augment(shift=0.4, rotate=40.0)
-    assert torch.allclose(warp(torch.full((8, 3, 9, 9), 0.7), how, generator(0, 0, 0)), torch.tensor(0.7))
+    assert torch.allclose(
+        warp(torch.full((8, 3, 9, 9), 0.7), how, generator(0, 0, 0)), torch.tensor(0.7)
+    )
 
 
 def test_zoom_by_everything_stays_finite():
@@ -250,7 +323,9 @@ def test_zoom_by_everything_stays_finite():
 def test_displacements_are_smooth_and_as_large_as_asked():
     found = displacement(400, 20, 30, 0.05, generator(0, 0, 0))
     assert found.shape == (400, 20, 30, 2)
-    corners = found[:, [0, 0, -1, -1], [0, -1, 0, -1]]  # where the draws themselves lie; 2 is the whole side
+    corners = found[
+        :, [0, 0, -1, -1], [0, -1, 0, -1]
+    ]  # where the draws themselves lie; 2 is the whole side
     assert corners.std().item() == pytest.approx(2 * 0.05, rel=0.05) and abs(corners.mean()) < 0.01
     assert found.diff(dim=2).abs().max() < 0.12
 
@@ -258,7 +333,9 @@ def test_displacements_are_smooth_and_as_large_as_asked():
 def test_displacements_are_the_cubic_interpolation():
     found = displacement(3, 17, 12, 0.5, generator(0, 0, 0))
     coarse = torch.randn(3, 4, 4, 2, generator=generator(0, 0, 0)).permute(0, 3, 1, 2)
-    slow = torch.nn.functional.interpolate(coarse, size=(17, 12), mode="bicubic", align_corners=True)
+    slow = torch.nn.functional.interpolate(
+        coarse, size=(17, 12), mode="bicubic", align_corners=True
+    )
     assert torch.allclose(found, slow.permute(0, 2, 3, 1), atol=1e-5)
 
 
@@ -267,10 +344,14 @@ def test_displacements_are_the_cubic_interpolation():
 
 def test_brightness_is_a_factor():
     given = pixels(200)
-    ratio = changed(given, Augment(brightness=(0.8, 1.0)))[0] / (given.float() / 255).clamp_min(1e-9)
+    ratio = changed(given, Augment(brightness=(0.8, 1.0)))[0] / (given.float() / 255).clamp_min(
+        1e-9
+    )
     factors = ratio.flatten(1).amax(1)
     bright = (given > 0).flatten(1)
-    assert torch.allclose(ratio.flatten(1)[bright], factors[:, None].expand_as(bright)[bright], atol=1e-4)
+    assert torch.allclose(
+        ratio.flatten(1)[bright], factors[:, None].expand_as(bright)[bright], atol=1e-4
+    )
     assert 0.8 <= factors.min() < 0.82 and 0.98 < factors.max() <= 1.0001
 
 
@@ -315,7 +396,9 @@ def test_cutout_paints_one_grey_square(shape):
     assert (grey == grey[:, :1]).all()
     heights, widths = grey[:, 0].any(2).sum(1), grey[:, 0].any(1).sum(1)
     assert torch.equal(grey[:, 0].sum((1, 2)), heights * widths)  # a full rectangle
-    assert heights.max() == 6 and widths.max() == 6  # 0.3 of the shorter side, less where the edge cuts it
+    assert (
+        heights.max() == 6 and widths.max() == 6
+    )  # 0.3 of the shorter side, less where the edge cuts it
     assert (heights < 6).any() and (heights >= 3).all()
 
 
@@ -328,14 +411,22 @@ def columns(count=32, height=10, width=10):
 def test_mixup_mixes_pictures_as_it_mixes_targets():
     given = columns()
     pictures, targets = changed(given, Augment(mixup=0.4))
-    assert torch.allclose(pictures.mean((1, 2, 3)), targets @ (given[:, 0, 0, 0].float() / 255), atol=1e-5)
-    assert torch.allclose(targets.sum(1), torch.ones(32)) and (targets >= 0).all() and ((targets > 0).sum(1) <= 2).all()
+    assert torch.allclose(
+        pictures.mean((1, 2, 3)), targets @ (given[:, 0, 0, 0].float() / 255), atol=1e-5
+    )
+    assert (
+        torch.allclose(targets.sum(1), torch.ones(32))
+        and (targets >= 0).all()
+        and ((targets > 0).sum(1) <= 2).all()
+    )
 
 
 def test_cutmix_shares_are_the_mixed_areas():
     given = columns(height=9, width=14)
     pictures, targets = changed(given, Augment(cutmix=1.0))
-    assert torch.allclose(pictures.mean((1, 2, 3)), targets @ (given[:, 0, 0, 0].float() / 255), atol=1e-5)
+    assert torch.allclose(
+        pictures.mean((1, 2, 3)), targets @ (given[:, 0, 0, 0].float() / 255), atol=1e-5
+    )
     values = [len(picture.unique()) for picture in pictures]
     assert max(values) == 2 and ((targets > 0).sum(1) <= 2).all()
     for picture, own in zip(pictures, given[:, 0, 0, 0] / 255, strict=True):
@@ -349,13 +440,20 @@ def test_cutmix_boxes_have_the_pictures_proportions():
     pictures, _ = changed(given, Augment(cutmix=1.0))
     foreign = (pictures != given / 255)[:, 0]
     heights, widths = foreign.any(2).sum(1), foreign.any(1).sum(1)
-    inside = ~(foreign[:, 0].any(1) | foreign[:, -1].any(1) | foreign[:, :, 0].any(1) | foreign[:, :, -1].any(1)) & (heights > 4)
+    inside = ~(
+        foreign[:, 0].any(1)
+        | foreign[:, -1].any(1)
+        | foreign[:, :, 0].any(1)
+        | foreign[:, :, -1].any(1)
+    ) & (heights > 4)
     assert inside.any() and (widths[inside] - 2 * heights[inside]).abs().max() <= 2
 
 
 def test_mixing_targets_that_are_soft_already():
     targets = torch.tensor([[0.9, 0.1], [0.1, 0.9]])
-    _, mixed = augment(pixels(2), targets, Augment(mixup=1.0), generator(0, 0, 0), 0, torch.arange(2))
+    _, mixed = augment(
+        pixels(2), targets, Augment(mixup=1.0), generator(0, 0, 0), 0, torch.arange(2)
+    )
     assert torch.allclose(mixed.sum(1), torch.ones(2)) and (mixed >= 0.0999).all()
 
 
@@ -377,4 +475,6 @@ def test_beta_has_its_mean_and_spread(alpha):
 
 def test_what_counts_as_mixing():
     assert mixes(Augment(mixup=0.2)) and mixes(Augment(cutmix=1.0))
-    assert not mixes(replace(EVERYTHING["crop"], cutout=0.5)) and not math.isnan(float(mixes(Augment())))
+    assert not mixes(replace(EVERYTHING["crop"], cutout=0.5)) and not math.isnan(
+        float(mixes(Augment()))
+    )

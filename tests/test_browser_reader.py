@@ -28,7 +28,9 @@ PICTURES = Path(__file__).parents[1] / "build" / "pictures"
 
 @pytest.fixture(scope="module")
 def browser():
-    found = os.environ.get("EYESIGHT_CHROMIUM") or next((path for path in BROWSERS if Path(path).exists()), None)
+    found = os.environ.get("EYESIGHT_CHROMIUM") or next(
+        (path for path in BROWSERS if Path(path).exists()), None
+    )
     with playwright.sync_playwright() as it:
         try:
             opened = it.chromium.launch(executable_path=found, args=["--no-sandbox"])
@@ -45,7 +47,11 @@ def address(tmp_path_factory):
     file = Path(os.environ.get("EYESIGHT_DIGITS") or by_likeness(folder / "digits.onnx"))
     sock = server.listen("127.0.0.1", 0)
     running = uvicorn.Server(
-        uvicorn.Config(application(onnx_classifier.load(file), collect=folder / "mine"), log_level="warning", ws="none")
+        uvicorn.Config(
+            application(onnx_classifier.load(file), collect=folder / "mine"),
+            log_level="warning",
+            ws="none",
+        )
     )
     thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]})
     thread.start()
@@ -55,14 +61,20 @@ def address(tmp_path_factory):
     sock.close()
 
 
-@pytest.fixture(params=[(1280, 900, "desktop", "en"), (360, 740, "phone", "ko")], ids=["desktop", "phone"])
+@pytest.fixture(
+    params=[(1280, 900, "desktop", "en"), (360, 740, "phone", "ko")], ids=["desktop", "phone"]
+)
 def page(request, browser, address):
     width, height, name, language = request.param
-    context = browser.new_context(viewport={"width": width, "height": height}, has_touch=name == "phone", locale=language)
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, has_touch=name == "phone", locale=language
+    )
     opened = context.new_page()
     problems: list[str] = []
     opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.on("console", lambda message: problems.append(message.text) if is_problem(message) else None)
+    opened.on(
+        "console", lambda message: problems.append(message.text) if is_problem(message) else None
+    )
     opened.goto(address[0] + "/reader")
     opened.kind = name
     yield opened
@@ -80,7 +92,9 @@ def write(page, number, digit):
     page.locator(".digit canvas").nth(number).scroll_into_view_if_needed()
     frame = page.locator(".digit canvas").nth(number).bounding_box()
     for stroke in STROKES[digit]:
-        points = [(frame["x"] + 1 + 100 * x, frame["y"] + 1 + 100 * y) for x, y in smooth(stroke, 3)]
+        points = [
+            (frame["x"] + 1 + 100 * x, frame["y"] + 1 + 100 * y) for x, y in smooth(stroke, 3)
+        ]
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
@@ -102,7 +116,9 @@ def wait(page, true, seconds=15):
 
 def reads(page, code):
     """Wait until the boxes say it; "." is an empty one."""
-    assert wait(page, lambda: "".join(text or "." for text in said(page)) == code), f"{said(page)} where {code} was written"
+    assert wait(page, lambda: "".join(text or "." for text in said(page)) == code), (
+        f"{said(page)} where {code} was written"
+    )
 
 
 def keep_picture(page, name):
@@ -124,7 +140,9 @@ def test_all_ten_digits_are_read_while_they_are_written(page):
     assert page.locator("#boxes img:visible").count() == 5
     keep_picture(page, "boxes")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), "scrolls sideways"
-    spent = page.evaluate("performance.getEntriesByName('pen-up to digits').map(one => one.duration)")
+    spent = page.evaluate(
+        "performance.getEntriesByName('pen-up to digits').map(one => one.duration)"
+    )
     print(f"pen-up to digits: median {sorted(spent)[len(spent) // 2]:.0f} ms of {len(spent)}")
     assert len(spent) >= 10 and min(spent) < 1000, "100 ms on a quiet machine"
     page.keyboard.press("s")
@@ -176,7 +194,10 @@ def test_a_finger_writes_too_and_does_not_scroll(page):
         pytest.skip("no touch screen")
     frame = page.locator(".digit canvas").first.bounding_box()
     touch = page.context.new_cdp_session(page)
-    points = [{"x": frame["x"] + 1 + 100 * x, "y": frame["y"] + 1 + 100 * y} for x, y in smooth(STROKES["7"][0], 3)]
+    points = [
+        {"x": frame["x"] + 1 + 100 * x, "y": frame["y"] + 1 + 100 * y}
+        for x, y in smooth(STROKES["7"][0], 3)
+    ]
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [points[0]]})
     for point in points[1:]:
         touch.send("Input.dispatchTouchEvent", {"type": "touchMove", "touchPoints": [point]})
@@ -195,7 +216,9 @@ def test_a_photographed_code(page, tmp_path):
     keep_picture(page, "photo")
     (tmp_path / "text.png").write_bytes(b"not a picture")
     page.locator("#photo").set_input_files(tmp_path / "text.png")
-    assert wait(page, lambda: "JPEG" in page.locator("#read").text_content()), page.locator("#read").text_content()
+    assert wait(page, lambda: "JPEG" in page.locator("#read").text_content()), page.locator(
+        "#read"
+    ).text_content()
 
 
 def test_corrected_digits_are_saved(page, address):
@@ -205,4 +228,7 @@ def test_corrected_digits_are_saved(page, address):
     page.locator(".digit input").first.fill("8")
     page.locator("#save").click()
     assert wait(page, lambda: page.locator("#samples").text_content().startswith("1"))
-    assert len(list(address[1].rglob("8/*.png"))) and len(list(address[1].rglob("*.png"))) == before + 1
+    assert (
+        len(list(address[1].rglob("8/*.png")))
+        and len(list(address[1].rglob("*.png"))) == before + 1
+    )

@@ -32,7 +32,9 @@ def known(tmp_path):
 
 
 def ask(folder, out, engine, **other):
-    return bulk.predict([str(folder)], out, engine, **{"model": "lamp", "top": 2, "part": 5, **other})
+    return bulk.predict(
+        [str(folder)], out, engine, **{"model": "lamp", "top": 2, "part": 5, **other}
+    )
 
 
 def counted(engine, done):
@@ -45,17 +47,31 @@ def counted(engine, done):
 
 
 def rows(out):
-    return [row for file in sorted(out.glob("part-*.csv")) for row in list(csv.reader(file.read_text().splitlines()))[1:]]
+    return [
+        row
+        for file in sorted(out.glob("part-*.csv"))
+        for row in list(csv.reader(file.read_text().splitlines()))[1:]
+    ]
 
 
 def test_the_parts_together_are_the_table(pictures, known, tmp_path):
     found = ask(pictures, tmp_path / "out", bulk.here(known, 2))
-    assert (found.pictures, found.parts, found.reused, found.bad, found.missing) == (23, 5, 0, 1, {})
+    assert (found.pictures, found.parts, found.reused, found.bad, found.missing) == (
+        23,
+        5,
+        0,
+        1,
+        {},
+    )
     expected = list(answers(known, list_pictures(pictures), 2))
     got = rows(tmp_path / "out")
     assert [row[0] for row in got] == [answer.path for answer in expected] and len(got) == 23
-    assert [row[1] for row in got] == [answer.top[0][0] if answer.top else "" for answer in expected]
-    assert [row[-1] for row in got if row[-1]] == [answer.problem for answer in expected if answer.problem]
+    assert [row[1] for row in got] == [
+        answer.top[0][0] if answer.top else "" for answer in expected
+    ]
+    assert [row[-1] for row in got if row[-1]] == [
+        answer.problem for answer in expected if answer.problem
+    ]
 
 
 def test_only_what_is_missing_or_torn_is_done_again(pictures, known, tmp_path):
@@ -71,7 +87,14 @@ def test_only_what_is_missing_or_torn_is_done_again(pictures, known, tmp_path):
     assert done == [1, 3] and found.reused == 3 and found.bad == 1 and rows(out) == before
 
 
-@pytest.mark.parametrize("other, said", [({"model": "another"}, "another model"), ({"top": 1}, "another --top"), ({}, "other pictures")])
+@pytest.mark.parametrize(
+    "other, said",
+    [
+        ({"model": "another"}, "another model"),
+        ({"top": 1}, "another --top"),
+        ({}, "other pictures"),
+    ],
+)
 def test_parts_of_another_job_are_left_alone(pictures, known, tmp_path, other, said):
     out = tmp_path / "out"
     ask(pictures, out, bulk.here(known, 2))
@@ -86,10 +109,17 @@ def test_parts_of_another_job_are_left_alone(pictures, known, tmp_path, other, s
 def test_a_part_that_fails_leaves_the_others(pictures, known, tmp_path):
     def answer(parts):
         for number, _ in parts:
-            yield number, "its machine died" if number == 2 else b"picture,problem\n" + b"a,\n" * (3 if number == 4 else 5)
+            yield (
+                number,
+                "its machine died"
+                if number == 2
+                else b"picture,problem\n" + b"a,\n" * (3 if number == 4 else 5),
+            )
 
     found = ask(pictures, tmp_path / "out", answer)
-    assert found.missing == {2: "its machine died"} and not (tmp_path / "out" / bulk.name(2)).exists()
+    assert (
+        found.missing == {2: "its machine died"} and not (tmp_path / "out" / bulk.name(2)).exists()
+    )
     again = ask(pictures, tmp_path / "out", bulk.here(known, 2))
     assert (again.reused, again.missing) == (4, {})
 
@@ -111,4 +141,6 @@ def test_names_of_any_kind_survive_the_list(known, tmp_path):
     found = [one.path.name for one in each_picture(folder)]
     assert found == ["a\nb.png", "ä 01.png", "ä 1.png", "ä 2.png", "ä 10.png"]
     assert ask(folder, tmp_path / "out", bulk.here(known, 2)).bad == 0
-    assert [json.loads(line)[0] for line in (tmp_path / "out" / bulk.LIST).read_text().splitlines()] == [str(folder / n) for n in found]
+    assert [
+        json.loads(line)[0] for line in (tmp_path / "out" / bulk.LIST).read_text().splitlines()
+    ] == [str(folder / n) for n in found]

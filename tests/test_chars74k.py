@@ -51,7 +51,9 @@ def test_photographs_and_handwriting_unpacked_beside_the_fonts_are_passed_over(o
         file.write_bytes(picture(1, 9))
     assert np.bincount(chars74k_source(original).labels).tolist() == [8] * 52
     assert is_original(original)
-    assert not is_original(original / "English" / "Img" / "GoodImg" / "Bmp")  # class folders like any other
+    assert not is_original(
+        original / "English" / "Img" / "GoodImg" / "Bmp"
+    )  # class folders like any other
 
 
 def test_the_split_is_the_same_picture_numbers_in_every_class(original):

@@ -16,9 +16,15 @@ from eyesight.recipe import Model
 
 def make(name="basic_cnn", channels=1, views="one"):
     torch.manual_seed(3)
-    network = registry.build(Model(name), (channels, 16, 16), 3).to(memory_format=torch.channels_last).eval()
+    network = (
+        registry.build(Model(name), (channels, 16, 16), 3)
+        .to(memory_format=torch.channels_last)
+        .eval()
+    )
     network.normalise.set(torch.full((channels,), 0.3), torch.full((channels,), 0.2))
-    return Classifier(network, Model(name), drawn.SHAPES, Preparation(16, 16, channels), views, {"run": "0001"})
+    return Classifier(
+        network, Model(name), drawn.SHAPES, Preparation(16, 16, channels), views, {"run": "0001"}
+    )
 
 
 def test_saved_and_loaded_says_the_same(tmp_path):
@@ -54,10 +60,16 @@ def test_a_file_is_prepared_as_in_training(tmp_path):
 
 def test_an_image_does_not_depend_on_its_batch():
     made, images = make(), drawn.images(40)
-    assert np.allclose(made.infer(images, batch=40).probabilities, made.infer(images, batch=7).probabilities, atol=1e-6)
+    assert np.allclose(
+        made.infer(images, batch=40).probabilities,
+        made.infer(images, batch=7).probabilities,
+        atol=1e-6,
+    )
 
 
-@pytest.mark.parametrize("views, count", [("one", 1), ("flip", 2), ("shifts", 5), ("flip_shifts", 6)])
+@pytest.mark.parametrize(
+    "views, count", [("one", 1), ("flip", 2), ("shifts", 5), ("flip_shifts", 6)]
+)
 def test_views_are_averaged(views, count):
     made, images = make(views=views), drawn.images(3)
     pictures = images.take(torch.arange(3)).float() / 255
@@ -124,7 +136,9 @@ def test_a_full_disk_leaves_the_old_classifier(tmp_path, monkeypatch):
 
 
 def test_many_large_pictures_are_not_looked_at_in_one_go(monkeypatch):
-    assert [classifier.at_once(shape) for shape in ((1, 28, 28), (3, 224, 224), (3, 4096, 4096))] == [500, 55, 1]
+    assert [
+        classifier.at_once(shape) for shape in ((1, 28, 28), (3, 224, 224), (3, 4096, 4096))
+    ] == [500, 55, 1]
     made, seen, (pixels, _) = make(), [], drawn.pictures(20)
     whole = made.probabilities(pixels)
     monkeypatch.setattr(classifier, "at_once", lambda shape: 8)

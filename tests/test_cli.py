@@ -42,7 +42,13 @@ FLAGS = {
 def test_the_flags_are_frozen():
     commands = typer.main.get_command(main.app).commands
     flags = {
-        name: {option for parameter in command.params for option in parameter.opts if option.startswith("--")} - {"--help"}
+        name: {
+            option
+            for parameter in command.params
+            for option in parameter.opts
+            if option.startswith("--")
+        }
+        - {"--help"}
         for name, command in commands.items()
     }
     assert flags == FLAGS
@@ -51,7 +57,14 @@ def test_the_flags_are_frozen():
 def program(*arguments, code=0, folder=None, **environment):
     """The command in a process of its own, which takes seconds to import what it needs."""
     command = [sys.executable, "-m", "eyesight", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=folder, timeout=300, env={**os.environ, **environment})
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        cwd=folder,
+        timeout=300,
+        env={**os.environ, **environment},
+    )
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -60,7 +73,12 @@ def program(*arguments, code=0, folder=None, **environment):
 def run(*arguments, code=0, folder="."):
     """The same command in this process."""
     said, talk = io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder), redirect_stdout(said), redirect_stderr(talk):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(folder),
+        redirect_stdout(said),
+        redirect_stderr(talk),
+    ):
         patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
         with pytest.raises(SystemExit) as end:
             main.main()
@@ -77,7 +95,16 @@ def trained(tmp_path_factory):
     drawn.folder(root / "pictures", 120, size=40)
     (root / "pictures" / "ring" / "text.jpg").write_text("not a picture")
     (root / "pictures" / "ring" / "empty.png").write_bytes(b"")
-    said = program("train", "digits", "--data", root / "pictures", "--set", "training.min_steps=120", "--json", folder=root)
+    said = program(
+        "train",
+        "digits",
+        "--data",
+        root / "pictures",
+        "--set",
+        "training.min_steps=120",
+        "--json",
+        folder=root,
+    )
     yield root, json.loads(said.stdout), said.stderr
     monkey.undo()
 
@@ -89,7 +116,11 @@ def test_training_on_somebody_elses_pictures(trained):
     assert found["test"]["n"] == 24
     assert found["test"]["top1"] > 0.7
     assert (root / found["report"]).is_file()
-    assert {path.name for path in (root / found["run"] / "figures").iterdir()} >= {"curves.png", "samples.png", "confusion.png"}
+    assert {path.name for path in (root / found["run"] / "figures").iterdir()} >= {
+        "curves.png",
+        "samples.png",
+        "confusion.png",
+    }
     assert "ring/text.jpg" in talk
     assert "ring/empty.png" in talk
 
@@ -100,7 +131,9 @@ def test_predict_says_what_the_test_predictions_said(trained, monkeypatch):
 
     test = Run.open(root / found["run"]).predictions()
     files = [root / "pictures" / name for name in test.ids]
-    answers = json.loads(run("predict", root / found["run"], *files, "--json").stdout)["predictions"]
+    answers = json.loads(run("predict", root / found["run"], *files, "--json").stdout)[
+        "predictions"
+    ]
     for answer, said, sure in zip(answers, test.predicted, test.confidence, strict=True):
         assert answer["top"][0]["class"] == test.classes[said]
         assert answer["top"][0]["probability"] == pytest.approx(float(sure), abs=1e-4)
@@ -124,7 +157,11 @@ def test_the_competition_table_keeps_order_and_names_bad_files(trained, tmp_path
 
 
 def test_the_competition_table_takes_any_file_name(tmp_path):
-    answers = [Answer("a/x.png", (("cat, or dog", 0.9),)), Answer("b/x.png", (("ring", 0.9),)), Answer("b/\udcff.png", (("bar", 0.9),))]
+    answers = [
+        Answer("a/x.png", (("cat, or dog", 0.9),)),
+        Answer("b/x.png", (("ring", 0.9),)),
+        Answer("b/\udcff.png", (("bar", 0.9),)),
+    ]
     write_table(answers, tmp_path / "new" / "submission.csv")
     rows = list(csv.reader((tmp_path / "new" / "submission.csv").read_text("utf-8").splitlines()))
     assert rows == [["id", "target"], ["a/x", "cat, or dog"], ["b/x", "ring"], [r"b/\udcff", "bar"]]
@@ -162,13 +199,19 @@ def test_evaluate_show_and_report(trained):
     assert [row["name"] for row in judged["per_class"]] == list(drawn.SHAPES)
     assert "95 % interval" in run("evaluate", folder).stdout
     shown = json.loads(run("show", folder, "--json").stdout)
-    assert shown["parameters"] == found["parameters"] == sum(row["parameters"] for row in shown["layers"])
+    assert (
+        shown["parameters"]
+        == found["parameters"]
+        == sum(row["parameters"] for row in shown["layers"])
+    )
     assert run("report", folder).stdout.strip().endswith("report.html")
 
 
 def test_show_prints_every_layer_and_the_total():
     lines = run("show", "lenet5").stdout.splitlines()
-    assert any(line.split() == ["body.3", "Conv2d", "16×10×10", "2,416", "241,600"] for line in lines)
+    assert any(
+        line.split() == ["body.3", "Conv2d", "16×10×10", "2,416", "241,600"] for line in lines
+    )
     assert lines[-1].split()[-2:] == ["61,706", "423,038"]
     assert json.loads(run("show", "lenet5", "--json").stdout)["parameters"] == 61706
 
@@ -180,8 +223,16 @@ def test_data_names_every_problem(tmp_path):
     (folder / "cross" / "copy.png").write_bytes((folder / "cross" / "0001.png").read_bytes())
     Image.new("CMYK", (16, 16)).save(folder / "bar" / "cmyk.jpg")
     (folder / ".hidden").mkdir()
-    kinds = {problem["id"]: problem["kind"] for problem in json.loads(run("data", folder, "--json").stdout)["problems"]}
-    assert kinds == {"bar/text.jpg": "unreadable", "ring/empty.png": "empty", "cross/copy.png": "duplicate", "bar/cmyk.jpg": "cmyk"}
+    kinds = {
+        problem["id"]: problem["kind"]
+        for problem in json.loads(run("data", folder, "--json").stdout)["problems"]
+    }
+    assert kinds == {
+        "bar/text.jpg": "unreadable",
+        "ring/empty.png": "empty",
+        "cross/copy.png": "duplicate",
+        "bar/cmyk.jpg": "cmyk",
+    }
     assert "cross/copy.png" in run("data", folder).stdout
     assert "bad files" in run("data", folder, "--strict", code=1).stderr
     json.loads(run("data", folder, "--strict", "--json", code=1).stdout)

@@ -36,11 +36,21 @@ HERE = ray_cluster.Share()
 # without Ray, without a cluster
 
 
-@pytest.mark.parametrize("call", [["compare", "lenet5", "--on", "ray"], ["predict", "run", "folder", "--on", "ray", "--out", "parts"]])
+@pytest.mark.parametrize(
+    "call",
+    [
+        ["compare", "lenet5", "--on", "ray"],
+        ["predict", "run", "folder", "--on", "ray", "--out", "parts"],
+    ],
+)
 def test_without_ray_one_line_says_how_to_get_it(monkeypatch, call):
     monkeypatch.setitem(sys.modules, "ray", None)
     problem = CliRunner().invoke(main.app, call).exception
-    assert isinstance(problem, UserError) and "Ray, which is not installed" in problem.message and "eyesight[ray]" in problem.hint
+    assert (
+        isinstance(problem, UserError)
+        and "Ray, which is not installed" in problem.message
+        and "eyesight[ray]" in problem.hint
+    )
 
 
 def test_what_names_no_cluster_is_refused_at_once(monkeypatch):
@@ -58,7 +68,10 @@ def test_an_address_where_nobody_answers_or_somebody_else(monkeypatch, tmp_path)
     monkeypatch.setattr(ray_cluster, "PATIENCE", 0.2)
     with pytest.raises(UserError, match="no cluster answers at"):
         list(ray_cluster.trainer("127.0.0.1:1", HERE)([Member("lenet5", lenet())], tmp_path))
-    with socket.create_server(("127.0.0.1", 0)) as mute, pytest.raises(UserError, match="timed out"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as mute,
+        pytest.raises(UserError, match="timed out"),
+    ):
         ray_cluster.check(f"ray://127.0.0.1:{mute.getsockname()[1]}")
     with socket.create_server(("127.0.0.1", 0)) as other:
 
@@ -80,7 +93,10 @@ def test_nothing_to_do_needs_no_cluster(tmp_path):
 
 def test_how_many_tasks_a_machine_holds():
     machine = {"CPU": 8.0, "GPU": 1.0, "memory": 10e9}
-    assert [ray_cluster.Share(*share).times(machine) for share in ((1,), (3,), (1, 0.25), (1, 0.0, 4_000_000_000), (9,))] == [8, 2, 4, 2, 0]
+    assert [
+        ray_cluster.Share(*share).times(machine)
+        for share in ((1,), (3,), (1, 0.25), (1, 0.0, 4_000_000_000), (9,))
+    ] == [8, 2, 4, 2, 0]
     assert str(ray_cluster.Share(2, 0.5, 4_000_000_000)) == "2 cores, 0.5 GPU, 4 GB"
 
 
@@ -92,7 +108,13 @@ def made(parent):
 
 
 def errand(out, **other):
-    return {"sign": str(out / "sign"), "folder": str(out), "share": vars(HERE), "versions": in_common(), **other}
+    return {
+        "sign": str(out / "sign"),
+        "folder": str(out),
+        "share": vars(HERE),
+        "versions": in_common(),
+        **other,
+    }
 
 
 def test_a_run_arrives_from_a_machine_that_does_not_see_the_folder(tmp_path, monkeypatch):
@@ -101,17 +123,24 @@ def test_a_run_arrives_from_a_machine_that_does_not_see_the_folder(tmp_path, mon
     assert answer[0] == "packed"
     made(tmp_path / "runs")
     run = ray_cluster._arrived(answer, tmp_path / "runs", "lenet5")
-    assert run.name == "0002-lenet5" and run.status == "done" and run.predictions().ids == made(tmp_path / "other").predictions().ids
-    assert [one.name for one in list_runs(tmp_path / "runs")] == ["0001-toy", "0002-lenet5"] and len(
-        list((tmp_path / "runs").iterdir())
-    ) == 2
+    assert (
+        run.name == "0002-lenet5"
+        and run.status == "done"
+        and run.predictions().ids == made(tmp_path / "other").predictions().ids
+    )
+    assert [one.name for one in list_runs(tmp_path / "runs")] == [
+        "0001-toy",
+        "0002-lenet5",
+    ] and len(list((tmp_path / "runs").iterdir())) == 2
 
 
 def test_a_machine_that_sees_the_folder_writes_into_it(tmp_path, monkeypatch):
     monkeypatch.setattr(child, "train", lambda arguments, out, **_: made(out))
     with ray_cluster._sign(tmp_path) as sign:
         answer = ray_cluster._train(["lenet5"], **errand(tmp_path, sign=str(sign)))
-    assert answer == ("run", "0001-toy") and ray_cluster._arrived(answer, tmp_path, "lenet5") == Run(tmp_path / "0001-toy")
+    assert answer == ("run", "0001-toy") and ray_cluster._arrived(
+        answer, tmp_path, "lenet5"
+    ) == Run(tmp_path / "0001-toy")
     assert not sign.exists()
 
 
@@ -120,14 +149,18 @@ def test_what_is_no_run_does_not_arrive(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_at_home_is_that_runs_reason_and_the_run_stays_where_it_was_made(tmp_path, monkeypatch):
+def test_a_full_disk_at_home_is_that_runs_reason_and_the_run_stays_where_it_was_made(
+    tmp_path, monkeypatch
+):
     monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path / "cache"))
     old = tmp_path / "cache" / "cluster" / "old"
     old.mkdir(parents=True)
     os.utime(old, (1, 1))
     monkeypatch.setattr(child, "train", lambda arguments, out, **_: made(out))
     answer = ray_cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
-    monkeypatch.setattr(ray_cluster.parcels, "unpack_run", lambda *_: raised(OSError(28, "No space left on device")))
+    monkeypatch.setattr(
+        ray_cluster.parcels, "unpack_run", lambda *_: raised(OSError(28, "No space left on device"))
+    )
     assert "No space left" in ray_cluster._arrived(answer, tmp_path / "runs", "lenet5")
     (kept,) = (tmp_path / "cache" / "cluster").iterdir()
     assert [run.status for run in list_runs(kept)] == ["done"]
@@ -138,15 +171,29 @@ def raised(error):
 
 
 def test_other_versions_and_other_pictures_are_refused(tmp_path):
-    kind, said = ray_cluster._train(["lenet5"], **errand(tmp_path, versions=in_common() | {"torch": "1.0"}))
+    kind, said = ray_cluster._train(
+        ["lenet5"], **errand(tmp_path, versions=in_common() | {"torch": "1.0"})
+    )
     assert kind == "problem" and "other versions: torch" in said and "instead of 1.0;" in said
     theirs = {"eyesight": in_common()["eyesight"].replace("(", "(0")}
-    ask = {"folder": str(tmp_path), "roots": [], "top": 1, "prepare": "", "share": vars(HERE), "versions": theirs}
+    ask = {
+        "folder": str(tmp_path),
+        "roots": [],
+        "top": 1,
+        "prepare": "",
+        "share": vars(HERE),
+        "versions": theirs,
+    }
     kind, said = ray_cluster._answer({}, "key", [], **ask)
-    assert kind == "problem" and "other versions: eyesight" in said, "the same number, but other code"
+    assert kind == "problem" and "other versions: eyesight" in said, (
+        "the same number, but other code"
+    )
     run = made(tmp_path)
     run.write_json("data.json", {"store": "theirs"})
-    assert "other pictures" in compare.of_these_pictures(run, "ours") and compare.of_these_pictures(run, "theirs") == run
+    assert (
+        "other pictures" in compare.of_these_pictures(run, "ours")
+        and compare.of_these_pictures(run, "theirs") == run
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,10 +223,19 @@ def two_workers(tmp_path_factory):
     monkey.setenv("RAY_AUTH_TOKEN", "0" * 64)  # Ray would leave one in the user's home
     for key, value in ray_cluster.SETTINGS.items():
         monkey.setenv(key, value)
-    ray.init("local", num_cpus=2, include_dashboard=False, object_store_memory=80 << 20, log_to_driver=False, logging_level="ERROR")
+    ray.init(
+        "local",
+        num_cpus=2,
+        include_dashboard=False,
+        object_store_memory=80 << 20,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
     yield ray
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "subprocess .* is still running", ResourceWarning)  # Ray leaves its own to the system
+        warnings.filterwarnings(
+            "ignore", "subprocess .* is still running", ResourceWarning
+        )  # Ray leaves its own to the system
         ray.shutdown()
         gc.collect()
     monkey.undo()
@@ -187,15 +243,22 @@ def two_workers(tmp_path_factory):
 
 def trainings(out):
     """The processes that train into `out`, each with the one that began it."""
-    listed = subprocess.run(["ps", "-eo", "pid,ppid,args", "-ww"], capture_output=True, text=True, check=True).stdout
-    return [tuple(map(int, line.split()[:2])) for line in listed.splitlines() if f"--out={out}" in line]
+    listed = subprocess.run(
+        ["ps", "-eo", "pid,ppid,args", "-ww"], capture_output=True, text=True, check=True
+    ).stdout
+    return [
+        tuple(map(int, line.split()[:2])) for line in listed.splitlines() if f"--out={out}" in line
+    ]
 
 
 def kill_one(out, killed):
     """Kill a process of the cluster as soon as what it trains has left a checkpoint."""
     end = time.monotonic() + 500
     while not killed and time.monotonic() < end:
-        if any((run.checkpoint_path / "state.safetensors").exists() and not run.result for run in list_runs(out)):
+        if any(
+            (run.checkpoint_path / "state.safetensors").exists() and not run.result
+            for run in list_runs(out)
+        ):
             for _, worker in trainings(out)[:1]:
                 os.kill(worker, signal.SIGKILL)
                 killed.append(worker)
@@ -205,18 +268,30 @@ def kill_one(out, killed):
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
 def test_the_table_is_complete_although_a_worker_was_killed(two_workers, tmp_path, monkeypatch):
     pixels, labels = drawn.pictures(60, size=28)
-    np.savez(tmp_path / "shapes.npz", x_train=pixels[:40, 0], y_train=labels[:40], x_test=pixels[40:, 0], y_test=labels[40:])
+    np.savez(
+        tmp_path / "shapes.npz",
+        x_train=pixels[:40, 0],
+        y_train=labels[:40],
+        x_test=pixels[40:, 0],
+        y_test=labels[40:],
+    )
     settings = ["training.epochs=30", "training.min_steps=0", "training.precision=float32"]
-    members = compare.members(["lenet5"], data=str(tmp_path / "shapes.npz"), settings=settings, seeds=2)
+    members = compare.members(
+        ["lenet5"], data=str(tmp_path / "shapes.npz"), settings=settings, seeds=2
+    )
     out, killed, said = tmp_path / "runs", [], []
     killer = threading.Thread(target=kill_one, args=(out, killed))
     killer.start()
-    found = compare.compare(members, out, train=ray_cluster.trainer("ray", HERE, said.append), talk=said.append)
+    found = compare.compare(
+        members, out, train=ray_cluster.trainer("ray", HERE, said.append), talk=said.append
+    )
     killer.join()
     assert killed and (found.trained, found.failed) == (2, 0) and found.rows[0].seeds == 2
     starts = [sum(event["event"] == "start" for event in run.log) for run in list_runs(out)]
     assert sorted(starts) == [1, 2], "the run that was interrupted goes on, and there is no other"
-    assert "2 trainings of 1 core each, 2 at a time" in said[0] and not [path for path in out.iterdir() if path.name.startswith(".")]
+    assert "2 trainings of 1 core each, 2 at a time" in said[0] and not [
+        path for path in out.iterdir() if path.name.startswith(".")
+    ]
     again = compare.compare(members, out, train=never)
     assert (again.trained, again.reused) == (0, 2)
 
@@ -236,9 +311,18 @@ def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tm
     file, where = by_brightness(tmp_path / "lamp.onnx"), [str(tmp_path / "pictures")]
     engine = ray_cluster.answerer("ray", HERE, packing.pack_classifier(file), where, 2, "")
     found = bulk.predict(where, tmp_path / "out", engine, model="lamp", top=2, part=4)
-    bulk.predict(where, tmp_path / "here", bulk.here(onnx_classifier.load(file), 2), model="lamp", top=2, part=4)
+    bulk.predict(
+        where,
+        tmp_path / "here",
+        bulk.here(onnx_classifier.load(file), 2),
+        model="lamp",
+        top=2,
+        part=4,
+    )
     parts = {part.name: part.read_bytes() for part in (tmp_path / "here").glob("part-*")}
-    assert (found.parts, found.missing) == (6, {}) and {part.name: part.read_bytes() for part in (tmp_path / "out").glob("part-*")} == parts
+    assert (found.parts, found.missing) == (6, {}) and {
+        part.name: part.read_bytes() for part in (tmp_path / "out").glob("part-*")
+    } == parts
     (tmp_path / "out" / bulk.name(2)).unlink()
     times = {part: part.stat().st_mtime_ns for part in (tmp_path / "out").glob("part-*")}
     assert bulk.predict(where, tmp_path / "out", engine, model="lamp", top=2, part=4).reused == 5
@@ -248,6 +332,8 @@ def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tm
 
 def test_machines_that_do_not_see_the_pictures_say_so(two_workers, tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
-    engine = ray_cluster.answerer("ray", HERE, packing.pack_classifier(file), [str(Path("/no/such/folder"))], 1, "")
+    engine = ray_cluster.answerer(
+        "ray", HERE, packing.pack_classifier(file), [str(Path("/no/such/folder"))], 1, ""
+    )
     [(number, said)] = engine(iter([(0, ["/no/such/folder/1.png"])]))
     assert number == 0 and "does not see" in said

@@ -60,21 +60,32 @@ def test_on_a_terminal_one_bar_tells_what_is_done_now(clock, monkeypatch):
         clock[0] += 2
         pictures(5, 10)
         console.talk("a note")
-    assert "preparing pictures 5 of 10, 2 s left" in written.getvalue() and "a note" in written.getvalue()
+    assert (
+        "preparing pictures 5 of 10, 2 s left" in written.getvalue()
+        and "a note" in written.getvalue()
+    )
 
 
 def test_the_bar_follows_the_training_once_it_has_begun_and_what_comes_between_stages(clock):
     meter, task = Meter(), type("Task", (), {})()
     standing = console.Standing(meter)
     standing.show("computing features 5 of 10", 0.5)
-    assert (str(standing.render(task)), task.total, task.completed) == ("computing features 5 of 10", 1.0, 0.5)
+    assert (str(standing.render(task)), task.total, task.completed) == (
+        "computing features 5 of 10",
+        1.0,
+        0.5,
+    )
     standing.show("computing features 10 of 10", 1.0)
-    assert (str(standing.render(task)), task.total) == ("", None), "done: whatever comes now is not known"
+    assert (str(standing.render(task)), task.total) == ("", None), (
+        "done: whatever comes now is not known"
+    )
     meter.began, meter.progress = clock[0] + 1, 0.25
     clock[0] += 11
     assert str(standing.render(task)) == "training  25%, 30 s left" and task.completed == 0.25
     meter.progress = 1.0
-    assert (str(standing.render(task)), task.total) == ("", None), "the held-out pictures are looked at"
+    assert (str(standing.render(task)), task.total) == ("", None), (
+        "the held-out pictures are looked at"
+    )
     standing.show("computing features 1 of 10", 0.1)
     assert str(standing.render(task)) == "computing features 1 of 10"
 

@@ -10,19 +10,28 @@ from eyesight.models.kernels.depthwise import Depthwise, is_depthwise
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "side"), [(5, 1, 2, 6), (3, 2, 1, 7), (3, 2, 0, 9), (3, 2, 1, 6), ((3, 5), (2, 1), (1, 2), 5)]
+    ("kernel", "stride", "padding", "side"),
+    [(5, 1, 2, 6), (3, 2, 1, 7), (3, 2, 0, 9), (3, 2, 1, 6), ((3, 5), (2, 1), (1, 2), 5)],
 )
 @pytest.mark.parametrize("kind", [torch.float32, torch.bfloat16])
-def test_it_is_the_gradient_of_the_plain_convolution(kernel, stride, padding, side, kind, monkeypatch):
+def test_it_is_the_gradient_of_the_plain_convolution(
+    kernel, stride, padding, side, kind, monkeypatch
+):
     called = []
-    monkeypatch.setattr(depthwise, "of_weights", lambda *rest, real=depthwise.of_weights: called.append(1) or real(*rest))
+    monkeypatch.setattr(
+        depthwise,
+        "of_weights",
+        lambda *rest, real=depthwise.of_weights: called.append(1) or real(*rest),
+    )
     torch.manual_seed(0)
     plain = nn.Conv2d(8, 8, kernel, stride, padding, groups=8, bias=False)
     quick = Depthwise(8, 8, kernel, stride, padding, groups=8, bias=False)
     quick.load_state_dict(plain.state_dict())
     found = []
     for layer, exact in ((plain, True), (quick, kind == torch.float32)):
-        pictures = torch.randn(4, 8, side, side, generator=torch.Generator().manual_seed(1)).requires_grad_()
+        pictures = torch.randn(
+            4, 8, side, side, generator=torch.Generator().manual_seed(1)
+        ).requires_grad_()
         with torch.autocast("cpu", torch.bfloat16, enabled=not exact):
             after = layer(pictures)
         after.float().backward(torch.randn(after.shape, generator=torch.Generator().manual_seed(2)))

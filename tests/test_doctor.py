@@ -24,7 +24,12 @@ from eyesight.runs import Run
 from eyesight.training.loop import check as check_loss
 
 TEN = tuple("abcdefghij")
-RECIPE = Recipe(name="toy", model=Model("lenet5"), optim=Optim("adam", lr=0.001), training=Training(epochs=10, batch=100))
+RECIPE = Recipe(
+    name="toy",
+    model=Model("lenet5"),
+    optim=Optim("adam", lr=0.001),
+    training=Training(epochs=10, batch=100),
+)
 
 
 def epochs(loss, top1, validation_loss=None, validation_top1=None, gradient=None, pictures=50_000):
@@ -37,7 +42,12 @@ def epochs(loss, top1, validation_loss=None, validation_top1=None, gradient=None
         "gradient": [1.0] * count if gradient is None else gradient,
     }
     return tuple(
-        {"event": "epoch", "epoch": place + 1, "pictures": pictures, **{name: values[place] for name, values in columns.items()}}
+        {
+            "event": "epoch",
+            "epoch": place + 1,
+            "pictures": pictures,
+            **{name: values[place] for name, values in columns.items()},
+        }
         for place in range(count)
     )
 
@@ -77,7 +87,12 @@ def named(patient, name):
     found = {finding.id: finding for finding in diagnose.examine(patient)}
     assert name in found, f"{name} was not found among {list(found)}"
     finding = found[name]
-    assert finding.title and finding.remedy and finding.why and any(letter.isdigit() for letter in finding.evidence)
+    assert (
+        finding.title
+        and finding.remedy
+        and finding.why
+        and any(letter.isdigit() for letter in finding.evidence)
+    )
     return finding
 
 
@@ -106,7 +121,18 @@ def test_a_healthy_training_is_healthy_from_its_first_epoch(length):
 def test_nothing_known_is_nothing_wrong():
     assert ids(Patient("empty", Recipe())) == []
     assert (
-        ids(Patient("torn", RECIPE, TEN, epochs=({"event": "epoch", "epoch": 1}, {"event": "epoch", "epoch": 2, "train_loss": "x"}))) == []
+        ids(
+            Patient(
+                "torn",
+                RECIPE,
+                TEN,
+                epochs=(
+                    {"event": "epoch", "epoch": 1},
+                    {"event": "epoch", "epoch": 2, "train_loss": "x"},
+                ),
+            )
+        )
+        == []
     )
 
 
@@ -120,7 +146,12 @@ def test_one_epoch_on_few_pictures_at_chance_is_only_a_beginning():
 def test_a_trained_network_on_drawn_pictures_passes_in_silence(tmp_path, monkeypatch):
     run, pictures = trained(tmp_path)
     patient = diagnose.admit_run(run, pictures)
-    assert patient.trained and patient.thorough and patient.probe and len(patient.samples["train"]) == 288
+    assert (
+        patient.trained
+        and patient.thorough
+        and patient.probe
+        and len(patient.samples["train"]) == 288
+    )
     assert [finding.to_dict() for finding in diagnose.examine(patient)] == []
     assert diagnose.attend(run, pytest.fail) == []
     assert not (run.path / "doctor.json").exists()
@@ -156,8 +187,12 @@ def font_log(slack=0.004):
 def test_double_softmax_is_named_from_the_network_with_its_floor():
     network = tiny(classes=52, softmax=True)
     names = tuple(map(str, range(52)))
-    finding = named(Patient("f3", RECIPE, names, epochs=font_log(), network=network), "double_softmax")
-    assert "2.984" in finding.evidence and "3.034" in finding.evidence and "3.038" in finding.evidence
+    finding = named(
+        Patient("f3", RECIPE, names, epochs=font_log(), network=network), "double_softmax"
+    )
+    assert (
+        "2.984" in finding.evidence and "3.034" in finding.evidence and "3.038" in finding.evidence
+    )
     assert "softmax=false" in finding.remedy
 
 
@@ -165,7 +200,9 @@ def test_double_softmax_is_named_from_the_log_alone():
     patient = Patient("f3", RECIPE, tuple(map(str, range(52))), epochs=font_log())
     assert "2.984" in named(patient, "double_softmax").evidence
     assert "learning_rate_low" not in ids(patient)
-    assert ids(replace(patient, network=tiny(classes=52))) == []  # a network that ends in logits cannot have the fault
+    assert (
+        ids(replace(patient, network=tiny(classes=52))) == []
+    )  # a network that ends in logits cannot have the fault
 
 
 @pytest.mark.parametrize("twice", [True, False])
@@ -177,7 +214,9 @@ def test_double_softmax_is_named_from_answers_that_never_pass_its_bound(twice):
     given = np.exp(once) / np.exp(once).sum(1, keepdims=True) if twice else once
     names = tuple(str(number) for number in range(classes))
     test = Predictions(tuple(map(str, range(400))), labels, given.astype(np.float32), names)
-    found = check_network.double_softmax(Patient("f3", RECIPE, names, epochs=font_log()[:0], test=test))
+    found = check_network.double_softmax(
+        Patient("f3", RECIPE, names, epochs=font_log()[:0], test=test)
+    )
     assert (found is not None) == twice
     assert not twice or "e / (e + 51) = 5.06%" in found.evidence
 
@@ -189,7 +228,13 @@ def test_double_softmax_is_named_when_it_hides_in_the_last_layer():
 
     network = tiny()
     network.head.append(Hidden())
-    patient = Patient("hidden", RECIPE, TEN, network=network, samples={"train": Sample(digits(), np.zeros(60, np.int64))})
+    patient = Patient(
+        "hidden",
+        RECIPE,
+        TEN,
+        network=network,
+        samples={"train": Sample(digits(), np.zeros(60, np.int64))},
+    )
     assert "1.461" in named(patient, "double_softmax").evidence
     assert probes.are_probabilities(torch.randn(5, 3)) is False
 
@@ -229,7 +274,12 @@ def test_dead_units_are_counted():
     network = tiny()
     with torch.no_grad():
         network.body[-2].bias.fill_(-1e6)
-    patient = replace(HEALTHY, network=network, trained=True, samples={"train": Sample(digits(), np.arange(60) % 10)})
+    patient = replace(
+        HEALTHY,
+        network=network,
+        trained=True,
+        samples={"train": Sample(digits(), np.arange(60) % 10)},
+    )
     assert "100.0% of the units of body.10" in named(patient, "dead_units").evidence
     assert "dead_units" not in ids(replace(patient, network=tiny()))
     patient = replace(patient, epochs=collapsed())
@@ -243,12 +293,18 @@ def test_layers_without_activation_between_them_are_counted():
     finding = named(Patient("d4", recipe, TEN, network=network), "linear_stack")
     assert "13 layers stand in 5 unbroken rows of 2, 2, 3, 3, 3" in finding.evidence
     assert "model.activation=relu" in finding.remedy
-    finding = named(replace(HEALTHY, recipe=recipe, epochs=collapsed(), network=network), "collapse")
+    finding = named(
+        replace(HEALTHY, recipe=recipe, epochs=collapsed(), network=network), "collapse"
+    )
     assert "model.activation=relu" in finding.remedy
 
 
 def test_only_plain_successions_are_read_for_linear_layers():
-    assert probes.linear_runs(tiny()) == probes.linear_runs(tiny("baseline_cnn", shape=(3, 32, 32))) == ()
+    assert (
+        probes.linear_runs(tiny())
+        == probes.linear_runs(tiny("baseline_cnn", shape=(3, 32, 32)))
+        == ()
+    )
 
     class Branches(nn.Module):
         def __init__(self):
@@ -259,7 +315,12 @@ def test_only_plain_successions_are_read_for_linear_layers():
             return torch.relu(self.one(x)) + self.two(x)
 
     body = Stack((1, 8, 8)).conv(4).add(Branches())
-    assert probes.linear_runs(Network((1, 8, 8), body.build(), Stack(body.shape).dense(3, act="linear").build())) == ()
+    assert (
+        probes.linear_runs(
+            Network((1, 8, 8), body.build(), Stack(body.shape).dense(3, act="linear").build())
+        )
+        == ()
+    )
 
 
 def test_a_trial_shows_how_a_linear_stack_multiplies_its_steps():
@@ -268,7 +329,9 @@ def test_a_trial_shows_how_a_linear_stack_multiplies_its_steps():
         body.conv(16)
     network = Network((1, 12, 12), body.build(), Stack(body.shape).dense(3, act="linear").build())
     pixels, labels = drawn.pictures(120, 12)
-    recipe = replace(RECIPE, model=Model("vgg16"), optim=Optim("adam", lr=0.02), training=Training(batch=20))
+    recipe = replace(
+        RECIPE, model=Model("vgg16"), optim=Optim("adam", lr=0.02), training=Training(batch=20)
+    )
     patient = Patient(
         "stack",
         recipe,
@@ -281,7 +344,10 @@ def test_a_trial_shows_how_a_linear_stack_multiplies_its_steps():
     )
     weights = [weight.clone() for weight in network.parameters()]
     finding = named(patient, "linear_stack")
-    assert "times as strong as the weights" in finding.evidence and "largest answer grew" in finding.evidence
+    assert (
+        "times as strong as the weights" in finding.evidence
+        and "largest answer grew" in finding.evidence
+    )
     assert patient.trial.step > 0.1 and patient.trial.growth > 10
     assert all(torch.equal(*pair) for pair in zip(weights, network.parameters(), strict=True))
 
@@ -301,25 +367,46 @@ def test_numbers_that_overflowed_are_fatal(tmp_path):
 
 def test_a_run_that_ended_with_an_error_is_told_that_error_and_nothing_of_its_rate(tmp_path):
     run = planted(tmp_path, ())
-    message, hint = "the budget of 2 s leaves no time for a single training step", "give a longer --budget"
+    message, hint = (
+        "the budget of 2 s leaves no time for a single training step",
+        "give a longer --budget",
+    )
     run.append({"event": "failed", "message": message, "hint": hint})
-    patient = replace(diagnose.admit_run(run, None), recipe=replace(RECIPE, optim=Optim("adam", lr=30.0)))
+    patient = replace(
+        diagnose.admit_run(run, None), recipe=replace(RECIPE, optim=Optim("adam", lr=30.0))
+    )
     finding = named(patient, "failed")
-    assert "budget of 2 s" in finding.evidence and "no epoch" in finding.evidence and finding.remedy == hint
+    assert (
+        "budget of 2 s" in finding.evidence
+        and "no epoch" in finding.evidence
+        and finding.remedy == hint
+    )
     assert "learning_rate_high" not in ids(patient)
     assert "learning_rate_high" in ids(replace(patient, failure=""))
     said = []
-    assert [finding.id for finding in diagnose.attend(run, said.append)] == ["failed"] and said == [], "who asked has the error before them"
+    assert [finding.id for finding in diagnose.attend(run, said.append)] == [
+        "failed"
+    ] and said == [], "who asked has the error before them"
 
 
 def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
-    crawl = epochs(np.linspace(2.30, 2.10, 8).tolist(), np.linspace(0.12, 0.3, 8).tolist(), pictures=700)
-    patient = replace(HEALTHY, epochs=crawl, recipe=replace(RECIPE, training=Training(budget=20, batch=100)))
-    assert "56 steps" in named(patient, "too_short").evidence and "learning_rate_low" not in ids(patient)
+    crawl = epochs(
+        np.linspace(2.30, 2.10, 8).tolist(), np.linspace(0.12, 0.3, 8).tolist(), pictures=700
+    )
+    patient = replace(
+        HEALTHY, epochs=crawl, recipe=replace(RECIPE, training=Training(budget=20, batch=100))
+    )
+    assert "56 steps" in named(patient, "too_short").evidence and "learning_rate_low" not in ids(
+        patient
+    )
     assert "too_short" not in ids(replace(patient, recipe=RECIPE))
     assert "too_short" not in ids(replace(patient, epochs=epochs([0.5], [0.9], pictures=700)))
-    assert "too_short" in ids(replace(patient, epochs=tuple({**epoch, "progress": 0.99} for epoch in crawl)))
-    assert "too_short" not in ids(replace(patient, epochs=tuple({**epoch, "progress": 0.3} for epoch in crawl))), "patience ended it"
+    assert "too_short" in ids(
+        replace(patient, epochs=tuple({**epoch, "progress": 0.99} for epoch in crawl))
+    )
+    assert "too_short" not in ids(
+        replace(patient, epochs=tuple({**epoch, "progress": 0.3} for epoch in crawl))
+    ), "patience ended it"
 
 
 def test_values_lost_from_the_log_are_fatal(tmp_path):
@@ -329,14 +416,21 @@ def test_values_lost_from_the_log_are_fatal(tmp_path):
 
 def test_a_growing_loss_is_divergence():
     loss = [1.9, 1.5, 2.4, 4.0, 9.0]
-    assert "1.5 in epoch 2" in named(replace(HEALTHY, epochs=epochs(loss, [0.3, 0.5, 0.3, 0.2, 0.2])), "diverged").evidence
+    assert (
+        "1.5 in epoch 2"
+        in named(
+            replace(HEALTHY, epochs=epochs(loss, [0.3, 0.5, 0.3, 0.2, 0.2])), "diverged"
+        ).evidence
+    )
 
 
 # Learning rate
 
 
 def test_a_first_epoch_worse_than_chance_means_too_high_a_rate():
-    finding = named(replace(HEALTHY, epochs=epochs([9.1, 2.2, 1.9], [0.1, 0.2, 0.3])), "learning_rate_high")
+    finding = named(
+        replace(HEALTHY, epochs=epochs([9.1, 2.2, 1.9], [0.1, 0.2, 0.3])), "learning_rate_high"
+    )
     assert "9.1" in finding.evidence and "2.3" in finding.evidence
 
 
@@ -350,7 +444,10 @@ def test_the_first_steps_of_a_budget_that_was_too_short_say_nothing_of_the_rate(
 
 def test_a_loss_that_swings_means_too_high_a_rate():
     loss = [1.5, 0.9, 1.6, 0.8, 1.4, 0.9, 1.5]
-    assert "3 of 6" in named(replace(HEALTHY, epochs=epochs(loss, [0.5] * 7)), "learning_rate_high").evidence
+    assert (
+        "3 of 6"
+        in named(replace(HEALTHY, epochs=epochs(loss, [0.5] * 7)), "learning_rate_high").evidence
+    )
 
 
 def test_a_loss_that_crawls_means_too_low_a_rate():
@@ -359,18 +456,29 @@ def test_a_loss_that_crawls_means_too_low_a_rate():
     assert "2.3 to 2.1" in named(patient, "learning_rate_low").evidence
 
 
-@pytest.mark.parametrize(("rate", "found"), [(30.0, "learning_rate_high"), (1e-9, "learning_rate_low"), (0.001, None)])
+@pytest.mark.parametrize(
+    ("rate", "found"), [(30.0, "learning_rate_high"), (1e-9, "learning_rate_low"), (0.001, None)]
+)
 def test_a_rate_is_judged_before_any_run(rate, found):
     patient = Patient("static", replace(RECIPE, optim=Optim("adam", lr=rate)), TEN)
     assert ids(patient) == ([found] if found else [])
 
 
-@pytest.mark.parametrize(("rate", "found"), [(0.03, "learning_rate_high"), (2e-6, "learning_rate_low"), (0.001, None)])
+@pytest.mark.parametrize(
+    ("rate", "found"), [(0.03, "learning_rate_high"), (2e-6, "learning_rate_low"), (0.001, None)]
+)
 def test_a_short_trial_judges_a_plausible_rate(rate, found):
     pixels, labels = drawn.pictures(200, 28)
     network = tiny("lenet5", 3)
     recipe = replace(RECIPE, optim=Optim("adam", lr=rate), training=Training(batch=32))
-    patient = Patient("trial", recipe, drawn.SHAPES, samples={"train": Sample(pixels, labels)}, thorough=True, fresh=lambda: network)
+    patient = Patient(
+        "trial",
+        recipe,
+        drawn.SHAPES,
+        samples={"train": Sample(pixels, labels)},
+        thorough=True,
+        fresh=lambda: network,
+    )
     finding = check_network.learning_rate_trial(patient)
     assert (finding and finding.id) == found, (patient.trial, finding)
     assert 1e-5 < patient.trial.best < 0.3
@@ -390,9 +498,15 @@ def test_overfitting_is_named_with_both_curves():
     held = [1.2, 1.0, 0.9, 1.0, 1.2, 1.4, 1.7, 2.0]
     train = [1.3, 0.8, 0.5, 0.3, 0.15, 0.08, 0.04, 0.02]
     top1 = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999]
-    patient = replace(HEALTHY, epochs=epochs(train, top1, held, [0.5, 0.6, 0.66, 0.67, 0.66, 0.66, 0.66, 0.66]))
+    patient = replace(
+        HEALTHY, epochs=epochs(train, top1, held, [0.5, 0.6, 0.66, 0.67, 0.66, 0.66, 0.66, 0.66])
+    )
     finding = named(patient, "overfitting")
-    assert "epoch 3 of 8" in finding.evidence and "99.9%" in finding.evidence and "66.0%" in finding.evidence
+    assert (
+        "epoch 3 of 8" in finding.evidence
+        and "99.9%" in finding.evidence
+        and "66.0%" in finding.evidence
+    )
     last = replace(patient, recipe=replace(RECIPE, training=Training(keep="last")))
     assert "keep=best" in named(last, "overfitting").remedy and "keep=best" not in finding.remedy
 
@@ -400,7 +514,10 @@ def test_overfitting_is_named_with_both_curves():
 def test_underfitting_is_named_when_both_stand_still():
     loss = [1.9, 1.7, 1.63, 1.61, 1.602, 1.601, 1.6, 1.6, 1.6, 1.599]
     top1 = [0.3, 0.36, 0.39, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4, 0.4]
-    assert "40.0%" in named(replace(HEALTHY, epochs=epochs(loss, top1, loss, top1)), "underfitting").evidence
+    assert (
+        "40.0%"
+        in named(replace(HEALTHY, epochs=epochs(loss, top1, loss, top1)), "underfitting").evidence
+    )
 
 
 # Labels and pictures
@@ -409,10 +526,14 @@ def test_underfitting_is_named_when_both_stand_still():
 def test_labels_learnt_by_heart_look_shuffled():
     train, top1 = [2.3, 2.0, 1.4, 0.6, 0.2], [0.12, 0.3, 0.6, 0.9, 0.98]
     patient = replace(
-        HEALTHY, epochs=epochs(train, top1, [2.4, 2.6, 3, 4, 5], [0.1, 0.1, 0.11, 0.1, 0.1]), validation=answers(LABELS, right=0.1)
+        HEALTHY,
+        epochs=epochs(train, top1, [2.4, 2.6, 3, 4, 5], [0.1, 0.1, 0.11, 0.1, 0.1]),
+        validation=answers(LABELS, right=0.1),
     )
     finding = named(patient, "labels_shuffled")
-    assert "98.0%" in finding.evidence and "11.0%" in finding.evidence and "1000" in finding.evidence
+    assert (
+        "98.0%" in finding.evidence and "11.0%" in finding.evidence and "1000" in finding.evidence
+    )
 
 
 STUCK = epochs([1.1, 1.0987, 1.0986, 1.0986], [0.33, 0.34, 0.33, 0.33], pictures=20_000)
@@ -421,7 +542,10 @@ STUCK = epochs([1.1, 1.0987, 1.0986, 1.0986], [0.33, 0.34, 0.33, 0.33], pictures
 def stuck(labels=None):
     pixels, true = drawn.pictures(600, 12)
     labels = true if labels is None else labels
-    samples = {"train": Sample(pixels[:400], labels[:400]), "test": Sample(pixels[400:], labels[400:])}
+    samples = {
+        "train": Sample(pixels[:400], labels[:400]),
+        "test": Sample(pixels[400:], labels[400:]),
+    }
     return Patient("stuck", RECIPE, drawn.SHAPES, (133, 133, 134), STUCK, samples=samples)
 
 
@@ -437,7 +561,13 @@ def test_where_pictures_that_look_alike_share_their_label_the_training_is_to_bla
 
 
 def test_constant_labels_are_named():
-    patient = replace(HEALTHY, per_class=(50_000, 3, 0, 0, 0, 0, 0, 0, 0, 0), epochs=(), validation=None, test=None)
+    patient = replace(
+        HEALTHY,
+        per_class=(50_000, 3, 0, 0, 0, 0, 0, 0, 0, 0),
+        epochs=(),
+        validation=None,
+        test=None,
+    )
     assert "50,000 of 50,003" in named(patient, "labels_constant").evidence
     assert ids(patient) == ["labels_constant"]
 
@@ -449,7 +579,11 @@ def test_neglected_small_classes_are_named_with_their_recall():
     spoilt[LABELS >= 5] = spoilt[0]
     patient = replace(HEALTHY, per_class=counts, test=replace(said, probabilities=spoilt))
     finding = named(patient, "class_imbalance")
-    assert "25 to 1" in finding.evidence and "0.0%" in finding.evidence and "balanced" in finding.remedy
+    assert (
+        "25 to 1" in finding.evidence
+        and "0.0%" in finding.evidence
+        and "balanced" in finding.remedy
+    )
     assert "class_imbalance" not in ids(replace(HEALTHY, per_class=counts, test=said))
     balanced = replace(RECIPE, loss=Loss(class_weights="balanced"))
     before = Patient("before", RECIPE, TEN, counts)
@@ -458,13 +592,26 @@ def test_neglected_small_classes_are_named_with_their_recall():
 
 def test_copies_across_the_split_are_counted():
     pixels, labels = drawn.pictures(300, 32)
-    again = np.clip(pixels[:20].astype(int) + np.random.default_rng(1).integers(-2, 3, pixels[:20].shape), 0, 255).astype(np.uint8)
-    held = Sample(np.concatenate([pixels[200:], again]), np.concatenate([labels[200:], labels[:20]]))
+    again = np.clip(
+        pixels[:20].astype(int) + np.random.default_rng(1).integers(-2, 3, pixels[:20].shape),
+        0,
+        255,
+    ).astype(np.uint8)
+    held = Sample(
+        np.concatenate([pixels[200:], again]), np.concatenate([labels[200:], labels[:20]])
+    )
     patient = Patient(
-        "leak", RECIPE, drawn.SHAPES, samples={"train": Sample(pixels[:200], labels[:200]), "validation": held}, thorough=True
+        "leak",
+        RECIPE,
+        drawn.SHAPES,
+        samples={"train": Sample(pixels[:200], labels[:200]), "validation": held},
+        thorough=True,
     )
     assert "20 of 120 held-out pictures" in named(patient, "leak").evidence
-    clean = {"train": Sample(pixels[:200], labels[:200]), "validation": Sample(pixels[200:], labels[200:])}
+    clean = {
+        "train": Sample(pixels[:200], labels[:200]),
+        "validation": Sample(pixels[200:], labels[200:]),
+    }
     assert ids(replace(patient, samples=clean)) == []
     blank = Sample(np.full((30, 1, 32, 32), 255, np.uint8), np.zeros(30, np.int64))
     assert not check_data.copies(blank.pixels, blank.pixels).any()
@@ -483,7 +630,9 @@ def test_pixels_from_0_to_255_are_named():
     network = tiny()
     network.normalise.set(torch.zeros(1), torch.ones(1))
     network.normalise.deviation.fill_(1 / 255)
-    patient = replace(HEALTHY, network=network, samples={"train": Sample(digits(), np.arange(60) % 10)})
+    patient = replace(
+        HEALTHY, network=network, samples={"train": Sample(digits(), np.arange(60) % 10)}
+    )
     assert "mean 127" in named(patient, "input_scaling").evidence
     assert "input_scaling" not in ids(replace(patient, network=tiny()))
 
@@ -531,7 +680,14 @@ def planted(tmp_path, log=(), classes=TEN, recipe=RECIPE):
     run = Run.create(tmp_path / "runs", "toy")
     run.write_json("recipe.json", to_dict(recipe))
     how = {"height": 28, "width": 28, "channels": 1, "pad": 0}
-    run.write_json("data.json", {"classes": list(classes), "per_class": {"train": [5000] * len(classes)}, "preparation": how})
+    run.write_json(
+        "data.json",
+        {
+            "classes": list(classes),
+            "per_class": {"train": [5000] * len(classes)},
+            "preparation": how,
+        },
+    )
     run.append({"event": "start"})
     for epoch in log:
         run.append(epoch)
@@ -582,7 +738,9 @@ def test_the_command_prints_one_object_or_words(tmp_path):
 def test_the_command_reads_a_recipe_whose_pictures_are_elsewhere():
     answer = CliRunner().invoke(app, ["doctor", "lenet5", "--set", "model.softmax=true", "--json"])
     found = json.loads(answer.stdout)
-    assert [finding["id"] for finding in found["findings"]] == ["double_softmax"] and found["run"] is None
+    assert [finding["id"] for finding in found["findings"]] == ["double_softmax"] and found[
+        "run"
+    ] is None
     assert "1.461" in found["findings"][0]["evidence"]
 
 

@@ -27,7 +27,9 @@ def dogs(tmp_path):
 
 
 def write_lists(folder, root, test):
-    names = sorted(file.relative_to(root / "Images").as_posix() for file in (root / "Images").rglob("*.jpg"))
+    names = sorted(
+        file.relative_to(root / "Images").as_posix() for file in (root / "Images").rglob("*.jpg")
+    )
     folder.mkdir(exist_ok=True)
     for name, chosen in (("train_list.mat", names[test:]), ("test_list.mat", names[:test])):
         rows = np.empty((len(chosen), 1), dtype=object)
@@ -52,7 +54,9 @@ def test_the_official_lists_decide_the_split(dogs, where):
 
 def test_lists_of_other_pictures_and_damaged_ones_are_errors(dogs):
     write_lists(dogs, dogs, 5)
-    (dogs / "Images" / BREEDS[0] / "n02085620_999.jpg").write_bytes(drawn.png(drawn.pictures(1, seed=9)[0][0, 0]))
+    (dogs / "Images" / BREEDS[0] / "n02085620_999.jpg").write_bytes(
+        drawn.png(drawn.pictures(1, seed=9)[0][0, 0])
+    )
     with pytest.raises(UserError, match="in neither list"):
         open_source(dogs)
     (dogs / "test_list.mat").write_bytes(b"nonsense")
@@ -76,9 +80,14 @@ def annotate(root, box):
     for picture in (root / "Images").rglob("*.jpg"):
         file = root / "Annotation" / picture.parent.name / picture.stem
         file.parent.mkdir(parents=True, exist_ok=True)
-        sides = "".join(f"<{side}>{place}</{side}>\n" for side, place in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True))
+        sides = "".join(
+            f"<{side}>{place}</{side}>\n"
+            for side, place in zip(("xmin", "ymin", "xmax", "ymax"), box, strict=True)
+        )
         small = "<bndbox><xmin>0</xmin><ymin>0</ymin><xmax>1</xmax><ymax>1</ymax></bndbox>"
-        file.write_text(f"<annotation><object>{small}</object><object><bndbox>{sides}</bndbox></object></annotation>")
+        file.write_text(
+            f"<annotation><object>{small}</object><object><bndbox>{sides}</bndbox></object></annotation>"
+        )
 
 
 @pytest.fixture
@@ -96,7 +105,9 @@ def packed(dogs, tmp_path_factory):
 def test_the_official_archives_side_by_side_are_the_unpacked_folder(dogs, packed):
     source, unpacked = open_source(packed), open_source(dogs)
     assert source.classes == unpacked.classes and source.ids == unpacked.ids
-    assert source.splits.tolist() == unpacked.splits.tolist() and (source.splits == "test").sum() == 5
+    assert (
+        source.splits.tolist() == unpacked.splits.tolist() and (source.splits == "test").sum() == 5
+    )
     assert source.boxes() == unpacked.boxes() == [(4, 5, 12, 11)] * 12
     (packed / "lists.tar").unlink()
     assert set(open_source(packed).splits) == {""}

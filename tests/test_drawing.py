@@ -14,7 +14,10 @@ from eyesight.errors import UserError
 from eyesight.inference import annotate, dense, onnx_classifier, recognise
 from eyesight.system.files import distinct
 
-TOP = [("golden retriever", 0.9), ("a dog with a name that is much too long for such a small picture of it", 0.1)]
+TOP = [
+    ("golden retriever", 0.9),
+    ("a dog with a name that is much too long for such a small picture of it", 0.1),
+]
 
 
 def opened(data):
@@ -28,7 +31,8 @@ def photo(width, height, **options):
 
 
 @pytest.mark.parametrize(
-    "width, height, expected", [(640, 480, (640, 480)), (28, 28, (320, 320)), (4000, 1000, (1600, 400)), (3, 900, (3, 900))]
+    "width, height, expected",
+    [(640, 480, (640, 480)), (28, 28, (320, 320)), (4000, 1000, (1600, 400)), (3, 900, (3, 900))],
 )
 def test_names_are_written_on_a_copy_of_a_usable_size(width, height, expected):
     data = annotate.annotated(photo(width, height), TOP)
@@ -51,7 +55,9 @@ def test_the_bar_is_as_long_as_the_name_is_probable():
 def test_a_turned_photo_is_upright_on_its_copy():
     exif = Image.Exif()
     exif[0x0112] = 6
-    assert Image.open(io.BytesIO(annotate.annotated(photo(640, 400, exif=exif.tobytes()), TOP))).size == (400, 640)
+    assert Image.open(
+        io.BytesIO(annotate.annotated(photo(640, 400, exif=exif.tobytes()), TOP))
+    ).size == (400, 640)
 
 
 def test_names_in_other_scripts_and_no_names_are_drawn_too():
@@ -87,14 +93,27 @@ def test_copies_lie_beside_each_other_and_originals_stay(tmp_path):
         recognise.draw(answers, out)
         recognise.look(known, answers, out)
     names = {path.name for path in out.iterdir()}
-    assert names == {"broken.png", "lamp.png", "lamp.named.jpg", "lamp-2.named.jpg", "lamp.places.png", "lamp-2.places.png"}
+    assert names == {
+        "broken.png",
+        "lamp.png",
+        "lamp.named.jpg",
+        "lamp-2.named.jpg",
+        "lamp.places.png",
+        "lamp-2.places.png",
+    }
     assert (out / "lamp.png").read_bytes() == bright
-    assert opened((out / "lamp.places.png").read_bytes()).mean() > 150 > opened((out / "lamp-2.places.png").read_bytes()).mean()
+    assert (
+        opened((out / "lamp.places.png").read_bytes()).mean()
+        > 150
+        > opened((out / "lamp-2.places.png").read_bytes()).mean()
+    )
 
 
 def test_names_that_would_meet_get_a_number_that_nobody_has():
     assert distinct(["a", "a", "a-2", "b", "a"]) == ["a", "a-3", "a-2", "b", "a-4"]
-    assert distinct(["a-2", "A", "a", "a"]) == ["a-2", "A", "a-3", "a-4"], "some disks see no difference between A and a"
+    assert distinct(["a-2", "A", "a", "a"]) == ["a-2", "A", "a-3", "a-4"], (
+        "some disks see no difference between A and a"
+    )
     paths = [Path("x/a.png"), Path("y/a.png"), Path("z/a-2.png"), Path("x/a.png")]
     assert list(dense.named(paths).values()) == ["a", "a-3", "a-2"]
 

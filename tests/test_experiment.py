@@ -39,7 +39,9 @@ def finished(tmp_path_factory):
     os.environ["EYESIGHT_CACHE"] = str(root / "cache")
     drawn.folder(root / "pictures", 240)
     (root / "pictures" / "bar" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    return root, experiment.train(on(root / "pictures", "training.epochs=8", "training.views=shifts"), root / "runs")
+    return root, experiment.train(
+        on(root / "pictures", "training.epochs=8", "training.views=shifts"), root / "runs"
+    )
 
 
 def test_a_run_holds_everything(finished):
@@ -48,7 +50,9 @@ def test_a_run_holds_everything(finished):
     assert run.status == "done"
     assert run.recipe.data.source == str(root / "pictures")
     assert run.data["counts"] == {"train": 154, "validation": 38, "test": 48}
-    assert [(problem["id"], problem["kind"]) for problem in run.data["problems"]] == [("bar/broken.png", "truncated")]
+    assert [(problem["id"], problem["kind"]) for problem in run.data["problems"]] == [
+        ("bar/broken.png", "truncated")
+    ]
     assert run.environment["seed"] == 1
     assert run.environment["precision"] == "float32"
     assert [epoch["epoch"] for epoch in run.epochs] == list(range(1, 9))
@@ -71,10 +75,15 @@ def test_averaging_over_views_is_told_apart_from_a_single_look(finished):
 def test_a_budget_too_short_for_many_views_takes_fewer(monkeypatch):
     cost = {"flip_shifts": 9.0, "flip": 3.0, "one": 1.5}
     monkeypatch.setattr(
-        experiment, "evaluation_seconds", lambda network, data, views, arithmetic: cost[views] / (1 + (arithmetic == "bfloat16"))
+        experiment,
+        "evaluation_seconds",
+        lambda network, data, views, arithmetic: cost[views] / (1 + (arithmetic == "bfloat16")),
     )
     recipe = override(SMALL, ["training.views=flip_shifts", "training.precision=auto"])
-    found = [experiment.affordable(None, None, override(recipe, [f"training.budget={seconds}"])) for seconds in (600, 60, 13, 6)]
+    found = [
+        experiment.affordable(None, None, override(recipe, [f"training.budget={seconds}"]))
+        for seconds in (600, 60, 13, 6)
+    ]
     assert found == [
         ("float32", "flip_shifts", 9.0),
         ("bfloat16", "flip_shifts", 4.5),
@@ -123,7 +132,9 @@ def test_evaluating_on_other_pictures_matches_classes_by_name(finished, tmp_path
 def test_a_run_folder_is_a_recipe(finished, tmp_path):
     _, run = finished
     again = experiment.train(run.recipe, tmp_path / "runs")
-    assert [epoch["train_loss"] for epoch in again.epochs] == [epoch["train_loss"] for epoch in run.epochs]
+    assert [epoch["train_loss"] for epoch in again.epochs] == [
+        epoch["train_loss"] for epoch in run.epochs
+    ]
     assert again.result["test"] == run.result["test"]
 
 
@@ -136,7 +147,10 @@ def test_strict_stops_at_a_bad_file(finished, tmp_path):
 
 def test_early_stopping_ends_the_run_in_good_order(finished, tmp_path):
     root, _ = finished
-    run = experiment.train(on(root / "pictures", "training.epochs=50", "training.patience=2", "training.min_delta=10"), tmp_path / "runs")
+    run = experiment.train(
+        on(root / "pictures", "training.epochs=50", "training.patience=2", "training.min_delta=10"),
+        tmp_path / "runs",
+    )
     assert len(run.epochs) == 3
     assert run.status == "done"
 
@@ -144,7 +158,9 @@ def test_early_stopping_ends_the_run_in_good_order(finished, tmp_path):
 def test_nan_fails_the_run_with_an_explanation(finished, tmp_path):
     root, _ = finished
     with pytest.raises(UserError, match="no longer a number"):
-        experiment.train(on(root / "pictures", "optim.name=sgd", "optim.lr=1e30"), tmp_path / "runs")
+        experiment.train(
+            on(root / "pictures", "optim.name=sgd", "optim.lr=1e30"), tmp_path / "runs"
+        )
     run = runs.list_runs(tmp_path / "runs")[0]
     assert run.status == "failed"
     assert "no longer a number" in run.log[-1]["message"]
@@ -166,7 +182,11 @@ def test_a_run_that_failed_on_a_full_disk_goes_on(finished, tmp_path, monkeypatc
     root, _ = finished
     recipe = on(root / "pictures", "training.epochs=3")
     real = classifier.Classifier.save
-    monkeypatch.setattr(classifier.Classifier, "save", lambda self, folder: (_ for _ in ()).throw(UserError("the disk is full")))
+    monkeypatch.setattr(
+        classifier.Classifier,
+        "save",
+        lambda self, folder: (_ for _ in ()).throw(UserError("the disk is full")),
+    )
     with pytest.raises(UserError, match="disk is full"):
         experiment.train(recipe, tmp_path / "runs")
     monkeypatch.setattr(classifier.Classifier, "save", real)
@@ -179,8 +199,15 @@ def test_a_run_from_elsewhere_does_not_hide_what_went_wrong(finished, tmp_path):
     root, run = finished
     (tmp_path / "runs" / "0001-later").mkdir(parents=True)
     values = json.loads((run.path / "recipe.json").read_text())
-    (tmp_path / "runs" / "0001-later" / "recipe.json").write_text(json.dumps(values | {"format": 99}))
-    assert experiment.train(on(root / "pictures", "training.epochs=1"), tmp_path / "runs", resume=True).status == "done"
+    (tmp_path / "runs" / "0001-later" / "recipe.json").write_text(
+        json.dumps(values | {"format": 99})
+    )
+    assert (
+        experiment.train(
+            on(root / "pictures", "training.epochs=1"), tmp_path / "runs", resume=True
+        ).status
+        == "done"
+    )
 
 
 def test_evaluating_on_its_own_pictures_leaves_out_what_it_learnt_from(finished):
@@ -193,13 +220,18 @@ def test_the_public_functions_stay_functions(finished, tmp_path):
 
     root, _ = finished
     for _ in range(2):
-        assert eyesight.train(on(root / "pictures", "training.epochs=1"), tmp_path / "runs").status == "done"
+        assert (
+            eyesight.train(on(root / "pictures", "training.epochs=1"), tmp_path / "runs").status
+            == "done"
+        )
 
 
 def test_a_saved_classifier_that_says_something_else_is_an_error(finished, tmp_path, monkeypatch):
     root, _ = finished
     real = classifier.load
-    monkeypatch.setattr(classifier, "load", lambda folder, device="cpu": damage(real(folder, device)))
+    monkeypatch.setattr(
+        classifier, "load", lambda folder, device="cpu": damage(real(folder, device))
+    )
     with pytest.raises(UserError, match="does not say what the trained one says"):
         experiment.train(on(root / "pictures", "training.epochs=1"), tmp_path / "runs")
 
@@ -212,7 +244,11 @@ def damage(loaded):
 def test_a_budget_is_kept(finished, tmp_path):
     root, _ = finished
     clock = Clock(time.monotonic())
-    run = experiment.train(on(root / "pictures", "training.epochs=100000", "training.budget=6"), tmp_path / "runs", clock=clock)
+    run = experiment.train(
+        on(root / "pictures", "training.epochs=100000", "training.budget=6"),
+        tmp_path / "runs",
+        clock=clock,
+    )
     assert 3 < clock.elapsed() < 6.5
     assert run.epochs[-1]["progress"] > 0.97  # a step that would not end in time is not begun
     assert run.status == "done"
@@ -238,12 +274,17 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(finished, t
         experiment.begin(recipe, experiment.dataset.load(recipe.data), out)
         epoch = moments.randint(1, 4)
         process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(whole.path), str(out)], stdout=subprocess.PIPE, text=True, env=dict(os.environ)
+            [sys.executable, "-c", PROGRAM, str(whole.path), str(out)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=dict(os.environ),
         )
         for line in process.stdout:
             if int(line) >= epoch:
                 time.sleep(moments.random() * 0.05)
-                process.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
+                process.send_signal(
+                    signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM
+                )
                 break
         process.stdout.close()
         process.wait()
@@ -252,11 +293,17 @@ def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(finished, t
         experiment.train(recipe, out, resume=True)
         assert run.status == "done"
         for name in ("weights.safetensors",):
-            assert (run.classifier_path / name).read_bytes() == (whole.classifier_path / name).read_bytes()
-        assert [event["train_loss"] for event in run.epochs] == [event["train_loss"] for event in whole.epochs]
+            assert (run.classifier_path / name).read_bytes() == (
+                whole.classifier_path / name
+            ).read_bytes()
+        assert [event["train_loss"] for event in run.epochs] == [
+            event["train_loss"] for event in whole.epochs
+        ]
 
 
-def test_a_full_disk_is_one_clear_error_and_no_half_written_classifier(finished, tmp_path, monkeypatch):
+def test_a_full_disk_is_one_clear_error_and_no_half_written_classifier(
+    finished, tmp_path, monkeypatch
+):
     root, _ = finished
     from eyesight.system import files
 

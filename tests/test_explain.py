@@ -32,13 +32,17 @@ class Corner(nn.Module):
 def averaged(shape=(1, 16, 16), classes=3, extra=()):
     torch.manual_seed(0)
     body = nn.Sequential(nn.Conv2d(shape[0], 4, 3, padding=1), nn.ReLU(inplace=True), *extra)
-    return Network(shape, body, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))).eval()
+    return Network(
+        shape, body, nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes))
+    ).eval()
 
 
 def known(network, classes=3, views="one", **facts):
     names = tuple(f"class {number}" for number in range(classes))
     channels, height, width = network.shape
-    return Classifier(network, Model("planted"), names, Preparation(height, width, channels), views, facts=facts)
+    return Classifier(
+        network, Model("planted"), names, Preparation(height, width, channels), views, facts=facts
+    )
 
 
 def test_a_network_that_sees_one_corner_looked_there():
@@ -51,7 +55,9 @@ def test_a_network_that_sees_one_corner_looked_there():
     assert (found[:3, :8, 8:].max((1, 2)) > 0).all(), "something there speaks for the class"
     found[:, :8, 8:] = 0
     assert found.max() == 0, "and nothing elsewhere does"
-    assert not gradcam.heat(known(network), pixels, np.array([1] * 5)).any(), "what speaks against a class is not shown"
+    assert not gradcam.heat(known(network), pixels, np.array([1] * 5)).any(), (
+        "what speaks against a class is not shown"
+    )
 
 
 def test_behind_an_average_the_gradients_are_the_dense_layers_weights():
@@ -62,12 +68,19 @@ def test_behind_an_average_the_gradients_are_the_dense_layers_weights():
         maps = network.body(network.normalise(torch.from_numpy(pixels)))
     weights = network.head[2].weight.detach()[torch.from_numpy(classes)]
     expected = (weights[:, :, None, None] * maps).sum(1).clamp_min(0) / 256
-    np.testing.assert_allclose(gradcam.heat(known(network), pixels, classes), expected.numpy(), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(
+        gradcam.heat(known(network), pixels, classes), expected.numpy(), rtol=1e-4, atol=1e-7
+    )
     cut = gradcam.halves(network)
-    torch.testing.assert_close(gradcam.constant_weights(cut, network.shape, 3), network.head[2].weight.detach() / 256)
+    torch.testing.assert_close(
+        gradcam.constant_weights(cut, network.shape, 3), network.head[2].weight.detach() / 256
+    )
 
 
-@pytest.mark.parametrize("name, shape, side", [("lenet5", (1, 28, 28), 5), ("fast_digits", (1, 28, 28), 6), ("allconv", (3, 16, 16), 2)])
+@pytest.mark.parametrize(
+    "name, shape, side",
+    [("lenet5", (1, 28, 28), 5), ("fast_digits", (1, 28, 28), 6), ("allconv", (3, 16, 16), 2)],
+)
 def test_a_channel_weighs_what_moving_it_changes(name, shape, side):
     torch.manual_seed(0)
     network = registry.build(Model(name), shape, 3).eval().double()
@@ -76,7 +89,12 @@ def test_a_channel_weighs_what_moving_it_changes(name, shape, side):
         maps = cut.front(torch.rand(1, *shape, dtype=torch.float64))
         assert maps.shape[2:] == (side, side)
         before, step = cut.rear(maps)[0, 1], 1e-6
-        moved = torch.cat([maps + step * torch.eye(maps.shape[1], dtype=torch.float64)[:, channel, None, None] for channel in range(8)])
+        moved = torch.cat(
+            [
+                maps + step * torch.eye(maps.shape[1], dtype=torch.float64)[:, channel, None, None]
+                for channel in range(8)
+            ]
+        )
         expected = (cut.rear(moved)[:, 1] - before) / (step * side * side)
     found = gradcam.gradients(cut.rear, maps, torch.tensor([1]))[0, :8]
     torch.testing.assert_close(found, expected, rtol=1e-3, atol=1e-8)
@@ -87,11 +105,15 @@ def test_only_what_needs_no_gradient_leaves_in_a_file():
     torch.manual_seed(0)
     for name, constant in (("fast_digits", True), ("lenet5", False)):
         network = registry.build(Model(name), (1, 28, 28), 3).eval()
-        assert (gradcam.constant_weights(gradcam.halves(network), network.shape, 3) is not None) is constant, name
+        assert (
+            gradcam.constant_weights(gradcam.halves(network), network.shape, 3) is not None
+        ) is constant, name
 
 
 def test_a_network_without_places_says_so():
-    flat = Network((1, 8, 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU()), nn.Linear(5, 2))
+    flat = Network(
+        (1, 8, 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU()), nn.Linear(5, 2)
+    )
     assert gradcam.halves(flat) is None
     with pytest.raises(UserError, match="no map of places"):
         gradcam.heat(known(flat, 2), np.zeros((1, 1, 8, 8), np.uint8), np.array([0]))
@@ -104,7 +126,12 @@ def test_an_exported_file_looks_where_the_network_does(tmp_path):
     network.head = nn.Sequential(network.head, Narrowed(range(1, 4), 5)).eval()
     it = known(network, 4, "flip", only="dogs")
     pixels = drawn.pictures(9, 28)[0]
-    facts = {"eyesight_format": 1, "classes": it.classes, "preparation": it.preparation.to_dict(), "only": "dogs"}
+    facts = {
+        "eyesight_format": 1,
+        "classes": it.classes,
+        "preparation": it.preparation.to_dict(),
+        "only": "dogs",
+    }
     export.write(it, facts, tmp_path / "it.onnx")
     file = onnx_classifier.load(tmp_path / "it.onnx")
     said = it.probabilities(pixels)
@@ -132,8 +159,16 @@ def test_dogs_keep_their_probabilities_and_everything_else_has_the_rest(tmp_path
     torch.manual_seed(0)
     save_tensors(pretrained.create("test_resnet").state_dict(), file)
     whole, dogs = (recogniser("test_resnet", file, only) for only in (None, "dogs"))
-    assert len(dogs.classes) == 119 and dogs.classes[0] == "Chihuahua" and dogs.classes[117] == "Mexican hairless"
-    assert set(dogs.classes[:118]) < set(whole.classes) and "golden retriever" in dogs.classes and "timber wolf" not in dogs.classes
+    assert (
+        len(dogs.classes) == 119
+        and dogs.classes[0] == "Chihuahua"
+        and dogs.classes[117] == "Mexican hairless"
+    )
+    assert (
+        set(dogs.classes[:118]) < set(whole.classes)
+        and "golden retriever" in dogs.classes
+        and "timber wolf" not in dogs.classes
+    )
     one, two = whole.probabilities(pixels), dogs.probabilities(pixels)
     np.testing.assert_allclose(two[:, :118], one[:, 151:269], rtol=1e-4)
     np.testing.assert_allclose(two[:, 118], 1 - one[:, 151:269].sum(1), rtol=1e-4)

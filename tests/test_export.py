@@ -32,7 +32,11 @@ ODD = {"lenet5_1998": (1, 32, 32)}
 
 
 def write(loaded, file):
-    facts = {"eyesight_format": 1, "classes": loaded.classes, "preparation": loaded.preparation.to_dict()}
+    facts = {
+        "eyesight_format": 1,
+        "classes": loaded.classes,
+        "preparation": loaded.preparation.to_dict(),
+    }
     export.write(loaded, facts, file)
     return onnx_classifier.load(file)
 
@@ -41,7 +45,9 @@ def untrained(name):
     torch.manual_seed(0)
     shape = ODD.get(name, (3, *[SIZES.get(name, 16)] * 2))
     how = Preparation(shape[1], shape[2], shape[0])
-    return Classifier(registry.build(Model(name), shape, 3).eval(), Model(name), CLASSES, how, "flip")
+    return Classifier(
+        registry.build(Model(name), shape, 3).eval(), Model(name), CLASSES, how, "flip"
+    )
 
 
 def kinds(name):
@@ -64,21 +70,33 @@ def to_export():
 def test_every_network_answers_the_same(name, tmp_path):
     known = untrained(name)
     pixels, labels = pictures(12, known.preparation.height, channels=known.preparation.channels)
-    parity = export.compare(known, write(known, tmp_path / "it.onnx"), export.Held("drawn", pixels, labels, pixels))
+    parity = export.compare(
+        known, write(known, tmp_path / "it.onnx"), export.Held("drawn", pixels, labels, pixels)
+    )
     assert parity.agreement == 1 and parity.largest_difference < 1e-5
 
 
 def lenet(views="one"):
     torch.manual_seed(0)
-    return Classifier(registry.build(Model("lenet5"), (1, 28, 28), 3).eval(), Model("lenet5"), CLASSES, Preparation(28, 28, 1), views)
+    return Classifier(
+        registry.build(Model("lenet5"), (1, 28, 28), 3).eval(),
+        Model("lenet5"),
+        CLASSES,
+        Preparation(28, 28, 1),
+        views,
+    )
 
 
 def test_views_are_averaged_in_the_file(tmp_path):
     pixels, labels = pictures(300, 28)
     known, one = lenet("shifts"), lenet()
-    parity = export.compare(known, write(known, tmp_path / "it.onnx"), export.Held("drawn", pixels, labels, pixels))
+    parity = export.compare(
+        known, write(known, tmp_path / "it.onnx"), export.Held("drawn", pixels, labels, pixels)
+    )
     assert parity.agreement == 1 and parity.largest_difference < 1e-5
-    assert np.abs(known.probabilities(pixels) - one.probabilities(pixels)).max() > 1e-4, "the views make no difference here"
+    assert np.abs(known.probabilities(pixels) - one.probabilities(pixels)).max() > 1e-4, (
+        "the views make no difference here"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +106,13 @@ def trained(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.setenv("EYESIGHT_CACHE", str(root / "cache"))
     data = folder(root / "shapes", 120, 28)
-    recipe = Recipe("shapes", data=Data(str(data)), model=Model("lenet5"), optim=Optim(lr=0.003), training=Training(epochs=3, batch=16))
+    recipe = Recipe(
+        "shapes",
+        data=Data(str(data)),
+        model=Model("lenet5"),
+        optim=Optim(lr=0.003),
+        training=Training(epochs=3, batch=16),
+    )
     run = experiment.train(recipe, root / "runs")
     yield run
     patch.undo()
@@ -107,7 +131,11 @@ def made(trained, tmp_path_factory):
 
 
 def test_the_file_answers_plain_onnxruntime_without_us(run, made):
-    assert made.parity.pictures == 24 and made.parity.what.startswith("test pictures of ") and made.parity.agreement == 1
+    assert (
+        made.parity.pictures == 24
+        and made.parity.what.startswith("test pictures of ")
+        and made.parity.agreement == 1
+    )
     program = f"""
 import json, numpy, onnxruntime
 session = onnxruntime.InferenceSession({str(made.file)!r})
@@ -116,7 +144,9 @@ pictures = numpy.load({str(run.path / "gallery.npz")!r})["samples_pixels"]
 answers = session.run(None, {{"pictures": pictures}})[0]
 print(json.dumps([json.loads(facts["classes"])[best] for best in answers.argmax(1)]))
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
     from eyesight.classifier import load
 
     known = load(run.classifier_path)
@@ -127,9 +157,15 @@ print(json.dumps([json.loads(facts["classes"])[best] for best in answers.argmax(
 def test_the_file_knows_what_it_is_and_nothing_of_this_machine(run, made):
     file = made.file
     facts = onnx_classifier.load(file).facts
-    assert facts["name"] == "shapes" and facts["classes"] == list(CLASSES) and facts["split"] == run.data["split"]
+    assert (
+        facts["name"] == "shapes"
+        and facts["classes"] == list(CLASSES)
+        and facts["split"] == run.data["split"]
+    )
     assert facts["accuracy"] == run.result["test"]["top1"]
-    sure = threshold.choose(run.predictions("validation"))  # None where the ten pictures do not do for one
+    sure = threshold.choose(
+        run.predictions("validation")
+    )  # None where the ten pictures do not do for one
     assert facts["threshold"] == (sure.to_dict() if sure else None)
     assert str(Path(export.__file__).parent).encode() not in file.read_bytes()
     assert is_fresh(run, file)
@@ -160,7 +196,11 @@ def test_without_the_data_the_kept_pictures_are_checked_and_int8_is_refused(run,
     run.write_json("recipe.json", recipe)
     said = []
     held = export.held_out(run, lenet(), None, said.append)
-    assert held.what == "pictures the run kept for its report" and len(held.pixels) >= 40 and (held.labels == -1).all()
+    assert (
+        held.what == "pictures the run kept for its report"
+        and len(held.pixels) >= 40
+        and (held.labels == -1).all()
+    )
     assert "not at hand" in said[0]
     with pytest.raises(UserError, match="int8 needs the run's own pictures"):
         export.export_int8(run, tmp_path / "it.onnx")
@@ -177,7 +217,10 @@ def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):
     monkeypatch.setattr(export, "write", lambda loaded, facts, file: shutil.copy(made.file, file))
     exact, small = export.export_all(run, int8=True, tolerance=1.0)
     assert small.file.name == "shapes.int8.onnx" and small.bytes < exact.bytes / 2
-    assert small.parity.agreement > 0.5 and small.parity.largest_difference > exact.parity.largest_difference
+    assert (
+        small.parity.agreement > 0.5
+        and small.parity.largest_difference > exact.parity.largest_difference
+    )
     facts = onnx_classifier.load(small.file).facts
     assert facts["int8"] is True and facts["classes"] == list(CLASSES)
     with pytest.raises(UserError, match="int8 would lose"):
@@ -193,11 +236,25 @@ def test_other_labelled_pictures_can_be_named(run, tmp_path):
 
 def test_a_transfer_run_leaves_as_a_file_too(tmp_path):
     data = Data(str(folder(tmp_path / "shapes", 60, 32)), size=32, channels=3)
-    model = Model("test_resnet", weights="none", head="average 16")  # timm's own toy of 0.5 M parameters
-    recipe = Recipe("toy", data=data, model=model, training=Training(epochs=1, batch=16), transfer=Transfer(freeze="conv4"))
+    model = Model(
+        "test_resnet", weights="none", head="average 16"
+    )  # timm's own toy of 0.5 M parameters
+    recipe = Recipe(
+        "toy",
+        data=data,
+        model=model,
+        training=Training(epochs=1, batch=16),
+        transfer=Transfer(freeze="conv4"),
+    )
     run = experiment.train(recipe, tmp_path / "runs")
     made = export.export(run)
-    assert made.parity.pictures == 12 and made.parity.agreement == 1 and made.parity.largest_difference < 1e-5
+    assert (
+        made.parity.pictures == 12
+        and made.parity.agreement == 1
+        and made.parity.largest_difference < 1e-5
+    )
     known = onnx_classifier.load(made.file)
     assert known.classes == CLASSES and known.facts["split"] == run.data["split"]
-    assert np.ptp(known.probabilities(pictures(12, 32, channels=3)[0]), axis=0).max() > 1e-3, "every picture gets the same answer"
+    assert np.ptp(known.probabilities(pictures(12, 32, channels=3)[0]), axis=0).max() > 1e-3, (
+        "every picture gets the same answer"
+    )

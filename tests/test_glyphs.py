@@ -8,9 +8,27 @@ import numpy as np
 import pytest
 
 from eyesight.data.glyphs import families, glyphs, render
-from eyesight.data.glyphs.families import Family, copies, designs, divide, font_files, font_folders, likeness, stem, styles
+from eyesight.data.glyphs.families import (
+    Family,
+    copies,
+    designs,
+    divide,
+    font_files,
+    font_folders,
+    likeness,
+    stem,
+    styles,
+)
 from eyesight.data.glyphs.glyphs import glyph_source
-from eyesight.data.glyphs.render import CLASSES, LEGIBLE, Refused, draw_face, fit_for_use, legibility, shape
+from eyesight.data.glyphs.render import (
+    CLASSES,
+    LEGIBLE,
+    Refused,
+    draw_face,
+    fit_for_use,
+    legibility,
+    shape,
+)
 from eyesight.errors import UserError
 
 SHIPPED = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
@@ -21,7 +39,17 @@ SANS = (str(SHIPPED / "DejaVuSans.ttf"), 0)
 def shelf(tmp_path_factory):
     """A folder of five good families, a symbol font and two broken files."""
     folder = tmp_path_factory.mktemp("fonts")
-    names = ["DejaVuSans", "DejaVuSans-Bold", "DejaVuSans-Oblique", "DejaVuSerif", "cmr10", "cmss10", "cmtt10", "cmsy10", "STIXNonUni"]
+    names = [
+        "DejaVuSans",
+        "DejaVuSans-Bold",
+        "DejaVuSans-Oblique",
+        "DejaVuSerif",
+        "cmr10",
+        "cmss10",
+        "cmtt10",
+        "cmsy10",
+        "STIXNonUni",
+    ]
     for name in names:
         (folder / f"{name}.ttf").write_bytes((SHIPPED / f"{name}.ttf").read_bytes())
     (folder / "torn.ttf").write_bytes((SHIPPED / "cmr10.ttf").read_bytes()[:700])
@@ -54,7 +82,10 @@ def test_the_source_has_every_class_in_every_face(drawn):
     assert source.pixels.dtype == np.uint8
     assert len(source.ids) == 5 * 4 * 52 == len(set(source.ids))
     assert set(np.bincount(source.labels)) == {5 * 4}
-    assert all(name.endswith(f"/{CLASSES[label]}") for name, label in zip(source.ids, source.labels, strict=True))
+    assert all(
+        name.endswith(f"/{CLASSES[label]}")
+        for name, label in zip(source.ids, source.labels, strict=True)
+    )
     assert source.read(3).shape == (90, 90)
     assert source.ids[0].split("/")[0] == source.splits[0] == "train"
 
@@ -69,7 +100,12 @@ def test_no_family_is_in_two_splits(drawn):
 
 def test_pictures_are_dark_on_white_whole_and_all_different_within_a_face(drawn):
     source, _ = drawn
-    edges = [source.pixels[:, 0, 0], source.pixels[:, 0, -1], source.pixels[:, 0, :, 0], source.pixels[:, 0, :, -1]]
+    edges = [
+        source.pixels[:, 0, 0],
+        source.pixels[:, 0, -1],
+        source.pixels[:, 0, :, 0],
+        source.pixels[:, 0, :, -1],
+    ]
     assert all((edge == 255).all() for edge in edges)
     assert (source.pixels.min(axis=(1, 2, 3)) < 64).all()
     assert len({picture.tobytes() for picture in source.pixels[:52]}) == 52
@@ -78,12 +114,20 @@ def test_pictures_are_dark_on_white_whole_and_all_different_within_a_face(drawn)
 def test_a_missing_style_is_made_up_and_differs(drawn):
     source, said = drawn
     row = {name.split("/", 1)[1]: index for index, name in enumerate(source.ids)}
-    pictures = {style: 255 - source.pixels[row[f"cmr10/{style}/I"], 0].astype(int) for style in render.STYLES}
+    pictures = {
+        style: 255 - source.pixels[row[f"cmr10/{style}/I"], 0].astype(int)
+        for style in render.STYLES
+    }
     assert pictures["bold"].sum() > 1.1 * pictures["regular"].sum()
     assert abs(pictures["italic"].sum() / pictures["regular"].sum() - 1) < 0.05
-    top, bottom = (np.flatnonzero(pictures["italic"][rows].sum(axis=0)).mean() for rows in (slice(20, 25), slice(65, 70)))
+    top, bottom = (
+        np.flatnonzero(pictures["italic"][rows].sum(axis=0)).mean()
+        for rows in (slice(20, 25), slice(65, 70))
+    )
     assert top > bottom + 5
-    assert "13 of 20 faces slanted or emboldened" in said[-1]  # DejaVu Sans brought its bold and oblique
+    assert (
+        "13 of 20 faces slanted or emboldened" in said[-1]
+    )  # DejaVu Sans brought its bold and oblique
 
 
 def test_few_fonts_are_told(drawn):
@@ -142,7 +186,9 @@ def test_a_crash_and_a_hang_cost_one_font_each(monkeypatch):
         "render.JOBS.update(crash=lambda job: ctypes.string_at(0), hang=lambda job: time.sleep(60)); render.serve()"
     )
     popen = render.subprocess.Popen
-    monkeypatch.setattr(render.subprocess, "Popen", lambda command, **rest: popen([*command[:2], trap], **rest))
+    monkeypatch.setattr(
+        render.subprocess, "Popen", lambda command, **rest: popen([*command[:2], trap], **rest)
+    )
     replies = [reply for reply, _ in render.run(jobs)]
     assert [("refused" in reply) for reply in replies] == [False, True, False, True, False]
     assert "crashes or hangs" in replies[1]["refused"]
@@ -174,12 +220,24 @@ def test_small_letters_drawn_as_other_capitals_are_refused():
     pictures, serif = draw_face(SANS), draw_face((str(SHIPPED / "DejaVuSerif.ttf"), 0))
     fit_for_use(serif)
     for letter in render.TWO_CASES:
-        capital = serif[CLASSES.index(letter.upper())].reshape(45, 2, 45, 2).mean(axis=(1, 3)).astype(np.uint8)
+        capital = (
+            serif[CLASSES.index(letter.upper())]
+            .reshape(45, 2, 45, 2)
+            .mean(axis=(1, 3))
+            .astype(np.uint8)
+        )
         pictures[CLASSES.index(letter)] = np.pad(capital, ((22, 23), (22, 23)), constant_values=255)
-    shapes = {letter: shape(pictures[CLASSES.index(letter)]) for letter in render.TWO_CASES + render.TWO_CASES.upper()}
-    assert sum(float(shapes[letter] @ shapes[letter.upper()]) > render.SAME_SHAPE for letter in render.TWO_CASES) < 5, (
-        "not the same drawings"
-    )
+    shapes = {
+        letter: shape(pictures[CLASSES.index(letter)])
+        for letter in render.TWO_CASES + render.TWO_CASES.upper()
+    }
+    assert (
+        sum(
+            float(shapes[letter] @ shapes[letter.upper()]) > render.SAME_SHAPE
+            for letter in render.TWO_CASES
+        )
+        < 5
+    ), "not the same drawings"
     with pytest.raises(Refused, match="no lower case"):
         fit_for_use(pictures)
 
@@ -193,17 +251,41 @@ def test_legibility_knows_letters_from_shuffled_ones():
 def test_styles_are_found_by_their_names():
     faces = [
         (name, (name, 0))
-        for name in ["Thin", "Book", "Medium", "SemiBold", "Bold", "Black", "Oblique", "Bold Oblique", "Condensed", "Condensed Bold"]
+        for name in [
+            "Thin",
+            "Book",
+            "Medium",
+            "SemiBold",
+            "Bold",
+            "Black",
+            "Oblique",
+            "Bold Oblique",
+            "Condensed",
+            "Condensed Bold",
+        ]
     ]
     chosen = {style: face[0] for style, face in styles(faces).items()}
-    assert chosen == {"regular": "Book", "italic": "Oblique", "bold": "Bold", "bold italic": "Bold Oblique"}
+    assert chosen == {
+        "regular": "Book",
+        "italic": "Oblique",
+        "bold": "Bold",
+        "bold italic": "Bold Oblique",
+    }
     assert styles([("Bold Italic", ("only", 0))]) == {"regular": ("only", 0)}
-    light = {style: face[0] for style, face in styles([(name, (name, 0)) for name in ("Demi", "Light", "Light Italic")]).items()}
+    light = {
+        style: face[0]
+        for style, face in styles(
+            [(name, (name, 0)) for name in ("Demi", "Light", "Light Italic")]
+        ).items()
+    }
     assert light == {"regular": "Light", "italic": "Light Italic", "bold": "Demi"}
 
 
 def test_faces_of_one_style_name_go_by_their_files():
-    found = families.families(("Prime", "Light", (f"/fonts/Prime-{style}.ttf", 0)) for style in ("Bold", "BoldItalic", "Italic", "Regular"))
+    found = families.families(
+        ("Prime", "Light", (f"/fonts/Prime-{style}.ttf", 0))
+        for style in ("Bold", "BoldItalic", "Italic", "Regular")
+    )
     assert {style: Path(face[0]).stem for style, face in found[0].faces.items()} == {
         "regular": "Prime-Regular",
         "italic": "Prime-Italic",
@@ -215,12 +297,21 @@ def test_faces_of_one_style_name_go_by_their_files():
 def test_copies_are_dropped_and_kin_stay_together():
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (4, 52, 900), dtype=np.uint8)
-    pictures[1] = np.where(rng.random((52, 900)) < 0.001, 0, pictures[0])  # the same drawings but for a few pixels
+    pictures[1] = np.where(
+        rng.random((52, 900)) < 0.001, 0, pictures[0]
+    )  # the same drawings but for a few pixels
     pictures[2, :10] = pictures[3, :10]  # a fifth of the pictures exactly the same
     alike = likeness(pictures)
-    found = [Family(name, {"regular": ("", 0)}) for name in ("Vera", "Bitstream Vera", "Inter", "Roboto Old")]
+    found = [
+        Family(name, {"regular": ("", 0)})
+        for name in ("Vera", "Bitstream Vera", "Inter", "Roboto Old")
+    ]
     assert copies(found, alike) == {1: 0, 3: 2}
-    assert designs(["Inter", "Lato", "Inter Display", "Roboto"], np.eye(4)) == [["Inter", "Inter Display"], ["Lato"], ["Roboto"]]
+    assert designs(["Inter", "Lato", "Inter Display", "Roboto"], np.eye(4)) == [
+        ["Inter", "Inter Display"],
+        ["Lato"],
+        ["Roboto"],
+    ]
     close = np.eye(3)
     close[0, 1] = close[1, 0] = 0.96
     assert designs(["FreeSerif", "Doulos", "Lato"], close) == [["FreeSerif", "Doulos"], ["Lato"]]
@@ -233,8 +324,13 @@ def test_many_families_give_the_full_set_whatever_their_order():
     parts = divide(groups)
     assert {split: len(names) for split, names in parts.items()} == families.FULL
     assert parts == divide(groups[::-1])
-    assert not set(parts["train"]) & set(parts["test"]) and not set(parts["train"]) & set(parts["validation"])
-    counts = {split: sum(len(part.styles) for part in glyphs.shares(parts) if part.split == split) for split in parts}
+    assert not set(parts["train"]) & set(parts["test"]) and not set(parts["train"]) & set(
+        parts["validation"]
+    )
+    counts = {
+        split: sum(len(part.styles) for part in glyphs.shares(parts) if part.split == split)
+        for split in parts
+    }
     assert counts == {"train": 716, "validation": 150, "test": 150}
     assert {"c", "d", "e"}.isdisjoint(parts["validation"] + parts["test"])
 

@@ -15,7 +15,9 @@ from eyesight.reader import mnist_digit
 
 def like(one, other):
     """How alike two prepared digits are, up to 1."""
-    one, other = (ndimage.gaussian_filter(pixels.astype(float), 1).ravel() for pixels in (one, other))
+    one, other = (
+        ndimage.gaussian_filter(pixels.astype(float), 1).ravel() for pixels in (one, other)
+    )
     return one @ other / np.sqrt((one @ one) * (other @ other))
 
 
@@ -76,7 +78,13 @@ def test_nothing_written_is_no_digit():
     dot[50:58, 50:58] = 0
     shaded = np.tile(np.linspace(200, 230, 100).astype(np.uint8), (100, 1))
     noisy = random.normal(220, 4, (100, 100)).astype(np.uint8)
-    for name, picture in {"empty": box(" "), "black": 0 * dot, "dot": dot, "shaded": shaded, "noisy": noisy}.items():
+    for name, picture in {
+        "empty": box(" "),
+        "black": 0 * dot,
+        "dot": dot,
+        "shaded": shaded,
+        "noisy": noisy,
+    }.items():
         with pytest.raises(BadPicture) as found:
             mnist_digit.digit(picture)
         assert found.value.kind == "empty", name
@@ -110,17 +118,27 @@ def test_resampling_shrinks_by_area_and_grows_linearly():
     values = np.array([[0.0, 1.0, 1.0, 0.0]])
     assert np.allclose(mnist_digit.resample(values, 1, 2), [[0.5, 0.5]])
     assert np.allclose(mnist_digit.resample(np.array([[0.0, 1.0]]), 1, 4), [[0, 0.25, 0.75, 1]])
-    assert all(np.allclose(mnist_digit.overlaps(old, new)[1].sum(1), 1) for old, new in ((7, 3), (3, 7)))
+    assert all(
+        np.allclose(mnist_digit.overlaps(old, new)[1].sum(1), 1) for old, new in ((7, 3), (3, 7))
+    )
     long = np.random.default_rng(0).random((3, 900))
-    assert np.allclose(mnist_digit.resample(long, 3, 300), long.reshape(3, 300, 3).mean(2))  # in blocks as in one
-    assert mnist_digit.resample(np.ones((1, 2_000_000)), 1, 1000).shape == (1, 1000)  # all weights at once would be 16 GB
+    assert np.allclose(
+        mnist_digit.resample(long, 3, 300), long.reshape(3, 300, 3).mean(2)
+    )  # in blocks as in one
+    assert mnist_digit.resample(np.ones((1, 2_000_000)), 1, 1000).shape == (
+        1,
+        1000,
+    )  # all weights at once would be 16 GB
 
 
 def test_predict_prepares_digits_on_request(tmp_path):
     (tmp_path / "digit.png").write_bytes(png(box("0")))
     (tmp_path / "empty.png").write_bytes(png(box(" ")))
     known = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx", 28))
-    assert [answer.top[0][0] for answer in recognise.recognise(known, [str(tmp_path)])] == ["bright", "bright"]
+    assert [answer.top[0][0] for answer in recognise.recognise(known, [str(tmp_path)])] == [
+        "bright",
+        "bright",
+    ]
     first, second = recognise.recognise(known, [str(tmp_path)], first="digit")
     assert first.top[0][0] == "dark" and second.problem == "empty: nothing is written here"
     with pytest.raises(UserError, match="unknown preparation"):

@@ -27,7 +27,9 @@ SMALL = Recipe(
 
 def start(recipe, images):
     torch.manual_seed(recipe.training.seed)
-    network = registry.build(recipe.model, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
+    network = registry.build(recipe.model, images.shape, len(images.classes)).to(
+        memory_format=torch.channels_last
+    )
     return State.start(network, recipe)
 
 
@@ -36,7 +38,9 @@ def weights(state):
 
 
 def same(first, second):
-    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        torch.equal(first[name], second[name]) for name in first
+    )
 
 
 def test_it_learns_shapes_it_has_not_seen():
@@ -53,14 +57,25 @@ def test_it_learns_shapes_it_has_not_seen():
 def test_pictures_are_small_early_on():
     train = drawn.images(96)
     recipe = override(
-        SMALL, ["model.name=fast_objects", "model.width=0.125", "training.average=0", "training.small=0.75", "training.small_until=0.5"]
+        SMALL,
+        [
+            "model.name=fast_objects",
+            "model.width=0.125",
+            "training.average=0",
+            "training.small=0.75",
+            "training.small_until=0.5",
+        ],
     )
     state, sides = start(recipe, train), []
-    state.network.normalise.register_forward_pre_hook(lambda layer, given: sides.append(given[0].shape[2]))
+    state.network.normalise.register_forward_pre_hook(
+        lambda layer, given: sides.append(given[0].shape[2])
+    )
     full = train.shape[1]
     for _ in fit(state, train, None, override(recipe, ["training.epochs=2"])):
         pass
-    assert sides[1:] == [round(full * 0.75)] * 3 + [full] * 3  # the first was the check that the network takes them
+    assert (
+        sides[1:] == [round(full * 0.75)] * 3 + [full] * 3
+    )  # the first was the check that the network takes them
 
 
 def test_a_network_that_takes_one_size_only_refuses_smaller_pictures():
@@ -81,7 +96,9 @@ def test_interrupted_and_resumed_is_uninterrupted(tmp_path, optimiser, stop):
 
     first = start(recipe, images)
     for _, epoch in zip(range(stop), fit(first, images, images, recipe), strict=False):
-        assert epoch.train_loss == losses[epoch.epoch - 1], "the same seed gives the same loss to the last bit"
+        assert epoch.train_loss == losses[epoch.epoch - 1], (
+            "the same seed gives the same loss to the last bit"
+        )
         first.save(tmp_path / "state.safetensors")
     torch.rand(7)  # whatever else the process did must not matter
     second = start(replace(recipe), images)
@@ -115,12 +132,22 @@ def test_the_best_weights_are_kept_or_the_last():
     images, other = drawn.images(90), drawn.images(60, seed=3)
     kept = {}
     for keep in ("best", "last"):
-        recipe = override(SMALL, [f"training.keep={keep}", "optim.lr=0.05", "optim.schedule=constant", "training.epochs=6"])
+        recipe = override(
+            SMALL,
+            [
+                f"training.keep={keep}",
+                "optim.lr=0.05",
+                "optim.schedule=constant",
+                "training.epochs=6",
+            ],
+        )
         state = start(recipe, images)
         scores = [epoch.validation_loss for epoch in fit(state, images, other, recipe)]
         state.finish(recipe.training)
         with torch.no_grad():
-            loss = torch.nn.functional.cross_entropy(state.network.eval()(other.take(torch.arange(len(other)))), other.labels)
+            loss = torch.nn.functional.cross_entropy(
+                state.network.eval()(other.take(torch.arange(len(other)))), other.labels
+            )
         kept[keep] = (float(loss), scores)
     loss, scores = kept["best"]
     assert loss == pytest.approx(min(scores), rel=1e-3)
@@ -140,8 +167,14 @@ def test_patience_counts_epochs_without_enough_improvement():
     assert not out_of_patience(history(1.0, 1.0, 1.0), Training(patience=0))
     assert best_epoch(history(0.5, 0.9, 0.4), Training(monitor="top1")) == 3
     ties = [{"loss": loss, "score": 0.9} for loss in (0.5, 0.4, 0.4)]
-    assert best_epoch(ties, Training(monitor="score")) == 2 and best_epoch(ties, Training(monitor="score", min_delta=0.01)) == 1
-    assert best_epoch(history(math.nan, 0.9), Training()) == 1 or best_epoch(history(math.nan, 0.9), Training()) == 2
+    assert (
+        best_epoch(ties, Training(monitor="score")) == 2
+        and best_epoch(ties, Training(monitor="score", min_delta=0.01)) == 1
+    )
+    assert (
+        best_epoch(history(math.nan, 0.9), Training()) == 1
+        or best_epoch(history(math.nan, 0.9), Training()) == 2
+    )
 
 
 def test_a_budget_ends_the_schedule_and_the_training_in_time(monkeypatch):
@@ -150,7 +183,9 @@ def test_a_budget_ends_the_schedule_and_the_training_in_time(monkeypatch):
         "eyesight.training.loop.time", SimpleNamespace(monotonic=lambda: next(looks) / 50)
     )  # 20 ms from one look to the next
     images = drawn.images(300)
-    recipe = override(SMALL, ["optim.schedule=linear", "training.epochs=1000", "training.average=0"])
+    recipe = override(
+        SMALL, ["optim.schedule=linear", "training.epochs=1000", "training.average=0"]
+    )
     clock = Clock(0.0, budget=3.0, reserve=1.0)
     epochs = list(fit(start(recipe, images), images, images, recipe, clock=clock))
     assert 2.0 <= clock.elapsed() < 2.2
@@ -161,7 +196,15 @@ def test_a_budget_ends_the_schedule_and_the_training_in_time(monkeypatch):
 def test_a_budget_too_short_for_one_step_is_an_error():
     images = drawn.images(64)
     with pytest.raises(UserError, match="no time for a single training step"):
-        list(fit(start(SMALL, images), images, None, SMALL, clock=Clock(time.monotonic() - 5, budget=2.0)))
+        list(
+            fit(
+                start(SMALL, images),
+                images,
+                None,
+                SMALL,
+                clock=Clock(time.monotonic() - 5, budget=2.0),
+            )
+        )
 
 
 def test_small_sets_get_smaller_batches_and_more_epochs_where_a_recipe_asks_for_steps():
@@ -187,7 +230,9 @@ def test_a_lone_picture_is_never_a_batch(count):
     sizes = [len(labels) for _, labels, _ in images.batches(torch.arange(count), 32)]
     assert sum(sizes) == count
     assert min(sizes) > 1
-    recipe = override(SMALL, ["model.name=mixup_cnn", "training.epochs=1", "training.batch=32", "model.dropout=0"])
+    recipe = override(
+        SMALL, ["model.name=mixup_cnn", "training.epochs=1", "training.batch=32", "model.dropout=0"]
+    )
     assert len(list(fit(start(recipe, images), images, images, recipe))) == 1
 
 
@@ -201,17 +246,23 @@ def test_batches_of_one_are_refused_where_a_network_cannot_take_them():
 
 def test_training_on_blends_measures_the_curve_on_clean_pictures():
     images = drawn.images(120)
-    recipe = override(SMALL, ["augment.mixup=1", "training.epochs=14", "training.average=0", "augment.rotate=0"])
+    recipe = override(
+        SMALL, ["augment.mixup=1", "training.epochs=14", "training.average=0", "augment.rotate=0"]
+    )
     epochs = list(fit(start(recipe, images), images, images, recipe))
     assert all(epoch.train_clean for epoch in epochs)
     assert epochs[-1].train_score > 0.6
-    assert epochs[-1].train_score == pytest.approx(epochs[-1].validation_score, abs=0.02), "validation is the training set here"
+    assert epochs[-1].train_score == pytest.approx(epochs[-1].validation_score, abs=0.02), (
+        "validation is the training set here"
+    )
 
 
 @pytest.mark.parametrize("name", ["cross_entropy", "focal", "mse"])
 def test_every_loss_trains_with_blends_and_weights(name):
     images = drawn.images(60)
-    recipe = replace(SMALL, loss=Loss(name, smoothing=0.1, class_weights="balanced"), augment=Augment(cutmix=1.0))
+    recipe = replace(
+        SMALL, loss=Loss(name, smoothing=0.1, class_weights="balanced"), augment=Augment(cutmix=1.0)
+    )
     epochs = list(fit(start(recipe, images), images, images, recipe))
     assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
 

@@ -38,7 +38,10 @@ def test_every_fault_of_a_mask_is_named(folder, monkeypatch, capsys):
     assert kinds["images/002.png"] == "mask size" and kinds["images/003.png"] == "mask value"
     assert kinds["images/004.png"] == "mask" and kinds["images/005.png"] == "truncated"
     assert sum(row["share"] for row in found["classes"].values()) == pytest.approx(1)
-    assert found["classes"]["background"]["pictures"] == 4 and found["classes"]["ring"] == {"share": 0.0, "pictures": 0}
+    assert found["classes"]["background"]["pictures"] == 4 and found["classes"]["ring"] == {
+        "share": 0.0,
+        "pictures": 0,
+    }
     code, out = command(monkeypatch, capsys, "data", folder, "--strict")
     assert code == 1 and "images/003.png: its mask holds 9" in out and "no mask shows ring" in out
     assert "4 usable pictures with masks of 5 classes, 6 left out" in out
@@ -56,7 +59,10 @@ def camvid(root):
     values = np.repeat(np.arange(12, dtype=np.uint8), 4)[None].repeat(32, 0)
     for split in ("train", "val", "test"):
         for place in range(2):
-            save(root / split / f"{split}{place}.png", np.full((32, 48, 3), 40 * place + len(split), np.uint8))
+            save(
+                root / split / f"{split}{place}.png",
+                np.full((32, 48, 3), 40 * place + len(split), np.uint8),
+            )
             save(root / f"{split}annot" / f"{split}{place}.png", values)
     return root
 
@@ -64,7 +70,11 @@ def camvid(root):
 def test_the_numbers_of_camvid_are_known_without_a_file(tmp_path):
     folder = camvid(tmp_path / "street")
     found = prepared(Data(str(folder), target="mask"))
-    assert found.classes == legend.CAMVID.names[:-1] and len(found.classes) == 11 and (found.masks == 255).any()
+    assert (
+        found.classes == legend.CAMVID.names[:-1]
+        and len(found.classes) == 11
+        and (found.masks == 255).any()
+    )
     assert "11 is void" in found.notes[0] and found.colours[3] == (128, 64, 128)
     assert "11 is void" in scan.describe(scan.scan_masks(str(folder)))
     (folder / "classes.txt").write_text("\n".join(map(str, range(12))))
@@ -75,12 +85,20 @@ def test_many_masks_are_counted_in_the_memory_of_a_few():
     values = [np.full((64, 64), place, np.uint8) for place in (0, 1, 9)]
     pairs = masks.Pairs(SimpleNamespace(ids=range(3000)), lambda row: values[row % 3], None, "")
     tracemalloc.start()
-    pixels, shown = scan.covered(pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}, lambda done: None)
+    pixels, shown = scan.covered(
+        pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}, lambda done: None
+    )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert pixels[:2].tolist() == [4_096_000] * 2 and shown[:2].tolist() == [1000] * 2 and not pixels[2:].any()
+    assert (
+        pixels[:2].tolist() == [4_096_000] * 2
+        and shown[:2].tolist() == [1000] * 2
+        and not pixels[2:].any()
+    )
     assert list(bad) == list(range(2, 3000, 3)) and bad[2].kind == "mask value"
-    assert peak < 3 << 20, "256 counts of each would be 6 MB, 2 GB for a million; every wrong mask that is kept 100 kB"
+    assert peak < 3 << 20, (
+        "256 counts of each would be 6 MB, 2 GB for a million; every wrong mask that is kept 100 kB"
+    )
 
 
 def test_colour_masks_without_a_file_of_colours_stop_the_check(tmp_path):
@@ -106,18 +124,25 @@ def test_what_looks_like_masks(tmp_path, folders, expected):
     assert masks.is_masked(str(tmp_path)) is expected
 
 
-def test_a_known_name_wins_over_a_folder_with_masks_for_the_check_as_for_training(tmp_path, monkeypatch):
+def test_a_known_name_wins_over_a_folder_with_masks_for_the_check_as_for_training(
+    tmp_path, monkeypatch
+):
     masked_folder(tmp_path / "digits", 4)
     masked_folder(tmp_path / "shapes", 4)
     monkeypatch.chdir(tmp_path)
-    assert not masks.is_masked("digits") and masks.is_masked("./digits") and masks.is_masked("shapes")
+    assert (
+        not masks.is_masked("digits") and masks.is_masked("./digits") and masks.is_masked("shapes")
+    )
     for ask in (scan.scan_masks, lambda where: prepared(Data(where, target="mask"))):
         with pytest.raises(UserError, match="has no masks") as refused:
             ask("digits")
         assert "./digits" in refused.value.hint
     assert len(masks.open_pairs(Data("./shapes", target="mask")).source.ids) == 4
     heard = []
-    assert len(masks.open_pairs(Data("shapes", target="mask"), heard.append).source.ids) > 4 and "./shapes" in heard[0]
+    assert (
+        len(masks.open_pairs(Data("shapes", target="mask"), heard.append).source.ids) > 4
+        and "./shapes" in heard[0]
+    )
 
 
 def test_arrays_are_not_unpacked_to_look_for_masks(tmp_path, monkeypatch):

@@ -8,7 +8,9 @@ from eyesight.errors import UserError
 from eyesight.system import memory
 
 
-@pytest.mark.parametrize(("said", "bytes_"), [("500M", 500 << 20), ("2g", 2 << 30), ("1.5GB", 3 << 29), ("4096", 4096)])
+@pytest.mark.parametrize(
+    ("said", "bytes_"), [("500M", 500 << 20), ("2g", 2 << 30), ("1.5GB", 3 << 29), ("4096", 4096)]
+)
 def test_a_person_may_say_how_much(monkeypatch, said, bytes_):
     monkeypatch.setenv("EYESIGHT_MEMORY", said)
     assert memory.spare() == bytes_
@@ -22,7 +24,9 @@ def test_nonsense_is_an_error(monkeypatch):
 
 def system(root, available, limit="", used=0):
     (root / "proc").mkdir()
-    (root / "proc" / "meminfo").write_text(f"MemTotal: 999999999 kB\nMemAvailable:   {available} kB\n")
+    (root / "proc" / "meminfo").write_text(
+        f"MemTotal: 999999999 kB\nMemAvailable:   {available} kB\n"
+    )
     (root / "sys" / "fs" / "cgroup").mkdir(parents=True)
     if limit:
         (root / "sys" / "fs" / "cgroup" / "memory.max").write_text(f"{limit}\n")
@@ -31,7 +35,11 @@ def system(root, available, limit="", used=0):
 
 
 def test_a_container_counts_where_it_leaves_less(tmp_path):
-    for name, more, left in (("none", (), 1 << 30), ("endless", ("max", 5), 1 << 30), ("small", (str(500 << 20), 100 << 20), 400 << 20)):
+    for name, more, left in (
+        ("none", (), 1 << 30),
+        ("endless", ("max", 5), 1 << 30),
+        ("small", (str(500 << 20), 100 << 20), 400 << 20),
+    ):
         (tmp_path / name).mkdir()
         assert memory.free(system(tmp_path / name, 1 << 20, *more)) == left
     assert memory.free(tmp_path / "nothing") > memory.MOST

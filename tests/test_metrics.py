@@ -11,13 +11,18 @@ from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, summary
 
 # five pictures of three classes; right: 0, 1, 3. Wrong: 2 (class 1 taken for 2), 4 (class 2 taken for 0)
-P = np.array([[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6], [0.98, 0.01, 0.01]], dtype=np.float32)
+P = np.array(
+    [[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6], [0.98, 0.01, 0.01]],
+    dtype=np.float32,
+)
 Y = np.array([0, 1, 1, 2, 2])
 CLASSES = ("a", "b", "c")
 
 
 def test_wilson_against_published_values():
-    assert metrics.wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=5e-5)  # Newcombe 1998, table I
+    assert metrics.wilson(81, 263) == pytest.approx(
+        (0.2553, 0.3662), abs=5e-5
+    )  # Newcombe 1998, table I
     assert metrics.wilson(15, 148) == pytest.approx((0.0624, 0.1605), abs=5e-5)
     assert metrics.wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=5e-5)
     assert metrics.wilson(29, 29) == pytest.approx((0.8830, 1.0), abs=5e-5)
@@ -26,7 +31,9 @@ def test_wilson_against_published_values():
 
 def test_top_k_counts_the_true_class_among_the_first():
     assert metrics.top_k(P, Y, 1) == pytest.approx(3 / 5)
-    assert metrics.top_k(P, Y, 2) == pytest.approx(4 / 5)  # picture 2; picture 4 ties for second and loses
+    assert metrics.top_k(P, Y, 2) == pytest.approx(
+        4 / 5
+    )  # picture 2; picture 4 ties for second and loses
     assert metrics.top_k(P, Y, 3) == 1.0
 
 
@@ -41,8 +48,16 @@ def test_confusion_keeps_absent_classes():
 
 def test_per_class_by_hand_and_macro_f1_is_their_mean():
     rows = metrics.per_class(P, Y, CLASSES)
-    assert [(row.name, row.n, row.precision, row.recall) for row in rows] == [("a", 1, 0.5, 1.0), ("b", 2, 1.0, 0.5), ("c", 2, 0.5, 0.5)]
-    assert metrics.macro_f1(P, Y) == pytest.approx(np.mean([row.f1 for row in rows])) == pytest.approx((2 / 3 + 2 / 3 + 1 / 2) / 3)
+    assert [(row.name, row.n, row.precision, row.recall) for row in rows] == [
+        ("a", 1, 0.5, 1.0),
+        ("b", 2, 1.0, 0.5),
+        ("c", 2, 0.5, 0.5),
+    ]
+    assert (
+        metrics.macro_f1(P, Y)
+        == pytest.approx(np.mean([row.f1 for row in rows]))
+        == pytest.approx((2 / 3 + 2 / 3 + 1 / 2) / 3)
+    )
 
 
 def test_per_class_does_not_invent_figures():
@@ -53,12 +68,17 @@ def test_per_class_does_not_invent_figures():
 def test_confused_pairs_are_sorted_and_named():
     more = np.concatenate([P, P[4:]])
     pairs = metrics.confused_pairs(more, np.append(Y, 2), CLASSES)
-    assert [(pair.true, pair.predicted, pair.count) for pair in pairs] == [("c", "a", 2), ("b", "c", 1)]
+    assert [(pair.true, pair.predicted, pair.count) for pair in pairs] == [
+        ("c", "a", 2),
+        ("b", "c", 1),
+    ]
     assert pairs[0].share == pytest.approx(2 / 3)
 
 
 def test_log_loss_is_the_mean_and_survives_a_zero():
-    assert metrics.log_loss(P, Y) == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.3, 0.6, 0.01])), rel=1e-5)
+    assert metrics.log_loss(P, Y) == pytest.approx(
+        -np.mean(np.log([0.9, 0.8, 0.3, 0.6, 0.01])), rel=1e-5
+    )
     assert math.isfinite(metrics.log_loss(np.array([[1.0, 0.0]]), np.array([1])))
 
 
@@ -114,11 +134,19 @@ def test_summary_has_top5_above_five_classes():
 
 
 def test_a_letter_taken_for_its_capital_counts_where_case_is_ignored():
-    classes, p = ("A", "a", "b"), np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.0, 0.2, 0.8]])
+    classes, p = (
+        ("A", "a", "b"),
+        np.array([[0.9, 0.1, 0.0], [0.9, 0.1, 0.0], [0.0, 0.9, 0.1], [0.0, 0.2, 0.8]]),
+    )
     result = summary(Predictions(tuple("wxyz"), np.array([0, 1, 2, 2]), p, classes))
     assert (result["top1"], result["top1_ignoring_case"]) == (0.5, 0.75)
 
 
 def test_import_is_light():
     code = "import sys, eyesight.results.metrics; print([m for m in ('torch', 'sklearn', 'scipy', 'matplotlib') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

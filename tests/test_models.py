@@ -16,7 +16,9 @@ from eyesight.models.registry import MODELS, build
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Model
 
-CLASSIFIERS = [name for name in MODELS if name not in ("autoencoder", "skips")]  # those have tests of their own
+CLASSIFIERS = [
+    name for name in MODELS if name not in ("autoencoder", "skips")
+]  # those have tests of their own
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 32)
 SHAPES = {"lenet5_1998": [(1, 32, 32)], "bottleneck": [(1, 48, 48), (3, 40, 64)]}
@@ -28,7 +30,12 @@ SMALL = {
     "dropout_cnn": GREY,
     "allconv": (3, 20, 20),
 }
-HEAVY = ("small_vgg", "vgg16", "mixup_cnn", "deep_mixup_cnn")  # a few steps on a few pictures must do
+HEAVY = (
+    "small_vgg",
+    "vgg16",
+    "mixup_cnn",
+    "deep_mixup_cnn",
+)  # a few steps on a few pictures must do
 
 
 def network(name, shape=COLOUR, classes=10, seed=0, **options):
@@ -60,27 +67,49 @@ def norm(filters):
 def bottlenecks(came, narrow, wide):
     """[1×1, 3×3, 1×1] twice, each convolution with its normalisation."""
     blocks = ((came, narrow, wide), (wide, narrow, wide))
-    return sum(conv(1, a, n) + norm(n) + conv(3, n, n) + norm(n) + conv(1, n, w) + norm(w) for a, n, w in blocks)
+    return sum(
+        conv(1, a, n) + norm(n) + conv(3, n, n) + norm(n) + conv(1, n, w) + norm(w)
+        for a, n, w in blocks
+    )
 
 
 def vgg(depths, filters=(64, 128, 256, 512, 512)):
     """3×3 convolutions, block after block, from three channels."""
-    wide = [3] + [count for count, depth in zip(filters, depths, strict=False) for _ in range(depth)]
+    wide = [3] + [
+        count for count, depth in zip(filters, depths, strict=False) for _ in range(depth)
+    ]
     return sum(conv(3, came, filters) for came, filters in pairwise(wide))
 
 
 # From the descriptions alone: (network, shape, classes, sum, the number).
 COUNTS = [
     # 28 → same 28 → 14 → 10 → 5 → 1
-    ("lenet5", GREY, 10, conv(5, 1, 6) + conv(5, 6, 16) + conv(5, 16, 120) + dense(120, 84) + dense(84, 10), 61_706),
+    (
+        "lenet5",
+        GREY,
+        10,
+        conv(5, 1, 6) + conv(5, 6, 16) + conv(5, 16, 120) + dense(120, 84) + dense(84, 10),
+        61_706,
+    ),
     # 156 + 12 + 1,516 + 32 + 48,120 + 10,164 = 60,000 in the paper, then a dense layer of ten
-    ("lenet5_1998", (1, 32, 32), 10, conv(5, 1, 6) + 12 + 1516 + 32 + conv(5, 16, 120) + dense(120, 84) + dense(84, 10), 60_850),
+    (
+        "lenet5_1998",
+        (1, 32, 32),
+        10,
+        conv(5, 1, 6) + 12 + 1516 + 32 + conv(5, 16, 120) + dense(120, 84) + dense(84, 10),
+        60_850,
+    ),
     # 32 → 30 → 28 → 14 → 12 → 10 → 5, so 5·5·64 = 1,600 values reach the dense layer
     (
         "dropout_cnn",
         COLOUR,
         10,
-        conv(3, 3, 32) + conv(3, 32, 32) + conv(3, 32, 64) + conv(3, 64, 64) + dense(1600, 512) + dense(512, 10),
+        conv(3, 3, 32)
+        + conv(3, 32, 32)
+        + conv(3, 32, 64)
+        + conv(3, 64, 64)
+        + dense(1600, 512)
+        + dense(512, 10),
         890_410,
     ),
     # 28 → 26 → 24 → 12 → 10 → 8 → 4: 1,024
@@ -88,17 +117,46 @@ COUNTS = [
         "dropout_cnn",
         GREY,
         10,
-        conv(3, 1, 32) + conv(3, 32, 32) + conv(3, 32, 64) + conv(3, 64, 64) + dense(1024, 512) + dense(512, 10),
+        conv(3, 1, 32)
+        + conv(3, 32, 32)
+        + conv(3, 32, 64)
+        + conv(3, 64, 64)
+        + dense(1024, 512)
+        + dense(512, 10),
         594_922,
     ),
     # valid convolutions, pooling of 2 with stride 1: 32 → 30 → 29 → 27 → 26, so 26·26·32 = 21,632
-    ("baseline_cnn", COLOUR, 10, conv(3, 3, 64) + conv(3, 64, 32) + dense(21_632, 64) + dense(64, 32) + dense(32, 10), 1_407_178),
+    (
+        "baseline_cnn",
+        COLOUR,
+        10,
+        conv(3, 3, 64) + conv(3, 64, 32) + dense(21_632, 64) + dense(64, 32) + dense(32, 10),
+        1_407_178,
+    ),
     # same: 32 → 16 → 8 → 4, so 4·4·32 = 512
-    ("basic_cnn", COLOUR, 10, conv(3, 3, 16) + conv(3, 16, 32) + conv(3, 32, 32) + dense(512, 1024) + dense(1024, 10), 549_898),
+    (
+        "basic_cnn",
+        COLOUR,
+        10,
+        conv(3, 3, 16) + conv(3, 16, 32) + conv(3, 32, 32) + dense(512, 1024) + dense(1024, 10),
+        549_898,
+    ),
     # same: 32 → 16 → 8, so 8·8·128 = 8,192
-    ("small_vgg", COLOUR, 10, vgg((2, 2)) + dense(8192, 4096) + dense(4096, 1000) + dense(1000, 10), 37_925_698),
+    (
+        "small_vgg",
+        COLOUR,
+        10,
+        vgg((2, 2)) + dense(8192, 4096) + dense(4096, 1000) + dense(1000, 10),
+        37_925_698,
+    ),
     # five halvings leave 1·1·512
-    ("vgg16", COLOUR, 10, vgg((2, 2, 3, 3, 3)) + dense(512, 4096) + dense(4096, 1000) + dense(1000, 10), 20_922_946),
+    (
+        "vgg16",
+        COLOUR,
+        10,
+        vgg((2, 2, 3, 3, 3)) + dense(512, 4096) + dense(4096, 1000) + dense(1000, 10),
+        20_922_946,
+    ),
     (
         "mixup_cnn",
         COLOUR,
@@ -110,7 +168,11 @@ COUNTS = [
         "deep_mixup_cnn",
         COLOUR,
         10,
-        vgg((3, 3, 4, 4)) + norm(3 * 64 + 3 * 128 + 4 * 256 + 4 * 512) + dense(512, 256) + dense(256, 64) + dense(64, 10),
+        vgg((3, 3, 4, 4))
+        + norm(3 * 64 + 3 * 128 + 4 * 256 + 4 * 512)
+        + dense(512, 256)
+        + dense(256, 64)
+        + dense(64, 10),
         10_925_386,
     ),
     # 90 → 45 → 22 → 11 → 5 → 2: 2·2·512 = 2,048
@@ -133,13 +195,22 @@ COUNTS = [
         "allconv",
         COLOUR,
         10,
-        conv(3, 3, 96) + 2 * conv(3, 96, 96) + conv(3, 96, 192) + 3 * conv(3, 192, 192) + conv(1, 192, 192) + conv(1, 192, 10),
+        conv(3, 3, 96)
+        + 2 * conv(3, 96, 96)
+        + conv(3, 96, 192)
+        + 3 * conv(3, 192, 192)
+        + conv(1, 192, 192)
+        + conv(1, 192, 10),
         1_369_738,
     ),
 ]
 
 
-@pytest.mark.parametrize(("name", "shape", "classes", "derived", "number"), COUNTS, ids=[f"{row[0]}-{row[4]}" for row in COUNTS])
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "derived", "number"),
+    COUNTS,
+    ids=[f"{row[0]}-{row[4]}" for row in COUNTS],
+)
 def test_parameters_are_those_the_description_implies(name, shape, classes, derived, number):
     assert derived == number
     assert count(network(name, shape, classes) if shape == GREY else described(name)) == number
@@ -155,23 +226,42 @@ def spell(layer):
     """A layer as SYSTEMS writes it: C(k,n) with its stride and padding where they are not 1 and same, P, D, FC, names of the rest."""
     if isinstance(layer, nn.Conv2d):
         same = layer.padding[0] == layer.kernel_size[0] // 2
-        return f"C{layer.kernel_size[0]},{layer.out_channels}" + f"s{layer.stride[0]}" * (layer.stride[0] > 1) + "v" * (not same)
+        return (
+            f"C{layer.kernel_size[0]},{layer.out_channels}"
+            + f"s{layer.stride[0]}" * (layer.stride[0] > 1)
+            + "v" * (not same)
+        )
     if isinstance(layer, nn.MaxPool2d):
         plain = layer.kernel_size == layer.stride and not layer.padding
-        return f"P{layer.kernel_size}" if plain else f"P{layer.kernel_size}s{layer.stride}p{layer.padding}"
+        return (
+            f"P{layer.kernel_size}"
+            if plain
+            else f"P{layer.kernel_size}s{layer.stride}p{layer.padding}"
+        )
     if isinstance(layer, nn.AvgPool2d | nn.AdaptiveAvgPool2d):
         return f"A{layer.kernel_size}" if isinstance(layer, nn.AvgPool2d) else "GAP"
     if isinstance(layer, nn.Dropout):
         return f"D{layer.p:.3g}"
     if isinstance(layer, nn.Linear):
         return f"FC{layer.out_features}"
-    short = {"ReLU": "r", "BatchNorm2d": "B", "BatchNorm1d": "B", "ScaledTanh": "t", "Subsample": "S", "SparseConvolution": "C5,16sparse"}
+    short = {
+        "ReLU": "r",
+        "BatchNorm2d": "B",
+        "BatchNorm1d": "B",
+        "ScaledTanh": "t",
+        "Subsample": "S",
+        "SparseConvolution": "C5,16sparse",
+    }
     return short[type(layer).__name__]
 
 
 def spelled(made):
     left_out = (Normalise, nn.Flatten)
-    leaves = [layer for layer in made.modules() if not list(layer.children()) and not isinstance(layer, left_out)]
+    leaves = [
+        layer
+        for layer in made.modules()
+        if not list(layer.children()) and not isinstance(layer, left_out)
+    ]
     return " ".join(spell(layer) for layer in leaves)
 
 
@@ -212,11 +302,17 @@ def test_vgg16_that_trains_has_the_same_layers_with_activation_and_normalisation
 
 
 def test_without_dropout_only_dropout_is_missing():
-    assert spelled(network("dropout_cnn", dropout=0.0)) == PLAN["dropout_cnn"].replace(" D0.25", "").replace(" D0.5", "")
+    assert spelled(network("dropout_cnn", dropout=0.0)) == PLAN["dropout_cnn"].replace(
+        " D0.25", ""
+    ).replace(" D0.5", "")
 
 
 def test_sizes_inside_the_font_network():
-    sides = [row.shape[1] for row in layers(network("bottleneck", (1, 90, 90), 52), (1, 90, 90)) if "Pool" in row.kind]
+    sides = [
+        row.shape[1]
+        for row in layers(network("bottleneck", (1, 90, 90), 52), (1, 90, 90))
+        if "Pool" in row.kind
+    ]
     assert sides == [45, 22, 11, 5, 2]
 
 
@@ -241,7 +337,14 @@ def test_multiply_adds_follow_the_textbook():
 @pytest.mark.parametrize("name", CLASSIFIERS)
 @pytest.mark.parametrize("place", [0, 1])
 def test_builds_at_two_shapes_and_trains_a_step(name, place):
-    shapes = SHAPES.get(name, [(3, 32, 33)] if name == "vgg16" else [(1, 16, 16), (3, 20, 18)] if name in HEAVY else [COLOUR, GREY])
+    shapes = SHAPES.get(
+        name,
+        [(3, 32, 33)]
+        if name == "vgg16"
+        else [(1, 16, 16), (3, 20, 18)]
+        if name in HEAVY
+        else [COLOUR, GREY],
+    )
     if place >= len(shapes):
         pytest.skip("takes one shape only")
     shape = shapes[place]
@@ -252,7 +355,9 @@ def test_builds_at_two_shapes_and_trains_a_step(name, place):
     nn.functional.cross_entropy(logits, torch.tensor([1, 5])).backward()
     torch.optim.SGD(made.parameters(), 0.1).step()
     moved = [key for key, value in made.named_parameters() if not torch.equal(value, before[key])]
-    assert any(key.startswith("head") for key in moved) and any(key.startswith("body") for key in moved)
+    assert any(key.startswith("head") for key in moved) and any(
+        key.startswith("body") for key in moved
+    )
 
 
 def toys(shape, count=24):
@@ -270,11 +375,18 @@ def toys(shape, count=24):
 def test_loss_falls_over_thirty_steps(name):
     torch.manual_seed(1)
     shape = SMALL.get(name, (3, 16, 16))
-    options = {"vgg16": {"activation": "relu", "normalise": True, "initialise": "he"}, "allconv": {"width": 0.25}}.get(name, {})
+    options = {
+        "vgg16": {"activation": "relu", "normalise": True, "initialise": "he"},
+        "allconv": {"width": 0.25},
+    }.get(name, {})
     pixels, labels = toys(shape, 6 if name in HEAVY else 9)
     made = network(name, shape, 3, **options, **({"dropout": 0.0} if name in HEAVY else {}))
     rate = 0.005 if name == "small_vgg" else 0.02 if name in HEAVY else 0.0005
-    optimiser = torch.optim.SGD(made.parameters(), rate, momentum=0.9) if name in HEAVY else torch.optim.Adam(made.parameters(), rate)
+    optimiser = (
+        torch.optim.SGD(made.parameters(), rate, momentum=0.9)
+        if name in HEAVY
+        else torch.optim.Adam(made.parameters(), rate)
+    )
     steps = 7 if name in HEAVY else 30
 
     def loss():
@@ -295,12 +407,16 @@ def test_bytes_floats_and_memory_orders_agree(name):
     shape = SMALL.get(name, (3, 16, 16))
     made = network(name, shape, 4, **({"width": 0.25} if name == "allconv" else {})).eval()
     made.normalise.set(torch.full((shape[0],), 0.4), torch.full((shape[0],), 0.3))
-    pixels = torch.randint(0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    pixels = torch.randint(
+        0, 256, (3, *shape), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
     with torch.no_grad():
         expected = made(pixels)
         assert torch.allclose(made(pixels.float() / 255), expected, atol=1e-5)
         order = pixels.contiguous(memory_format=torch.channels_last)
-        assert torch.allclose(made.to(memory_format=torch.channels_last)(order), expected, atol=1e-4)
+        assert torch.allclose(
+            made.to(memory_format=torch.channels_last)(order), expected, atol=1e-4
+        )
     assert expected.std() > 0
 
 
@@ -308,7 +424,9 @@ def test_normalisation_of_the_first_layer():
     layer = Normalise(2)
     layer.set(torch.tensor([0.5, 0.2]), torch.tensor([0.25, 0.0]))
     found = layer(torch.tensor([255, 51], dtype=torch.uint8).view(1, 2, 1, 1)).flatten()
-    assert torch.allclose(found, torch.tensor([2.0, 0.0]), atol=1e-4)  # a channel that never changes is not divided by nothing
+    assert torch.allclose(
+        found, torch.tensor([2.0, 0.0]), atol=1e-4
+    )  # a channel that never changes is not divided by nothing
 
 
 def limits(weight, how):
@@ -316,7 +434,9 @@ def limits(weight, how):
     return math.sqrt(6 / (came + went)) if how == "glorot" else math.sqrt(6 / came)
 
 
-@pytest.mark.parametrize("name", [name for name in CLASSIFIERS if MODELS[name].__module__ != "eyesight.models.fast"])
+@pytest.mark.parametrize(
+    "name", [name for name in CLASSIFIERS if MODELS[name].__module__ != "eyesight.models.fast"]
+)
 def test_weights_are_drawn_as_described_with_zero_biases(name):
     how = "he" if name in ("bottleneck", "allconv") else "glorot"
     made = described(name)
@@ -338,8 +458,12 @@ def test_initialisation_can_be_chosen():
 
 
 def test_same_seed_same_weights():
-    assert torch.equal(network("lenet5", seed=3).head[-1].weight, network("lenet5", seed=3).head[-1].weight)
-    assert not torch.equal(network("lenet5", seed=3).head[-1].weight, network("lenet5", seed=4).head[-1].weight)
+    assert torch.equal(
+        network("lenet5", seed=3).head[-1].weight, network("lenet5", seed=3).head[-1].weight
+    )
+    assert not torch.equal(
+        network("lenet5", seed=3).head[-1].weight, network("lenet5", seed=4).head[-1].weight
+    )
 
 
 def test_the_planted_softmax_gives_probabilities():
@@ -362,11 +486,24 @@ def test_sparse_layer_of_1998_sees_only_its_connections():
     only_map_3 = torch.zeros(1, 6, 5, 5)
     only_map_3[:, 3] = 1
     reached = (layer(only_map_3) - layer(torch.zeros(1, 6, 5, 5))).flatten().abs() > 0
-    assert reached.nonzero().flatten().tolist() == [1, 2, 3, 6, 7, 8, 9, 12, 14, 15]  # the row of map 3 in the paper's table I
+    assert reached.nonzero().flatten().tolist() == [
+        1,
+        2,
+        3,
+        6,
+        7,
+        8,
+        9,
+        12,
+        14,
+        15,
+    ]  # the row of map 3 in the paper's table I
 
 
 def test_scaled_tanh_passes_through_one():
-    assert torch.allclose(ScaledTanh()(torch.tensor([1.0, -1.0])), torch.tensor([1.0, -1.0]), atol=1e-3)
+    assert torch.allclose(
+        ScaledTanh()(torch.tensor([1.0, -1.0])), torch.tensor([1.0, -1.0]), atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -397,7 +534,13 @@ def test_only_one_size_for_the_network_of_1998():
 
 
 def test_a_stack_knows_its_shape():
-    stack = Stack((3, 17, 17), padding="valid").conv(4, 5).pool(2, 1).conv(8, 3, padding="same", stride=2).dense(6, normalise=True)
+    stack = (
+        Stack((3, 17, 17), padding="valid")
+        .conv(4, 5)
+        .pool(2, 1)
+        .conv(8, 3, padding="same", stride=2)
+        .dense(6, normalise=True)
+    )
     assert stack.shape == (6,)
     assert stack.build()(torch.zeros(2, 3, 17, 17)).shape == (2, 6)
 

@@ -21,7 +21,10 @@ from eyesight.system.cache import cache_dir
 
 
 def idx(array):
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 GENERATOR = np.random.default_rng(0)
@@ -31,7 +34,9 @@ CONTENTS = {
     "t10k-images-idx3-ubyte": idx(GENERATOR.integers(0, 256, (10, 4, 4))),
     "t10k-labels-idx1-ubyte": idx(np.arange(10)),
 }
-PAYLOADS = tuple(Payload(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENTS.items())
+PAYLOADS = tuple(
+    Payload(name, len(data), hashlib.sha256(data).hexdigest()) for name, data in CONTENTS.items()
+)
 
 
 def door(contents=CONTENTS, name="toy door", pack=False, opened=None):
@@ -41,7 +46,9 @@ def door(contents=CONTENTS, name="toy door", pack=False, opened=None):
         if opened is not None:
             opened.append(list(names))
         for file, data in contents.items():
-            (folder / f"{file}.gz" if pack else folder / file).write_bytes(gzip.compress(data) if pack else data)
+            (folder / f"{file}.gz" if pack else folder / file).write_bytes(
+                gzip.compress(data) if pack else data
+            )
 
     return Door(name, open_door)
 
@@ -99,7 +106,14 @@ def test_doors_are_tried_in_order_and_only_until_one_opens(monkeypatch):
     assert len(asked) == 1
 
 
-@pytest.mark.parametrize("change", [lambda data: data[:-1], lambda data: data + b"x", lambda data: data[:-1] + bytes([data[-1] ^ 1])])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda data: data[:-1],
+        lambda data: data + b"x",
+        lambda data: data[:-1] + bytes([data[-1] ^ 1]),
+    ],
+)
 def test_wrong_bytes_are_discarded_and_the_next_door_is_asked_for_them_only(monkeypatch, change):
     wrong = CONTENTS | {"train-images-idx3-ubyte": change(CONTENTS["train-images-idx3-ubyte"])}
     asked, said = [], []
@@ -112,7 +126,9 @@ def test_wrong_bytes_are_discarded_and_the_next_door_is_asked_for_them_only(monk
 
 def test_damaged_gzip_is_said_and_not_used(monkeypatch):
     def open_door(folder, names, talk):
-        (folder / "train-labels-idx1-ubyte.gz").write_bytes(gzip.compress(CONTENTS["train-labels-idx1-ubyte"])[:-9])
+        (folder / "train-labels-idx1-ubyte.gz").write_bytes(
+            gzip.compress(CONTENTS["train-labels-idx1-ubyte"])[:-9]
+        )
 
     said = []
     offer(monkeypatch, Door("cut", open_door), door())
@@ -121,11 +137,24 @@ def test_damaged_gzip_is_said_and_not_used(monkeypatch):
 
 
 def test_no_open_door_is_one_error_with_every_way_out(monkeypatch):
-    offer(monkeypatch, closed(), Door("npm pack toy@1", closed().open), Door("http://toy.example/", closed().open))
+    offer(
+        monkeypatch,
+        closed(),
+        Door("npm pack toy@1", closed().open),
+        Door("http://toy.example/", closed().open),
+    )
     with pytest.raises(UserError, match="could not be fetched") as caught:
         open_named("mnist")
     hint = caught.value.hint
-    for way in ("EYESIGHT_DATA", "--data", "train-images-idx3-ubyte", "npm pack toy@1", "http://toy.example/", str(cache_dir()), "digits"):
+    for way in (
+        "EYESIGHT_DATA",
+        "--data",
+        "train-images-idx3-ubyte",
+        "npm pack toy@1",
+        "http://toy.example/",
+        str(cache_dir()),
+        "digits",
+    ):
         assert way in hint
     assert "http" not in str(held(cache_dir() / "named" / "mnist"))
 
@@ -187,7 +216,11 @@ def test_digits_fall_back_to_the_bundled_ones_and_say_so(monkeypatch):
     said = []
     offer(monkeypatch, closed())
     source = open_named("digits", talk=said.append)
-    assert source.pixels.shape == (1797, 1, 8, 8) and source.pixels.dtype == np.uint8 and source.pixels.max() == 255
+    assert (
+        source.pixels.shape == (1797, 1, 8, 8)
+        and source.pixels.dtype == np.uint8
+        and source.pixels.max() == 255
+    )
     assert source.classes == tuple("0123456789") and set(source.splits.tolist()) == {""}
     assert "1,797" in said[-1]
 
@@ -199,11 +232,23 @@ def test_an_unknown_name_gets_the_nearest():
 
 
 def test_the_named_sets_are_complete():
-    assert list(NAMED) == ["mnist", "fashion_mnist", "cifar10", "glyphs", "chars74k", "stanford_dogs", "shapes", "digits"]
+    assert list(NAMED) == [
+        "mnist",
+        "fashion_mnist",
+        "cifar10",
+        "glyphs",
+        "chars74k",
+        "stanford_dogs",
+        "shapes",
+        "digits",
+    ]
     for name in ("mnist", "fashion_mnist", "cifar10"):
         assert len(NAMED[name].classes) == 10 and NAMED[name].doors
         assert all(len(payload.sha256) == 64 for payload in NAMED[name].payloads)
-    assert NAMED["fashion_mnist"].classes[9] == "Ankle boot" and NAMED["cifar10"].classes[0] == "airplane"
+    assert (
+        NAMED["fashion_mnist"].classes[9] == "Ankle boot"
+        and NAMED["cifar10"].classes[0] == "airplane"
+    )
 
 
 class Quiet(http.server.SimpleHTTPRequestHandler):
@@ -216,7 +261,9 @@ def server(tmp_path):
     """A web server on this machine and the folder it shows."""
     shown = tmp_path / "shown"
     shown.mkdir()
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(shown))) as running:
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(Quiet, directory=str(shown))
+    ) as running:
         thread = threading.Thread(target=running.serve_forever, args=(0.02,), daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{running.server_address[1]}/", shown
@@ -286,7 +333,11 @@ def deb(path, members):
     with path.open("wb") as file:
         file.write(b"!<arch>\n")
         for name, data in members:
-            file.write(f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode() + data + b"\n" * (len(data) % 2))
+            file.write(
+                f"{name:<16}{0:<12}{0:<6}{0:<6}{100644:<8}{len(data):<10}`\n".encode()
+                + data
+                + b"\n" * (len(data) % 2)
+            )
     return path
 
 
@@ -297,7 +348,11 @@ def test_a_debian_package_is_opened_without_debian(monkeypatch, tmp_path):
             info = tarfile.TarInfo(f"./usr/share/datasets/toy/{name}.gz")
             info.size = len(zipped := gzip.compress(data))
             archive.addfile(info, io.BytesIO(zipped))
-    members = [("debian-binary", b"2.0\n"), ("control.tar.xz", b"odd"), ("data.tar.xz", packed.getvalue())]
+    members = [
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.xz", b"odd"),
+        ("data.tar.xz", packed.getvalue()),
+    ]
     package = deb(tmp_path / "toy.deb", members)
 
     def run(command, cwd, **_):

@@ -33,13 +33,24 @@ SIBLINGS = {
     "DenseNet201": "DenseNet121",
     "EfficientNetB1": "EfficientNetB0",
 }
-TRAINED = NAMES if os.environ.get("EYESIGHT_SLOW") else list(dict.fromkeys(SIBLINGS.get(name, name) for name in NAMES))
+TRAINED = (
+    NAMES
+    if os.environ.get("EYESIGHT_SLOW")
+    else list(dict.fromkeys(SIBLINGS.get(name, name) for name in NAMES))
+)
 
 
 @pytest.fixture
 def undrawn(monkeypatch):
     """Networks whose weights are whatever the memory held."""
-    for name in ("kaiming_uniform_", "kaiming_normal_", "normal_", "uniform_", "trunc_normal_", "xavier_uniform_"):
+    for name in (
+        "kaiming_uniform_",
+        "kaiming_normal_",
+        "normal_",
+        "uniform_",
+        "trunc_normal_",
+        "xavier_uniform_",
+    ):
         monkeypatch.setattr(nn.init, name, lambda tensor, *rest, **options: tensor)
 
 
@@ -72,7 +83,9 @@ def train_a_step(net, pictures):
 
 def sums(unit):
     """Of every tensor its bits' sum, which any change shows; copies of them all would not fit a small machine."""
-    return {name: int(tensor.view(torch.int32).sum(dtype=torch.int64)) for name, tensor in tensors(unit)}
+    return {
+        name: int(tensor.view(torch.int32).sum(dtype=torch.int64)) for name, tensor in tensors(unit)
+    }
 
 
 def tensors(unit):
@@ -92,8 +105,12 @@ def weightless(name):
 @pytest.mark.parametrize("name", SIBLINGS)
 def test_a_deeper_sibling_has_the_same_stages(name):
     net, first = weightless(name), weightless(SIBLINGS[name])
-    assert net.body.stages.keys() == first.body.stages.keys() and 0 < net.body.place("conv5") < net.body.place("all")
-    assert sum(tensor.numel() for tensor in net.parameters()) > sum(tensor.numel() for tensor in first.parameters())
+    assert net.body.stages.keys() == first.body.stages.keys() and 0 < net.body.place(
+        "conv5"
+    ) < net.body.place("all")
+    assert sum(tensor.numel() for tensor in net.parameters()) > sum(
+        tensor.numel() for tensor in first.parameters()
+    )
     kinds, known = ({type(layer) for layer in one.modules()} for one in (net, first))
     assert kinds == known, "it has layers that its first sibling lacks"
 
@@ -109,13 +126,24 @@ def test_a_known_network_trains_at_two_freeze_points_and_survives_saving(name, u
         before = sums(below)
         counts.append(len(train_a_step(net, pictures)))
         assert sums(below) == before, f"what is frozen at {where} has changed"
-        assert any(name.endswith("running_var") for name in before) or "VGG" in name or name in ("ResNet152V2", "resnetv2_50x1_bit")
+        assert (
+            any(name.endswith("running_var") for name in before)
+            or "VGG" in name
+            or name in ("ResNet152V2", "resnetv2_50x1_bit")
+        )
     assert 2 == counts[0] < counts[1] < len(list(net.parameters()))
     side = pictures.shape[2]
-    kept = Classifier(net.eval(), Model(name, weights="none", head="average"), ("a", "b", "c"), Preparation(side, side, 3))
+    kept = Classifier(
+        net.eval(),
+        Model(name, weights="none", head="average"),
+        ("a", "b", "c"),
+        Preparation(side, side, 3),
+    )
     said = kept.probabilities(pictures.numpy())
     kept.save(tmp_path / "classifier")
     del net, body, kept
-    np.testing.assert_allclose(classifier.load(tmp_path / "classifier").probabilities(pictures.numpy()), said, atol=1e-6)
+    np.testing.assert_allclose(
+        classifier.load(tmp_path / "classifier").probabilities(pictures.numpy()), said, atol=1e-6
+    )
     assert np.isfinite(said).all() and said.std() > 0
     (tmp_path / "classifier" / "weights.safetensors").unlink()

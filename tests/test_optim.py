@@ -73,7 +73,9 @@ def adam(gradient, memory, weights, largest=False, decay=0.0):
     memory["v"] = 0.999 * memory.get("v", 0) + 0.001 * gradient**2
     memory["most"] = torch.maximum(memory.get("most", memory["v"]), memory["v"])
     spread = (memory["most"] if largest else memory["v"]) / (1 - 0.999 ** memory["t"])
-    return -0.1 * decay * weights - 0.1 * memory["m"] / (1 - 0.9 ** memory["t"]) / (spread.sqrt() + 1e-7)
+    return -0.1 * decay * weights - 0.1 * memory["m"] / (1 - 0.9 ** memory["t"]) / (
+        spread.sqrt() + 1e-7
+    )
 
 
 @pytest.mark.parametrize(
@@ -118,9 +120,19 @@ def test_biases_and_norms_never_decay(name):
         network[0].bias.fill_(1.0)
     groups = optim.build(Optim(name, weight_decay=0.1, momentum=0.5), network).param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
-    assert all(parameter.ndim > 1 for parameter in groups[0]["params"]) and len(groups[0]["params"]) == 2
-    assert all(parameter.ndim == 1 for parameter in groups[1]["params"]) and len(groups[1]["params"]) == 4
-    before = network[0].bias.detach().clone(), network[1].weight.detach().clone(), network[0].weight.detach().clone()
+    assert (
+        all(parameter.ndim > 1 for parameter in groups[0]["params"])
+        and len(groups[0]["params"]) == 2
+    )
+    assert (
+        all(parameter.ndim == 1 for parameter in groups[1]["params"])
+        and len(groups[1]["params"]) == 4
+    )
+    before = (
+        network[0].bias.detach().clone(),
+        network[1].weight.detach().clone(),
+        network[0].weight.detach().clone(),
+    )
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser = optim.build(Optim(name, lr=0.1, weight_decay=0.1, momentum=0.5), network)
@@ -162,14 +174,18 @@ def test_step_halves_every_three_epochs_of_seven():
 def test_step_changes_exactly_between_epochs():
     """844 steps an epoch: the share of the steps is not an exact fraction, but no step of an epoch gets another's rate."""
     factor = optim.schedule(Optim(schedule="step", step_epochs=3, step_factor=0.5), epochs=7)
-    assert [factor((epoch * 844 + step) / (7 * 844)) for epoch in range(7) for step in (0, 843)] == [
-        0.5 ** (epoch // 3) for epoch in range(7) for _ in range(2)
-    ]
+    assert [
+        factor((epoch * 844 + step) / (7 * 844)) for epoch in range(7) for step in (0, 843)
+    ] == [0.5 ** (epoch // 3) for epoch in range(7) for _ in range(2)]
 
 
 def test_cosine_ends_at_its_floor():
     factor = optim.schedule(Optim(schedule="cosine", floor=0.05), epochs=10)
-    assert factor(0.0) == pytest.approx(1) and factor(0.5) == pytest.approx(0.525) and factor(1.0) == pytest.approx(0.05)
+    assert (
+        factor(0.0) == pytest.approx(1)
+        and factor(0.5) == pytest.approx(0.525)
+        and factor(1.0) == pytest.approx(0.05)
+    )
 
 
 def test_linear_falls_to_its_floor():
@@ -182,19 +198,29 @@ def test_one_cycle_rises_to_its_peak_and_falls(warmup, peak):
     factor = optim.schedule(Optim(schedule="one_cycle", warmup=warmup), epochs=10)
     places = [step / 1000 for step in range(1001)]
     values = [factor(place) for place in places]
-    assert places[values.index(max(values))] == pytest.approx(peak) and max(values) == pytest.approx(1)
+    assert places[values.index(max(values))] == pytest.approx(peak) and max(
+        values
+    ) == pytest.approx(1)
     assert values[0] == pytest.approx(0.04) and values[-1] == pytest.approx(0)
     rising = values[: values.index(max(values)) + 1]
-    assert rising == sorted(rising) and values[len(rising) :] == sorted(values[len(rising) :], reverse=True)
+    assert rising == sorted(rising) and values[len(rising) :] == sorted(
+        values[len(rising) :], reverse=True
+    )
 
 
 def test_warm_up_rises_then_hands_over():
     factor = optim.schedule(Optim(schedule="cosine", warmup=0.1), epochs=10)
-    assert factor(0.05) == pytest.approx(0.5) and factor(0.1) == pytest.approx(1) and factor(1.0) == pytest.approx(0)
+    assert (
+        factor(0.05) == pytest.approx(0.5)
+        and factor(0.1) == pytest.approx(1)
+        and factor(1.0) == pytest.approx(0)
+    )
     assert optim.schedule(Optim(warmup=0.5), epochs=1)(0.75) == 1
 
 
-@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "one_cycle", "linear", "plateau"])
+@pytest.mark.parametrize(
+    "schedule", ["constant", "step", "cosine", "one_cycle", "linear", "plateau"]
+)
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])
 def test_every_schedule_is_defined_from_start_to_end_and_beyond(schedule, warmup):
     factor = optim.schedule(Optim(schedule=schedule, warmup=warmup), epochs=5)
@@ -204,7 +230,9 @@ def test_every_schedule_is_defined_from_start_to_end_and_beyond(schedule, warmup
 def test_plateau_waits_for_its_patience():
     plateau = optim.Plateau(Optim(schedule="plateau", plateau_patience=2, step_factor=0.1))
     losses = [1.0, 0.9, 0.95, 0.92, 0.91, 0.93, 0.5, 0.6]
-    assert [plateau.factor(losses[:seen]) for seen in range(len(losses) + 1)] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01])
+    assert [plateau.factor(losses[:seen]) for seen in range(len(losses) + 1)] == pytest.approx(
+        [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01]
+    )
 
 
 def test_plateau_stops_at_its_floor_and_only_plateau_falls():
@@ -226,7 +254,9 @@ def test_orthogonalising_keeps_the_directions():
     matrix = torch.randn(6, 20, generator=torch.Generator().manual_seed(1))
     left, _, right = torch.linalg.svd(matrix, full_matrices=False)
     turned = left.T @ orthogonalise(matrix, steps=5) @ right.T
-    assert (turned - torch.diag(turned.diagonal())).abs().max() < 1e-4 and (turned.diagonal() > 0.6).all()
+    assert (turned - torch.diag(turned.diagonal())).abs().max() < 1e-4 and (
+        turned.diagonal() > 0.6
+    ).all()
 
 
 def test_orthogonalising_is_the_same_for_a_matrix_and_its_transpose_and_every_time():
@@ -241,7 +271,11 @@ def test_orthogonalising_nothing_gives_nothing():
 
 
 def muon(*parameters, orthogonal, momentum=0.6, lr=0.1):
-    return Muon([{"params": list(parameters), "scale": 1.0, "weight_decay": 0.0, "orthogonal": orthogonal}], lr, momentum)
+    return Muon(
+        [{"params": list(parameters), "scale": 1.0, "weight_decay": 0.0, "orthogonal": orthogonal}],
+        lr,
+        momentum,
+    )
 
 
 def gradients(*shape, count=2):
@@ -259,15 +293,22 @@ def test_muon_steps_along_the_orthogonalised_nesterov_momentum():
     assert torch.allclose(weights, expected, atol=1e-6)
     weights.grad = second
     optimiser.step()
-    assert torch.allclose(weights, expected - 0.1 * orthogonalise(second + 0.6 * (0.6 * first + second)), atol=1e-6)
+    assert torch.allclose(
+        weights, expected - 0.1 * orthogonalise(second + 0.6 * (0.6 * first + second)), atol=1e-6
+    )
 
 
 def test_muon_keeps_the_norm_of_filters_and_sees_them_as_matrices():
-    (filters,), weights = gradients(4, 2, 3, 3, count=1), nn.Parameter(torch.full((4, 2, 3, 3), 7.0))
+    (filters,), weights = (
+        gradients(4, 2, 3, 3, count=1),
+        nn.Parameter(torch.full((4, 2, 3, 3), 7.0)),
+    )
     optimiser = muon(weights, orthogonal=True, momentum=0.0)
     weights.grad = filters
     optimiser.step()
-    expected = torch.full((4, 2, 3, 3), 2 / math.sqrt(72)) - 0.1 * orthogonalise(filters.view(4, 18)).view(4, 2, 3, 3)
+    expected = torch.full((4, 2, 3, 3), 2 / math.sqrt(72)) - 0.1 * orthogonalise(
+        filters.view(4, 18)
+    ).view(4, 2, 3, 3)
     assert torch.allclose(weights, expected, atol=1e-6)  # norm √4 before the step
 
 
@@ -287,7 +328,11 @@ def test_muon_orthogonalises_the_body_alone():
     network = Network((1, 4, 4), nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten()), nn.Linear(8, 3))
     body, head, rest = optim.build(Optim("muon"), network).param_groups
     assert [group["orthogonal"] for group in (body, head, rest)] == [True, False, False]
-    assert [[tuple(p.shape) for p in group["params"]] for group in (body, head, rest)] == [[(2, 1, 3, 3)], [(3, 8)], [(2,), (3,)]]
+    assert [[tuple(p.shape) for p in group["params"]] for group in (body, head, rest)] == [
+        [(2, 1, 3, 3)],
+        [(3, 8)],
+        [(2,), (3,)],
+    ]
 
 
 def test_the_head_can_learn_at_a_rate_of_its_own():
@@ -308,7 +353,9 @@ def test_average_forgets_its_start_and_then_decays():
         decay = min(0.9, step / (step + 10))
         expected = decay * expected + (1 - decay) * step
     assert average.tensors["weight"].item() == pytest.approx(expected, rel=1e-5)
-    assert expected == pytest.approx(199 - 9, abs=0.1)  # a decay of d lags d / (1 − d) steps behind a steady climb
+    assert expected == pytest.approx(
+        199 - 9, abs=0.1
+    )  # a decay of d lags d / (1 − d) steps behind a steady climb
 
 
 def test_average_keeps_counters_and_running_statistics():

@@ -27,7 +27,13 @@ def folders(tmp_path):
 
 
 def wanted(folders, extra="mine", **more):
-    return Data(str(folders / "pictures"), validation=0.2, test=0.2, extra=str(folders / extra) if extra else "", **more)
+    return Data(
+        str(folders / "pictures"),
+        validation=0.2,
+        test=0.2,
+        extra=str(folders / extra) if extra else "",
+        **more,
+    )
 
 
 def test_extra_pictures_join_the_training_pictures_only(folders):
@@ -35,12 +41,20 @@ def test_extra_pictures_join_the_training_pictures_only(folders):
     assert (plain.own, plain.store.key) == (None, data.store.key) and plain.hash != data.hash
     assert data.validation.ids == plain.validation.ids and data.test.ids == plain.test.ids
     added = data.train.ids[len(plain.train) :]
-    assert len(data.own) == 12 and len(set(added)) == len(added) == 48 and not set(added) & set(data.own.ids)
+    assert (
+        len(data.own) == 12
+        and len(set(added)) == len(added) == 48
+        and not set(added) & set(data.own.ids)
+    )
     for place in range(len(plain.train), len(data.train)):
         assert data.train.ids[place].split("/")[0] == drawn.SHAPES[data.train.labels[place]]
     import torch
 
-    assert data.train.take(torch.tensor([len(data.train) - 1])).float().mean() > 128 > data.train.take(torch.tensor([0])).float().mean()
+    assert (
+        data.train.take(torch.tensor([len(data.train) - 1])).float().mean()
+        > 128
+        > data.train.take(torch.tensor([0])).float().mean()
+    )
     assert "48 pictures" in data.notes[-1] and "12 others" in data.notes[-1]
 
 
@@ -48,7 +62,9 @@ def test_few_pictures_count_several_times(folders, monkeypatch):
     monkeypatch.setattr(dataset, "SHARE", 2.0)
     data = dataset.load(wanted(folders))
     assert len(data.train) == 96 + 4 * 48 and len(set(data.train.ids)) == 96 + 48
-    assert len(data.train.take(data.train.rows.new_tensor(range(len(data.train))))) == len(data.train)
+    assert len(data.train.take(data.train.rows.new_tensor(range(len(data.train))))) == len(
+        data.train
+    )
 
 
 def test_copies_of_the_datas_pictures_are_left_out_and_strange_classes_are_refused(folders):
@@ -59,7 +75,9 @@ def test_copies_of_the_datas_pictures_are_left_out_and_strange_classes_are_refus
         copy.write_bytes((folders / "pictures" / name).read_bytes())
     again = dataset.load(wanted(folders))
     assert not any("copy" in name for name in [*again.train.ids[len(data.train) :], *again.own.ids])
-    assert again.notes[-1].endswith("; 10 copies of the data's own are left out") and "copies" not in " ".join(data.notes)
+    assert again.notes[-1].endswith(
+        "; 10 copies of the data's own are left out"
+    ) and "copies" not in " ".join(data.notes)
     (folders / "mine" / "blob").mkdir()
     (folders / "mine" / "blob" / "1.png").write_bytes(drawn.png(np.eye(16, dtype=np.uint8) * 255))
     with pytest.raises(UserError, match="does not know 'blob'"):
@@ -67,10 +85,17 @@ def test_copies_of_the_datas_pictures_are_left_out_and_strange_classes_are_refus
 
 
 def test_before_and_after_are_stored_and_said(folders):
-    recipe = replace(SMALL, data=replace(SMALL.data, source=str(folders / "pictures")), training=replace(SMALL.training, epochs=8))
+    recipe = replace(
+        SMALL,
+        data=replace(SMALL.data, source=str(folders / "pictures")),
+        training=replace(SMALL.training, epochs=8),
+    )
     learning = replace(recipe, data=replace(recipe.data, extra=str(folders / "mine")))
     alone = experiment.train(learning, folders / "elsewhere")
-    assert alone.result["own"]["before"] is None and "no earlier run" in extra_data.lines(alone.result)[0]
+    assert (
+        alone.result["own"]["before"] is None
+        and "no earlier run" in extra_data.lines(alone.result)[0]
+    )
     first = experiment.train(recipe, folders / "runs")
     second = experiment.train(learning, folders / "runs")
     found = second.result["own"]
@@ -79,7 +104,15 @@ def test_before_and_after_are_stored_and_said(folders):
     assert found["after"]["top1"] > found["before"]["top1"]
     assert found["after"] == alone.result["own"]["after"]
     said = extra_data.lines(second.result)
-    assert f"before ({first.name})" in said[0] and f"{found['after']['top1']:.2%} after" in said[0] and len(said) == 2
+    assert (
+        f"before ({first.name})" in said[0]
+        and f"{found['after']['top1']:.2%} after" in said[0]
+        and len(said) == 2
+    )
     first.write_json("data.json", {**first.data, "split": "0" * 64})
-    elsewhere = extra_data.compared(second, classifier.load(second.classifier_path), dataset.load(learning.data).own)
-    assert elsewhere["before_run"] == first.name and elsewhere["before_test"] is None, "measured on other test pictures"
+    elsewhere = extra_data.compared(
+        second, classifier.load(second.classifier_path), dataset.load(learning.data).own
+    )
+    assert elsewhere["before_run"] == first.name and elsewhere["before_test"] is None, (
+        "measured on other test pictures"
+    )

@@ -43,7 +43,9 @@ def drawn(figure):
 def words(figure):
     """The texts of a figure with the boxes they take up, in pixels."""
     renderer = drawn(figure)
-    texts = [text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    texts = [
+        text for text in figure.findobj(Text) if text.get_text().strip() and text.get_visible()
+    ]
     return [(text.get_text(), text.get_window_extent(renderer)) for text in texts]
 
 
@@ -51,7 +53,9 @@ def is_whole(figure):
     """Whether everything that is drawn lies within the figure."""
     box = figure.get_tightbbox(drawn(figure))  # inches
     width, height = figure.get_size_inches()
-    return box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
+    return (
+        box.x0 >= -0.01 and box.y0 >= -0.01 and box.x1 <= width + 0.01 and box.y1 <= height + 0.01
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3, 100])
@@ -72,12 +76,18 @@ def test_curves_without_any_validation():
 def test_curves_bridge_missing_values():
     epochs = drawn_epochs(5)
     epochs[1]["validation_loss"] = None
-    line = next(line for line in plots.curves(epochs, ("loss",)).axes[0].lines if line.get_label() == "validation")
+    line = next(
+        line
+        for line in plots.curves(epochs, ("loss",)).axes[0].lines
+        if line.get_label() == "validation"
+    )
     assert line.get_xdata().tolist() == [1, 3, 4, 5]
 
 
 def test_curves_say_when_training_was_measured_on_a_clean_sample():
-    assert "training (clean sample)" in [label for label, _ in words(plots.curves(drawn_epochs(3, train_clean=True)))]
+    assert "training (clean sample)" in [
+        label for label, _ in words(plots.curves(drawn_epochs(3, train_clean=True)))
+    ]
 
 
 def test_curves_mark_stages():
@@ -86,7 +96,9 @@ def test_curves_mark_stages():
     assert " stage 2" in [label for label, _ in words(plots.curves(epochs, ("loss",)))]
 
 
-@pytest.mark.parametrize(("count", "long"), [(2, True), (10, False), (15, True), (16, True), (52, False), (120, True)])
+@pytest.mark.parametrize(
+    ("count", "long"), [(2, True), (10, False), (15, True), (16, True), (52, False), (120, True)]
+)
 def test_confusion_names_do_not_touch(count, long):
     classes = [f"{'a rather long class name ' if long else ''}{k}" for k in range(count)]
     matrix = np.eye(count, dtype=np.int64) * 9
@@ -121,10 +133,14 @@ def test_names_are_text_and_nothing_else(name):
 @pytest.mark.parametrize(("channels", "side"), [(1, 8), (3, 8), (3, 128)])
 @pytest.mark.parametrize("count", [1, 11])
 def test_samples_of_any_kind(channels, side, count):
-    figure = plots.samples(drawn_pictures(count, channels, side), [f"a very long class name {k}" for k in range(count)])
+    figure = plots.samples(
+        drawn_pictures(count, channels, side), [f"a very long class name {k}" for k in range(count)]
+    )
     assert is_whole(figure)
     assert len(figure.axes) == count
-    assert figure.axes[0].images[0].get_interpolation() == ("nearest" if side == 8 else "antialiased")
+    assert figure.axes[0].images[0].get_interpolation() == (
+        "nearest" if side == 8 else "antialiased"
+    )
 
 
 def test_grey_is_shown_as_it_is_not_stretched():
@@ -151,7 +167,9 @@ def test_calibration_skips_empty_bins():
 
 @pytest.mark.parametrize("count", [1, 10, 120])
 def test_recalls_put_the_worst_on_top(count):
-    rows = [ClassRow(f"class {k}", 5, 1.0, k / count, 1.0) for k in range(count)] + [ClassRow("absent", 0, None, None, 0.0)]
+    rows = [ClassRow(f"class {k}", 5, 1.0, k / count, 1.0) for k in range(count)] + [
+        ClassRow("absent", 0, None, None, 0.0)
+    ]
     figure = plots.recalls(rows)
     assert is_whole(figure)
     assert figure.axes[0].get_yticklabels()[-1].get_text() == "class 0"
@@ -174,6 +192,8 @@ def test_saved_whole(tmp_path):
 @pytest.mark.parametrize("count", [1, 3, 15])
 def test_the_titles_over_augmented_pictures_fit_however_few_there_are(count):
     names, few = ["a"] * count, min(count, 4)
-    figure = plots.augmented(drawn_pictures(count), names, [drawn_pictures(few)] * 3, [names[:few]] * 3)
+    figure = plots.augmented(
+        drawn_pictures(count), names, [drawn_pictures(few)] * 3, [names[:few]] * 3
+    )
     renderer = drawn(figure)
     assert all(text.get_window_extent(renderer).x1 <= figure.bbox.x1 for text in figure.texts)

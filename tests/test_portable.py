@@ -29,7 +29,15 @@ def test_prepares_as_its_description_says(tmp_path):
     assert known.prepare(png(np.zeros((20, 10), np.uint8))).shape == (3, 6, 6)
 
 
-@pytest.mark.parametrize("facts", [{"classes": ["one"]}, {"classes": 5}, {"preparation": {"height": 3}}, {"preparation": {"colour": 1}}])
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"classes": ["one"]},
+        {"classes": 5},
+        {"preparation": {"height": 3}},
+        {"preparation": {"colour": 1}},
+    ],
+)
 def test_a_description_that_does_not_fit_is_refused(tmp_path, facts):
     with pytest.raises(UserError, match="damaged"):
         onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx", **facts))
@@ -37,7 +45,11 @@ def test_a_description_that_does_not_fit_is_refused(tmp_path, facts):
 
 def test_missing_broken_empty_foreign_and_later_files_are_refused(tmp_path):
     good = by_brightness(tmp_path / "lamp.onnx").read_bytes()
-    for name, content in (("broken.onnx", good[:200]), ("text.onnx", b"hello"), ("empty.onnx", b"")):
+    for name, content in (
+        ("broken.onnx", good[:200]),
+        ("text.onnx", b"hello"),
+        ("empty.onnx", b""),
+    ):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(UserError, match=name):
             onnx_classifier.load(tmp_path / name)
@@ -56,7 +68,9 @@ def test_recognise_names_bad_files_and_answers_the_others(tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
     (tmp_path / "bad.jpg").write_text("no picture")
     (tmp_path / "good.png").write_bytes(png(np.full((9, 9), 255, np.uint8)))
-    bad, good = recognise.recognise(onnx_classifier.load(file), [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")])
+    bad, good = recognise.recognise(
+        onnx_classifier.load(file), [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")]
+    )
     assert bad.problem.startswith("unreadable")
     assert good.top[0][0] == "bright"
 
@@ -68,7 +82,17 @@ def test_predict_does_not_import_torch(tmp_path):
         "import sys; from eyesight.cli import main\n"
         "try: main.main()\nexcept SystemExit as end: assert not end.code\nassert 'torch' not in sys.modules, 'torch was imported'"
     )
-    command = [sys.executable, "-c", program, "predict", str(file), str(tmp_path / "good.png"), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    command = [
+        sys.executable,
+        "-c",
+        program,
+        "predict",
+        str(file),
+        str(tmp_path / "good.png"),
+        "--json",
+    ]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["predictions"][0]["top"][0]["class"] == "bright"

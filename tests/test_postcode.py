@@ -9,7 +9,11 @@ from written import STROKES, box, photo
 
 from eyesight.reader import mnist_digit, postcode
 
-USUAL = {(digit, tilt): ndimage.rotate(box(digit), tilt, cval=255, order=1) for digit in STROKES for tilt in (-6, 0, 6)}
+USUAL = {
+    (digit, tilt): ndimage.rotate(box(digit), tilt, cval=255, order=1)
+    for digit in STROKES
+    for tilt in (-6, 0, 6)
+}
 
 
 def seen(pixels):
@@ -19,8 +23,13 @@ def seen(pixels):
 
 
 def read(pixels, known={}):  # noqa: B006 - filled once
-    known.update({} if known else {digit: seen(mnist_digit.digit(usual)) for digit, usual in USUAL.items()})
-    return "".join(max(known, key=lambda one: seen(found.pixels) @ known[one])[0] for found in postcode.read_row(pixels))
+    known.update(
+        {} if known else {digit: seen(mnist_digit.digit(usual)) for digit, usual in USUAL.items()}
+    )
+    return "".join(
+        max(known, key=lambda one: seen(found.pixels) @ known[one])[0]
+        for found in postcode.read_row(pixels)
+    )
 
 
 @pytest.mark.parametrize(
@@ -71,7 +80,11 @@ def test_specks_and_a_second_line_are_left_out():
 
 def test_paper_without_a_code_holds_no_digit():
     random = np.random.default_rng(0)
-    for picture in (np.full((50, 200), 240, np.uint8), photo("   ", frames=True), random.normal(200, 5, (80, 200)).astype(np.uint8)):
+    for picture in (
+        np.full((50, 200), 240, np.uint8),
+        photo("   ", frames=True),
+        random.normal(200, 5, (80, 200)).astype(np.uint8),
+    ):
         assert postcode.read_row(picture) == []
     for shape in ((1, 1), (1, 300), (300, 2), (5, 5)):
         assert postcode.read_row(random.integers(0, 255, shape).astype(np.uint8)) == []
@@ -86,7 +99,9 @@ def test_pictures_full_of_dots_or_of_frames_do_not_keep_a_core_busy():
         frames[edge + 2 : -edge - 2, edge + 2 : -edge - 2] = 255
     began = time.process_time()
     assert postcode.read_row(dots) == postcode.read_row(frames) == []
-    assert time.process_time() - began < 3  # 20 s when every pair was compared and lines were found by the length of a side
+    assert (
+        time.process_time() - began < 3
+    )  # 20 s when every pair was compared and lines were found by the length of a side
 
 
 def test_a_picture_full_of_noise_ends_soon_with_few_marks():

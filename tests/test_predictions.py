@@ -9,7 +9,12 @@ from eyesight.results.predictions import Predictions, load, readable
 
 def drawn(n=6, k=3):
     p = np.random.default_rng(0).dirichlet(np.ones(k), n).astype(np.float32)
-    return Predictions(tuple(f"test/{i:05d}" for i in range(n)), np.array([0, 1, 2, 0, -1, 1]), p, ("é", "b c", "<i>"))
+    return Predictions(
+        tuple(f"test/{i:05d}" for i in range(n)),
+        np.array([0, 1, 2, 0, -1, 1]),
+        p,
+        ("é", "b c", "<i>"),
+    )
 
 
 def test_comes_back_the_same(tmp_path):
@@ -18,17 +23,23 @@ def test_comes_back_the_same(tmp_path):
     after = load(tmp_path / "predictions.npz")
     assert (after.ids, after.classes) == (before.ids, before.classes)
     assert (after.labels == before.labels).all() and after.labels.dtype == np.int64
-    assert (after.probabilities == before.probabilities).all() and after.probabilities.dtype == np.float32
+    assert (
+        after.probabilities == before.probabilities
+    ).all() and after.probabilities.dtype == np.float32
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
 
 
 def test_no_pictures_at_all(tmp_path):
-    Predictions((), np.zeros(0, np.int64), np.zeros((0, 2), np.float32), ("a", "b")).save(tmp_path / "p.npz")
+    Predictions((), np.zeros(0, np.int64), np.zeros((0, 2), np.float32), ("a", "b")).save(
+        tmp_path / "p.npz"
+    )
     assert len(load(tmp_path / "p.npz")) == 0
 
 
 def test_predicted_and_confidence():
-    some = Predictions(("a", "b"), np.array([0, 1]), np.array([[0.2, 0.8], [0.7, 0.3]], np.float32), ("x", "y"))
+    some = Predictions(
+        ("a", "b"), np.array([0, 1]), np.array([[0.2, 0.8], [0.7, 0.3]], np.float32), ("x", "y")
+    )
     assert some.predicted.tolist() == [1, 0]
     assert some.confidence.tolist() == pytest.approx([0.8, 0.7])
 
@@ -58,7 +69,13 @@ def test_a_torn_file_is_said(tmp_path, cut):
 
 def test_a_pickle_is_not_opened(tmp_path):
     path = tmp_path / "predictions.npz"
-    np.savez(path, ids=np.array([{"a": 1}], dtype=object), labels=np.zeros(1), probabilities=np.zeros((1, 1)), classes=np.array(["a"]))
+    np.savez(
+        path,
+        ids=np.array([{"a": 1}], dtype=object),
+        labels=np.zeros(1),
+        probabilities=np.zeros((1, 1)),
+        classes=np.array(["a"]),
+    )
     with pytest.raises(UserError, match="cannot be read"):
         load(path)
 

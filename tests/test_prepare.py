@@ -11,7 +11,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyesight.data.prepare import BadPicture, Preparation, decode, encode_png, fits, prepare, prepare_all, quiet, read
+from eyesight.data.prepare import (
+    BadPicture,
+    Preparation,
+    decode,
+    encode_png,
+    fits,
+    prepare,
+    prepare_all,
+    quiet,
+    read,
+)
 
 AS_IS = Preparation(channels=3)
 
@@ -19,7 +29,10 @@ AS_IS = Preparation(channels=3)
 def drawn(height=40, width=30):
     """A smooth colour picture whose corners differ: red to the right, green downwards, a blue top left corner."""
     rows, columns = np.mgrid[0:height, 0:width]
-    pixels = np.stack([columns * 255 // max(1, width - 1), rows * 255 // max(1, height - 1), np.zeros_like(rows)], axis=2).astype(np.uint8)
+    pixels = np.stack(
+        [columns * 255 // max(1, width - 1), rows * 255 // max(1, height - 1), np.zeros_like(rows)],
+        axis=2,
+    ).astype(np.uint8)
     pixels[: height // 4, : width // 4, 2] = 255
     return pixels
 
@@ -37,7 +50,13 @@ def chunk(kind, data):
 
 def png(width, height, depth=8, colour=0, rows=b"", extra=b""):
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + extra + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", header)
+        + extra
+        + chunk(b"IDAT", zlib.compress(rows))
+        + chunk(b"IEND", b"")
+    )
 
 
 def kinds(data):
@@ -54,7 +73,9 @@ def refusal(data):
 def test_lossless_formats_keep_every_value(format):
     options = {"lossless": True, "exact": True} if format == "WEBP" else {}
     picture = drawn()
-    assert np.array_equal(prepare(encode(picture, format, **options), AS_IS), picture.transpose(2, 0, 1))
+    assert np.array_equal(
+        prepare(encode(picture, format, **options), AS_IS), picture.transpose(2, 0, 1)
+    )
 
 
 def test_jpeg_and_gif_come_close():
@@ -79,7 +100,9 @@ TURNS = {
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("format", ["PNG", "TIFF"])
 def test_exif_orientation_is_applied_and_noted(orientation, format):
-    stored = np.ascontiguousarray(TURNS[orientation](drawn()))  # as a camera held that way would store it
+    stored = np.ascontiguousarray(
+        TURNS[orientation](drawn())
+    )  # as a camera held that way would store it
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encode(stored, format, exif=exif)
@@ -93,7 +116,10 @@ def test_exif_of_a_jpeg_turns_it_and_damaged_exif_does_not_stop_it():
     exif[0x0112] = 6
     data = encode(drawn(), "JPEG", exif=exif)
     assert decode(data)[0].size == (40, 30)
-    assert decode(encode(drawn(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"))[0].size == (30, 40)
+    assert decode(encode(drawn(), "JPEG", exif=b"Exif\0\0II*\0\xff\xff\xff\xff"))[0].size == (
+        30,
+        40,
+    )
     exif[0x0112] = 9  # no such orientation
     assert kinds(encode(drawn(), "JPEG", exif=exif)) == []
 
@@ -102,7 +128,9 @@ def test_exif_of_a_jpeg_turns_it_and_damaged_exif_does_not_stop_it():
 def test_cmyk_becomes_the_colour_it_was(format):
     data = encode(Image.new("CMYK", (8, 8), (0, 255, 255, 0)), format)
     red, green, blue = prepare(data, AS_IS)[:, 4, 4].astype(int)
-    assert red > 250 and green < 5 and blue < 5  # an Adobe JPEG stores it inverted: cyan would mean that was forgotten
+    assert (
+        red > 250 and green < 5 and blue < 5
+    )  # an Adobe JPEG stores it inverted: cyan would mean that was forgotten
     assert kinds(data) == ["cmyk"]
 
 
@@ -126,7 +154,10 @@ def test_grey_is_known_by_mode_and_by_palette():
 def test_transparent_pictures_lie_on_white():
     assert prepare(encode(Image.new("RGBA", (2, 2), (0, 0, 0, 0)), "PNG"), AS_IS).min() == 255
     assert prepare(encode(Image.new("RGBA", (2, 2), (0, 0, 0, 128)), "PNG"), AS_IS)[0, 0, 0] == 127
-    assert prepare(encode(Image.new("LA", (2, 2), (0, 0)), "PNG"), replace(AS_IS, channels=1)).min() == 255
+    assert (
+        prepare(encode(Image.new("LA", (2, 2), (0, 0)), "PNG"), replace(AS_IS, channels=1)).min()
+        == 255
+    )
     assert prepare(encode(Image.new("L", (2, 2), 9), "PNG", transparency=9), AS_IS).min() == 255
 
 
@@ -141,7 +172,10 @@ def test_one_bit_is_black_and_white():
 def test_sixteen_bits_are_scaled_not_clipped(format):
     deep = np.array([[0, 257, 25700, 65535], [128, 129, 40000, 300]], dtype=np.uint16)
     data = encode(deep, format)
-    assert prepare(data, replace(AS_IS, channels=1))[0].tolist() == [[0, 1, 100, 255], [0, 1, 156, 1]]
+    assert prepare(data, replace(AS_IS, channels=1))[0].tolist() == [
+        [0, 1, 100, 255],
+        [0, 1, 156, 1],
+    ]
     assert kinds(data) == ["deep16"]
 
 
@@ -174,7 +208,9 @@ def test_animations_give_their_first_frame(format):
 
 
 def test_a_camera_file_with_a_second_picture_is_a_jpeg():
-    data = encode(Image.new("RGB", (8, 8)), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))])
+    data = encode(
+        Image.new("RGB", (8, 8)), "MPO", save_all=True, append_images=[Image.new("RGB", (8, 8))]
+    )
     assert (read(data).format, read(data).notes) == ("JPEG", ())
 
 
@@ -190,7 +226,9 @@ def test_cut_files_are_refused_never_half_shown(format):
 def test_a_jpeg_without_its_end_is_truncated(options):
     data = encode(drawn(), "JPEG", **options)
     assert refusal(data[:-2]) == "truncated"
-    assert refusal(data[:20]) == "truncated"  # within the header, where Pillow only says that it knows no such format
+    assert (
+        refusal(data[:20]) == "truncated"
+    )  # within the header, where Pillow only says that it knows no such format
 
 
 def test_a_compressed_tiff_cut_in_half_is_truncated():
@@ -202,7 +240,9 @@ def test_bytes_that_are_no_picture():
     assert refusal(b"") == "empty"
     assert refusal(b"once upon a time " * 20) == "unreadable"
     assert refusal(b"<html><body>404</body></html>") == "unreadable"
-    assert refusal(encode(Image.new("RGB", (16, 16)), "ICO")) == "unreadable"  # a format that is not on the list
+    assert (
+        refusal(encode(Image.new("RGB", (16, 16)), "ICO")) == "unreadable"
+    )  # a format that is not on the list
     broken = bytearray(png(10, 10, rows=(b"\0" + bytes(10)) * 10))
     broken[-20] ^= 255
     assert refusal(bytes(broken)) == "unreadable"
@@ -210,13 +250,18 @@ def test_bytes_that_are_no_picture():
 
 @pytest.mark.parametrize("side", [8193, 12_000, 20_000])
 def test_huge_pictures_are_refused_from_the_header(side):
-    assert refusal(png(side, side, colour=2)) == "huge"  # there are no pixels in the file: whoever decodes, says truncated
+    assert (
+        refusal(png(side, side, colour=2)) == "huge"
+    )  # there are no pixels in the file: whoever decodes, says truncated
 
 
 def test_bombs_in_text_and_profile_are_refused():
     bomb = b"k\0\0" + zlib.compress(bytes(30_000_000))
     for kind in (b"zTXt", b"iCCP"):
-        assert refusal(png(10, 10, rows=(b"\0" + bytes(10)) * 10, extra=chunk(kind, bomb))) == "unreadable"
+        assert (
+            refusal(png(10, 10, rows=(b"\0" + bytes(10)) * 10, extra=chunk(kind, bomb)))
+            == "unreadable"
+        )
 
 
 def test_grey_and_colour():
@@ -243,7 +288,12 @@ def test_every_policy_ends_with_the_size_it_promises(resize, size, shape):
     how = Preparation(*size, 3, resize, pad=2, padding="replicate")
     for fraction in (1.0, 0.875):
         pixels = prepare(drawn(*shape), replace(how, crop_fraction=fraction))
-        assert pixels.shape == how.shape and pixels.dtype == np.uint8 and pixels.flags.c_contiguous and pixels.flags.writeable
+        assert (
+            pixels.shape == how.shape
+            and pixels.dtype == np.uint8
+            and pixels.flags.c_contiguous
+            and pixels.flags.writeable
+        )
 
 
 def test_squash_keeps_all_and_crop_cuts_the_middle():
@@ -262,13 +312,18 @@ def test_letterbox_fills_with_zeros_or_edges():
 
 
 def test_none_keeps_or_refuses():
-    assert np.array_equal(prepare(drawn(), Preparation(40, 30, 3, "none")), drawn().transpose(2, 0, 1))
+    assert np.array_equal(
+        prepare(drawn(), Preparation(40, 30, 3, "none")), drawn().transpose(2, 0, 1)
+    )
     with pytest.raises(BadPicture, match="30 x 40 where 28 x 28"):
         prepare(drawn(), Preparation(28, 28, 3, "none"))
 
 
 def test_the_result_may_be_written_to():
-    assert all(prepare(drawn()[:, :, 0], Preparation(channels=channels)).flags.writeable for channels in (1, 3))
+    assert all(
+        prepare(drawn()[:, :, 0], Preparation(channels=channels)).flags.writeable
+        for channels in (1, 3)
+    )
 
 
 def test_pad_adds_zeros_or_edges():
@@ -283,7 +338,9 @@ def test_shrinking_is_antialiased():
     stripes[:, ::2] = 255
     for interpolation in ("bilinear", "bicubic", "area"):
         small = prepare(stripes, Preparation(8, 8, 1, interpolation=interpolation))
-        assert np.abs(small.astype(int) - 127).max() < 10  # taking every eighth column would give all 255
+        assert (
+            np.abs(small.astype(int) - 127).max() < 10
+        )  # taking every eighth column would give all 255
 
 
 def test_crop_fraction_drops_the_margin():
@@ -317,7 +374,9 @@ def test_a_preparation_survives_json():
 
 def test_png_round_trip():
     for pixels in (drawn().transpose(2, 0, 1), drawn()[None, :, :, 0]):
-        assert np.array_equal(prepare(encode_png(pixels), Preparation(channels=len(pixels))), pixels)
+        assert np.array_equal(
+            prepare(encode_png(pixels), Preparation(channels=len(pixels))), pixels
+        )
 
 
 def test_threads_leave_the_warning_filters_as_they_were():

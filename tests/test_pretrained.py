@@ -39,18 +39,24 @@ def network(name, head="average", classes=3):
 
 def pictures(name, count=2):
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(0, 256, (count, 3, ALL[name], ALL[name]), dtype=torch.uint8, generator=generator)
+    return torch.randint(
+        0, 256, (count, 3, ALL[name], ALL[name]), dtype=torch.uint8, generator=generator
+    )
 
 
 def step(net, batch):
     """One step of training; whether anything has to be is the caller's business."""
-    optimiser = torch.optim.SGD([tensor for tensor in net.parameters() if tensor.requires_grad], 0.1)
+    optimiser = torch.optim.SGD(
+        [tensor for tensor in net.parameters() if tensor.requires_grad], 0.1
+    )
     net.train()
     net(batch).square().sum().backward()
     optimiser.step()
 
 
-@pytest.mark.parametrize("name", [*FAMILIES, "inception_resnet_v2"])  # the latter takes ten seconds to train a step
+@pytest.mark.parametrize(
+    "name", [*FAMILIES, "inception_resnet_v2"]
+)  # the latter takes ten seconds to train a step
 def test_the_units_in_order_are_timms_own_forward_pass(name):
     torch.manual_seed(0)
     timms = pretrained.create(name).eval()
@@ -64,7 +70,9 @@ def test_the_units_in_order_are_timms_own_forward_pass(name):
         assert torch.equal(features, timms.forward_features(batch))
 
 
-@pytest.mark.parametrize("name", ["resnet18", "vgg11", "tf_efficientnet_lite0", "test_vit"])  # the known ones: test_nineteen.py
+@pytest.mark.parametrize(
+    "name", ["resnet18", "vgg11", "tf_efficientnet_lite0", "test_vit"]
+)  # the known ones: test_nineteen.py
 def test_frozen_means_frozen(name):
     net = network(name)
     body = net.body
@@ -73,14 +81,26 @@ def test_frozen_means_frozen(name):
     for where in ("all", last):
         cut = body.place(where)
         body.freeze(cut)
-        frozen = {f"{place}.{key}": value.clone() for place in range(cut) for key, value in body.units[place].state_dict().items()}
+        frozen = {
+            f"{place}.{key}": value.clone()
+            for place in range(cut)
+            for key, value in body.units[place].state_dict().items()
+        }
         head = [tensor.detach().clone() for tensor in net.head.parameters()]
         step(net, pictures(name))
         for key, value in frozen.items():
             place, _, inner = key.partition(".")
-            assert torch.equal(body.units[int(place)].state_dict()[inner], value), f"{key} changed below {where}"
-        assert not any(tensor.requires_grad or tensor.grad is not None for unit in body.units[:cut] for tensor in unit.parameters())
-        assert any(not torch.equal(old, new) for old, new in zip(head, net.head.parameters(), strict=True))
+            assert torch.equal(body.units[int(place)].state_dict()[inner], value), (
+                f"{key} changed below {where}"
+            )
+        assert not any(
+            tensor.requires_grad or tensor.grad is not None
+            for unit in body.units[:cut]
+            for tensor in unit.parameters()
+        )
+        assert any(
+            not torch.equal(old, new) for old, new in zip(head, net.head.parameters(), strict=True)
+        )
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -88,7 +108,9 @@ def test_every_family_has_the_stages_of_its_resolutions(name):
     body = network(name).body
     assert list(body.stages) == ["conv1", "conv2", "conv3", "conv4", "conv5"]
     places = list(body.stages.values())
-    assert places == sorted(set(places)) and body.place("5") == body.place("conv5") > body.place("4")
+    assert places == sorted(set(places)) and body.place("5") == body.place("conv5") > body.place(
+        "4"
+    )
 
 
 @pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "test_vit"])
@@ -107,12 +129,18 @@ def test_frozen_batch_norm_is_not_touched_but_what_trains_is():
     net = network("resnet18")
     net.body.freeze(net.body.place("conv5"))
     step(net, pictures("resnet18"))
-    counters = {key: int(value) for key, value in net.state_dict().items() if key.endswith("num_batches_tracked")}
+    counters = {
+        key: int(value)
+        for key, value in net.state_dict().items()
+        if key.endswith("num_batches_tracked")
+    }
     assert {value for key, value in counters.items() if ".layer4_" not in key} == {0}
     assert {value for key, value in counters.items() if ".layer4_" in key} == {1}
     net.body.keeps = True
     net.train()
-    assert not any(layer.training for layer in net.body.modules() if isinstance(layer, torch.nn.BatchNorm2d))
+    assert not any(
+        layer.training for layer in net.body.modules() if isinstance(layer, torch.nn.BatchNorm2d)
+    )
 
 
 @pytest.mark.parametrize(
@@ -157,7 +185,9 @@ def test_what_cannot_be_built_is_a_clear_error(model, shape, message):
 
 def test_a_name_that_is_both_is_the_backbone_only_when_weights_or_a_head_are_named():
     assert not registry.is_backbone(Model("vgg16"))
-    assert registry.is_backbone(Model("vgg16", weights="imagenet")) and registry.is_backbone(Model("ResNet-50"))
+    assert registry.is_backbone(Model("vgg16", weights="imagenet")) and registry.is_backbone(
+        Model("ResNet-50")
+    )
     with pytest.raises(UserError, match="unknown model 'resnt50'") as caught:
         registry.is_backbone(Model("resnt50"))
     assert "ResNet50" in caught.value.hint
@@ -183,10 +213,15 @@ def test_earlier_stages_learn_more_slowly_by_one_factor_each():
     for tensor in net.head.parameters():
         assert scale[id(tensor)] == (1.0 if tensor.ndim > 1 else 2.0)
     for number, stage in enumerate(("conv5", "conv4", "conv3"), 1):
-        assert {scale[id(tensor)] for tensor in units[stages[stage]].parameters()} == {0.5**number, 2 * 0.5**number}
+        assert {scale[id(tensor)] for tensor in units[stages[stage]].parameters()} == {
+            0.5**number,
+            2 * 0.5**number,
+        }
     assert len(scale) == sum(tensor.requires_grad for tensor in net.parameters())
     tail = Tail(net, list(units[stages["conv4"] :]), (40, 4, 4))
-    assert {0.25, 0.5, 1.0} <= {group["scale"] for group in optim.build(Optim(layer_decay=0.5), tail).param_groups}
+    assert {0.25, 0.5, 1.0} <= {
+        group["scale"] for group in optim.build(Optim(layer_decay=0.5), tail).param_groups
+    }
 
 
 def test_classes_that_only_begin_like_one_of_imagenets_are_not_it():

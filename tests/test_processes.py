@@ -23,7 +23,11 @@ def temporary(tmp_path, monkeypatch):
 
 
 def test_the_folder_of_a_killed_process_is_swept_and_no_other(temporary):
-    with subprocess.Popen([sys.executable, "-c", LEAVES], env={**os.environ, "TMPDIR": str(temporary)}, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", LEAVES],
+        env={**os.environ, "TMPDIR": str(temporary)},
+        stdout=subprocess.PIPE,
+    ) as process:
         left = Path(process.stdout.readline().decode().strip())
         (left / "checkpoint").mkdir()
         files.sweep()
@@ -43,7 +47,10 @@ def test_the_folder_of_a_killed_process_is_swept_and_no_other(temporary):
 @contextmanager
 def started(*programs):
     """Processes that run these programs."""
-    children = [subprocess.Popen([sys.executable, "-S", "-c", program], stdin=subprocess.PIPE) for program in programs]
+    children = [
+        subprocess.Popen([sys.executable, "-S", "-c", program], stdin=subprocess.PIPE)
+        for program in programs
+    ]
     try:
         yield children
     finally:
@@ -55,11 +62,17 @@ def started(*programs):
 ENDS = "import os, time; time.sleep({seconds}); os._exit({code})"
 
 
-def test_the_first_process_writes_its_report_in_peace_when_training_is_complete(tmp_path, monkeypatch):
+def test_the_first_process_writes_its_report_in_peace_when_training_is_complete(
+    tmp_path, monkeypatch
+):
     monkeypatch.setattr(launch, "GRACE", 0.1)
     monkeypatch.setenv(launch.ALONE, str(tmp_path / "alone"))
     for complete, seconds in ((False, 300), (True, 1.5)):
-        with started(ENDS.format(seconds=seconds, code=0), ENDS.format(seconds=0, code=1), ENDS.format(seconds=300, code=0)) as children:
+        with started(
+            ENDS.format(seconds=seconds, code=0),
+            ENDS.format(seconds=0, code=1),
+            ENDS.format(seconds=300, code=0),
+        ) as children:
             if complete:
                 launch.need_no_other()
                 assert launch._watch(children, tmp_path / "alone", print) == 0

@@ -30,7 +30,11 @@ PUBLISHED = {
     "baseline_cnn": ("D1 D2", [3, 32, 32], 1_407_178),
     "small_vgg": ("D3", [3, 32, 32], 37_925_698),
     "vgg16_as_written": ("D4", [3, 32, 32], 20_922_946),
-    "vgg16": ("D4", [3, 32, 32], 20_922_946 + 8_448),  # weight and bias of 64·2 + 128·2 + 256·3 + 512·6 normalised filters
+    "vgg16": (
+        "D4",
+        [3, 32, 32],
+        20_922_946 + 8_448,
+    ),  # weight and bias of 64·2 + 128·2 + 256·3 + 512·6 normalised filters
     "basic_cnn": ("O2", [3, 32, 32], 549_898),
     "basic_cnn_augmented": ("O3", [3, 32, 32], 549_898),
     "mixup_cnn": ("O4 O5", [3, 32, 32], 4_823_114),
@@ -56,17 +60,34 @@ def test_a_published_network_has_its_input_and_its_parameters(name, tmp_path):
 def test_epochs_that_are_set_are_not_raised_by_the_steps_a_recipe_asks_for():
     few = 320
     assert plan(find("digits").training, few)[1] > 4
-    assert plan(resolve("digits", "training.epochs=2").training, few) == (plan(find("digits").training, few)[0], 2)
-    for both in (["training.epochs=2", "training.min_steps=400"], ["training.min_steps=400", "training.epochs=2"]):
+    assert plan(resolve("digits", "training.epochs=2").training, few) == (
+        plan(find("digits").training, few)[0],
+        2,
+    )
+    for both in (
+        ["training.epochs=2", "training.min_steps=400"],
+        ["training.min_steps=400", "training.epochs=2"],
+    ):
         assert plan(resolve("digits", *both).training, few) == (20, 25)
-    assert plan(resolve("digits", "training.epochs=2", "training.min_steps=0").training, few) == (128, 2)
-    assert resolve("lenet5", "training.epochs=2").training.min_steps == 0, "a recipe that asks for none keeps its batches"
+    assert plan(resolve("digits", "training.epochs=2", "training.min_steps=0").training, few) == (
+        128,
+        2,
+    )
+    assert resolve("lenet5", "training.epochs=2").training.min_steps == 0, (
+        "a recipe that asks for none keeps its batches"
+    )
 
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_every_recipe_says_what_it_is(name):
     made, text = find(name), RECIPES[name].__doc__
-    assert made.name == name and made.summary and made.source and made.result and (made.data.source or name == "folder")
+    assert (
+        made.name == name
+        and made.summary
+        and made.source
+        and made.result
+        and (made.data.source or name == "folder")
+    )
     assert f"eyesight train {name}" in text
     assert len(made.summary) < 100 and not made.summary.endswith(".")
     if name in PUBLISHED:
@@ -80,7 +101,22 @@ def test_every_recipe_survives_json(name):
 
 def test_every_system_trained_from_scratch_has_a_recipe():
     systems = {system for build in RECIPES.values() for system in build().system.split()}
-    assert systems >= {"B1", "B2", "B3", "B13", "F3", "D1", "D2", "D3", "D4", "O2", "O3", "O4", "O5", "O6"}
+    assert systems >= {
+        "B1",
+        "B2",
+        "B3",
+        "B13",
+        "F3",
+        "D1",
+        "D2",
+        "D3",
+        "D4",
+        "O2",
+        "O3",
+        "O4",
+        "O5",
+        "O6",
+    }
 
 
 def test_the_page_lists_every_recipe_with_its_system_and_parameters():
@@ -97,19 +133,33 @@ def test_settings_are_those_of_the_descriptions():
     assert find("dropout_cnn").training.epochs == find("digits_cnn").training.epochs == 100
     fonts = find("bottleneck")
     assert (fonts.training.batch, fonts.training.epochs, fonts.optim.lr) == (64, 7, 0.001)
-    assert (fonts.optim.schedule, fonts.optim.step_epochs, fonts.optim.step_factor) == ("step", 3, 0.5)
+    assert (fonts.optim.schedule, fonts.optim.step_epochs, fonts.optim.step_factor) == (
+        "step",
+        3,
+        0.5,
+    )
     small = find("small_vgg").training
     assert (small.batch, small.epochs, small.patience, small.monitor) == (100, 10, 3, "loss")
     assert find("baseline_cnn").data.pad == 2 and find("baseline_cnn").data.channels == 3
-    assert find("basic_cnn_augmented").augment == Augment(flip="random", rotate=30.0, shift=0.2, zoom=0.3, brightness=(0.8, 1.0))
+    assert find("basic_cnn_augmented").augment == Augment(
+        flip="random", rotate=30.0, shift=0.2, zoom=0.3, brightness=(0.8, 1.0)
+    )
     assert find("mixup_cnn").augment == find("deep_mixup_cnn").augment == Augment(mixup=0.2)
     for name in set(PUBLISHED) - {"lenet5", "lenet5_1998", "allconv"}:
         optim = find(name).optim
-        assert (optim.name, optim.lr, optim.beta1, optim.beta2, optim.epsilon) == ("adam", 0.001, 0.9, 0.999, 1e-7)
+        assert (optim.name, optim.lr, optim.beta1, optim.beta2, optim.epsilon) == (
+            "adam",
+            0.001,
+            0.9,
+            0.999,
+            1e-7,
+        )
 
 
 def test_without_dropout_nothing_else_differs():
-    assert recipe.differences(find("dropout_cnn_without"), find("dropout_cnn")) == {"model.dropout": 0.0}
+    assert recipe.differences(find("dropout_cnn_without"), find("dropout_cnn")) == {
+        "model.dropout": 0.0
+    }
     assert set(recipe.differences(find("vgg16"), find("vgg16_as_written"))) == {
         "model.activation",
         "model.normalise",
@@ -123,7 +173,9 @@ def test_the_command_lists_every_recipe(monkeypatch, capsys):
     code, out = run(monkeypatch, capsys, "recipes", "--json")
     rows = {row["name"]: row for row in json.loads(out)["recipes"]}
     assert code == 0 and set(rows) == set(RECIPES)
-    assert all(set(row) == {"name", "summary", "system", "source", "result"} for row in rows.values())
+    assert all(
+        set(row) == {"name", "summary", "system", "source", "result"} for row in rows.values()
+    )
 
 
 def test_the_command_shows_parameters(monkeypatch, capsys):
@@ -149,15 +201,22 @@ def pets(tmp_path):
     """Pictures of three classes, class after class, as an .npz."""
     draw = np.random.default_rng(0)
     labels = np.repeat([0, 1, 2], 30)
-    pixels = (draw.integers(0, 90, (90, 12, 12, 3)) + 80 * labels[:, None, None, None]).astype(np.uint8)
-    np.savez(tmp_path / "pets.npz", images=pixels, labels=labels, classes=np.array(["cat", "dog", "hen"]))
+    pixels = (draw.integers(0, 90, (90, 12, 12, 3)) + 80 * labels[:, None, None, None]).astype(
+        np.uint8
+    )
+    np.savez(
+        tmp_path / "pets.npz", images=pixels, labels=labels, classes=np.array(["cat", "dog", "hen"])
+    )
     return tmp_path / "pets.npz"
 
 
 def test_augment_draws_a_picture(monkeypatch, capsys, pets, tmp_path):
     out = tmp_path / "seen" / "picture.png"
     arguments = ("augment", "basic_cnn_augmented", "--data", pets, "--out", out, "--json")
-    assert run(monkeypatch, capsys, *arguments) == (0, json.dumps({"picture": str(out)}, indent=2) + "\n")
+    assert run(monkeypatch, capsys, *arguments) == (
+        0,
+        json.dumps({"picture": str(out)}, indent=2) + "\n",
+    )
     first = out.read_bytes()
     assert first.startswith(b"\x89PNG")
     run(monkeypatch, capsys, *arguments)
@@ -170,7 +229,12 @@ def test_pictures_that_come_class_after_class_are_shown_in_turn():
     from eyesight.report.augmentation import first
 
     def images(labels):
-        return Images.of(np.zeros((len(labels), 1, 2, 2), np.uint8), np.array(labels), ("a", "b", "c"), tuple(map(str, range(len(labels)))))
+        return Images.of(
+            np.zeros((len(labels), 1, 2, 2), np.uint8),
+            np.array(labels),
+            ("a", "b", "c"),
+            tuple(map(str, range(len(labels)))),
+        )
 
     in_order = first(images([0] * 20 + [1] * 3 + [2] * 20))
     assert in_order.labels.tolist() == [0, 1, 2] * 3 + [0, 2] * 3
@@ -190,7 +254,14 @@ def test_what_is_shown_is_what_training_sees():
     images = Images.of(pixels, np.arange(15) % 3, ("a", "b", "c"), tuple(map(str, range(15))))
     made = resolve("mixup_cnn", "augment.rotate=20", "training.seed=4")
     seen, captions = changed(images, made, epoch=2)
-    expected, targets = augment(torch.from_numpy(pixels), one_hot(images.labels, 3), made.augment, generator(4, 2, 0), 2, torch.arange(15))
+    expected, targets = augment(
+        torch.from_numpy(pixels),
+        one_hot(images.labels, 3),
+        made.augment,
+        generator(4, 2, 0),
+        2,
+        torch.arange(15),
+    )
     assert np.array_equal(seen, (expected[:4] * 255).round().byte().numpy())
     assert len(captions) == 4
     for text, target in zip(captions, targets, strict=False):

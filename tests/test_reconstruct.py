@@ -21,7 +21,14 @@ from eyesight.runs import resolve
 from eyesight.tasks import TASKS
 from eyesight.tasks.reconstruct import noisy
 
-TINY = ("model.width=0.25", "model.code=8", "training.batch=16", "training.min_steps=0", "training.precision=float32", "optim.lr=0.01")
+TINY = (
+    "model.width=0.25",
+    "model.code=8",
+    "training.batch=16",
+    "training.min_steps=0",
+    "training.precision=float32",
+    "optim.lr=0.01",
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +42,25 @@ def trained(tmp_path_factory):
             target = root / ("few" if number < 8 else "flat") / file.name
             target.parent.mkdir(exist_ok=True)
             target.write_bytes(file.read_bytes())
-        yield root, experiment.train(resolve("autoencoder", *TINY, "training.epochs=15", data=root / "flat"), root / "runs")
+        yield (
+            root,
+            experiment.train(
+                resolve("autoencoder", *TINY, "training.epochs=15", data=root / "flat"),
+                root / "runs",
+            ),
+        )
 
 
 def test_a_folder_without_classes_is_enough(trained):
     _, run = trained
     test = run.result["test"]
-    assert run.status == "done" and run.data["classes"] == ["unlabelled"] and run.target == "picture"
-    assert test["psnr"] == pytest.approx(float(run.said().psnr.mean())) and test["interval"][0] < test["psnr"] < test["interval"][1]
+    assert (
+        run.status == "done" and run.data["classes"] == ["unlabelled"] and run.target == "picture"
+    )
+    assert (
+        test["psnr"] == pytest.approx(float(run.said().psnr.mean()))
+        and test["interval"][0] < test["psnr"] < test["interval"][1]
+    )
     assert run.epochs[-1]["validation_psnr"] > run.epochs[0]["validation_psnr"] + 1
     assert run.said().codes.shape == (test["n"], 8)
 
@@ -56,10 +74,14 @@ def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
     strange = dense.render(recognise.load(run.path), [str(root / "all" / "ring")], usual=usual)
     assert np.median([one.score for one in strange]) > np.median([one.score for one in known])
     assert sum(one.unfamiliar for one in strange) > 0.9 * len(strange)
-    assert sum(one.unfamiliar for one in known) < len(known), "few validation pictures make the threshold a tight one"
+    assert sum(one.unfamiliar for one in known) < len(known), (
+        "few validation pictures make the threshold a tight one"
+    )
     with pytest.raises(UserError, match="take the place of pictures"):
         dense.render(recognise.load(run.path), [str(root / "few")], root / "few")
-    assert (tmp_path / "out" / "0000.png").is_file() and "anomaly" in (tmp_path / "out" / "answers.csv").read_text()
+    assert (tmp_path / "out" / "0000.png").is_file() and "anomaly" in (
+        tmp_path / "out" / "answers.csv"
+    ).read_text()
 
 
 def test_the_command_doubts_a_classifier(trained, tmp_path, monkeypatch, capsys):
@@ -68,13 +90,39 @@ def test_the_command_doubts_a_classifier(trained, tmp_path, monkeypatch, capsys)
 
     base = ("training.epochs=1", "training.min_steps=0", "training.precision=float32")
     settings = [part for setting in base for part in ("--set", setting)]
-    code, out = command(monkeypatch, capsys, "train", "digits", "--data", root / "all", "--out", tmp_path / "runs", "--json", *settings)
+    code, out = command(
+        monkeypatch,
+        capsys,
+        "train",
+        "digits",
+        "--data",
+        root / "all",
+        "--out",
+        tmp_path / "runs",
+        "--json",
+        *settings,
+    )
     assert code == 0
     made = json.loads(out)["run"]
-    code, out = command(monkeypatch, capsys, "predict", made, root / "all" / "ring", "--unfamiliar", run.path, "--json")
+    code, out = command(
+        monkeypatch,
+        capsys,
+        "predict",
+        made,
+        root / "all" / "ring",
+        "--unfamiliar",
+        run.path,
+        "--json",
+    )
     answers = json.loads(out)["predictions"]
-    assert code == 0 and any(answer["unfamiliar"] for answer in answers) and all("top" in answer for answer in answers)
-    code, _ = command(monkeypatch, capsys, "predict", made, root / "all" / "ring", "--unfamiliar", made)
+    assert (
+        code == 0
+        and any(answer["unfamiliar"] for answer in answers)
+        and all("top" in answer for answer in answers)
+    )
+    code, _ = command(
+        monkeypatch, capsys, "predict", made, root / "all" / "ring", "--unfamiliar", made
+    )
     assert code == 2, "a classifier is no autoencoder"
     code, out = command(monkeypatch, capsys, "evaluate", run.path)
     assert code == 0 and out.startswith("PSNR ") and " dB" in out
@@ -83,8 +131,14 @@ def test_the_command_doubts_a_classifier(trained, tmp_path, monkeypatch, capsys)
 def test_the_report_has_the_figures(trained):
     _, run = trained
     text = report.page(run)
-    assert "test PSNR" in text and "The strangest pictures" in text and "What the bottleneck knows" in text
-    assert {"restored.png", "strangest.png", "bottleneck.png"} <= {file.name for file in report.write_figures(run)}
+    assert (
+        "test PSNR" in text
+        and "The strangest pictures" in text
+        and "What the bottleneck knows" in text
+    )
+    assert {"restored.png", "strangest.png", "bottleneck.png"} <= {
+        file.name for file in report.write_figures(run)
+    }
 
 
 def test_the_exported_file_restores_alike(trained, tmp_path):
@@ -97,7 +151,9 @@ def test_the_exported_file_restores_alike(trained, tmp_path):
 
 def test_a_denoiser_learns_from_noisy_pictures_and_is_judged_on_them(tmp_path):
     drawn.folder(tmp_path / "all", 120)
-    made = resolve("denoiser", *TINY, "training.epochs=3", "augment.noise=0.4", data=tmp_path / "all")
+    made = resolve(
+        "denoiser", *TINY, "training.epochs=3", "augment.noise=0.4", data=tmp_path / "all"
+    )
     run = experiment.train(made, tmp_path / "runs")
     assert run.status == "done" and run.data["classes"] == list(drawn.SHAPES)
     loaded = experiment.classifier.load(run.classifier_path)
@@ -118,11 +174,15 @@ def test_the_target_moves_with_the_picture_but_stays_clean():
     task, images = TASKS["picture"], drawn.images(8)
     how = Augment(flip="random", rotate=20, noise=0.2, cutout=0.4)
     random = torch.Generator().manual_seed(0)
-    pictures, targets = task.change(images.take(torch.arange(8)), images.labels, images, how, random, 0, torch.arange(8))
+    pictures, targets = task.change(
+        images.take(torch.arange(8)), images.labels, images, how, random, 0, torch.arange(8)
+    )
     assert (pictures - targets).abs().mean() > 0.05
     plain = recipe.Augment(flip="random", rotate=20)
     random = torch.Generator().manual_seed(0)
-    again, same = task.change(images.take(torch.arange(8)), images.labels, images, plain, random, 0, torch.arange(8))
+    again, same = task.change(
+        images.take(torch.arange(8)), images.labels, images, plain, random, 0, torch.arange(8)
+    )
     assert torch.equal(again, same) and torch.equal(targets, same)
 
 
@@ -147,14 +207,27 @@ def test_psnr_and_ssim():
     true = random.random((3, 1, 16, 16)).astype(np.float32)
     near = np.clip(true + 0.01, 0, 1)
     assert similarity.psnr(true, true).tolist() == [100.0] * 3
-    assert similarity.psnr(true, near) == pytest.approx(-10 * np.log10(((true - near) ** 2).mean((1, 2, 3))), rel=1e-4)
-    assert similarity.ssim(true, true) == pytest.approx(1.0) and (similarity.ssim(true, 1 - true) < 0.5).all()
-    assert np.isnan(similarity.ssim(true[:, :, :2, :2], true[:, :, :2, :2])).all(), "too small for a window"
+    assert similarity.psnr(true, near) == pytest.approx(
+        -10 * np.log10(((true - near) ** 2).mean((1, 2, 3))), rel=1e-4
+    )
+    assert (
+        similarity.ssim(true, true) == pytest.approx(1.0)
+        and (similarity.ssim(true, 1 - true) < 0.5).all()
+    )
+    assert np.isnan(similarity.ssim(true[:, :, :2, :2], true[:, :, :2, :2])).all(), (
+        "too small for a window"
+    )
 
 
 def test_the_strangest_come_first_and_survive_the_disk(tmp_path):
     columns = {name: np.array([0.1, 0.3, 0.2], np.float32) for name in ("errors", "psnr", "ssim")}
-    said = Reconstructions(("a", "b", "c"), np.zeros(3, np.int64), ("x",), **columns, codes=np.eye(3, 4, dtype=np.float32))
+    said = Reconstructions(
+        ("a", "b", "c"),
+        np.zeros(3, np.int64),
+        ("x",),
+        **columns,
+        codes=np.eye(3, 4, dtype=np.float32),
+    )
     assert said.strangest(2).tolist() == [1, 2]
     said.save(tmp_path / "said.npz")
     assert reconstructions.load(tmp_path / "said.npz").summary() == said.summary()
@@ -165,7 +238,13 @@ def test_the_strangest_come_first_and_survive_the_disk(tmp_path):
 
 def test_two_dimensions_show_where_codes_differ_most():
     random = np.random.default_rng(0)
-    codes = np.hstack([random.normal(0, 9, (50, 1)), random.normal(0, 3, (50, 1)), random.normal(0, 0.1, (50, 6))]).astype(np.float32)
+    codes = np.hstack(
+        [random.normal(0, 9, (50, 1)), random.normal(0, 3, (50, 1)), random.normal(0, 0.1, (50, 6))]
+    ).astype(np.float32)
     points, share = in_two_dimensions(codes)
-    assert points.shape == (50, 2) and share > 0.99 and abs(np.corrcoef(points[:, 0], codes[:, 0])[0, 1]) > 0.99
+    assert (
+        points.shape == (50, 2)
+        and share > 0.99
+        and abs(np.corrcoef(points[:, 0], codes[:, 0])[0, 1]) > 0.99
+    )
     assert in_two_dimensions(codes[:, :1])[0].shape == (50, 2)

@@ -21,15 +21,31 @@ EVIL = "<script>alert(1)</script>"
 def drawn_run(parent, classes=("a", "b", EVIL), status="done", n=60, channels=1, side=8):
     rng = np.random.default_rng(0)
     run = Run.create(parent, "toy")
-    run.write_json("recipe.json", recipes.to_dict(Recipe(name="toy", data=Data(source=f"pictures {EVIL}"))))
+    run.write_json(
+        "recipe.json", recipes.to_dict(Recipe(name="toy", data=Data(source=f"pictures {EVIL}")))
+    )
     problem = {"id": f"x/{EVIL}.png", "kind": "truncated", "detail": EVIL, "fatal": True}
-    run.write_json("data.json", {"classes": list(classes), "counts": {"train": 100, "test": n}, "problems": [problem] * 7})
+    run.write_json(
+        "data.json",
+        {"classes": list(classes), "counts": {"train": 100, "test": n}, "problems": [problem] * 7},
+    )
     run.write_json("environment.json", {"python": "3", "device": "cpu", "threads": 2, "note": EVIL})
     run.append({"event": "start", "command": f"eyesight train toy {EVIL}"})
     for epoch in (1, 2):
-        run.append({"event": "epoch", "epoch": epoch, "train_loss": 1 / epoch, "train_top1": 0.5, "validation_loss": None, "best": True})
+        run.append(
+            {
+                "event": "epoch",
+                "epoch": epoch,
+                "train_loss": 1 / epoch,
+                "train_top1": 0.5,
+                "validation_loss": None,
+                "best": True,
+            }
+        )
     if status == "failed":
-        run.append({"event": "failed", "message": f"the loss became NaN {EVIL}", "hint": "a lower rate"})
+        run.append(
+            {"event": "failed", "message": f"the loss became NaN {EVIL}", "hint": "a lower rate"}
+        )
     if status != "done":
         return run
     p = rng.dirichlet(np.ones(len(classes)), n).astype(np.float32)
@@ -45,7 +61,14 @@ def drawn_run(parent, classes=("a", "b", EVIL), status="done", n=60, channels=1,
         mistakes_pixels=pixels[: len(worst)],
         mistakes_index=worst,
     )
-    run.append({"event": "done", "test": summary(predictions), "seconds": {"training": 75.0, "total": 80.0}, "parameters": 61706})
+    run.append(
+        {
+            "event": "done",
+            "test": summary(predictions),
+            "seconds": {"training": 75.0, "total": 80.0},
+            "parameters": 61706,
+        }
+    )
     return run
 
 
@@ -60,7 +83,11 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.found.append(tag)
-        self.addresses += [value for name, value in attrs if name in ("src", "href", "xlink:href", "srcset", "action")]
+        self.addresses += [
+            value
+            for name, value in attrs
+            if name in ("src", "href", "xlink:href", "srcset", "action")
+        ]
         if tag not in self.VOID:
             self.open.append(tag)
 
@@ -85,7 +112,10 @@ def test_says_what_the_predictions_say(tmp_path):
     text = report.write_report(run).read_text(encoding="utf-8")
     test = summary(run.predictions())
     assert f"{100 * test['top1']:.2f}<small>" in text
-    assert f"{100 * test['interval'][0]:.2f} – {100 * test['interval'][1]:.2f}\N{NO-BREAK SPACE}%, n = 60" in text
+    assert (
+        f"{100 * test['interval'][0]:.2f} – {100 * test['interval'][1]:.2f}\N{NO-BREAK SPACE}%, n = 60"
+        in text
+    )
     for words in ("61,706", "1 min 15 s", "2 threads", "runs/0001-toy", "100 train · 60 test"):
         assert words in text
 
@@ -99,7 +129,10 @@ def test_loads_nothing_from_anywhere(tmp_path):
 
 def test_names_of_files_and_classes_never_become_markup(tmp_path):
     run = drawn_run(tmp_path)
-    run.write_json("doctor.json", {"findings": [{"title": EVIL, "evidence": EVIL, "remedy": EVIL, "severity": EVIL}]})
+    run.write_json(
+        "doctor.json",
+        {"findings": [{"title": EVIL, "evidence": EVIL, "remedy": EVIL, "severity": EVIL}]},
+    )
     text = report.page(run)
     assert EVIL not in text
     assert "&lt;script&gt;alert(1)" in text
@@ -127,13 +160,21 @@ def test_a_run_that_has_hardly_begun(tmp_path):
 
 
 def test_problems_are_listed_by_kind_with_those_left_out_first():
-    problems = [{"id": "a", "kind": "rotated", "fatal": False}] * 3 + [{"id": "b", "kind": "truncated", "fatal": True}]
-    assert [(kind, fatal, len(found)) for kind, fatal, found in report.by_kind(problems)] == [("truncated", True, 1), ("rotated", False, 3)]
+    problems = [{"id": "a", "kind": "rotated", "fatal": False}] * 3 + [
+        {"id": "b", "kind": "truncated", "fatal": True}
+    ]
+    assert [(kind, fatal, len(found)) for kind, fatal, found in report.by_kind(problems)] == [
+        ("truncated", True, 1),
+        ("rotated", False, 3),
+    ]
 
 
 def test_doctor_findings_are_shown_and_a_broken_file_is_not_fatal(tmp_path):
     run = drawn_run(tmp_path)
-    run.write_json("doctor.json", {"findings": [{"title": "Softmax twice", "evidence": "floor 2.984", "severity": "error"}]})
+    run.write_json(
+        "doctor.json",
+        {"findings": [{"title": "Softmax twice", "evidence": "floor 2.984", "severity": "error"}]},
+    )
     assert "floor 2.984" in report.page(run)
     (run.path / "doctor.json").write_text("{")
     assert report.findings(run) == []
@@ -147,14 +188,18 @@ def test_large_colour_pictures_are_made_small(tmp_path):
 
 @pytest.mark.parametrize("count", [2, 52, 120])
 def test_any_number_of_classes(tmp_path, count):
-    text = report.page(drawn_run(tmp_path, classes=tuple(f"class {k}" for k in range(count)), n=200))
+    text = report.page(
+        drawn_run(tmp_path, classes=tuple(f"class {k}" for k in range(count)), n=200)
+    )
     assert read(text).found.count("tr") > count
 
 
 def test_unlabelled_test_pictures_give_a_page_without_figures(tmp_path):
     run = drawn_run(tmp_path, status="running")
     p = np.full((2, 3), 1 / 3, np.float32)
-    Predictions(("x", "y"), np.array([-1, -1]), p, ("a", "b", "c")).save(run.path / "predictions.npz")
+    Predictions(("x", "y"), np.array([-1, -1]), p, ("a", "b", "c")).save(
+        run.path / "predictions.npz"
+    )
     assert "test accuracy" not in report.page(run)
 
 
@@ -166,14 +211,26 @@ def right_and_wrong(right, wrong):
 
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
-    [(101, 1, "wrong about 1 in 102"), (1, 3, "right about only 1 in 4"), (5, 0, "no mistake"), (0, 5, "wrong about every one of 5")],
+    [
+        (101, 1, "wrong about 1 in 102"),
+        (1, 3, "right about only 1 in 4"),
+        (5, 0, "no mistake"),
+        (0, 5, "wrong about every one of 5"),
+    ],
 )
 def test_the_plain_sentence(right, wrong, words):
     assert words in report.sentence(right_and_wrong(right, wrong))
 
 
 @pytest.mark.parametrize(
-    ("seconds", "words"), [(0.04, "0.0 s"), (59.99, "1 min 0 s"), (200, "3 min 20 s"), (3599.9, "1 h 0 min"), (3900, "1 h 5 min")]
+    ("seconds", "words"),
+    [
+        (0.04, "0.0 s"),
+        (59.99, "1 min 0 s"),
+        (200, "3 min 20 s"),
+        (3599.9, "1 h 0 min"),
+        (3900, "1 h 5 min"),
+    ],
 )
 def test_durations(seconds, words):
     assert report.duration(seconds) == words
@@ -181,12 +238,19 @@ def test_durations(seconds, words):
 
 def test_written_elsewhere_on_request(tmp_path):
     out = report.write_report(drawn_run(tmp_path / "runs"), tmp_path / "pages" / "toy.html")
-    assert out.is_file() and not re.search(r"https?://(?!www\.w3\.org)", out.read_text(encoding="utf-8"))
+    assert out.is_file() and not re.search(
+        r"https?://(?!www\.w3\.org)", out.read_text(encoding="utf-8")
+    )
 
 
 def test_works_without_torch():
     code = "import sys, eyesight.report, eyesight.runs; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "False"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "False"
+    )
 
 
 def staged(parent, best):
@@ -194,9 +258,25 @@ def staged(parent, best):
     run = drawn_run(parent, status="running")
     run.write_json("environment.json", {"chosen": {"transfer.thaw": "conv5"}})
     for epoch, stage in ((3, 1), (4, 2)):
-        facts = {"train_loss": 0.5, "train_top1": 0.9, "validation_loss": 0.4, "validation_top1": 0.8}
-        run.append({"event": "epoch", "epoch": epoch, "stage": stage, "best": epoch == best, **facts})
-    found = [{"stage": n, "epochs": 1, "seconds": 61.0, "validation_loss": 0.4, "validation_top1": 0.8125} for n in (1, 2)]
+        facts = {
+            "train_loss": 0.5,
+            "train_top1": 0.9,
+            "validation_loss": 0.4,
+            "validation_top1": 0.8,
+        }
+        run.append(
+            {"event": "epoch", "epoch": epoch, "stage": stage, "best": epoch == best, **facts}
+        )
+    found = [
+        {
+            "stage": n,
+            "epochs": 1,
+            "seconds": 61.0,
+            "validation_loss": 0.4,
+            "validation_top1": 0.8125,
+        }
+        for n in (1, 2)
+    ]
     run.append({"event": "done", "test": {}, "stages": found})
     return run
 
@@ -204,7 +284,12 @@ def staged(parent, best):
 def test_each_stage_of_a_staged_training_has_a_row_and_the_one_that_was_kept_is_named(tmp_path):
     for best, kept in ((3, ["kept", ""]), (4, ["", "kept"])):
         rows = report.stages(staged(tmp_path / str(best), best))
-        assert [(row[0], row[2]) for row in rows] == [("1", "the head alone"), ("2", "from conv5 on")]
-        assert [row[4:6] for row in rows] == [("1 min 1 s", html.percent(0.8125))] * 2 and [row[1] for row in rows] == kept
+        assert [(row[0], row[2]) for row in rows] == [
+            ("1", "the head alone"),
+            ("2", "from conv5 on"),
+        ]
+        assert [row[4:6] for row in rows] == [("1 min 1 s", html.percent(0.8125))] * 2 and [
+            row[1] for row in rows
+        ] == kept
     assert "Stage by stage" in report.page(staged(tmp_path / "page", 4))
     assert "Stage by stage" not in report.page(drawn_run(tmp_path / "plain"))

@@ -58,7 +58,12 @@ def test_a_path_that_is_no_text_is_kept_as_it_is(run):
 
 
 def test_open_by_number(run):
-    assert Run.open(run.path.parent / "1") == Run.open(run.path.parent / "0001") == Run.open(run.path) == run
+    assert (
+        Run.open(run.path.parent / "1")
+        == Run.open(run.path.parent / "0001")
+        == Run.open(run.path)
+        == run
+    )
 
 
 def test_open_says_what_is_wrong(run, tmp_path):
@@ -91,8 +96,22 @@ def test_recipe_comes_back(run):
 def test_log_keeps_events_in_order(run):
     assert run.log == []
     run.append({"event": "start", "when": "now"})
-    run.append({"event": "epoch", "epoch": 1, "train_loss": np.float32(0.5), "where": Path("a/b"), "name": "é\n"})
-    assert without_time(run.log)[1] == {"event": "epoch", "epoch": 1, "train_loss": 0.5, "where": "a/b", "name": "é\n"}
+    run.append(
+        {
+            "event": "epoch",
+            "epoch": 1,
+            "train_loss": np.float32(0.5),
+            "where": Path("a/b"),
+            "name": "é\n",
+        }
+    )
+    assert without_time(run.log)[1] == {
+        "event": "epoch",
+        "epoch": 1,
+        "train_loss": 0.5,
+        "where": "a/b",
+        "name": "é\n",
+    }
     assert all(datetime.fromisoformat(event["time"]).tzinfo for event in run.log)
     assert (run.path / "log.jsonl").read_bytes().count(b"\n") == 2
 
@@ -103,7 +122,12 @@ def test_numbers_that_are_not_finite_stay_valid_json(run, value):
     text = (run.path / "log.jsonl").read_text()
     assert "NaN" not in text and "Infinity" not in text
     assert without_time(run.log) == [
-        {"event": "epoch", "train_loss": None, "test": {"losses": [1.0, None]}, "not_finite": ["train_loss", "test.losses.1"]}
+        {
+            "event": "epoch",
+            "train_loss": None,
+            "test": {"losses": [1.0, None]},
+            "not_finite": ["train_loss", "test.losses.1"],
+        }
     ]
 
 
@@ -116,7 +140,9 @@ def test_a_torn_last_line_is_passed_over_and_does_not_spoil_the_next(run, cut):
     assert [event["epoch"] for event in run.log if event.get("epoch") == 1] == [1]
     run.append({"event": "epoch", "epoch": 3})
     assert [event["epoch"] for event in run.log] in ([1, 3], [1, 2, 3])
-    assert ([event["epoch"] for event in run.log] == [1, 2, 3]) == (cut == 1)  # only the newline is lost: the line is whole
+    assert ([event["epoch"] for event in run.log] == [1, 2, 3]) == (
+        cut == 1
+    )  # only the newline is lost: the line is whole
 
 
 def test_epochs_done_again_after_resuming_replace_the_old_ones(run):
@@ -148,7 +174,9 @@ def test_a_run_is_held_once(run):
 
 def test_a_killed_holder_lets_go(run):
     code = f"from eyesight.runs import *\nwith Run(Path({str(run.path)!r})).hold(): print(1, flush=True), input()"
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         process.stdout.readline()
         assert run.status == "running"
         process.kill()
@@ -201,8 +229,15 @@ def test_resuming_is_proposed_only_where_it_helps(run):
 
 def test_what_was_chosen_for_a_run_completes_its_recipe_and_what_a_person_sets_stays(run):
     assert run.settled == run.recipe, "nothing is known to have been chosen"
-    run.write_json("environment.json", {"chosen": {"model.name": "lcnet_050", "data.size": 96, "augment.brightness": [0.8, 1.2]}})
-    assert (run.settled.model.name, run.settled.data.size, run.settled.augment.brightness) == ("lcnet_050", 96, (0.8, 1.2))
+    run.write_json(
+        "environment.json",
+        {"chosen": {"model.name": "lcnet_050", "data.size": 96, "augment.brightness": [0.8, 1.2]}},
+    )
+    assert (run.settled.model.name, run.settled.data.size, run.settled.augment.brightness) == (
+        "lcnet_050",
+        96,
+        (0.8, 1.2),
+    )
     assert run.settle(recipes.override(run.recipe, ["data.size=64"])).data.size == 64
 
 
@@ -236,4 +271,9 @@ def test_environment_is_plain_and_imports_no_torch(run):
     assert run.environment == json.loads(json.dumps(found))
     assert found["threads"] == 2 and found["versions"]["numpy"] == np.__version__ and found["cpu"]
     code = "import sys, eyesight.system.environment as e; e.environment(); print([m for m in ('torch', 'numpy') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == "[]"
+    )

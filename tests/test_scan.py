@@ -35,8 +35,12 @@ def source(files, fingerprint="folder:1", problems=()):
         name="pets",
         classes=classes,
         ids=ids,
-        labels=np.array([classes.index(name) if name in classes else -1 for name in names], dtype=np.int64),
-        splits=np.array([name.split("/")[0] if name.count("/") == 2 else "" for name in ids], dtype="U10"),
+        labels=np.array(
+            [classes.index(name) if name in classes else -1 for name in names], dtype=np.int64
+        ),
+        splits=np.array(
+            [name.split("/")[0] if name.count("/") == 2 else "" for name in ids], dtype="U10"
+        ),
         read=read,
         pixels=None,
         fingerprint=fingerprint,
@@ -45,7 +49,11 @@ def source(files, fingerprint="folder:1", problems=()):
 
 
 def two_classes(**extra):
-    return {"cat/1.png": picture(1), "dog/1.png": picture(2), **{name.replace("__", "/"): data for name, data in extra.items()}}
+    return {
+        "cat/1.png": picture(1),
+        "dog/1.png": picture(2),
+        **{name.replace("__", "/"): data for name, data in extra.items()},
+    }
 
 
 def found(result):
@@ -73,7 +81,9 @@ def test_each_awkward_file_is_named_with_its_kind():
         "dog/locked.png": PermissionError(13, "Permission denied"),
         "unknown/1.png": picture(7),
     }
-    result = scan(source(files, problems=(Problem("notes.txt", "ignored", "not a picture", False),)))
+    result = scan(
+        source(files, problems=(Problem("notes.txt", "ignored", "not a picture", False),))
+    )
     assert found(result) == {
         ("cat/text.jpg", "unreadable", True),
         ("cat/cut.jpg", "truncated", True),
@@ -120,7 +130,12 @@ def test_copies_across_splits_leave_out_the_training_side():
 
 
 def test_copies_within_the_test_part_are_noted_and_kept():
-    files = {"train/cat/1.png": picture(1), "train/dog/1.png": picture(2), "test/cat/1.png": picture(3), "test/cat/2.png": picture(3)}
+    files = {
+        "train/cat/1.png": picture(1),
+        "train/dog/1.png": picture(2),
+        "test/cat/1.png": picture(3),
+        "test/cat/2.png": picture(3),
+    }
     result = scan(source(files))
     assert found(result) == {("test/cat/2.png", "duplicate", False)} and result.usable.all()
 
@@ -144,7 +159,12 @@ def test_copies_under_different_names_are_all_left_out_but_for_test():
 
 
 def test_official_sets_keep_their_copies():
-    files = {"train/cat/1.png": picture(1), "train/cat/2.png": picture(1), "train/dog/1.png": picture(2), "test/dog/1.png": picture(1)}
+    files = {
+        "train/cat/1.png": picture(1),
+        "train/cat/2.png": picture(1),
+        "train/dog/1.png": picture(2),
+        "test/dog/1.png": picture(1),
+    }
     result = scan(source(files, fingerprint="named:pets"))
     assert result.usable.all()
     assert {kind for _, kind, _ in found(result)} == {"conflict"}
@@ -156,7 +176,11 @@ def test_what_the_pictures_are_is_counted():
     assert (result.channels, result.height, result.width) == (1, 10, 12)
     result = scan(source({**grey, "dog/2.jpg": picture(3, "JPEG", size=(9, 9))}))
     assert (result.channels, result.height, result.width) == (3, 0, 0)
-    assert result.sizes == {(12, 10): 2, (9, 9): 1} and result.formats == {"PNG": 2, "JPEG": 1} and result.modes == {"L": 2, "RGB": 1}
+    assert (
+        result.sizes == {(12, 10): 2, (9, 9): 1}
+        and result.formats == {"PNG": 2, "JPEG": 1}
+        and result.modes == {"L": 2, "RGB": 1}
+    )
     assert result.to_dict()["sizes"] == {"12x10": 2, "9x9": 1}
 
 
@@ -166,7 +190,10 @@ def test_what_the_pictures_are_is_counted():
         ({}, "holds no usable picture: 0 found"),
         ({"cat/1.png": b""}, r"holds no usable picture: 1 found, none can be used \(1 empty\)"),
         ({"cat/1.png": picture(1), "cat/2.png": picture(2)}, "one class only: 'cat' with 2"),
-        ({"cat/1.png": picture(1), "dog/2.png": b"x"}, r"one class only: 'cat' with 1 \(1 unreadable\)"),
+        (
+            {"cat/1.png": picture(1), "dog/2.png": b"x"},
+            r"one class only: 'cat' with 1 \(1 unreadable\)",
+        ),
     ],
 )
 def test_nothing_to_learn_from_is_an_error_that_says_what_was_found(files, message):
@@ -182,7 +209,9 @@ def arrays(pixels, labels=None, fingerprint="npz:1"):
         ids=tuple(f"train/{index:05d}" for index in range(count)),
         labels=np.arange(count) % 2 if labels is None else labels,
         splits=np.array(["train"] * count),
-        read=lambda index: pixels[index, 0] if pixels.shape[1] == 1 else pixels[index].transpose(1, 2, 0),
+        read=lambda index: (
+            pixels[index, 0] if pixels.shape[1] == 1 else pixels[index].transpose(1, 2, 0)
+        ),
         pixels=pixels,
         fingerprint=fingerprint,
     )
@@ -192,7 +221,11 @@ def arrays(pixels, labels=None, fingerprint="npz:1"):
 def test_arrays_have_the_same_digests_at_once_and_one_by_one(channels):
     pixels = np.random.default_rng(0).integers(0, 256, (6, channels, 5, 4), dtype=np.uint8)
     given = arrays(pixels)
-    assert array_digests(pixels) == [examine(given, index).digest for index in range(6)] == scan(given).digests
+    assert (
+        array_digests(pixels)
+        == [examine(given, index).digest for index in range(6)]
+        == scan(given).digests
+    )
     assert scan(given).channels == channels
 
 

@@ -25,8 +25,20 @@ from eyesight.results.segmentations import Segmentations, iou, mean_iou
 from eyesight.runs import Run, resolve
 from eyesight.tasks import pixel_losses
 
-COLOURS = {"background": (0, 0, 0), "circle": (255, 0, 0), "square": (0, 255, 0), "triangle": (0, 0, 255)}
-TINY = ("model.width=0.5", "training.epochs=10", "training.batch=8", "training.min_steps=0", "optim.lr=0.05", "training.precision=float32")
+COLOURS = {
+    "background": (0, 0, 0),
+    "circle": (255, 0, 0),
+    "square": (0, 255, 0),
+    "triangle": (0, 0, 255),
+}
+TINY = (
+    "model.width=0.5",
+    "training.epochs=10",
+    "training.batch=8",
+    "training.min_steps=0",
+    "optim.lr=0.05",
+    "training.precision=float32",
+)
 
 
 def save(file, pixels, mode=None):
@@ -65,7 +77,10 @@ def test_a_run_of_segmentation_is_a_run_like_any_other(trained):
     _, run = trained
     test, said = run.result["test"], run.said()
     assert run.status == "done" and run.target == "mask"
-    assert 0.15 < test["mean_iou"] < 1 and test["interval"][0] <= test["mean_iou"] <= test["interval"][1]
+    assert (
+        0.15 < test["mean_iou"] < 1
+        and test["interval"][0] <= test["mean_iou"] <= test["interval"][1]
+    )
     assert set(test["per_class_iou"]) == set(COLOURS) and test["n"] == len(said)
     assert test["mean_iou"] == pytest.approx(mean_iou(said.counts.sum(0)))
     assert {"train_mean_iou", "validation_mean_iou"} <= set(run.epochs[0])
@@ -78,7 +93,9 @@ def test_its_report_shows_overlays_and_every_class(trained):
     _, run = trained
     text = report.page(run)
     assert "test mean IoU" in text and "The worst pictures" in text and "triangle" in text
-    assert {"curves.png", "overlays.png", "worst.png", "ious.png"} <= {file.name for file in report.write_figures(run)}
+    assert {"curves.png", "overlays.png", "worst.png", "ious.png"} <= {
+        file.name for file in report.write_figures(run)
+    }
 
 
 def test_predicted_masks_are_those_of_the_test_and_have_the_size_of_the_picture(trained, tmp_path):
@@ -94,7 +111,11 @@ def test_predicted_masks_are_those_of_the_test_and_have_the_size_of_the_picture(
     np.add.at(counts, (mask.ravel(), np.asarray(image).ravel()), 1)
     assert image.mode == "P" and (counts == said.counts[0]).all()
     assert sum(dict(made.shares).values()) == pytest.approx(1)
-    assert (tmp_path / "out" / "answers.csv").read_text().startswith("picture,written,background,circle")
+    assert (
+        (tmp_path / "out" / "answers.csv")
+        .read_text()
+        .startswith("picture,written,background,circle")
+    )
 
 
 def test_the_exported_file_gives_the_same_maps(trained, tmp_path):
@@ -110,7 +131,9 @@ def test_runs_of_two_tasks_stand_in_one_comparison(trained):
     _, run = trained
     members = [compare.Member(run.name, run.recipe, run=run)]
     rows = compare.compare(members, run.path.parent, train=lambda missing, out: iter(())).rows
-    assert rows[0].measure.key == "mean_iou" and rows[0].score.mean == run.result["test"]["mean_iou"]
+    assert (
+        rows[0].measure.key == "mean_iou" and rows[0].score.mean == run.result["test"]["mean_iou"]
+    )
     assert statistics.judge(run).scores.shape == (run.result["test"]["n"],)
     assert rows[0].to_dict()["top1"] is None
 
@@ -136,9 +159,16 @@ def test_folders_beside_each_other_are_splits(tmp_path):
 @pytest.mark.parametrize(
     "name, text",
     [
-        ("classes.csv", "name,r,g,b\n" + "\n".join(f"{name},{r},{g},{b}" for name, (r, g, b) in COLOURS.items())),
+        (
+            "classes.csv",
+            "name,r,g,b\n"
+            + "\n".join(f"{name},{r},{g},{b}" for name, (r, g, b) in COLOURS.items()),
+        ),
         ("classes.json", json.dumps({name: list(colour) for name, colour in COLOURS.items()})),
-        ("label_colors.txt", "\n".join(f"{r} {g} {b}\t{name}" for name, (r, g, b) in COLOURS.items())),
+        (
+            "label_colors.txt",
+            "\n".join(f"{r} {g} {b}\t{name}" for name, (r, g, b) in COLOURS.items()),
+        ),
     ],
 )
 def test_colour_masks_are_read_with_a_file_of_colours(tmp_path, name, text):
@@ -172,7 +202,10 @@ def test_what_is_wrong_is_named_and_left_out(tmp_path):
         found(folder, strict=True)
 
 
-@pytest.mark.parametrize("prepare, said", [("empty", "holds no"), ("pictures", "holds no masks"), ("names", "has the name of a picture")])
+@pytest.mark.parametrize(
+    "prepare, said",
+    [("empty", "holds no"), ("pictures", "holds no masks"), ("names", "has the name of a picture")],
+)
 def test_folders_without_pairs_say_what_was_expected(tmp_path, prepare, said):
     (tmp_path / "images").mkdir()
     if prepare != "empty":
@@ -219,7 +252,9 @@ def test_the_mask_of_a_turned_picture_has_the_size_of_the_upright_one(tmp_path):
     for place in range(6):
         save(tmp_path / "masks" / f"{place}.png", np.arange(48, dtype=np.uint8).reshape(8, 6) % 2)
         (tmp_path / "images").mkdir(exist_ok=True)
-        Image.fromarray(np.full((6, 8), 30 * place, np.uint8)).save(tmp_path / "images" / f"{place}.png", exif=exif)
+        Image.fromarray(np.full((6, 8), 30 * place, np.uint8)).save(
+            tmp_path / "images" / f"{place}.png", exif=exif
+        )
     assert found(tmp_path).usable.all()
 
 
@@ -238,7 +273,9 @@ def test_numbers_are_numbers_although_colours_are_given():
     numbers = np.array([[0, 2], [1, 255]], np.uint8)
     assert pairs.in_numbers(numbers, colours) is numbers
     assert (pairs.in_numbers(np.stack([numbers] * 3, 2), colours) == numbers).all()
-    assert (pairs.in_numbers(np.zeros((2, 2, 3), np.uint8), colours) == 1).all(), "nothing but black in a file of colours"
+    assert (pairs.in_numbers(np.zeros((2, 2, 3), np.uint8), colours) == 1).all(), (
+        "nothing but black in a file of colours"
+    )
 
 
 def test_a_class_may_be_called_red(tmp_path):
@@ -253,11 +290,20 @@ def test_a_bad_file_of_names_is_refused(tmp_path):
             legend.read(tmp_path / "classes.csv")
 
 
-@pytest.mark.parametrize("how", [Augment(flip="random"), Augment(crop=4), Augment(rotate=40, shift=0.1, zoom=0.3, elastic=0.02)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        Augment(flip="random"),
+        Augment(crop=4),
+        Augment(rotate=40, shift=0.1, zoom=0.3, elastic=0.02),
+    ],
+)
 def test_pictures_and_masks_move_together(how):
     masks_ = torch.stack([torch.from_numpy(shapes.draw(place, 64)[1]) for place in range(6)])
     pixels = (masks_ * 60)[:, None].expand(-1, 3, -1, -1).contiguous()
-    pictures, moved = augment.move(pixels, masks_, how, augment.generator(0, 0, 0), 1, torch.arange(6))
+    pictures, moved = augment.move(
+        pixels, masks_, how, augment.generator(0, 0, 0), 1, torch.arange(6)
+    )
     assert moved.dtype == torch.uint8 and set(moved.unique().tolist()) <= {0, 1, 2, 3}
     assert not torch.equal(moved, masks_)
     same = (pictures[:, 0] * 255 / 60).round() == moved
@@ -275,22 +321,39 @@ def test_losses_ignore_what_does_not_count_and_know_a_perfect_map():
             value = pixel_losses.build(Loss(name, class_weights=weights), torch.tensor([4, 1, 1]))
             assert value(perfect, true) == pytest.approx(0, abs=1e-5) and value(blank, true) > 0.2
             assert value(spoilt, true) == pytest.approx(float(value(perfect, true)), abs=1e-6)
-    assert pixel_losses.build(Loss("cross_entropy"), torch.ones(3))(blank, true) == pytest.approx(np.log(3))
+    assert pixel_losses.build(Loss("cross_entropy"), torch.ones(3))(blank, true) == pytest.approx(
+        np.log(3)
+    )
     nothing = torch.full((1, 2, 2), 255, dtype=torch.uint8)
     assert pixel_losses.build(Loss("cross_entropy"), torch.ones(3))(blank, nothing) == 0
 
 
 def test_dice_is_of_the_batch_and_of_the_classes_it_shows_by_their_weight():
     true = torch.tensor([[[0, 0], [0, 1]], [[1, 255], [255, 255]]], dtype=torch.uint8)
-    sure = torch.nn.functional.one_hot(torch.tensor([[[0, 0], [1, 1]], [[0, 2], [2, 2]]]), 3).movedim(-1, 1).float() * 40
-    lost = [1 - 2 * 2 / (3 + 3), 1 - 2 * 1 / (2 + 2)]  # overlap 2 and 1; nothing shows the third class, whatever is said of ignored pixels
-    assert pixel_losses.build(Loss("dice"), torch.tensor([3, 2, 5]))(sure, true) == pytest.approx(sum(lost) / 2, abs=1e-5)
-    shares = pixel_losses.build(Loss("dice", class_weights="balanced"), torch.tensor([3, 2, 5]))(sure, true)
+    sure = (
+        torch.nn.functional.one_hot(torch.tensor([[[0, 0], [1, 1]], [[0, 2], [2, 2]]]), 3)
+        .movedim(-1, 1)
+        .float()
+        * 40
+    )
+    lost = [
+        1 - 2 * 2 / (3 + 3),
+        1 - 2 * 1 / (2 + 2),
+    ]  # overlap 2 and 1; nothing shows the third class, whatever is said of ignored pixels
+    assert pixel_losses.build(Loss("dice"), torch.tensor([3, 2, 5]))(sure, true) == pytest.approx(
+        sum(lost) / 2, abs=1e-5
+    )
+    shares = pixel_losses.build(Loss("dice", class_weights="balanced"), torch.tensor([3, 2, 5]))(
+        sure, true
+    )
     assert shares == pytest.approx((lost[0] / 3 + lost[1] / 2) / (1 / 3 + 1 / 2), abs=1e-5)
 
 
 def test_a_share_without_a_class_does_not_thin_out_the_dice_of_the_others():
-    dice, shown = pixel_losses.build(Loss("dice"), torch.ones(2)), torch.tensor([[[0, 1]]], dtype=torch.uint8)
+    dice, shown = (
+        pixel_losses.build(Loss("dice"), torch.ones(2)),
+        torch.tensor([[[0, 1]]], dtype=torch.uint8),
+    )
     blank = torch.full_like(shown, 255)
     assert dice.weigh(torch.cat([shown, blank, shown])) == 2 and 0 < dice.weigh(blank) < 1e-3
 
@@ -300,7 +363,9 @@ def test_iou_and_its_interval():
     assert np.allclose(iou(counts.sum(0)), [7 / 10, 6 / 9, np.nan], equal_nan=True)
     said = Segmentations(("a", "b"), counts, ("x", "y", "z"))
     summary = said.summary()
-    assert summary["mean_iou"] == pytest.approx((7 / 10 + 6 / 9) / 2) and summary["pixel_accuracy"] == pytest.approx(13 / 16)
+    assert summary["mean_iou"] == pytest.approx((7 / 10 + 6 / 9) / 2) and summary[
+        "pixel_accuracy"
+    ] == pytest.approx(13 / 16)
     assert summary["per_class_iou"]["z"] is None
     assert summary["interval"][0] < summary["mean_iou"] < summary["interval"][1]
     assert said.worst(1).tolist() == [1]
@@ -314,15 +379,28 @@ def test_predictions_survive_the_disk(tmp_path):
 
 def test_a_network_a_loss_or_a_blend_of_another_task_is_refused(tmp_path):
     other = ["model.name=lenet5", "model.width=none", "data.channels=1"]
-    for settings, said in ((other, "gives a class"), (["loss.name=mse"], "does not fit"), (["augment.mixup=1"], "blended")):
-        made = recipe.override(resolve("segment", *TINY, data=masked_folder(tmp_path / "data", 6)), settings)
+    for settings, said in (
+        (other, "gives a class"),
+        (["loss.name=mse"], "does not fit"),
+        (["augment.mixup=1"], "blended"),
+    ):
+        made = recipe.override(
+            resolve("segment", *TINY, data=masked_folder(tmp_path / "data", 6)), settings
+        )
         with pytest.raises(UserError, match=said):
             experiment.train(made, tmp_path / "runs")
 
 
 def test_a_pretrained_backbone_hands_its_stages_on_and_stays_frozen(tmp_path):
     folder = masked_folder(tmp_path / "data", 8, side=64)
-    made = resolve("segment_transfer", "model.weights=none", "training.epochs=1", "training.min_steps=0", "training.batch=4", data=folder)
+    made = resolve(
+        "segment_transfer",
+        "model.weights=none",
+        "training.epochs=1",
+        "training.min_steps=0",
+        "training.batch=4",
+        data=folder,
+    )
     made = replace(made, model=Model("mobilenetv3_small_050", weights="none", head="skips 16"))
     run = experiment.train(made, tmp_path / "runs")
     assert run.status == "done" and run.result["test"]["n"] > 0
@@ -334,21 +412,34 @@ def test_a_pretrained_backbone_hands_its_stages_on_and_stays_frozen(tmp_path):
 def test_a_window_is_a_part_of_the_picture_and_of_its_mask():
     masks_ = torch.arange(64, dtype=torch.uint8).view(1, 8, 8).repeat(5, 1, 1)
     pixels = masks_[:, None].repeat(1, 3, 1, 1)
-    pictures, moved = augment.move(pixels, masks_, Augment(window=0.5), augment.generator(0, 0, 0), 1, torch.arange(5))
+    pictures, moved = augment.move(
+        pixels, masks_, Augment(window=0.5), augment.generator(0, 0, 0), 1, torch.arange(5)
+    )
     assert pictures.shape == (5, 3, 4, 4) and moved.shape == (5, 4, 4)
     corners = moved[:, 0, 0].long()
     assert len(set(corners.tolist())) > 1, "somewhere else in every picture"
     rows, columns = torch.meshgrid(torch.arange(4), torch.arange(4), indexing="ij")
-    assert (moved == corners[:, None, None] + 8 * rows + columns).all(), "neighbours stay neighbours"
-    assert (pictures[:, 0] * 255 - moved).abs().max() < 5, "the picture lies where its mask lies, to half a pixel"
+    assert (moved == corners[:, None, None] + 8 * rows + columns).all(), (
+        "neighbours stay neighbours"
+    )
+    assert (pictures[:, 0] * 255 - moved).abs().max() < 5, (
+        "the picture lies where its mask lies, to half a pixel"
+    )
     with pytest.raises(UserError, match="does not do with a class"):
-        experiment.train(resolve("lenet5", "augment.window=0.5", "data.source=digits", "training.epochs=1"))
+        experiment.train(
+            resolve("lenet5", "augment.window=0.5", "data.source=digits", "training.epochs=1")
+        )
 
 
 def test_maps_are_coarser_while_a_large_network_learns():
     network = build(Model("skips", width=0.5), (3, 192, 176), 3)
     pictures = torch.zeros(2, 3, 192, 176)
-    assert network.train()(pictures).shape == (2, 3, 96, 88) and network.eval()(pictures).shape == (2, 3, 192, 176)
+    assert network.train()(pictures).shape == (2, 3, 96, 88) and network.eval()(pictures).shape == (
+        2,
+        3,
+        192,
+        176,
+    )
     masks_ = torch.arange(192, dtype=torch.uint8)[None, :, None].expand(2, -1, 176)
     assert pixel_losses.thinned(masks_, (96, 88))[0, :, 0].tolist() == list(range(0, 192, 2))
 
@@ -358,11 +449,22 @@ def test_what_only_classes_have_a_meaning_for_is_refused(trained, tmp_path, monk
     from test_recipes import run as command
 
     picture = root / "data" / "images" / "001.png"
-    for option in (["--top", "3"], ["--explain", tmp_path / "x"], ["--prepare", "digit"], ["--unfamiliar", run.path]):
+    for option in (
+        ["--top", "3"],
+        ["--explain", tmp_path / "x"],
+        ["--prepare", "digit"],
+        ["--unfamiliar", run.path],
+    ):
         assert command(monkeypatch, capsys, "predict", run.path, picture, *option)[0] == 2, option
-    code, _ = command(monkeypatch, capsys, "predict", run.path, picture, "--draw", tmp_path / "drawn")
+    code, _ = command(
+        monkeypatch, capsys, "predict", run.path, picture, "--draw", tmp_path / "drawn"
+    )
     drawn = np.asarray(Image.open(tmp_path / "drawn" / "001.masked.png"))
-    assert code == 0 and drawn.shape == (224, 224, 3) and not (drawn == np.asarray(Image.open(picture)).repeat(7, 0).repeat(7, 1)).all()
+    assert (
+        code == 0
+        and drawn.shape == (224, 224, 3)
+        and not (drawn == np.asarray(Image.open(picture)).repeat(7, 0).repeat(7, 1)).all()
+    )
 
 
 def test_the_viewer_lays_masks_over_pictures(trained, tmp_path):
@@ -377,5 +479,10 @@ def test_the_viewer_lays_masks_over_pictures(trained, tmp_path):
 
 
 def test_the_table_takes_any_file_name(tmp_path):
-    dense.write_table([dense.Rendered("a/\udcff.png", shares=(("sky", 0.5),))], tmp_path / "answers.csv")
-    assert (tmp_path / "answers.csv").read_text("utf-8").splitlines() == ["picture,written,sky", r"a/\udcff.png,,0.5"]
+    dense.write_table(
+        [dense.Rendered("a/\udcff.png", shares=(("sky", 0.5),))], tmp_path / "answers.csv"
+    )
+    assert (tmp_path / "answers.csv").read_text("utf-8").splitlines() == [
+        "picture,written,sky",
+        r"a/\udcff.png,,0.5",
+    ]

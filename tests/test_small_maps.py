@@ -11,17 +11,26 @@ from eyesight.recipe import Model
 
 
 @pytest.mark.parametrize(
-    ("count", "kernel", "sides"), [(7, 3, (5, 5)), (24, 3, (2, 2)), (3, 5, (4, 6)), (1, 3, (7, 3)), (13, (1, 3), (3, 8))]
+    ("count", "kernel", "sides"),
+    [(7, 3, (5, 5)), (24, 3, (2, 2)), (3, 5, (4, 6)), (1, 3, (7, 3)), (13, (1, 3), (3, 8))],
 )
 @pytest.mark.parametrize("bias", [True, False])
 def test_it_is_the_gradient_of_the_plain_convolution(count, kernel, sides, bias, monkeypatch):
     called = []
-    monkeypatch.setattr(small_maps, "side_by_side", lambda *rest, real=small_maps.side_by_side: called.append(1) or real(*rest))
+    monkeypatch.setattr(
+        small_maps,
+        "side_by_side",
+        lambda *rest, real=small_maps.side_by_side: called.append(1) or real(*rest),
+    )
     torch.manual_seed(0)
     edge = kernel // 2 if isinstance(kernel, int) else tuple(side // 2 for side in kernel)
     layer = nn.Conv2d(6, 10, kernel, padding=edge, bias=bias)
-    pictures = torch.randn(count, 6, *sides).bfloat16()  # what bfloat16 can hold, so that both ways see the same numbers
-    layer.load_state_dict({name: tensor.bfloat16().float() for name, tensor in layer.state_dict().items()})
+    pictures = torch.randn(
+        count, 6, *sides
+    ).bfloat16()  # what bfloat16 can hold, so that both ways see the same numbers
+    layer.load_state_dict(
+        {name: tensor.bfloat16().float() for name, tensor in layer.state_dict().items()}
+    )
     known = torch.randn(count, 10, *sides).bfloat16()
 
     def learn(cast):
@@ -34,7 +43,10 @@ def test_it_is_the_gradient_of_the_plain_convolution(count, kernel, sides, bias,
     exact = learn(cast=False)
     quicken(layer)
     assert type(layer) is SmallMaps
-    assert all(torch.equal(one, other) for one, other in zip(learn(cast=False), exact, strict=True)) and not called
+    assert (
+        all(torch.equal(one, other) for one, other in zip(learn(cast=False), exact, strict=True))
+        and not called
+    )
     for found, wanted in zip(learn(cast=True), exact, strict=True):
         assert (found - wanted).norm() <= 0.01 * wanted.norm()
     assert len(called) == 2

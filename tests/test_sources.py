@@ -25,7 +25,9 @@ LINKS = pytest.mark.skipif(sys.platform == "win32", reason="making links needs r
 def draw(path, seed=0):
     """A little picture of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode_png(np.random.default_rng(seed).integers(0, 256, (1, 4, 4), dtype=np.uint8)))
+    path.write_bytes(
+        encode_png(np.random.default_rng(seed).integers(0, 256, (1, 4, 4), dtype=np.uint8))
+    )
     return path
 
 
@@ -46,7 +48,10 @@ def trouble(source):
 
 
 def idx(array):
-    return struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape) + array.astype(np.uint8).tobytes()
+    return (
+        struct.pack(f">HBB{array.ndim}I", 0, 8, array.ndim, *array.shape)
+        + array.astype(np.uint8).tobytes()
+    )
 
 
 # folders
@@ -86,13 +91,27 @@ def test_natural_order_of_odd_names():
 
 
 @pytest.mark.parametrize(
-    ("train", "validation", "test"), [("train", "val", "test"), ("Training", "VALID", "Testing"), ("TRAIN", "Validation", "Test")]
+    ("train", "validation", "test"),
+    [("train", "val", "test"), ("Training", "VALID", "Testing"), ("TRAIN", "Validation", "Test")],
 )
 def test_split_folders(tmp_path, train, validation, test):
-    draw_all(tmp_path, f"{train}/a/1.png", f"{train}/b/2.png", f"{validation}/a/3.png", f"{test}/b/4.png", f"{test}/c/5.png")
+    draw_all(
+        tmp_path,
+        f"{train}/a/1.png",
+        f"{train}/b/2.png",
+        f"{validation}/a/3.png",
+        f"{test}/b/4.png",
+        f"{test}/c/5.png",
+    )
     source = open_source(tmp_path)
     assert source.classes == ("a", "b", "c")
-    assert sorted(table(source).values()) == [("test", "b"), ("test", "c"), ("train", "a"), ("train", "b"), ("validation", "a")]
+    assert sorted(table(source).values()) == [
+        ("test", "b"),
+        ("test", "c"),
+        ("train", "a"),
+        ("train", "b"),
+        ("validation", "a"),
+    ]
     assert source.problems == ()
 
 
@@ -127,10 +146,14 @@ def test_an_unlabelled_test_folder(tmp_path):
 
 
 def test_pictures_outside_class_folders_are_named(tmp_path):
-    draw_all(tmp_path, "train/a/1.png", "train/b/1.png", "train/stray.png", "cover.png", "extra/a/1.png")
+    draw_all(
+        tmp_path, "train/a/1.png", "train/b/1.png", "train/stray.png", "cover.png", "extra/a/1.png"
+    )
     source = open_source(tmp_path)
     assert set(source.ids) == {"train/a/1.png", "train/b/1.png"}
-    assert trouble(source) == {(name, "unlabelled"): True for name in ("train/stray.png", "cover.png", "extra/a/1.png")}
+    assert trouble(source) == {
+        (name, "unlabelled"): True for name in ("train/stray.png", "cover.png", "extra/a/1.png")
+    }
 
 
 def test_hidden_and_system_folders_are_no_classes(tmp_path):
@@ -157,7 +180,11 @@ def test_other_files_are_named_and_harmless(tmp_path):
     (tmp_path / "empty").mkdir()
     source = open_source(tmp_path)
     assert source.classes == ("a", "b")
-    assert trouble(source) == {("a/notes.txt", "ignored"): False, ("README.md", "ignored"): False, ("empty", "ignored"): False}
+    assert trouble(source) == {
+        ("a/notes.txt", "ignored"): False,
+        ("README.md", "ignored"): False,
+        ("empty", "ignored"): False,
+    }
 
 
 def test_a_picture_is_told_by_name_or_by_content(tmp_path):
@@ -171,7 +198,16 @@ def test_a_picture_is_told_by_name_or_by_content(tmp_path):
 
 @pytest.mark.parametrize(
     "start",
-    [b"\xff\xd8\xff\xe0", b"GIF89a", b"RIFF1234WEBPVP8 ", b"II*\0", b"MM\0*", b"BM1234\0\0\0\0", b"P5\n3 3\n255\n", b"\0\0\0\x1cftypavif"],
+    [
+        b"\xff\xd8\xff\xe0",
+        b"GIF89a",
+        b"RIFF1234WEBPVP8 ",
+        b"II*\0",
+        b"MM\0*",
+        b"BM1234\0\0\0\0",
+        b"P5\n3 3\n255\n",
+        b"\0\0\0\x1cftypavif",
+    ],
 )
 def test_the_first_bytes_of_pictures(tmp_path, start):
     (tmp_path / "file").write_bytes(start)
@@ -210,7 +246,10 @@ def test_links_are_followed_and_loops_end(tmp_path):
     (root / "c").symlink_to(outside.parent, target_is_directory=True)
     source = open_source(root)
     assert source.ids == ("a/1.png", "a/linked.png", "b/1.png", "c/1.png")
-    assert trouble(source) == {("a/gone.png", "unreadable"): True, ("a/self.png", "unreadable"): True}
+    assert trouble(source) == {
+        ("a/gone.png", "unreadable"): True,
+        ("a/self.png", "unreadable"): True,
+    }
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
@@ -303,7 +342,11 @@ def test_tables_as_people_write_them(tmp_path, text, encoding):
 
 def test_a_split_column_with_or_without_header(tmp_path):
     rows = "p/1.png,a,train\np/2.png,b,Val\np/3.png,,test\n"
-    expected = {"p/1.png": ("train", "a"), "p/2.png": ("validation", "b"), "p/3.png": ("test", None)}
+    expected = {
+        "p/1.png": ("train", "a"),
+        "p/2.png": ("validation", "b"),
+        "p/3.png": ("test", None),
+    }
     for text in (rows, f"path,label,split\n{rows}"):
         source = open_source(write_csv(tmp_path, text))
         assert table(source) == expected and source.problems == ()
@@ -312,18 +355,30 @@ def test_a_split_column_with_or_without_header(tmp_path):
 def test_a_split_is_never_taken_for_the_label(tmp_path):
     with pytest.raises(UserError, match="no column of labels, only path, split"):
         open_source(write_csv(tmp_path, "path,split\np/1.png,train\np/2.png,test\n"))
-    source = open_source(write_csv(tmp_path, "path,split,kind\np/1.png,train,cat\np/2.png,test,dog\n"))
+    source = open_source(
+        write_csv(tmp_path, "path,split,kind\np/1.png,train,cat\np/2.png,test,dog\n")
+    )
     assert table(source) == {"p/1.png": ("train", "cat"), "p/2.png": ("test", "dog")}
 
 
 def test_rows_that_lead_nowhere_are_listed_by_line(tmp_path):
-    source = open_source(write_csv(tmp_path, "path,label,split\np/1.png,a,\np/2.png,,\ngone.png,a,\n,b,\np/3.png,b,other\np,a,\n"))
+    source = open_source(
+        write_csv(
+            tmp_path,
+            "path,label,split\np/1.png,a,\np/2.png,,\ngone.png,a,\n,b,\np/3.png,b,other\np,a,\n",
+        )
+    )
     assert source.ids == ("p/1.png",)
     assert source.problems == (
         Problem("p/2.png", "unlabelled", "line 3: no label", fatal=True),
         Problem("gone.png", "missing", "line 4: no such file", fatal=True),
         Problem("", "missing", "line 5: no path", fatal=True),
-        Problem("p/3.png", "ignored", "line 6: unknown split 'other', expected train, validation or test", fatal=True),
+        Problem(
+            "p/3.png",
+            "ignored",
+            "line 6: unknown split 'other', expected train, validation or test",
+            fatal=True,
+        ),
         Problem("p", "missing", "line 7: no such file", fatal=True),
     )
 
@@ -375,28 +430,62 @@ def test_a_folder_with_one_table_is_that_table(tmp_path):
 
 def test_keras_arrays(tmp_path):
     pixels = np.arange(6 * 4 * 5 * 3, dtype=np.uint8).reshape(6, 4, 5, 3)
-    np.savez(tmp_path / "a.npz", x_train=pixels[:4], y_train=[[3], [1], [3], [1]], x_test=pixels[4:], y_test=[[1], [3]])
+    np.savez(
+        tmp_path / "a.npz",
+        x_train=pixels[:4],
+        y_train=[[3], [1], [3], [1]],
+        x_test=pixels[4:],
+        y_test=[[1], [3]],
+    )
     source = open_source(tmp_path / "a.npz")
     assert source.classes == ("1", "3") and source.labels.tolist() == [1, 0, 1, 0, 0, 1]
-    assert source.ids[3:5] == ("train/00003", "test/00000") and source.splits.tolist() == ["train"] * 4 + ["test"] * 2
+    assert (
+        source.ids[3:5] == ("train/00003", "test/00000")
+        and source.splits.tolist() == ["train"] * 4 + ["test"] * 2
+    )
     assert source.pixels.shape == (6, 3, 4, 5) and np.array_equal(source.read(2), pixels[2])
 
 
 @pytest.mark.parametrize("shape", [(6, 4, 5), (6, 4, 5, 1), (6, 1, 4, 5)])
 def test_grey_arrays_in_every_shape(tmp_path, shape):
     pixels = np.arange(120, dtype=np.uint8).reshape(shape)
-    np.savez(tmp_path / "a.npz", images=pixels, labels=[0, 1, 2, 0, 1, -1], classes=["zero", "one", "two"])
+    np.savez(
+        tmp_path / "a.npz",
+        images=pixels,
+        labels=[0, 1, 2, 0, 1, -1],
+        classes=["zero", "one", "two"],
+    )
     source = open_source(tmp_path / "a.npz")
-    assert source.classes == ("zero", "one", "two") and source.labels.tolist() == [0, 1, 2, 0, 1, -1]
-    assert source.pixels.shape == (6, 1, 4, 5) and source.read(0).shape == (4, 5) and set(source.splits.tolist()) == {""}
+    assert source.classes == ("zero", "one", "two") and source.labels.tolist() == [
+        0,
+        1,
+        2,
+        0,
+        1,
+        -1,
+    ]
+    assert (
+        source.pixels.shape == (6, 1, 4, 5)
+        and source.read(0).shape == (4, 5)
+        and set(source.splits.tolist()) == {""}
+    )
 
 
 def test_other_kinds_of_labels_and_numbers(tmp_path):
     fractions = np.linspace(0, 1, 4 * 9).reshape(4, 3, 3)
     np.savez(tmp_path / "a.npz", images=fractions, labels=["dog", "cat", "", "dog"])
     source = open_source(tmp_path / "a.npz")
-    assert source.classes == ("cat", "dog") and source.labels.tolist() == [1, 0, -1, 1] and source.pixels.max() == 255
-    np.savez(tmp_path / "b.npz", x_train=np.zeros((3, 2, 2), int), y_train=np.eye(3)[[2, 0, 1]], x_test=np.zeros((1, 2, 2), int))
+    assert (
+        source.classes == ("cat", "dog")
+        and source.labels.tolist() == [1, 0, -1, 1]
+        and source.pixels.max() == 255
+    )
+    np.savez(
+        tmp_path / "b.npz",
+        x_train=np.zeros((3, 2, 2), int),
+        y_train=np.eye(3)[[2, 0, 1]],
+        x_test=np.zeros((1, 2, 2), int),
+    )
     source = open_source(tmp_path / "b.npz")
     assert source.labels.tolist() == [2, 0, 1, -1]
 
@@ -445,19 +534,36 @@ def test_a_broken_npz(tmp_path):
 # IDX and CIFAR-10
 
 
-@pytest.mark.parametrize("pattern", ["{}-{}-idx{}-ubyte", "{}-{}.idx{}-ubyte", "{}-{}-idx{}-ubyte.gz"])
+@pytest.mark.parametrize(
+    "pattern", ["{}-{}-idx{}-ubyte", "{}-{}.idx{}-ubyte", "{}-{}-idx{}-ubyte.gz"]
+)
 @pytest.mark.parametrize("under", ["", "raw/MNIST/"])
 def test_a_folder_of_idx_files(tmp_path, pattern, under):
     generator = np.random.default_rng(0)
-    pixels = {"train": generator.integers(0, 256, (5, 3, 4), dtype=np.uint8), "t10k": generator.integers(0, 256, (2, 3, 4), dtype=np.uint8)}
+    pixels = {
+        "train": generator.integers(0, 256, (5, 3, 4), dtype=np.uint8),
+        "t10k": generator.integers(0, 256, (2, 3, 4), dtype=np.uint8),
+    }
     for part, array in pixels.items():
         for kind, contents in (("images", array), ("labels", np.arange(len(array)) * 2)):
             path = tmp_path / under / pattern.format(part, kind, 3 if kind == "images" else 1)
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(gzip.compress(idx(contents)) if path.suffix == ".gz" else idx(contents))
+            path.write_bytes(
+                gzip.compress(idx(contents)) if path.suffix == ".gz" else idx(contents)
+            )
     source = open_source(tmp_path)
-    assert source.classes == ("0", "2", "4", "6", "8") and source.labels.tolist() == [0, 1, 2, 3, 4, 0, 1]
-    assert source.splits.tolist() == ["train"] * 5 + ["test"] * 2 and np.array_equal(source.pixels[:5, 0], pixels["train"])
+    assert source.classes == ("0", "2", "4", "6", "8") and source.labels.tolist() == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        0,
+        1,
+    ]
+    assert source.splits.tolist() == ["train"] * 5 + ["test"] * 2 and np.array_equal(
+        source.pixels[:5, 0], pixels["train"]
+    )
     assert len(open_source(path).ids) == 2
     path.unlink()
     with pytest.raises(UserError, match="no partner"):
@@ -499,7 +605,11 @@ def test_cifar_batches(tmp_path):
     source = open_source(tmp_path)
     assert source.classes == CLASSES and source.labels.tolist() == list(range(9))
     assert source.ids[5:8] == ("train/00005", "train/00006", "test/00000")
-    assert np.array_equal(source.pixels[8].ravel(), rows[8, 1:]) and source.read(0).shape == (32, 32, 3)
+    assert np.array_equal(source.pixels[8].ravel(), rows[8, 1:]) and source.read(0).shape == (
+        32,
+        32,
+        3,
+    )
     assert np.array_equal(source.read(0)[0, 1], rows[0, 1:].reshape(3, 32, 32)[:, 0, 1])
 
 
@@ -524,7 +634,9 @@ def test_what_the_user_keeps_as_cifar10_is_taken(tmp_path, monkeypatch):
         archive.add(tmp_path / "made", "cifar")
     said = []
     source = open_source("cifar10", talk=said.append)
-    assert source.name == "cifar10" and source.classes == ("cat", "dog") and "cifar10.tar" in said[0]
+    assert (
+        source.name == "cifar10" and source.classes == ("cat", "dog") and "cifar10.tar" in said[0]
+    )
     assert not source.fingerprint.startswith("named:")
     (tmp_path / "cifar10.tar").unlink()
     write_cifar(tmp_path / "cifar10")
@@ -548,9 +660,16 @@ def pack(folder, archive):
 
 @pytest.mark.parametrize("suffix", [".zip", ".tar.gz"])
 def test_an_archive_of_class_folders(tmp_path, suffix):
-    archive = pack(draw_all(tmp_path / "made", "train/a/1.png", "train/b/2.png", "test/a/3.png"), tmp_path / f"x{suffix}")
+    archive = pack(
+        draw_all(tmp_path / "made", "train/a/1.png", "train/b/2.png", "test/a/3.png"),
+        tmp_path / f"x{suffix}",
+    )
     source = open_source(archive)
-    assert table(source) == {"top/train/a/1.png": ("train", "a"), "top/train/b/2.png": ("train", "b"), "top/test/a/3.png": ("test", "a")}
+    assert table(source) == {
+        "top/train/a/1.png": ("train", "a"),
+        "top/train/b/2.png": ("train", "b"),
+        "top/test/a/3.png": ("test", "a"),
+    }
     copy = tmp_path / f"other{suffix}"
     archive.replace(copy)
     assert open_source(copy).fingerprint == source.fingerprint
@@ -568,7 +687,10 @@ def test_an_archive_of_a_table_an_npz_or_idx(tmp_path):
     (tmp_path / "idx").mkdir()
     (tmp_path / "idx" / "train-images-idx3-ubyte").write_bytes(idx(GREY))
     (tmp_path / "idx" / "train-labels-idx1-ubyte").write_bytes(idx(np.arange(2)))
-    assert open_source(pack(tmp_path / "idx", tmp_path / "idx.tgz")).splits.tolist() == ["train", "train"]
+    assert open_source(pack(tmp_path / "idx", tmp_path / "idx.tgz")).splits.tolist() == [
+        "train",
+        "train",
+    ]
 
 
 def test_a_table_in_an_archive_cannot_name_files_outside(tmp_path):
@@ -578,8 +700,12 @@ def test_a_table_in_an_archive_cannot_name_files_outside(tmp_path):
     write_csv(folder, f"path,label\np/1.png,a\n{secret.as_posix()},b\n{climb},c\n")
     source = open_source(pack(folder, tmp_path / "x.zip"))
     assert source.ids == ("p/1.png",) and source.classes == ("a",)
-    assert [problem.detail for problem in source.problems] == [f"line {line}: the path leaves the archive's folder" for line in (3, 4)]
-    assert len(open_source(folder / "table.csv").ids) >= 2  # in the person's own table an absolute path is theirs to give
+    assert [problem.detail for problem in source.problems] == [
+        f"line {line}: the path leaves the archive's folder" for line in (3, 4)
+    ]
+    assert (
+        len(open_source(folder / "table.csv").ids) >= 2
+    )  # in the person's own table an absolute path is theirs to give
 
 
 def test_an_archive_in_an_archive_is_not_opened(tmp_path):
@@ -606,7 +732,11 @@ def test_a_bare_name_means_the_named_set(tmp_path, monkeypatch):
 def test_listing_pictures_to_predict(tmp_path):
     draw_all(tmp_path, "10.png", "2.png", "sub/1.png", ".hidden.png", "__MACOSX/1.png")
     (tmp_path / "notes.txt").write_text("x")
-    assert list_pictures(tmp_path) == [tmp_path / "2.png", tmp_path / "10.png", tmp_path / "sub" / "1.png"]
+    assert list_pictures(tmp_path) == [
+        tmp_path / "2.png",
+        tmp_path / "10.png",
+        tmp_path / "sub" / "1.png",
+    ]
     assert list_pictures(str(tmp_path / "notes.txt")) == [tmp_path / "notes.txt"]
     with pytest.raises(UserError, match="does not exist"):
         list_pictures(tmp_path / "nothing")

@@ -7,9 +7,21 @@ from eyesight.data.split import quotas, split, split_hash
 from eyesight.errors import UserError
 
 
-def parts_of(labels, splits="", digests=None, validation=0.1, test=0.2, seed=0, usable=None, notes=None, **more):
+def parts_of(
+    labels,
+    splits="",
+    digests=None,
+    validation=0.1,
+    test=0.2,
+    seed=0,
+    usable=None,
+    notes=None,
+    **more,
+):
     labels = np.asarray(labels)
-    splits = np.full(len(labels), splits, dtype="U10") if isinstance(splits, str) else np.asarray(splits)
+    splits = (
+        np.full(len(labels), splits, dtype="U10") if isinstance(splits, str) else np.asarray(splits)
+    )
     digests = digests or [f"picture {index}" for index in range(len(labels))]
     usable = np.ones(len(labels), dtype=bool) if usable is None else usable
     return split(labels, splits, digests, usable, validation, test, seed, notes, **more)
@@ -63,13 +75,19 @@ def test_the_test_part_comes_out_of_training_when_only_validation_is_given():
 
 
 def test_nothing_is_held_out_at_fraction_zero():
-    assert sizes(parts_of(np.arange(20) % 2, validation=0.0, test=0.0)) == {"train": 20, "validation": 0, "test": 0}
+    assert sizes(parts_of(np.arange(20) % 2, validation=0.0, test=0.0)) == {
+        "train": 20,
+        "validation": 0,
+        "test": 0,
+    }
 
 
 def test_a_part_that_stays_empty_for_want_of_pictures_is_said():
     notes = []
     assert sizes(parts_of([0, 1, 2], notes=notes)) == {"train": 3, "validation": 0, "test": 0}
-    assert notes == [f"too few pictures to hold any out for {name}" for name in ("test", "validation")]
+    assert notes == [
+        f"too few pictures to hold any out for {name}" for name in ("test", "validation")
+    ]
     parts_of(np.arange(20) % 2, validation=0.0, test=0.0, notes=(none := []))
     assert none == []
 
@@ -86,7 +104,9 @@ def test_the_order_of_pictures_does_not_matter():
     order = np.random.default_rng(0).permutation(200)
     one = parts_of(labels, digests=digests)
     other = parts_of(labels[order], digests=[digests[index] for index in order])
-    assert {digests[index] for index in one["test"]} == {digests[order[index]] for index in other["test"]}
+    assert {digests[index] for index in one["test"]} == {
+        digests[order[index]] for index in other["test"]
+    }
 
 
 def test_a_new_picture_moves_hardly_any_other():
@@ -116,7 +136,9 @@ def test_a_class_of_one_is_told():
 
 
 def test_a_class_of_copies_only_stays_in_training():
-    parts = parts_of([0] * 20 + [1] * 10, digests=[f"picture {index}" for index in range(20)] + ["same"] * 10)
+    parts = parts_of(
+        [0] * 20 + [1] * 10, digests=[f"picture {index}" for index in range(20)] + ["same"] * 10
+    )
     assert set(range(20, 30)) <= set(parts["train"].tolist())
 
 
@@ -140,6 +162,12 @@ def test_the_hash_follows_the_parts_not_the_order():
     parts = parts_of(np.arange(100) % 2)
     backwards = {name: 99 - indices for name, indices in reversed(list(parts.items()))}
     assert split_hash(ids, parts) == split_hash(ids[::-1], backwards)
-    moved = {**parts, "train": parts["train"][1:], "test": np.append(parts["test"], parts["train"][0])}
+    moved = {
+        **parts,
+        "train": parts["train"][1:],
+        "test": np.append(parts["test"], parts["train"][0]),
+    }
     assert split_hash(ids, parts) != split_hash(ids, moved)
-    assert split_hash(["\udcff.png", "b"], {"train": np.array([0, 1])})  # a file name that is no UTF-8
+    assert split_hash(
+        ["\udcff.png", "b"], {"train": np.array([0, 1])}
+    )  # a file name that is no UTF-8

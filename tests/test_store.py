@@ -38,7 +38,16 @@ def source(files, fingerprint="folder:1"):
     ids = tuple(files)
     classes = tuple(sorted({name.split("/")[0] for name in ids}))
     labels = np.array([classes.index(name.split("/")[0]) for name in ids], dtype=np.int64)
-    return Source("pets", classes, ids, labels, np.full(len(ids), "", dtype="U10"), lambda index: files[ids[index]], None, fingerprint)
+    return Source(
+        "pets",
+        classes,
+        ids,
+        labels,
+        np.full(len(ids), "", dtype="U10"),
+        lambda index: files[ids[index]],
+        None,
+        fingerprint,
+    )
 
 
 def arrays(pixels, fingerprint="npz:1"):
@@ -49,7 +58,9 @@ def arrays(pixels, fingerprint="npz:1"):
         ids=tuple(f"train/{index:05d}" for index in range(count)),
         labels=np.arange(count) % 2,
         splits=np.array(["train"] * (count - 2) + ["test"] * 2),
-        read=lambda index: pixels[index, 0] if pixels.shape[1] == 1 else pixels[index].transpose(1, 2, 0),
+        read=lambda index: (
+            pixels[index, 0] if pixels.shape[1] == 1 else pixels[index].transpose(1, 2, 0)
+        ),
         pixels=pixels,
         fingerprint=fingerprint,
     )
@@ -88,14 +99,26 @@ def test_the_second_time_nothing_is_read():
     first = prepare_store(source(PETS), Data(size=7))
     again = prepare_store(unread(source(PETS)), Data(size=7))
     assert again.key == first.key and np.array_equal(again.pixels, first.pixels)
-    assert (again.ids, again.digests, again.problems, again.preparation) == (first.ids, first.digests, first.problems, first.preparation)
+    assert (again.ids, again.digests, again.problems, again.preparation) == (
+        first.ids,
+        first.digests,
+        first.problems,
+        first.preparation,
+    )
     assert np.array_equal(again.labels, first.labels) and again.found == first.found
 
 
 def test_another_policy_or_content_or_name_is_another_store():
-    keys = {prepare_store(source(PETS), Data(size=7, resize=resize)).key for resize in ("squash", "crop", "letterbox")}
+    keys = {
+        prepare_store(source(PETS), Data(size=7, resize=resize)).key
+        for resize in ("squash", "crop", "letterbox")
+    }
     keys.add(prepare_store(source({**PETS, "cat/9.png": picture(9)}, "folder:2"), Data(size=7)).key)
-    keys.add(prepare_store(source({name.replace("cat", "fox"): data for name, data in PETS.items()}), Data(size=7)).key)
+    keys.add(
+        prepare_store(
+            source({name.replace("cat", "fox"): data for name, data in PETS.items()}), Data(size=7)
+        ).key
+    )
     assert len(keys) == 5
 
 
@@ -106,7 +129,12 @@ def test_the_same_content_at_another_time_is_the_same_store():
 
 
 def test_bad_pictures_and_copies_leave_no_gap():
-    files = {**PETS, "cat/bad.png": b"?", "cat/copy.png": PETS["cat/1.png"], "cat/last.png": picture(20)}
+    files = {
+        **PETS,
+        "cat/bad.png": b"?",
+        "cat/copy.png": PETS["cat/1.png"],
+        "cat/last.png": picture(20),
+    }
     files = {"dog/first.png": b"", **files}
     store = prepare_store(source(files), Data(size=7))
     assert store.ids == (*PETS, "cat/last.png")
@@ -119,7 +147,10 @@ def test_bad_pictures_and_copies_leave_no_gap():
 @pytest.mark.parametrize("portion", [1, 1000, rows_module.PORTION])
 def test_moving_rows_in_small_portions_changes_nothing(monkeypatch, portion):
     monkeypatch.setattr(rows_module, "PORTION", portion)
-    files = {f"{'cat' if index % 2 else 'dog'}/{index}.png": picture(index, "L" if index < 20 else "RGB") for index in range(30)}
+    files = {
+        f"{'cat' if index % 2 else 'dog'}/{index}.png": picture(index, "L" if index < 20 else "RGB")
+        for index in range(30)
+    }
     files["cat/3.png"] = files["cat/1.png"]
     store = prepare_store(source(files), Data())
     assert store.pixels.shape == (29, 3, 10, 12)
@@ -146,24 +177,41 @@ def test_several_sizes_need_a_choice():
 
 def test_the_policy_none_refuses_other_sizes():
     assert prepare_store(source(PETS), Data(resize="none")).pixels.shape == (8, 3, 10, 12)
-    with pytest.raises(UserError, match=r"8 pictures have another size: dog/0.png is 12 x 10 where 28 x 28 is expected"):
+    with pytest.raises(
+        UserError,
+        match=r"8 pictures have another size: dog/0.png is 12 x 10 where 28 x 28 is expected",
+    ):
         prepare_store(source(PETS), Data(resize="none", size=28))
 
 
-@pytest.mark.parametrize("wanted", [Data(), Data(pad=2), Data(channels=3), Data(channels=1, padding="replicate", pad=1), Data(size=4)])
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        Data(),
+        Data(pad=2),
+        Data(channels=3),
+        Data(channels=1, padding="replicate", pad=1),
+        Data(size=4),
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_arrays_are_stored_as_prepare_gives_them(wanted, channels):
     pixels = noise(channels=channels)
     store = prepare_store(arrays(pixels), wanted)
     assert store.pixels.shape == (8, *store.preparation.shape)
     for row in range(8):
-        assert np.array_equal(store.pixels[row], prepare(pixels[row].transpose(1, 2, 0), store.preparation))
+        assert np.array_equal(
+            store.pixels[row], prepare(pixels[row].transpose(1, 2, 0), store.preparation)
+        )
     assert store.splits.tolist() == ["train"] * 6 + ["test"] * 2
 
 
 def test_arrays_have_one_digest_whatever_the_policy():
     pixels = noise()
-    assert prepare_store(arrays(pixels), Data()).digests == prepare_store(arrays(pixels), Data(size=4)).digests
+    assert (
+        prepare_store(arrays(pixels), Data()).digests
+        == prepare_store(arrays(pixels), Data(size=4)).digests
+    )
 
 
 def test_seventy_thousand_digits_take_no_loop(monkeypatch):
@@ -173,7 +221,9 @@ def test_seventy_thousand_digits_take_no_loop(monkeypatch):
     start = time.perf_counter()
     store = prepare_store(unread(given), Data())
     assert time.perf_counter() - start < 0.5  # 0.03 s on an idle machine
-    assert store.pixels.shape == (70_000, 1, 28, 28) and np.array_equal(store.pixels[69_999], given.pixels[69_999])
+    assert store.pixels.shape == (70_000, 1, 28, 28) and np.array_equal(
+        store.pixels[69_999], given.pixels[69_999]
+    )
 
 
 def test_strict_names_the_bad_files_also_the_second_time():
@@ -228,7 +278,15 @@ def empty_pixels(folder):
     (folder / "pixels.npy").write_bytes(b"")
 
 
-DAMAGES = [damage_pixels, damage_table, damage_middle, damage_words, swap_pixels, remove_pixels, empty_pixels]
+DAMAGES = [
+    damage_pixels,
+    damage_table,
+    damage_middle,
+    damage_words,
+    swap_pixels,
+    remove_pixels,
+    empty_pixels,
+]
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
@@ -265,7 +323,10 @@ def test_a_disk_that_fills_up_leaves_nothing(monkeypatch, number):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="the disk is full: the prepared pictures need"):
         prepare_store(source(PETS), Data(size=60))
-    assert leftovers() == [] and [path for path in (cache_dir() / "stores").iterdir() if path.name != "index"] == []
+    assert (
+        leftovers() == []
+        and [path for path in (cache_dir() / "stores").iterdir() if path.name != "index"] == []
+    )
 
 
 def test_a_cache_that_cannot_be_written_is_a_clear_error(monkeypatch, tmp_path):
@@ -314,7 +375,9 @@ while True:
 
 def start(fingerprint):
     code = BUILD.format(tests=str(Path(__file__).parent))
-    return subprocess.Popen([sys.executable, "-c", code, fingerprint], stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, fingerprint], stdout=subprocess.PIPE, text=True
+    )
 
 
 def test_builders_at_the_same_time_agree():

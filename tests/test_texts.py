@@ -13,7 +13,10 @@ from eyesight.web import i18n
 from eyesight.web.application import application
 
 WEB = Path(i18n.__file__).parent
-TEMPLATES, SCRIPTS = sorted((WEB / "templates").glob("*.html")), sorted((WEB / "static").glob("*.js"))
+TEMPLATES, SCRIPTS = (
+    sorted((WEB / "templates").glob("*.html")),
+    sorted((WEB / "static").glob("*.js")),
+)
 PAGES = {key.partition(".")[0] for key in i18n.words("en")}
 KEY = re.compile(rf"""["'`]((?:{"|".join(PAGES)})\.[a-z0-9_]*)["'`$]""")
 CALL = re.compile(r"""\bt\(\s*["'`]([a-z0-9_.]+)["'`$]""")
@@ -48,18 +51,28 @@ def test_each_language_says_the_same_things(language):
 
 def test_no_key_is_named_twice():
     for language in i18n.LANGUAGES:
-        names = re.findall(r'^  "([^"]+)":', (WEB / "translations" / f"{language}.json").read_text(encoding="utf-8"), re.MULTILINE)
+        names = re.findall(
+            r'^  "([^"]+)":',
+            (WEB / "translations" / f"{language}.json").read_text(encoding="utf-8"),
+            re.MULTILINE,
+        )
         assert len(names) == len(set(names))
 
 
 def test_every_text_that_is_used_exists_and_no_other():
     known = set(i18n.words("en"))
     files = [*TEMPLATES, *SCRIPTS, *WEB.rglob("*.py")]
-    called = {key for file in (*TEMPLATES, *SCRIPTS) for key in CALL.findall(file.read_text(encoding="utf-8"))}
+    called = {
+        key
+        for file in (*TEMPLATES, *SCRIPTS)
+        for key in CALL.findall(file.read_text(encoding="utf-8"))
+    }
     assert {key for key in called if not key.endswith((".", "_"))} <= known
     used = quoted(files)
     beginnings = tuple(key for key in used if key.endswith((".", "_")))
-    assert {key for key in known if key not in used and not key.startswith(beginnings)} == set(), "nobody says these"
+    assert {key for key in known if key not in used and not key.startswith(beginnings)} == set(), (
+        "nobody says these"
+    )
     assert all(any(key.startswith(beginning) for key in known) for beginning in beginnings)
 
 
@@ -69,15 +82,25 @@ def test_every_script_gets_the_texts_it_reads():
         given = set(re.findall(r'"(\w+)"', "".join(re.findall(r"set speaks = \((.*?)\)", page))))
         for name in re.findall(r"/static/(\w+\.js)", page):
             if name != "texts.js":
-                assert {key.partition(".")[0] for key in quoted([WEB / "static" / name])} <= given, (template.name, name)
+                assert {
+                    key.partition(".")[0] for key in quoted([WEB / "static" / name])
+                } <= given, (template.name, name)
 
 
 def test_no_words_stand_in_the_templates():
     for template in TEMPLATES:
-        page = re.sub(r"\{[{%#].*?[%}#]\}", "", template.read_text(encoding="utf-8"), flags=re.DOTALL)
-        page = re.sub(r"<(pre|code|title)\b.*?</\1>", "", page, flags=re.DOTALL).replace(">eyesight<", "><").replace(">API<", "><")
+        page = re.sub(
+            r"\{[{%#].*?[%}#]\}", "", template.read_text(encoding="utf-8"), flags=re.DOTALL
+        )
+        page = (
+            re.sub(r"<(pre|code|title)\b.*?</\1>", "", page, flags=re.DOTALL)
+            .replace(">eyesight<", "><")
+            .replace(">API<", "><")
+        )
         assert not WORDS.findall(page), template.name
-        assert not re.findall(r'(?:alt|title|aria-label|placeholder)="[^"]*[a-z]{3}', page), template.name
+        assert not re.findall(r'(?:alt|title|aria-label|placeholder)="[^"]*[a-z]{3}', page), (
+            template.name
+        )
 
 
 @pytest.mark.parametrize(
@@ -99,11 +122,17 @@ def test_the_browser_chooses(accept, expected):
 
 
 def test_pages_speak_the_language_asked_for(client):
-    english, korean = (client.get("/", headers={"Accept-Language": name}).text for name in ("en", "ko-KR"))
+    english, korean = (
+        client.get("/", headers={"Accept-Language": name}).text for name in ("en", "ko-KR")
+    )
     assert '<html lang="en">' in english and i18n.words("en")["front.kept"] in english
     assert '<html lang="ko">' in korean and i18n.words("ko")["front.kept"] in korean
-    found = json.loads(re.search(r'<script type="application/json" id="texts">(.*?)</script>', korean)[1])
-    assert found["front.looking"] == i18n.words("ko")["front.looking"] and not any(key.startswith("runs.") for key in found)
+    found = json.loads(
+        re.search(r'<script type="application/json" id="texts">(.*?)</script>', korean)[1]
+    )
+    assert found["front.looking"] == i18n.words("ko")["front.looking"] and not any(
+        key.startswith("runs.") for key in found
+    )
 
 
 def test_a_visitor_who_chooses_is_remembered_and_stays_on_the_page(client):
@@ -127,10 +156,16 @@ def test_a_choice_of_language_keeps_what_was_chosen_on_the_page(client):
     client.cookies.clear()
 
 
-@pytest.mark.parametrize("back", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/a b"])
+@pytest.mark.parametrize(
+    "back", ["//evil.example", "https://evil.example", "/\\evil.example", "evil", "", "/a b"]
+)
 def test_choosing_a_language_leads_nowhere_else(client, back):
     answer = client.get("/language/xx", params={"back": back}, follow_redirects=False)
-    assert answer.status_code == 303 and answer.headers["location"] == "/" and "set-cookie" not in answer.headers
+    assert (
+        answer.status_code == 303
+        and answer.headers["location"] == "/"
+        and "set-cookie" not in answer.headers
+    )
 
 
 def test_values_are_escaped_unless_they_are_marked_safe():

@@ -10,12 +10,21 @@ def predictions(confidence, right):
     confidence = np.asarray(confidence, np.float32)
     values = np.stack([confidence, 1 - confidence], axis=1)
     labels = np.where(right, values.argmax(1), 1 - values.argmax(1))
-    return Predictions(tuple(map(str, range(len(values)))), labels.astype(np.int64), values, ("a", "b"))
+    return Predictions(
+        tuple(map(str, range(len(values)))), labels.astype(np.int64), values, ("a", "b")
+    )
 
 
 def test_as_many_as_possible_are_sure_while_they_are_right_often_enough():
-    found = choose(predictions([0.95, 0.9, 0.8, 0.7, 0.6], [True, True, True, False, True]), wanted=0.75)
-    assert found.value == np.float32(0.8) and found.accuracy == 1 and found.share == 0.6 and found.n == 5
+    found = choose(
+        predictions([0.95, 0.9, 0.8, 0.7, 0.6], [True, True, True, False, True]), wanted=0.75
+    )
+    assert (
+        found.value == np.float32(0.8)
+        and found.accuracy == 1
+        and found.share == 0.6
+        and found.n == 5
+    )
 
 
 def test_equal_probabilities_are_accepted_together_or_not_at_all():
@@ -25,7 +34,9 @@ def test_equal_probabilities_are_accepted_together_or_not_at_all():
 
 def test_a_perfect_classifier_is_still_not_sure_below_one_half():
     assert choose(predictions([0.9, 0.8], [True, True])).value == np.float32(0.8)
-    three = Predictions(("0",), np.array([0]), np.array([[0.4, 0.3, 0.3]], np.float32), ("a", "b", "c"))
+    three = Predictions(
+        ("0",), np.array([0]), np.array([[0.4, 0.3, 0.3]], np.float32), ("a", "b", "c")
+    )
     assert choose(three).value == LEAST
 
 

@@ -44,7 +44,9 @@ def images():
 
 def network(images, seed=0):
     torch.manual_seed(seed)
-    return registry.build(MODEL, images.shape, len(images.classes)).to(memory_format=torch.channels_last)
+    return registry.build(MODEL, images.shape, len(images.classes)).to(
+        memory_format=torch.channels_last
+    )
 
 
 def halves(net, images, where="conv4"):
@@ -56,7 +58,9 @@ def halves(net, images, where="conv4"):
 def cached(net, images, where="conv4", how=PLAIN, views=1, **options):
     cut, trunk = halves(net, images, where)
     found = features.compute(trunk, images, how, views, name="toy", **options)
-    return Tail(net, list(net.body.units[cut:]), found.shape, torch.as_tensor(found.pixels).dtype), found
+    return Tail(
+        net, list(net.body.units[cut:]), found.shape, torch.as_tensor(found.pixels).dtype
+    ), found
 
 
 @pytest.mark.parametrize("where", ["all", "conv4", "conv2"])
@@ -70,7 +74,14 @@ def test_training_on_cached_features_equals_computing_them_in_every_step(images,
         else:
             halves(net, images, where)
             tail, train = net, images
-        losses.append([epoch.train_loss for epoch in fit(State.start(tail, RECIPE), train, None, RECIPE, precision=precision)])
+        losses.append(
+            [
+                epoch.train_loss
+                for epoch in fit(
+                    State.start(tail, RECIPE), train, None, RECIPE, precision=precision
+                )
+            ]
+        )
     assert losses[0] == losses[1], "to the last bit"
 
 
@@ -81,9 +92,13 @@ def test_the_whole_network_is_trained_when_its_tail_is(images):
     state = State.start(tail, RECIPE)
     list(fit(state, train, train, RECIPE))
     state.finish(RECIPE.training)
-    changed = {key for key, value in net.state_dict().items() if not torch.equal(value, before[key])}
+    changed = {
+        key for key, value in net.state_dict().items() if not torch.equal(value, before[key])
+    }
     first = net.body.units[net.body.place("conv4") :]
-    assert changed and not any(key.startswith(f"body.units.{next(iter(net.body.units._modules))}.") for key in changed)
+    assert changed and not any(
+        key.startswith(f"body.units.{next(iter(net.body.units._modules))}.") for key in changed
+    )
     assert len(changed) >= len(list(first.parameters()))
     pictures = images.take(torch.arange(8))
     with torch.no_grad():
@@ -97,7 +112,9 @@ def test_versions_are_the_picture_its_mirror_image_and_random_changes(images):
     _, found = cached(net, images, how=how, views=3)
     _, trunk = halves(net, images)
     with torch.no_grad():
-        mirrored = trunk.eval()(images.take(torch.arange(4)).flip(3).contiguous(memory_format=torch.channels_last))
+        mirrored = trunk.eval()(
+            images.take(torch.arange(4)).flip(3).contiguous(memory_format=torch.channels_last)
+        )
     torch.testing.assert_close(found.only(1).take(torch.arange(4)), mirrored, atol=1e-5, rtol=1e-5)
     first, third = found.only(0).take(torch.arange(4)), found.only(2).take(torch.arange(4))
     assert not torch.allclose(first, third) and not torch.allclose(mirrored, third)
@@ -108,7 +125,9 @@ def test_versions_are_the_picture_its_mirror_image_and_random_changes(images):
 
 def test_the_file_is_as_large_as_announced_and_is_used_again(images, monkeypatch):
     said = []
-    _, found = cached(network(images), images, views=2, how=Augment(flip="random"), talk=said.append)
+    _, found = cached(
+        network(images), images, views=2, how=Augment(flip="random"), talk=said.append
+    )
     (file,) = (features.cache_dir() / "activations").iterdir()
     assert file.stat().st_size == found.count * 2 * 4 * int(np.prod(found.shape))
     assert "MB" in said[0]
@@ -124,13 +143,17 @@ def test_other_weights_pictures_cuts_versions_or_arithmetic_never_share_a_file(i
     keys.append(cached(network(images), images, views=2, how=Augment(flip="random"))[1].key)
     keys.append(cached(network(images), images, precision="bfloat16")[1].key)
     _, trunk = halves(network(images), images)
-    keys.append(features.compute(trunk, images, PLAIN, 1, name="other pictures of the same names").key)
+    keys.append(
+        features.compute(trunk, images, PLAIN, 1, name="other pictures of the same names").key
+    )
     assert len(set(keys)) == len(keys)
 
 
 def test_without_room_on_the_disk_it_stops_before_computing(images, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 10))
+    monkeypatch.setattr(
+        features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 10)
+    )
     monkeypatch.setattr(features, "_write", lambda *rest: pytest.fail("computed"))
     with pytest.raises(UserError, match="features of the frozen part take"):
         cached(network(images), images)
@@ -148,16 +171,24 @@ def test_features_larger_than_the_memory_of_any_machine_are_mapped(tmp_path):
 
 def test_without_validation_pictures_the_training_ones_are_computed_all_the_same(tmp_path):
     run = train(tmp_path, "data.validation=0", "training.epochs=1")
-    assert run.status == "done" and run.epochs[0]["validation_loss"] is None and run.result["test"]["n"]
+    assert (
+        run.status == "done"
+        and run.epochs[0]["validation_loss"] is None
+        and run.result["test"]["n"]
+    )
 
 
 def test_as_many_versions_are_kept_as_the_disk_has_room_for(images, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
     older = features.cache_dir() / "activations" / "older.bin"
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 100))
+    monkeypatch.setattr(
+        features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 100)
+    )
     assert [features.fitting(size, 4) for size in (60, 1000, 1)] == [1, 1, 4]
     older.write_bytes(b"makes way " * 5)
-    older.with_name("gone.bin").symlink_to("nowhere")  # as one that another training removes meanwhile
+    older.with_name("gone.bin").symlink_to(
+        "nowhere"
+    )  # as one that another training removes meanwhile
     assert features.fitting(60, 4) == 2
 
 
@@ -165,11 +196,17 @@ def test_where_the_disk_is_short_fewer_versions_of_all_features_are_made(images,
     said, sizes = [], []
     monkeypatch.setattr(features, "fitting", lambda size, views: sizes.append(size) or 2)
     plan = frozen(images, freeze="all", thaw="conv4", thaw_epochs=1, views=3)
-    plan = replace(plan, talk=said.append, recipe=replace(plan.recipe, augment=Augment(flip="random", rotate=5)))
+    plan = replace(
+        plan,
+        talk=said.append,
+        recipe=replace(plan.recipe, augment=Augment(flip="random", rotate=5)),
+    )
     first, second = transfer.stages(plan)
     assert first.train.views == second.train.views == 2
     assert next(transfer.stages(plan, 2)).train.key == second.train.key
-    assert sizes == [(first.train.pixels.nbytes + second.train.pixels.nbytes) // 2] * 2, "the same when the second stage is gone on with"
+    assert sizes == [(first.train.pixels.nbytes + second.train.pixels.nbytes) // 2] * 2, (
+        "the same when the second stage is gone on with"
+    )
     assert "the disk has room for the features of 2 of 3 versions of each picture" in said
 
 
@@ -178,7 +215,9 @@ def test_extra_pictures_of_the_same_names_never_share_features(images, held_out)
     keys = set()
     for extra in ("a", "b"):
         plan = frozen(images, freeze="conv4", views=1)
-        data = SimpleNamespace(**{**vars(plan.data), "own": images.subset(np.arange(held_out)), "hash": extra})
+        data = SimpleNamespace(
+            **{**vars(plan.data), "own": images.subset(np.arange(held_out)), "hash": extra}
+        )
         keys.add(next(transfer.stages(replace(plan, data=data))).train.key)
     assert len(keys) == 2
 
@@ -215,14 +254,27 @@ def test_a_file_in_use_does_not_stop_the_search_for_room(tmp_path, monkeypatch):
 
 def test_features_go_to_a_device_only_where_they_leave_room(images, monkeypatch):
     _, found = cached(network(images), images)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * torch.as_tensor(found.pixels).nbytes - 2, 1 << 40))
+    monkeypatch.setattr(
+        torch.cuda,
+        "mem_get_info",
+        lambda device: (2 * torch.as_tensor(found.pixels).nbytes - 2, 1 << 40),
+    )
     assert found.resident("cuda") is found
 
 
 def frozen(images, **transfer_options):
     """A plan for a network on drawn pictures, without a run around it."""
-    recipe = replace(RECIPE, transfer=Transfer(**transfer_options), training=replace(RECIPE.training, precision="auto"))
-    data = SimpleNamespace(train=images, validation=images.subset(np.arange(8)), store=SimpleNamespace(key="toy"), own=None)
+    recipe = replace(
+        RECIPE,
+        transfer=Transfer(**transfer_options),
+        training=replace(RECIPE.training, precision="auto"),
+    )
+    data = SimpleNamespace(
+        train=images,
+        validation=images.subset(np.arange(8)),
+        store=SimpleNamespace(key="toy"),
+        own=None,
+    )
     return transfer.Plan(recipe, network(images), data, Clock(time.monotonic()))
 
 
@@ -249,18 +301,35 @@ def test_a_second_stage_that_would_lose_what_the_first_trained_is_refused(images
 
 def test_it_is_said_when_reading_took_most_of_the_budget(tmp_path):
     said = []
-    train(tmp_path, "training.budget=10", "transfer.freeze=all", clock=Clock(time.monotonic() - 8), talk=said.append)
+    train(
+        tmp_path,
+        "training.budget=10",
+        "transfer.freeze=all",
+        clock=Clock(time.monotonic() - 8),
+        talk=said.append,
+    )
     assert any("of 10 s have passed before anything is trained" in line for line in said)
 
 
 def train(tmp_path, *settings, **options):
     data = drawn.folder(tmp_path / "data", 60, 24)
-    return experiment.train(override(replace(RECIPE, data=replace(RECIPE.data, source=str(data))), settings), tmp_path / "runs", **options)
+    return experiment.train(
+        override(replace(RECIPE, data=replace(RECIPE.data, source=str(data))), settings),
+        tmp_path / "runs",
+        **options,
+    )
 
 
 def test_two_stages_are_one_run_with_one_curve(tmp_path):
     said = []
-    run = train(tmp_path, "transfer.freeze=all", "transfer.thaw=conv4", "transfer.thaw_epochs=2", "augment.flip=random", talk=said.append)
+    run = train(
+        tmp_path,
+        "transfer.freeze=all",
+        "transfer.thaw=conv4",
+        "transfer.thaw_epochs=2",
+        "augment.flip=random",
+        talk=said.append,
+    )
     epochs = run.epochs
     assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4, 5]
     assert [epoch["stage"] for epoch in epochs] == [1, 1, 1, 2, 2]
@@ -272,7 +341,12 @@ def test_two_stages_are_one_run_with_one_curve(tmp_path):
 
 
 def test_interrupted_in_the_second_stage_and_resumed_is_uninterrupted(tmp_path, monkeypatch):
-    settings = ("transfer.freeze=all", "transfer.thaw=conv4", "transfer.thaw_epochs=4", "training.seed=3")
+    settings = (
+        "transfer.freeze=all",
+        "transfer.thaw=conv4",
+        "transfer.thaw_epochs=4",
+        "training.seed=3",
+    )
     monkeypatch.setattr(experiment, "SAVE_EVERY", 0.0)
     whole = train(tmp_path / "whole", *settings)
 
@@ -283,7 +357,9 @@ def test_interrupted_in_the_second_stage_and_resumed_is_uninterrupted(tmp_path, 
     with pytest.raises(KeyboardInterrupt):
         train(tmp_path / "broken", *settings, tell=stop)
     resumed = train(tmp_path / "broken", *settings, resume=True)
-    assert [epoch["train_loss"] for epoch in resumed.epochs] == [epoch["train_loss"] for epoch in whole.epochs]
+    assert [epoch["train_loss"] for epoch in resumed.epochs] == [
+        epoch["train_loss"] for epoch in whole.epochs
+    ]
     first, second = (run.predictions("test").probabilities for run in (whole, resumed))
     np.testing.assert_array_equal(first, second)
 
@@ -301,9 +377,20 @@ def test_a_stage_that_does_not_exist_is_told_before_anything_trains(tmp_path):
 
 def test_what_the_weights_expect_fills_what_the_recipe_leaves_open():
     made = transfer.suited(Recipe(model=Model("inception_v3"), data=Data(resize="crop")))
-    assert (made.data.size, made.data.channels, made.data.interpolation, made.data.crop_fraction) == (299, 3, "bicubic", 0.875)
-    small = transfer.suited(Recipe(model=Model("inception_v3"), data=Data(resize="crop", size=96, interpolation="area")))
-    assert (small.data.size, small.data.interpolation, small.data.crop_fraction) == (96, "area", 1.0)
+    assert (
+        made.data.size,
+        made.data.channels,
+        made.data.interpolation,
+        made.data.crop_fraction,
+    ) == (299, 3, "bicubic", 0.875)
+    small = transfer.suited(
+        Recipe(model=Model("inception_v3"), data=Data(resize="crop", size=96, interpolation="area"))
+    )
+    assert (small.data.size, small.data.interpolation, small.data.crop_fraction) == (
+        96,
+        "area",
+        1.0,
+    )
     assert transfer.suited(Recipe()) == Recipe()
 
 
@@ -313,7 +400,9 @@ def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypat
     Parts = namedtuple("Parts", "recipe clock talk")
     for seconds, views, count in ((1000, 4, 48), (170, 2, 48), (50, 1, 30)):
         plan = Parts(RECIPE, Clock(time.monotonic(), budget=float(seconds)), said.append)
-        parts, kept = transfer.affordable(plan, None, {"train": images, "validation": images.subset(np.arange(0))}, 4, "float32")
+        parts, kept = transfer.affordable(
+            plan, None, {"train": images, "validation": images.subset(np.arange(0))}, 4, "float32"
+        )
         assert kept == views
         assert len(parts["train"]) == pytest.approx(count, abs=1)
     assert sum("the budget has time" in line for line in said) == 3
@@ -321,20 +410,41 @@ def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypat
 
 def test_a_bad_estimate_of_the_speed_leaves_enough_pictures_to_learn_from(images):
     labels = torch.tensor([0] * 590 + [1] * 10)
-    many = replace(images, rows=torch.arange(600) % 48, labels=labels, ids=tuple(map(str, range(600))))
+    many = replace(
+        images, rows=torch.arange(600) % 48, labels=labels, ids=tuple(map(str, range(600)))
+    )
     order = transfer.mixed(many, seed=0)
-    assert torch.equal(order.sort().values, torch.arange(600)) and not torch.equal(order, torch.arange(600))
+    assert torch.equal(order.sort().values, torch.arange(600)) and not torch.equal(
+        order, torch.arange(600)
+    )
     chosen = order[: transfer.enough(many, -5)]
     assert len(chosen) == 60 and (labels[chosen] == 1).sum() >= transfer.EACH
     assert transfer.enough(images.subset(np.arange(6)), 1) == 6
 
 
 def test_what_a_person_sets_stays_as_they_set_it():
-    asked = override(folder.folder(), ["transfer.freeze=conv4", "transfer.views=1", "model.head=average", "augment.zoom=0.5"])
+    asked = override(
+        folder.folder(),
+        ["transfer.freeze=conv4", "transfer.views=1", "model.head=average", "augment.zoom=0.5"],
+    )
     made, _ = folder.choose(asked, folder.Seen(500, 5, 200), ["tf_efficientnet_lite0"])
-    assert (made.transfer.freeze, made.transfer.views, made.model.head, made.augment.zoom) == ("conv4", 1, "average", 0.5)
-    assert (made.model.name, made.transfer.thaw, made.augment.shift) == ("tf_efficientnet_lite0", "conv5", 0.05), "the rest is chosen"
-    assert folder.choose(override(asked, ["transfer.thaw="]), folder.Seen(500, 5, 200), [])[0].transfer.thaw == ""
+    assert (made.transfer.freeze, made.transfer.views, made.model.head, made.augment.zoom) == (
+        "conv4",
+        1,
+        "average",
+        0.5,
+    )
+    assert (made.model.name, made.transfer.thaw, made.augment.shift) == (
+        "tf_efficientnet_lite0",
+        "conv5",
+        0.05,
+    ), "the rest is chosen"
+    assert (
+        folder.choose(override(asked, ["transfer.thaw="]), folder.Seen(500, 5, 200), [])[
+            0
+        ].transfer.thaw
+        == ""
+    )
     made, why = folder.choose(override(asked, ["data.size=128"]), folder.Seen(500, 5, 200), [])
     assert made.data.size == 128 and "128 pixels, as asked" in why
 
@@ -369,7 +479,9 @@ def test_a_head_that_knows_most_classes_learns_more_gently_than_one_from_random_
         assert any("gentler" in reason for reason in why) is (known == 6)
     assert rates == {5: (0.002, 2e-4), 6: (folder.GENTLE, 1e-4)}
     asked = override(folder.folder(), ["optim.lr=0.01"])
-    assert folder.choose(asked, folder.Seen(500, 10, 200, 10), [])[0].optim.lr == 0.01, "as the person said"
+    assert folder.choose(asked, folder.Seen(500, 10, 200, 10), [])[0].optim.lr == 0.01, (
+        "as the person said"
+    )
 
 
 def test_a_look_at_the_pictures_counts_the_classes_that_imagenet_has(tmp_path):
@@ -390,7 +502,11 @@ def test_pictures_without_a_class_do_not_make_a_folder_look_larger(tmp_path):
 
 def test_the_documented_rules_are_those_of_the_code():
     def rules(text):
-        lines = [[cell.strip() for cell in line.split("|")[1:3]] for line in text.splitlines() if line.startswith("| ")]
+        lines = [
+            [cell.strip() for cell in line.split("|")[1:3]]
+            for line in text.splitlines()
+            if line.startswith("| ")
+        ]
         return [line for line in lines if line[0] not in ("what is seen", "weights at hand")]
 
     page = (Path(__file__).parents[1] / "docs" / "transfer.md").read_text(encoding="utf-8")
@@ -411,7 +527,9 @@ def test_activations_are_pictures_to_the_loop(images):
     _, found = cached(network(images), images)
     assert isinstance(found, Activations) and len(found) == 48 and found.resident("cpu") is found
     (first, labels, index), *_ = found.batches(torch.arange(48), 16)
-    assert first.shape == (16, *found.shape) and first.is_contiguous(memory_format=torch.channels_last)
+    assert first.shape == (16, *found.shape) and first.is_contiguous(
+        memory_format=torch.channels_last
+    )
     assert labels.tolist() == images.labels[index].tolist()
     assert Path(features.cache_dir() / "activations" / f"{found.key}.bin").is_file()
 
@@ -422,7 +540,9 @@ def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
     _, short = cached(network(images), images, how=how, views=3, deadline=0.0, talk=said.append)
     assert short.views == 1 and len(short) == 48 and "1 versions of 48" in said[-1]
     _, one = cached(network(images), images, how=how, views=1)
-    assert one.key == short.key and torch.equal(torch.as_tensor(one.pixels), torch.as_tensor(short.pixels))
+    assert one.key == short.key and torch.equal(
+        torch.as_tensor(one.pixels), torch.as_tensor(short.pixels)
+    )
     (file,) = (features.cache_dir() / "activations").iterdir()
     assert file.stat().st_size == short.count * 4 * int(np.prod(short.shape))
 
@@ -432,7 +552,11 @@ def test_when_it_is_slower_still_the_first_pictures_are_kept(images, monkeypatch
     monkeypatch.setattr(features, "LEAST", 32)
     _, short = cached(network(images), images, deadline=0.0)
     _, first = cached(network(images), images.subset(np.arange(32)))
-    assert short.ids == images.ids[:32] and short.key == first.key and short.take(torch.arange(32)).shape[0] == 32
+    assert (
+        short.ids == images.ids[:32]
+        and short.key == first.key
+        and short.take(torch.arange(32)).shape[0] == 32
+    )
 
 
 def test_the_first_stage_always_gets_some_time():
@@ -454,9 +578,18 @@ def test_what_was_seen_just_now_counts_more_than_a_short_try(images, monkeypatch
     assert transfer.affordable(plan, None, parts, 4, "float32", 1.0)[1] == 2
 
 
-@pytest.mark.parametrize("grace", [transfer.GRACE, -1.0])  # and where not even that is left: a step is
-def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_result(tmp_path, monkeypatch, grace):
-    settings = ("transfer.freeze=all", "transfer.thaw=conv4", "augment.flip=random", "training.budget=1.5")
+@pytest.mark.parametrize(
+    "grace", [transfer.GRACE, -1.0]
+)  # and where not even that is left: a step is
+def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_result(
+    tmp_path, monkeypatch, grace
+):
+    settings = (
+        "transfer.freeze=all",
+        "transfer.thaw=conv4",
+        "augment.flip=random",
+        "training.budget=1.5",
+    )
     monkeypatch.setattr(transfer, "GRACE", grace)
     run = train(tmp_path, *settings, clock=Clock(time.monotonic() - 1.4))
     assert run.status == "done" and run.result["test"]["n"]
@@ -465,13 +598,23 @@ def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_re
 
 
 def test_show_tells_what_the_weights_expect_and_what_trains():
-    recipe = replace(RECIPES["objects_finetune"](), model=Model("tf_efficientnet_lite0", weights="none", head="average 256 dropout.5"))
+    recipe = replace(
+        RECIPES["objects_finetune"](),
+        model=Model("tf_efficientnet_lite0", weights="none", head="average 256 dropout.5"),
+    )
     found = show.describe(recipe, Path("nowhere"))
-    assert found["shape"] == [3, 96, 96] and found["pretrained"]["size"] == 224 and found["pretrained"]["mean"] == (0.5, 0.5, 0.5)
+    assert (
+        found["shape"] == [3, 96, 96]
+        and found["pretrained"]["size"] == 224
+        and found["pretrained"]["mean"] == (0.5, 0.5, 0.5)
+    )
     first, second = found["trains"]
     assert first.startswith("4 of 151 tensors train") and second.endswith("from blocks.5.0 on")
     lines = show.pretrained_lines(found)
-    assert lines[0] == "the weights expect 224×224, bicubic, centre 0.875; mean 0.5, 0.5, 0.5; deviation 0.5, 0.5, 0.5"
+    assert (
+        lines[0]
+        == "the weights expect 224×224, bicubic, centre 0.875; mean 0.5, 0.5, 0.5; deviation 0.5, 0.5, 0.5"
+    )
     assert lines[2].startswith("stage 1: 4 of 151") and len(lines) == 4
 
 

@@ -22,7 +22,9 @@ from eyesight.inference import onnx_classifier, recognise
 from eyesight.web.application import application
 from eyesight.web.limits import Limits
 
-LIMITS = Limits(bytes=300_000, pixels=1_000_000, upload_seconds=1.5, seconds=5.0, requests=8, decoders=2)
+LIMITS = Limits(
+    bytes=300_000, pixels=1_000_000, upload_seconds=1.5, seconds=5.0, requests=8, decoders=2
+)
 WHITE = png(np.full((9, 9), 255, np.uint8))
 
 
@@ -31,7 +33,12 @@ class Slow:
 
     def __init__(self, known):
         self.known, self.pause, self.fail, self.sizes = known, 0.0, False, []
-        self.classes, self.preparation, self.facts, self.looks = known.classes, known.preparation, known.facts, known.looks
+        self.classes, self.preparation, self.facts, self.looks = (
+            known.classes,
+            known.preparation,
+            known.facts,
+            known.looks,
+        )
 
     def prepare(self, picture):
         return self.known.prepare(picture)
@@ -50,13 +57,17 @@ class Live:
         self.sock = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.sock.getsockname()[1]
         self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="critical"))
-        self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.sock]}, daemon=True)
+        self.thread = threading.Thread(
+            target=self.server.run, kwargs={"sockets": [self.sock]}, daemon=True
+        )
         self.thread.start()
 
     def post(self, body, headers=None, path="/api/predict"):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
         try:
-            connection.request("POST", path, body, headers or {}, encode_chunked=not isinstance(body, bytes))
+            connection.request(
+                "POST", path, body, headers or {}, encode_chunked=not isinstance(body, bytes)
+            )
             response = connection.getresponse()
             return response.status, json.loads(response.read()), response.headers
         finally:
@@ -94,14 +105,23 @@ def encoded(image, form, **options):
 
 def png_header(width, height):
     """A PNG that claims a size and brings next to nothing of it."""
-    chunks = [(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(b"\0" * 1000)), (b"IEND", b"")]
-    parts = [struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks]
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"\0" * 1000)),
+        (b"IEND", b""),
+    ]
+    parts = [
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
 def form(content, filename="picture.jpg", field="picture", kind="image/jpeg", end=True):
     lines = f'--edge\r\nContent-Disposition: form-data; name="{field}"; filename="{filename}"\r\nContent-Type: {kind}\r\n\r\n'
-    return lines.encode() + content + (b"\r\n--edge--\r\n" if end else b""), {"Content-Type": "multipart/form-data; boundary=edge"}
+    return lines.encode() + content + (b"\r\n--edge--\r\n" if end else b""), {
+        "Content-Type": "multipart/form-data; boundary=edge"
+    }
 
 
 NOISE = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
@@ -121,10 +141,19 @@ BAD = {
     "gzip bomb as an encoding": ((gzip.compress(WHITE), {"Content-Encoding": "gzip"}), 415),
     "too many bytes": ((b"\xff\xd8\xff" + b"\0" * 400_000, {}), 413),
     "too many bytes in a form": (form(b"\0" * 400_000), 413),
-    "form without a file": ((b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--edge--\r\n', form(b"")[1]), 422),
+    "form without a file": (
+        (
+            b'--edge\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--edge--\r\n',
+            form(b"")[1],
+        ),
+        422,
+    ),
     "form without an edge": ((b"hello", {"Content-Type": "multipart/form-data"}), 422),
     "form of nonsense": ((b"hello" * 100, form(b"")[1]), 422),
-    "form of two pictures": ((form(WHITE, end=False)[0] + b"\r\n" + form(WHITE)[0], form(b"")[1]), 422),
+    "form of two pictures": (
+        (form(WHITE, end=False)[0] + b"\r\n" + form(WHITE)[0], form(b"")[1]),
+        422,
+    ),
     "JSON": ((b'{"picture": "data:"}', {"Content-Type": "application/json"}), 415),
 }
 
@@ -144,8 +173,15 @@ def test_several_pictures_in_a_form_keep_the_limits_of_one(live):
 
     status, answer, _ = live.post(*several(*[b"\0" * 20_000] * 30), path="/api/predict/many")
     assert status == 413 and "larger than" in answer["error"]
-    status, answer, _ = live.post(*several(png_header(20_000, 20_000), b"text", WHITE, b""), path="/api/predict/many")
-    assert status == 200 and ["top" in one for one in answer["answers"]] == [False, False, True, False]
+    status, answer, _ = live.post(
+        *several(png_header(20_000, 20_000), b"text", WHITE, b""), path="/api/predict/many"
+    )
+    assert status == 200 and ["top" in one for one in answer["answers"]] == [
+        False,
+        False,
+        True,
+        False,
+    ]
     for body in (several(WHITE)[0][:-10], b"", b"--edge" * 20_000):
         status, answer, _ = live.post(body, several()[1], path="/api/predict/many")
         assert status == 422 and answer["error"], body[:20]
@@ -166,7 +202,9 @@ def test_a_chunked_body_is_counted_while_it_comes(live):
     assert status == 200
 
 
-@pytest.mark.parametrize("name", ["../../etc/passwd", "..\\\\windows\\\\x.png", "a\u0000b.png", "x" * 3000, "C:/aux", ""])
+@pytest.mark.parametrize(
+    "name", ["../../etc/passwd", "..\\\\windows\\\\x.png", "a\u0000b.png", "x" * 3000, "C:/aux", ""]
+)
 def test_a_path_in_a_file_name_means_nothing(live, name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, _, _ = live.post(*form(WHITE, filename=name))
@@ -180,7 +218,9 @@ ODD = {
     "rotated": encoded(Image.fromarray(NOISE), "JPEG", exif=SIDEWAYS),
     "cmyk": encoded(Image.fromarray(NOISE).convert("CMYK"), "JPEG"),
     "16 bits": encoded(Image.fromarray(NOISE[:, :, 0].astype(np.uint16) * 257), "PNG"),
-    "animated": encoded(Image.fromarray(NOISE), "GIF", save_all=True, append_images=[Image.fromarray(255 - NOISE)]),
+    "animated": encoded(
+        Image.fromarray(NOISE), "GIF", save_all=True, append_images=[Image.fromarray(255 - NOISE)]
+    ),
     "palette": encoded(Image.fromarray(NOISE).convert("P"), "PNG"),
     "alpha": encoded(Image.fromarray(NOISE).convert("RGBA"), "WEBP", lossless=True),
 }
@@ -190,18 +230,23 @@ ODD = {
 def test_odd_pictures_get_the_answer_of_the_command_line(live, name, tmp_path):
     picture = ODD[name]
     (tmp_path / "odd.jpg").write_bytes(picture)
-    by_hand = recognise.recognise(onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), [str(tmp_path / "odd.jpg")], 2)[0]
+    by_hand = recognise.recognise(
+        onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), [str(tmp_path / "odd.jpg")], 2
+    )[0]
     status, answer, _ = live.post(picture)
     assert status == 200
     assert [named["class"] for named in answer["top"]] == [name for name, _ in by_hand.top]
-    assert [named["probability"] for named in answer["top"]] == pytest.approx([sure for _, sure in by_hand.top], abs=1e-6)
+    assert [named["probability"] for named in answer["top"]] == pytest.approx(
+        [sure for _, sure in by_hand.top], abs=1e-6
+    )
 
 
 def test_a_rotated_picture_is_turned_before_it_is_looked_at(live):
     upright = encoded(Image.fromarray(NOISE).rotate(-90), "PNG")
     lying = Image.fromarray(NOISE)
     values = [
-        live.post(body)[1]["top"][0]["probability"] for body in (upright, encoded(lying, "PNG", exif=SIDEWAYS), encoded(lying, "PNG"))
+        live.post(body)[1]["top"][0]["probability"]
+        for body in (upright, encoded(lying, "PNG", exif=SIDEWAYS), encoded(lying, "PNG"))
     ]
     assert values[0] == pytest.approx(values[1], abs=1e-6) and abs(values[0] - values[2]) > 1e-3
 
@@ -209,14 +254,20 @@ def test_a_rotated_picture_is_turned_before_it_is_looked_at(live):
 def test_an_upload_cut_off_midway_is_forgotten(live):
     for body in (WHITE[:30], form(WHITE, end=False)[0]):
         with socket.create_connection(("127.0.0.1", live.port)) as cut:
-            cut.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + body)
+            cut.sendall(
+                b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+                + body
+            )
     time.sleep(0.2)
     assert live.post(WHITE)[0] == 200, "the service goes on answering"
 
 
 def test_an_upload_that_never_ends_is_given_up(live):
     with socket.create_connection(("127.0.0.1", live.port), timeout=10) as slow:
-        slow.sendall(b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n" + WHITE[:30])
+        slow.sendall(
+            b"POST /api/predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n\r\n"
+            + WHITE[:30]
+        )
         assert slow.recv(1000).startswith(b"HTTP/1.1 408")
 
 
@@ -236,8 +287,14 @@ def test_two_hundred_parallel_uploads_of_every_kind(live):
     expected = [200, 200, 413, 415, 413]
     with ThreadPoolExecutor(200) as pool:
         answers = list(pool.map(lambda turn: live.post(bodies[turn % 5])[0], range(200)))
-    odd = {(turn % 5, status) for turn, status in enumerate(answers) if status not in (expected[turn % 5], 503)}
-    assert {status for _, status in odd} <= {408}, odd  # on a machine so busy that 1.5 s do not do for an upload
+    odd = {
+        (turn % 5, status)
+        for turn, status in enumerate(answers)
+        if status not in (expected[turn % 5], 503)
+    }
+    assert {status for _, status in odd} <= {408}, (
+        odd
+    )  # on a machine so busy that 1.5 s do not do for an upload
     assert answers.count(200) > 0
 
 

@@ -48,17 +48,29 @@ def test_a_bare_picture_and_one_in_a_form_get_the_same_answer(client):
 
 def test_several_pictures_in_one_form_get_the_answers_they_get_alone(client):
     pictures = [WHITE, b"no picture", GREY, WHITE]
-    answers = client.post("/api/predict/many?top=1", files=[("picture", ("a.png", one, "image/png")) for one in pictures]).json()["answers"]
+    answers = client.post(
+        "/api/predict/many?top=1",
+        files=[("picture", ("a.png", one, "image/png")) for one in pictures],
+    ).json()["answers"]
     alone = [client.post("/api/predict?top=1", content=one).json() for one in pictures]
     assert [answer.get("error") for answer in answers] == [None, alone[1]["error"], None, None]
     assert answers[1]["hint"].startswith("send a JPEG")
-    cut = client.post("/api/predict/many", files=[("picture", ("a.png", WHITE[:40]))]).json()["answers"][0]
+    cut = client.post("/api/predict/many", files=[("picture", ("a.png", WHITE[:40]))]).json()[
+        "answers"
+    ][0]
     assert "error" in cut and "again" in cut["hint"]
     for place in (0, 2, 3):
-        assert answers[place]["top"][0]["class"] == alone[place]["top"][0]["class"] and answers[place]["sure"] == alone[place]["sure"]
-        assert answers[place]["top"][0]["probability"] == pytest.approx(alone[place]["top"][0]["probability"], abs=1e-6)
+        assert (
+            answers[place]["top"][0]["class"] == alone[place]["top"][0]["class"]
+            and answers[place]["sure"] == alone[place]["sure"]
+        )
+        assert answers[place]["top"][0]["probability"] == pytest.approx(
+            alone[place]["top"][0]["probability"], abs=1e-6
+        )
     assert client.post("/api/predict/many", content=WHITE).status_code == 422
-    too_many = client.post("/api/predict/many", files=[("picture", ("a.png", WHITE, "image/png"))] * 65)
+    too_many = client.post(
+        "/api/predict/many", files=[("picture", ("a.png", WHITE, "image/png"))] * 65
+    )
     assert too_many.status_code == 422 and "more than 64 files" in too_many.json()["error"]
 
 
@@ -83,7 +95,9 @@ def test_forms_are_read_however_they_are_written():
 
 
 def test_top_and_doubt(client):
-    sure, doubtful = (client.post("/api/predict?top=1", content=picture).json() for picture in (WHITE, GREY))
+    sure, doubtful = (
+        client.post("/api/predict?top=1", content=picture).json() for picture in (WHITE, GREY)
+    )
     assert len(sure["top"]) == 1 and sure["sure"] is True and sure["threshold"] == 0.8
     assert doubtful["sure"] is False
     assert client.post("/api/predict?top=0", content=WHITE).status_code == 422
@@ -99,13 +113,23 @@ def test_without_validation_pictures_nobody_claims_to_be_sure(tmp_path):
 def test_classes_health_and_unknown_paths(client):
     assert client.get("/api/classes").json() == {"classes": ["dark", "bright"]}
     health = client.get("/api/health").json()
-    assert health["status"] == "ok" and health["name"] == "lamp" and health["shape"] == [1, 8, 8] and health["accuracy"] == 0.9
+    assert (
+        health["status"] == "ok"
+        and health["name"] == "lamp"
+        and health["shape"] == [1, 8, 8]
+        and health["accuracy"] == 0.9
+    )
     assert client.get("/nowhere").json()["error"] == "Not Found"
     assert client.get("/api/predict").status_code == 405
 
 
 def test_every_answer_tells_the_browser_to_be_careful(client):
-    for response in (client.get("/"), client.get("/nowhere"), client.post("/api/predict", content=b"no"), client.get("/static/front.js")):
+    for response in (
+        client.get("/"),
+        client.get("/nowhere"),
+        client.post("/api/predict", content=b"no"),
+        client.get("/static/front.js"),
+    ):
         policy = response.headers["content-security-policy"]
         assert policy.startswith("default-src 'self'") and "frame-ancestors 'none'" in policy
         assert response.headers["x-content-type-options"] == "nosniff"
@@ -118,14 +142,22 @@ def test_pages_ask_nobody_else_for_anything(client):
         assert "https://" not in text and "http://" not in text, path
         assert "<script>" not in text and "style=" not in text and "onclick" not in text, path
     paths = client.get("/openapi.json").json()["paths"]
-    assert set(paths["/api/predict"]["post"]["requestBody"]["content"]) == {"image/*", "multipart/form-data"}
+    assert set(paths["/api/predict"]["post"]["requestBody"]["content"]) == {
+        "image/*",
+        "multipart/form-data",
+    }
     assert {"413", "415", "422", "503"} <= set(paths["/api/predict"]["post"]["responses"])
 
 
 def test_other_names_of_this_machine_and_other_sites_are_refused(client):
     assert client.get("/api/health", headers={"Host": "evil.example"}).status_code == 400
     assert client.get("/api/health", headers={"Host": "localhost:8000"}).status_code == 200
-    assert client.post("/api/predict", content=WHITE, headers={"Origin": "http://evil.example"}).status_code == 403
+    assert (
+        client.post(
+            "/api/predict", content=WHITE, headers={"Origin": "http://evil.example"}
+        ).status_code
+        == 403
+    )
     assert client.post("/api/predict", content=WHITE, headers={"Origin": "null"}).status_code == 403
     assert client.post("/api/predict", content=WHITE, headers={"Origin": HERE}).status_code == 200
 
@@ -144,7 +176,9 @@ def test_a_token_opens_everything(known):
     assert client.get("/api/classes", headers={"Authorization": "Bearer s3cret"}).status_code == 200
     visit = client.get("/?token=s3cret")
     assert (
-        visit.status_code == 303 and "HttpOnly" in visit.headers["set-cookie"] and "samesite=strict" in visit.headers["set-cookie"].lower()
+        visit.status_code == 303
+        and "HttpOnly" in visit.headers["set-cookie"]
+        and "samesite=strict" in visit.headers["set-cookie"].lower()
     )
     assert client.get("/").status_code == 200
 
@@ -159,13 +193,25 @@ def make_run(folder, name="lenet5"):
 
 def test_runs_are_listed_with_what_they_know(known, tmp_path):
     done, open_ = make_run(tmp_path / "runs"), make_run(tmp_path / "runs", "other")
-    done.append({"event": "done", "test": {"top1": 0.5, "interval": [0.4, 0.6]}, "seconds": {"total": 3.5}, "parameters": 7})
+    done.append(
+        {
+            "event": "done",
+            "test": {"top1": 0.5, "interval": [0.4, 0.6]},
+            "seconds": {"total": 3.5},
+            "parameters": 7,
+        }
+    )
     broken = make_run(tmp_path / "runs", "broken")
     (broken.path / "recipe.json").write_text("{")
     client = TestClient(application(known, tmp_path / "runs"), base_url=HERE)
     rows = client.get("/api/runs").json()["runs"]
     assert [row["status"] for row in rows] == ["done", "interrupted", "damaged"]
-    assert rows[0]["top1"] == 0.5 and rows[0]["seconds"] == 3.5 and rows[0]["progress"] == 1 and rows[1]["progress"] == 0.5
+    assert (
+        rows[0]["top1"] == 0.5
+        and rows[0]["seconds"] == 3.5
+        and rows[0]["progress"] == 1
+        and rows[1]["progress"] == 0.5
+    )
     detail = client.get(f"/api/runs/{done.name}").json()
     assert detail["result"]["parameters"] == 7 and detail["epochs"][0]["train_loss"] == 1.0
     assert client.get(f"/api/runs/{broken.name}").status_code == 404
@@ -191,7 +237,11 @@ def test_a_port_in_use_names_the_next_free_one():
 
 
 def test_hosts():
-    assert server.is_loopback("127.0.0.1") and server.is_loopback("::1") and server.is_loopback("localhost")
+    assert (
+        server.is_loopback("127.0.0.1")
+        and server.is_loopback("::1")
+        and server.is_loopback("localhost")
+    )
     assert not server.is_loopback("0.0.0.0") and not server.is_loopback("example.org")
     with pytest.raises(UserError, match="no address"):
         server.listen("256.1.1.1", 0)
@@ -231,11 +281,17 @@ def test_the_command_is_ready_soon_without_torch(tmp_path):
     began = time.monotonic()
     command = [sys.executable, "-c", program, "serve", str(file), "--port", "0"]
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     ) as it:
         try:
             url = it.stdout.readline().split()[-1]
-            with urllib.request.urlopen(urllib.request.Request(f"{url}api/predict", data=WHITE)) as answer:
+            with urllib.request.urlopen(
+                urllib.request.Request(f"{url}api/predict", data=WHITE)
+            ) as answer:
                 assert json.load(answer)["top"][0]["class"] == "bright"
             seconds = time.monotonic() - began
             it.stdin.write("\n")

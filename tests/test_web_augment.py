@@ -22,11 +22,16 @@ from eyesight.web.routes import augment
 
 @pytest.fixture
 def client(tmp_path):
-    return TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))), base_url="http://localhost")
+    return TestClient(
+        application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))),
+        base_url="http://localhost",
+    )
 
 
 def test_every_augmentation_has_its_sliders():
-    named = {name.removesuffix("_low").removesuffix("_high") for name in augment.Wanted.model_fields}
+    named = {
+        name.removesuffix("_low").removesuffix("_high") for name in augment.Wanted.model_fields
+    }
     masks_only = {"window"}  # the page's pictures have a class each
     assert named == {field.name for field in dataclasses.fields(Augment)} - masks_only | {"draw"}
     assert augment.asked_for(augment.Wanted()) == Augment()
@@ -37,44 +42,83 @@ def test_the_line_makes_the_recipe_that_is_shown(client):
     line = client.get(f"/api/augment?{query}").json()["line"]
     assert line.startswith("--set augment.flip=random --set augment.crop=4 --set augment.rotate=20")
     made = override(Recipe(), line.removeprefix("--set ").split(" --set "))
-    asked = Augment(flip="random", crop=4, rotate=20, elastic=0.005, brightness=(0.8, 1.0), contrast=(1.0, 1.25), cutmix=0.5)
+    asked = Augment(
+        flip="random",
+        crop=4,
+        rotate=20,
+        elastic=0.005,
+        brightness=(0.8, 1.0),
+        contrast=(1.0, 1.25),
+        cutmix=0.5,
+    )
     assert made.augment == asked
 
 
 def test_the_pictures_are_those_of_the_training_as_it_changes_them(tmp_path):
     data = dataset.load(Data(str(folder(tmp_path / "shapes", 60)), channels=1))
     client = TestClient(
-        application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx", store=data.store.key))), base_url="http://localhost"
+        application(
+            onnx_classifier.load(by_brightness(tmp_path / "it.onnx", store=data.store.key))
+        ),
+        base_url="http://localhost",
     )
     found = client.get("/api/augment?rotate=45&mixup=1&draw=7").json()
     assert found["source"] == "lamp"
     first = augmentation.first(dataset.whole(data.store))
     pixels = first.take(torch.arange(len(first))).numpy()
-    assert [base64.b64decode(one["picture"].partition(",")[2]) for one in found["before"]] == [encode_png(one) for one in pixels[:4]]
+    assert [base64.b64decode(one["picture"].partition(",")[2]) for one in found["before"]] == [
+        encode_png(one) for one in pixels[:4]
+    ]
     recipe = Recipe(augment=Augment(rotate=45, mixup=1), training=Training(seed=7))
     for epoch, trial in enumerate(found["trials"]):
         expected, captions = augmentation.changed(first, recipe, epoch)
         assert [one["label"] for one in trial] == captions and "%" in "".join(captions)
-        assert [base64.b64decode(one["picture"].partition(",")[2]) for one in trial] == [encode_png(one) for one in expected]
+        assert [base64.b64decode(one["picture"].partition(",")[2]) for one in trial] == [
+            encode_png(one) for one in expected
+        ]
     assert len(found["trials"]) == 3 and found["trials"][0] != found["trials"][1]
 
 
 def test_without_any_data_there_are_drawn_pictures(tmp_path, client):
     found = client.get("/api/augment").json()
-    assert found["source"] == "" and found["line"] == "" and {one["label"] for one in found["before"]} == {"boat", "flag", "house"}
+    assert (
+        found["source"] == ""
+        and found["line"] == ""
+        and {one["label"] for one in found["before"]} == {"boat", "flag", "house"}
+    )
     pixels, labels = augment.drawn()
     assert len({encode_png(one) for one in pixels}) == len(labels)
-    assert all((one != one[:, :, ::-1]).mean() > 0.02 for one in pixels), "a mirrored picture must look different"
+    assert all((one != one[:, :, ::-1]).mean() > 0.02 for one in pixels), (
+        "a mirrored picture must look different"
+    )
     elsewhere = by_brightness(tmp_path / "evil.onnx", store="../../../../etc")
-    assert TestClient(application(onnx_classifier.load(elsewhere)), base_url="http://localhost").get("/api/augment").json()["source"] == ""
+    assert (
+        TestClient(application(onnx_classifier.load(elsewhere)), base_url="http://localhost")
+        .get("/api/augment")
+        .json()["source"]
+        == ""
+    )
 
 
 def test_the_page_works_without_scripts_and_with_nonsense(client):
-    plain, shown = client.get("/augment").text, client.get("/augment?show=true&rotate=30&flip=random").text
+    plain, shown = (
+        client.get("/augment").text,
+        client.get("/augment?show=true&rotate=30&flip=random").text,
+    )
     assert "data:image/png" not in plain and shown.count("data:image/png") == 16
     assert "--set augment.flip=random --set augment.rotate=30" in shown and 'value="30.0"' in shown
     assert client.get("/augment?rotate=x&flip=%3Cscript%3E").status_code == 200
-    for query in ("rotate=nan", "rotate=inf", "rotate=-1", "rotate=1e308", "crop=99999", "crop=1.5", "flip=up", "draw=-1", "mixup="):
+    for query in (
+        "rotate=nan",
+        "rotate=inf",
+        "rotate=-1",
+        "rotate=1e308",
+        "crop=99999",
+        "crop=1.5",
+        "flip=up",
+        "draw=-1",
+        "mixup=",
+    ):
         assert client.get(f"/api/augment?{query}").status_code == 422, query
 
 

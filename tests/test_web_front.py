@@ -20,7 +20,10 @@ ENGLISH = i18n.words("en")
 
 
 def client(folder, **facts):
-    return TestClient(application(onnx_classifier.load(by_brightness(folder / "it.onnx", **facts))), base_url="http://localhost")
+    return TestClient(
+        application(onnx_classifier.load(by_brightness(folder / "it.onnx", **facts))),
+        base_url="http://localhost",
+    )
 
 
 def shown(answer):
@@ -29,16 +32,27 @@ def shown(answer):
 
 
 def dogs(folder):
-    return client(folder, classes=["n02099601-golden_retriever", "something else"], only="dogs", threshold=None)
+    return client(
+        folder,
+        classes=["n02099601-golden_retriever", "something else"],
+        only="dogs",
+        threshold=None,
+    )
 
 
 def test_without_scripts_the_page_comes_back_with_the_answer(tmp_path):
     it = client(tmp_path)
     answer = it.post("/", files={"picture": ("lamp.png", WHITE)})
-    assert answer.status_code == 200 and '<meter value="0.99' in shown(answer) and ENGLISH["doubt.threshold"] not in shown(answer)
+    assert (
+        answer.status_code == 200
+        and '<meter value="0.99' in shown(answer)
+        and ENGLISH["doubt.threshold"] not in shown(answer)
+    )
     assert ENGLISH["doubt.threshold"] in shown(it.post("/", files={"picture": GREY}))
     korean = {"Accept-Language": "ko"}
-    assert i18n.words("ko")["doubt.threshold"] in shown(it.post("/", files={"picture": GREY}, headers=korean))
+    assert i18n.words("ko")["doubt.threshold"] in shown(
+        it.post("/", files={"picture": GREY}, headers=korean)
+    )
     refused = it.post("/", files={"picture": b"no picture"}, headers=korean)
     assert refused.status_code == 415 and i18n.words("ko")["problem.415"] in shown(refused)
 
@@ -51,27 +65,38 @@ def test_every_refusal_of_a_picture_has_words_in_every_language():
 
 
 def test_the_page_says_who_answers(tmp_path):
-    assert "right for 91.0 % of 1,000 test" in shown(client(tmp_path, accuracy=0.91, accuracy_pictures=1000).get("/"))
+    assert "right for 91.0 % of 1,000 test" in shown(
+        client(tmp_path, accuracy=0.91, accuracy_pictures=1000).get("/")
+    )
     assert "lamp knows 2 classes" in shown(client(tmp_path).get("/"))
     assert ENGLISH["front.breed"] in shown(client(tmp_path, name="dogs_densenet121").get("/"))
     narrowed = shown(dogs(tmp_path).get("/"))
     assert ENGLISH["front.breed"] in narrowed and "narrowed to its 1 dog breeds" in narrowed
-    assert "golden retriever" in narrowed and "n02099601" not in narrowed and "something else" not in narrowed
+    assert (
+        "golden retriever" in narrowed
+        and "n02099601" not in narrowed
+        and "something else" not in narrowed
+    )
 
 
 def test_a_picture_that_may_be_no_dog_says_so(tmp_path):
     it = dogs(tmp_path)
     white, black = (it.post("/api/predict", content=picture).json() for picture in (WHITE, BLACK))
-    assert [one["class"] for one in white["top"]] == ["n02099601-golden_retriever"], "everything else is never an answer"
+    assert [one["class"] for one in white["top"]] == ["n02099601-golden_retriever"], (
+        "everything else is never an answer"
+    )
     assert white["doubt"] == "other" and white["other"] > 0.99 and white["sure"] is None
-    assert black["doubt"] is None and black["other"] < 0.01 and black["top"][0]["probability"] > 0.99
+    assert (
+        black["doubt"] is None and black["other"] < 0.01 and black["top"][0]["probability"] > 0.99
+    )
     assert it.get("/api/classes").json() == {"classes": ["n02099601-golden_retriever"]}
     page = shown(it.post("/", files={"picture": WHITE}))
     assert "This may not be a dog: 100 %" in page and "golden retriever" in page
 
 
 @pytest.mark.parametrize(
-    "threshold, picture, expected", [({"value": 0.8}, GREY, "threshold"), ({"value": 0.8}, WHITE, None), (None, WHITE, None)]
+    "threshold, picture, expected",
+    [({"value": 0.8}, GREY, "threshold"), ({"value": 0.8}, WHITE, None), (None, WHITE, None)],
 )
 def test_doubt_has_its_reason(tmp_path, threshold, picture, expected):
     answer = client(tmp_path, threshold=threshold).post("/api/predict", content=picture).json()
@@ -100,7 +125,9 @@ def test_where_it_looked_is_a_picture_of_what_it_saw(tmp_path):
 
 def test_a_file_that_cannot_tell_where_it_looked_says_so(tmp_path):
     it = client(tmp_path)
-    assert it.post("/api/explain", content=WHITE).status_code == 404, "as the API's own description has it"
+    assert it.post("/api/explain", content=WHITE).status_code == 404, (
+        "as the API's own description has it"
+    )
     page = shown(it.get("/"))
     assert 'id="look"' not in page and ENGLISH["front.blind"] in page
 
@@ -109,14 +136,20 @@ def test_a_turned_photo_gets_the_answer_of_the_upright_one(tmp_path):
     """Only the upper left quarter counts for this network, and it is bright only when the photo is turned as its EXIF data say."""
     half = np.zeros((32, 32), np.uint8)
     half[:, :16] = 255
-    upright, turned = Image.fromarray(half), Image.fromarray(half).transpose(Image.Transpose.ROTATE_180)
+    upright, turned = (
+        Image.fromarray(half),
+        Image.fromarray(half).transpose(Image.Transpose.ROTATE_180),
+    )
     exif, stream = Image.Exif(), io.BytesIO()
     exif[0x0112] = 3
     turned.save(stream, "PNG", exif=exif)
     it = client(tmp_path)
     stream.seek(0)
     said = it.post("/api/predict", content=stream.read()).json()["top"][0]
-    assert said["class"] == "bright" and said == it.post("/api/predict", content=png(np.asarray(upright))).json()["top"][0]
+    assert (
+        said["class"] == "bright"
+        and said == it.post("/api/predict", content=png(np.asarray(upright))).json()["top"][0]
+    )
 
 
 def test_a_network_is_served_by_its_name_and_exported_once(tmp_path, monkeypatch):
@@ -129,15 +162,23 @@ def test_a_network_is_served_by_its_name_and_exported_once(tmp_path, monkeypatch
         return subprocess.CompletedProcess(command, 0, "", "")
 
     monkeypatch.setattr(server.subprocess, "run", export)
-    files = [server.find(server.Path("ResNet-50"), only=only).file for only in (None, "dogs", "dogs")]
+    files = [
+        server.find(server.Path("ResNet-50"), only=only).file for only in (None, "dogs", "dogs")
+    ]
     assert len(calls) == 2 and files[1] == files[2] != files[0]
-    assert files[0].name.startswith("resnet50.tv_in1k") and calls[1][-2:] == ["--only", "dogs"] and "--only" not in calls[0]
+    assert (
+        files[0].name.startswith("resnet50.tv_in1k")
+        and calls[1][-2:] == ["--only", "dogs"]
+        and "--only" not in calls[0]
+    )
 
 
 def test_a_name_nobody_knows_is_answered_with_the_exporters_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = "error: unknown network 'resnt50'\nhint: did you mean ResNet50?\n"
-    monkeypatch.setattr(server.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", said))
+    monkeypatch.setattr(
+        server.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", said)
+    )
     with pytest.raises(server.UserError, match="unknown network 'resnt50'") as found:
         server.find(server.Path("resnt50"))
     assert found.value.hint == "did you mean ResNet50?"

@@ -21,7 +21,10 @@ ENGLISH = i18n.words("en")
 
 
 def client(folder, target, **facts):
-    return TestClient(application(onnx_classifier.load(by_pixel(folder / "it.onnx", target, **facts))), base_url="http://localhost")
+    return TestClient(
+        application(onnx_classifier.load(by_pixel(folder / "it.onnx", target, **facts))),
+        base_url="http://localhost",
+    )
 
 
 def shown(answer):
@@ -41,23 +44,39 @@ def test_a_mask_lies_over_the_picture_and_says_what_each_class_covers(tmp_path):
         {"class": "dark", "share": 0.25, "colour": "#0000c8"},
     ]
     drawn = picture(made)
-    assert (drawn[0, 0] == (252, 102, 102)).all() and (drawn[0, -1] == (0, 0, 120)).all(), "shaded, not hidden"
+    assert (drawn[0, 0] == (252, 102, 102)).all() and (drawn[0, -1] == (0, 0, 120)).all(), (
+        "shaded, not hidden"
+    )
     page = shown(it.post("/", files={"picture": HALF}))
     assert made["picture"] in page and "bright" in page and "75.0 %" in page and "#fa0000" in page
     assert ENGLISH["made.where"] in shown(it.get("/"))
 
 
 def test_without_scripts_classes_have_the_names_that_people_read(tmp_path):
-    it = client(tmp_path, "mask", colours=[[0, 0, 200], [250, 0, 0]], classes=["traffic_sign", "n02085620-Shih_Tzu"])
+    it = client(
+        tmp_path,
+        "mask",
+        colours=[[0, 0, 200], [250, 0, 0]],
+        classes=["traffic_sign", "n02085620-Shih_Tzu"],
+    )
     page = shown(it.post("/", files={"picture": HALF}))
-    assert page.count("traffic sign") == page.count("Shih Tzu") == 2, "beside its share and in the list"
+    assert page.count("traffic sign") == page.count("Shih Tzu") == 2, (
+        "beside its share and in the list"
+    )
     assert "traffic_sign" not in page and "n02085620" not in page
 
 
 def test_a_restored_picture_has_an_anomaly_score(tmp_path):
     it = client(tmp_path, "picture", unfamiliar_from=0.1)
-    white, black = (it.post("/api/render", content=png(np.full((8, 8), shade, np.uint8))).json() for shade in (255, 0))
-    assert white["anomaly"] == pytest.approx(0.25) and white["unfamiliar"] is True and white["usual"] == 0.1
+    white, black = (
+        it.post("/api/render", content=png(np.full((8, 8), shade, np.uint8))).json()
+        for shade in (255, 0)
+    )
+    assert (
+        white["anomaly"] == pytest.approx(0.25)
+        and white["unfamiliar"] is True
+        and white["usual"] == 0.1
+    )
     assert black["anomaly"] == 0 and black["unfamiliar"] is False
     assert picture(white)[0, 0] == 255 and picture(white)[0, -1] in (127, 128)
     assert ENGLISH["made.strange"] in shown(it.post("/", files={"picture": HALF}))
@@ -70,7 +89,11 @@ def test_who_asks_for_classes_is_told_where_to_go(tmp_path, target):
     it = client(tmp_path, target)
     for path in ("/api/predict", "/api/predict/many", "/api/explain"):
         answer = it.post(path, files={"picture": HALF})
-        assert answer.status_code == 404 and target in answer.json()["error"] and "/api/render" in answer.json()["hint"]
+        assert (
+            answer.status_code == 404
+            and target in answer.json()["error"]
+            and "/api/render" in answer.json()["hint"]
+        )
     refused = it.post("/", files={"picture": b"no picture"})
     assert refused.status_code == 415 and ENGLISH["problem.415"] in shown(refused)
     assert it.get("/api/health").json()["classes"] == 2
@@ -79,7 +102,10 @@ def test_who_asks_for_classes_is_told_where_to_go(tmp_path, target):
 def test_a_classifier_renders_nothing(tmp_path):
     from portables import by_brightness
 
-    it = TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))), base_url="http://localhost")
+    it = TestClient(
+        application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))),
+        base_url="http://localhost",
+    )
     assert it.post("/api/render", content=HALF).status_code == 404
 
 
@@ -96,4 +122,6 @@ def test_a_folder_of_runs_serves_the_newest_that_names_classes(tmp_path):
         (run.classifier_path / "classifier.json").write_text("{}")
     assert server.newest(tmp_path).target == "class"
     (run.path / "recipe.json").write_text("{")
-    assert server.newest(tmp_path).target == "class", "a damaged run keeps no other from being served"
+    assert server.newest(tmp_path).target == "class", (
+        "a damaged run keeps no other from being served"
+    )

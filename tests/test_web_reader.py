@@ -29,7 +29,9 @@ HERE = "http://127.0.0.1:8000"
 
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
-    return onnx_classifier.load(by_likeness(tmp_path_factory.mktemp("it") / "digits.onnx", "3210987654"))
+    return onnx_classifier.load(
+        by_likeness(tmp_path_factory.mktemp("it") / "digits.onnx", "3210987654")
+    )
 
 
 @pytest.fixture
@@ -52,7 +54,9 @@ def digits_run(folder, name="digits", classes="0123456789"):
     run.write_json("recipe.json", {"format": 1, "name": name})
     run.append({"event": "start"})
     run.classifier_path.mkdir()
-    run.write_json("classifier/classifier.json", {"weights_sha256": "abc", "classes": list(classes)})
+    run.write_json(
+        "classifier/classifier.json", {"weights_sha256": "abc", "classes": list(classes)}
+    )
     file_of(run).parent.mkdir()
     by_likeness(file_of(run), weights="abc", name=run.name)
     return run
@@ -62,16 +66,28 @@ def test_five_boxes_at_once_in_any_order_of_classes(client):
     found = ask(client, "207 5").json()
     assert found["code"] == "2075"
     assert [one["digit"] for one in found["digits"]] == ["2", "0", "7", None, "5"]
-    assert found["digits"][3] == {"empty": True, "digit": None, "probability": None, "sure": None, "top": [], "seen": None}
+    assert found["digits"][3] == {
+        "empty": True,
+        "digit": None,
+        "probability": None,
+        "sure": None,
+        "top": [],
+        "seen": None,
+    }
     first = found["digits"][0]
     assert first["sure"] and first["probability"] == first["top"][0]["probability"] > 0.9
     assert first["top"][0]["class"] == "2" and len(first["top"]) == 3
-    assert np.array_equal(np.asarray(decode.read(b64decode(first["seen"].partition(",")[2])).image), mnist_digit.digit(box("2")))
+    assert np.array_equal(
+        np.asarray(decode.read(b64decode(first["seen"].partition(",")[2])).image),
+        mnist_digit.digit(box("2")),
+    )
 
 
 def test_a_doubtful_digit_is_to_be_checked(known, tmp_path):
     vague = onnx_classifier.load(by_likeness(tmp_path / "vague.onnx", sharpness=3.0))
-    strict = onnx_classifier.load(by_likeness(tmp_path / "strict.onnx", threshold={"value": 0.99999}))
+    strict = onnx_classifier.load(
+        by_likeness(tmp_path / "strict.onnx", threshold={"value": 0.99999})
+    )
     for it in (vague, strict):
         (one,) = ask(TestClient(application(it), base_url=HERE), "3").json()["digits"]
         assert one["digit"] == "3" and one["sure"] is False
@@ -83,20 +99,36 @@ def test_a_photographed_code_is_read_with_places(client):
     assert found["code"] == "40915" and (found["height"], found["width"]) == picture.shape
     assert [one["x"] for one in found["digits"]] == sorted(one["x"] for one in found["digits"])
     for place, one in enumerate(found["digits"]):
-        assert 60 + 100 * place < one["x"] < one["x"] + one["width"] < 160 + 100 * place and 70 < one["y"] < 70 + one["height"] < 170
+        assert (
+            60 + 100 * place < one["x"] < one["x"] + one["width"] < 160 + 100 * place
+            and 70 < one["y"] < 70 + one["height"] < 170
+        )
     in_form = client.post("/api/reader/code", files={"picture": ("x", png(picture))})
     assert in_form.json() == found
     assert client.post("/api/reader/code", content=png(box(" "))).json()["digits"] == []
 
 
 def test_what_is_no_picture_or_too_much_is_refused(known):
-    client = TestClient(application(known, limits=Limits(bytes=300_000, pixels=90_000)), base_url=HERE)
-    assert client.post("/api/reader/boxes", files=[("picture", ("a.png", b"text"))]).status_code == 415
+    client = TestClient(
+        application(known, limits=Limits(bytes=300_000, pixels=90_000)), base_url=HERE
+    )
+    assert (
+        client.post("/api/reader/boxes", files=[("picture", ("a.png", b"text"))]).status_code == 415
+    )
     assert client.post("/api/reader/boxes", files=form("1" * 21)).status_code == 422
     assert client.post("/api/reader/boxes", content=b"x").status_code == 422
-    assert client.post("/api/reader/boxes", content=b"", headers={"Content-Type": "multipart/form-data; boundary=x"}).status_code == 422
+    assert (
+        client.post(
+            "/api/reader/boxes",
+            content=b"",
+            headers={"Content-Type": "multipart/form-data; boundary=x"},
+        ).status_code
+        == 422
+    )
     large = png(np.zeros((1001, 1000), np.uint8))
-    assert client.post("/api/reader/boxes", files=[("picture", ("a.png", large))]).status_code == 413
+    assert (
+        client.post("/api/reader/boxes", files=[("picture", ("a.png", large))]).status_code == 413
+    )
     assert client.post("/api/reader/code", content=large).status_code == 413
     assert client.post("/api/reader/code", content=b"x" * 300_001).status_code == 413
     assert client.post("/api/reader/code", content=b"text").status_code == 415
@@ -105,7 +137,12 @@ def test_what_is_no_picture_or_too_much_is_refused(known):
 
 def test_another_site_cannot_train_or_save(client):
     for path in ("train", "samples?digits=1", "boxes"):
-        assert client.post(f"/api/reader/{path}", files=form("1"), headers={"Origin": "http://evil.example"}).status_code == 403
+        assert (
+            client.post(
+                f"/api/reader/{path}", files=form("1"), headers={"Origin": "http://evil.example"}
+            ).status_code
+            == 403
+        )
 
 
 def test_nothing_is_kept_unless_collecting(client, tmp_path, monkeypatch):
@@ -114,7 +151,10 @@ def test_nothing_is_kept_unless_collecting(client, tmp_path, monkeypatch):
     ask(client, "12")
     client.post("/api/reader/code", content=png(photo("12")))
     assert list(tmp_path.rglob("*")) == []
-    assert client.get("/api/reader").json()["collecting"] is False and 'id="save"' not in client.get("/reader").text
+    assert (
+        client.get("/api/reader").json()["collecting"] is False
+        and 'id="save"' not in client.get("/reader").text
+    )
 
 
 def test_corrected_digits_are_kept_as_class_folders(known, tmp_path):
@@ -123,12 +163,21 @@ def test_corrected_digits_are_kept_as_class_folders(known, tmp_path):
         "state": "ready", "name": "alike", "run": "", "progress": 0.0, "problem": "", "collecting": True, "samples": 0,
     }  # fmt: skip
     assert ask(client, "17", "samples?digits=77").json() == {"samples": 2}
-    assert ask(client, "1", "samples?digits=1").json() == {"samples": 2}  # the same picture moves to its right name
+    assert ask(client, "1", "samples?digits=1").json() == {
+        "samples": 2
+    }  # the same picture moves to its right name
     files = sorted(path.relative_to(tmp_path / "mine") for path in (tmp_path / "mine").rglob("*.*"))
     assert [path.parent.name for path in files] == ["1", "7"]
     kept = np.asarray(decode.read((tmp_path / "mine" / files[0]).read_bytes()).image)
     assert np.array_equal(kept, mnist_digit.digit(box("1")))
-    for digits, boxes in (("12", "1"), ("1", " "), ("12", "1 "), ("x", "1"), ("", "1"), ("..", "11")):
+    for digits, boxes in (
+        ("12", "1"),
+        ("1", " "),
+        ("12", "1 "),
+        ("x", "1"),
+        ("", "1"),
+        ("..", "11"),
+    ):
         assert ask(client, boxes, f"samples?digits={digits}").status_code == 422
     assert len(list((tmp_path / "mine").rglob("*.*"))) == 2
 
@@ -162,7 +211,11 @@ def test_the_newest_run_that_knows_the_digits_reads_where_another_network_is_ser
 
 
 def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch):
-    runs, lamp, go = tmp_path / "runs", onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), threading.Event()
+    runs, lamp, go = (
+        tmp_path / "runs",
+        onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")),
+        threading.Event(),
+    )
     file = file_of(digits_run(runs))
     exports = []
 
@@ -202,7 +255,11 @@ def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch, error):
 
 @pytest.mark.parametrize("cause", ["files", "time"])
 def test_a_run_that_could_not_be_exported_once_is_tried_again(tmp_path, monkeypatch, cause):
-    runs, lamp, tries = tmp_path / "runs", onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), []
+    runs, lamp, tries = (
+        tmp_path / "runs",
+        onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")),
+        [],
+    )
     run = digits_run(runs)
 
     def export(run):
@@ -215,23 +272,35 @@ def test_a_run_that_could_not_be_exported_once_is_tried_again(tmp_path, monkeypa
     monkeypatch.setattr(digit_reader, "PATIENCE", 100)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         for _ in range(3):
-            assert client.get("/api/reader").json()["state"] == "failed" and len(tries) == 1, "not with every request"
+            assert client.get("/api/reader").json()["state"] == "failed" and len(tries) == 1, (
+                "not with every request"
+            )
         if cause == "files":
             (run.classifier_path / "weights.safetensors").write_bytes(b"others")
         else:
             monkeypatch.setattr(digit_reader, "AGAIN", 0.0)
-        assert until(client, lambda now: now["state"] == "ready")["name"] == "0001-digits" and len(tries) == 2
+        assert (
+            until(client, lambda now: now["state"] == "ready")["name"] == "0001-digits"
+            and len(tries) == 2
+        )
 
 
 def test_others_train_and_save_only_with_the_token(tmp_path, monkeypatch):
     lamp, mine = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), tmp_path / "mine"
-    monkeypatch.setattr(training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs))
-    public = TestClient(application(lamp, tmp_path / "runs", hosts=("*",), collect=mine), base_url=HERE)
+    monkeypatch.setattr(
+        training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs)
+    )
+    public = TestClient(
+        application(lamp, tmp_path / "runs", hosts=("*",), collect=mine), base_url=HERE
+    )
     for path in ("train", "samples?digits=1"):
         refused = ask(public, "1", path)
         assert refused.status_code == 403 and "--token" in refused.json()["hint"]
     assert public.get("/api/reader").json()["state"] == "unable" and not mine.exists()
-    with TestClient(application(lamp, tmp_path / "runs", hosts=("*",), token="s3cret", collect=mine), base_url=HERE) as known:
+    with TestClient(
+        application(lamp, tmp_path / "runs", hosts=("*",), token="s3cret", collect=mine),
+        base_url=HERE,
+    ) as known:
         assert known.post("/api/reader/train").status_code == 401
         known.headers["Authorization"] = "Bearer s3cret"
         assert known.post("/api/reader/train").status_code == 202
@@ -240,7 +309,9 @@ def test_others_train_and_save_only_with_the_token(tmp_path, monkeypatch):
 
 
 def test_what_a_page_began_is_served_only_where_nobody_trained_anything(tmp_path, monkeypatch):
-    monkeypatch.setattr(training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs))
+    monkeypatch.setattr(
+        training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs)
+    )
     worker = training_job.Apprentice(tmp_path, lambda: None)
     worker.busy = True
     worker._work("digits")
@@ -261,18 +332,26 @@ def test_a_full_disk_is_said_to_be_full(known, tmp_path, monkeypatch):
         with monkeypatch.context() as patched:
             patched.setattr(name, full)
             answer = ask(client, "3", "samples?digits=3")
-            assert answer.status_code == 507 and "full" in answer.json()["error"] and answer.json()["hint"], name
+            assert (
+                answer.status_code == 507
+                and "full" in answer.json()["error"]
+                and answer.json()["hint"]
+            ), name
     assert ask(client, "3", "samples?digits=3").json() == {"samples": 1}
 
 
 def test_an_onnx_file_that_knows_no_digits_says_what_to_do(tmp_path):
-    client = TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))), base_url=HERE)
+    client = TestClient(
+        application(onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))), base_url=HERE
+    )
     assert client.get("/api/reader").json()["state"] == "unable"
     assert client.post("/api/reader/train").status_code == 409
     assert "eyesight train digits" in client.get("/reader").text
 
 
-def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(tmp_path, monkeypatch):
+def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(
+    tmp_path, monkeypatch
+):
     monkeypatch.chdir(tmp_path)
     served = server.find(server.Path("runs"))
     assert served == server.Served(None, server.Path("runs"))
@@ -291,11 +370,18 @@ def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(t
         assert client.post("/api/reader/train").status_code == 202
         assert client.post("/api/reader/train").status_code == 409
         now = until(client, lambda now: now["progress"])
-        assert now["state"] == "training" and now["run"] == "0001-digits" and now["progress"] == 0.25
+        assert (
+            now["state"] == "training" and now["run"] == "0001-digits" and now["progress"] == 0.25
+        )
         go.set()
         assert until(client, lambda now: now["state"] == "ready")["name"] == "0001-digits"
         assert ask(client, "9").json()["code"] == "9"
-        assert client.post("/api/predict", content=png(mnist_digit.digit(box("3")))).json()["top"][0]["class"] == "3"
+        assert (
+            client.post("/api/predict", content=png(mnist_digit.digit(box("3")))).json()["top"][0][
+                "class"
+            ]
+            == "3"
+        )
         assert client.get("/", follow_redirects=False).status_code == 200
 
 

@@ -31,7 +31,10 @@ def runs(tmp_path):
 
 @pytest.fixture
 def client(tmp_path, runs):
-    return TestClient(application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx")), runs), base_url="http://localhost")
+    return TestClient(
+        application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx")), runs),
+        base_url="http://localhost",
+    )
 
 
 def begun(folder, name="pets"):
@@ -39,20 +42,51 @@ def begun(folder, name="pets"):
     run.write_json("recipe.json", {"format": 1, "name": name})
     run.append({"event": "start"})
     for number in (1, 2):
-        losses = {"train_loss": 1 / number, "train_top1": 0.5, "validation_loss": 1.1 / number, "validation_top1": 0.4}
-        run.append({"event": "epoch", "epoch": number, "progress": number / 2, "lr": 0.1, "seconds": 1.0, "best": True, **losses})
+        losses = {
+            "train_loss": 1 / number,
+            "train_top1": 0.5,
+            "validation_loss": 1.1 / number,
+            "validation_top1": 0.4,
+        }
+        run.append(
+            {
+                "event": "epoch",
+                "epoch": number,
+                "progress": number / 2,
+                "lr": 0.1,
+                "seconds": 1.0,
+                "best": True,
+                **losses,
+            }
+        )
     return run
 
 
 def done(folder):
     run = begun(folder)
-    labels, values = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]], np.float32)
-    Predictions(("a.png", "b.png", "c.png", "d.png"), labels, values, CLASSES).save(run.path / "predictions.npz")
+    labels, values = (
+        np.array([0, 0, 1, 1]),
+        np.array([[0.9, 0.1], [0.2, 0.8], [0.3, 0.7], [0.4, 0.6]], np.float32),
+    )
+    Predictions(("a.png", "b.png", "c.png", "d.png"), labels, values, CLASSES).save(
+        run.path / "predictions.npz"
+    )
     pixels = np.zeros((1, 1, 8, 8), np.uint8)
     write_arrays(
-        run.path / "gallery.npz", samples_pixels=pixels, samples_labels=labels[:1], mistakes_pixels=pixels, mistakes_index=np.array([1])
+        run.path / "gallery.npz",
+        samples_pixels=pixels,
+        samples_labels=labels[:1],
+        mistakes_pixels=pixels,
+        mistakes_index=np.array([1]),
     )
-    run.append({"event": "done", "test": {"n": 4, "top1": 0.75, "interval": [0.3, 0.95]}, "seconds": {"total": 2.0}, "parameters": 5})
+    run.append(
+        {
+            "event": "done",
+            "test": {"n": 4, "top1": 0.75, "interval": [0.3, 0.95]},
+            "seconds": {"total": 2.0},
+            "parameters": 5,
+        }
+    )
     return run
 
 
@@ -70,11 +104,21 @@ def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):
     assert "<b>dog</b>" not in text and "&lt;b&gt;dog" in text
     for figure in ("loss", "accuracy", "confusion", "calibration", "mistakes/0"):
         answer = client.get(f"/runs/{run.name}/{figure}.png")
-        assert answer.headers["content-type"] == "image/png" and answer.content.startswith(b"\x89PNG"), figure
+        assert answer.headers["content-type"] == "image/png" and answer.content.startswith(
+            b"\x89PNG"
+        ), figure
     rows = client.get(f"/runs/{run.name}/predictions.csv").text.splitlines()
-    assert rows[0] == "id,true,predicted,probability" and rows[2] == "b.png,cat,<b>dog</b>,0.800000" and len(rows) == 5
+    assert (
+        rows[0] == "id,true,predicted,probability"
+        and rows[2] == "b.png,cat,<b>dog</b>,0.800000"
+        and len(rows) == 5
+    )
     korean = run.path.rename(runs / "0009-글자")
-    assert client.get(f"/runs/{korean.name}/predictions.csv").headers["content-disposition"].endswith("0009-%EA%B8%80%EC%9E%90.csv")
+    assert (
+        client.get(f"/runs/{korean.name}/predictions.csv")
+        .headers["content-disposition"]
+        .endswith("0009-%EA%B8%80%EC%9E%90.csv")
+    )
     korean.rename(run.path)
     for missing in ("nothing.png", "mistakes/7.png", "model.onnx"):
         assert client.get(f"/runs/{run.name}/{missing}").status_code == 404
@@ -147,21 +191,30 @@ def test_a_growing_log_is_followed_torn_lines_and_all(runs, monkeypatch):
 def test_a_cell_of_the_matrix_leads_to_its_pictures(client, runs):
     run = done(runs)
     text = client.get(f"/runs/{run.name}").text
-    assert f'href="/runs/{run.name}/pictures?true=0&amp;said=1" aria-label="cat taken for &lt;b&gt;dog&lt;/b&gt;: 1"' in text
+    assert (
+        f'href="/runs/{run.name}/pictures?true=0&amp;said=1" aria-label="cat taken for &lt;b&gt;dog&lt;/b&gt;: 1"'
+        in text
+    )
     page = client.get(f"/runs/{run.name}/pictures?true=0&said=1").text
     assert "b.png" in page and "pictures/1.png" in page and "not on this machine" in page
     assert client.get(f"/runs/{run.name}/pictures/1.png").content.startswith(b"\x89PNG")
-    assert "pictures/2.png" not in client.get(f"/runs/{run.name}/pictures?true=1&said=1").text, "only what the run kept can be shown"
+    assert "pictures/2.png" not in client.get(f"/runs/{run.name}/pictures?true=1&said=1").text, (
+        "only what the run kept can be shown"
+    )
     for query in ("true=2&said=0", "true=-1&said=0", "true=x&said=0", ""):
         assert client.get(f"/runs/{run.name}/pictures?{query}").status_code in (404, 422)
     assert client.get(f"/runs/{run.name}/pictures/2.png").status_code == 404
 
 
 @pytest.mark.parametrize("key", ["../../elsewhere", "absolute", None, "..", "index"])
-def test_only_prepared_data_is_looked_for_and_nothing_else_on_the_disk(client, runs, tmp_path, key, monkeypatch):
+def test_only_prepared_data_is_looked_for_and_nothing_else_on_the_disk(
+    client, runs, tmp_path, key, monkeypatch
+):
     run, opened = done(runs), []
     monkeypatch.setattr(confusion, "open_store", opened.append)
-    run.write_json("data.json", {"classes": ["a"], "store": str(tmp_path) if key == "absolute" else key})
+    run.write_json(
+        "data.json", {"classes": ["a"], "store": str(tmp_path) if key == "absolute" else key}
+    )
     client.get(f"/runs/{run.name}/pictures/1.png")
     assert opened == []
     run.write_json("data.json", {"classes": ["a"], "store": "0" * 64})
@@ -174,10 +227,16 @@ def test_all_pictures_are_shown_where_the_prepared_data_is_at_hand(client, runs,
     run = begun(runs)
     run.write_json("data.json", {"classes": data.test.classes, "store": data.store.key})
     values = np.full((len(data.test), 3), [0.1, 0.6, 0.3], np.float32)
-    Predictions(data.test.ids, data.test.labels.numpy(), values, data.test.classes).save(run.path / "predictions.npz")
+    Predictions(data.test.ids, data.test.labels.numpy(), values, data.test.classes).save(
+        run.path / "predictions.npz"
+    )
     page = client.get(f"/runs/{run.name}/pictures?true=0&said=1").text
     places = np.flatnonzero(data.test.labels.numpy() == 0)
-    assert len(places) > 1 and page.count("<figcaption>") == len(places) and "not on this machine" not in page
+    assert (
+        len(places) > 1
+        and page.count("<figcaption>") == len(places)
+        and "not on this machine" not in page
+    )
     shown = client.get(f"/runs/{run.name}/pictures/{places[1]}.png").content
     assert shown == encode_png(data.test.take(torch.tensor(places[1:2])).numpy()[0])
 
@@ -191,11 +250,27 @@ def test_ticked_runs_are_drawn_together(client, runs):
         assert answer.headers["content-type"] == "image/png"
     assert client.get("/curves/lr.png?run=" + first.name).status_code == 404
     assert client.get("/curves/loss.png?run=nowhere").status_code == 404
-    assert client.get("/curves/loss.png").status_code == client.get("/curves/loss.png?" + "run=a&" * 13).status_code == 422
+    assert (
+        client.get("/curves/loss.png").status_code
+        == client.get("/curves/loss.png?" + "run=a&" * 13).status_code
+        == 422
+    )
 
 
 def test_what_the_doctor_found_stands_on_the_page(client, runs):
     run = done(runs)
-    run.write_json("doctor.json", {"findings": [{"title": "It <stopped>", "severity": "warning", "evidence": "loss", "remedy": "less"}]})
+    run.write_json(
+        "doctor.json",
+        {
+            "findings": [
+                {
+                    "title": "It <stopped>",
+                    "severity": "warning",
+                    "evidence": "loss",
+                    "remedy": "less",
+                }
+            ]
+        },
+    )
     text = client.get(f"/runs/{run.name}").text
     assert 'warning: <span lang="en">It &lt;stopped&gt;' in text and "Remedy" in text

@@ -20,9 +20,19 @@ schemathesis = pytest.importorskip("schemathesis", reason="schemathesis is not i
 EXAMPLES = 200 if os.environ.get("EYESIGHT_SLOW") else 6
 
 
-CHECKS = ("status_code_conformance", "content_type_conformance", "response_schema_conformance", "response_headers_conformance")
+CHECKS = (
+    "status_code_conformance",
+    "content_type_conformance",
+    "response_schema_conformance",
+    "response_headers_conformance",
+)
 STILL = settings(
-    max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+    max_examples=EXAMPLES,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],
+    suppress_health_check=list(HealthCheck),
 )
 
 
@@ -37,17 +47,37 @@ def operations(tmp_path_factory):
     folder = tmp_path_factory.mktemp("described")
     run = Run.create(folder / "runs", "lamp")
     run.write_json("recipe.json", {"format": 1, "name": "lamp"})
-    run.append({"event": "done", "test": {"n": 4, "top1": 0.75, "interval": [0.3, 0.95]}, "seconds": {"total": 2.0}, "parameters": 5})
+    run.append(
+        {
+            "event": "done",
+            "test": {"n": 4, "top1": 0.75, "interval": [0.3, 0.95]},
+            "seconds": {"total": 2.0},
+            "parameters": 5,
+        }
+    )
     assert augmentation.SHOWN, "imported here, so that no request waits for torch"
     file = by_brightness(folder / "lamp.onnx", looks=True)
-    app = application(onnx_classifier.load(file, 1), folder / "runs", hosts=("*",), limits=Limits(bytes=100_000, upload_seconds=2.0))
-    return [found.ok() for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations()]
+    app = application(
+        onnx_classifier.load(file, 1),
+        folder / "runs",
+        hosts=("*",),
+        limits=Limits(bytes=100_000, upload_seconds=2.0),
+    )
+    return [
+        found.ok()
+        for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations()
+    ]
 
 
 def test_every_answer_is_one_that_is_described(operations):
     found = importlib.import_module("schemathesis.specs.openapi.checks")
     checks = [no_accident, *(getattr(found, name) for name in CHECKS)]
-    assert {operation.path for operation in operations} >= {"/api/predict", "/api/predict/many", "/api/runs/{name}", "/api/augment"}
+    assert {operation.path for operation in operations} >= {
+        "/api/predict",
+        "/api/predict/many",
+        "/api/runs/{name}",
+        "/api/augment",
+    }
     for operation in operations:
 
         @STILL

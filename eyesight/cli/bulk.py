@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 def refuse(**options: Any) -> None:
     """Raise UserError for options that are for few pictures."""
     for name in (name for name, value in options.items() if value):
-        raise UserError(f"--{name} is for few pictures: it does not go with parts in a folder", "--out FILE.csv, without --on", code=2)
+        raise UserError(
+            f"--{name} is for few pictures: it does not go with parts in a folder",
+            "--out FILE.csv, without --on",
+            code=2,
+        )
 
 
 def on_cluster(
@@ -43,13 +47,25 @@ def on_cluster(
     ray_cluster.check(on)
     beforehand(prepare)
     if out is None or (out.suffix and not out.is_dir()):
-        raise UserError("--on writes its answers in numbered parts, into a folder", "--out FOLDER", code=2)
+        raise UserError(
+            "--on writes its answers in numbered parts, into a folder", "--out FOLDER", code=2
+        )
     if recognise.is_name(model):
-        raise UserError(f"{model} is a name, and a cluster is sent files", f"`eyesight export {model}`, then name {model}.onnx", code=2)
-    files = packing.pack_classifier(model if model.suffix.lower() == ".onnx" else recognise.classifier_folder(model))
+        raise UserError(
+            f"{model} is a name, and a cluster is sent files",
+            f"`eyesight export {model}`, then name {model}.onnx",
+            code=2,
+        )
+    files = packing.pack_classifier(
+        model if model.suffix.lower() == ".onnx" else recognise.classifier_folder(model)
+    )
     if (target := target_of(files)) != "class":
-        raise UserError(f"--on answers with classes, and {model} gives a {target}", "leave --on out", code=2)
-    engine = ray_cluster.answerer(on, ray_cluster.Share.of(*share), files, pictures, top, prepare, console.talk)
+        raise UserError(
+            f"--on answers with classes, and {model} gives a {target}", "leave --on out", code=2
+        )
+    engine = ray_cluster.answerer(
+        on, ray_cluster.Share.of(*share), files, pictures, top, prepare, console.talk
+    )
     _predict(str(model), packing.key(files), pictures, out, engine, top, prepare, as_json=as_json)
 
 
@@ -64,7 +80,15 @@ def target_of(files: dict[str, bytes]) -> str:
 
 
 def one_by_one(
-    model: Path, known: Known, pictures: Sequence[str], out: Path, top: int, prepare: str, named: Sequence[object], *, as_json: bool
+    model: Path,
+    known: Known,
+    pictures: Sequence[str],
+    out: Path,
+    top: int,
+    prepare: str,
+    named: Sequence[object],
+    *,
+    as_json: bool,
 ) -> None:
     """Answer every picture in this process; `named` are the options that make a pretrained network what it is."""
     from eyesight.cluster import packing
@@ -74,23 +98,61 @@ def one_by_one(
     if recognise.is_name(model) or any(named):
         key = digest([model, *named])
     else:
-        key = packing.key(packing.pack_classifier(model if model.suffix.lower() == ".onnx" else recognise.classifier_folder(model)))
-    _predict(str(model), key, pictures, out, bulk.here(known, top, prepare), top, prepare, as_json=as_json)
+        key = packing.key(
+            packing.pack_classifier(
+                model if model.suffix.lower() == ".onnx" else recognise.classifier_folder(model)
+            )
+        )
+    _predict(
+        str(model),
+        key,
+        pictures,
+        out,
+        bulk.here(known, top, prepare),
+        top,
+        prepare,
+        as_json=as_json,
+    )
 
 
-def _predict(model: str, key: str, pictures: Sequence[str], out: Path, engine: Engine, top: int, prepare: str, *, as_json: bool) -> None:
+def _predict(
+    model: str,
+    key: str,
+    pictures: Sequence[str],
+    out: Path,
+    engine: Engine,
+    top: int,
+    prepare: str,
+    *,
+    as_json: bool,
+) -> None:
     from eyesight.cli import console
     from eyesight.inference import bulk
 
     progress = console.Preparing("answered")
-    found = bulk.predict(pictures, out, engine, model=key, top=top, prepare=prepare, talk=console.talk, progress=progress)
+    found = bulk.predict(
+        pictures,
+        out,
+        engine,
+        model=key,
+        top=top,
+        prepare=prepare,
+        talk=console.talk,
+        progress=progress,
+    )
     if as_json:
         show_json({"model": model, "out": str(out), **found.to_dict()})
     if not found.missing:
-        console.talk(f"{found.pictures:,} rows in {out}, {bulk.name(0)} to {bulk.name(found.parts - 1)}")
+        console.talk(
+            f"{found.pictures:,} rows in {out}, {bulk.name(0)} to {bulk.name(found.parts - 1)}"
+        )
     else:
-        console.talk(f"{len(found.missing):,} of {found.parts:,} parts are missing; the same call does only these")
+        console.talk(
+            f"{len(found.missing):,} of {found.parts:,} parts are missing; the same call does only these"
+        )
     if found.bad:
-        console.talk(f"{found.bad:,} of {found.pictures:,} files could not be read; the last column of their rows says why")
+        console.talk(
+            f"{found.bad:,} of {found.pictures:,} files could not be read; the last column of their rows says why"
+        )
     if found.missing or found.bad:
         raise typer.Exit(1)

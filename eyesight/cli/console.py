@@ -51,7 +51,9 @@ def line(text: str, share: float) -> None:
 class Preparing:
     """A progress function for pictures being prepared: silence for what is quick; a count that falls begins another series."""
 
-    def __init__(self, doing: str = "preparing pictures", show: Callable[[str, float], None] = line) -> None:
+    def __init__(
+        self, doing: str = "preparing pictures", show: Callable[[str, float], None] = line
+    ) -> None:
         self.doing, self.show = doing, show
         self.began = self.said = time.monotonic()
         self.first = self.done = 0
@@ -62,12 +64,18 @@ class Preparing:
         if done < self.done or not done:
             self.began, self.said, self.first = now, now, done
         self.done = done
-        if now - self.began < 1 or (now - self.said < (0.2 if console.is_terminal else 5) and done < total):
+        if now - self.began < 1 or (
+            now - self.said < (0.2 if console.is_terminal else 5) and done < total
+        ):
             return
         self.said = now
         speed = (done - self.first) / (now - self.began)
         known = done * 50 >= total and speed > 0
-        self.show(f"{self.doing} {done:,} of {total:,}" + (f", {duration((total - done) / speed)} left" if known else ""), done / total)
+        self.show(
+            f"{self.doing} {done:,} of {total:,}"
+            + (f", {duration((total - done) / speed)} left" if known else ""),
+            done / total,
+        )
 
 
 class Standing(ProgressColumn):
@@ -90,7 +98,11 @@ class Standing(ProgressColumn):
         if self.share == 1:  # what comes now is not known
             self.shown, self.share = "", 0.0
         task.total, task.completed = 1.0 if self.shown else None, self.share
-        return Text(self.shown + (f", {duration(left)} left" if trains and self.shown and left is not None else ""), style="cyan")
+        return Text(
+            self.shown
+            + (f", {duration(left)} left" if trains and self.shown and left is not None else ""),
+            style="cyan",
+        )
 
 
 @contextmanager
@@ -108,8 +120,14 @@ def training(meter: Meter) -> Iterator[Callable[[str], Preparing]]:
 def epoch_line(epoch: Epoch) -> None:
     """One line for a finished epoch."""
     name = epoch.measure.replace("top1", "top-1").replace("_", " ")
-    parts = [f"epoch {epoch.epoch:3d}", f"{epoch.progress:4.0%}", f"train loss {epoch.train_loss:.4f} {name} {epoch.train_score:.4f}"]
+    parts = [
+        f"epoch {epoch.epoch:3d}",
+        f"{epoch.progress:4.0%}",
+        f"train loss {epoch.train_loss:.4f} {name} {epoch.train_score:.4f}",
+    ]
     if epoch.validation_loss is not None:
-        parts.append(f"validation loss {epoch.validation_loss:.4f} {name} {epoch.validation_score:.4f}")
+        parts.append(
+            f"validation loss {epoch.validation_loss:.4f} {name} {epoch.validation_score:.4f}"
+        )
     parts.append(f"{epoch.pictures / max(epoch.seconds, 1e-9):,.0f} pictures/s")
     console.print(Text("  ".join(parts) + ("  best" if epoch.best else "")))

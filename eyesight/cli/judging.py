@@ -71,11 +71,16 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
         return
     say(f"accuracy {judged(summary, opened.measure)}")
     if summary["n"]:
-        say(f"macro-F1 {summary['macro_f1']:.4f}   loss {summary['loss']:.4f}   calibration error {summary['ece']:.4f}")
+        say(
+            f"macro-F1 {summary['macro_f1']:.4f}   loss {summary['loss']:.4f}   calibration error {summary['ece']:.4f}"
+        )
         wide = max(len(row.name) for row in rows)
         say(f"\n{'class':<{wide}}  pictures  recall  precision")
         for row in rows:
-            recall, precision = (f"{value:.2%}" if value is not None else "–" for value in (row.recall, row.precision))
+            recall, precision = (
+                f"{value:.2%}" if value is not None else "–"
+                for value in (row.recall, row.precision)
+            )
             say(f"{row.name:<{wide}}  {row.n:>8,}  {recall:>6}  {precision:>9}")
     for pair in pairs:
         say(f"{pair.true} taken for {pair.predicted}: {pair.count} ({pair.share:.1%})")
@@ -98,25 +103,47 @@ def _say_figures(run: Run, data: str | None, summary: dict[str, Any], *, as_json
 @app.command()
 def predict(
     model: Annotated[
-        str, typer.Argument(metavar="RUN|MODEL|FILE.onnx", help="a run or classifier folder, a pretrained network, an exported file")
+        str,
+        typer.Argument(
+            metavar="RUN|MODEL|FILE.onnx",
+            help="a run or classifier folder, a pretrained network, an exported file",
+        ),
     ],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.csv|FOLDER", help="a table id,target; into a folder: numbered parts, or what was made of each"),
+        typer.Option(
+            metavar="FILE.csv|FOLDER",
+            help="a table id,target; into a folder: numbered parts, or what was made of each",
+        ),
     ] = None,
     draw: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="write copies with the names on them (or masks, or beside what was restored) into it"),
+        typer.Option(
+            metavar="FOLDER",
+            help="write copies with the names on them (or masks, or beside what was restored) into it",
+        ),
     ] = None,
-    explain: Annotated[Path | None, typer.Option(metavar="FOLDER", help="write pictures of where it looked into it (Grad-CAM)")] = None,
+    explain: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="write pictures of where it looked into it (Grad-CAM)"),
+    ] = None,
     unfamiliar: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="of an autoencoder, which says what is unlike the pictures it learnt")
+        Path | None,
+        typer.Option(
+            metavar="RUN",
+            help="of an autoencoder, which says what is unlike the pictures it learnt",
+        ),
     ] = None,
     weights: WeightsPath = None,
     only: Only = None,
-    prepare: Annotated[str, typer.Option(metavar="digit", help="first fit and centre a written digit's ink as in MNIST")] = "",
+    prepare: Annotated[
+        str,
+        typer.Option(
+            metavar="digit", help="first fit and centre a written digit's ink as in MNIST"
+        ),
+    ] = "",
     on: On = None,
     cores: Cores = 1,
     gpus: Gpus = 0.0,
@@ -129,21 +156,32 @@ def predict(
 
     if on is not None:
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar, weights=weights, only=only)
-        bulk.on_cluster(Path(model), pictures, out, on, (cores, gpus, memory), top, prepare, as_json=as_json)
+        bulk.on_cluster(
+            Path(model), pictures, out, on, (cores, gpus, memory), top, prepare, as_json=as_json
+        )
         return
     known = recognise.load(Path(model), weights, only)
     if (target := dense.target_of(known)) != "class":
         _refuse_for(target, top=top > 1, explain=explain, prepare=prepare, unfamiliar=unfamiliar)
-        _show_rendered(model, dense.render(known, pictures, out, dense.usual_error(Path(model)), draw), as_json=as_json)
+        _show_rendered(
+            model,
+            dense.render(known, pictures, out, dense.usual_error(Path(model)), draw),
+            as_json=as_json,
+        )
         return
     if out is not None and (out.is_dir() or not out.suffix):
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar)
-        bulk.one_by_one(Path(model), known, pictures, out, top, prepare, (weights, only), as_json=as_json)
+        bulk.one_by_one(
+            Path(model), known, pictures, out, top, prepare, (weights, only), as_json=as_json
+        )
         return
     answers = recognise.recognise(known, pictures, top, prepare)
     if unfamiliar is not None:
         found = _doubts(unfamiliar, pictures)
-        answers = [replace(answer, anomaly=one.score, unfamiliar=one.unfamiliar) for answer, one in zip(answers, found, strict=True)]
+        answers = [
+            replace(answer, anomaly=one.score, unfamiliar=one.unfamiliar)
+            for answer, one in zip(answers, found, strict=True)
+        ]
     bad = [answer for answer in answers if answer.problem]
     if draw is not None:
         recognise.draw(answers, draw)
@@ -173,7 +211,11 @@ def _refuse_for(target: str, **options: Any) -> None:
     """Raise UserError for options that only classes have a meaning for."""
     for name in (name for name, value in options.items() if value):
         kind = {"picture": "restored picture", "mask": "mask"}[target]
-        raise UserError(f"--{name} is about classes, and this network gives a {kind} for every picture", "--out DIR, --draw DIR", code=2)
+        raise UserError(
+            f"--{name} is about classes, and this network gives a {kind} for every picture",
+            "--out DIR, --draw DIR",
+            code=2,
+        )
 
 
 def _doubts(run: Path, pictures: Sequence[str]) -> list[Rendered]:
@@ -183,8 +225,16 @@ def _doubts(run: Path, pictures: Sequence[str]) -> list[Rendered]:
     known, usual = recognise.load(run), dense.usual_error(run)
     target = dense.target_of(known)
     if target != "picture" or usual is None:
-        said = f"gives a {target} for a picture" if target != "picture" else "does not say which errors are usual"
-        raise UserError(f"{run} {said}: --unfamiliar asks the run of an autoencoder", "eyesight train autoencoder --data DATA", code=2)
+        said = (
+            f"gives a {target} for a picture"
+            if target != "picture"
+            else "does not say which errors are usual"
+        )
+        raise UserError(
+            f"{run} {said}: --unfamiliar asks the run of an autoencoder",
+            "eyesight train autoencoder --data DATA",
+            code=2,
+        )
     return dense.render(known, pictures, usual=usual)
 
 
@@ -195,9 +245,13 @@ def _show_rendered(model: str, made: Sequence[Rendered], *, as_json: bool) -> No
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
         for one in (one for one in made if not one.problem):
-            shares = [text for name, share in one.shares if share for text in (name, f"{share:.4f}")]
+            shares = [
+                text for name, share in one.shares if share for text in (name, f"{share:.4f}")
+            ]
             doubt = ["unfamiliar"] if one.unfamiliar else []
-            writer.writerow([one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *doubt])
+            writer.writerow(
+                [one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *doubt]
+            )
     _name_bad({one.path: one.problem for one in made if one.problem}, len(made))
 
 
@@ -212,7 +266,9 @@ def _name_bad(bad: dict[str, str], count: int) -> None:
 
 
 @app.command("doctor")
-def doctor_(name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False) -> None:
+def doctor_(
+    name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False
+) -> None:
     """Say what is wrong with a training, and why: of a run, or of a recipe before it is run."""
     from eyesight.cli import console, show
     from eyesight.diagnosis import diagnose
@@ -231,13 +287,22 @@ def doctor_(name: RecipeName, data: DataPath = None, settings: Settings = None, 
         diagnose.keep(run, findings)
     if as_json:
         facts = {"run": None if run is None else str(run.path), "recipe": recipe.name}
-        show_json({**facts, "findings": [finding.to_dict() for finding in findings], "checked": diagnose.checked()})
+        show_json(
+            {
+                **facts,
+                "findings": [finding.to_dict() for finding in findings],
+                "checked": diagnose.checked(),
+            }
+        )
         return
     say(diagnose.describe(patient, findings))
 
 
 @app.command()
-def report(run: RunPath, out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="where to write it")] = None) -> None:
+def report(
+    run: RunPath,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="where to write it")] = None,
+) -> None:
     """Write the report of a run: one page that needs no network."""
     from eyesight.report.report import write_report
     from eyesight.runs import Run

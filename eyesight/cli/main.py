@@ -22,7 +22,9 @@ def main() -> None:
     # sleep at once make small networks 1.5 times slower. GNU OpenMP reads this when torch is loaded, which is later.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # a file's name may be no text, and a terminal may know few characters
+        sys.stdout.reconfigure(
+            errors="backslashreplace"
+        )  # a file's name may be no text, and a terminal may know few characters
     try:
         app()  # exits by itself: 2 for wrong usage, 130 when interrupted
     except SystemExit as end:
@@ -37,7 +39,13 @@ def main() -> None:
         refuse(problem, as_json=wants_json)
     except OSError as problem:
         place = f"{problem.filename}: " if problem.filename else ""
-        refuse(UserError(f"{place}{problem.strerror or problem}", "check the path, its permissions and the free space"), as_json=wants_json)
+        refuse(
+            UserError(
+                f"{place}{problem.strerror or problem}",
+                "check the path, its permissions and the free space",
+            ),
+            as_json=wants_json,
+        )
 
 
 def refuse(problem: UserError, *, as_json: bool) -> NoReturn:

@@ -21,21 +21,52 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE|RUN", help="a recipe's name, or the folder of a run to repeat")]
+RecipeName = Annotated[
+    str,
+    typer.Argument(metavar="RECIPE|RUN", help="a recipe's name, or the folder of a run to repeat"),
+]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
-DataPath = Annotated[str | None, typer.Option("--data", metavar="DATA", help="a folder, CSV, .npz, archive or named set")]
-Settings = Annotated[list[str] | None, typer.Option("--set", metavar="K=V", help="change a field, e.g. optim.lr=0.02; repeatable")]
-WeightsPath = Annotated[Path | None, typer.Option("--weights", metavar="FILE", help="a pretrained network's weights, .safetensors or .pth")]
-Only = Annotated[str | None, typer.Option("--only", metavar="dogs", help="narrow a pretrained network to its 118 dog breeds")]
+DataPath = Annotated[
+    str | None,
+    typer.Option("--data", metavar="DATA", help="a folder, CSV, .npz, archive or named set"),
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="K=V", help="change a field, e.g. optim.lr=0.02; repeatable"),
+]
+WeightsPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights", metavar="FILE", help="a pretrained network's weights, .safetensors or .pth"
+    ),
+]
+Only = Annotated[
+    str | None,
+    typer.Option(
+        "--only", metavar="dogs", help="narrow a pretrained network to its 118 dog breeds"
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
-Strict = Annotated[bool, typer.Option("--strict", help="stop at bad files instead of leaving them out")]
+Strict = Annotated[
+    bool, typer.Option("--strict", help="stop at bad files instead of leaving them out")
+]
 
 On = Annotated[
-    str | None, typer.Option("--on", metavar="ray|ADDRESS", help="use a Ray cluster: started here, auto, HOST:PORT, ray://HOST:PORT")
+    str | None,
+    typer.Option(
+        "--on",
+        metavar="ray|ADDRESS",
+        help="use a Ray cluster: started here, auto, HOST:PORT, ray://HOST:PORT",
+    ),
 ]
 Cores = Annotated[int, typer.Option("--cores", min=1, help="processor cores for each task of --on")]
-Gpus = Annotated[float, typer.Option("--gpus", min=0, help="GPUs for each task of --on; a fraction shares one")]
-Memory = Annotated[float, typer.Option("--memory", min=0, metavar="GB", help="memory to reserve for each task of --on")]
+Gpus = Annotated[
+    float, typer.Option("--gpus", min=0, help="GPUs for each task of --on; a fraction shares one")
+]
+Memory = Annotated[
+    float,
+    typer.Option("--memory", min=0, metavar="GB", help="memory to reserve for each task of --on"),
+]
 
 
 def show_json(values: Any) -> None:

@@ -13,11 +13,19 @@ from eyesight.errors import UserError
 
 @app.command("models")
 def models_(
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*")] = "",
-    measure: Annotated[bool, typer.Option("--measure", help="time a forward pass on every device that is here")] = False,
+    pattern: Annotated[
+        str,
+        typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*"),
+    ] = "",
+    measure: Annotated[
+        bool, typer.Option("--measure", help="time a forward pass on every device that is here")
+    ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.png|FOLDER", help="draw accuracy against time, or multiply-adds; a folder gets the table too"),
+        typer.Option(
+            metavar="FILE.png|FOLDER",
+            help="draw accuracy against time, or multiply-adds; a folder gets the table too",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -32,18 +40,36 @@ def models_(
     for file in written:
         console.talk(f"written: {file}")
     if as_json:
-        show_json({"models": [row.to_dict() for row in found], "figure": str(written[0]) if written else None})
+        show_json(
+            {
+                "models": [row.to_dict() for row in found],
+                "figure": str(written[0]) if written else None,
+            }
+        )
     else:
         say(zoo_table.table(found))
 
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN|MODEL", help="the folder of a run, or a pretrained network")],
+    run: Annotated[
+        Path,
+        typer.Argument(metavar="RUN|MODEL", help="the folder of a run, or a pretrained network"),
+    ],
     to: Annotated[str, typer.Option("--to", metavar="onnx", help="the format")] = "onnx",
-    out: Annotated[Path | None, typer.Option(metavar="FILE.onnx", help="where to write it; RUN/export/ otherwise")] = None,
-    int8: Annotated[bool, typer.Option("--int8", help="also write FILE.int8.onnx, with 8-bit weights and activations")] = False,
-    tolerance: Annotated[float, typer.Option(metavar="POINTS", help="accuracy that int8 may lose")] = 0.5,
+    out: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.onnx", help="where to write it; RUN/export/ otherwise"),
+    ] = None,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8", help="also write FILE.int8.onnx, with 8-bit weights and activations"
+        ),
+    ] = False,
+    tolerance: Annotated[
+        float, typer.Option(metavar="POINTS", help="accuracy that int8 may lose")
+    ] = 0.5,
     data: DataPath = None,
     weights: WeightsPath = None,
     only: Only = None,
@@ -59,13 +85,23 @@ def export(
 
     if weights is not None or only is not None or recognise.is_name(run):
         if int8 or data is not None:
-            raise UserError("--int8 and --data are for runs, which have pictures and labels of their own", "leave them out", code=2)
+            raise UserError(
+                "--int8 and --data are for runs, which have pictures and labels of their own",
+                "leave them out",
+                code=2,
+            )
         file = out or Path(f"{run.name}-{only}.onnx" if only else f"{run.name}.onnx")
-        made = [exporting.export_network(str(run), file, only=only, weights=weights, talk=console.talk)]
+        made = [
+            exporting.export_network(str(run), file, only=only, weights=weights, talk=console.talk)
+        ]
     else:
-        made = exporting.export_all(Run.open(run), out, data=data, int8=int8, tolerance=tolerance / 100, talk=console.talk)
+        made = exporting.export_all(
+            Run.open(run), out, data=data, int8=int8, tolerance=tolerance / 100, talk=console.talk
+        )
     if as_json:
-        show_json({"run": str(run), **made[0].to_dict(), "int8": made[1].to_dict() if int8 else None})
+        show_json(
+            {"run": str(run), **made[0].to_dict(), "int8": made[1].to_dict() if int8 else None}
+        )
         return
     for one in made:
         say(exporting.describe(one))
@@ -73,14 +109,27 @@ def export(
 
 @app.command()
 def serve(
-    what: Annotated[Path, typer.Argument(metavar="[RUN|RUNS|FILE.onnx|MODEL]", help="the newest run of a folder otherwise")] = Path("runs"),
+    what: Annotated[
+        Path,
+        typer.Argument(
+            metavar="[RUN|RUNS|FILE.onnx|MODEL]", help="the newest run of a folder otherwise"
+        ),
+    ] = Path("runs"),
     only: Only = None,
-    host: Annotated[str, typer.Option(help="who can reach the server; this machine only otherwise")] = "127.0.0.1",
+    host: Annotated[
+        str, typer.Option(help="who can reach the server; this machine only otherwise")
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8000,
-    token: Annotated[str | None, typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know")] = None,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"),
+    ] = None,
     collect: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="keep the digits that people correct and save on /reader; nothing is kept otherwise"),
+        typer.Option(
+            metavar="FOLDER",
+            help="keep the digits that people correct and save on /reader; nothing is kept otherwise",
+        ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
 ) -> None:
@@ -88,5 +137,17 @@ def serve(
     from eyesight.cli import console
     from eyesight.web import server
 
-    served, ready = server.find(what, console.talk, only), lambda url: typer.echo(f"listening on {url}")
-    server.serve(served, host, port, token=token, collect=collect, open_page=open_page, talk=console.talk, ready=ready)
+    served, ready = (
+        server.find(what, console.talk, only),
+        lambda url: typer.echo(f"listening on {url}"),
+    )
+    server.serve(
+        served,
+        host,
+        port,
+        token=token,
+        collect=collect,
+        open_page=open_page,
+        talk=console.talk,
+        ready=ready,
+    )

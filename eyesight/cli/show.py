@@ -23,7 +23,9 @@ SHAPES = {
     "shapes": (3, 64, 4),
 }
 UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is not named yet
-USUAL = Seen(pictures=1000, classes=10, side=500)  # where a recipe that looks at its pictures has none to look at
+USUAL = Seen(
+    pictures=1000, classes=10, side=500
+)  # where a recipe that looks at its pictures has none to look at
 
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
@@ -32,14 +34,29 @@ def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]
         recipe = Run.open(run).settle(recipe)
     why = list[str]()
     if recipe.model.name == AUTO and not recipe.data.source:
-        recipe, why = choose(recipe, USUAL, [name for name in PREFERRED if weights.at_hand(zoo.timm_name(name))])
-        why.insert(0, f"as for {USUAL.pictures:,} photographs of {USUAL.classes} classes; --data shows it for yours")
+        recipe, why = choose(
+            recipe, USUAL, [name for name in PREFERRED if weights.at_hand(zoo.timm_name(name))]
+        )
+        why.insert(
+            0,
+            f"as for {USUAL.pictures:,} photographs of {USUAL.classes} classes; --data shows it for yours",
+        )
     backbone = recipe.model.name == AUTO or registry.is_backbone(recipe.model)
     recipe = transfer.suited(recipe, why.append) if backbone else recipe
     shape, classes = _expected(recipe, run, look)
-    network = registry.build(recipe.model, shape, registry.outputs(recipe.data.target, shape, classes))
+    network = registry.build(
+        recipe.model, shape, registry.outputs(recipe.data.target, shape, classes)
+    )
     rows = layers(network, shape)
-    more = {"chosen": why, "trains": transfer.trained(network, recipe), "pretrained": expected(recipe.model.name)} if backbone else {}
+    more = (
+        {
+            "chosen": why,
+            "trains": transfer.trained(network, recipe),
+            "pretrained": expected(recipe.model.name),
+        }
+        if backbone
+        else {}
+    )
     return {
         **more,
         "shape": list(shape),
@@ -60,14 +77,19 @@ def expected(name: str) -> dict[str, Any]:
 def pretrained_lines(found: dict[str, Any]) -> list[str]:
     """For people: the same, and what trains."""
     sees = found["pretrained"]
-    mean, deviation = (", ".join(f"{value:.3g}" for value in sees[key]) for key in ("mean", "deviation"))
+    mean, deviation = (
+        ", ".join(f"{value:.3g}" for value in sees[key]) for key in ("mean", "deviation")
+    )
     how = f"{sees['size']}×{sees['size']}, {sees['interpolation']}, centre {sees['crop_fraction']:.3g}; mean {mean}; deviation {deviation}"
     stages = found["trains"]
     return [
         *found["chosen"],
         f"the weights expect {how}",
         f"weights at hand: {sees['weights'] or 'none; training looks for them'}",
-        *(f"stage {number}: {line}" if len(stages) > 1 else line for number, line in enumerate(stages, 1)),
+        *(
+            f"stage {number}: {line}" if len(stages) > 1 else line
+            for number, line in enumerate(stages, 1)
+        ),
     ]
 
 
@@ -77,7 +99,11 @@ def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], i
         return data.train.shape, len(data.train.classes)
     if (run / "data.json").is_file() and (known := Run.open(run).data):
         how = known["preparation"]
-        return (how["channels"], how["height"] + 2 * how["pad"], how["width"] + 2 * how["pad"]), len(known["classes"])
+        return (
+            how["channels"],
+            how["height"] + 2 * how["pad"],
+            how["width"] + 2 * how["pad"],
+        ), len(known["classes"])
     channels, side, classes = SHAPES.get(recipe.data.source, UNKNOWN)
     side = (recipe.data.size or side) + 2 * recipe.data.pad
     return (recipe.data.channels or channels, side, side), classes
@@ -85,12 +111,20 @@ def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], i
 
 def layer_table(found: dict[str, Any]) -> str:
     """For people: a line for each layer, then the totals."""
-    rows = [row for row in found["layers"] if row["kind"] != "Identity"]  # which pretrained networks are full of
+    rows = [
+        row for row in found["layers"] if row["kind"] != "Identity"
+    ]  # which pretrained networks are full of
     wide = max(24, *(len(row["name"]) for row in rows))
-    lines = [f"{'layer':<{wide}} {'kind':<20} {'output':>14} {'parameters':>12} {'multiply-adds':>15}"]
+    lines = [
+        f"{'layer':<{wide}} {'kind':<20} {'output':>14} {'parameters':>12} {'multiply-adds':>15}"
+    ]
     for row in rows:
         output = "×".join(map(str, row["shape"]))
-        lines.append(f"{row['name']:<{wide}} {row['kind']:<20} {output:>14} {row['parameters']:>12,} {row['multiply_adds']:>15,}")
+        lines.append(
+            f"{row['name']:<{wide}} {row['kind']:<20} {output:>14} {row['parameters']:>12,} {row['multiply_adds']:>15,}"
+        )
     shape = "×".join(map(str, found["shape"]))
-    lines.append(f"{'total':<{wide}} {'from ' + shape:<20} {found['classes']:>14} {found['parameters']:>12,} {found['multiply_adds']:>15,}")
+    lines.append(
+        f"{'total':<{wide}} {'from ' + shape:<20} {found['classes']:>14} {found['parameters']:>12,} {found['multiply_adds']:>15,}"
+    )
     return "\n".join(lines)

@@ -9,7 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eyesight.cli.options import STARTED, AsJson, Cores, DataPath, Gpus, Memory, On, RecipeName, Settings, Strict, app, say, show_json
+from eyesight.cli.options import (
+    STARTED,
+    AsJson,
+    Cores,
+    DataPath,
+    Gpus,
+    Memory,
+    On,
+    RecipeName,
+    Settings,
+    Strict,
+    app,
+    say,
+    show_json,
+)
 from eyesight.distributed.launch import silent
 from eyesight.errors import UserError
 from eyesight.results.scores import Measure
@@ -27,15 +41,22 @@ def recipes(as_json: AsJson = False) -> None:
     made = [build() for build in RECIPES.values()]
     if as_json:
         fields = ("name", "summary", "system", "source", "result")
-        show_json({"recipes": [{field: getattr(recipe, field) for field in fields} for recipe in made]})
+        show_json(
+            {"recipes": [{field: getattr(recipe, field) for field in fields} for recipe in made]}
+        )
         return
     wide = max(len(recipe.name) for recipe in made)
     for recipe in made:
-        say(f"{recipe.name:<{wide}}  {recipe.summary}" + (f"; {recipe.result}" if recipe.result else ""))
+        say(
+            f"{recipe.name:<{wide}}  {recipe.summary}"
+            + (f"; {recipe.result}" if recipe.result else "")
+        )
 
 
 @app.command()
-def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False) -> None:
+def show(
+    name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False
+) -> None:
     """Print the resolved recipe and the table of its network's layers; nothing is trained."""
     from eyesight import recipe as recipe_module
     from eyesight.cli.show import describe, layer_table, pretrained_lines
@@ -55,7 +76,11 @@ def show(name: RecipeName, data: DataPath = None, settings: Settings = None, as_
 
 
 @app.command("data")
-def data_(where: Annotated[str, typer.Argument(metavar="DATA")], strict: Strict = False, as_json: AsJson = False) -> None:
+def data_(
+    where: Annotated[str, typer.Argument(metavar="DATA")],
+    strict: Strict = False,
+    as_json: AsJson = False,
+) -> None:
     """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
     from eyesight.cli import console
     from eyesight.data import scan, sources
@@ -84,7 +109,9 @@ def augment(
     data: DataPath = None,
     settings: Settings = None,
     seed: Annotated[int | None, typer.Option(help="decides the changes")] = None,
-    out: Annotated[Path, typer.Option(metavar="FILE.png", help="where to write it")] = Path("augmented.png"),
+    out: Annotated[Path, typer.Option(metavar="FILE.png", help="where to write it")] = Path(
+        "augmented.png"
+    ),
     as_json: AsJson = False,
 ) -> None:
     """Draw training pictures and what the recipe's augmentation makes of them."""
@@ -92,7 +119,9 @@ def augment(
     from eyesight.report.augmentation import draw
     from eyesight.runs import resolve
 
-    recipe = resolve(name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data)
+    recipe = resolve(
+        name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data
+    )
     picture = str(draw(recipe, out, talk=console.talk, progress=console.Preparing()))
     if as_json:
         show_json({"picture": picture})
@@ -105,15 +134,33 @@ def train(
     name: RecipeName,
     data: DataPath = None,
     settings: Settings = None,
-    budget: Annotated[str | None, typer.Option(metavar="10m", help="the time for everything; training ends when it is spent")] = None,
-    seed: Annotated[int | None, typer.Option(help="decides weights, order and augmentation")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path("runs"),
-    resume: Annotated[bool, typer.Option("--resume", help="go on with the newest unfinished run of this recipe")] = False,
+    budget: Annotated[
+        str | None,
+        typer.Option(metavar="10m", help="the time for everything; training ends when it is spent"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="decides weights, order and augmentation")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
+        "runs"
+    ),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="go on with the newest unfinished run of this recipe")
+    ] = False,
     strict: Strict = False,
     extra: Annotated[
-        str | None, typer.Option(metavar="DATA", help="more training pictures of the same classes; shows what they change")
+        str | None,
+        typer.Option(
+            metavar="DATA",
+            help="more training pictures of the same classes; shows what they change",
+        ),
     ] = None,
-    processes: Annotated[int | None, typer.Option(min=1, metavar="N", help="share each batch between N processes of this machine")] = None,
+    processes: Annotated[
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="share each batch between N processes of this machine"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe; leaves a run folder with the classifier, its predictions and a report. Also under torchrun."""
@@ -121,8 +168,18 @@ def train(
     from eyesight.distributed.launch import several
     from eyesight.runs import resolve
 
-    given = {"training.budget": budget, "training.seed": seed, "data.extra": extra, "data.strict": "true" if strict else None}
-    recipe = resolve(name, *settings or (), *(f"{path}={value}" for path, value in given.items() if value is not None), data=data)
+    given = {
+        "training.budget": budget,
+        "training.seed": seed,
+        "data.extra": extra,
+        "data.strict": "true" if strict else None,
+    }
+    recipe = resolve(
+        name,
+        *settings or (),
+        *(f"{path}={value}" for path, value in given.items() if value is not None),
+        data=data,
+    )
     several(processes, console.talk)  # comes back in a process that trains
     if not silent():
         console.talk("starting PyTorch")
@@ -138,12 +195,26 @@ def train(
     result = run.result
     if as_json:
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
-        facts = {key: result[key] for key in ("parameters", "test", "test_one_view", "validation", "stages", "own") if key in result}
-        show_json({"run": str(run.path), "report": str(report), "seconds": result["seconds"]["total"], "parts": parts, **facts})
+        facts = {
+            key: result[key]
+            for key in ("parameters", "test", "test_one_view", "validation", "stages", "own")
+            if key in result
+        }
+        show_json(
+            {
+                "run": str(run.path),
+                "report": str(report),
+                "seconds": result["seconds"]["total"],
+                "parts": parts,
+                **facts,
+            }
+        )
         return
     say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
     if result.get("test_one_view", {}).get("top1") is not None:
-        say(f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}")
+        say(
+            f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}"
+        )
     for line in extra_data.lines(result):
         say(line)
     say(f"run     {run.path}")
@@ -185,19 +256,35 @@ def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
 
 def judged(test: dict[str, Any], measure: Measure) -> str:
     """The score with its interval for people, from a summary."""
-    caseless = f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""
+    caseless = (
+        f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""
+    )
     return measure.sentence(test) + caseless
 
 
 @app.command("compare")
 def compare_(
-    names: Annotated[list[str], typer.Argument(metavar="RECIPE|RUN...", help="recipes to train, and runs taken as they are")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RECIPE|RUN...", help="recipes to train, and runs taken as they are"
+        ),
+    ],
     data: DataPath = None,
     settings: Settings = None,
     seeds: Annotated[int, typer.Option(help="trainings of each recipe, with seeds from 0")] = 1,
-    budget: Annotated[str | None, typer.Option(metavar="10m", help="the time for each training")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept; finished ones are used again")] = Path("runs"),
-    sort: Annotated[str, typer.Option(metavar="COLUMN", help="accuracy, loss, seconds, parameters …")] = "accuracy",
+    budget: Annotated[
+        str | None, typer.Option(metavar="10m", help="the time for each training")
+    ] = None,
+    out: Annotated[
+        Path,
+        typer.Option(
+            metavar="DIR", help="where run folders are kept; finished ones are used again"
+        ),
+    ] = Path("runs"),
+    sort: Annotated[
+        str, typer.Option(metavar="COLUMN", help="accuracy, loss, seconds, parameters …")
+    ] = "accuracy",
     form: Annotated[str, typer.Option("--format", metavar="table|csv|markdown")] = "table",
     on: On = None,
     cores: Cores = 1,
@@ -217,7 +304,9 @@ def compare_(
         ray_cluster.check(on)
         train = ray_cluster.trainer(on, ray_cluster.Share.of(cores, gpus, memory), console.talk)
     members = compare.members(names, data=data, settings=settings or (), seeds=seeds, budget=budget)
-    found = compare.compare(members, out, train=train, talk=console.talk, progress=console.Preparing())
+    found = compare.compare(
+        members, out, train=train, talk=console.talk, progress=console.Preparing()
+    )
     place = compare.folder(members, names, out)
     page = compare.write(found, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]]))
     if as_json:

@@ -27,24 +27,37 @@ STAYS = ("checkpoint", "lock")  # of a run that is done
 
 def pack_classifier(where: Path) -> dict[str, bytes]:
     """The files of a classifier by name: an ONNX file, or the two of its folder; raises UserError when they cannot be read."""
-    files = [where] if where.suffix.lower() == ".onnx" else [where / "classifier.json", where / "weights.safetensors"]
+    files = (
+        [where]
+        if where.suffix.lower() == ".onnx"
+        else [where / "classifier.json", where / "weights.safetensors"]
+    )
     try:
         return {file.name: file.read_bytes() for file in files}
     except OSError as error:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}", "name a run that finished, or a file of its export") from None
+        raise UserError(
+            f"{error.filename} cannot be read: {error.strerror}",
+            "name a run that finished, or a file of its export",
+        ) from None
 
 
 def key(files: Mapping[str, bytes]) -> str:
     """A short SHA-256 of the files' contents."""
-    return hashlib.sha256("\0".join(hashlib.sha256(files[name]).hexdigest() for name in sorted(files)).encode()).hexdigest()[:32]
+    return hashlib.sha256(
+        "\0".join(hashlib.sha256(files[name]).hexdigest() for name in sorted(files)).encode()
+    ).hexdigest()[:32]
 
 
-def open_classifier(files: Mapping[str, bytes], *, threads: int = 1, device: str = "cpu") -> Classifier | onnx_classifier.Portable:
+def open_classifier(
+    files: Mapping[str, bytes], *, threads: int = 1, device: str = "cpu"
+) -> Classifier | onnx_classifier.Portable:
     """The classifier in the files, ready to answer with `threads`; raises UserError for what is damaged."""
     with scratch() as folder:
         for name, content in files.items():
             (folder / Path(name).name).write_bytes(content)
-        if (file := next((name for name in files if name.lower().endswith(".onnx")), None)) is not None:
+        if (
+            file := next((name for name in files if name.lower().endswith(".onnx")), None)
+        ) is not None:
             return onnx_classifier.load(folder / file, threads)
         import torch
 
@@ -76,5 +89,7 @@ def unpack_run(packed: bytes, out: Path, name: str) -> Run:
         Run.open(arrived)
         run = Run.create(out, name)
         for path in sorted(arrived.iterdir(), key=lambda path: path.name == "recipe.json"):
-            path.rename(run.path / path.name)  # the recipe comes last: without it the folder is no run yet
+            path.rename(
+                run.path / path.name
+            )  # the recipe comes last: without it the folder is no run yet
     return run

@@ -37,7 +37,9 @@ LOCAL, RUNNING = "ray", "auto"
 DAY = 86_400.0  # seconds
 RETRIES = 3  # of a task whose process or machine dies
 PATIENCE = 5.0  # seconds for an address to answer
-STORE = 256 << 20  # bytes of shared memory on a cluster of one's own: tables and packed runs are small
+STORE = (
+    256 << 20
+)  # bytes of shared memory on a cluster of one's own: tables and packed runs are small
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_worker_niceness": "0",  # of 15 otherwise: trainings with a budget would yield to everything
@@ -78,13 +80,19 @@ class Share:
 
     def __str__(self) -> str:
         parts = [f"{self.cores} core" + "s" * (self.cores > 1)]
-        parts += [f"{self.gpus:g} GPU"] * (self.gpus > 0) + [f"{self.memory / 1e9:g} GB"] * (self.memory > 0)
+        parts += [f"{self.gpus:g} GPU"] * (self.gpus > 0) + [f"{self.memory / 1e9:g} GB"] * (
+            self.memory > 0
+        )
         return ", ".join(parts)
 
     def times(self, resources: Mapping[str, float]) -> int:
         """How often a machine with these resources holds it."""
         wanted = {"CPU": self.cores, "GPU": self.gpus, "memory": self.memory}
-        return min(int(resources.get(kind, 0.0) / amount + 1e-9) for kind, amount in wanted.items() if amount)
+        return min(
+            int(resources.get(kind, 0.0) / amount + 1e-9)
+            for kind, amount in wanted.items()
+            if amount
+        )
 
 
 def check(where: str) -> None:
@@ -97,7 +105,9 @@ def check(where: str) -> None:
         try:
             greet(address)
         except OSError as error:
-            raise UserError(f"no cluster answers at {where}: {error.strerror or error}", HINT) from None
+            raise UserError(
+                f"no cluster answers at {where}: {error.strerror or error}", HINT
+            ) from None
 
 
 def greet(address: tuple[str, int]) -> None:
@@ -113,7 +123,9 @@ def greet(address: tuple[str, int]) -> None:
 
 def _address(where: str) -> tuple[str, int] | None:
     host, _, port = where.removeprefix("ray://").rpartition(":")
-    return (host.strip("[]"), int(port)) if host and port.isdecimal() and int(port) < 1 << 16 else None
+    return (
+        (host.strip("[]"), int(port)) if host and port.isdecimal() and int(port) < 1 << 16 else None
+    )
 
 
 @contextmanager
@@ -127,26 +139,49 @@ def joined(where: str) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    mine: dict[str, Any] = {"num_cpus": cores_here(), "include_dashboard": False, "object_store_memory": STORE} if where == LOCAL else {}
+    mine: dict[str, Any] = (
+        {"num_cpus": cores_here(), "include_dashboard": False, "object_store_memory": STORE}
+        if where == LOCAL
+        else {}
+    )
     try:
-        ray.init("local" if where == LOCAL else where, log_to_driver=False, logging_level=logging.ERROR, **mine)
-    except Exception as error:  # ray raises ConnectionError, RuntimeError, ValueError and bare Exception
-        raise UserError(f"cannot join the cluster at {where}: {_first_line(error)}", f"{HINT}{GUARDED}") from None
+        ray.init(
+            "local" if where == LOCAL else where,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **mine,
+        )
+    except (
+        Exception
+    ) as error:  # ray raises ConnectionError, RuntimeError, ValueError and bare Exception
+        raise UserError(
+            f"cannot join the cluster at {where}: {_first_line(error)}", f"{HINT}{GUARDED}"
+        ) from None
     try:
         yield ray
     finally:
         ray.shutdown()
 
 
-def trainer(where: str, share: Share, talk: Talk = silent) -> Callable[[Sequence[Asked], Path], Iterator[tuple[Asked, Outcome]]]:
+def trainer(
+    where: str, share: Share, talk: Talk = silent
+) -> Callable[[Sequence[Asked], Path], Iterator[tuple[Asked, Outcome]]]:
     """Trains the members of a comparison as tasks; their runs arrive in `out`, whether or not the machines share that folder."""
 
     def train(members: Sequence[Asked], out: Path) -> Iterator[tuple[Asked, Outcome]]:
         if not members:
             return
         with joined(where) as ray, _sign(out) as sign:
-            talk(f"{len(members)} trainings of {share} each, {_slots(ray, share)} at a time, on {_machines(ray)}")
-            task = partial(_task(ray, _train, share), sign=str(sign), folder=str(Path.cwd()), share=vars(share), versions=in_common())
+            talk(
+                f"{len(members)} trainings of {share} each, {_slots(ray, share)} at a time, on {_machines(ray)}"
+            )
+            task = partial(
+                _task(ray, _train, share),
+                sign=str(sign),
+                folder=str(Path.cwd()),
+                share=vars(share),
+                versions=in_common(),
+            )
             calls = ((member, partial(task, list(member.arguments))) for member in members)
             for member, answer in _results(ray, calls, len(members)):
                 yield member, _arrived(answer, out, member.name)
@@ -155,7 +190,13 @@ def trainer(where: str, share: Share, talk: Talk = silent) -> Callable[[Sequence
 
 
 def answerer(
-    where: str, share: Share, files: Mapping[str, bytes], roots: Sequence[str], top: int, prepare: str, talk: Talk = silent
+    where: str,
+    share: Share,
+    files: Mapping[str, bytes],
+    roots: Sequence[str],
+    top: int,
+    prepare: str,
+    talk: Talk = silent,
 ) -> Callable[[Iterator[tuple[int, list[str]]]], Iterator[tuple[int, bytes | str]]]:
     """Answers parts of a list as tasks, with the classifier in `files`; the machines must see the pictures, not the classifier."""
 
@@ -168,21 +209,38 @@ def answerer(
             talk(f"{share} for each part, {slots} at a time, on {_machines(ray)}")
             task = partial(_task(ray, _answer, share), ray.put(dict(files)), packing.key(files))
             seen = [str(Path(root).expanduser()) for root in roots]
-            same = {"folder": str(Path.cwd()), "roots": seen, "top": top, "prepare": prepare, "share": vars(share), "versions": in_common()}
-            calls = ((number, partial(task, paths, **same)) for number, paths in chain([first], parts))
+            same = {
+                "folder": str(Path.cwd()),
+                "roots": seen,
+                "top": top,
+                "prepare": prepare,
+                "share": vars(share),
+                "versions": in_common(),
+            }
+            calls = (
+                (number, partial(task, paths, **same)) for number, paths in chain([first], parts)
+            )
             for number, (kind, value) in _results(ray, calls, 2 * slots):
                 yield number, value if kind == "table" else str(value)
 
     return answer
 
 
-def _task(ray: Any, function: Callable[..., tuple[str, str | bytes]], share: Share) -> Callable[..., Any]:
+def _task(
+    ray: Any, function: Callable[..., tuple[str, str | bytes]], share: Share
+) -> Callable[..., Any]:
     """`function` as what starts a task and returns its promise."""
-    amounts: dict[str, Any] = {"num_cpus": share.cores, "num_gpus": share.gpus, **({"memory": share.memory} if share.memory else {})}
+    amounts: dict[str, Any] = {
+        "num_cpus": share.cores,
+        "num_gpus": share.gpus,
+        **({"memory": share.memory} if share.memory else {}),
+    }
     return ray.remote(function).options(**amounts, max_retries=RETRIES).remote  # type: ignore[no-any-return]
 
 
-def _results(ray: Any, calls: Iterable[tuple[T, Callable[[], Any]]], most: int) -> Iterator[tuple[T, tuple[str, str | bytes]]]:
+def _results(
+    ray: Any, calls: Iterable[tuple[T, Callable[[], Any]]], most: int
+) -> Iterator[tuple[T, tuple[str, str | bytes]]]:
     """The answer to each call as it comes, at most `most` under way; what is still under way is cancelled when the caller stops."""
     waiting: dict[Any, T] = {}
     left = iter(calls)
@@ -205,14 +263,18 @@ def _value(ray: Any, promise: Any) -> tuple[str, str | bytes]:
         kind, value = ray.get(promise)
     except ray.exceptions.RayTaskError as error:
         cause = getattr(error, "cause", error)
-        return "problem", f"{cause.message} ({cause.hint})" if isinstance(cause, UserError) else _first_line(cause)
+        return "problem", f"{cause.message} ({cause.hint})" if isinstance(
+            cause, UserError
+        ) else _first_line(cause)
     except ray.exceptions.RayError as error:
         return "problem", f"its process or machine died {RETRIES + 1} times: {_first_line(error)}"
     return kind, value
 
 
 def _first_line(error: BaseException) -> str:
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+    return next(
+        (line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__
+    )
 
 
 def _slots(ray: Any, share: Share) -> int:
@@ -220,8 +282,17 @@ def _slots(ray: Any, share: Share) -> int:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = sum(share.times(machine) for machine in machines)
     if not slots:
-        most = Share(*(int(max((machine.get(kind, 0.0) for machine in machines), default=0)) for kind in ("CPU", "GPU", "memory")))
-        raise UserError(f"no machine of the cluster has {share}; the most is {most}", "ask for less with --cores, --gpus, --memory", code=2)
+        most = Share(
+            *(
+                int(max((machine.get(kind, 0.0) for machine in machines), default=0))
+                for kind in ("CPU", "GPU", "memory")
+            )
+        )
+        raise UserError(
+            f"no machine of the cluster has {share}; the most is {most}",
+            "ask for less with --cores, --gpus, --memory",
+            code=2,
+        )
     return slots
 
 
@@ -258,20 +329,41 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
 def _stranger(versions: Mapping[str, str]) -> str:
     """What this machine has other than the caller, whose work it must refuse then; empty where nothing differs."""
     own = in_common()
-    others = [f"{name} {own.get(name, 'none')} instead of {wanted}" for name, wanted in versions.items() if own.get(name) != wanted]
-    return f"{platform.node()} has other versions: {', '.join(others)}; install the same everywhere" if others else ""
+    others = [
+        f"{name} {own.get(name, 'none')} instead of {wanted}"
+        for name, wanted in versions.items()
+        if own.get(name) != wanted
+    ]
+    return (
+        f"{platform.node()} has other versions: {', '.join(others)}; install the same everywhere"
+        if others
+        else ""
+    )
 
 
 def _train(
-    arguments: Sequence[str], *, sign: str, folder: str, share: Mapping[str, Any], versions: Mapping[str, str]
+    arguments: Sequence[str],
+    *,
+    sign: str,
+    folder: str,
+    share: Mapping[str, Any],
+    versions: Mapping[str, str],
 ) -> tuple[str, str | bytes]:
     """What runs on the cluster: a training in a process of its own, in the caller's folder of runs or else in this machine's cache."""
     if refusal := _stranger(versions):
         return "problem", refusal
-    surroundings = {"OMP_NUM_THREADS": str(share["cores"]), **({} if share["gpus"] else {"CUDA_VISIBLE_DEVICES": ""})}
+    surroundings = {
+        "OMP_NUM_THREADS": str(share["cores"]),
+        **({} if share["gpus"] else {"CUDA_VISIBLE_DEVICES": ""}),
+    }
     known = Path(sign).is_file() and Path(sign).read_text() == Path(sign).name
     out = Path(sign).parent if known else cache_dir() / "cluster" / digest(arguments)
-    found = child.train(arguments, out, folder=Path(folder) if Path(folder).is_dir() else None, environment=surroundings)
+    found = child.train(
+        arguments,
+        out,
+        folder=Path(folder) if Path(folder).is_dir() else None,
+        environment=surroundings,
+    )
     if isinstance(found, str):
         return "problem", found
     if known:
@@ -284,7 +376,10 @@ def _sweep(shelf: Path) -> None:
     """Remove the runs that were sent to their callers more than a day ago: until then one that did not arrive can be fetched."""
     for folder in shelf.iterdir():
         with suppress(OSError):
-            if time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir())) > DAY:
+            if (
+                time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+                > DAY
+            ):
                 shutil.rmtree(folder)
 
 
@@ -308,8 +403,13 @@ def _answer(
         return "problem", refusal
     for root in roots:
         if not (Path(folder) / root).exists():
-            return "problem", f"{platform.node()} does not see {Path(folder) / root}: the pictures must lie where all machines see them"
+            return (
+                "problem",
+                f"{platform.node()} does not see {Path(folder) / root}: the pictures must lie where all machines see them",
+            )
     if key not in _opened:
         _opened.clear()
-        _opened[key] = packing.open_classifier(files, threads=share["cores"], device="cuda" if share["gpus"] else "cpu")
+        _opened[key] = packing.open_classifier(
+            files, threads=share["cores"], device="cuda" if share["gpus"] else "cpu"
+        )
     return "table", table(answers(_opened[key], map(Path, paths), top, prepare, Path(folder)), top)

@@ -63,14 +63,23 @@ class Comparison:
     def to_dict(self, sort: str = "accuracy") -> dict[str, Any]:
         """As plain JSON values, the rows ordered by a column."""
         counts = {"trained": self.trained, "reused": self.reused, "failed": self.failed}
-        return {"rows": [row.to_dict() for row in table.ordered(self.rows, sort)], **counts, "notes": self.notes}
+        return {
+            "rows": [row.to_dict() for row in table.ordered(self.rows, sort)],
+            **counts,
+            "notes": self.notes,
+        }
 
 
 Trainer = Callable[[Sequence[Member], Path], Iterator[tuple[Member, Outcome]]]
 
 
 def compare(
-    members: Sequence[Member], out: Path, *, train: Trainer, talk: Talk = silent, progress: Progress = lambda done, total: None
+    members: Sequence[Member],
+    out: Path,
+    *,
+    train: Trainer,
+    talk: Talk = silent,
+    progress: Progress = lambda done, total: None,
 ) -> Comparison:
     """Train the members of which `out` holds no finished run, and rank them all; raises UserError when there are none.
 
@@ -78,8 +87,12 @@ def compare(
     """
     if not members:
         raise UserError("there is nothing to compare", "name recipes or runs", code=2)
-    stores = prepare([prepared(member.recipe) for member in members if not member.run], talk, progress)
-    outcomes = {member: found for member in members if (found := at_hand(member, out, stores)) is not None}
+    stores = prepare(
+        [prepared(member.recipe) for member in members if not member.run], talk, progress
+    )
+    outcomes = {
+        member: found for member in members if (found := at_hand(member, out, stores)) is not None
+    }
     missing = [member for member in members if member not in outcomes]
     reused = sum(isinstance(found, Run) for found in outcomes.values())
     for member, outcome in report(train(missing, out), len(missing), talk):
@@ -103,7 +116,12 @@ BUSY = "another process is training it; ask again when it has finished"
 def _row(name: str, members: Sequence[Member], outcomes: dict[Member, Outcome]) -> Row:
     found = [outcomes[member] for member in members]
     reasons = [outcome for outcome in found if isinstance(outcome, str)]
-    return statistics.row(name, [outcome for outcome in found if isinstance(outcome, Run)], reasons, running=BUSY in reasons)
+    return statistics.row(
+        name,
+        [outcome for outcome in found if isinstance(outcome, Run)],
+        reasons,
+        running=BUSY in reasons,
+    )
 
 
 def grouped(members: Iterable[Member]) -> dict[str, list[Member]]:
@@ -115,7 +133,12 @@ def grouped(members: Iterable[Member]) -> dict[str, list[Member]]:
 
 
 def members(
-    names: Sequence[str], *, data: str | None = None, settings: Sequence[str] = (), seeds: int = 1, budget: str | None = None
+    names: Sequence[str],
+    *,
+    data: str | None = None,
+    settings: Sequence[str] = (),
+    seeds: int = 1,
+    budget: str | None = None,
 ) -> list[Member]:
     """What `names` (recipes or folders of runs) stand for: each recipe in each variant of the settings with each seed.
 
@@ -129,16 +152,23 @@ def members(
     called = Counter([*(run.name for run in set(runs.values())), *(set(names) - set(runs))])
     for name in dict.fromkeys(names):
         if run := runs.get(name):
-            found.append(Member(run.name if called[run.name] == 1 else str(run.path), run.recipe, run=run))
+            found.append(
+                Member(run.name if called[run.name] == 1 else str(run.path), run.recipe, run=run)
+            )
             continue
         for chosen, label in variants(shared):
             made = resolve(name, *chosen, data=data)
             row = " ".join(part for part in ("" if alone and label else name, label) if part)
-            found += [_seeded(row, name, made, chosen, data, made.training.seed + seed) for seed in range(seeds)]
+            found += [
+                _seeded(row, name, made, chosen, data, made.training.seed + seed)
+                for seed in range(seeds)
+            ]
     return found
 
 
-def _seeded(row: str, name: str, made: Recipe, settings: Sequence[str], data: str | None, seed: int) -> Member:
+def _seeded(
+    row: str, name: str, made: Recipe, settings: Sequence[str], data: str | None, seed: int
+) -> Member:
     chosen = [f"--set={setting}" for setting in (*settings, f"training.seed={seed}")]
     arguments = (name, *chosen, *[f"--data={data}"] * (data is not None))
     return Member(row, replace(made, training=replace(made.training, seed=seed)), arguments)
@@ -146,10 +176,16 @@ def _seeded(row: str, name: str, made: Recipe, settings: Sequence[str], data: st
 
 def variants(settings: Sequence[str]) -> list[tuple[list[str], str]]:
     """The settings with one value for each field that was given several (`model.name=A,B`), and what tells them apart."""
-    choices = [[(f"{path}={value}", path, value) for value in values] for path, values in map(_values, settings)]
+    choices = [
+        [(f"{path}={value}", path, value) for value in values]
+        for path, values in map(_values, settings)
+    ]
     several = {choice[0][1] for choice in choices if len(choice) > 1}
     return [
-        ([text for text, _, _ in chosen], " ".join(_label(path, value) for _, path, value in chosen if path in several))
+        (
+            [text for text, _, _ in chosen],
+            " ".join(_label(path, value) for _, path, value in chosen if path in several),
+        )
         for chosen in product(*choices)
     ]
 
@@ -162,12 +198,20 @@ def _values(setting: str) -> tuple[str, list[str]]:
     path, _, text = setting.partition("=")
     group, _, name = path.strip().partition(".")
     kinds = get_type_hints(type(getattr(Recipe(), group))) if group in GROUPS else {}
-    listed = name not in kinds or get_origin(kinds[name]) is tuple or path.strip() == "data.source"  # there a comma belongs to the value
-    values = [text.strip()] if listed else [value.strip() for value in text.split(",") if value.strip()] or [""]
+    listed = (
+        name not in kinds or get_origin(kinds[name]) is tuple or path.strip() == "data.source"
+    )  # there a comma belongs to the value
+    values = (
+        [text.strip()]
+        if listed
+        else [value.strip() for value in text.split(",") if value.strip()] or [""]
+    )
     return path.strip(), values
 
 
-def prepare(wanted: Iterable[recipe.Data], talk: Talk, progress: Progress) -> dict[recipe.Data, str]:
+def prepare(
+    wanted: Iterable[recipe.Data], talk: Talk, progress: Progress
+) -> dict[recipe.Data, str]:
     """The keys of the prepared pictures; prepared before any training begins, so that no member pays for the others.
 
     Data that cannot be opened has none: finished runs need none, and trainings will say what is wrong.
@@ -176,7 +220,9 @@ def prepare(wanted: Iterable[recipe.Data], talk: Talk, progress: Progress) -> di
     for data in dict.fromkeys(wanted):
         try:
             keys[data] = prepared_pictures(data, talk=talk, progress=progress).store.key
-        except Exception as error:  # a file that crashes the decoder must not take the other rows with it
+        except (
+            Exception
+        ) as error:  # a file that crashes the decoder must not take the other rows with it
             talk(f"{data.source or 'no data'}: {error}")
     return keys
 
@@ -184,7 +230,12 @@ def prepare(wanted: Iterable[recipe.Data], talk: Talk, progress: Progress) -> di
 def prepared(wanted: Recipe) -> recipe.Data:
     """How the pictures of a recipe are prepared: pretrained networks have their own ways."""
     model = wanted.model
-    if model.weights is None and model.head is None and zoo.find(model.name) is None and model.name != "auto":
+    if (
+        model.weights is None
+        and model.head is None
+        and zoo.find(model.name) is None
+        and model.name != "auto"
+    ):
         return wanted.data
     from eyesight.training.transfer import suited
 
@@ -200,13 +251,17 @@ def at_hand(member: Member, out: Path, stores: dict[recipe.Data, str]) -> Outcom
         return member.run if member.run.status == "done" else f"the run {_state(member.run)}"
     status: dict[str, Run] = {}
     for run in reversed(list_runs(out)):
-        if trained_as(run, member.recipe) and statistics.same_pictures(run, stores.get(prepared(member.recipe))):
+        if trained_as(run, member.recipe) and statistics.same_pictures(
+            run, stores.get(prepared(member.recipe))
+        ):
             status.setdefault(run.status, run)
     return status.get("done") or (BUSY if "running" in status else None)
 
 
 def _state(run: Run) -> str:
-    failure: dict[str, Any] = next((event for event in reversed(run.log) if event.get("event") == "failed"), {})
+    failure: dict[str, Any] = next(
+        (event for event in reversed(run.log) if event.get("event") == "failed"), {}
+    )
     return f"failed: {failure.get('message')}" if run.status == "failed" else f"is {run.status}"
 
 
@@ -215,14 +270,18 @@ def trained_as(run: Run, wanted: Recipe) -> bool:
     try:
         if wanted.model.weights is None:
             return same_training(run.recipe, wanted)
-        from eyesight.training.resume import trained_alike  # imports torch, which only files of weights need
+        from eyesight.training.resume import (
+            trained_alike,
+        )  # imports torch, which only files of weights need
 
         return trained_alike(run, wanted)
     except UserError:
         return False  # damaged, or from a later version
 
 
-def report(outcomes: Iterable[tuple[Member, Outcome]], total: int, talk: Talk) -> Iterator[tuple[Member, Outcome]]:
+def report(
+    outcomes: Iterable[tuple[Member, Outcome]], total: int, talk: Talk
+) -> Iterator[tuple[Member, Outcome]]:
     """The same outcomes, with a line for each: which of how many, the result, the time left by the mean so far."""
     began = time.monotonic()
     for done, (member, outcome) in enumerate(outcomes, 1):
@@ -236,7 +295,10 @@ def _told(outcome: Outcome) -> str:
     if isinstance(outcome, str):
         return f"failed: {outcome}"
     result = outcome.result
-    score, seconds = result["test"].get(outcome.measure.key), (result.get("seconds") or {}).get("total")
+    score, seconds = (
+        result["test"].get(outcome.measure.key),
+        (result.get("seconds") or {}).get("total"),
+    )
     said = outcome.measure.text(score) if score is not None else "done"
     parts = [said, f"in {html.duration(seconds)}" if seconds else "", f"({outcome.path})"]
     return " ".join(part for part in parts if part)
@@ -250,7 +312,12 @@ def one_after_another(members: Sequence[Member], out: Path) -> Iterator[tuple[Me
 
 def folder(members: Sequence[Member], names: Sequence[str], out: Path) -> Path:
     """Where the page of this very comparison is kept: the same members, the same folder."""
-    identity = "\n".join(sorted(f"{member.run.path if member.run else recipe.to_json(member.recipe)}" for member in members))
+    identity = "\n".join(
+        sorted(
+            f"{member.run.path if member.run else recipe.to_json(member.recipe)}"
+            for member in members
+        )
+    )
     name = re.sub(r"[^\w.-]+", "-", "-".join(Path(name).name for name in names))[:60].strip("-.")
     told = hashlib.sha256(identity.encode(errors="backslashreplace")).hexdigest()[:6]
     return out / f"comparison-{name}-{told}"
@@ -261,7 +328,10 @@ def write(found: Comparison, place: Path, *, sort: str = "accuracy", command: st
     rows = table.ordered(found.rows, sort)
     html.write(table.comma_separated(rows) + "\n", place / "table.csv")
     html.write(table.markdown(rows) + "\n", place / "table.md")
-    html.write(json.dumps(found.to_dict(sort), indent=2, ensure_ascii=False) + "\n", place / "comparison.json")
+    html.write(
+        json.dumps(found.to_dict(sort), indent=2, ensure_ascii=False) + "\n",
+        place / "comparison.json",
+    )
     return html.write(page(rows, place, command), place / "index.html")
 
 
@@ -274,7 +344,11 @@ def page(rows: Sequence[Row], place: Path, command: str) -> str:
         "palette": colours,
         "sentence": sentence(rows),
         "notes": statistics.notes(rows),
-        "links": {run.path: os.path.relpath(run.path / "report.html", place).replace(os.sep, "/") for row in rows for run in row.runs},
+        "links": {
+            run.path: os.path.relpath(run.path / "report.html", place).replace(os.sep, "/")
+            for row in rows
+            for run in row.runs
+        },
         "figures": plots.figures(rows, colours),
         "command": command,
     }

@@ -22,7 +22,16 @@ from eyesight.comparison.statistics import Row
 from eyesight.report.plots import BLUE, INK, MUTED, ORANGE, styled
 from eyesight.results.scores import MEASURES, Measure
 
-PALETTE = (BLUE, ORANGE, "#0d9488", "#a855f7", "#db2777", "#65a30d", "#0891b2", "#a16207")  # read on white and on near black
+PALETTE = (
+    BLUE,
+    ORANGE,
+    "#0d9488",
+    "#a855f7",
+    "#db2777",
+    "#65a30d",
+    "#0891b2",
+    "#a16207",
+)  # read on white and on near black
 NAMED = 14  # up to this many rows have their name in a figure; the table has them all
 SIZE = (4.9, 3.4)  # inches
 LINE = 0.052  # the height of a name as a share of the axes
@@ -38,9 +47,18 @@ def figures(rows: Sequence[Row], palette: Mapping[str, str]) -> list[tuple[str, 
     found: list[tuple[str, Figure]] = []
     measures = list(dict.fromkeys(row.measure for row in rows if row.runs))
     if len(measures) > 1:  # what has another unit has figures of its own
-        return [figure for measure in measures for figure in figures([row for row in rows if row.runs and row.measure == measure], palette)]
+        return [
+            figure
+            for measure in measures
+            for figure in figures(
+                [row for row in rows if row.runs and row.measure == measure], palette
+            )
+        ]
     score = measures[0].title if measures else ""
-    for cost, words in (("seconds", "training seconds"), ("multiply_adds", "multiply-adds a picture")):
+    for cost, words in (
+        ("seconds", "training seconds"),
+        ("multiply_adds", "multiply-adds a picture"),
+    ):
         if any(row.score and getattr(row, cost) for row in rows):
             found.append((f"test {score} against {words}", costs(rows, palette, cost, words)))
     for against, words in (("seconds", "training seconds"), ("epoch", "epochs")):
@@ -59,10 +77,23 @@ def costs(rows: Sequence[Row], palette: Mapping[str, str], cost: str, words: str
         assert row.score is not None, "only rows with an accuracy are drawn"
         spent, share, (low, high) = getattr(row, cost), row.score.mean, row.score.interval
         bars = [[max(0.0, share - low)], [max(0.0, high - share)]]
-        axes.errorbar([spent], [share], bars, fmt="o", color=palette[row.name], markersize=6, elinewidth=1.4, capsize=2.5)
+        axes.errorbar(
+            [spent],
+            [share],
+            bars,
+            fmt="o",
+            color=palette[row.name],
+            markersize=6,
+            elinewidth=1.4,
+            capsize=2.5,
+        )
         points.append(Point(spent, share, low, high, row.name))
     _logarithmic(axes, [point.x for point in points], room=2.0)
-    _limit(axes, [point.y for point in points], [end for point in points for end in (point.low, point.high)])
+    _limit(
+        axes,
+        [point.y for point in points],
+        [end for point in points for end in (point.low, point.high)],
+    )
     _name_points(figure, axes, points, palette)
     return figure
 
@@ -71,15 +102,29 @@ def costs(rows: Sequence[Row], palette: Mapping[str, str], cost: str, words: str
 def curves(rows: Sequence[Row], palette: Mapping[str, str], against: str) -> Figure:
     """The validation score of every run against "seconds" of training or "epoch"; several seeds are several thin lines."""
     measure = rows[0].measure
-    figure, axes = _panel(f"validation {measure.title}", "training seconds" if against == "seconds" else "epoch", measure)
+    figure, axes = _panel(
+        f"validation {measure.title}",
+        "training seconds" if against == "seconds" else "epoch",
+        measure,
+    )
     ends: dict[str, float] = {}
     drawn = []
     for place, row in enumerate(rows):
         lines = list(_curves(row, against))
         for x, y in lines:
-            style: dict[str, Any] = {"linewidth": 1.8} if len(lines) == 1 else {"linewidth": 1.1, "alpha": 0.75}
+            style: dict[str, Any] = (
+                {"linewidth": 1.8} if len(lines) == 1 else {"linewidth": 1.1, "alpha": 0.75}
+            )
             dashes = "-" if place < len(PALETTE) else "--"
-            axes.plot(x, y, dashes, color=palette[row.name], marker="o" if len(x) == 1 else None, markersize=4, **style)
+            axes.plot(
+                x,
+                y,
+                dashes,
+                color=palette[row.name],
+                marker="o" if len(x) == 1 else None,
+                markersize=4,
+                **style,
+            )
         drawn += lines
         if lines:
             ends[row.name] = float(np.mean([y[-1] for _, y in lines]))
@@ -97,16 +142,29 @@ def curves(rows: Sequence[Row], palette: Mapping[str, str], against: str) -> Fig
 def together(named: Mapping[str, Sequence[Mapping[str, Any]]], measure: str) -> Figure:
     """The validation "loss" or "top1" of named lists of epochs against epochs, each with its name where it ends."""
     loss = measure == "loss"
-    figure, axes = _panel("Validation loss" if loss else "Validation accuracy", "epoch", MEASURES["class"])
+    figure, axes = _panel(
+        "Validation loss" if loss else "Validation accuracy", "epoch", MEASURES["class"]
+    )
     if loss:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     palette = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(named)}
     ends: dict[str, float] = {}
     for place, (name, epochs) in enumerate(named.items()):
-        known = [(epoch["epoch"], epoch[f"validation_{measure}"]) for epoch in epochs if epoch.get(f"validation_{measure}") is not None]
+        known = [
+            (epoch["epoch"], epoch[f"validation_{measure}"])
+            for epoch in epochs
+            if epoch.get(f"validation_{measure}") is not None
+        ]
         if known:
             dashes, marker = "-" if place < len(PALETTE) else "--", "o" if len(known) == 1 else None
-            axes.plot(*zip(*known, strict=True), dashes, color=palette[name], marker=marker, markersize=4, linewidth=1.8)
+            axes.plot(
+                *zip(*known, strict=True),
+                dashes,
+                color=palette[name],
+                marker=marker,
+                markersize=4,
+                linewidth=1.8,
+            )
             ends[name] = known[-1][1]
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     _name_ends(axes, ends, palette)
@@ -120,8 +178,17 @@ def networks(costs: Mapping[str, Mapping[str, float]], shares: Mapping[str, floa
     panels = figure.subplots(len(costs), squeeze=False)[:, 0]
     drawn = []
     for axes, (words, cost) in zip(panels, costs.items(), strict=True):
-        points = [Point(spent, shares[name], shares[name], shares[name], name) for name, spent in cost.items()]
-        axes.plot([point.x for point in points], [point.y for point in points], "o", color=BLUE, markersize=6)
+        points = [
+            Point(spent, shares[name], shares[name], shares[name], name)
+            for name, spent in cost.items()
+        ]
+        axes.plot(
+            [point.x for point in points],
+            [point.y for point in points],
+            "o",
+            color=BLUE,
+            markersize=6,
+        )
         axes.set_title("Accuracy on ImageNet, as published", pad=8)
         axes.set_xlabel(words)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
@@ -140,16 +207,26 @@ def _panel(title: str, words: str, measure: Measure) -> tuple[Figure, Axes]:
     axes.set_xlabel(words)
     share = measure.unit == "%"
     axes.yaxis.set_major_formatter(
-        FuncFormatter(lambda value, _: "" if share and value > 1 else f"{measure.scale * value:.4g} {measure.unit}")
+        FuncFormatter(
+            lambda value, _: (
+                "" if share and value > 1 else f"{measure.scale * value:.4g} {measure.unit}"
+            )
+        )
     )
     return figure, axes
 
 
-def _curves(row: Row, against: str) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
+def _curves(
+    row: Row, against: str
+) -> Iterator[tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]:
     for run in row.runs:
         epochs = run.epochs
         spent = np.cumsum([epoch.get("seconds") or 0 for epoch in epochs])
-        x = spent if against == "seconds" else np.array([epoch["epoch"] for epoch in epochs], dtype=np.float64)
+        x = (
+            spent
+            if against == "seconds"
+            else np.array([epoch["epoch"] for epoch in epochs], dtype=np.float64)
+        )
         scores = [epoch.get(f"validation_{row.measure.key}") for epoch in epochs]
         y = np.array([np.nan if score is None else score for score in scores], dtype=np.float64)
         known = np.isfinite(y) & (x > 0) if len(y) else np.zeros(0, dtype=bool)
@@ -175,14 +252,18 @@ def _logarithmic(axes: Axes, values: Sequence[float], room: float) -> None:
     room = 1.05 if room == 1 else max(room, (most / least) ** 0.35)
     axes.set_xscale("log")
     axes.set_xlim(least / room**0.6, most * room)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1.0,) if most / least > 30 else (1.0, 2.0, 5.0), numticks=8))
+    axes.xaxis.set_major_locator(
+        LogLocator(subs=(1.0,) if most / least > 30 else (1.0, 2.0, 5.0), numticks=8)
+    )
     axes.xaxis.set_major_formatter(FuncFormatter(_big))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _big(value: float, _: int | None) -> str:
-    size, letter = next((pair for pair in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if value >= pair[0]), (1.0, ""))
+    size, letter = next(
+        (pair for pair in ((1e9, " G"), (1e6, " M"), (1e3, " k")) if value >= pair[0]), (1.0, "")
+    )
     return f"{value / size:g}{letter}"
 
 
@@ -219,7 +300,13 @@ class Point(NamedTuple):
     name: str
 
 
-def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], palette: Mapping[str, str], most: int = NAMED) -> None:
+def _name_points(
+    figure: Figure,
+    axes: Axes,
+    points: Sequence[Point],
+    palette: Mapping[str, str],
+    most: int = NAMED,
+) -> None:
     """A name beside each point, the best first, each where it lies on no other name, point or bar; a line leads to the far ones."""
     canvas = FigureCanvasAgg(figure)
     canvas.draw()  # type: ignore[no-untyped-call]  # lays the axes out, so that places are known in pixels
@@ -227,7 +314,13 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], palette: M
     taken = [box for point in points for box in _boxes(axes, point)]
     for point in sorted(points, key=lambda point: -point.y)[:most]:
         style = {"color": palette[point.name], "fontsize": 8.5, "fontweight": "bold"}
-        text = axes.annotate(_short(point.name), (point.x, point.y), (0, 0), textcoords="offset points", **style)  # type: ignore[arg-type]
+        text = axes.annotate(
+            _short(point.name),
+            (point.x, point.y),
+            (0, 0),
+            textcoords="offset points",
+            **style,  # type: ignore[arg-type]
+        )
         box = _settle(text, canvas, axes.get_window_extent(), taken)
         if box is None:
             text.remove()
@@ -237,7 +330,9 @@ def _name_points(figure: Figure, axes: Axes, points: Sequence[Point], palette: M
 
 def _boxes(axes: Axes, point: Point) -> Iterator[Bbox]:
     """What a point and its bar cover, in pixels."""
-    (x, y), (_, low), (_, high) = (axes.transData.transform((point.x, height)) for height in (point.y, point.low, point.high))
+    (x, y), (_, low), (_, high) = (
+        axes.transData.transform((point.x, height)) for height in (point.y, point.low, point.high)
+    )
     yield Bbox.from_extents(x - 5, y - 5, x + 5, y + 5)
     yield Bbox.from_extents(x - 2, low, x + 2, high)
 
@@ -245,15 +340,29 @@ def _boxes(axes: Axes, point: Point) -> Iterator[Bbox]:
 SIDES = ((1, 0), (-1, 0), (0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7), (0, 1), (0, -1))
 
 
-def _settle(text: Annotation, canvas: FigureCanvasAgg, inside: Bbox, taken: Sequence[Bbox]) -> Bbox | None:
+def _settle(
+    text: Annotation, canvas: FigureCanvasAgg, inside: Bbox, taken: Sequence[Bbox]
+) -> Bbox | None:
     """Move `text` to the first free place about its point and return its box in pixels; None when there is none."""
     for distance, (sideways, up) in product((7, 14, 24, 36, 50, 66, 84), SIDES):
         text.set_position((distance * sideways, distance * up))
-        text.set_horizontalalignment("left" if sideways > 0 else "right" if sideways < 0 else "center")
-        text.set_verticalalignment("center" if up == 0 or (distance > 7 and sideways) else "bottom" if up > 0 else "top")
+        text.set_horizontalalignment(
+            "left" if sideways > 0 else "right" if sideways < 0 else "center"
+        )
+        text.set_verticalalignment(
+            "center" if up == 0 or (distance > 7 and sideways) else "bottom" if up > 0 else "top"
+        )
         box = text.get_window_extent(canvas.get_renderer())  # type: ignore[no-untyped-call]
-        box = Bbox.from_extents(box.x0 - 2, box.y0, box.x1 + 2 + 0.06 * box.width, box.y1)  # a browser's font may be wider
-        if inside.x0 <= box.x0 and box.x1 <= inside.x1 and inside.y0 <= box.y0 and box.y1 <= inside.y1 and not box.count_overlaps(taken):
+        box = Bbox.from_extents(
+            box.x0 - 2, box.y0, box.x1 + 2 + 0.06 * box.width, box.y1
+        )  # a browser's font may be wider
+        if (
+            inside.x0 <= box.x0
+            and box.x1 <= inside.x1
+            and inside.y0 <= box.y0
+            and box.y1 <= inside.y1
+            and not box.count_overlaps(taken)
+        ):
             if distance > 14:
                 _lead(text)
             return box
@@ -263,7 +372,11 @@ def _settle(text: Annotation, canvas: FigureCanvasAgg, inside: Bbox, taken: Sequ
 def _lead(text: Annotation) -> None:
     """A thin line from the name to its point."""
     text.axes.annotate(  # type: ignore[union-attr]
-        "", text.xy, text.get_position(), textcoords="offset points", arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.7}
+        "",
+        text.xy,
+        text.get_position(),
+        textcoords="offset points",
+        arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.7},
     )
 
 

@@ -74,26 +74,52 @@ class Row:
         names = ("name", "status", "reason", "seeds", "rank", "tied_with", "test", *FIGURES)
         values = {name: getattr(self, name) for name in names}
         score = asdict(self.score) if self.score else None
-        scores = {"measure": self.measure.key, "score": score, "top1": score if self.measure.key == "top1" else None}
+        scores = {
+            "measure": self.measure.key,
+            "score": score,
+            "top1": score if self.measure.key == "top1" else None,
+        }
         return {**values, **scores, "runs": [str(run.path) for run in self.runs]}
 
 
-FIGURES = ("macro_f1", "loss", "parameters", "multiply_adds", "seconds", "pictures_per_second", "bytes")
+FIGURES = (
+    "macro_f1",
+    "loss",
+    "parameters",
+    "multiply_adds",
+    "seconds",
+    "pictures_per_second",
+    "bytes",
+)
 
 
-def row(name: str, runs: Sequence[Run], reasons: Sequence[str] = (), *, running: bool = False) -> Row:
+def row(
+    name: str, runs: Sequence[Run], reasons: Sequence[str] = (), *, running: bool = False
+) -> Row:
     """The row of the finished `runs`, means over them; `reasons` say why others are missing."""
-    status: Status = "partial" if runs and reasons else "done" if runs else "running" if running else "failed"
+    status: Status = (
+        "partial" if runs and reasons else "done" if runs else "running" if running else "failed"
+    )
     reason = "; ".join(dict.fromkeys(reasons))
     if runs and reasons:
         reason = f"{len(reasons)} of {len(reasons) + len(runs)} are missing: {reason}"
     measure = runs[0].measure if runs else MEASURES["class"]
-    return Row(name, status, reason, list(runs), score([run.result["test"] for run in runs], measure), measure, **_means(runs))
+    return Row(
+        name,
+        status,
+        reason,
+        list(runs),
+        score([run.result["test"] for run in runs], measure),
+        measure,
+        **_means(runs),
+    )
 
 
 def _means(runs: Sequence[Run]) -> dict[str, Any]:
     found = [_figures(run) for run in runs]
-    return {name: mean([figures[name] for figures in found], whole=name in WHOLE) for name in FIGURES}
+    return {
+        name: mean([figures[name] for figures in found], whole=name in WHOLE) for name in FIGURES
+    }
 
 
 WHOLE = ("parameters", "multiply_adds", "bytes")
@@ -117,7 +143,9 @@ def _figures(run: Run) -> dict[str, Any]:
     return {
         **{name: test.get(name) for name in ("macro_f1", "loss")},
         **{name: result.get(name) for name in ("parameters", "multiply_adds")},
-        "seconds": None if spent is None else max(spent, passes),  # a resumed run timed only its last part; its epochs know them all
+        "seconds": None
+        if spent is None
+        else max(spent, passes),  # a resumed run timed only its last part; its epochs know them all
         "pictures_per_second": pictures / passes if pictures and passes else None,
         "bytes": weights.stat().st_size if weights.is_file() else None,
     }
@@ -130,8 +158,15 @@ def score(tests: Sequence[dict[str, Any]], measure: Measure = MEASURES["class"])
         return None
     if len(known) == 1:
         low, high = known[0]["interval"]
-        return Spread(known[0][measure.key], None, (low, high), "wilson" if measure.key == "top1" else "pictures")
-    return over_seeds([test[measure.key] for test in known], most=1.0 if measure.unit == "%" else math.inf)
+        return Spread(
+            known[0][measure.key],
+            None,
+            (low, high),
+            "wilson" if measure.key == "top1" else "pictures",
+        )
+    return over_seeds(
+        [test[measure.key] for test in known], most=1.0 if measure.unit == "%" else math.inf
+    )
 
 
 def over_seeds(values: Sequence[float], most: float = 1.0) -> Spread:
@@ -162,7 +197,9 @@ def rank(rows: Sequence[Row]) -> None:
 
     Certainly: by `difference`, Holm's correction over all pairs on the same pictures, at 5 %.
     """
-    judged = {id(row): [found for run in row.runs if (found := judge(run))] for row in rows if row.score}
+    judged = {
+        id(row): [found for run in row.runs if (found := judge(run))] for row in rows if row.score
+    }
     groups: dict[str, list[Row]] = {}
     for row in rows:
         seen = judged.get(id(row), [])
@@ -206,12 +243,20 @@ def difference(first: Sequence[Judged], second: Sequence[Judged]) -> float:
     if len(apart) < 2:
         return 1.0
     parts = [(apart.var(ddof=1) / len(apart), len(apart) - 1)]
-    parts += [(side.mean(axis=1).var(ddof=1) / len(side), len(side) - 1) for side in (a, b) if len(side) > 1]
-    return _welch(float(apart.mean()), [(float(variance), free) for variance, free in parts], len(apart))
+    parts += [
+        (side.mean(axis=1).var(ddof=1) / len(side), len(side) - 1)
+        for side in (a, b)
+        if len(side) > 1
+    ]
+    return _welch(
+        float(apart.mean()), [(float(variance), free) for variance, free in parts], len(apart)
+    )
 
 
 def _mc_nemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    right, other = (np.stack([side, ~side], axis=1).astype(np.float32) for side in (first, second))  # two classes: right, wrong
+    right, other = (
+        np.stack([side, ~side], axis=1).astype(np.float32) for side in (first, second)
+    )  # two classes: right, wrong
     return metrics.paired_difference(right, other, np.zeros(len(first), np.int64)).p
 
 
@@ -220,7 +265,9 @@ def _welch(apart: float, parts: Sequence[tuple[float, int]], pictures: int) -> f
 
     variance = sum(part for part, _ in parts)
     if variance == 0:
-        return 1.0 if apart == 0 else 2.0 ** (1 - pictures)  # the same on every picture: as with a coin that never turned
+        return (
+            1.0 if apart == 0 else 2.0 ** (1 - pictures)
+        )  # the same on every picture: as with a coin that never turned
     free = variance**2 / sum(part**2 / freedom for part, freedom in parts)
     return float(2 * stdtr(free, -abs(apart) / variance**0.5))
 
@@ -248,18 +295,26 @@ def notes(rows: Sequence[Row]) -> list[str]:
             "interval of an accuracy without ±: 95 % for one network over the test pictures (Wilson); it knows nothing of other seeds"
         )
     if "pictures" in methods:
-        found.append("interval of another score without ±: 95 % for one network over the test pictures, of mean IoU by drawing them anew")
+        found.append(
+            "interval of another score without ±: 95 % for one network over the test pictures, of mean IoU by drawing them anew"
+        )
     if any(row.tied_with for row in rows):
         found.append(
             f"rank: one more than the rows that are certainly better; = means that the test pictures cannot separate it from another row "
             f"(paired test, Holm, {LEVEL:.0%} in all)"
         )
     if any(row.test for row in rows):
-        found.append("rows with different letters were judged on different test pictures: their scores cannot be compared")
+        found.append(
+            "rows with different letters were judged on different test pictures: their scores cannot be compared"
+        )
     if any(row.score and row.rank is None for row in rows):
-        found.append("no rank: its runs kept no predictions, or were not all judged on the same test pictures")
+        found.append(
+            "no rank: its runs kept no predictions, or were not all judged on the same test pictures"
+        )
     if len({_machine(run) for row in rows for run in row.runs}) > 1:
-        found.append("the runs were made on different machines or numbers of threads: their seconds cannot be compared")
+        found.append(
+            "the runs were made on different machines or numbers of threads: their seconds cannot be compared"
+        )
     return found
 
 

@@ -41,11 +41,17 @@ def _score(row: Row) -> str:
     if row.score is None:
         return "–"
     number = row.measure.number
-    return number(row.score.mean) + (f" ± {number(row.score.sd)}" if row.score.sd is not None else "")
+    return number(row.score.mean) + (
+        f" ± {number(row.score.sd)}" if row.score.sd is not None else ""
+    )
 
 
 def _interval(row: Row) -> str:
-    return "–" if row.score is None else " – ".join(row.measure.number(end) for end in row.score.interval)
+    return (
+        "–"
+        if row.score is None
+        else " – ".join(row.measure.number(end) for end in row.score.interval)
+    )
 
 
 def shown(value: float | None, form: str) -> str:
@@ -60,7 +66,9 @@ def short(value: float | None, unit: str = "") -> str:
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= 0.9995 * size:
             scaled = value / size
-            return f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {letter}{unit}"
+            return (
+                f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {letter}{unit}"
+            )
     return f"{value:.0f} {unit}".strip()
 
 
@@ -68,12 +76,40 @@ COLUMNS = (
     Column("rank", "rank", lambda row: (row.test or "", row.rank) if row.rank else None, _rank),
     Column("name", "name", lambda row: row.name, lambda row: row.name),
     Column("seeds", "seeds", lambda row: row.seeds, lambda row: str(row.seeds), down=True),
-    Column("accuracy", "accuracy %", lambda row: row.score.mean if row.score else None, _score, down=True),
-    Column("interval", "95 % interval", lambda row: row.score.interval[0] if row.score else None, _interval, down=True),
-    Column("macro_f1", "macro-F1", lambda row: row.macro_f1, lambda row: shown(row.macro_f1, ".4f"), down=True),
+    Column(
+        "accuracy",
+        "accuracy %",
+        lambda row: row.score.mean if row.score else None,
+        _score,
+        down=True,
+    ),
+    Column(
+        "interval",
+        "95 % interval",
+        lambda row: row.score.interval[0] if row.score else None,
+        _interval,
+        down=True,
+    ),
+    Column(
+        "macro_f1",
+        "macro-F1",
+        lambda row: row.macro_f1,
+        lambda row: shown(row.macro_f1, ".4f"),
+        down=True,
+    ),
     Column("loss", "loss", lambda row: row.loss, lambda row: shown(row.loss, ".4f")),
-    Column("parameters", "parameters", lambda row: row.parameters, lambda row: shown(row.parameters, ",")),
-    Column("multiply_adds", "multiply-adds", lambda row: row.multiply_adds, lambda row: short(row.multiply_adds)),
+    Column(
+        "parameters",
+        "parameters",
+        lambda row: row.parameters,
+        lambda row: shown(row.parameters, ","),
+    ),
+    Column(
+        "multiply_adds",
+        "multiply-adds",
+        lambda row: row.multiply_adds,
+        lambda row: short(row.multiply_adds),
+    ),
     Column("seconds", "seconds", lambda row: row.seconds, lambda row: shown(row.seconds, ",.1f")),
     Column(
         "pictures_per_second",
@@ -133,14 +169,19 @@ def terminal(rows: Sequence[Row]) -> str:
     wide = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     lines = [_aligned(table[0], wide)]
     for row, cells in zip(rows, table[1:], strict=True):
-        lines.append(_aligned(cells, wide) if row.runs else f"{_aligned(cells[:2], wide)}  {row.status}: {row.reason}")
+        lines.append(
+            _aligned(cells, wide)
+            if row.runs
+            else f"{_aligned(cells[:2], wide)}  {row.status}: {row.reason}"
+        )
         lines += [f"{_aligned(['', ''], wide)}  {row.reason}"] * (row.status == "partial")
     return "\n".join(lines)
 
 
 def _aligned(cells: Sequence[str], wide: Sequence[int]) -> str:
     return "  ".join(
-        f"{cell:<{width}}" if place < 2 else f"{cell:>{width}}" for place, (cell, width) in enumerate(zip(cells, wide, strict=False))
+        f"{cell:<{width}}" if place < 2 else f"{cell:>{width}}"
+        for place, (cell, width) in enumerate(zip(cells, wide, strict=False))
     )
 
 
@@ -149,8 +190,15 @@ def markdown(rows: Sequence[Row]) -> str:
     lines = [titles(rows), ["---" if place < 2 else "---:" for place in range(len(COLUMNS))]]
     for row in rows:
         cells = [column.text(row) for column in COLUMNS]
-        lines.append(cells if row.runs else [*cells[:2], f"{row.status}: {row.reason}", *[""] * (len(COLUMNS) - 3)])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |" for cells in lines)
+        lines.append(
+            cells
+            if row.runs
+            else [*cells[:2], f"{row.status}: {row.reason}", *[""] * (len(COLUMNS) - 3)]
+        )
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
+        for cells in lines
+    )
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
@@ -164,11 +212,27 @@ def comma_separated(rows: Sequence[Row]) -> str:
 
 def _record(row: Row) -> dict[str, Any]:
     values = row.to_dict()
-    score = values.pop("score") or {"mean": None, "sd": None, "interval": (None, None), "method": None}
+    score = values.pop("score") or {
+        "mean": None,
+        "sd": None,
+        "interval": (None, None),
+        "method": None,
+    }
     low, high = score["interval"]
-    record = {"accuracy": score["mean"], "sd": score["sd"], "low": low, "high": high, "interval_method": score["method"]}
+    record = {
+        "accuracy": score["mean"],
+        "sd": score["sd"],
+        "low": low,
+        "high": high,
+        "interval_method": score["method"],
+    }
     del values["top1"]
-    return {**_head(values), **record, **{key: value for key, value in values.items() if key not in HEAD}, **_lists(values)}
+    return {
+        **_head(values),
+        **record,
+        **{key: value for key, value in values.items() if key not in HEAD},
+        **_lists(values),
+    }
 
 
 HEAD = ("name", "status", "reason", "seeds", "rank", "test")

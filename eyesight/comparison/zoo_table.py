@@ -44,17 +44,31 @@ class Row:
     size: int  # side of the pictures
     stages: tuple[str, ...]
     weights: str | None  # where they lie on this machine
-    seconds: dict[str, tuple[float, float]] = field(default_factory=dict)  # device → of one picture, of a batch
+    seconds: dict[str, tuple[float, float]] = field(
+        default_factory=dict
+    )  # device → of one picture, of a batch
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         entry = asdict(self.entry)
         known = entry["name"] != entry["timm"]
         told, timms = entry.pop("source"), entry.pop("timm_source")
-        sources = {"accuracy_source": told if self.entry.top1 else None, "timm_accuracy_source": timms if self.entry.timm_top1 else None}
-        published = {key: entry.pop(key) for key in ("top1", "top5", "parameters", "depth", "timm_top1", "timm_top5", "note")}
-        found = {name: getattr(self, name) for name in ("parameters", "multiply_adds", "layers", "size", "weights")}
-        timed = {device: {"picture": one, f"batch_of_{BATCH}": batch} for device, (one, batch) in self.seconds.items()}
+        sources = {
+            "accuracy_source": told if self.entry.top1 else None,
+            "timm_accuracy_source": timms if self.entry.timm_top1 else None,
+        }
+        published = {
+            key: entry.pop(key)
+            for key in ("top1", "top5", "parameters", "depth", "timm_top1", "timm_top5", "note")
+        }
+        found = {
+            name: getattr(self, name)
+            for name in ("parameters", "multiply_adds", "layers", "size", "weights")
+        }
+        timed = {
+            device: {"picture": one, f"batch_of_{BATCH}": batch}
+            for device, (one, batch) in self.seconds.items()
+        }
         megabytes = round(self.parameters * 4 / 1e6, 1)
         return {
             **entry,
@@ -84,7 +98,11 @@ def entries(pattern: str) -> list[Entry]:
         return found
     names = [name for name in pretrained.names() if name.islower() and zoo.fits(name, pattern)]
     if not names:
-        raise UserError(f"no network is called {pattern!r}", "eyesight models lists the known ones; any name of timm's works too", code=2)
+        raise UserError(
+            f"no network is called {pattern!r}",
+            "eyesight models lists the known ones; any name of timm's works too",
+            code=2,
+        )
     return [Entry(name, name) for name in names[:MOST]]
 
 
@@ -104,7 +122,9 @@ def counted(name: str) -> dict[str, Any]:
     """Parameters, multiply-adds, layers, size and stages, on the size that the weights expect."""
     size = pretrained.expected(name).size
     with torch.device("meta"):
-        network = registry.build(Model(name, head="own"), (3, size, size), pretrained.own_classes(name))
+        network = registry.build(
+            Model(name, head="own"), (3, size, size), pretrained.own_classes(name)
+        )
     parts = nn.Sequential(
         network.normalise, network.body, network.head
     )  # the network itself switches automatic casting, which needs a device
@@ -128,7 +148,9 @@ def _remember(file: Path, found: dict[str, Any]) -> None:
 def timed(row: Row) -> dict[str, tuple[float, float]]:
     """Seconds of a forward pass for one picture and for a batch, on every device that is there."""
     name, size = row.entry.timm, row.size
-    network = registry.build(Model(name, head="own"), (3, size, size), pretrained.own_classes(name)).eval()
+    network = registry.build(
+        Model(name, head="own"), (3, size, size), pretrained.own_classes(name)
+    ).eval()
     found = {}
     for device in ["cpu", *["cuda"] * torch.cuda.is_available()]:
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -137,9 +159,13 @@ def timed(row: Row) -> dict[str, tuple[float, float]]:
 
 
 @torch.inference_mode()
-def _seconds(network: nn.Module, batch: int, size: int, device: str, patience: float = 1.0) -> float:
+def _seconds(
+    network: nn.Module, batch: int, size: int, device: str, patience: float = 1.0
+) -> float:
     """The median of several passes; float32, channels last, as the classifier runs it."""
-    pictures = torch.zeros(batch, 3, size, size, device=device).contiguous(memory_format=torch.channels_last)
+    pictures = torch.zeros(batch, 3, size, size, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 4 or time.perf_counter() - began < patience:
@@ -158,7 +184,8 @@ def table(found: Sequence[Row]) -> str:
     left = (0, 1, lines[0].index(AT_HAND))
     texts = [
         "  ".join(
-            cell.ljust(width) if place in left else cell.rjust(width) for place, (cell, width) in enumerate(zip(line, wide, strict=True))
+            cell.ljust(width) if place in left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(line, wide, strict=True))
         )
         for line in lines
     ]
@@ -175,7 +202,17 @@ def markdown(found: Sequence[Row]) -> str:
 def _grid(found: Sequence[Row]) -> list[list[str]]:
     """The titles, then the cells of every row."""
     devices = list(dict.fromkeys(device for row in found for device in row.seconds))
-    titles = ["name", "timm network", "input", "MB", "Mparams", "GMAdds", "depth", *ACCURACIES, AT_HAND]
+    titles = [
+        "name",
+        "timm network",
+        "input",
+        "MB",
+        "Mparams",
+        "GMAdds",
+        "depth",
+        *ACCURACIES,
+        AT_HAND,
+    ]
     titles += [title for device in devices for title in (f"{device} ms", f"ms of {BATCH}")]
     return [titles, *(_cells(row, devices) for row in found)]
 
@@ -184,23 +221,35 @@ def notes(found: Sequence[Row]) -> list[str]:
     """What must be known to read the table."""
     lines = [f"{row.entry.name}: {row.entry.note}" for row in found if row.entry.note]
     if any(not row.entry.depth for row in found):
-        lines.append("* layers with weights as counted here; the other depths are published and count all layers")
+        lines.append(
+            "* layers with weights as counted here; the other depths are published and count all layers"
+        )
     return lines + sources(found)
 
 
 def check_out(out: Path) -> None:
     """Raise UserError for a place that `write` would misunderstand, before minutes are spent on measuring."""
     if out.suffix.lower() != ".png" and (out.suffix or out.is_file()):
-        raise UserError(f"{out} is the name of a file that is no figure", "--out FILE.png, or --out FOLDER for the table too", code=2)
+        raise UserError(
+            f"{out} is the name of a file that is no figure",
+            "--out FILE.png, or --out FOLDER for the table too",
+            code=2,
+        )
 
 
 def write(found: Sequence[Row], out: Path) -> list[Path]:
     """The figure in a file `out` that ends in .png; figure, table and facts in a folder otherwise. What was written."""
     if out.suffix.lower() == ".png":
         return [draw(found, out)]
-    facts = json.dumps({"models": [row.to_dict() for row in found]}, indent=2, ensure_ascii=False) + "\n"
+    facts = (
+        json.dumps({"models": [row.to_dict() for row in found]}, indent=2, ensure_ascii=False)
+        + "\n"
+    )
     figure = draw(found, out / "models.png")
-    texts = [html.write(text, out / name) for name, text in (("models.md", markdown(found)), ("models.json", facts))]
+    texts = [
+        html.write(text, out / name)
+        for name, text in (("models.md", markdown(found)), ("models.json", facts))
+    ]
     return [figure, *texts]
 
 
@@ -209,18 +258,33 @@ def sources(found: Sequence[Row]) -> list[str]:
     lines = [f"top-1, top-5, depth: {zoo.KNOWN_SOURCE}; timm: {zoo.TIMM_SOURCE}"]
     for row in found:
         entry = row.entry
-        others = [told for told, usual in ((entry.source, zoo.KNOWN_SOURCE), (entry.timm_source, zoo.TIMM_SOURCE)) if told != usual]
+        others = [
+            told
+            for told, usual in (
+                (entry.source, zoo.KNOWN_SOURCE),
+                (entry.timm_source, zoo.TIMM_SOURCE),
+            )
+            if told != usual
+        ]
         lines += [f"but {entry.name}: {told}" for told in others]
     return lines
 
 
 def _cells(row: Row, devices: Sequence[str]) -> list[str]:
     entry = row.entry
-    published = [_number(value) for value in (entry.top1, entry.top5, entry.timm_top1, entry.timm_top5)]
+    published = [
+        _number(value) for value in (entry.top1, entry.top5, entry.timm_top1, entry.timm_top5)
+    ]
     timed_cells = [f"{1000 * value:.1f}" for device in devices for value in row.seconds[device]]
     size = f"{row.parameters * 4 / 1e6:.0f}"
     depth = str(entry.depth or f"{row.layers}*")
-    counts = [str(row.size), size, f"{row.parameters / 1e6:.1f}", f"{row.multiply_adds / 1e9:.2f}", depth]
+    counts = [
+        str(row.size),
+        size,
+        f"{row.parameters / 1e6:.1f}",
+        f"{row.multiply_adds / 1e9:.2f}",
+        depth,
+    ]
     return [entry.name, entry.timm, *counts, *published, row.weights or "–", *timed_cells]
 
 
@@ -236,13 +300,24 @@ def draw(found: Sequence[Row], file: Path) -> Path:
     devices = list(dict.fromkeys(device for row in found for device in row.seconds))
     costs: dict[str, dict[str, float]] = {
         f"milliseconds for a picture in batches of {BATCH} ({device}, float32)": {
-            row.entry.name: 1000 * row.seconds[device][1] / BATCH for row in found if device in row.seconds
+            row.entry.name: 1000 * row.seconds[device][1] / BATCH
+            for row in found
+            if device in row.seconds
         }
         for device in devices
     } or {"multiply-adds a picture": {row.entry.name: float(row.multiply_adds) for row in found}}
-    shares = {row.entry.name: share / 100 for row in found if (share := row.entry.timm_top1 or row.entry.top1)}
-    known = {words: {name: cost for name, cost in cost.items() if name in shares} for words, cost in costs.items()}
+    shares = {
+        row.entry.name: share / 100
+        for row in found
+        if (share := row.entry.timm_top1 or row.entry.top1)
+    }
+    known = {
+        words: {name: cost for name, cost in cost.items() if name in shares}
+        for words, cost in costs.items()
+    }
     if not any(known.values()):
-        raise UserError("of none of these networks a published accuracy is known", "leave out --out", code=2)
+        raise UserError(
+            "of none of these networks a published accuracy is known", "leave out --out", code=2
+        )
     plots.save(comparison_plots.networks(known, shares), file)
     return file

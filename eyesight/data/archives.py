@@ -23,6 +23,7 @@ import zlib
 from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
@@ -32,10 +33,21 @@ from eyesight.system.cache import cache_dir
 from eyesight.system.progress import Talk, silent
 
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
-BROKEN = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError, RuntimeError, ValueError)
+BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+)
 CHUNK = 1 << 20
 LARGE = 1 << 30  # bytes from which reading alone takes seconds
-HEADER_BYTES = 1 << 24  # tarfile reads extended headers in one piece; a longer one is an attack on the memory
+HEADER_BYTES = (
+    1 << 24
+)  # tarfile reads extended headers in one piece; a longer one is an attack on the memory
 
 
 @dataclass(frozen=True)
@@ -91,24 +103,42 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
     """Writes every member below the existing `folder`; UserError for anything unsafe, broken or too large. May leave a part behind."""
     try:
         with archive.open("rb") as file:
-            members = _zip_members(file, limits) if _is_zip(file) else _tar_members(file, archive.stat().st_size, limits)
+            members = (
+                _zip_members(file, limits)
+                if _is_zip(file)
+                else _tar_members(file, archive.stat().st_size, limits)
+            )
             with closing(members):
                 _write(members, folder)
     except BROKEN as error:
-        raise UserError(f"{archive.name} is damaged or no archive: {error}", "fetch it again, or unpack it and give the folder") from error
+        raise UserError(
+            f"{archive.name} is damaged or no archive: {error}",
+            "fetch it again, or unpack it and give the folder",
+        ) from error
     except OSError as error:
-        if error.errno is not None:  # gzip and bzip2 say "damaged" with an OSError that has no number
+        if (
+            error.errno is not None
+        ):  # gzip and bzip2 say "damaged" with an OSError that has no number
             raise
         raise UserError(f"{archive.name} is damaged: {error}", "fetch it again") from error
     except UserError as error:
-        raise UserError(f"{archive.name} is refused: {error.message}", error.hint or "unpack it yourself and give the folder") from error
+        raise UserError(
+            f"{archive.name} is refused: {error.message}",
+            error.hint or "unpack it yourself and give the folder",
+        ) from error
 
 
 def safe_path(name: str) -> PurePosixPath:
     """The member's path with forward slashes; UserError when it is absolute, names a drive or climbs out."""
     plain = printable(name.replace("\\", "/"))  # zips from some Windows programs carry backslashes
     path = PurePosixPath(plain)
-    if path.is_absolute() or ".." in path.parts or "\0" in plain or re.match("[A-Za-z]:", plain) or (os.name == "nt" and ":" in plain):
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\0" in plain
+        or re.match("[A-Za-z]:", plain)
+        or (os.name == "nt" and ":" in plain)
+    ):
         raise UserError(f"the member {printable(name)!r} would leave its folder")
     return path
 
@@ -192,7 +222,9 @@ def _within(limits: Limits, total: int, count: int, compressed: int) -> None:
     if total > limits.bytes:
         raise UserError(f"it unpacks to more than {limits.bytes:,} bytes")
     if total > max(limits.small, limits.ratio * compressed):
-        raise UserError(f"it unpacks to more than {limits.ratio} times its own size, as a bomb does")
+        raise UserError(
+            f"it unpacks to more than {limits.ratio} times its own size, as a bomb does"
+        )
 
 
 def _zip_members(file: IO[bytes], limits: Limits) -> Generator[Member, None, None]:
@@ -200,15 +232,27 @@ def _zip_members(file: IO[bytes], limits: Limits) -> Generator[Member, None, Non
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         compressed = sum(entry.compress_size for entry in entries)
-        _within(limits, sum(entry.file_size for entry in entries), len(entries), min(compressed, os.fstat(file.fileno()).st_size))
+        _within(
+            limits,
+            sum(entry.file_size for entry in entries),
+            len(entries),
+            min(compressed, os.fstat(file.fileno()).st_size),
+        )
         for entry in entries:
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise UserError(f"the member {printable(entry.filename)!r} is a link or a device")
             if entry.flag_bits & 1:
-                raise UserError("it is locked with a password", "unpack it with the password and give the folder")
+                raise UserError(
+                    "it is locked with a password",
+                    "unpack it with the password and give the folder",
+                )
             folder = entry.is_dir() or entry.filename.endswith("\\")
-            yield Member(entry.filename, entry.file_size, None if folder else lambda entry=entry: archive.open(entry))  # type: ignore[misc]
+            yield Member(
+                entry.filename,
+                entry.file_size,
+                None if folder else partial(archive.open, entry),
+            )
 
 
 def _tar_members(file: IO[bytes], compressed: int, limits: Limits) -> Generator[Member, None, None]:
@@ -223,8 +267,14 @@ def _tar_members(file: IO[bytes], compressed: int, limits: Limits) -> Generator[
                 raise UserError(f"the member {printable(entry.name)!r} is a link or a device")
             total += entry.size
             _within(limits, total, count, max(compressed, 1))
-            yield Member(entry.name, entry.size, None if entry.isdir() else lambda entry=entry: _contents(archive, entry))  # type: ignore[misc]
-        if capped.latest.strip(b"\0") or len(capped.latest) < tarfile.BLOCKSIZE:  # tarfile takes a broken header for the end
+            yield Member(
+                entry.name,
+                entry.size,
+                None if entry.isdir() else partial(_contents, archive, entry),
+            )
+        if (
+            capped.latest.strip(b"\0") or len(capped.latest) < tarfile.BLOCKSIZE
+        ):  # tarfile takes a broken header for the end
             raise UserError("it is cut short or damaged", "fetch it again")
         while capped.read(tarfile.RECORDSIZE):  # to the very end, where gzip keeps its checksum
             pass

@@ -57,23 +57,48 @@ class Dataset:
             "preparation": self.store.preparation.to_dict(),
             "store": self.store.key,
             "split": self.hash,
-            **({"colours": [list(colour) for colour in self.train.colours]} if isinstance(self.train, Masked) else {}),
+            **(
+                {"colours": [list(colour) for colour in self.train.colours]}
+                if isinstance(self.train, Masked)
+                else {}
+            ),
         }
 
 
-def load(wanted: recipe.Data, *, talk: Talk = silent, progress: Progress = lambda done, total: None) -> Dataset:
+def load(
+    wanted: recipe.Data, *, talk: Talk = silent, progress: Progress = lambda done, total: None
+) -> Dataset:
     """The data set a recipe asks for; raises UserError when there is none or it cannot be trained on."""
     found = prepared(wanted, talk=talk, progress=progress)
     store, notes = found.store, list(found.notes)
     known = max(1, int((store.labels >= 0).sum()))
     held = max(wanted.validation, min(0.1, LEAST / known)) if wanted.validation else 0.0
-    parts = split(store.labels, store.splits, store.digests, found.usable, held, wanted.test, wanted.split_seed, notes, store.classes)
+    parts = split(
+        store.labels,
+        store.splits,
+        store.digests,
+        found.usable,
+        held,
+        wanted.test,
+        wanted.split_seed,
+        notes,
+        store.classes,
+    )
     images = every(found)
     divided = {name: images.subset(index) for name, index in parts.items()}
     if not len(divided["train"]):
-        raise UserError(f"no pictures are left to train on in {wanted.source}", "hold out less: --set data.test=0.1")
+        raise UserError(
+            f"no pictures are left to train on in {wanted.source}",
+            "hold out less: --set data.test=0.1",
+        )
     made = Dataset(
-        wanted.source, store, divided["train"], divided["validation"], divided["test"], tuple(notes), split_hash(store.ids, parts)
+        wanted.source,
+        store,
+        divided["train"],
+        divided["validation"],
+        divided["test"],
+        tuple(notes),
+        split_hash(store.ids, parts),
     )
     return with_extra(made, wanted, talk, progress) if wanted.extra else made
 
@@ -88,10 +113,23 @@ def every(found: Prepared) -> Images:
     images = whole(found.store)
     if found.masks is None:
         return images
-    return Masked(images.pixels, images.rows, images.labels, found.classes, images.ids, found.masks, found.colours)
+    return Masked(
+        images.pixels,
+        images.rows,
+        images.labels,
+        found.classes,
+        images.ids,
+        found.masks,
+        found.colours,
+    )
 
 
-def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent, progress: Progress = lambda done, total: None) -> Dataset:
+def with_extra(
+    data: Dataset,
+    wanted: recipe.Data,
+    talk: Talk = silent,
+    progress: Progress = lambda done, total: None,
+) -> Dataset:
     """The data set with the pictures of `wanted.extra` among the training pictures, a fifth of each class held out as `own`.
 
     Copies of what the data holds are left out: held out, they would have been learnt from.
@@ -100,19 +138,27 @@ def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent, progress
     """
     if wanted.target != "class":
         raise UserError(
-            f"more training pictures can be joined to classes only, not with a {wanted.target} as target", "leave out data.extra"
+            f"more training pictures can be joined to classes only, not with a {wanted.target} as target",
+            "leave out data.extra",
         )
     source = open_source(wanted.extra, talk=talk)
-    store = prepare_store(source, recipe.Data(wanted.extra), progress=progress, preparation=data.store.preparation)
+    store = prepare_store(
+        source, recipe.Data(wanted.extra), progress=progress, preparation=data.store.preparation
+    )
     labels = labels_of(store.labels, store.classes, data.store.classes, wanted.extra, "the data")
     seen = set(data.store.digests)
     usable = np.array([digest not in seen for digest in store.digests], dtype=bool)
     unsplit = np.full(len(labels), "")
-    parts = split(labels, unsplit, store.digests, usable, 0.0, OWN, wanted.split_seed, [], data.store.classes)
+    parts = split(
+        labels, unsplit, store.digests, usable, 0.0, OWN, wanted.split_seed, [], data.store.classes
+    )
     extra = Images.of(store.pixels, labels, data.store.classes, store.ids)
     more, train = extra.subset(parts["train"]).resident(), data.train.resident()
     if not isinstance(train.pixels, Tensor) or not isinstance(more.pixels, Tensor):
-        raise UserError("the training pictures are too many to join others to them in memory", "choose a smaller data.size")
+        raise UserError(
+            "the training pictures are too many to join others to them in memory",
+            "choose a smaller data.size",
+        )
     times = min(MOST, max(1, round(SHARE * len(train) / max(1, len(more)))))
     rows = torch.cat([train.rows, len(train) + more.rows.repeat(times)])
     joined = replace(
@@ -125,7 +171,13 @@ def with_extra(data: Dataset, wanted: recipe.Data, talk: Talk = silent, progress
     own = extra.subset(parts["test"])
     note = f"{len(more):,} pictures of {wanted.extra} join the training pictures, counted {times} times; {len(own):,} others are held out"
     note += f"; {int((~usable).sum()):,} copies of the data's own are left out" * (not usable.all())
-    return replace(data, train=joined, own=own, notes=(*data.notes, note), hash=without_extra(data.hash) + store.key[:HALF])
+    return replace(
+        data,
+        train=joined,
+        own=own,
+        notes=(*data.notes, note),
+        hash=without_extra(data.hash) + store.key[:HALF],
+    )
 
 
 def without_extra(split: str) -> str:
@@ -133,18 +185,27 @@ def without_extra(split: str) -> str:
     return split[:HALF]
 
 
-def labels_of(labels: NDArray[np.int64], names: tuple[str, ...], classes: tuple[str, ...], where: str, who: str) -> NDArray[np.int64]:
+def labels_of(
+    labels: NDArray[np.int64],
+    names: tuple[str, ...],
+    classes: tuple[str, ...],
+    where: str,
+    who: str,
+) -> NDArray[np.int64]:
     """Labels that count in `names` as places in `classes`, -1 where there is none; raises UserError for a name that is not among them."""
     strangers = [name for name in names if name not in classes]
     if strangers:
         raise UserError(
-            f"{who} does not know {', '.join(map(repr, strangers[:5]))}, which {where} holds", f"it knows {', '.join(classes[:20])}"
+            f"{who} does not know {', '.join(map(repr, strangers[:5]))}, which {where} holds",
+            f"it knows {', '.join(classes[:20])}",
         )
     place = np.array([classes.index(name) for name in names], dtype=np.int64)
     return np.where(labels >= 0, place[labels], -1)
 
 
-def to_judge(where: str, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent) -> Images:
+def to_judge(
+    where: str, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent
+) -> Images:
     """The labelled pictures at `where` (its test part, where it has one), prepared and labelled for a classifier of `classes`.
 
     Raises UserError when the data has a class the classifier does not know; the order of classes may differ.
@@ -155,7 +216,9 @@ def to_judge(where: str, preparation: Preparation, classes: tuple[str, ...], *, 
     return images.subset(test_part(found.store, labels >= 0))
 
 
-def to_judge_by(wanted: recipe.Data, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent) -> Images:
+def to_judge_by(
+    wanted: recipe.Data, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent
+) -> Images:
     """As `to_judge`, for whatever a recipe's data group has as its target."""
     if wanted.target == "class":
         return to_judge(wanted.source, preparation, classes, talk=talk)
@@ -163,7 +226,9 @@ def to_judge_by(wanted: recipe.Data, preparation: Preparation, classes: tuple[st
     images = every(found)
     if isinstance(images, Masked):
         places = np.full(256, IGNORED, dtype=np.int64)
-        places[: len(found.classes)] = labels_of(np.arange(len(found.classes)), found.classes, classes, wanted.source, "the classifier")
+        places[: len(found.classes)] = labels_of(
+            np.arange(len(found.classes)), found.classes, classes, wanted.source, "the classifier"
+        )
         images = images.renamed(places, classes)
     return images.subset(test_part(found.store, found.usable))
 

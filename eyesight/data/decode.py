@@ -117,7 +117,9 @@ def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
     """Width and height as the header gives them, or as they are when turned upright, before anything is decoded; raises BadPicture."""
     if not data:
         raise BadPicture("empty", "the file has no bytes")
-    if data.startswith(PNG) and len(data) >= 24 and not upright:  # at a fixed place, 40 times faster than to ask; `read` checks again
+    if (
+        data.startswith(PNG) and len(data) >= 24 and not upright
+    ):  # at a fixed place, 40 times faster than to ask; `read` checks again
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
     with quiet():
         try:
@@ -135,9 +137,13 @@ def _load(image: Picture) -> Decoded:
         raise BadPicture("huge", f"{width} x {height} is over {MOST_PIXELS // 2**20} megapixels")
     if width < 1 or height < 1:
         raise BadPicture("unreadable", f"a picture of {width} x {height} pixels")
-    raw = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))  # how the file packs its samples; gone after loading
+    raw = " ".join(
+        str(tile[3]) for tile in getattr(image, "tile", ())
+    )  # how the file packs its samples; gone after loading
     notes = list(_depth(image.mode, raw))
-    turned = _orientation(image) if image.format == "TIFF" else 1  # Pillow turns TIFF files itself while loading
+    turned = (
+        _orientation(image) if image.format == "TIFF" else 1
+    )  # Pillow turns TIFF files itself while loading
     image.load()
     if image.format != "MPO" and _is_animated(image):
         notes.append(("animated", "only the first frame is used"))
@@ -146,10 +152,17 @@ def _load(image: Picture) -> Decoded:
     if left in UPRIGHT:
         upright = upright.transpose(UPRIGHT[left])
     if left != 1 or turned != 1:
-        notes.append(("rotated", f"turned upright as EXIF orientation {left if left != 1 else turned} says"))
+        notes.append(
+            ("rotated", f"turned upright as EXIF orientation {left if left != 1 else turned} says")
+        )
     if image.mode == "CMYK":
         notes.append(("cmyk", "converted to RGB without a colour profile"))
-    return Decoded(upright, tuple(notes), {"MPO": "JPEG"}.get(image.format or "", image.format or ""), image.mode)
+    return Decoded(
+        upright,
+        tuple(notes),
+        {"MPO": "JPEG"}.get(image.format or "", image.format or ""),
+        image.mode,
+    )
 
 
 def _explain(error: Exception, data: bytes) -> BadPicture:
@@ -159,12 +172,21 @@ def _explain(error: Exception, data: bytes) -> BadPicture:
     text = str(error)
     if isinstance(error, UnidentifiedImageError) and not _stops_early(data, begins):
         if begins and len(data) < 512:
-            return BadPicture("truncated", f"the {begins} file stops within its header, after {len(data)} bytes")
-        return BadPicture("unreadable", f"a damaged {begins} file" if begins else "not a picture of a known format")
+            return BadPicture(
+                "truncated", f"the {begins} file stops within its header, after {len(data)} bytes"
+            )
+        return BadPicture(
+            "unreadable",
+            f"a damaged {begins} file" if begins else "not a picture of a known format",
+        )
     if _stops_early(data, begins) or "truncated" in text.lower() or "reached eof" in text.lower():
-        return BadPicture("truncated", f"the file ends before the picture does, after {len(data)} bytes")
+        return BadPicture(
+            "truncated", f"the file ends before the picture does, after {len(data)} bytes"
+        )
     if text.startswith("Decompressed data too large"):
-        return BadPicture("unreadable", "text or a profile inside unpacks to more than any picture needs")
+        return BadPicture(
+            "unreadable", "text or a profile inside unpacks to more than any picture needs"
+        )
     return BadPicture("unreadable", text or type(error).__name__)
 
 
@@ -172,7 +194,9 @@ def _stops_early(data: bytes, begins: str) -> bool:
     """Whether the header points past the end of the file, for the formats that Pillow only calls broken then."""
     if begins == "WebP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
-    return begins == "TIFF" and int.from_bytes(data[4:8], "little" if data[:1] == b"I" else "big") + 2 > len(data)
+    return begins == "TIFF" and int.from_bytes(
+        data[4:8], "little" if data[:1] == b"I" else "big"
+    ) + 2 > len(data)
 
 
 def _depth(mode: str, raw: str) -> Iterator[tuple[str, str]]:
@@ -203,7 +227,9 @@ def _plain(image: Picture, *, grey: bool = False) -> Picture:
     mode = image.mode
     if mode == "F" or mode.startswith("I"):
         return Image.fromarray(_eight_bits(np.asarray(image)))
-    grey = grey or mode in ("1", "L", "LA", "La") or (mode in ("P", "PA") and _has_grey_palette(image))
+    grey = (
+        grey or mode in ("1", "L", "LA", "La") or (mode in ("P", "PA") and _has_grey_palette(image))
+    )
     if image.has_transparency_data or mode in ("La", "RGBa"):
         image = _on_white(image.convert("RGBA"))
     return in_mode(image, "L" if grey else "RGB")
@@ -211,7 +237,9 @@ def _plain(image: Picture, *, grey: bool = False) -> Picture:
 
 def in_mode(image: Picture, mode: str) -> Picture:
     """The picture in this mode, itself where it is already."""
-    return image if image.mode == mode else image.convert(mode)  # converting copies even where nothing changes
+    return (
+        image if image.mode == mode else image.convert(mode)
+    )  # converting copies even where nothing changes
 
 
 def _has_grey_palette(image: Picture) -> bool:
@@ -240,8 +268,12 @@ def _eight_bits(values: NDArray[Any]) -> Pixels:
 
 def from_array(pixels: Pixels) -> Picture:
     """A uint8 array H,W or H,W,C with 1, 3 or 4 channels as an image of mode L or RGB."""
-    assert pixels.dtype == np.uint8 and pixels.ndim in (2, 3), f"uint8 H,W or H,W,C expected, not {pixels.dtype} {pixels.shape}"
+    assert pixels.dtype == np.uint8 and pixels.ndim in (2, 3), (
+        f"uint8 H,W or H,W,C expected, not {pixels.dtype} {pixels.shape}"
+    )
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    assert pixels.ndim == 2 or pixels.shape[2] in (3, 4), f"1, 3 or 4 channels expected, not {pixels.shape}"
+    assert pixels.ndim == 2 or pixels.shape[2] in (3, 4), (
+        f"1, 3 or 4 channels expected, not {pixels.shape}"
+    )
     return _plain(Image.fromarray(np.ascontiguousarray(pixels)))

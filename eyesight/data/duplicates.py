@@ -16,10 +16,17 @@ from eyesight.data.prepare import Problem
 if TYPE_CHECKING:
     from eyesight.data.sources import Source
 
-PRECEDENCE = {"": 0, "train": 0, "validation": 1, "test": 2}  # of two copies, the one in the later split is kept
+PRECEDENCE = {
+    "": 0,
+    "train": 0,
+    "validation": 1,
+    "test": 2,
+}  # of two copies, the one in the later split is kept
 
 
-def settle_duplicates(source: Source, digests: list[str], usable: NDArray[np.bool_]) -> Iterator[tuple[int, Problem]]:
+def settle_duplicates(
+    source: Source, digests: list[str], usable: NDArray[np.bool_]
+) -> Iterator[tuple[int, Problem]]:
     """What follows for each picture that has an exact copy; what the data marks as test is never left out."""
     groups: dict[str, list[int]] = {}
     for index in np.flatnonzero(usable).tolist():
@@ -36,7 +43,11 @@ def _settle(source: Source, copies: list[int]) -> Iterator[tuple[int, str, int]]
     """(picture, kind, the copy it is held against) for the copies that do not simply stay."""
     if len({int(source.labels[index]) for index in copies}) > 1:
         for index in copies:
-            yield index, "conflict", next(other for other in copies if source.labels[other] != source.labels[index])
+            yield (
+                index,
+                "conflict",
+                next(other for other in copies if source.labels[other] != source.labels[index]),
+            )
         return
     ranks = [PRECEDENCE[str(source.splits[index])] for index in copies]
     kept = copies[ranks.index(max(ranks))]
@@ -47,6 +58,8 @@ def _settle(source: Source, copies: list[int]) -> Iterator[tuple[int, str, int]]
 
 def _relation(source: Source, kind: str, other: int) -> str:
     if kind == "conflict":
-        return f"same as {source.ids[other]}, which is called {source.classes[source.labels[other]]!r}"
+        return (
+            f"same as {source.ids[other]}, which is called {source.classes[source.labels[other]]!r}"
+        )
     where = f" in {source.splits[other]}" if kind == "leak" else ""
     return f"same as {source.ids[other]}{where}"

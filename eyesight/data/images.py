@@ -25,9 +25,20 @@ class Images:
     ids: tuple[str, ...]
 
     @staticmethod
-    def of(pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64], classes: tuple[str, ...], ids: tuple[str, ...]) -> Images:
+    def of(
+        pixels: npt.NDArray[np.uint8],
+        labels: npt.NDArray[np.int64],
+        classes: tuple[str, ...],
+        ids: tuple[str, ...],
+    ) -> Images:
         """Pictures straight from arrays; nothing is copied yet."""
-        return Images(pixels, torch.arange(len(labels)), torch.from_numpy(np.array(labels, dtype=np.int64)), classes, ids)
+        return Images(
+            pixels,
+            torch.arange(len(labels)),
+            torch.from_numpy(np.array(labels, dtype=np.int64)),
+            classes,
+            ids,
+        )
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,7 +62,9 @@ class Images:
         """The pixels of these pictures, uint8 n,C,H,W."""
         rows = self.rows[index.to(self.rows.device)]
         if isinstance(self.pixels, Tensor):
-            return self.pixels.index_select(0, rows.to(self.pixels.device))  # ten times as fast as brackets
+            return self.pixels.index_select(
+                0, rows.to(self.pixels.device)
+            )  # ten times as fast as brackets
         return torch.from_numpy(np.ascontiguousarray(self.pixels[rows.numpy()]))
 
     def targets(self, index: Tensor) -> Tensor:
@@ -75,12 +88,16 @@ class Images:
         pixels = self.take(torch.arange(len(self))).to(device)
         return replace(self, pixels=pixels, rows=torch.arange(len(self)))
 
-    def batches(self, order: Tensor, batch: int, device: torch.device | str = "cpu") -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+    def batches(
+        self, order: Tensor, batch: int, device: torch.device | str = "cpu"
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(pixels, targets, index) in this order."""
         for index in portions(order, batch):
             yield self.see(index, device)
 
-    def see(self, index: Tensor, device: torch.device | str = "cpu") -> tuple[Tensor, Tensor, Tensor]:
+    def see(
+        self, index: Tensor, device: torch.device | str = "cpu"
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """(pixels, targets, index) of these pictures, on the device."""
         return self.take(index).to(device), self.targets(index).to(device), index.to(device)
 

@@ -22,19 +22,30 @@ UNLABELLED = "unlabelled"
 
 
 def prepared(
-    wanted: Data, *, preparation: Preparation | None = None, talk: Talk = silent, progress: Progress = lambda done, total: None
+    wanted: Data,
+    *,
+    preparation: Preparation | None = None,
+    talk: Talk = silent,
+    progress: Progress = lambda done, total: None,
 ) -> Prepared:
     """The pictures that a recipe's data group asks for, prepared as it says or as `preparation` does; raises UserError."""
     if not wanted.source:
-        raise UserError("this recipe does not say where its pictures are", "name a folder, an archive or a named set with --data")
+        raise UserError(
+            "this recipe does not say where its pictures are",
+            "name a folder, an archive or a named set with --data",
+        )
     if wanted.target == "mask":
         return _masked(wanted, preparation or asked_for(wanted), talk, progress)
     if wanted.target == "picture":  # one class, or none, is enough to learn to restore pictures
         source = labelled(open_any(wanted.source, talk))
-        store = prepare_store(source, wanted, progress=progress, preparation=preparation or asked_for(wanted))
+        store = prepare_store(
+            source, wanted, progress=progress, preparation=preparation or asked_for(wanted)
+        )
     else:
         source = open_source(wanted.source, talk=talk)
-        store = prepare_store(source, wanted, progress=progress, strict=wanted.strict, preparation=preparation)
+        store = prepare_store(
+            source, wanted, progress=progress, strict=wanted.strict, preparation=preparation
+        )
     return Prepared(store, np.ones(len(store.labels), dtype=bool), store.classes)
 
 
@@ -45,7 +56,11 @@ def open_any(where: str, talk: Talk = silent) -> Source:
         return open_source(where, talk=talk)
     tree = folders.walk(root)
     pictures = [file for file in tree.files if is_picture(file.place)]
-    if not pictures or any(len(file.parts) > 1 for file in pictures) or len(tree.files) > len(pictures):
+    if (
+        not pictures
+        or any(len(file.parts) > 1 for file in pictures)
+        or len(tree.files) > len(pictures)
+    ):
         return open_source(where, talk=talk)
     return Source(
         name=where,
@@ -55,7 +70,9 @@ def open_any(where: str, talk: Talk = silent) -> Source:
         splits=np.full(len(pictures), "", dtype="<U10"),
         read=reader([file.place for file in pictures]),
         pixels=None,
-        fingerprint=digest(["pictures", *((file.id, file.size, file.changed) for file in pictures)]),
+        fingerprint=digest(
+            ["pictures", *((file.id, file.size, file.changed) for file in pictures)]
+        ),
         problems=tuple(tree.problems),
     )
 

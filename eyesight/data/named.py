@@ -28,7 +28,18 @@ from eyesight.system.cache import cache_dir
 from eyesight.system.progress import Talk, silent
 
 DIGITS = tuple("0123456789")
-FASHION = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
+FASHION = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
 
 
 @dataclass(frozen=True)
@@ -56,10 +67,26 @@ NAMED: dict[str, NamedSet] = {
         "70,000 handwritten digits, 28×28 grey",
         DIGITS,
         (
-            Payload("train-images-idx3-ubyte", 47_040_016, "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db"),
-            Payload("train-labels-idx1-ubyte", 60_008, "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5"),
-            Payload("t10k-images-idx3-ubyte", 7_840_016, "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7"),
-            Payload("t10k-labels-idx1-ubyte", 10_008, "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2"),
+            Payload(
+                "train-images-idx3-ubyte",
+                47_040_016,
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            ),
+            Payload(
+                "train-labels-idx1-ubyte",
+                60_008,
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            ),
+            Payload(
+                "t10k-images-idx3-ubyte",
+                7_840_016,
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            ),
+            Payload(
+                "t10k-labels-idx1-ubyte",
+                10_008,
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            ),
         ),
         (
             web("http://yann.lecun.com/exdb/mnist/"),
@@ -72,32 +99,89 @@ NAMED: dict[str, NamedSet] = {
         "70,000 pieces of clothing, 28×28 grey",
         FASHION,
         (
-            Payload("train-images-idx3-ubyte", 47_040_016, "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-            Payload("train-labels-idx1-ubyte", 60_008, "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
-            Payload("t10k-images-idx3-ubyte", 7_840_016, "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-            Payload("t10k-labels-idx1-ubyte", 10_008, "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+            Payload(
+                "train-images-idx3-ubyte",
+                47_040_016,
+                "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            ),
+            Payload(
+                "train-labels-idx1-ubyte",
+                60_008,
+                "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            ),
+            Payload(
+                "t10k-images-idx3-ubyte",
+                7_840_016,
+                "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            ),
+            Payload(
+                "t10k-labels-idx1-ubyte",
+                10_008,
+                "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
+            ),
         ),
-        (web("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"), debian("dataset-fashion-mnist")),
+        (
+            web("http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"),
+            debian("dataset-fashion-mnist"),
+        ),
     ),
     "cifar10": NamedSet(
         "60,000 photos of 10 kinds of objects, 32×32 colour",
         cifar.CLASSES,
         (
-            Payload("data_batch_1.bin", 30_730_000, "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5"),
-            Payload("data_batch_2.bin", 30_730_000, "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed"),
-            Payload("data_batch_3.bin", 30_730_000, "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67"),
-            Payload("data_batch_4.bin", 30_730_000, "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48"),
-            Payload("data_batch_5.bin", 30_730_000, "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add"),
-            Payload("test_batch.bin", 30_730_000, "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b"),
+            Payload(
+                "data_batch_1.bin",
+                30_730_000,
+                "cee916563c9f80d84e3cc88e17fdc0941787f1244f00a67874d45b261883ada5",
+            ),
+            Payload(
+                "data_batch_2.bin",
+                30_730_000,
+                "a591ca11fa1708a91ee40f54b3da4784ccd871ecf2137de63f51ada8b3fa57ed",
+            ),
+            Payload(
+                "data_batch_3.bin",
+                30_730_000,
+                "bbe8596564c0f86427f876058170b84dac6670ddf06d79402899d93ceea26f67",
+            ),
+            Payload(
+                "data_batch_4.bin",
+                30_730_000,
+                "014e562d6e23c72197cc727519169a60359f5eccd8945ad5a09d710285ff4e48",
+            ),
+            Payload(
+                "data_batch_5.bin",
+                30_730_000,
+                "755304fc0b379caeae8c14f0dac912fbc7d6cd469eb67a1029a08a39453a9add",
+            ),
+            Payload(
+                "test_batch.bin",
+                30_730_000,
+                "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
+            ),
         ),
         (web_archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),),
         anything=True,
     ),
-    "glyphs": NamedSet("52 characters, 90×90 grey, drawn from the fonts on this machine or in $EYESIGHT_FONTS", CLASSES),
-    "chars74k": NamedSet("the 52 characters of Chars74K's 1,016 computer fonts, from its archive or folder", CLASSES, anything=True),
-    "stanford_dogs": NamedSet("20,580 photos of 120 breeds, from its archives or folder", (), anything=True),
-    "shapes": NamedSet("3,200 pictures of shapes on clutter with masks, 64×64 colour, drawn here: for segmentation", ()),
-    "digits": NamedSet("mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS),
+    "glyphs": NamedSet(
+        "52 characters, 90×90 grey, drawn from the fonts on this machine or in $EYESIGHT_FONTS",
+        CLASSES,
+    ),
+    "chars74k": NamedSet(
+        "the 52 characters of Chars74K's 1,016 computer fonts, from its archive or folder",
+        CLASSES,
+        anything=True,
+    ),
+    "stanford_dogs": NamedSet(
+        "20,580 photos of 120 breeds, from its archives or folder", (), anything=True
+    ),
+    "shapes": NamedSet(
+        "3,200 pictures of shapes on clutter with masks, 64×64 colour, drawn here: for segmentation",
+        (),
+    ),
+    "digits": NamedSet(
+        "mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS
+    ),
 }
 
 
@@ -121,23 +205,36 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
     if name == "stanford_dogs":
         raise _no_dogs()
     if name == "shapes":
-        raise UserError("the pictures of shapes have masks, not classes", "eyesight train segment --data shapes")
+        raise UserError(
+            "the pictures of shapes have masks, not classes", "eyesight train segment --data shapes"
+        )
     wanted = NAMED[name]
     folder = fetch(name, talk=talk)
     files = [folder / payload.name for payload in wanted.payloads]
     source = open_cifar(name, files) if cifar.is_batch(files[0].name) else open_idx(name, files)
-    return replace(source, classes=wanted.classes, fingerprint=f"named:{digest(payload.sha256 for payload in wanted.payloads)}")
+    return replace(
+        source,
+        classes=wanted.classes,
+        fingerprint=f"named:{digest(payload.sha256 for payload in wanted.payloads)}",
+    )
 
 
 def fetch(name: str, *, talk: Talk = silent) -> Path:
     """The folder in the cache that holds the set's verified files, fetched if they are not there; raises UserError."""
     wanted, folder = NAMED[name], cache_dir() / "named" / name
     try:
-        missing = [payload for payload in wanted.payloads if not _has_size(folder / payload.name, payload.size)]
+        missing = [
+            payload
+            for payload in wanted.payloads
+            if not _has_size(folder / payload.name, payload.size)
+        ]
         if missing:
             missing = _search(name, missing, folder, talk)
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}", "EYESIGHT_CACHE can name another folder") from error
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}",
+            "EYESIGHT_CACHE can name another folder",
+        ) from error
     if missing:
         raise _no_way(name, missing)
     return folder
@@ -146,7 +243,11 @@ def fetch(name: str, *, talk: Talk = silent) -> Path:
 def given(name: str) -> Path | None:
     """What the user keeps under $EYESIGHT_DATA for this set: a folder or an archive of its name."""
     root = os.environ.get("EYESIGHT_DATA")
-    places = [Path(root).expanduser() / f"{name}{suffix}" for suffix in ("", *archives.SUFFIXES, ".npz")] if root else []
+    places = (
+        [Path(root).expanduser() / f"{name}{suffix}" for suffix in ("", *archives.SUFFIXES, ".npz")]
+        if root
+        else []
+    )
     return next((place for place in places if place.exists()), None)
 
 
@@ -172,12 +273,16 @@ def _places(own: Path, talk: Talk) -> list[Path]:
     """The user's folder and whatever archives lie in it, unpacked."""
     inside = sorted(own.iterdir()) if own.is_dir() else [own]
     packed = [path for path in inside if path.is_file() and archives.is_archive(path)]
-    return ([own] if own.is_dir() else []) + [archives.unpack(path, talk=talk)[0] for path in packed]
+    return ([own] if own.is_dir() else []) + [
+        archives.unpack(path, talk=talk)[0] for path in packed
+    ]
 
 
 def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
     """What is still missing after this door."""
-    with tempfile.TemporaryDirectory(prefix="tmp-", dir=folder, ignore_cleanup_errors=True) as temporary:
+    with tempfile.TemporaryDirectory(
+        prefix="tmp-", dir=folder, ignore_cleanup_errors=True
+    ) as temporary:
         try:
             door.open(Path(temporary), [payload.name for payload in missing], talk)
         except REASONS as reason:
@@ -190,7 +295,11 @@ def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list
     found: dict[str, list[Path]] = {}
     for path in sorted(path for path in place.rglob("*") if path.is_file()):
         found.setdefault(path.name.removesuffix(".gz"), []).append(path)
-    return [payload for payload in missing if not any(_verified(payload, path, folder, talk) for path in found.get(payload.name, ()))]
+    return [
+        payload
+        for payload in missing
+        if not any(_verified(payload, path, folder, talk) for path in found.get(payload.name, ()))
+    ]
 
 
 def _verified(payload: Payload, path: Path, folder: Path, talk: Talk) -> bool:
@@ -225,15 +334,23 @@ def _put(contents: bytes, target: Path) -> None:
 def _no_way(name: str, missing: list[Payload]) -> UserError:
     """The end of the search, with every way out."""
     doors = [door.name for door in NAMED[name].doors]
-    files = ", ".join(f"{payload.name}{'' if payload.name.endswith('.bin') else '[.gz]'}" for payload in missing)
+    files = ", ".join(
+        f"{payload.name}{'' if payload.name.endswith('.bin') else '[.gz]'}" for payload in missing
+    )
     ways = [
         f"put {files} into a folder {name}/ and set EYESIGHT_DATA to the folder around it",
         f"or give that folder, or any folder of pictures, with --data; or copy the files into {cache_dir() / 'named' / name}",
-        *(f"or run, where there is a network: {door}, and put its files there" for door in doors if not door.startswith("http")),
+        *(
+            f"or run, where there is a network: {door}, and put its files there"
+            for door in doors
+            if not door.startswith("http")
+        ),
         *(f"or fetch from {door}" for door in doors if door.startswith("http")),
     ]
     if name in ("mnist", "fashion_mnist"):
-        ways.append("or use the data set `digits`, which falls back to scikit-learn's bundled pictures")
+        ways.append(
+            "or use the data set `digits`, which falls back to scikit-learn's bundled pictures"
+        )
     return UserError(f"{name} is not on this machine and could not be fetched", "\n".join(ways))
 
 
@@ -245,7 +362,10 @@ def _no_chars74k() -> UserError:
 
 def _no_dogs() -> UserError:
     ways = "put images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ side by side and name their folder"
-    return UserError("stanford_dogs is not on this machine, and is not fetched by itself", f"{ways} with --data, or in $EYESIGHT_DATA")
+    return UserError(
+        "stanford_dogs is not on this machine, and is not fetched by itself",
+        f"{ways} with --data, or in $EYESIGHT_DATA",
+    )
 
 
 def _open_digits(talk: Talk) -> Source:
@@ -253,17 +373,24 @@ def _open_digits(talk: Talk) -> Source:
     try:
         return replace(open_named("mnist", talk=talk), name="digits")
     except UserError as error:
-        talk(f"{error.message}; using scikit-learn's bundled digits instead: 1,797 pictures of 8×8, far easier than MNIST's 70,000")
+        talk(
+            f"{error.message}; using scikit-learn's bundled digits instead: 1,797 pictures of 8×8, far easier than MNIST's 70,000"
+        )
         return bundled_digits()
 
 
 def bundled_digits() -> Source:
     """scikit-learn's 1,797 digits, uint8 N,1,8,8, without a split."""
-    from sklearn.datasets import load_digits  # scikit-learn takes a second to import and is the last resort
+    from sklearn.datasets import (
+        load_digits,
+    )  # scikit-learn takes a second to import and is the last resort
 
     bunch = load_digits()
     pixels = np.round(np.asarray(bunch.images) * (255 / 16)).astype(np.uint8)[:, None]
     labels = np.asarray(bunch.target, dtype=np.int64)
     return from_arrays(
-        "digits", [("", pixels, labels)], DIGITS, f"named:{hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()[:32]}"
+        "digits",
+        [("", pixels, labels)],
+        DIGITS,
+        f"named:{hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()[:32]}",
     )

@@ -44,7 +44,11 @@ class Rows:
             return
         if pixels.shape[1] > self.how.channels:
             self._widen()
-        block = pixels if pixels.shape[1] == self.how.channels else np.repeat(pixels, self.how.channels, axis=1)
+        block = (
+            pixels
+            if pixels.shape[1] == self.how.channels
+            else np.repeat(pixels, self.how.channels, axis=1)
+        )
         self.file.write(np.ascontiguousarray(block).data)
         self.pictures.extend(range(first, first + len(pixels)))
 
@@ -76,7 +80,9 @@ class Rows:
         """As numpy writes it: the space is the same for every count, so that it can be written again at the end."""
         self.file.seek(0)
         shape = (count, *self.how.shape)
-        np.lib.format.write_array_header_1_0(self.file, {"descr": "|u1", "fortran_order": False, "shape": shape})
+        np.lib.format.write_array_header_1_0(
+            self.file, {"descr": "|u1", "fortran_order": False, "shape": shape}
+        )
         assert self.start in (0, self.file.tell())
 
     def _reserve(self) -> None:
@@ -109,7 +115,9 @@ class Rows:
         """Move the kept rows together; where they end."""
         end = self.start
         for first, count in self._blocks(self._row):
-            block = self._read(first, count, self._row).reshape(count, -1)[kept[first : first + count]]
+            block = self._read(first, count, self._row).reshape(count, -1)[
+                kept[first : first + count]
+            ]
             self.file.seek(end)
             end += self.file.write(np.ascontiguousarray(block).data)
         return end
@@ -122,4 +130,6 @@ def no_room(folder: Path, needed: int) -> UserError:
         free = f", and {folder} has {shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
     except OSError:
         free = ""
-    return UserError(f"the disk is full: the prepared pictures need {needed / 1e6:,.1f} MB{free}", hint)
+    return UserError(
+        f"the disk is full: the prepared pictures need {needed / 1e6:,.1f} MB{free}", hint
+    )

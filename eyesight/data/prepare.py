@@ -50,8 +50,12 @@ class Preparation:
     resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
     pad: int = 0  # pixels added on every side after resizing
     padding: Literal["zero", "replicate"] = "zero"
-    interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"  # always antialiased when shrinking
-    crop_fraction: float = 1.0  # resize to size / fraction, then cut the centre; what pretrained networks expect
+    interpolation: Literal["bilinear", "bicubic", "area"] = (
+        "bilinear"  # always antialiased when shrinking
+    )
+    crop_fraction: float = (
+        1.0  # resize to size / fraction, then cut the centre; what pretrained networks expect
+    )
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -84,14 +88,22 @@ def to_pixels(image: Picture, how: Preparation) -> Pixels:
         pixels = np.broadcast_to(pixels, (*pixels.shape[:2], how.channels))
     if how.pad:
         pixels = _extend(pixels, ((how.pad, how.pad), (how.pad, how.pad), (0, 0)), how.padding)
-    return np.array(pixels.transpose(2, 0, 1), order="C")  # a copy of its own: what Pillow lends is read-only
+    return np.array(
+        pixels.transpose(2, 0, 1), order="C"
+    )  # a copy of its own: what Pillow lends is read-only
 
 
 def mask_to_pixels(mask: Pixels, how: Preparation, outside: int) -> Pixels:
     """A mask uint8 H,W, resized, cut and padded as its picture is, by nearest neighbour; `outside` is what lies around the picture."""
     planes = np.asarray(_fit(Image.fromarray(mask), how, "nearest"))
-    high, wide = (how.height or planes.shape[0]) - planes.shape[0], (how.width or planes.shape[1]) - planes.shape[1]
-    by = ((high // 2 + how.pad, high - high // 2 + how.pad), (wide // 2 + how.pad, wide - wide // 2 + how.pad))
+    high, wide = (
+        (how.height or planes.shape[0]) - planes.shape[0],
+        (how.width or planes.shape[1]) - planes.shape[1],
+    )
+    by = (
+        (high // 2 + how.pad, high - high // 2 + how.pad),
+        (wide // 2 + how.pad, wide - wide // 2 + how.pad),
+    )
     return np.pad(planes, by, constant_values=outside)
 
 
@@ -99,14 +111,19 @@ def _fit(image: Picture, how: Preparation, interpolation: str = "") -> Picture:
     """Resized by the policy; the letterbox is left for `_surround` to fill."""
     width, height = how.width or image.width, how.height or image.height
     if how.resize == "none" and image.size != (width, height):
-        raise BadPicture("size", f"{image.width} x {image.height} where {width} x {height} is expected")
+        raise BadPicture(
+            "size", f"{image.width} x {image.height} where {width} x {height} is expected"
+        )
     wide, high = math.floor(width / how.crop_fraction), math.floor(height / how.crop_fraction)
     if how.resize == "crop":
         scale = max(wide / image.width, high / image.height)
         size = max(wide, int(image.width * scale)), max(high, int(image.height * scale))
     elif how.resize == "letterbox":
         scale = min(wide / image.width, high / image.height)
-        size = min(wide, max(1, round(image.width * scale))), min(high, max(1, round(image.height * scale)))
+        size = (
+            min(wide, max(1, round(image.width * scale))),
+            min(high, max(1, round(image.height * scale))),
+        )
     else:
         size = (wide, high) if how.resize == "squash" else image.size
     if size != image.size:
@@ -119,8 +136,13 @@ def _fit(image: Picture, how: Preparation, interpolation: str = "") -> Picture:
 
 
 def _surround(pixels: Pixels, how: Preparation) -> Pixels:
-    high, wide = (how.height or pixels.shape[0]) - pixels.shape[0], (how.width or pixels.shape[1]) - pixels.shape[1]
-    return _extend(pixels, ((high // 2, high - high // 2), (wide // 2, wide - wide // 2), (0, 0)), how.padding)
+    high, wide = (
+        (how.height or pixels.shape[0]) - pixels.shape[0],
+        (how.width or pixels.shape[1]) - pixels.shape[1],
+    )
+    return _extend(
+        pixels, ((high // 2, high - high // 2), (wide // 2, wide - wide // 2), (0, 0)), how.padding
+    )
 
 
 def _extend(pixels: Pixels, by: tuple[tuple[int, int], ...], padding: str) -> Pixels:
@@ -130,12 +152,16 @@ def _extend(pixels: Pixels, by: tuple[tuple[int, int], ...], padding: str) -> Pi
 def prepare_all(pixels: Pixels, how: Preparation) -> Pixels:
     """`prepare` for an array N,C,H,W of the right size already: the same values to the bit, without a loop."""
     assert fits(pixels, how)
-    if how.channels == 1 and pixels.shape[1] == 3:  # ITU-R 601 in the whole numbers that Pillow uses
+    if (
+        how.channels == 1 and pixels.shape[1] == 3
+    ):  # ITU-R 601 in the whole numbers that Pillow uses
         red, green, blue = (pixels[:, index : index + 1].astype(np.uint32) for index in range(3))
         pixels = ((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16).astype(np.uint8)
     pixels = np.broadcast_to(pixels, (len(pixels), how.channels, *pixels.shape[2:]))
     if how.pad:
-        pixels = _extend(pixels, ((0, 0), (0, 0), (how.pad, how.pad), (how.pad, how.pad)), how.padding)
+        pixels = _extend(
+            pixels, ((0, 0), (0, 0), (how.pad, how.pad), (how.pad, how.pad)), how.padding
+        )
     return np.ascontiguousarray(pixels)
 
 
@@ -151,7 +177,9 @@ def upright_size(data: bytes) -> tuple[int, int]:
     return dimensions(data, upright=True)
 
 
-def encode_mask(mask: Pixels, colours: Sequence[Sequence[int]], size: tuple[int, int] | None = None) -> bytes:
+def encode_mask(
+    mask: Pixels, colours: Sequence[Sequence[int]], size: tuple[int, int] | None = None
+) -> bytes:
     """A mask uint8 H,W as a PNG file of class numbers whose palette has their colours, brought to a size (width, height)."""
     image = Image.fromarray(mask)
     if size is not None and size != image.size:
@@ -165,7 +193,9 @@ def encode_mask(mask: Pixels, colours: Sequence[Sequence[int]], size: tuple[int,
 
 def encode_png(pixels: Pixels) -> bytes:
     """A uint8 array C,H,W with 1 or 3 channels as a PNG file."""
-    image = Image.fromarray(np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)))
+    image = Image.fromarray(
+        np.ascontiguousarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    )
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()

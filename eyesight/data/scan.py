@@ -17,7 +17,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyesight.data.duplicates import settle_duplicates
-from eyesight.data.prepare import BadPicture, Decoded, Pixels, Preparation, Problem, from_array, quiet, read, to_pixels
+from eyesight.data.prepare import (
+    BadPicture,
+    Decoded,
+    Pixels,
+    Preparation,
+    Problem,
+    from_array,
+    quiet,
+    read,
+    to_pixels,
+)
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
@@ -57,7 +67,9 @@ class Scan:
 
     name: str
     classes: tuple[str, ...]
-    counts: dict[str, dict[str, int]]  # class → split → usable pictures; "unsplit" where the data does not say
+    counts: dict[
+        str, dict[str, int]
+    ]  # class → split → usable pictures; "unsplit" where the data does not say
     sizes: Counter[tuple[int, int]]  # (width, height)
     modes: Counter[str]
     formats: Counter[str]
@@ -76,7 +88,9 @@ class Scan:
             "pictures": len(self.usable),
             "usable": int(self.usable.sum()),
             "counts": self.counts,
-            "sizes": {f"{width}x{height}": count for (width, height), count in self.sizes.most_common()},
+            "sizes": {
+                f"{width}x{height}": count for (width, height), count in self.sizes.most_common()
+            },
             "modes": dict(self.modes.most_common()),
             "formats": dict(self.formats.most_common()),
             "size": [self.height, self.width],
@@ -108,7 +122,9 @@ class Findings:
         self.problems += [Problem(name, kind, detail, fatal=False) for kind, detail in found.notes]
         expected = SUFFIXES.get("." + name.rpartition(".")[2].lower(), found.format)
         if found.format and expected != found.format:
-            self.problems.append(Problem(name, "wrong_extension", f"holds {found.format}", fatal=False))
+            self.problems.append(
+                Problem(name, "wrong_extension", f"holds {found.format}", fatal=False)
+            )
         self.sizes[found.size] += 1
         self.modes[found.mode] += 1
         self.formats[found.format or "array"] += 1
@@ -130,7 +146,10 @@ class Findings:
         source = self.source
         unlabelled = np.flatnonzero(self.usable & (source.labels < 0))
         self.usable[unlabelled] = False
-        self.problems += [Problem(source.ids[index], "unlabelled", "no class is given", fatal=True) for index in unlabelled]
+        self.problems += [
+            Problem(source.ids[index], "unlabelled", "no class is given", fatal=True)
+            for index in unlabelled
+        ]
         for index, problem in settle_duplicates(source, self.digests, self.usable):
             self.problems.append(problem)
             self.usable[index] &= not problem.fatal
@@ -176,22 +195,33 @@ def check(scan: Scan) -> None:
     if len(filled) > 1:
         return
     bad = Counter(problem.kind for problem in scan.problems if problem.fatal)
-    reasons = f" ({', '.join(f'{number} {kind}' for kind, number in bad.most_common())})" if bad else ""
+    reasons = (
+        f" ({', '.join(f'{number} {kind}' for kind, number in bad.most_common())})" if bad else ""
+    )
     hint = "put the pictures of each class into a folder of its own, with the class as its name; `eyesight data` lists every file"
     if not filled:
-        raise UserError(f"{scan.name} holds no usable picture: {len(scan.usable)} found, none can be used{reasons}", hint)
+        raise UserError(
+            f"{scan.name} holds no usable picture: {len(scan.usable)} found, none can be used{reasons}",
+            hint,
+        )
     (name, number), *_ = filled.items()
-    raise UserError(f"{scan.name} holds pictures of one class only: {name!r} with {number}{reasons}; two are needed at least", hint)
+    raise UserError(
+        f"{scan.name} holds pictures of one class only: {name!r} with {number}{reasons}; two are needed at least",
+        hint,
+    )
 
 
-def count(classes: tuple[str, ...], labels: NDArray[np.int64], splits: NDArray[Any]) -> dict[str, dict[str, int]]:
+def count(
+    classes: tuple[str, ...], labels: NDArray[np.int64], splits: NDArray[Any]
+) -> dict[str, dict[str, int]]:
     """Pictures by class and split, in the order of the classes; splits without pictures are absent."""
     names, codes = np.unique(splits, return_inverse=True)
     table = np.zeros((len(classes), max(1, len(names))), dtype=int)
     np.add.at(table, (labels, codes), 1)
     keys = [str(name) or "unsplit" for name in names]
     return {
-        name: {key: int(number) for key, number in zip(keys, row, strict=False) if number} for name, row in zip(classes, table, strict=True)
+        name: {key: int(number) for key, number in zip(keys, row, strict=False) if number}
+        for name, row in zip(classes, table, strict=True)
     }
 
 
@@ -227,7 +257,11 @@ def examine(source: Source, index: int, how: Preparation | None = None) -> Found
     """One picture read, hashed, decoded and prepared; under channels 0 a grey picture keeps one channel."""
     try:
         picture = source.read(index)
-        return _examine_file(picture, how) if isinstance(picture, bytes) else _examine_array(picture, how)
+        return (
+            _examine_file(picture, how)
+            if isinstance(picture, bytes)
+            else _examine_array(picture, how)
+        )
     except BadPicture as bad:
         return Found("", bad=bad)
     except OSError as error:
@@ -255,7 +289,9 @@ def _prepared(digest: str, decoded: Decoded, how: Preparation | None) -> Found:
     if how and not how.channels:
         how = replace(how, channels=1 if grey else 3)
     pixels = to_pixels(image, how) if how else None
-    return Found(digest, image.size, decoded.mode, decoded.format, grey, decoded.notes, pixels=pixels)
+    return Found(
+        digest, image.size, decoded.mode, decoded.format, grey, decoded.notes, pixels=pixels
+    )
 
 
 def array_digests(pixels: Pixels) -> list[str]:
@@ -274,30 +310,53 @@ def describe(scan: Scan) -> str:
     """The health check for a terminal of 80 columns: classes, what the pictures are, every problem by name."""
     bad = len({problem.id for problem in scan.problems if problem.fatal})
     lines = [
-        f"{scan.name}: {int(scan.usable.sum()):,} usable pictures of {len(scan.classes)} classes" + (f", {bad:,} left out" if bad else "")
+        f"{scan.name}: {int(scan.usable.sum()):,} usable pictures of {len(scan.classes)} classes"
+        + (f", {bad:,} left out" if bad else "")
     ]
-    return "\n".join([*lines, "", *_class_table(scan), "", *kinds(scan), *problem_lines(scan.problems)])
+    return "\n".join(
+        [*lines, "", *_class_table(scan), "", *kinds(scan), *problem_lines(scan.problems)]
+    )
 
 
 def kinds(scan: Scan) -> list[str]:
     """A line each about sizes, modes and formats."""
     lines = []
     for title, counter in (("sizes", scan.sizes), ("modes", scan.modes), ("formats", scan.formats)):
-        named = Counter({f"{key[0]}x{key[1]}" if isinstance(key, tuple) else key: number for key, number in counter.items()})
+        named = Counter(
+            {
+                f"{key[0]}x{key[1]}" if isinstance(key, tuple) else key: number
+                for key, number in counter.items()
+            }
+        )
         more = f", and {len(named) - 5:,} other" if len(named) > 5 else ""
-        lines.append(f"{title:<8} " + ", ".join(f"{key} ({number:,})" for key, number in named.most_common(5)) + more)
+        lines.append(
+            f"{title:<8} "
+            + ", ".join(f"{key} ({number:,})" for key, number in named.most_common(5))
+            + more
+        )
     return lines
 
 
 def _class_table(scan: Scan) -> list[str]:
-    columns = [name for name in ("train", "validation", "test", "unsplit") if any(name in row for row in scan.counts.values())]
+    columns = [
+        name
+        for name in ("train", "validation", "test", "unsplit")
+        if any(name in row for row in scan.counts.values())
+    ]
     rows = [[str(row.get(name, 0)) for name in columns] for row in scan.counts.values()]
     totals = [str(sum(row.get(name, 0) for row in scan.counts.values())) for name in columns]
     titles = ["pictures" if name == "unsplit" and len(columns) == 1 else name for name in columns]
-    wide = min(80 - 12 * len(columns), max((len(name) for name in ("class", "total", *scan.classes)), default=5))
+    wide = min(
+        80 - 12 * len(columns),
+        max((len(name) for name in ("class", "total", *scan.classes)), default=5),
+    )
     return [
         _cut(name, wide).ljust(wide) + "".join(f"{value:>12}" for value in values)
-        for name, values in (("class", titles), *zip(scan.classes, rows, strict=True), ("total", totals))
+        for name, values in (
+            ("class", titles),
+            *zip(scan.classes, rows, strict=True),
+            ("total", totals),
+        )
     ]
 
 
@@ -306,9 +365,17 @@ def problem_lines(problems: tuple[Problem, ...]) -> list[str]:
     lines: list[str] = []
     order = sorted({(not problem.fatal, problem.kind) for problem in problems})
     for harmless, kind in order:
-        group = [problem for problem in problems if (not problem.fatal, problem.kind) == (harmless, kind)]
-        lines += ["", f"{kind.replace('_', ' ')}: {len(group):,} {'noted' if harmless else 'left out'}"]
-        lines += [f"  {problem.id}: {problem.detail}" if problem.detail else f"  {problem.id}" for problem in group]
+        group = [
+            problem for problem in problems if (not problem.fatal, problem.kind) == (harmless, kind)
+        ]
+        lines += [
+            "",
+            f"{kind.replace('_', ' ')}: {len(group):,} {'noted' if harmless else 'left out'}",
+        ]
+        lines += [
+            f"  {problem.id}: {problem.detail}" if problem.detail else f"  {problem.id}"
+            for problem in group
+        ]
     return lines
 
 

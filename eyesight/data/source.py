@@ -28,10 +28,21 @@ EXTENSIONS = frozenset(
 )
 NUMBERS = re.compile("([0-9]+)")
 SYSTEM = frozenset(
-    ["__macosx", "__pycache__", "@eadir", "thumbs.db", "desktop.ini", "$recycle.bin", "#recycle", "lost+found", "system volume information"]
+    [
+        "__macosx",
+        "__pycache__",
+        "@eadir",
+        "thumbs.db",
+        "desktop.ini",
+        "$recycle.bin",
+        "#recycle",
+        "lost+found",
+        "system volume information",
+    ]
 )
 MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s+[0-9#]|.{4}ftyp(avi[fs]|hei[cx]|mif1)", re.DOTALL
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s+[0-9#]|.{4}ftyp(avi[fs]|hei[cx]|mif1)",
+    re.DOTALL,
 )
 MOST_BYTES = 1 << 29  # one encoded picture of more than half a gigabyte is an accident or an attack
 
@@ -49,12 +60,16 @@ class Source:
     pixels: np.ndarray | None  # uint8 N,C,H,W when everything is already an array of one size
     fingerprint: str  # cheap to compute; changes whenever the content might have
     problems: tuple[Problem, ...] = ()  # found while listing
-    boxes: Callable[[], Sequence[Box]] | None = None  # around what each picture is of, where the data says; read only when asked for
+    boxes: Callable[[], Sequence[Box]] | None = (
+        None  # around what each picture is of, where the data says; read only when asked for
+    )
 
 
 def natural(text: str) -> tuple[list[Any], str]:
     """A sorting key that puts "2" before "10"."""
-    parts: list[Any] = NUMBERS.split(text)  # text and digits take turns, so that like is compared with like
+    parts: list[Any] = NUMBERS.split(
+        text
+    )  # text and digits take turns, so that like is compared with like
     parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
     return parts, text
 
@@ -97,7 +112,9 @@ def class_name(name: str) -> str:
 
 def digest(parts: Iterable[object]) -> str:
     """A short SHA-256 of the parts' texts, in order."""
-    return hashlib.sha256("\0".join(printable(str(part)) for part in parts).encode()).hexdigest()[:32]
+    return hashlib.sha256("\0".join(printable(str(part)) for part in parts).encode()).hexdigest()[
+        :32
+    ]
 
 
 def in_order(names: Iterable[str], *, letters: bool = False) -> tuple[str, ...]:
@@ -130,10 +147,19 @@ def reader(places: Sequence[str | Path]) -> Read:
     return read
 
 
-def from_arrays(name: str, parts: Sequence[tuple[str, np.ndarray, np.ndarray]], classes: tuple[str, ...], fingerprint: str) -> Source:
+def from_arrays(
+    name: str,
+    parts: Sequence[tuple[str, np.ndarray, np.ndarray]],
+    classes: tuple[str, ...],
+    fingerprint: str,
+) -> Source:
     """A source from (split, pixels uint8 N,C,H,W, labels int N) parts of one size; parts of one split are counted on."""
     rows: defaultdict[str, count[int]] = defaultdict(count)
-    ids = tuple(f"{split or 'picture'}/{next(rows[split]):05d}" for split, pixels, _ in parts for _ in range(len(pixels)))
+    ids = tuple(
+        f"{split or 'picture'}/{next(rows[split]):05d}"
+        for split, pixels, _ in parts
+        for _ in range(len(pixels))
+    )
     pixels = parts[0][1] if len(parts) == 1 else np.concatenate([part[1] for part in parts])
     labels = np.concatenate([part[2] for part in parts]).astype(np.int64)
     splits = np.concatenate([np.full(len(part[1]), part[0], dtype="<U10") for part in parts])

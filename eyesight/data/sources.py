@@ -32,7 +32,9 @@ def open_path(name: str, path: Path, talk: Talk) -> Source:
     try:
         return _open_folder(name, path, talk) if path.is_dir() else _open_file(name, path, talk)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}", "check the path and its permissions") from error
+        raise UserError(
+            f"cannot read {path}: {error.strerror or error}", "check the path and its permissions"
+        ) from error
 
 
 def list_pictures(where: str | Path) -> list[Path]:
@@ -55,7 +57,10 @@ def each_picture(where: str | Path) -> Iterator[folders.Found]:
             empty = False
             yield found
     if empty:
-        raise UserError(f"no picture in {where}", "expected files such as .png or .jpg; hidden files are left out")
+        raise UserError(
+            f"no picture in {where}",
+            "expected files such as .png or .jpg; hidden files are left out",
+        )
 
 
 def _open_named(name: str, talk: Talk) -> Source:
@@ -80,16 +85,30 @@ def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) 
         return stanford_dogs.from_archives(name, root, packed, talk)
     if (single := _single_file(tree, pictures, inside)) is not None:
         return _open_file(name, single, talk, inside)
-    return stanford_dogs.complete(folders.open_tree(name, tree, pictures), root, talk if inside is None else None)
+    return stanford_dogs.complete(
+        folders.open_tree(name, tree, pictures), root, talk if inside is None else None
+    )
 
 
-def _single_file(tree: folders.Tree, pictures: list[folders.Found], inside: Path | None) -> Path | None:
+def _single_file(
+    tree: folders.Tree, pictures: list[folders.Found], inside: Path | None
+) -> Path | None:
     """The table, array file or archive that says what the folder holds: exactly one, where the pictures lie in no class folders."""
     if len({file.parts[:-1] for file in pictures}) > 1:
         return None
-    top = [file.path for file in tree.files if len(file.parts) == min(len(other.parts) for other in tree.files)]
-    described = [path for path in top if path.suffix.lower() in csv_table.TABLES or path.suffix.lower() == ".npz"]
-    if not described and not pictures and inside is None:  # an archive inside an archive could nest for ever
+    top = [
+        file.path
+        for file in tree.files
+        if len(file.parts) == min(len(other.parts) for other in tree.files)
+    ]
+    described = [
+        path
+        for path in top
+        if path.suffix.lower() in csv_table.TABLES or path.suffix.lower() == ".npz"
+    ]
+    if (
+        not described and not pictures and inside is None
+    ):  # an archive inside an archive could nest for ever
         described = [path for path in top if archives.is_archive(path)]
     return described[0] if len(described) == 1 else None
 
@@ -106,13 +125,22 @@ def _open_file(name: str, path: Path, talk: Talk, inside: Path | None = None) ->
         return csv_table.open_csv(name, path, inside=inside)
     if inside is None and archives.is_archive(path):
         folder, checksum = archives.unpack(path, talk=talk)
-        return replace(_open_folder(name, folder, talk, folder), fingerprint=digest(["archive", checksum]))
-    hint = "expected a folder, a CSV, an .npz, IDX files, a tar or zip, or a named set: " + ", ".join(named.NAMED)
+        return replace(
+            _open_folder(name, folder, talk, folder), fingerprint=digest(["archive", checksum])
+        )
+    hint = (
+        "expected a folder, a CSV, an .npz, IDX files, a tar or zip, or a named set: "
+        + ", ".join(named.NAMED)
+    )
     raise UserError(f"{path} is {'a single picture' if is_picture(path) else 'no data set'}", hint)
 
 
 def _nothing_there(name: str) -> UserError:
     """The error for a path that does not exist, which may be a misspelt name."""
     error = unknown("data set", name, named.NAMED)
-    near = error.hint if error.hint.startswith("did you mean") else f"named sets are {', '.join(named.NAMED)}"
+    near = (
+        error.hint
+        if error.hint.startswith("did you mean")
+        else f"named sets are {', '.join(named.NAMED)}"
+    )
     return UserError(f"{name} does not exist", f"{near}; a path is relative to {Path.cwd()}")

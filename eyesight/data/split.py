@@ -35,7 +35,10 @@ def split(
     """
     for name, fraction in (("validation", validation), ("test", test)):
         if not 0 <= fraction < 1:
-            raise UserError(f"data.{name} is a fraction from 0 up to 1, not {fraction}", f"--set data.{name}=0.1 holds out a tenth")
+            raise UserError(
+                f"data.{name} is a fraction from 0 up to 1, not {fraction}",
+                f"--set data.{name}=0.1 holds out a tenth",
+            )
     notes = notes if notes is not None else []
     known = usable & (labels >= 0)
     given = {name: np.flatnonzero(known & (splits == name)) for name in ("validation", "test")}
@@ -50,19 +53,25 @@ def split(
         if fraction and not len(parts[name]):
             notes.append(f"too few pictures to hold any out for {name}")
         if name == "test" and len(given["validation"]) and len(parts["test"]):
-            notes.append(f"the data has a validation part but no test part: {len(parts['test'])} training pictures are the test part")
+            notes.append(
+                f"the data has a validation part but no test part: {len(parts['test'])} training pictures are the test part"
+            )
     parts = {"train": pool, "validation": parts["validation"], "test": parts["test"]}
     notes += remarks(labels, parts, classes)
     return parts
 
 
-def draw(pool: Indices, labels: NDArray[np.int64], digests: Sequence[str], fraction: float, seed: int) -> Indices:
+def draw(
+    pool: Indices, labels: NDArray[np.int64], digests: Sequence[str], fraction: float, seed: int
+) -> Indices:
     """About `fraction` of the pool, of each class in proportion; copies stay together and every class keeps one picture."""
     groups: dict[str, list[int]] = {}
     for index in pool.tolist():
         groups.setdefault(digests[index], []).append(index)
     by_class: dict[int, list[list[int]]] = {}
-    for digest in sorted(groups, key=lambda digest: blake2b(f"{seed}:{digest}".encode(), digest_size=8).digest()):
+    for digest in sorted(
+        groups, key=lambda digest: blake2b(f"{seed}:{digest}".encode(), digest_size=8).digest()
+    ):
         by_class.setdefault(int(labels[groups[digest][0]]), []).append(groups[digest])
     classes = sorted(by_class)
     sizes = np.array([sum(len(group) for group in by_class[label]) for label in classes])
@@ -99,17 +108,25 @@ def take(groups: list[list[int]], quota: int) -> list[list[int]]:
     return taken
 
 
-def remarks(labels: NDArray[np.int64], parts: Mapping[str, Indices], classes: Sequence[str] = ()) -> list[str]:
+def remarks(
+    labels: NDArray[np.int64], parts: Mapping[str, Indices], classes: Sequence[str] = ()
+) -> list[str]:
     """Classes too small to appear in every part."""
     notes = []
-    present = {name: set(np.unique(labels[indices]).tolist()) for name, indices in parts.items() if len(indices)}
+    present = {
+        name: set(np.unique(labels[indices]).tolist())
+        for name, indices in parts.items()
+        if len(indices)
+    }
     every = set().union(*present.values())
     for name, labels_in_part in present.items():
         if absent := sorted(every - labels_in_part):
-            shown = ", ".join(classes[label] if classes else f"number {label}" for label in absent[:10]) + (
-                " …" if len(absent) > 10 else ""
+            shown = ", ".join(
+                classes[label] if classes else f"number {label}" for label in absent[:10]
+            ) + (" …" if len(absent) > 10 else "")
+            notes.append(
+                f"no picture in {name} of {'class' if len(absent) == 1 else 'classes'} {shown}"
             )
-            notes.append(f"no picture in {name} of {'class' if len(absent) == 1 else 'classes'} {shown}")
     return notes
 
 

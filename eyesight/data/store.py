@@ -94,14 +94,22 @@ def refuse_problems(problems: tuple[Problem, ...]) -> None:
     """Raise UserError naming the first files that would be left out."""
     bad = [problem for problem in problems if problem.fatal]
     if bad:
-        first = "; ".join(f"{problem.id} ({problem.kind})" for problem in bad[:5]) + ("; …" if len(bad) > 5 else "")
+        first = "; ".join(f"{problem.id} ({problem.kind})" for problem in bad[:5]) + (
+            "; …" if len(bad) > 5 else ""
+        )
         number = "1 bad file" if len(bad) == 1 else f"{len(bad)} bad files"
-        raise UserError(f"{number}: {first}", "mend or remove them, or leave out --strict to train without them")
+        raise UserError(
+            f"{number}: {first}", "mend or remove them, or leave out --strict to train without them"
+        )
 
 
 def kept_at(key: object) -> Path | None:
     """The folder of the prepared data with this key; None for what is no key, since it may come from a file that anybody wrote."""
-    return cache_dir() / "stores" / key if isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key) else None
+    return (
+        cache_dir() / "stores" / key
+        if isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)
+        else None
+    )
 
 
 def open_store(folder: Path) -> Store | None:
@@ -111,15 +119,33 @@ def open_store(folder: Path) -> Store | None:
         if about["format"] != FORMAT:
             return None
         pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-        with (folder / "pictures.npz").open("rb") as file, np.load(file, allow_pickle=False) as table:
-            labels, codes, names, digests = (table[name] for name in ("labels", "splits", "ids", "digests"))
+        with (
+            (folder / "pictures.npz").open("rb") as file,
+            np.load(file, allow_pickle=False) as table,
+        ):
+            labels, codes, names, digests = (
+                table[name] for name in ("labels", "splits", "ids", "digests")
+            )
         preparation = Preparation.from_dict(about["preparation"])
         ids = tuple(names.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1])
         hexadecimal = np.frombuffer(digests.tobytes().hex().encode(), dtype="S64").astype("U64")
         problems = tuple(Problem(**problem) for problem in about["problems"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, NotImplementedError, BadZipFile, zlib.error):
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        EOFError,
+        NotImplementedError,
+        BadZipFile,
+        zlib.error,
+    ):
         return None
-    if not (pixels.dtype == np.uint8 and pixels.shape == (len(labels), *preparation.shape) and len(ids) == len(codes) == len(labels)):
+    if not (
+        pixels.dtype == np.uint8
+        and pixels.shape == (len(labels), *preparation.shape)
+        and len(ids) == len(codes) == len(labels)
+    ):
         return None
     return Store(
         pixels=pixels,
@@ -155,8 +181,15 @@ def _write_entry(entry: Path, key: str) -> None:
 
 def _source_key(source: Source, how: Preparation) -> str:
     """Labels and names belong to it, so that a fingerprint which forgets them does no harm."""
-    digest = sha256(json.dumps([FORMAT, source.fingerprint, source.classes, how.to_dict()]).encode())
-    for part in (_joined(source.ids), source.labels.tobytes(), source.splits.dtype.str.encode(), source.splits.tobytes()):
+    digest = sha256(
+        json.dumps([FORMAT, source.fingerprint, source.classes, how.to_dict()]).encode()
+    )
+    for part in (
+        _joined(source.ids),
+        source.labels.tobytes(),
+        source.splits.dtype.str.encode(),
+        source.splits.tobytes(),
+    ):
         digest.update(sha256(part).digest())
     return digest.hexdigest()
 
@@ -182,8 +215,14 @@ def _build(source: Source, how: Preparation, progress: Progress, *, training: bo
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             raise no_room(stores, needed) from error
-        if isinstance(error, (PermissionError, NotADirectoryError, FileExistsError)) or error.errno == errno.EROFS:
-            raise UserError(f"cannot write to the cache {stores}: {error.strerror}", "set EYESIGHT_CACHE to a folder of yours") from error
+        if (
+            isinstance(error, (PermissionError, NotADirectoryError, FileExistsError))
+            or error.errno == errno.EROFS
+        ):
+            raise UserError(
+                f"cannot write to the cache {stores}: {error.strerror}",
+                "set EYESIGHT_CACHE to a folder of yours",
+            ) from error
         raise
 
 
@@ -211,15 +250,20 @@ def _check(scan: Scan, how: Preparation, rows: Rows, *, training: bool) -> None:
     if odd := [problem for problem in scan.problems if problem.kind == "size"]:
         example = f"{odd[0].id} is {odd[0].detail}"
         hint = "--set data.resize=squash, crop or letterbox brings every picture to one size"
-        raise UserError(f"data.resize is none, but {len(odd):,} pictures have another size: {example}", hint)
+        raise UserError(
+            f"data.resize is none, but {len(odd):,} pictures have another size: {example}", hint
+        )
     if rows.mixed:
-        common = ", ".join(f"{width}x{height} ({number:,})" for (width, height), number in scan.sizes.most_common(3))
+        common = ", ".join(
+            f"{width}x{height} ({number:,})"
+            for (width, height), number in scan.sizes.most_common(3)
+        )
         smallest = min(scan.sizes, key=lambda size: size[0] * size[1])
         side = min(scan.sizes.most_common(1)[0][0])
-        message = (
-            f"the pictures of {scan.name} have {len(scan.sizes):,} sizes: most often {common}; the smallest is {smallest[0]}x{smallest[1]}"
+        message = f"the pictures of {scan.name} have {len(scan.sizes):,} sizes: most often {common}; the smallest is {smallest[0]}x{smallest[1]}"
+        raise UserError(
+            message, f"choose one size for all, for example --set data.size={min(side, 224)}"
         )
-        raise UserError(message, f"choose one size for all, for example --set data.size={min(side, 224)}")
     if training or not scan.usable.any():
         check(scan)
 
@@ -232,11 +276,23 @@ def _write_table(folder: Path, source: Source, scan: Scan, how: Preparation) -> 
         "labels": source.labels[kept],
         "splits": np.array([SPLITS.index(str(name)) for name in names], dtype=np.int8)[codes],
         "ids": np.frombuffer(_joined(source.ids[index] for index in kept.tolist()), dtype=np.uint8),
-        "digests": np.frombuffer(bytes.fromhex("".join(scan.digests[index] for index in kept.tolist())), dtype=np.uint8),
+        "digests": np.frombuffer(
+            bytes.fromhex("".join(scan.digests[index] for index in kept.tolist())), dtype=np.uint8
+        ),
     }
-    found = {name: value for name, value in scan.to_dict().items() if name not in ("name", "classes", "problems")}
+    found = {
+        name: value
+        for name, value in scan.to_dict().items()
+        if name not in ("name", "classes", "problems")
+    }
     problems = [vars(problem) for problem in scan.problems]
-    about = {"format": FORMAT, "classes": source.classes, "preparation": how.to_dict(), "found": found, "problems": problems}
+    about = {
+        "format": FORMAT,
+        "classes": source.classes,
+        "preparation": how.to_dict(),
+        "found": found,
+        "problems": problems,
+    }
     text = json.dumps(about)
     digest = sha256(text.encode())
     for column in columns.values():

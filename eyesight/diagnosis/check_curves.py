@@ -15,11 +15,16 @@ from eyesight.diagnosis.evidence import ENOUGH_STEPS, Finding, Patient, chance_l
 
 ONE_CLASS = 0.95  # share of all answers that makes a collapse …
 ONE_CLASS_TRUE = 0.7  # … unless this share of the pictures is of one class anyway
-LEARNT, LOST = 0.3, 0.1  # of the way from chance to 100 %: above the one it had learnt, below the other it has forgotten
+LEARNT, LOST = (
+    0.3,
+    0.1,
+)  # of the way from chance to 100 %: above the one it had learnt, below the other it has forgotten
 WORSE_THAN_CHANCE = 1.5  # times the loss of a blind guess
 SWING = 0.2  # growth of the loss from one epoch to the next that healthy training hardly shows …
 SWINGS = 0.4  # … in this share of the epochs
-CRAWL = 0.25  # a training that took less than this share off the loss of a blind guess has hardly begun
+CRAWL = (
+    0.25  # a training that took less than this share off the loss of a blind guess has hardly begun
+)
 GAP = 0.1  # accuracy on training pictures minus validation
 FIT = 0.8  # a training accuracy that is nothing to worry about
 SPENT = 0.9  # of a budget that was used up; a step that would end late is not begun
@@ -32,9 +37,19 @@ def not_finite(patient: Patient) -> Finding | None:
     if not re.search(r"no longer a number|\bnan\b", patient.failure, re.IGNORECASE) and not lost:
         return None
     before = [f"{value:.3g}" for value in patient.curve("train_loss") if math.isfinite(value)][-3:]
-    evidence = patient.failure or f"the log lost {', '.join(lost)}, which were infinite or no numbers"
-    evidence += f"; the training losses before were {', '.join(before)}" if before else "; it did not survive its first epoch"
-    evidence += f"; the last gradient had norm {last:.3g}" if (last := _last(patient, "gradient")) is not None else ""
+    evidence = (
+        patient.failure or f"the log lost {', '.join(lost)}, which were infinite or no numbers"
+    )
+    evidence += (
+        f"; the training losses before were {', '.join(before)}"
+        if before
+        else "; it did not survive its first epoch"
+    )
+    evidence += (
+        f"; the last gradient had norm {last:.3g}"
+        if (last := _last(patient, "gradient")) is not None
+        else ""
+    )
     return Finding(
         "not_finite",
         "The numbers overflowed",
@@ -64,8 +79,16 @@ def too_short(patient: Patient) -> Finding | None:
     """The budget was spent before training had well begun."""
     budget, top1 = patient.recipe.training.budget, patient.measured("train_top1")
     progress = patient.curve("progress")
-    stopped = len(progress) > 0 and progress[-1] < SPENT  # by training.patience, which is not the budget's fault
-    if budget is None or not len(top1) or patient.steps >= ENOUGH_STEPS or top1[-1] >= FIT or stopped:
+    stopped = (
+        len(progress) > 0 and progress[-1] < SPENT
+    )  # by training.patience, which is not the budget's fault
+    if (
+        budget is None
+        or not len(top1)
+        or patient.steps >= ENOUGH_STEPS
+        or top1[-1] >= FIT
+        or stopped
+    ):
         return None
     return Finding(
         "too_short",
@@ -103,18 +126,31 @@ def collapse(patient: Patient) -> Finding | None:
     fell, share = collapse_epoch(patient), one_class(patient)
     if fell is None and share is None:
         return None
-    parts, loss, guess = [], patient.curve("train_loss"), chance_loss(patient.recipe.loss, max(2, len(patient.classes)))
+    parts, loss, guess = (
+        [],
+        patient.curve("train_loss"),
+        chance_loss(patient.recipe.loss, max(2, len(patient.classes))),
+    )
     if fell is not None:
         top1 = patient.curve("train_top1")
-        parts.append(f"training accuracy was {top1[: fell - 1].max():.1%}, fell to {top1[fell - 1]:.1%} in epoch {fell} and stayed")
+        parts.append(
+            f"training accuracy was {top1[: fell - 1].max():.1%}, fell to {top1[fell - 1]:.1%} in epoch {fell} and stayed"
+        )
         parts.append(f"the loss went from {loss[fell - 2]:.3g} to {loss[fell - 1]:.3g}")
         parts.append(_gradients(patient, fell))
     if share is not None:
         parts.append(f"{share[1]:.1%} of the held-out pictures are called {share[0]!r}")
     if len(loss) and abs(loss[-1] / guess - 1) < 0.05:
-        parts.append(f"the last loss, {loss[-1]:.3f}, is that of a blind guess, ln {len(patient.classes)} = {guess:.3f}")
+        parts.append(
+            f"the last loss, {loss[-1]:.3f}, is that of a blind guess, ln {len(patient.classes)} = {guess:.3f}"
+        )
     if patient.trained and (dead := dead_layers(patient)):
-        parts.append("; ".join(f"{amount:.0%} of the units of {name} are 0 for every picture" for name, amount in dead))
+        parts.append(
+            "; ".join(
+                f"{amount:.0%} of the units of {name} are 0 for every picture"
+                for name, amount in dead
+            )
+        )
     return Finding(
         "collapse",
         "The network gives one answer to everything",
@@ -132,7 +168,9 @@ def collapse_epoch(patient: Patient) -> int | None:
     if len(top1) < 2 or not chance:
         return None
     low = top1 <= chance + LOST * (1 - chance)
-    first = len(top1) - int(np.argmin(low[::-1])) if not low.all() else 0  # where the last unbroken stretch at chance begins
+    first = (
+        len(top1) - int(np.argmin(low[::-1])) if not low.all() else 0
+    )  # where the last unbroken stretch at chance begins
     if not 0 < first < len(top1) or top1[:first].max() < chance + LEARNT * (1 - chance):
         return None
     return first + 1
@@ -164,14 +202,20 @@ def learning_rate_high(patient: Patient) -> Finding | None:
     guess = chance_loss(patient.recipe.loss, len(patient.classes))
     rises = (loss[1:] > (1 + SWING) * loss[:-1]) & (loss[1:] > 0.05 * guess)
     held = patient.measured("validation_loss")
-    begun = too_short(patient) is None or not len(held) or held[-1] >= guess  # a mean of few steps is that of the first ones
+    begun = (
+        too_short(patient) is None or not len(held) or held[-1] >= guess
+    )  # a mean of few steps is that of the first ones
     if loss[0] > WORSE_THAN_CHANCE * guess and begun:
         evidence = f"the first epoch's mean loss was {loss[0]:.3g}, worse than a blind guess, which has {guess:.3g}"
     elif len(rises) >= 4 and rises.mean() >= SWINGS:
         evidence = f"in {rises.sum()} of {len(rises)} epochs the training loss grew by more than {SWING:.0%}"
     else:
         return None
-    evidence += f"; the gradient's norm was up to {peak:.3g}" if (peak := _peak(patient, "gradient")) is not None else ""
+    evidence += (
+        f"; the gradient's norm was up to {peak:.3g}"
+        if (peak := _peak(patient, "gradient")) is not None
+        else ""
+    )
     return Finding(
         "learning_rate_high",
         "The learning rate looks far too high",
@@ -185,17 +229,30 @@ def learning_rate_high(patient: Patient) -> Finding | None:
 def learning_rate_low(patient: Patient) -> Finding | None:
     """The loss falls, but so slowly and evenly that training has hardly begun."""
     loss = patient.measured("train_loss")
-    if len(loss) < 4 or len(patient.classes) < 2 or patient.softmax or floor_fits(patient) or too_short(patient):
+    if (
+        len(loss) < 4
+        or len(patient.classes) < 2
+        or patient.softmax
+        or floor_fits(patient)
+        or too_short(patient)
+    ):
         return None
     guess, falls = chance_loss(patient.recipe.loss, len(patient.classes)), -np.diff(loss)
     half = len(falls) // 2
     even = (falls > 0).mean() >= 0.8 and falls[half:].mean() > 0.4 * falls[:half].mean()
-    if not even or (loss[0] - loss[-1]) > CRAWL * guess or loss[-1] < 0.6 * guess or loss[-1] > 1.2 * guess:
+    if (
+        not even
+        or (loss[0] - loss[-1]) > CRAWL * guess
+        or loss[-1] < 0.6 * guess
+        or loss[-1] > 1.2 * guess
+    ):
         return None
     top1 = patient.curve("train_top1")
     evidence = f"in {len(loss)} epochs the training loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
     evidence += f", evenly by {falls.mean() / loss[0]:.1%} an epoch"
-    evidence += f"; accuracy is {top1[-1]:.1%} and was {top1[0]:.1%}" if np.isfinite(top1).all() else ""
+    evidence += (
+        f"; accuracy is {top1[-1]:.1%} and was {top1[0]:.1%}" if np.isfinite(top1).all() else ""
+    )
     better = patient.trial.best if patient.trial else patient.recipe.optim.lr * 10
     return Finding(
         "learning_rate_low",
@@ -213,7 +270,12 @@ def overfitting(patient: Patient) -> Finding | None:
     if len(held) < 6 or len(train) < 6:
         return None
     best, gap = int(held.argmin()) + 1, _gap(patient)
-    if best > 0.6 * len(held) or held[-1] < 1.15 * held.min() or train[-1] > 0.6 * held[-1] or gap is None:
+    if (
+        best > 0.6 * len(held)
+        or held[-1] < 1.15 * held.min()
+        or train[-1] > 0.6 * held[-1]
+        or gap is None
+    ):
         return None
     return Finding(
         "overfitting",
@@ -231,7 +293,11 @@ def overfitting(patient: Patient) -> Finding | None:
 
 def underfitting(patient: Patient) -> Finding | None:
     """Training and validation stand still together at a low accuracy, well above chance."""
-    top1, held, loss = patient.measured("train_top1"), patient.measured("validation_top1"), patient.measured("train_loss")
+    top1, held, loss = (
+        patient.measured("train_top1"),
+        patient.measured("validation_top1"),
+        patient.measured("train_loss"),
+    )
     if len(loss) < 8 or len(top1) != len(loss) or len(held) != len(loss):
         return None
     third = -(-len(loss) // 3)
@@ -254,16 +320,22 @@ def underfitting(patient: Patient) -> Finding | None:
 def floor_fits(patient: Patient) -> str:
     """What speaks for a second softmax without the network: losses that follow its formula, or answers that never pass its bound; or ""."""
     recipe, classes = patient.recipe.loss, len(patient.classes)
-    if recipe.name != "cross_entropy" or classes < 5:  # with fewer classes the floor lies where healthy losses lie
+    if (
+        recipe.name != "cross_entropy" or classes < 5
+    ):  # with fewer classes the floor lies where healthy losses lie
         return ""
     for part in ("validation", "train"):
         loss, top1 = patient.measured(f"{part}_loss"), patient.measured(f"{part}_top1")
         if len(loss) and len(loss) == len(top1) and top1[-1] > 0.6:
-            expected = np.array([double_softmax_loss(value, classes, recipe.smoothing) for value in top1])
+            expected = np.array(
+                [double_softmax_loss(value, classes, recipe.smoothing) for value in top1]
+            )
             # Answers that are still soft cost a little more than the formula, never less.
             close = (loss > expected * 0.995) & (loss < expected * 1.05)
             if close[-1] and close[top1 > 0.6].all():
-                return _formula(part, len(loss), float(top1[-1]), float(loss[-1]), classes, recipe.smoothing)
+                return _formula(
+                    part, len(loss), float(top1[-1]), float(loss[-1]), classes, recipe.smoothing
+                )
     return _bounded(patient, classes)
 
 
@@ -271,14 +343,20 @@ def _bounded(patient: Patient, classes: int) -> str:
     held = patient.held_out
     if held is None or len(held) < 200:
         return ""
-    right, surest, bound = float((held.predicted == held.labels).mean()), float(held.confidence.max()), math.e / (math.e + classes - 1)
+    right, surest, bound = (
+        float((held.predicted == held.labels).mean()),
+        float(held.confidence.max()),
+        math.e / (math.e + classes - 1),
+    )
     if right < max(0.3, 3 * patient.chance) or surest > bound * 1.001:
         return ""
     most = f"e / (e + {classes - 1}) = {bound:.2%} at most"
     return f"{right:.1%} of {len(held):,} answers are right, and none is given more than {surest:.2%}: {most}"
 
 
-def _formula(part: str, epoch: int, top1: float, loss: float, classes: int, smoothing: float) -> str:
+def _formula(
+    part: str, epoch: int, top1: float, loss: float, classes: int, smoothing: float
+) -> str:
     right, wrong = (double_softmax_loss(value, classes, smoothing) for value in (1.0, 0.0))
     return (
         f"with {top1:.1%} right the loss would be {top1:.3f}·{right:.3f} + {1 - top1:.3f}·{wrong:.3f} = "
@@ -301,7 +379,9 @@ def lower(patient: Patient) -> str:
 
 def suggestion(patient: Patient) -> str:
     """What the trial says of the rate, as the end of a sentence."""
-    return f"; in a trial the loss fell fastest at {patient.trial.best:.1g}" if patient.trial else ""
+    return (
+        f"; in a trial the loss fell fastest at {patient.trial.best:.1g}" if patient.trial else ""
+    )
 
 
 def remedy(patient: Patient) -> str:
@@ -316,7 +396,11 @@ def settings(patient: Patient) -> str:
     from eyesight.models.registry import options
 
     wanted = {"activation": "relu", "normalise": "true"}
-    return " ".join(f"--set model.{name}={value}" for name, value in wanted.items() if name in options(patient.recipe.model.name))
+    return " ".join(
+        f"--set model.{name}={value}"
+        for name, value in wanted.items()
+        if name in options(patient.recipe.model.name)
+    )
 
 
 def _gradients(patient: Patient, fell: int) -> str:
@@ -333,7 +417,9 @@ def _gap(patient: Patient) -> tuple[float, float] | None:
         return None
     count = len(patient.validation) if patient.validation is not None else 100
     error = math.sqrt(max(held[-1] * (1 - held[-1]), 1e-4) / max(1, count))
-    return (float(train[-1]), float(held[-1])) if train[-1] - held[-1] > max(GAP, 3 * error) else None
+    return (
+        (float(train[-1]), float(held[-1])) if train[-1] - held[-1] > max(GAP, 3 * error) else None
+    )
 
 
 def _last(patient: Patient, name: str) -> float | None:

@@ -16,9 +16,14 @@ RATIO, LARGE_RATIO = 5.0, 20.0  # largest class to smallest
 BEHIND = 0.2  # recall by which small classes lie behind large ones
 LEAK = 0.005  # share of held-out pictures: fewer cannot move the accuracy by more than half a point
 CELLS = 8  # side of the signature by which pictures are compared
-ALIKE_CELL, ALIKE = 2.0, 2.5  # of 255: largest difference of a cell, mean difference of a pixel, in copies saved again
+ALIKE_CELL, ALIKE = (
+    2.0,
+    2.5,
+)  # of 255: largest difference of a cell, mean difference of a pixel, in copies saved again
 ENOUGH_TO_COMPARE = 200  # training pictures for judging the labels without the network
-ERRORS = 4.0  # standard errors that a nearest-neighbour accuracy must lie above chance to mean something
+ERRORS = (
+    4.0  # standard errors that a nearest-neighbour accuracy must lie above chance to mean something
+)
 
 
 def labels_constant(patient: Patient) -> Finding | None:
@@ -40,14 +45,20 @@ def labels_shuffled(patient: Patient) -> Finding | None:
     """Training pictures are learnt while validation stays at chance; or nothing is, and similar pictures do not share labels either."""
     if labels_constant(patient):
         return None
-    near, count = neighbours(patient), len(patient.validation.labelled()) if patient.validation is not None else 0
+    near, count = (
+        neighbours(patient),
+        len(patient.validation.labelled()) if patient.validation is not None else 0,
+    )
     if near and not near[2] and (stuck := no_learning(patient)):
         return _shuffled(f"{stuck}; {_like(near, patient)}", "warning")
     train, held = patient.measured("train_top1"), patient.measured("validation_top1")
     if len(train) < 3 or len(held) < 3 or count < 30 or (near and near[2]):
         return None
     error = math.sqrt(patient.chance * (1 - patient.chance) / count)
-    if train[-1] < patient.chance + 0.4 * (1 - patient.chance) or held.max() > patient.chance + 4 * error:
+    if (
+        train[-1] < patient.chance + 0.4 * (1 - patient.chance)
+        or held.max() > patient.chance + 4 * error
+    ):
         return None
     evidence = (
         f"accuracy reached {train[-1]:.1%} on training pictures, but never more than {held.max():.1%} on {count} validation pictures, "
@@ -75,10 +86,18 @@ def _shuffled(evidence: str, severity: Severity) -> Finding:
 def no_learning(patient: Patient) -> str:
     """What says that the training accuracy never left chance after hundreds of steps; empty when it did."""
     top1, loss = patient.measured("train_top1"), patient.measured("train_loss")
-    if not len(top1) or not len(loss) or patient.steps < 300 or len(patient.classes) < 2 or patient.chance >= ALMOST_ALL:
+    if (
+        not len(top1)
+        or not len(loss)
+        or patient.steps < 300
+        or len(patient.classes) < 2
+        or patient.chance >= ALMOST_ALL
+    ):
         return ""
     guess = chance_loss(patient.recipe.loss, len(patient.classes))
-    if top1.max() > patient.chance + LOST * (1 - patient.chance) or loss[-1] < 0.9 * min(guess, loss[0]):
+    if top1.max() > patient.chance + LOST * (1 - patient.chance) or loss[-1] < 0.9 * min(
+        guess, loss[0]
+    ):
         return ""
     accuracy = f"the training accuracy is {top1[-1]:.1%} (chance {patient.chance:.1%})"
     return f"after {patient.steps:,} steps {accuracy} and the loss {loss[-1]:.3g} (blind guess {guess:.3g})"
@@ -108,17 +127,39 @@ def neighbours(patient: Patient) -> tuple[float, int, bool] | None:
         return None
     if held is None or len(held) < 50:
         whole = train.few(4000)
-        train, held = Sample(whole.pixels[::2], whole.labels[::2]), Sample(whole.pixels[1::2], whole.labels[1::2])
+        train, held = (
+            Sample(whole.pixels[::2], whole.labels[::2]),
+            Sample(whole.pixels[1::2], whole.labels[1::2]),
+        )
     train, held = train.few(4000), held.few(500)
-    right = float((train.labels[nearest(signatures(train.pixels), signatures(held.pixels))] == held.labels).mean())
+    right = float(
+        (
+            train.labels[nearest(signatures(train.pixels), signatures(held.pixels))] == held.labels
+        ).mean()
+    )
     error = math.sqrt(patient.chance * (1 - patient.chance) / len(held))
-    return right, len(held), right > patient.chance + ERRORS * error or right > 2 * patient.chance + 2 * error
+    return (
+        right,
+        len(held),
+        right > patient.chance + ERRORS * error or right > 2 * patient.chance + 2 * error,
+    )
 
 
 def _held(patient: Patient) -> Sample | None:
-    parts = [patient.samples[name] for name in ("validation", "test") if len(patient.samples.get(name, ()))]
+    parts = [
+        patient.samples[name]
+        for name in ("validation", "test")
+        if len(patient.samples.get(name, ()))
+    ]
     known = [(part.pixels[part.labels >= 0], part.labels[part.labels >= 0]) for part in parts]
-    return Sample(np.concatenate([pixels for pixels, _ in known]), np.concatenate([labels for _, labels in known])) if known else None
+    return (
+        Sample(
+            np.concatenate([pixels for pixels, _ in known]),
+            np.concatenate([labels for _, labels in known]),
+        )
+        if known
+        else None
+    )
 
 
 def class_imbalance(patient: Patient) -> Finding | None:
@@ -128,10 +169,18 @@ def class_imbalance(patient: Patient) -> Finding | None:
         return None
     ratio, recalls = counts.max() / max(1, counts.min()), _recalls(patient)
     behind = recalls is not None and recalls[1] - recalls[0] > BEHIND
-    if ratio < RATIO or not (behind or (ratio >= LARGE_RATIO and patient.recipe.loss.class_weights == "none" and recalls is None)):
+    if ratio < RATIO or not (
+        behind
+        or (
+            ratio >= LARGE_RATIO and patient.recipe.loss.class_weights == "none" and recalls is None
+        )
+    ):
         return None
     small, large = int(counts.argmin()), int(counts.argmax())
-    names = (f"{patient.classes[large]!r} has {counts[large]:,} training pictures", f"{patient.classes[small]!r} {counts[small]:,}")
+    names = (
+        f"{patient.classes[large]!r} has {counts[large]:,} training pictures",
+        f"{patient.classes[small]!r} {counts[small]:,}",
+    )
     evidence = f"{names[0]}, {names[1]}: {ratio:.0f} to 1"
     if recalls is not None:
         evidence += f"; recall is {recalls[0]:.1%} on the smaller half of the classes and {recalls[1]:.1%} on the larger"
@@ -181,8 +230,12 @@ def signatures(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Each picture's grey values in 8×8 cells, N,64, from 0 to 255; smaller pictures keep their own pixels."""
     grey = np.stack([part.astype(np.float32).mean(0) for part in pixels])
     for axis in (1, 2):
-        edges = np.unique(np.linspace(0, grey.shape[axis], min(CELLS, grey.shape[axis]) + 1).astype(int))
-        grey = np.add.reduceat(grey, edges[:-1], axis=axis) / np.diff(edges).reshape((-1, 1) if axis == 1 else (-1,))
+        edges = np.unique(
+            np.linspace(0, grey.shape[axis], min(CELLS, grey.shape[axis]) + 1).astype(int)
+        )
+        grey = np.add.reduceat(grey, edges[:-1], axis=axis) / np.diff(edges).reshape(
+            (-1, 1) if axis == 1 else (-1,)
+        )
     return grey.reshape(len(grey), -1).astype(np.float32)
 
 

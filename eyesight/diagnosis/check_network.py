@@ -8,12 +8,26 @@ from eyesight.diagnosis import check_curves
 from eyesight.diagnosis.evidence import ENOUGH_STEPS, Finding, Patient, chance_loss
 
 DEAD = 0.95  # share of a layer's rectified units that are always 0; wide layers of healthy networks may have half
-FAR, FLAT, WILD = 3.0, 0.05, 20.0  # mean and deviations of a network's input that no initialisation is made for
-DRIFT_MEAN, DRIFT_RATIO = 2.0, 6.0  # how far from a batch norm's memory other pictures of the same kind hardly come
+FAR, FLAT, WILD = (
+    3.0,
+    0.05,
+    20.0,
+)  # mean and deviations of a network's input that no initialisation is made for
+DRIFT_MEAN, DRIFT_RATIO = (
+    2.0,
+    6.0,
+)  # how far from a batch norm's memory other pictures of the same kind hardly come
 STEADY = 0.02  # relative spread of the answers over different pictures: below, the pictures make no difference
-EXPLODES, PEAKS = 2.0, 5.0  # times the loss of a blind guess: after a dozen steps, and at the worst of them
+EXPLODES, PEAKS = (
+    2.0,
+    5.0,
+)  # times the loss of a blind guess: after a dozen steps, and at the worst of them
 CREEPS = 1000.0  # times below the rate at which a trial's loss fell fastest; Adam at 1e-4 may be 400 times below and train well
-PLAUSIBLE = {"sgd": (1e-5, 20.0), "muon": (1e-5, 2.0), "adagrad": (1e-5, 0.5)}  # learning rates somebody has used with success; others:
+PLAUSIBLE = {
+    "sgd": (1e-5, 20.0),
+    "muon": (1e-5, 2.0),
+    "adagrad": (1e-5, 0.5),
+}  # learning rates somebody has used with success; others:
 PLAUSIBLE_ELSE = (1e-6, 0.03)
 
 
@@ -23,11 +37,19 @@ def double_softmax(patient: Patient) -> Finding | None:
     if not (patient.softmax or (patient.softmax is None and fits)):
         return None
     classes = len(patient.classes)
-    parts = ["the network's answers are probabilities already" if patient.softmax else "losses or answers follow the formula of two"]
+    parts = [
+        "the network's answers are probabilities already"
+        if patient.softmax
+        else "losses or answers follow the formula of two"
+    ]
     if patient.recipe.loss.name == "cross_entropy" and classes > 1:
         floor = check_curves.double_softmax_loss(1.0, classes, patient.recipe.loss.smoothing)
-        formula = f"ln(e + {classes - 1}) − 1" if not patient.recipe.loss.smoothing else "its formula"
-        parts.append(f"over {classes} classes the loss can then never fall below {formula} = {floor:.3f}, however good the answers are")
+        formula = (
+            f"ln(e + {classes - 1}) − 1" if not patient.recipe.loss.smoothing else "its formula"
+        )
+        parts.append(
+            f"over {classes} classes the loss can then never fall below {formula} = {floor:.3f}, however good the answers are"
+        )
         if (lowest := patient.measured("train_loss")).size:
             parts.append(f"the lowest training loss was {lowest.min():.3f}")
     parts += [fits] if fits else []
@@ -89,7 +111,11 @@ def _grown(patient: Patient) -> str:
 
 
 def _power(base: float, exponent: int) -> str:
-    return f"{base**exponent:,.0f}" if exponent * math.log(max(base, 1e-9)) < 20 else f"{base**exponent:.0e}"
+    return (
+        f"{base**exponent:,.0f}"
+        if exponent * math.log(max(base, 1e-9)) < 20
+        else f"{base**exponent:.0e}"
+    )
 
 
 def dead_units(patient: Patient) -> Finding | None:
@@ -103,7 +129,10 @@ def dead_units(patient: Patient) -> Finding | None:
         "dead_units",
         "Units are dead",
         "fatal" if any(row.dead == 1.0 for row in dead) else "warning",
-        "; ".join(f"{row.dead:.1%} of the units of {row.name} are 0 for all of {len(patient.probe.answers)} pictures" for row in dead),
+        "; ".join(
+            f"{row.dead:.1%} of the units of {row.name} are 0 for all of {len(patient.probe.answers)} pictures"
+            for row in dead
+        ),
         f"{check_curves.lower(patient)}; or --set optim.clip=1",
         "A rectified unit that is below 0 for every picture has no gradient and never comes back.",
     )
@@ -138,10 +167,16 @@ def input_scaling(patient: Patient) -> Finding | None:
     mean, deviation = probe.normalised
     parts = []
     if abs(mean) > FAR or not FLAT <= deviation <= WILD:
-        parts.append(f"what enters the first layer has mean {mean:.3g} and deviation {deviation:.3g}; 0 and 1 would be right")
-    if probe.drift and (probe.drift[1] > DRIFT_MEAN or not 1 / DRIFT_RATIO < probe.drift[2] < DRIFT_RATIO):
+        parts.append(
+            f"what enters the first layer has mean {mean:.3g} and deviation {deviation:.3g}; 0 and 1 would be right"
+        )
+    if probe.drift and (
+        probe.drift[1] > DRIFT_MEAN or not 1 / DRIFT_RATIO < probe.drift[2] < DRIFT_RATIO
+    ):
         name, distance, ratio = probe.drift
-        parts.append(f"{name} remembers other inputs: these lie {distance:.2g} deviations away, with {ratio:.2g} times the variance")
+        parts.append(
+            f"{name} remembers other inputs: these lie {distance:.2g} deviations away, with {ratio:.2g} times the variance"
+        )
     if not parts:
         return None
     return Finding(
@@ -149,14 +184,21 @@ def input_scaling(patient: Patient) -> Finding | None:
         "The pixels are scaled in a way the network does not expect",
         "warning",
         "; ".join(parts),
-        "--set data.scaling=standard" if how == "unit" else "give the pretrained network the preprocessing it was trained with",
+        "--set data.scaling=standard"
+        if how == "unit"
+        else "give the pretrained network the preprocessing it was trained with",
         "Weights are drawn, or were trained, for inputs of one scale; on another, activations and steps are out of proportion.",
     )
 
 
 def frozen_moved(patient: Patient) -> Finding | None:
     """What was to stay as it was has changed."""
-    if not patient.frozen or patient.before is None or patient.network is None or not patient.trained:
+    if (
+        not patient.frozen
+        or patient.before is None
+        or patient.network is None
+        or not patient.trained
+    ):
         return None
     from eyesight.diagnosis import probes
 
@@ -186,9 +228,7 @@ def learning_rate_trial(patient: Patient) -> Finding | None:
     low, high = PLAUSIBLE.get(optim.name, PLAUSIBLE_ELSE)
     if not low <= optim.lr <= high:
         size = "high" if optim.lr > high else "low"
-        evidence = (
-            f"{optim.name} is used with rates from {low:g} to {high:g}; this recipe says {optim.lr:g}{check_curves.suggestion(patient)}"
-        )
+        evidence = f"{optim.name} is used with rates from {low:g} to {high:g}; this recipe says {optim.lr:g}{check_curves.suggestion(patient)}"
     elif trial and (size := _verdict(patient)):
         guess = chance_loss(patient.recipe.loss, len(patient.classes))
         evidence = (
@@ -215,7 +255,9 @@ def _verdict(patient: Patient) -> str:
     assert trial
     guess, own = chance_loss(patient.recipe.loss, len(patient.classes)), trial.own
     late = sum(own[-4:]) / len(own[-4:])
-    softly = optim.warmup or optim.schedule == "one_cycle"  # such recipes never begin at their full rate
+    softly = (
+        optim.warmup or optim.schedule == "one_cycle"
+    )  # such recipes never begin at their full rate
     start = max(guess, own[0])
     exploded = (late > EXPLODES * start or max(own) > PEAKS * start) and not softly
     if not math.isfinite(late) or exploded or (trial.breaks and optim.lr > 3 * trial.breaks):

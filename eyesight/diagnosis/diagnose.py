@@ -55,7 +55,10 @@ CHECKS: tuple[Check, ...] = (
     check_data.class_imbalance,
     check_data.leak,
 )
-ANY_TARGET: tuple[Check, ...] = (check_curves.not_finite, check_curves.failed)  # the others know what classes, labels and a blind guess are
+ANY_TARGET: tuple[Check, ...] = (
+    check_curves.not_finite,
+    check_curves.failed,
+)  # the others know what classes, labels and a blind guess are
 ORDER = ("fatal", "warning", "note")
 TRAINING_PICTURES, HELD_OUT_PICTURES = 20_000, 2_000  # looked at, at most
 PIXEL_BYTES = 256 << 20  # and no more than this of each split
@@ -85,7 +88,9 @@ def attend(run: Run, talk: Talk) -> list[Finding]:
         if findings:
             findings = examine(admit_run(run, None))
             keep(run, findings)
-            if new := [finding for finding in findings if finding.id != "failed"]:  # the error itself is told by who asked for the run
+            if new := [
+                finding for finding in findings if finding.id != "failed"
+            ]:  # the error itself is told by who asked for the run
                 talk(listing(new))
                 talk(f"more with `eyesight doctor {run.path}`")
     except Exception as problem:  # whatever it is, the run is done and must be reported
@@ -98,13 +103,20 @@ def attend_failed(recipe: Recipe, out: Path, talk: Talk) -> None:
     """After a training that failed: the same, for the newest run of this recipe in `out` if it says that it failed."""
     with suppress(UserError):  # whatever is wrong with other runs must not hide what went wrong now
         newest = next(reversed(list_runs(out)), None)
-        if newest is not None and newest.status == "failed" and same_training(newest.recipe, recipe):
+        if (
+            newest is not None
+            and newest.status == "failed"
+            and same_training(newest.recipe, recipe)
+        ):
             attend(newest, talk)
 
 
 def keep(run: Run, findings: list[Finding]) -> None:
     """Write the findings into the run, where its report finds them."""
-    run.write_json("doctor.json", {"findings": [finding.to_dict() for finding in findings], "checked": checked()})
+    run.write_json(
+        "doctor.json",
+        {"findings": [finding.to_dict() for finding in findings], "checked": checked()},
+    )
 
 
 def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Patient:
@@ -115,8 +127,12 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
     fresh = _fresh(recipe, _shape(known), len(classes), samples.get("train"))
     trained, facts = load_trained(run) if ask_network else (None, {})
     network = trained or (_built(fresh) if ask_network else None)
-    begun = next((place for place in range(len(log) - 1, -1, -1) if log[place].get("event") == "start"), 0)
-    failure: Mapping[str, Any] = next((event for event in reversed(log[begun:]) if event.get("event") == "failed"), {})
+    begun = next(
+        (place for place in range(len(log) - 1, -1, -1) if log[place].get("event") == "start"), 0
+    )
+    failure: Mapping[str, Any] = next(
+        (event for event in reversed(log[begun:]) if event.get("event") == "failed"), {}
+    )
     return Patient(
         name=str(run.path),
         recipe=recipe,
@@ -139,7 +155,9 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
     )
 
 
-def admit_recipe(recipe: Recipe, data: Dataset | None, shape: tuple[int, ...] = (), classes: int = 0) -> Patient:
+def admit_recipe(
+    recipe: Recipe, data: Dataset | None, shape: tuple[int, ...] = (), classes: int = 0
+) -> Patient:
     """A recipe before its first run: its network with fresh weights, and its pictures where they are at hand."""
     if data:
         shape, names = data.train.shape, data.store.classes
@@ -164,7 +182,10 @@ def at_hand(recipe: Recipe) -> bool:
     """Whether the recipe's pictures can be had without asking the network."""
     source = recipe.data.source
     if source in NAMED:
-        places = (cache_dir() / "named" / source, cache_dir() / source)  # what was fetched, and what was drawn
+        places = (
+            cache_dir() / "named" / source,
+            cache_dir() / source,
+        )  # what was fetched, and what was drawn
         return given(source) is not None or any(place.is_dir() for place in places)
     return bool(source) and Path(source).exists()
 
@@ -174,7 +195,9 @@ def open_data(recipe: Recipe, talk: Talk = silent) -> Dataset | None:
     from eyesight.data import dataset
 
     if not at_hand(recipe):
-        talk(f"the pictures ({recipe.data.source or 'no source'}) are not at hand, so they are not looked at; name them with --data")
+        talk(
+            f"the pictures ({recipe.data.source or 'no source'}) are not at hand, so they are not looked at; name them with --data"
+        )
         return None
     try:
         return dataset.load(recipe.data, talk=talk)
@@ -196,7 +219,11 @@ def _take(images: Images, most: int) -> Sample:
     import torch
 
     most = min(most, len(images), max(1, PIXEL_BYTES // max(1, int(np.prod(images.shape)))))
-    chosen = torch.linspace(0, len(images) - 1, most).long() if most else torch.zeros(0, dtype=torch.long)
+    chosen = (
+        torch.linspace(0, len(images) - 1, most).long()
+        if most
+        else torch.zeros(0, dtype=torch.long)
+    )
     return Sample(images.take(chosen).numpy(), images.labels[chosen].numpy())
 
 
@@ -205,7 +232,9 @@ def gallery(run: Run) -> dict[str, Sample]:
     with suppress(UserError, KeyError):
         kept = run.gallery()
         if len(kept.get("samples_labels", ())):
-            return {"train": Sample(kept["samples_pixels"], kept["samples_labels"].astype(np.int64))}
+            return {
+                "train": Sample(kept["samples_pixels"], kept["samples_labels"].astype(np.int64))
+            }
     return {}
 
 
@@ -236,10 +265,16 @@ def load_trained(run: Run) -> tuple[Network | None, Mapping[str, Any]]:
 
 def _shape(known: Mapping[str, Any]) -> tuple[int, ...]:
     how = known.get("preparation")
-    return (how["channels"], how["height"] + 2 * how["pad"], how["width"] + 2 * how["pad"]) if how else ()
+    return (
+        (how["channels"], how["height"] + 2 * how["pad"], how["width"] + 2 * how["pad"])
+        if how
+        else ()
+    )
 
 
-def _fresh(recipe: Recipe, shape: tuple[int, ...], classes: int, train: Sample | None) -> Callable[[], Network] | None:
+def _fresh(
+    recipe: Recipe, shape: tuple[int, ...], classes: int, train: Sample | None
+) -> Callable[[], Network] | None:
     """Makes the recipe's network as it was before the first step; None when its input or classes are not known."""
     if not shape or classes < 1:
         return None
@@ -251,7 +286,9 @@ def _fresh(recipe: Recipe, shape: tuple[int, ...], classes: int, train: Sample |
 
         with torch.random.fork_rng():
             torch.manual_seed(recipe.training.seed)
-            network = registry.build(recipe.model, shape, registry.outputs(recipe.data.target, shape, classes))
+            network = registry.build(
+                recipe.model, shape, registry.outputs(recipe.data.target, shape, classes)
+            )
         if recipe.data.scaling == "standard" and train is not None and len(train):
             pixels = torch.from_numpy(train.few(1000).pixels).double() / 255
             network.normalise.set(pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3)).float())
@@ -276,7 +313,13 @@ def _frozen(network: Network | None, facts: Mapping[str, Any]) -> tuple[str, ...
     from eyesight.diagnosis import probes
 
     named = facts.get("frozen")
-    return tuple(named) if isinstance(named, list | tuple) else probes.frozen(network) if network is not None else ()
+    return (
+        tuple(named)
+        if isinstance(named, list | tuple)
+        else probes.frozen(network)
+        if network is not None
+        else ()
+    )
 
 
 def listing(findings: list[Finding]) -> str:
@@ -285,7 +328,10 @@ def listing(findings: list[Finding]) -> str:
     for finding in findings:
         parts = (("evidence", finding.evidence), ("remedy", finding.remedy), ("why", finding.why))
         lines = [f"{finding.severity}: {finding.title}"]
-        lines += [textwrap.fill(text, 110, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12) for name, text in parts]
+        lines += [
+            textwrap.fill(text, 110, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12)
+            for name, text in parts
+        ]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
@@ -294,7 +340,13 @@ def describe(patient: Patient, findings: list[Finding]) -> str:
     """For people: the findings, or that nothing looks wrong; and what was looked at."""
     seen = [f"{len(patient.epochs)} epochs"] if patient.epochs else []
     seen += [f"{len(patient.held_out):,} answers"] if patient.held_out is not None else []
-    seen += [f"the {'trained' if patient.trained else 'untrained'} network"] if patient.network is not None else []
+    seen += (
+        [f"the {'trained' if patient.trained else 'untrained'} network"]
+        if patient.network is not None
+        else []
+    )
     seen += [f"{sum(map(len, patient.samples.values())):,} pictures"] if patient.samples else []
-    looked = textwrap.fill(f"looked at {', '.join(seen) or 'the recipe alone'}; checks: {', '.join(checked())}", 110)
+    looked = textwrap.fill(
+        f"looked at {', '.join(seen) or 'the recipe alone'}; checks: {', '.join(checked())}", 110
+    )
     return f"{listing(findings) or f'nothing looks wrong with {patient.name}'}\n\n{looked}"

@@ -90,7 +90,10 @@ class Patient:
     def curve(self, name: str) -> NDArray[np.float64]:
         """A value of every epoch, such as "train_loss"; not-a-number where it was not measured."""
         values = [epoch.get(name) for epoch in self.epochs]
-        return np.array([value if isinstance(value, int | float) else math.nan for value in values], dtype=np.float64)
+        return np.array(
+            [value if isinstance(value, int | float) else math.nan for value in values],
+            dtype=np.float64,
+        )
 
     def measured(self, name: str) -> NDArray[np.float64]:
         """The same, empty unless every epoch has it."""
@@ -101,7 +104,11 @@ class Patient:
     def steps(self) -> int:
         """Steps of the optimiser so far, by the pictures that were seen; large for logs that do not count them."""
         counted = self.curve("pictures")
-        return int(counted.sum() / self.recipe.training.batch) if len(counted) and np.isfinite(counted).all() else 10**9 * bool(self.epochs)
+        return (
+            int(counted.sum() / self.recipe.training.batch)
+            if len(counted) and np.isfinite(counted).all()
+            else 10**9 * bool(self.epochs)
+        )
 
     @cached_property
     def chance(self) -> float:
@@ -121,7 +128,11 @@ class Patient:
     @cached_property
     def pictures(self) -> Sample | None:
         """The pictures for probing: training pictures, else whatever is at hand."""
-        found = [self.samples[name] for name in ("train", "validation", "test") if len(self.samples.get(name, ()))]
+        found = [
+            self.samples[name]
+            for name in ("train", "validation", "test")
+            if len(self.samples.get(name, ()))
+        ]
         return found[0].few(PROBED) if found else None
 
     @cached_property
@@ -149,7 +160,9 @@ class Patient:
             return None
         from eyesight.diagnosis import probes
 
-        return probes.ends_in_softmax(self.network) or (self.probe is not None and probes.are_probabilities(self.probe.answers))
+        return probes.ends_in_softmax(self.network) or (
+            self.probe is not None and probes.are_probabilities(self.probe.answers)
+        )
 
     @cached_property
     def trial(self) -> Trial | None:
@@ -159,7 +172,9 @@ class Patient:
             return None
         from eyesight.diagnosis import probes
 
-        return probes.trial(self.fresh(), self.recipe, train.pixels, train.labels, len(self.classes))
+        return probes.trial(
+            self.fresh(), self.recipe, train.pixels, train.labels, len(self.classes)
+        )
 
 
 def chance_loss(loss: Loss, classes: int) -> float:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -21,9 +22,18 @@ from eyesight.tasks import losses
 from eyesight.training import optim
 
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-TRANSPARENT = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten)  # what stands between two linear layers without parting them
+TRANSPARENT = (
+    nn.Identity,
+    nn.Dropout,
+    nn.Dropout2d,
+    nn.Flatten,
+)  # what stands between two linear layers without parting them
 AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-RANGES = {"sgd": (1e-4, 30.0), "muon": (1e-4, 10.0), "adagrad": (1e-5, 3.0)}  # learning rates worth trying; others:
+RANGES = {
+    "sgd": (1e-4, 30.0),
+    "muon": (1e-4, 10.0),
+    "adagrad": (1e-5, 3.0),
+}  # learning rates worth trying; others:
 RANGE = (1e-6, 1.0)
 OWN_STEPS, RISING_STEPS = 12, 40
 BATCH = 64  # pictures in a step of a trial at most
@@ -56,16 +66,32 @@ class Probe:
 def probe(network: Network, pixels: NDArray, batch: int = 50) -> Probe:  # type: ignore[type-arg]
     """Show the network these uint8 pictures N,C,H,W, in evaluation mode, and note what comes out of every layer."""
     gathered: dict[str, _Gathered] = {}
-    norm = next(((name, layer) for name, layer in network.named_modules() if isinstance(layer, nn.BatchNorm2d)), None)
-    hooks = [layer.register_forward_hook(_Noting(gathered, name)) for name, layer in _leaves(network)]
+    norm = next(
+        (
+            (name, layer)
+            for name, layer in network.named_modules()
+            if isinstance(layer, nn.BatchNorm2d)
+        ),
+        None,
+    )
+    hooks = [
+        layer.register_forward_hook(_Noting(gathered, name)) for name, layer in _leaves(network)
+    ]
     inputs: list[Tensor] = []
     if norm:
-        hooks.append(norm[1].register_forward_hook(lambda layer, given, output: inputs.append(given[0].float())))
+        hooks.append(
+            norm[1].register_forward_hook(
+                lambda layer, given, output: inputs.append(given[0].float())
+            )
+        )
     training = network.training
     device = network.normalise.mean.device
     try:
         network.eval()
-        answers = [network(part.to(device)).float().cpu() for part in torch.split(torch.from_numpy(pixels), batch)]
+        answers = [
+            network(part.to(device)).float().cpu()
+            for part in torch.split(torch.from_numpy(pixels), batch)
+        ]
     finally:
         for hook in hooks:
             hook.remove()
@@ -73,7 +99,12 @@ def probe(network: Network, pixels: NDArray, batch: int = 50) -> Probe:  # type:
     rows = tuple(entry.row(name) for name, entry in gathered.items())
     first = gathered.get("normalise")
     seen = (first.row("normalise").mean, first.row("normalise").deviation) if first else (0.0, 1.0)
-    return Probe(rows, torch.cat(answers), seen, _drift(norm[0], norm[1], torch.cat(inputs)) if norm and inputs else None)
+    return Probe(
+        rows,
+        torch.cat(answers),
+        seen,
+        _drift(norm[0], norm[1], torch.cat(inputs)) if norm and inputs else None,
+    )
 
 
 class _Gathered:
@@ -90,13 +121,21 @@ class _Gathered:
         self.sum += float(values.sum())
         self.square += float(values.square().sum())
         if self.kind == "ReLU":
-            silent = (output <= 0).flatten(2).all(2).all(0) if output.ndim > 2 else (output <= 0).all(0)
+            silent = (
+                (output <= 0).flatten(2).all(2).all(0) if output.ndim > 2 else (output <= 0).all(0)
+            )
             self.dead = silent if self.dead is None else self.dead & silent
 
     def row(self, name: str) -> Row:
         mean = self.sum / max(1, self.count)
         variance = self.square / max(1, self.count) - mean**2
-        return Row(name, self.kind, mean, math.sqrt(max(0.0, variance)), None if self.dead is None else float(self.dead.float().mean()))
+        return Row(
+            name,
+            self.kind,
+            mean,
+            math.sqrt(max(0.0, variance)),
+            None if self.dead is None else float(self.dead.float().mean()),
+        )
 
 
 class _Noting:
@@ -111,7 +150,12 @@ class _Noting:
 
 def _drift(name: str, layer: nn.BatchNorm2d, inputs: Tensor) -> tuple[str, float, float] | None:
     """How far the pictures are from what this batch norm remembers; None before it has seen 50 batches."""
-    if layer.running_mean is None or layer.running_var is None or layer.num_batches_tracked is None or int(layer.num_batches_tracked) < 50:
+    if (
+        layer.running_mean is None
+        or layer.running_var is None
+        or layer.num_batches_tracked is None
+        or int(layer.num_batches_tracked) < 50
+    ):
         return None
     mean, variance = inputs.mean((0, 2, 3)), inputs.var((0, 2, 3))
     distance = (mean - layer.running_mean).abs() / (layer.running_var + layer.eps).sqrt()
@@ -120,7 +164,11 @@ def _drift(name: str, layer: nn.BatchNorm2d, inputs: Tensor) -> tuple[str, float
 
 
 def _leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [(name, layer) for name, layer in network.named_modules() if name and not list(layer.children())]
+    return [
+        (name, layer)
+        for name, layer in network.named_modules()
+        if name and not list(layer.children())
+    ]
 
 
 def linear_runs(network: Network) -> tuple[tuple[str, ...], ...]:
@@ -128,7 +176,10 @@ def linear_runs(network: Network) -> tuple[tuple[str, ...], ...]:
 
     Only in networks that are plain successions; in others the order of the layers does not say who feeds whom.
     """
-    if any(list(layer.children()) and not isinstance(layer, nn.Sequential | Network) for layer in network.modules()):
+    if any(
+        list(layer.children()) and not isinstance(layer, nn.Sequential | Network)
+        for layer in network.modules()
+    ):
         return ()
     found: list[list[str]] = [[]]
     for name, layer in _leaves(network):
@@ -151,7 +202,9 @@ def are_probabilities(answers: Tensor) -> bool:
     return enough and bool((answers >= 0).all()) and bool(((answers.sum(1) - 1).abs() < 1e-3).all())
 
 
-def moved(before: Mapping[str, Tensor], after: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, float]:
+def moved(
+    before: Mapping[str, Tensor], after: Mapping[str, Tensor], names: Iterable[str]
+) -> dict[str, float]:
     """Of the tensors `names` (or below them), those that differ, with the largest change relative to the largest value."""
     prefixes = tuple(names)
     changes = {}
@@ -189,16 +242,27 @@ class Trial:
     breaks: float | None
 
 
-def trial(network: Network, recipe: Recipe, pixels: NDArray, labels: NDArray, classes: int, patience: float = 30.0) -> Trial:  # type: ignore[type-arg]
+def trial(
+    network: Network,
+    recipe: Recipe,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    classes: int,
+    patience: float = 30.0,
+) -> Trial:
     """Some steps at the recipe's own rate, then some at rising rates (Smith 2017), each on a copy; about `patience` seconds at most."""
     batches = _Batches(pixels, labels, classes, recipe)
     low, high = RANGES.get(recipe.optim.name, RANGE)
     rising = [low * (high / low) ** (step / (RISING_STEPS - 1)) for step in range(RISING_STEPS)]
-    own, growth, largest, step = _walk(network, recipe, batches, [recipe.optim.lr] * OWN_STEPS, patience / 3, stop=False)
+    own, growth, largest, step = _walk(
+        network, recipe, batches, [recipe.optim.lr] * OWN_STEPS, patience / 3, stop=False
+    )
     tried, *_ = _walk(network, recipe, batches, rising, patience * 2 / 3, stop=True)
     smooth = smoothed(tried)
     best, breaks = read_range(rising, smooth)
-    return Trial(tuple(own), growth, largest, step, tuple(rising[: len(tried)]), tuple(smooth), best, breaks)
+    return Trial(
+        tuple(own), growth, largest, step, tuple(rising[: len(tried)]), tuple(smooth), best, breaks
+    )
 
 
 class _Batches:
@@ -206,19 +270,32 @@ class _Batches:
 
     def __init__(self, pixels: NDArray, labels: NDArray, classes: int, recipe: Recipe) -> None:  # type: ignore[type-arg]
         known = labels >= 0
-        order = torch.randperm(int(known.sum()), generator=torch.Generator().manual_seed(recipe.training.seed))
-        self.pixels, self.labels = torch.from_numpy(pixels[known])[order], torch.from_numpy(labels[known])[order]
+        order = torch.randperm(
+            int(known.sum()), generator=torch.Generator().manual_seed(recipe.training.seed)
+        )
+        self.pixels, self.labels = (
+            torch.from_numpy(pixels[known])[order],
+            torch.from_numpy(labels[known])[order],
+        )
         self.classes, self.size = classes, min(BATCH, recipe.training.batch, len(self.labels))
         self.loss = losses.build(recipe.loss, torch.bincount(self.labels, minlength=classes))
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """(pixels, targets N,K) of a step."""
         index = torch.arange(step * self.size, (step + 1) * self.size) % len(self.labels)
-        return self.pixels[index].contiguous(memory_format=torch.channels_last), losses.one_hot(self.labels[index], self.classes)
+        return self.pixels[index].contiguous(memory_format=torch.channels_last), losses.one_hot(
+            self.labels[index], self.classes
+        )
 
 
 def _walk(
-    network: Network, recipe: Recipe, batches: _Batches, rates: list[float], patience: float, *, stop: bool
+    network: Network,
+    recipe: Recipe,
+    batches: _Batches,
+    rates: list[float],
+    patience: float,
+    *,
+    stop: bool,
 ) -> tuple[list[float], float, float, float]:
     """(losses, growth and size of the largest answer, relative size of the first step) along these rates, on a copy."""
     network = copy.deepcopy(network).train()
@@ -250,14 +327,21 @@ def _walk(
 
 def heaviest(network: nn.Module) -> dict[str, Tensor]:
     """A copy of the weights (not biases) of the convolutions."""
-    return {name: weight.detach().clone() for name, weight in network.named_parameters() if weight.ndim == 4}
+    return {
+        name: weight.detach().clone()
+        for name, weight in network.named_parameters()
+        if weight.ndim == 4
+    }
 
 
 @torch.no_grad()
 def _share(network: nn.Module, before: dict[str, Tensor]) -> float:
     """The median over layers of ‖step‖ / ‖weights‖ in spectral norm: by how much one step may change what a layer passes on."""
     after = dict(network.named_parameters())
-    shares = [float(_norm(after[name] - old) / _norm(old).clamp_min(1e-12)) for name, old in before.items()]
+    shares = [
+        float(_norm(after[name] - old) / _norm(old).clamp_min(1e-12))
+        for name, old in before.items()
+    ]
     return sorted(shares)[len(shares) // 2] if shares else 0.0
 
 
@@ -282,9 +366,17 @@ def smoothed(values: list[float], weight: float = 0.6) -> list[float]:
 
 def read_range(rates: list[float], losses: list[float]) -> tuple[float, float | None]:
     """(rate at which the loss fell fastest, rate at which it blew up or None) from losses at rising rates."""
-    lowest = min(range(len(losses)), key=lambda place: losses[place] if math.isfinite(losses[place]) else math.inf)
+    lowest = min(
+        range(len(losses)),
+        key=lambda place: losses[place] if math.isfinite(losses[place]) else math.inf,
+    )
     after = range(lowest + 1, len(losses))
-    breaks = next((rates[place] for place in after if not losses[place] < 1.5 * losses[0] + 1e-9), None)
-    falls = [losses[place - 1] - losses[place] if math.isfinite(losses[place]) else -math.inf for place in range(1, lowest + 1)]
+    breaks = next(
+        (rates[place] for place in after if not losses[place] < 1.5 * losses[0] + 1e-9), None
+    )
+    falls = [
+        losses[place - 1] - losses[place] if math.isfinite(losses[place]) else -math.inf
+        for place in range(1, lowest + 1)
+    ]
     best = rates[1 + falls.index(max(falls))] if falls and max(falls) > 0 else rates[0]
     return best, breaks

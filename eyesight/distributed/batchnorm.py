@@ -41,12 +41,16 @@ class Synchronised(TorchFunctionMode):
         eps: float = 1e-5,
     ) -> Tensor:
         if not training:
-            return functional.batch_norm(x, running_mean, running_var, weight, bias, training, momentum, eps)
+            return functional.batch_norm(
+                x, running_mean, running_var, weight, bias, training, momentum, eps
+            )
         normalised, mean, variance, count = _Normalise.apply(x, weight, bias, eps, self.group)
         if running_mean is not None and running_var is not None:
             with torch.no_grad():
                 running_mean.lerp_(mean.to(running_mean), momentum)
-                running_var.lerp_((variance * count / (count - 1).clamp_min(1)).to(running_var), momentum)
+                running_var.lerp_(
+                    (variance * count / (count - 1).clamp_min(1)).to(running_var), momentum
+                )
         result: Tensor = normalised
         return result
 
@@ -60,15 +64,24 @@ class _Normalise(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         axes, channels = [0, *range(2, x.ndim)], x.shape[1]
         variance, mean = torch.var_mean(x.float(), axes, correction=0)
-        mean, variance = mean.double(), variance.double()  # so that the difference of two large sums loses nothing
+        mean, variance = (
+            mean.double(),
+            variance.double(),
+        )  # so that the difference of two large sums loses nothing
         here = x.numel() / channels * group.busy
-        sums = group.sum(torch.cat([mean * here, (variance + mean**2) * here, mean.new_full((1,), here)]))
+        sums = group.sum(
+            torch.cat([mean * here, (variance + mean**2) * here, mean.new_full((1,), here)])
+        )
         count = sums[-1]
         mean, square = torch.split(sums[:-1] / count, channels)
         variance = (square - mean**2).clamp_min(0)
-        ctx.save_for_backward(x, weight, mean.float(), (variance + eps).rsqrt().float(), count.float())
+        ctx.save_for_backward(
+            x, weight, mean.float(), (variance + eps).rsqrt().float(), count.float()
+        )
         ctx.group, ctx.axes, ctx.busy = group, axes, group.busy
-        normalised = functional.batch_norm(x, mean.float(), variance.float(), weight, bias, False, 0.0, eps)
+        normalised = functional.batch_norm(
+            x, mean.float(), variance.float(), weight, bias, False, 0.0, eps
+        )
         ctx.mark_non_differentiable(mean, variance, count)
         return normalised, mean, variance, count
 
@@ -83,5 +96,13 @@ class _Normalise(torch.autograd.Function):
         shift, slope = torch.split(sums, len(bias))
         stretch = scale if weight is None else scale * weight
         # What was looked at for nothing moved neither mean nor variance.
-        inward = (gradient - shift.view(wide) - unit * slope.view(wide)) * (stretch * ctx.busy).view(wide)
-        return inward.to(x.dtype), None if weight is None else factor, None if weight is None else bias, None, None
+        inward = (gradient - shift.view(wide) - unit * slope.view(wide)) * (
+            stretch * ctx.busy
+        ).view(wide)
+        return (
+            inward.to(x.dtype),
+            None if weight is None else factor,
+            None if weight is None else bias,
+            None,
+            None,
+        )

@@ -24,13 +24,30 @@ main()
 """
 
 
-def train(arguments: Sequence[str], out: Path, *, folder: Path | None = None, environment: Mapping[str, str] | None = None) -> Outcome:
+def train(
+    arguments: Sequence[str],
+    out: Path,
+    *,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Outcome:
     """`eyesight train ARGUMENTS` in a process of its own, within `folder`: its run in `out`, or why it left none.
 
     An unfinished run of the same recipe goes on where it was.
     """
-    command = [sys.executable, "-c", TOGETHER, "train", *arguments, f"--out={out}", "--resume", "--json"]
-    alone = {name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")}  # as some clusters set them
+    command = [
+        sys.executable,
+        "-c",
+        TOGETHER,
+        "train",
+        *arguments,
+        f"--out={out}",
+        "--resume",
+        "--json",
+    ]
+    alone = {
+        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")
+    }  # as some clusters set them
     reading, writing = os.pipe()
     try:
         done = subprocess.run(  # noqa: S603 - this program with arguments that it has parsed
@@ -58,8 +75,12 @@ def outcome(code: int, printed: str, said: str, folder: Path | None = None) -> O
     if code == 0 and "run" in answer:
         return Run.open((folder or Path()) / answer["run"])
     if answer.get("error"):
-        return str(answer["error"]) + (f" ({answer['hint']})".replace("\n", "; ") if answer.get("hint") else "")
-    last = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing")
+        return str(answer["error"]) + (
+            f" ({answer['hint']})".replace("\n", "; ") if answer.get("hint") else ""
+        )
+    last = next(
+        (line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing"
+    )
     return f"{_death(code)}: {last}"
 
 
@@ -67,4 +88,6 @@ def _death(code: int) -> str:
     if code >= 0:
         return f"it ended with exit code {code}"
     name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-    return f"it was killed by {name}" + (", perhaps for want of memory" if name == "SIGKILL" else "")
+    return f"it was killed by {name}" + (
+        ", perhaps for want of memory" if name == "SIGKILL" else ""
+    )

@@ -36,8 +36,12 @@ from eyesight.system.environment import in_common
 from eyesight.system.files import scratch
 
 JOINING = timedelta(minutes=5)  # in which all processes must have found each other
-STEP = timedelta(minutes=10)  # after which a process that is silent during training is given up; one that was killed is noticed at once
-PATIENCE = timedelta(days=1)  # for what one process does while the others wait: preparing pictures, computing features
+STEP = timedelta(
+    minutes=10
+)  # after which a process that is silent during training is given up; one that was killed is noticed at once
+PATIENCE = timedelta(
+    days=1
+)  # for what one process does while the others wait: preparing pictures, computing features
 ENDED = "eyesight ended"
 Value = TypeVar("Value")
 
@@ -49,7 +53,12 @@ class GoneError(UserError):
 class Group:
     """This process among `size` equal ones; a group of one does nothing. `busy` is 0 while a batch has no picture for this process."""
 
-    def __init__(self, where: Place | None = None, store: Store | None = None, patient: ProcessGroup | None = None) -> None:
+    def __init__(
+        self,
+        where: Place | None = None,
+        store: Store | None = None,
+        patient: ProcessGroup | None = None,
+    ) -> None:
         self.where, self.store, self.patient = where or Place(), store, patient
         self.rank, self.size = self.where.rank, self.where.size
         self.busy = 1.0
@@ -62,7 +71,12 @@ class Group:
     def __enter__(self) -> Group:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         """Leave the group; when this process fails by itself, the first one is to say why."""
         if self.size == 1:
             return
@@ -70,7 +84,11 @@ class Group:
             if error is None:
                 dist.destroy_process_group()
             elif self.store is not None and not isinstance(error, GoneError):
-                what = [error.message, error.hint] if isinstance(error, UserError) else [f"{type(error).__name__}: {error}", ""]
+                what = (
+                    [error.message, error.hint]
+                    if isinstance(error, UserError)
+                    else [f"{type(error).__name__}: {error}", ""]
+                )
                 self.store.set(ENDED, json.dumps([self.rank, socket.gethostname(), *what]))
 
     def share(self, count: int) -> range:
@@ -90,9 +108,13 @@ class Group:
         with suppress(RuntimeError):
             if self.first and self.store is not None and self.store.check([ENDED]):
                 rank, node, message, hint = json.loads(self.store.get(ENDED))
-                return GoneError(f"process {rank} of {self.size} (on {node}) ended: {message}", hint or RESUME)
+                return GoneError(
+                    f"process {rank} of {self.size} (on {node}) ended: {message}", hint or RESUME
+                )
         why = "it was killed, or its machine or network failed"
-        return GoneError(f"another of the {self.size} processes of this training is gone: {why}", RESUME)
+        return GoneError(
+            f"another of the {self.size} processes of this training is gone: {why}", RESUME
+        )
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum of the processes' tensors of one shape, in place."""
@@ -108,12 +130,20 @@ class Group:
         length = torch.tensor(tally.numel() if tally.ndim else 0)
         with self._talking():
             dist.all_reduce(length, dist.ReduceOp.MAX)
-        wide = tally if tally.ndim or not int(length) else torch.zeros(int(length), dtype=torch.float64)
+        wide = (
+            tally
+            if tally.ndim or not int(length)
+            else torch.zeros(int(length), dtype=torch.float64)
+        )
         return self.sum(wide.cpu()) if int(length) else tally
 
     def agree(self, number: float) -> float:
         """The first process's number: what a clock decides must be decided alike."""
-        return float(self._of_first(torch.tensor(number, dtype=torch.float64))) if self.size > 1 else number
+        return (
+            float(self._of_first(torch.tensor(number, dtype=torch.float64)))
+            if self.size > 1
+            else number
+        )
 
     def _of_first(self, values: Tensor) -> Tensor:
         """The first process's tensor, in place."""
@@ -135,7 +165,10 @@ class Group:
     def everyone(self, value: Any) -> list[Any]:
         """What each process says, JSON values, in their order."""
         said = json.dumps(value).encode()
-        return [json.loads(self._bytes(said if rank == self.rank else b"", rank)) for rank in range(self.size)]
+        return [
+            json.loads(self._bytes(said if rank == self.rank else b"", rank))
+            for rank in range(self.size)
+        ]
 
     def once(self, make: Callable[[], Any]) -> Any:
         """What `make` gives in the first process (JSON values), or its UserError, in all."""
@@ -147,7 +180,9 @@ class Group:
                 said = [make(), None]
             except UserError as error:
                 said = [None, [error.message, error.hint, error.code]]
-        value, problem = json.loads(self._bytes(json.dumps(said).encode() if self.first else b"", 0))
+        value, problem = json.loads(
+            self._bytes(json.dumps(said).encode() if self.first else b"", 0)
+        )
         if problem:
             raise UserError(*problem)
         return value
@@ -189,16 +224,24 @@ class Group:
         for tensor in network.state_dict().values() if self.size > 1 else ():
             tensor.copy_(self._of_first(tensor.contiguous()))
 
-    def backward(self, loss: Tensor, weight: Callable[[Tensor], Tensor], targets: Tensor, network: nn.Module) -> None:
+    def backward(
+        self, loss: Tensor, weight: Callable[[Tensor], Tensor], targets: Tensor, network: nn.Module
+    ) -> None:
         """Leave in the network the gradient of the whole batch's mean, from the mean `loss` of this share that weighs `weight(targets)`."""
         if self.size == 1:
             loss.backward()  # type: ignore[no-untyped-call]
             return
         heavy = weight(targets).detach().to(loss) * self.busy
         (loss * heavy).backward()  # type: ignore[no-untyped-call]
-        gradients = [parameter.grad for parameter in network.parameters() if parameter.grad is not None]
+        gradients = [
+            parameter.grad for parameter in network.parameters() if parameter.grad is not None
+        ]
         flat = self.sum(torch.cat([*(gradient.reshape(-1) for gradient in gradients), heavy[None]]))
-        for gradient, part in zip(gradients, torch.split(flat[:-1], [gradient.numel() for gradient in gradients]), strict=True):
+        for gradient, part in zip(
+            gradients,
+            torch.split(flat[:-1], [gradient.numel() for gradient in gradients]),
+            strict=True,
+        ):
             gradient.copy_((part / flat[-1]).view_as(gradient))
 
     def even_out(self, states: Iterable[dict[str, Tensor]]) -> None:
@@ -206,13 +249,20 @@ class Group:
 
         By their differences from the first process's: what is frozen is the same in all, and must stay so to the last bit.
         """
-        found = [tensor for state in states for name, tensor in state.items() if name.endswith(("running_mean", "running_var"))]
+        found = [
+            tensor
+            for state in states
+            for name, tensor in state.items()
+            if name.endswith(("running_mean", "running_var"))
+        ]
         if self.size == 1 or not found:
             return
         own = torch.cat([tensor.reshape(-1) for tensor in found])
         first = self._of_first(own.clone())
         flat = first + self.sum(own - first) / self.size
-        for tensor, part in zip(found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True):
+        for tensor, part in zip(
+            found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True
+        ):
             tensor.copy_(part.view_as(tensor))
 
     def infer(self, classifier: Classifier, images: Images) -> Any:
@@ -220,7 +270,11 @@ class Group:
         if self.size == 1:
             return classifier.infer(images)
         mine = classifier.infer(images.subset(np.asarray(self.share(len(images)), dtype=np.int64)))
-        arrays = {field.name: value for field in fields(mine) if isinstance(value := getattr(mine, field.name), np.ndarray)}
+        arrays = {
+            field.name: value
+            for field in fields(mine)
+            if isinstance(value := getattr(mine, field.name), np.ndarray)
+        }
         joined = {name: self._gathered(array) for name, array in arrays.items()}
         return replace(mine, ids=images.ids, **joined) if self.first else mine
 
@@ -248,7 +302,11 @@ class Group:
         if self.size == 1:
             yield path
             return
-        found = [*path.glob("*.json"), *path.glob("log.jsonl"), *path.glob("checkpoint/*.safetensors")] if self.first else []
+        found = (
+            [*path.glob("*.json"), *path.glob("log.jsonl"), *path.glob("checkpoint/*.safetensors")]
+            if self.first
+            else []
+        )
         names = self.once(lambda: [file.relative_to(path).as_posix() for file in found])
         with scratch() as thrown_away:
             for name in names:
@@ -274,7 +332,8 @@ class Group:
     def check_shares(self, network: nn.Module, least: int, *, together: bool) -> None:
         """Raise UserError when the smallest batch leaves a process too few pictures for batch normalisation by itself."""
         norms = any(
-            isinstance(layer, nn.modules.batchnorm._BatchNorm) and any(part.requires_grad for part in layer.parameters())
+            isinstance(layer, nn.modules.batchnorm._BatchNorm)
+            and any(part.requires_grad for part in layer.parameters())
             for layer in network.modules()
         )
         if self.size > 1 and norms and not together and least // self.size < 2:

@@ -46,7 +46,9 @@ def place() -> Place:
     if not all(text.isdecimal() for text in given) or not int(given[0]) < int(given[1]):
         said = ", ".join(f"{name}={text}" for name, text in zip(names, given, strict=True))
         raise UserError(
-            f"the environment does not say which process this is: {said}", "start it with torchrun, or with --processes", code=2
+            f"the environment does not say which process this is: {said}",
+            "start it with torchrun, or with --processes",
+            code=2,
         )
     return Place(*map(int, given))
 
@@ -77,7 +79,11 @@ def several(count: int | None, talk: Callable[[str], None]) -> None:
     size = place().size
     if size > 1:
         if count not in (None, size):
-            raise UserError(f"{size} processes were started already, not {count}", "leave out --processes under torchrun", code=2)
+            raise UserError(
+                f"{size} processes were started already, not {count}",
+                "leave out --processes under torchrun",
+                code=2,
+            )
         end_with_parent()
     elif count is not None and count > 1:
         sys.exit(start(count, sys.argv[1:], talk))
@@ -111,13 +117,21 @@ def start(count: int, arguments: Sequence[str], talk: Callable[[str], None]) -> 
 
 def _environment(rank: int, count: int) -> dict[str, str]:
     """What torchrun would set for one machine; each process gets its share of the cores."""
-    found = {**os.environ, "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
+    found = {
+        **os.environ,
+        "RANK": str(rank),
+        "LOCAL_RANK": str(rank),
+        "WORLD_SIZE": str(count),
+        "LOCAL_WORLD_SIZE": str(count),
+    }
     found |= {"MASTER_ADDR": "127.0.0.1", OURS: str(count)}
     found.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     if sys.platform == "win32":
         found.setdefault("USE_LIBUV", "0")  # torch for Windows is built without it
     else:
-        found.setdefault("GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo")  # nothing is to be heard outside
+        found.setdefault(
+            "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
+        )  # nothing is to be heard outside
     return found
 
 
@@ -127,7 +141,9 @@ def _free_port() -> int:
         return int(tried.getsockname()[1])
 
 
-def _watch(children: Sequence[subprocess.Popen[bytes]], alone: Path, talk: Callable[[str], None]) -> int:
+def _watch(
+    children: Sequence[subprocess.Popen[bytes]], alone: Path, talk: Callable[[str], None]
+) -> int:
     """Wait for all; when one ends before its time, the others notice, and whoever does not is ended.
 
     But not the first one once it has left the file `alone`: training is complete then, and its report may take as long as it takes.
@@ -135,7 +151,11 @@ def _watch(children: Sequence[subprocess.Popen[bytes]], alone: Path, talk: Calla
     while all(child.poll() in (None, 0) for child in children) and children[0].poll() is None:
         time.sleep(0.05)
     codes = [child.poll() for child in children]
-    killed = [f"process {rank} of {len(codes)} {_ending(code)}" for rank, code in enumerate(codes) if code is not None and code < 0]
+    killed = [
+        f"process {rank} of {len(codes)} {_ending(code)}"
+        for rank, code in enumerate(codes)
+        if code is not None and code < 0
+    ]
     together = _wait(children, GRACE)
     if not together and alone.exists():
         children[0].wait()
@@ -145,7 +165,9 @@ def _watch(children: Sequence[subprocess.Popen[bytes]], alone: Path, talk: Calla
             child.terminate()
         _wait(children, GRACE / 3)
     if code is None or code < 0:
-        raise UserError(" and ".join(killed) or "the processes of this training did not end together", RESUME)
+        raise UserError(
+            " and ".join(killed) or "the processes of this training did not end together", RESUME
+        )
     for line in killed:
         talk(line)
     return code

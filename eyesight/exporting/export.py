@@ -38,7 +38,9 @@ from eyesight.system.progress import Talk, silent
 
 MOST_CHECKED = 1000  # pictures that go through both
 CALIBRATING = 300  # training pictures that int8 takes its ranges from
-SAME = 1e-3  # largest difference of two probabilities that are the same but for the order of additions
+SAME = (
+    1e-3  # largest difference of two probabilities that are the same but for the order of additions
+)
 TIE = 1e-5  # classes closer than this have no order that rounding could not change
 TOLERANCE = 0.005  # accuracy that int8 may lose
 
@@ -78,14 +80,23 @@ class Held:
     calibrating: Pixels
 
 
-def export(run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent) -> Exported:
+def export(
+    run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent
+) -> Exported:
     """Write the run's classifier to `file` (.onnx); raises UserError, and keeps nothing, when it does not answer as the run does."""
     loaded = classifier.load(run.classifier_path)
     file = file or file_of(run)
     return _keep(loaded, description(run, loaded), file, held_out(run, loaded, data, talk))
 
 
-def export_network(name: str, file: Path, *, only: str | None = None, weights: Path | None = None, talk: Talk = silent) -> Exported:
+def export_network(
+    name: str,
+    file: Path,
+    *,
+    only: str | None = None,
+    weights: Path | None = None,
+    talk: Talk = silent,
+) -> Exported:
     """Write a pretrained network as it is to `file` (.onnx), checked on drawn pictures, since it has none of its own."""
     loaded = recogniser(name, weights, only, talk=talk)
     pixels = drawn(loaded.preparation.shape)
@@ -118,20 +129,37 @@ def drawn(shape: tuple[int, int, int]) -> Pixels:
     made = []
     for squares in np.repeat((2, 4, 8, 16, 32), 6):
         colours = random.integers(0, 256, (channels, squares, squares), dtype=np.uint8)
-        made.append(colours[:, (np.arange(height) * squares // height)[:, None], np.arange(width) * squares // width])
+        made.append(
+            colours[
+                :,
+                (np.arange(height) * squares // height)[:, None],
+                np.arange(width) * squares // width,
+            ]
+        )
     return np.stack(made)
 
 
-def export_int8(run: Run, file: Path, *, data: str | None = None, tolerance: float = TOLERANCE, talk: Talk = silent) -> Exported:
+def export_int8(
+    run: Run,
+    file: Path,
+    *,
+    data: str | None = None,
+    tolerance: float = TOLERANCE,
+    talk: Talk = silent,
+) -> Exported:
     """Write `file` with 8-bit weights and activations beside it; raises UserError when its accuracy falls by more than `tolerance`."""
     loaded = classifier.load(run.classifier_path)
     if loaded.network.emits != "class":
         raise UserError(
-            "8 bits are judged by the accuracy of a classifier", f"a {loaded.network.emits} needs full precision: leave out --int8"
+            "8 bits are judged by the accuracy of a classifier",
+            f"a {loaded.network.emits} needs full precision: leave out --int8",
         )
     held = held_out(run, loaded, data, talk)
     if not len(held.calibrating):
-        raise UserError("int8 needs the run's own pictures, to take its ranges from and to be judged by", "name them with --data DATA")
+        raise UserError(
+            "int8 needs the run's own pictures, to take its ranges from and to be judged by",
+            "name them with --data DATA",
+        )
     small = file.with_suffix(".int8.onnx")
     with _trial(small) as temporary:
         from eyesight.exporting.quantise import quantise
@@ -145,7 +173,13 @@ def export_int8(run: Run, file: Path, *, data: str | None = None, tolerance: flo
 
 
 def export_all(
-    run: Run, file: Path | None = None, *, data: str | None = None, int8: bool = False, tolerance: float = TOLERANCE, talk: Talk = silent
+    run: Run,
+    file: Path | None = None,
+    *,
+    data: str | None = None,
+    int8: bool = False,
+    tolerance: float = TOLERANCE,
+    talk: Talk = silent,
 ) -> list[Exported]:
     """The file, then its 8-bit variant where that is wanted."""
     made = [export(run, file, data=data, talk=talk)]
@@ -157,11 +191,19 @@ def export_all(
 def describe(made: Exported) -> str:
     """For people: where it is and how it was checked."""
     parity = made.parity
-    agreement = "the same class for every one" if parity.agreement == 1 else f"the same class for {parity.agreement:.2%}"
+    agreement = (
+        "the same class for every one"
+        if parity.agreement == 1
+        else f"the same class for {parity.agreement:.2%}"
+    )
     lines = [f"{made.file}  ({made.bytes / 1e6:.2f} MB)"]
-    lines.append(f"  checked on {parity.pictures:,} {parity.what}: {agreement}, probabilities within {parity.largest_difference:.1e}")
+    lines.append(
+        f"  checked on {parity.pictures:,} {parity.what}: {agreement}, probabilities within {parity.largest_difference:.1e}"
+    )
     if parity.accuracy is not None:
-        lines.append(f"  accuracy on them {parity.accuracy:.2%}, {parity.accuracy_before:.2%} before")
+        lines.append(
+            f"  accuracy on them {parity.accuracy:.2%}, {parity.accuracy_before:.2%} before"
+        )
     return "\n".join(lines)
 
 
@@ -193,7 +235,9 @@ def write(loaded: Classifier, facts: dict[str, Any], file: Path) -> None:
     model = program.model_proto
     for name in ("doc_string", "producer_version"):
         model.ClearField(name)
-    for node in model.graph.node:  # the exporter notes where in the sources each node comes from, with this machine's paths
+    for node in (
+        model.graph.node
+    ):  # the exporter notes where in the sources each node comes from, with this machine's paths
         del node.metadata_props[:]
     del model.graph.metadata_props[:]
     save(model, facts, file)
@@ -203,7 +247,9 @@ def save(model: Any, facts: dict[str, Any], file: Path) -> None:
     """Check the ONNX model and write it with `facts` as its metadata, one JSON value a key."""
     import onnx
 
-    onnx.helper.set_model_props(model, {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()})
+    onnx.helper.set_model_props(
+        model, {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
+    )
     onnx.checker.check_model(model)
     onnx.save_model(model, str(file))
 
@@ -218,7 +264,9 @@ def read(file: Path) -> Any:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the exporter's remarks about itself, which no user of ours can act on."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")]
+    loggers = [
+        logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
+    ]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -234,7 +282,11 @@ def _quietly() -> Iterator[None]:
 def description(run: Run, loaded: Classifier) -> dict[str, Any]:
     """What the file says about itself."""
     validation = run.path / "validation.npz"
-    sure = threshold.choose(run.predictions("validation")) if validation.is_file() and run.target == "class" else None
+    sure = (
+        threshold.choose(run.predictions("validation"))
+        if validation.is_file() and run.target == "class"
+        else None
+    )
     kept = classifier.read_description(run.classifier_path)
     return {
         "eyesight_format": onnx_classifier.FORMAT,
@@ -256,9 +308,14 @@ def description(run: Run, loaded: Classifier) -> dict[str, Any]:
 def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent) -> Held:
     """The pictures to check with: those at `data`, or the run's own test pictures, or what the run kept of them for its report."""
     if data is not None:
-        images = dataset.to_judge_by(replace(run.recipe.data, source=data), loaded.preparation, loaded.classes, talk=talk)
+        images = dataset.to_judge_by(
+            replace(run.recipe.data, source=data), loaded.preparation, loaded.classes, talk=talk
+        )
         if len(images) < 2:
-            raise UserError(f"{data} holds {len(images)} labelled pictures, too few to check with", "name at least two")
+            raise UserError(
+                f"{data} holds {len(images)} labelled pictures, too few to check with",
+                "name at least two",
+            )
         every = np.arange(len(images))
         return _held(data, images.subset(every[1::2]), images.subset(every[::2]))
     try:
@@ -288,17 +345,31 @@ def _spread(n: int, most: int) -> Tensor:
 def _kept(run: Run) -> Held:
     """The pictures in the run's gallery, samples and mistakes."""
     gallery = run.gallery()
-    parts = [gallery[name] for name in ("samples_pixels", "mistakes_pixels") if name in gallery and len(gallery[name])]
+    parts = [
+        gallery[name]
+        for name in ("samples_pixels", "mistakes_pixels")
+        if name in gallery and len(gallery[name])
+    ]
     if not parts:
-        raise UserError(f"{run.path} keeps no pictures to check the exported file with", "name labelled pictures with --data DATA")
+        raise UserError(
+            f"{run.path} keeps no pictures to check the exported file with",
+            "name labelled pictures with --data DATA",
+        )
     pixels = np.concatenate(parts)
-    return Held("pictures the run kept for its report", pixels, np.full(len(pixels), -1, dtype=np.int64), pixels[:0])
+    return Held(
+        "pictures the run kept for its report",
+        pixels,
+        np.full(len(pixels), -1, dtype=np.int64),
+        pixels[:0],
+    )
 
 
 def compare(before: Classifier, after: Portable, held: Held) -> Parity:
     """Both classifiers' answers to the same pictures, the second's in portions of several sizes, one of them a lone picture."""
     first = before.probabilities(held.pixels)
-    portions = np.split(held.pixels, [size for size in (1, 8, 250, 500, 750) if size < len(held.pixels)])
+    portions = np.split(
+        held.pixels, [size for size in (1, 8, 250, 500, 750) if size < len(held.pixels)]
+    )
     second = np.concatenate([after.probabilities(portion) for portion in portions])
     if before.network.emits != "class":
         return _of_pixels(first, second, held.what, maps=before.network.emits == "mask")
@@ -306,11 +377,22 @@ def compare(before: Classifier, after: Portable, held: Held) -> Parity:
     rows = np.arange(len(first))
     same = (one == two) | (first[rows, one] - first[rows, two] < TIE)
     known = held.labels >= 0
-    accuracies = [float((said == held.labels)[known].mean()) if known.any() else None for said in (two, one)]
-    return Parity(len(first), held.what, float(same.mean()), float(np.abs(first - second).max()), accuracies[0], accuracies[1])
+    accuracies = [
+        float((said == held.labels)[known].mean()) if known.any() else None for said in (two, one)
+    ]
+    return Parity(
+        len(first),
+        held.what,
+        float(same.mean()),
+        float(np.abs(first - second).max()),
+        accuracies[0],
+        accuracies[1],
+    )
 
 
-def _of_pixels(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], what: str, *, maps: bool) -> Parity:
+def _of_pixels(
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], what: str, *, maps: bool
+) -> Parity:
     """How answers N,K,H,W compare: of maps, whether every pixel has the same class but where two are as probable to a thousandth."""
     apart, agreement = float(np.abs(first - second).max()), 1.0
     if maps:
@@ -332,7 +414,9 @@ def require_same(parity: Parity) -> None:
 
 def require_accurate(parity: Parity, tolerance: float) -> None:
     """Raise UserError when 8 bits cost more accuracy than `tolerance`."""
-    assert parity.accuracy is not None and parity.accuracy_before is not None, "int8 is judged by labelled pictures"
+    assert parity.accuracy is not None and parity.accuracy_before is not None, (
+        "int8 is judged by labelled pictures"
+    )
     lost = parity.accuracy_before - parity.accuracy
     if lost > tolerance:
         raise UserError(

@@ -13,8 +13,8 @@ from eyesight.inference.recognise import classifier_folder
 from eyesight.models.zoo import timm_name
 from eyesight.runs import Run
 from eyesight.system.cache import cache_dir
+from eyesight.system.child_process import last_error
 from eyesight.system.progress import Talk, silent
-from eyesight.web.training_job import last_error
 
 
 def file_of(run: Run) -> Path:
@@ -58,5 +58,9 @@ def _export(what: str, *options: str) -> None:
     command = [sys.executable, "-m", "eyesight", "export", what, *options]
     done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - this very program
     if done.returncode:
-        hint = done.stderr.rpartition("hint: ")[2].strip() if "hint: " in done.stderr else f"see `eyesight export {what}`"
+        hint = (
+            done.stderr.rpartition("hint: ")[2].strip()
+            if "hint: " in done.stderr
+            else f"see `eyesight export {what}`"
+        )
         raise UserError(f"{what} could not be exported: {last_error(done.stderr)}", hint)

@@ -36,7 +36,9 @@ class Answering(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """uint8 N,C,H,W to probabilities N,K (or what else the network answers), as `eyesight.classifier.probabilities` computes them."""
-        return self.network.answer(by_view(self.network(together(pictures, self.views)), self.views).mean(0))
+        return self.network.answer(
+            by_view(self.network(together(pictures, self.views)), self.views).mean(0)
+        )
 
 
 class Looking(nn.Module):
@@ -54,7 +56,9 @@ class Looking(nn.Module):
         maps = self.front(together(pictures, self.views))
         probabilities = averaged(self.rear(maps), self.views)
         best = probabilities[:, : len(self.weights)].argmax(1)
-        return probabilities, gradcam.seen_at(by_view(maps, self.views)[0], self.weights.index_select(0, best))
+        return probabilities, gradcam.seen_at(
+            by_view(maps, self.views)[0], self.weights.index_select(0, best)
+        )
 
 
 def around(known: Classifier) -> Answering | Looking:
@@ -63,5 +67,9 @@ def around(known: Classifier) -> Answering | Looking:
     cut = gradcam.halves(network) if network.emits == "class" else None
     named = len(known.classes) - bool(known.facts.get("only"))
     weights = gradcam.constant_weights(cut, network.shape, named) if cut else None
-    made = Answering(network, known.views) if cut is None or weights is None else Looking(cut, known.views, weights)
+    made = (
+        Answering(network, known.views)
+        if cut is None or weights is None
+        else Looking(cut, known.views, weights)
+    )
     return made.eval()

@@ -8,13 +8,25 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    CalibrationMethod,
+    QuantFormat,
+    QuantType,
+    quantize_static,
+)
 from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from eyesight.data.prepare import Pixels
 from eyesight.inference.onnx_classifier import INPUT
 
-LAYERS = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool"]  # normalisation, averages and the softmax stay in float32
+LAYERS = [
+    "Conv",
+    "Gemm",
+    "MatMul",
+    "Relu",
+    "MaxPool",
+]  # normalisation, averages and the softmax stay in float32
 PORTION = 50  # pictures looked at in one go
 
 
@@ -22,7 +34,9 @@ class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no
     """Hands the calibrating pictures over in portions."""
 
     def __init__(self, pixels: Pixels) -> None:
-        self.portions = (pixels[start : start + PORTION] for start in range(0, len(pixels), PORTION))
+        self.portions = (
+            pixels[start : start + PORTION] for start in range(0, len(pixels), PORTION)
+        )
 
     def get_next(self) -> dict[str, Any] | None:
         """The next portion, None after the last."""

@@ -15,10 +15,22 @@ from PIL import Image, ImageDraw, ImageFont
 
 from eyesight.data.prepare import Picture, Pixels, encode_png, read
 
-SIDES = 320, 1600  # pixels of the longer side of an annotated copy; smaller pictures are enlarged, larger ones shrunk
+SIDES = (
+    320,
+    1600,
+)  # pixels of the longer side of an annotated copy; smaller pictures are enlarged, larger ones shrunk
 SIDE = 224  # pixels that the shorter side of an overlay has at least
-FONTS = ("NanumGothic", "NotoSansCJK-Regular.ttc", "AppleSDGothicNeo.ttc", "malgun.ttf", "msgothic.ttc", "DejaVuSans")
-RAMP = np.array([(20, 10, 60), (150, 30, 110), (240, 110, 40), (255, 235, 130)], np.float32)  # from cold to hot
+FONTS = (
+    "NanumGothic",
+    "NotoSansCJK-Regular.ttc",
+    "AppleSDGothicNeo.ttc",
+    "malgun.ttf",
+    "msgothic.ttc",
+    "DejaVuSans",
+)
+RAMP = np.array(
+    [(20, 10, 60), (150, 30, 110), (240, 110, 40), (255, 235, 130)], np.float32
+)  # from cold to hot
 STRENGTH = 0.7  # of the hottest place's colour
 SHADE = 0.6  # how much of a pixel a mask covers
 
@@ -50,7 +62,11 @@ def _sized(image: Picture) -> Picture:
     """Not too small to write on, and no larger than a screen."""
     longer = max(image.size)
     scale = min(max(longer, SIDES[0]), SIDES[1]) / longer
-    return image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale)))) if scale != 1 else image
+    return (
+        image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))))
+        if scale != 1
+        else image
+    )
 
 
 def _fitting(texts: Sequence[str], size: int, width: int) -> ImageFont.FreeTypeFont:
@@ -77,10 +93,14 @@ def overlaid(pixels: Pixels, heat: npt.NDArray[np.float32]) -> bytes:
     """What the network saw, uint8 C,H,W, as PNG with the heat h,w ≥ 0 of its places over it: grey where cold, bright where hot."""
     shown = _enlarged(np.broadcast_to(pixels, (3, *pixels.shape[1:]))).astype(np.float32)
     height, width = shown.shape[1:]
-    spread = Image.fromarray(heat.astype(np.float32) / max(float(heat.max()), 1e-12)).resize((width, height), Image.Resampling.BICUBIC)
+    spread = Image.fromarray(heat.astype(np.float32) / max(float(heat.max()), 1e-12)).resize(
+        (width, height), Image.Resampling.BICUBIC
+    )
     hot = np.asarray(spread).clip(0, 1)
     place = hot * (len(RAMP) - 1)
-    colour = np.stack([np.interp(place, np.arange(len(RAMP)), RAMP[:, channel]) for channel in range(3)])
+    colour = np.stack(
+        [np.interp(place, np.arange(len(RAMP)), RAMP[:, channel]) for channel in range(3)]
+    )
     grey = shown.mean(0, keepdims=True)
     base = hot * shown + (1 - hot) * (0.7 * grey)
     mixed = base + STRENGTH * hot * (colour - base)
@@ -98,7 +118,9 @@ def overlay(picture: Pixels, mask: Pixels, colours: npt.NDArray[np.uint8]) -> Pi
 def masked(pixels: Pixels, mask: Pixels, colours: Sequence[Sequence[int]]) -> bytes:
     """What the network saw, uint8 C,H,W, as PNG under the mask uint8 H,W that it gave."""
     picture = np.broadcast_to(pixels, (3, *pixels.shape[1:])).transpose(1, 2, 0)
-    return encode_png(_enlarged(overlay(picture, mask, np.array(colours, dtype=np.uint8)).transpose(2, 0, 1)))
+    return encode_png(
+        _enlarged(overlay(picture, mask, np.array(colours, dtype=np.uint8)).transpose(2, 0, 1))
+    )
 
 
 def beside(pixels: Pixels, restored: Pixels) -> bytes:

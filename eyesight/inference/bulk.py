@@ -24,7 +24,9 @@ FORMAT = 1
 PART = 10_000  # pictures
 LIST, JOB = "pictures.jsonl", "predictions.json"
 Part = tuple[int, list[str]]  # its number and the paths of its pictures
-Engine = Callable[[Iterator[Part]], Iterator[tuple[int, "bytes | str"]]]  # a part's table, or why there is none, in any order
+Engine = Callable[
+    [Iterator[Part]], Iterator[tuple[int, "bytes | str"]]
+]  # a part's table, or why there is none, in any order
 Progress = Callable[[int, int], None]
 
 
@@ -84,12 +86,18 @@ def predict(
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("a+b") as file:
         if not lock(file, patience=0.2):
-            raise UserError(f"another process is writing into {out}", "wait for it, or name another folder with --out")
+            raise UserError(
+                f"another process is writing into {out}",
+                "wait for it, or name another folder with --out",
+            )
         job = begin(pictures, out, model=model, top=top, prepare=prepare, part=part)
         found = Outcome(job.pictures, job.parts)
         done = dict(finished(out, job))
         found.reused, found.bad = len(done), sum(done.values())
-        talk(f"{job.pictures:,} pictures in {job.parts:,} parts" + (f", {len(done):,} of them finished before" if done else ""))
+        talk(
+            f"{job.pictures:,} pictures in {job.parts:,} parts"
+            + (f", {len(done):,} of them finished before" if done else "")
+        )
         settled = sum(job.size(number) for number in done)
         for number, answered in engine(missing(out, job, done)):
             if isinstance(answered, str):
@@ -109,7 +117,9 @@ def name(number: int) -> str:
     return f"part-{number:05d}.csv"
 
 
-def begin(pictures: Sequence[str], out: Path, *, model: str, top: int, prepare: str, part: int) -> Job:
+def begin(
+    pictures: Sequence[str], out: Path, *, model: str, top: int, prepare: str, part: int
+) -> Job:
     """List the pictures into `out` and write down what is asked of them; raises UserError when `out` holds something else."""
     listed, count = hashlib.sha256(), 0
     with whole_file(out / LIST) as file:
@@ -130,15 +140,25 @@ def _refuse_others(out: Path, job: Job) -> None:
         known = json.loads((out / JOB).read_bytes())
     except FileNotFoundError:
         if any(out.glob("part-*.csv")):
-            raise UserError(f"{out} holds parts of something else", "name another folder with --out") from None
+            raise UserError(
+                f"{out} holds parts of something else", "name another folder with --out"
+            ) from None
         return
     except ValueError:
         known = {}
-    words = {"model": "another model", "listed": "other pictures", "top": "another --top", "prepare": "another --prepare"}
+    words = {
+        "model": "another model",
+        "listed": "other pictures",
+        "top": "another --top",
+        "prepare": "another --prepare",
+    }
     other = [said for key, said in words.items() if known.get(key) != asdict(job)[key]]
     if other or known != asdict(job):
         said = " and ".join(other) or "another version of eyesight"
-        raise UserError(f"{out} holds parts of {said}", "name another folder with --out, or remove this one to begin again")
+        raise UserError(
+            f"{out} holds parts of {said}",
+            "name another folder with --out, or remove this one to begin again",
+        )
 
 
 def finished(out: Path, job: Job) -> Iterator[tuple[int, int]]:

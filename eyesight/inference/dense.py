@@ -13,7 +13,14 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.data.masks.legend import palette
-from eyesight.data.prepare import BadPicture, Pixels, Preparation, encode_mask, encode_png, upright_size
+from eyesight.data.prepare import (
+    BadPicture,
+    Pixels,
+    Preparation,
+    encode_mask,
+    encode_png,
+    upright_size,
+)
 from eyesight.data.sources import list_pictures
 from eyesight.errors import UserError
 from eyesight.inference.annotate import beside, masked
@@ -25,7 +32,9 @@ if TYPE_CHECKING:
     from eyesight.classifier import Classifier
 
 WORDS = {"picture": "restored", "mask": "masked"}  # in the names of what is drawn for people
-PORTION = 16  # pictures prepared before the network looks at them: answers may be as large as pictures
+PORTION = (
+    16  # pictures prepared before the network looks at them: answers may be as large as pictures
+)
 
 
 @dataclass(frozen=True)
@@ -35,7 +44,9 @@ class Rendered:
     path: str
     file: str = ""  # where it was written
     score: float | None = None
-    unfamiliar: bool | None = None  # whether the error is above what 99 % of the validation pictures stay below
+    unfamiliar: bool | None = (
+        None  # whether the error is above what 99 % of the validation pictures stay below
+    )
     shares: tuple[tuple[str, float], ...] = ()
     problem: str = ""
 
@@ -51,7 +62,11 @@ class Rendered:
 
 def target_of(known: Classifier | Portable) -> str:
     """What a model gives for a picture: class, picture or mask."""
-    return str(known.facts.get("target", "class")) if isinstance(known, Portable) else known.network.emits
+    return (
+        str(known.facts.get("target", "class"))
+        if isinstance(known, Portable)
+        else known.network.emits
+    )
 
 
 def render(
@@ -71,7 +86,11 @@ def render(
         if folder is not None:
             _folder(folder, option, paths)
     places = Places(names, out, draw)
-    made = [one for start in range(0, len(paths), PORTION) for one in _portion(known, paths[start : start + PORTION], places, usual)]
+    made = [
+        one
+        for start in range(0, len(paths), PORTION)
+        for one in _portion(known, paths[start : start + PORTION], places, usual)
+    ]
     if out is not None:
         write_table(made, out / "answers.csv")
     return made
@@ -79,10 +98,16 @@ def render(
 
 def _folder(folder: Path, option: str, paths: Sequence[Path]) -> None:
     if folder.suffix or folder.is_file():
-        raise UserError(f"{folder} is a file's name, and pictures are written into a folder", f"{option} DIR", code=2)
+        raise UserError(
+            f"{folder} is a file's name, and pictures are written into a folder",
+            f"{option} DIR",
+            code=2,
+        )
     if any(path.resolve().parent == folder.resolve() for path in paths):
         raise UserError(
-            f"what is written into {folder} could take the place of pictures in it", f"name another folder with {option}", code=2
+            f"what is written into {folder} could take the place of pictures in it",
+            f"name another folder with {option}",
+            code=2,
         )
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -102,7 +127,9 @@ def named(paths: Sequence[Path]) -> dict[Path, str]:
     return dict(zip(different, distinct(path.stem for path in different), strict=True))
 
 
-def _portion(known: Classifier | Portable, paths: Sequence[Path], places: Places, usual: float | None) -> Iterator[Rendered]:
+def _portion(
+    known: Classifier | Portable, paths: Sequence[Path], places: Places, usual: float | None
+) -> Iterator[Rendered]:
     ready: dict[Path, tuple[Pixels, tuple[int, int]]] = {}
     problems: dict[Path, str] = {}
     for path in paths:
@@ -114,7 +141,9 @@ def _portion(known: Classifier | Portable, paths: Sequence[Path], places: Places
         except OSError as error:
             problems[path] = f"unreadable: {error.strerror}"
     pixels = np.stack([prepared for prepared, _ in ready.values()]) if ready else None
-    answers = dict(zip(ready, known.probabilities(pixels), strict=True)) if pixels is not None else {}
+    answers = (
+        dict(zip(ready, known.probabilities(pixels), strict=True)) if pixels is not None else {}
+    )
     for path in paths:
         if path in problems:
             yield Rendered(str(path), problem=problems[path])
@@ -122,14 +151,23 @@ def _portion(known: Classifier | Portable, paths: Sequence[Path], places: Places
         pixels, size = ready[path]
         made = said(known, str(path), pixels, answers[path], usual)
         if places.draw:
-            _write(places.draw / f"{places.names[path]}.{WORDS[target_of(known)]}.png", shown(known, pixels, answers[path]))
+            _write(
+                places.draw / f"{places.names[path]}.{WORDS[target_of(known)]}.png",
+                shown(known, pixels, answers[path]),
+            )
         if places.out:
             made = replace(made, file=str(places.out / f"{places.names[path]}.png"))
             _write(Path(made.file), encoded(known, answers[path], size))
         yield made
 
 
-def said(known: Classifier | Portable, name: str, pixels: Pixels, answer: npt.NDArray[np.float32], usual: float | None) -> Rendered:
+def said(
+    known: Classifier | Portable,
+    name: str,
+    pixels: Pixels,
+    answer: npt.NDArray[np.float32],
+    usual: float | None,
+) -> Rendered:
     """The figures of an answer to a prepared picture: the anomaly score, or the share of every class."""
     if target_of(known) == "picture":
         error = float(np.square(answer.astype(np.float64) - pixels / 255).mean())
@@ -138,11 +176,17 @@ def said(known: Classifier | Portable, name: str, pixels: Pixels, answer: npt.ND
     return Rendered(name, shares=tuple(zip(known.classes, shares.tolist(), strict=True)))
 
 
-def encoded(known: Classifier | Portable, answer: npt.NDArray[np.float32], size: tuple[int, int]) -> bytes:
+def encoded(
+    known: Classifier | Portable, answer: npt.NDArray[np.float32], size: tuple[int, int]
+) -> bytes:
     """An answer as a PNG file: what was restored, or class numbers with their colours as palette, of the picture's own size."""
     if target_of(known) == "picture":
         return encode_png(eight_bits(answer))
-    return encode_mask(answer.argmax(0).astype(np.uint8), colours_of(known), size if _whole(known.preparation) else None)
+    return encode_mask(
+        answer.argmax(0).astype(np.uint8),
+        colours_of(known),
+        size if _whole(known.preparation) else None,
+    )
 
 
 def shown(known: Classifier | Portable, pixels: Pixels, answer: npt.NDArray[np.float32]) -> bytes:

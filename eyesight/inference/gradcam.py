@@ -34,25 +34,40 @@ class Halves:
 def halves(network: Network) -> Halves | None:
     """The network cut behind the last layer of its body that gives more than one place; None when there is no such layer."""
     body = network.body
-    units = list(body.units if isinstance(body, Backbone) else body) if isinstance(body, Backbone | nn.Sequential) else []
+    units = (
+        list(body.units if isinstance(body, Backbone) else body)
+        if isinstance(body, Backbone | nn.Sequential)
+        else []
+    )
     if any(isinstance(unit, Whole) for unit in units):  # such a network's own maps are out of reach
         return None
     cut, training = 0, network.training
     network.eval()
     with torch.no_grad():
-        seen = network.normalise(torch.zeros(1, *network.shape, device=network.normalise.mean.device))
+        seen = network.normalise(
+            torch.zeros(1, *network.shape, device=network.normalise.mean.device)
+        )
         for number, unit in enumerate(units, 1):
             seen = unit(seen)
             cut = number if seen.ndim == 4 and seen.shape[2] * seen.shape[3] > 1 else cut
     network.train(training)
-    return Halves(nn.Sequential(network.normalise, *units[:cut]), nn.Sequential(*units[cut:], network.head)) if cut else None
+    return (
+        Halves(
+            nn.Sequential(network.normalise, *units[:cut]),
+            nn.Sequential(*units[cut:], network.head),
+        )
+        if cut
+        else None
+    )
 
 
 def gradients(rear: nn.Module, maps: Tensor, classes: Tensor) -> Tensor:
     """What each channel of maps N,C,h,w weighs in the logit of each picture's class: N,C, the mean gradient over its places."""
     with torch.enable_grad():
         leaf = maps.detach().requires_grad_()
-        scores = rear(leaf * 1).gather(1, classes[:, None]).sum()  # a copy: what follows may work in place
+        scores = (
+            rear(leaf * 1).gather(1, classes[:, None]).sum()
+        )  # a copy: what follows may work in place
         (found,) = torch.autograd.grad(scores, leaf)
     return found.mean((2, 3))
 
@@ -62,11 +77,16 @@ def seen_at(maps: Tensor, weights: Tensor) -> Tensor:
     return (maps * weights[:, :, None, None]).sum(1).relu()
 
 
-def heat(known: Classifier, pixels: Pixels, classes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+def heat(
+    known: Classifier, pixels: Pixels, classes: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
     """Where the network sees each picture's class: N,h,w ≥ 0, for prepared pictures uint8 N,C,H,W; raises UserError when it cannot."""
     cut = halves(known.network)
     if cut is None:
-        raise UserError("this network keeps no map of places, so nobody can say where it looked", "a convolutional network does")
+        raise UserError(
+            "this network keeps no map of places, so nobody can say where it looked",
+            "a convolutional network does",
+        )
     cut.front.eval(), cut.rear.eval()
     device = known.network.normalise.mean.device
     found = []
@@ -86,7 +106,12 @@ def constant_weights(cut: Halves, shape: tuple[int, ...], count: int) -> Tensor 
     rows = []
     for one in range(count):
         tried = gradients(cut.rear, maps, torch.full((TRIED,), one))
-        if not torch.allclose(tried, tried[:1].expand_as(tried), rtol=1e-3, atol=1e-6 + 1e-4 * float(tried.abs().max())):
+        if not torch.allclose(
+            tried,
+            tried[:1].expand_as(tried),
+            rtol=1e-3,
+            atol=1e-6 + 1e-4 * float(tried.abs().max()),
+        ):
             return None
         rows.append(tried[0])
     return torch.stack(rows)

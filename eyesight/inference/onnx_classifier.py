@@ -50,7 +50,8 @@ class Portable:
         """Where it looked for the best class, N,h,w ≥ 0, of prepared pictures, uint8 N,C,H,W; raises UserError when it cannot say."""
         if not self.looks:
             raise MissingError(
-                "this file does not say where it looked", "it can where an average and one dense layer end the network; export again"
+                "this file does not say where it looked",
+                "it can where an average and one dense layer end the network; export again",
             )
         return np.asarray(self.session.run([HEAT], {INPUT: pixels})[0], dtype=np.float32)
 
@@ -65,7 +66,10 @@ def load(file: Path, threads: int | None = None) -> Portable:
         loaded = Portable(session, classes, Preparation.from_dict(facts["preparation"]), facts)
         _check_shapes(loaded)
     except (KeyError, TypeError, IndexError, AssertionError) as error:
-        raise UserError(f"{file} is damaged: its description does not fit its network ({error})", "export the run again") from None
+        raise UserError(
+            f"{file} is damaged: its description does not fit its network ({error})",
+            "export the run again",
+        ) from None
     return loaded
 
 
@@ -78,14 +82,24 @@ def _session(file: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # what is wrong is said by the exception
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # leave the cores to others between two calls
+    options.add_session_config_entry(
+        "session.intra_op.allow_spinning", "0"
+    )  # leave the cores to others between two calls
     try:
-        return onnxruntime.InferenceSession(file.read_bytes(), options, providers=["CPUExecutionProvider"])
+        return onnxruntime.InferenceSession(
+            file.read_bytes(), options, providers=["CPUExecutionProvider"]
+        )
     except OSError as error:
-        raise UserError(f"{file} cannot be read: {error}", "it may be damaged, or belong to somebody else; copy it again") from None
+        raise UserError(
+            f"{file} cannot be read: {error}",
+            "it may be damaged, or belong to somebody else; copy it again",
+        ) from None
     except Exception as error:  # onnxruntime raises classes of its own for each way of being broken
         reason = str(error).strip().splitlines()[0]
-        raise UserError(f"{file} is no ONNX file that can be used: {reason}", "copy it again, or export the run again") from None
+        raise UserError(
+            f"{file} is no ONNX file that can be used: {reason}",
+            "copy it again, or export the run again",
+        ) from None
 
 
 def _value(text: str) -> Any:
@@ -103,7 +117,10 @@ def _check_format(file: Path, facts: dict[str, Any]) -> None:
             "export a run; files of other programs do not say what their outputs mean",
         )
     if found > FORMAT:
-        raise UserError(f"{file} was written by a later eyesight (format {found}, this one reads up to {FORMAT})", "upgrade eyesight")
+        raise UserError(
+            f"{file} was written by a later eyesight (format {found}, this one reads up to {FORMAT})",
+            "upgrade eyesight",
+        )
 
 
 def _check_shapes(loaded: Portable) -> None:
@@ -111,6 +128,12 @@ def _check_shapes(loaded: Portable) -> None:
     given, taken = loaded.session.get_outputs()[0], loaded.session.get_inputs()[0]
     assert (taken.name, given.name) == (INPUT, OUTPUT), f"input {taken.name}, output {given.name}"
     assert taken.type == "tensor(uint8)", f"input of type {taken.type}"
-    assert tuple(taken.shape[1:]) == loaded.preparation.shape, f"pictures of {taken.shape[1:]}, prepared as {loaded.preparation.shape}"
-    wanted = loaded.preparation.channels if loaded.facts.get("target") == "picture" else len(loaded.classes)
+    assert tuple(taken.shape[1:]) == loaded.preparation.shape, (
+        f"pictures of {taken.shape[1:]}, prepared as {loaded.preparation.shape}"
+    )
+    wanted = (
+        loaded.preparation.channels
+        if loaded.facts.get("target") == "picture"
+        else len(loaded.classes)
+    )
     assert given.shape[1] == wanted, f"{given.shape[1]} outputs where {wanted} are described"

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 Known: TypeAlias = "Classifier | Portable"
 PORTION = 256  # pictures prepared before the network looks at them
-First = Callable[[bytes], "bytes | Pixels"]  # what is done to a picture before the preparation of the training
+First = Callable[
+    [bytes], "bytes | Pixels"
+]  # what is done to a picture before the preparation of the training
 
 
 @dataclass(frozen=True)
@@ -32,17 +34,27 @@ class Answer:
     top: tuple[tuple[str, float], ...] = ()
     problem: str = ""
     anomaly: float | None = None  # an autoencoder's error, where one was asked
-    unfamiliar: bool | None = None  # whether that is more than it makes of nearly all pictures of the kind it learnt: then nothing is sure
+    unfamiliar: bool | None = (
+        None  # whether that is more than it makes of nearly all pictures of the kind it learnt: then nothing is sure
+    )
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         if self.problem:
             return {"path": self.path, "problem": self.problem}
-        doubt = {} if self.anomaly is None else {"anomaly": self.anomaly, "unfamiliar": self.unfamiliar}
-        return {"path": self.path, "top": [{"class": name, "probability": sure} for name, sure in self.top], **doubt}
+        doubt = (
+            {} if self.anomaly is None else {"anomaly": self.anomaly, "unfamiliar": self.unfamiliar}
+        )
+        return {
+            "path": self.path,
+            "top": [{"class": name, "probability": sure} for name, sure in self.top],
+            **doubt,
+        }
 
 
-def answers(known: Known, paths: Iterable[Path], top: int = 1, first: str = "", root: Path | None = None) -> Iterator[Answer]:
+def answers(
+    known: Known, paths: Iterable[Path], top: int = 1, first: str = "", root: Path | None = None
+) -> Iterator[Answer]:
     """An answer for every file, in the order given; paths that are relative are so to `root`.
 
     `first` is "digit" to fit and centre a digit's ink as in MNIST before the network's own preparation.
@@ -63,7 +75,9 @@ def beforehand(name: str) -> First:
     return lambda picture: picture
 
 
-def _portion(known: Known, paths: Sequence[Path], top: int, first: First, root: Path) -> Iterator[Answer]:
+def _portion(
+    known: Known, paths: Sequence[Path], top: int, first: First, root: Path
+) -> Iterator[Answer]:
     pixels: list[Pixels] = []
     problems: dict[int, str] = {}
     for place, path in enumerate(paths):
@@ -73,19 +87,32 @@ def _portion(known: Known, paths: Sequence[Path], top: int, first: First, root: 
             problems[place] = str(bad)
         except OSError as error:
             problems[place] = f"unreadable: {error.strerror}"
-    values = iter(known.probabilities(np.stack(pixels)) if pixels else np.zeros((0, len(known.classes)), np.float32))
+    values = iter(
+        known.probabilities(np.stack(pixels))
+        if pixels
+        else np.zeros((0, len(known.classes)), np.float32)
+    )
     for place, path in enumerate(paths):
         if place in problems:
             yield Answer(str(path), problem=problems[place])
         else:
             sure = next(values)
             best = np.argsort(-sure, kind="stable")[:top]
-            yield Answer(str(path), tuple((known.classes[place], float(sure[place])) for place in best))
+            yield Answer(
+                str(path), tuple((known.classes[place], float(sure[place])) for place in best)
+            )
 
 
 def heading(top: int) -> list[str]:
     """The names of the columns of `row`."""
-    return ["picture", *(f"{word}{number}" for number in ["", *range(2, top + 1)] for word in ("class", "probability"))]
+    return [
+        "picture",
+        *(
+            f"{word}{number}"
+            for number in ["", *range(2, top + 1)]
+            for word in ("class", "probability")
+        ),
+    ]
 
 
 def row(answer: Answer) -> list[str]:

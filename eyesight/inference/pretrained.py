@@ -18,7 +18,9 @@ from eyesight.system.progress import Talk, silent
 ELSE = "something else"  # the class of whatever is none of the chosen kind
 
 
-def recogniser(name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent) -> Classifier:
+def recogniser(
+    name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent
+) -> Classifier:
     """A pretrained network as it is, with the names of the classes it was trained on; raises UserError when it has no weights.
 
     `only` ("dogs") narrows it to some of them, and the last class is then everything else.
@@ -30,11 +32,21 @@ def recogniser(name: str, file: Path | None = None, only: str | None = None, *, 
     model = Model(name, weights=str(file) if file else weights.HUB_WEIGHTS, head=OWN)
     expects, classes = pretrained.expected(name), pretrained.own_classes(name)
     if classes != 1000:
-        raise UserError(f"{name} tells {classes:,} classes apart whose names are not at hand", "choose a network trained on ImageNet-1k")
+        raise UserError(
+            f"{name} tells {classes:,} classes apart whose names are not at hand",
+            "choose a network trained on ImageNet-1k",
+        )
     network = registry.build(model, (3, expects.size, expects.size), classes)
     found = weights.fill(network, model, talk=talk)
     network.to(memory_format=torch.channels_last).eval()
-    how = Preparation(expects.size, expects.size, 3, "crop", interpolation=expects.interpolation, crop_fraction=expects.crop_fraction)
+    how = Preparation(
+        expects.size,
+        expects.size,
+        3,
+        "crop",
+        interpolation=expects.interpolation,
+        crop_fraction=expects.crop_fraction,
+    )
     names = pretrained.imagenet_classes()
     if only is not None:
         network.head = nn.Sequential(network.head, Narrowed(ONLY[only], classes)).eval()

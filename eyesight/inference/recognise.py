@@ -19,7 +19,9 @@ from eyesight.system.files import distinct, whole_file
 
 def recognise(known: Known, pictures: Sequence[str], top: int = 1, first: str = "") -> list[Answer]:
     """An answer for every picture, in the order given (folders in natural order); `first` as in `answers`."""
-    return list(answers(known, (path for where in pictures for path in list_pictures(where)), top, first))
+    return list(
+        answers(known, (path for where in pictures for path in list_pictures(where)), top, first)
+    )
 
 
 def load(model: Path, weights: Path | None = None, only: str | None = None) -> Known:
@@ -32,7 +34,11 @@ def load(model: Path, weights: Path | None = None, only: str | None = None) -> K
 
         return recogniser(str(model), weights, only)
     if only is not None:
-        raise UserError("only a pretrained network can be narrowed", f"name one, such as tf_efficientnet_lite0, instead of {model}", code=2)
+        raise UserError(
+            "only a pretrained network can be narrowed",
+            f"name one, such as tf_efficientnet_lite0, instead of {model}",
+            code=2,
+        )
     if model.suffix.lower() == ".onnx":
         return onnx_classifier.load(model)
     from eyesight import classifier
@@ -69,7 +75,9 @@ def _copies(answers: Sequence[Answer], folder: Path, ending: str) -> Iterator[tu
     """Every answered picture with the file for its copy; of pictures with one name, from several folders, the later get a number."""
     answered = [answer for answer in answers if not answer.problem]
     names = distinct(Path(answer.path).stem for answer in answered)
-    yield from ((answer, folder / (name + ending)) for answer, name in zip(answered, names, strict=True))
+    yield from (
+        (answer, folder / (name + ending)) for answer, name in zip(answered, names, strict=True)
+    )
 
 
 def _write(file: Path, picture: bytes) -> None:
@@ -93,10 +101,18 @@ def classifier_folder(where: Path) -> Path:
 def write_table(answers: Sequence[Answer], path: Path) -> None:
     """The competition's table `id,target`: ids are file names without extension, in the order given; a bad file's target is empty."""
     names = ids([Path(answer.path) for answer in answers])
-    lines = [("id", "target"), *((name, answer.top[0][0] if answer.top else "") for name, answer in zip(names, answers, strict=True))]
+    lines = [
+        ("id", "target"),
+        *(
+            (name, answer.top[0][0] if answer.top else "")
+            for name, answer in zip(names, answers, strict=True)
+        ),
+    ]
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        text = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True)
+        text = io.TextIOWrapper(
+            file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True
+        )
         csv.writer(text, lineterminator="\n").writerows(lines)
         text.detach()
 

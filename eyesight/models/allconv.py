@@ -5,7 +5,9 @@ from __future__ import annotations
 from eyesight.models.layers import Network, Shape, Stack, initialise
 
 
-def allconv(shape: Shape, classes: int, *, width: float = 1.0, dropout: float = 1.0, normalise: bool = False) -> Network:
+def allconv(
+    shape: Shape, classes: int, *, width: float = 1.0, dropout: float = 1.0, normalise: bool = False
+) -> Network:
     """All-CNN-C of Springenberg et al. 2014: 1,369,738 parameters on 32×32×3 with ten classes.
 
     The paper drops .2 of the input and .5 after each strided layer (scaled by `dropout`), has no normalisation, pads all 3×3

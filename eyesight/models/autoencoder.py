@@ -58,7 +58,9 @@ class Grow(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """N,C,H,W to N,after,2H,2W or a row and a column less."""
         grown = functional.pixel_shuffle(self.conv(x), 2)
-        return grown[:, :, : self.size[0], : self.size[1]].contiguous(memory_format=torch.channels_last)
+        return grown[:, :, : self.size[0], : self.size[1]].contiguous(
+            memory_format=torch.channels_last
+        )
 
 
 class Unflatten(nn.Module):
@@ -80,7 +82,11 @@ def autoencoder(shape: Shape, channels: int, *, code: int = 32, width: float = 1
     6,595,012 parameters on 28×28×1, most of them dense, where they cost least.
     """
     if code < 1:
-        raise UserError(f"a bottleneck lets at least one number through, not {code}", "--set model.code=32", code=2)
+        raise UserError(
+            f"a bottleneck lets at least one number through, not {code}",
+            "--set model.code=32",
+            code=2,
+        )
     sizes, filters = [shape[1:]], [shape[0]]
     while min(sizes[-1]) > SMALLEST:
         sizes.append(tuple(-(-side // 2) for side in sizes[-1]))
@@ -88,15 +94,27 @@ def autoencoder(shape: Shape, channels: int, *, code: int = 32, width: float = 1
     down: list[nn.Module] = []
     for before, after in pairwise(filters):
         kernel = 5 if before == shape[0] else 3
-        down += [nn.Conv2d(before, after, kernel, 2, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+        down += [
+            nn.Conv2d(before, after, kernel, 2, kernel // 2, bias=False),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
     last = (filters[-1], *sizes[-1])
     values, units = last[0] * last[1] * last[2], round(UNITS * width)
     down += [Flatten(), *dense(values, units), nn.Linear(units, code)]
     up: list[nn.Module] = [*dense(code, units), *dense(units, values), Unflatten(last)]
     for place in range(len(filters) - 1, 1, -1):
         after = filters[place - 1]
-        up += [Grow(filters[place], after, _pair(sizes[place - 1])), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
-    head = Grow(filters[1], channels, _pair(sizes[0]), 5) if len(filters) > 1 else nn.Conv2d(last[0], channels, 3, padding=1)
+        up += [
+            Grow(filters[place], after, _pair(sizes[place - 1])),
+            nn.BatchNorm2d(after),
+            nn.ReLU(inplace=True),
+        ]
+    head = (
+        Grow(filters[1], channels, _pair(sizes[0]), 5)
+        if len(filters) > 1
+        else nn.Conv2d(last[0], channels, 3, padding=1)
+    )
     return AutoEncoder(shape, nn.Sequential(*down), nn.Sequential(*up), nn.Sequential(head))
 
 

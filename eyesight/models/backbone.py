@@ -17,7 +17,9 @@ from eyesight.models.layers import Shape, Stack, initialise
 
 POOLS = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
 OWN = "own"  # the head that the backbone was trained with
-ONLY = {"dogs": range(151, 269)}  # of ImageNet's thousand: from Chihuahua to Mexican hairless, 118 breeds
+ONLY = {
+    "dogs": range(151, 269)
+}  # of ImageNet's thousand: from Chihuahua to Mexican hairless, 118 breeds
 
 
 class Backbone(nn.Module):
@@ -27,7 +29,9 @@ class Backbone(nn.Module):
         super().__init__()
         self.prefixes = tuple(name for name, _ in units)  # as timm names them
         self.stages = stages
-        self.units = nn.Sequential(OrderedDict((name.replace(".", "_") or "whole", unit) for name, unit in units))
+        self.units = nn.Sequential(
+            OrderedDict((name.replace(".", "_") or "whole", unit) for name, unit in units)
+        )
         for place, unit in enumerate(self.units):
             unit.below_head = sum(start > place for start in stages.values()) + 1  # type: ignore[assignment]  # read by the optimiser
         self.cut = 0
@@ -110,11 +114,21 @@ class Narrowed(nn.Module):
     def __init__(self, chosen: range, classes: int) -> None:
         super().__init__()
         self.register_buffer("chosen", torch.tensor(list(chosen)), persistent=False)
-        self.register_buffer("others", torch.tensor([one for one in range(classes) if one not in chosen]), persistent=False)
+        self.register_buffer(
+            "others",
+            torch.tensor([one for one in range(classes) if one not in chosen]),
+            persistent=False,
+        )
 
     def forward(self, logits: Tensor) -> Tensor:
         """N,K to N,chosen + 1."""
-        return torch.cat([logits.index_select(1, self.chosen), logits.index_select(1, self.others).logsumexp(1, keepdim=True)], 1)
+        return torch.cat(
+            [
+                logits.index_select(1, self.chosen),
+                logits.index_select(1, self.others).logsumexp(1, keepdim=True),
+            ],
+            1,
+        )
 
 
 def new_head(words: list[str], body: Backbone, shape: Shape, classes: int) -> nn.Sequential:
@@ -141,11 +155,19 @@ def _add(stack: Stack, word: str) -> None:
     elif word == "flatten":
         stack.add(nn.Flatten())
     elif word == "norm":
-        stack.add(nn.BatchNorm2d(stack.shape[0]) if len(stack.shape) > 1 else nn.BatchNorm1d(stack.shape[0]))
+        stack.add(
+            nn.BatchNorm2d(stack.shape[0])
+            if len(stack.shape) > 1
+            else nn.BatchNorm1d(stack.shape[0])
+        )
     elif word.isdigit() and int(word) > 0:
         stack.conv(int(word), 1) if len(stack.shape) > 1 else stack.dense(int(word))
     elif re.fullmatch(r"dropout0?\.\d+", word):
         stack.dropout(float(word.removeprefix("dropout")))
     else:
         known = "average, max, flatten, norm, dropout.5 or the number of a dense layer's units, separated by spaces"
-        raise UserError(f"cannot read {word!r} in the description of a head", f"known: {known}; own keeps the backbone's own", code=2)
+        raise UserError(
+            f"cannot read {word!r} in the description of a head",
+            f"known: {known}; own keeps the backbone's own",
+            code=2,
+        )

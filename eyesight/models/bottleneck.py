@@ -5,7 +5,14 @@ from __future__ import annotations
 from eyesight.models.layers import Network, Shape, Stack, finish
 
 
-def bottleneck(shape: Shape, classes: int, *, dropout: float = 1.0, initialise: str = "he", softmax: bool = False) -> Network:
+def bottleneck(
+    shape: Shape,
+    classes: int,
+    *,
+    dropout: float = 1.0,
+    initialise: str = "he",
+    softmax: bool = False,
+) -> Network:
     """2,636,148 parameters on 90×90×1 with 52 classes; every convolution has a bias and is batch-normalised.
 
     `dropout` scales the two rates .5 and .3. `softmax` puts back the fault that kept its loss above ln(e+51)−1.

@@ -26,7 +26,15 @@ class Residual(nn.Module):
         return x + functional.relu(self.norm(self.conv(x)), inplace=True)
 
 
-def _block(stack: Stack, filters: int, kernel: int = 3, *, stride: int = 1, pool: int = 1, padding: str = "same") -> Stack:
+def _block(
+    stack: Stack,
+    filters: int,
+    kernel: int = 3,
+    *,
+    stride: int = 1,
+    pool: int = 1,
+    padding: str = "same",
+) -> Stack:
     stack.conv(filters, kernel, stride=stride, padding=padding, act="linear", bias=False)
     if pool > 1:
         stack.pool(pool)
@@ -52,7 +60,9 @@ def fast_digits(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 
     return _finish(shape, body, classes)
 
 
-def fast_glyphs(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0) -> Network:
+def fast_glyphs(
+    shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0
+) -> Network:
     """Stride-2 stem and three pooled stages of `depth` residual convolutions each, for pictures of 64 to 128 pixels."""
     body = _block(Stack(shape), 8 * round(4 * width), 5, stride=2)
     for filters in (64, 128, 256):
@@ -81,7 +91,9 @@ class Whitening(nn.Module):
         """Take the directions from normalised pictures N,C,H,W."""
         patches = functional.unfold(pictures, 2).transpose(1, 2).reshape(-1, pictures.shape[1] * 4)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        directions = (vectors / (values + 5e-4).sqrt()).T.flip(0).reshape(-1, pictures.shape[1], 2, 2)
+        directions = (
+            (vectors / (values + 5e-4).sqrt()).T.flip(0).reshape(-1, pictures.shape[1], 2, 2)
+        )
         self.weight.copy_(torch.cat([directions, -directions]))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -139,14 +139,24 @@ class Stack:
         return self
 
     def conv(
-        self, filters: int, kernel: int = 3, *, stride: int = 1, padding: str | int | None = None, act: str | None = None, bias: bool = True
+        self,
+        filters: int,
+        kernel: int = 3,
+        *,
+        stride: int = 1,
+        padding: str | int | None = None,
+        act: str | None = None,
+        bias: bool = True,
     ) -> Stack:
         """A convolution with its activation, batch-normalised where the stack asks for it."""
         padding = self.padding if padding is None else padding
         assert kernel % 2 or padding != "same", "an even kernel has no middle"
         amount = {"same": kernel // 2, "valid": 0}[padding] if isinstance(padding, str) else padding
         self.add(nn.Conv2d(self.shape[0], filters, kernel, stride, amount, bias=bias))
-        before, after = ([nn.BatchNorm2d(filters)] if self.normalise == place else [] for place in ("before", "after"))
+        before, after = (
+            [nn.BatchNorm2d(filters)] if self.normalise == place else []
+            for place in ("before", "after")
+        )
         for layer in (*before, *self._activation(act), *after):
             self.add(layer)
         return self
@@ -170,12 +180,16 @@ class Stack:
 
     def average(self, kernel: int = 0) -> Stack:
         """Average pooling, over the whole picture unless a kernel is given."""
-        return self.add(nn.AvgPool2d(kernel) if kernel else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+        return self.add(
+            nn.AvgPool2d(kernel) if kernel else nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        )
 
     def dropout(self, rate: float) -> Stack:
         """Dropout of single values; a rate of 0 adds nothing, one outside 0 to 1 is refused."""
         if not 0 <= rate < 1:
-            raise UserError(f"a dropout rate lies between 0 and 1, not at {rate:g}", "lower model.dropout")
+            raise UserError(
+                f"a dropout rate lies between 0 and 1, not at {rate:g}", "lower model.dropout"
+            )
         return self.add(nn.Dropout(rate)) if rate > 0 else self
 
     def build(self) -> nn.Sequential:
@@ -199,7 +213,9 @@ def too_small(shape: Shape) -> UserError:
     )
 
 
-def finish(shape: Shape, body: Stack, classes: int, softmax: bool = False, how: str = "glorot") -> Network:
+def finish(
+    shape: Shape, body: Stack, classes: int, softmax: bool = False, how: str = "glorot"
+) -> Network:
     """The body with a dense layer of logits behind it, initialised."""
     head = Stack(body.shape, act="linear").dense(classes)
     if softmax:

@@ -10,7 +10,14 @@ from eyesight.errors import UserError
 from eyesight.models.layers import Network, ScaledTanh, Shape, Stack, finish
 
 
-def lenet5(shape: Shape, classes: int, *, activation: str = "relu", initialise: str = "glorot", softmax: bool = False) -> Network:
+def lenet5(
+    shape: Shape,
+    classes: int,
+    *,
+    activation: str = "relu",
+    initialise: str = "glorot",
+    softmax: bool = False,
+) -> Network:
     """C(5,6) same, P2, C(5,16), P2, C(5,120), FC84: 61,706 parameters on 28×28 grey pictures with ten classes."""
     body = Stack(shape, act=activation, padding="valid")
     body.conv(6, 5, padding="same").pool().conv(16, 5).pool().conv(120, 5).dense(84)
@@ -43,14 +50,18 @@ class SparseConvolution(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        places = [row * 6 + int(digit) for row, inputs in enumerate(CONNECTIONS) for digit in inputs]
+        places = [
+            row * 6 + int(digit) for row, inputs in enumerate(CONNECTIONS) for digit in inputs
+        ]
         self.register_buffer("places", torch.tensor(places), persistent=False)
         self.weight = nn.Parameter(nn.init.uniform_(torch.empty(len(places), 5, 5), -0.15, 0.15))
         self.bias = nn.Parameter(torch.zeros(len(CONNECTIONS)))
 
     def forward(self, x: Tensor) -> Tensor:
         """N,6,H,W to N,16,H-4,W-4."""
-        full = self.weight.new_zeros(len(CONNECTIONS) * 6, 5, 5).index_copy(0, self.places, self.weight)
+        full = self.weight.new_zeros(len(CONNECTIONS) * 6, 5, 5).index_copy(
+            0, self.places, self.weight
+        )
         return functional.conv2d(x, full.view(-1, 6, 5, 5), self.bias)
 
     def multiply_adds(self, output: Tensor) -> int:
@@ -64,8 +75,13 @@ def lenet5_1998(shape: Shape, classes: int) -> Network:
     Every layer up to F6 ends in the squashing function, the subsampling included.
     """
     if shape != (1, 32, 32):
-        raise UserError(f"lenet5_1998 takes grey pictures of 32×32, not {'×'.join(map(str, shape))}", "use lenet5, which takes any")
+        raise UserError(
+            f"lenet5_1998 takes grey pictures of 32×32, not {'×'.join(map(str, shape))}",
+            "use lenet5, which takes any",
+        )
     body = Stack(shape, act="scaled_tanh", padding="valid")
-    body.conv(6, 5).add(Subsample(6)).add(ScaledTanh()).add(SparseConvolution()).add(ScaledTanh()).add(Subsample(16)).add(ScaledTanh())
+    body.conv(6, 5).add(Subsample(6)).add(ScaledTanh()).add(SparseConvolution()).add(
+        ScaledTanh()
+    ).add(Subsample(16)).add(ScaledTanh())
     body.conv(120, 5).dense(84)
     return finish(shape, body, classes)

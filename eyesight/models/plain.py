@@ -25,7 +25,14 @@ def dropout_cnn(
     return finish(shape, body, classes, softmax, initialise)
 
 
-def baseline_cnn(shape: Shape, classes: int, *, activation: str = "linear", dropout: float = 0.2, initialise: str = "glorot") -> Network:
+def baseline_cnn(
+    shape: Shape,
+    classes: int,
+    *,
+    activation: str = "linear",
+    dropout: float = 0.2,
+    initialise: str = "glorot",
+) -> Network:
     """Two valid convolutions without activation, pooling of stride 1, FC64 and FC32: 1,407,178 parameters on 32×32×3."""
     body = Stack(shape, act=activation, padding="valid")
     body.conv(64).pool(2, 1).conv(32).pool(2, 1)
@@ -33,7 +40,14 @@ def baseline_cnn(shape: Shape, classes: int, *, activation: str = "linear", drop
     return finish(shape, body, classes, how=initialise)
 
 
-def basic_cnn(shape: Shape, classes: int, *, dropout: float = 0.5, activation: str = "relu", initialise: str = "glorot") -> Network:
+def basic_cnn(
+    shape: Shape,
+    classes: int,
+    *,
+    dropout: float = 0.5,
+    activation: str = "relu",
+    initialise: str = "glorot",
+) -> Network:
     """Three convolutions with pooling and dropout .23, FC1024 with `dropout`: 549,898 parameters on 32×32×3."""
     body = Stack(shape, act=activation, padding="same")
     for filters in (16, 32, 32):

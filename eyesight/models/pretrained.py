@@ -26,10 +26,24 @@ from eyesight.models.backbone import OWN, Backbone, Own, Whole, new_head
 from eyesight.models.kernels.depthwise import Depthwise, convolve, is_depthwise
 from eyesight.models.layers import Network, Shape
 
-HEADS = frozenset(["global_pool", "head", "head_drop", "pre_logits", "fc", "classifier", "classif", "last_linear"])
+HEADS = frozenset(
+    ["global_pool", "head", "head_drop", "pre_logits", "fc", "classifier", "classif", "last_linear"]
+)
 SKIPS = "skips"  # the first word of a head that gives a map
 # Families whose units, one after another, are known to be their forward pass; of any other this is found out by trying.
-CHAINS = frozenset("ResNet ResNetV2 VGG Xception InceptionV3 InceptionResnetV2 EfficientNet MobileNetV3 DenseNet".split())  # noqa: SIM905
+CHAINS = frozenset(
+    [
+        "ResNet",
+        "ResNetV2",
+        "VGG",
+        "Xception",
+        "InceptionV3",
+        "InceptionResnetV2",
+        "EfficientNet",
+        "MobileNetV3",
+        "DenseNet",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -52,14 +66,19 @@ class Outline:
     stages: tuple[tuple[str, int], ...]
 
 
-def build(name: str, shape: Shape, classes: int, *, weights: str | None = None, head: str = "average") -> Network:
+def build(
+    name: str, shape: Shape, classes: int, *, weights: str | None = None, head: str = "average"
+) -> Network:
     """The backbone called `name` with a new head, its weights drawn at random; raises UserError when it cannot take `shape`.
 
     `weights` is what `eyesight.models.weights` will look for; here it changes nothing.
     """
     expects = expected(name)
     if shape[0] != 3:
-        raise UserError(f"{name} sees colour, and these pictures have {shape[0]} channel", "--set data.channels=3 repeats grey three times")
+        raise UserError(
+            f"{name} sees colour, and these pictures have {shape[0]} channel",
+            "--set data.channels=3 repeats grey three times",
+        )
     if head.startswith(SKIPS):
         return _mapper(name, shape, classes, head)
     outline = _outline(name)
@@ -82,15 +101,28 @@ def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
 
     outline, words, expects = _outline(name), head.split(), expected(name)
     if not outline.chain:
-        raise UserError(f"{name} is no chain of stages, so nothing can be joined to their ends", "choose another, such as ResNet50")
+        raise UserError(
+            f"{name} is no chain of stages, so nothing can be joined to their ends",
+            "choose another, such as ResNet50",
+        )
     if words[1:] and not (len(words) == 2 and words[1].isdigit() and int(words[1]) > 0):
-        raise UserError(f"cannot read {head!r} as the description of a head", f'"{SKIPS} 64" joins the stages in up to 64 channels', code=2)
+        raise UserError(
+            f"cannot read {head!r} as the description of a head",
+            f'"{SKIPS} 64" joins the stages in up to 64 channels',
+            code=2,
+        )
     model = create(name)
     quicken(model)
     body = Tapped(_units(model), dict(outline.stages))
     with torch.device("meta"):
         shapes = _shapes(_units(create(name).eval()), torch.zeros(1, *shape))
-    network = on_backbone(shape, classes, body, [shapes[end][0] for end in body.ends], int(words[1]) if words[1:] else 64)
+    network = on_backbone(
+        shape,
+        classes,
+        body,
+        [shapes[end][0] for end in body.ends],
+        int(words[1]) if words[1:] else 64,
+    )
     network.normalise.set(torch.tensor(expects.mean), torch.tensor(expects.deviation))
     return network
 
@@ -166,16 +198,27 @@ def configuration(name: str) -> dict[str, Any]:
     found = timm.get_pretrained_cfg(full)
     if found is None:
         others = timm.list_pretrained(full.split(".")[0] + "*")
-        raise UserError(f"timm knows no weights {full!r}", f"it knows {', '.join(others) or 'none'}")
+        raise UserError(
+            f"timm knows no weights {full!r}", f"it knows {', '.join(others) or 'none'}"
+        )
     return dataclasses.asdict(found)
 
 
 def expected(name: str) -> Expects:
     """The preprocessing that belongs to the weights."""
     found = configuration(name)
-    interpolation: Literal["bilinear", "bicubic"] = "bilinear" if found["interpolation"] == "bilinear" else "bicubic"
+    interpolation: Literal["bilinear", "bicubic"] = (
+        "bilinear" if found["interpolation"] == "bilinear" else "bicubic"
+    )
     size, fixed = int(found["input_size"][1]), bool(found.get("fixed_input_size"))
-    return Expects(size, interpolation, float(found["crop_pct"]), tuple(found["mean"]), tuple(found["std"]), fixed)
+    return Expects(
+        size,
+        interpolation,
+        float(found["crop_pct"]),
+        tuple(found["mean"]),
+        tuple(found["std"]),
+        fixed,
+    )
 
 
 def hub_name(name: str) -> str:
@@ -185,7 +228,9 @@ def hub_name(name: str) -> str:
 
 def in_hub_cache(name: str) -> Path | None:
     """The file that an earlier look into the hub left on this machine."""
-    from huggingface_hub import try_to_load_from_cache  # part of timm; half a second that most commands need not wait
+    from huggingface_hub import (
+        try_to_load_from_cache,
+    )  # part of timm; half a second that most commands need not wait
 
     found = try_to_load_from_cache(hub_name(name), "model.safetensors") if hub_name(name) else None
     return Path(found) if isinstance(found, str) else None
@@ -200,16 +245,24 @@ def imagenet_classes() -> tuple[str, ...]:
     """The thousand names of ImageNet-1k in the order of the logits; the two that occur twice carry their synset."""
     known = ImageNetInfo()
     names = [known.index_to_description(place).split(",")[0] for place in range(1000)]
-    return tuple(f"{name} ({known.index_to_label_name(place)})" if names.count(name) > 1 else name for place, name in enumerate(names))
+    return tuple(
+        f"{name} ({known.index_to_label_name(place)})" if names.count(name) > 1 else name
+        for place, name in enumerate(names)
+    )
 
 
 def imagenet_places(classes: Sequence[str]) -> dict[int, int]:
     """Which of these names are ImageNet's, by synset (`n02085620-Chihuahua`) or any synonym: place here to place there."""
     known, names = ImageNetInfo(), dict[str, list[int]]()
     for place in range(1000):
-        for name in {_plain(one) for one in known.index_to_description(place).split(",")} | {known.index_to_label_name(place)}:
+        for name in {_plain(one) for one in known.index_to_description(place).split(",")} | {
+            known.index_to_label_name(place)
+        }:
             names.setdefault(name, []).append(place)
-    found = {here: names.get(_plain(name)) or names.get(synset(name), []) for here, name in enumerate(classes)}
+    found = {
+        here: names.get(_plain(name)) or names.get(synset(name), [])
+        for here, name in enumerate(classes)
+    }
     return {here: places[0] for here, places in found.items() if len(places) == 1}
 
 
@@ -235,7 +288,11 @@ def _units(model: nn.Module) -> list[tuple[str, nn.Module]]:
 
 def _opened(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
     if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        return [pair for inner, child in module.named_children() for pair in _opened(f"{name}.{inner}", child)]
+        return [
+            pair
+            for inner, child in module.named_children()
+            for pair in _opened(f"{name}.{inner}", child)
+        ]
     return [(name, module)]
 
 
@@ -260,7 +317,13 @@ def _features(name: str, shape: Shape) -> Shape:
         model: Any = create(name).eval()
         pictures = torch.zeros(1, *shape)
         try:
-            after = tuple((model.forward_features(pictures) if _outline(name).chain else Whole(model)(pictures)).shape[1:])
+            after = tuple(
+                (
+                    model.forward_features(pictures)
+                    if _outline(name).chain
+                    else Whole(model)(pictures)
+                ).shape[1:]
+            )
         except (RuntimeError, AssertionError):
             raise _wrong_size(name, shape) from None
     if 0 in after:
@@ -307,7 +370,10 @@ def _wrong_size(name: str, shape: Shape) -> UserError:
     expects = expected(name)
     found = "×".join(map(str, shape[1:]))
     if expects.fixed:
-        return UserError(f"{name} takes pictures of {expects.size}×{expects.size} only, not {found}", f"--set data.size={expects.size}")
+        return UserError(
+            f"{name} takes pictures of {expects.size}×{expects.size} only, not {found}",
+            f"--set data.size={expects.size}",
+        )
     return UserError(
         f"pictures of {found} are too small for {name}: they shrink to nothing on the way",
         f"--set data.size={expects.size} gives it what it was trained on; a little less will do",
@@ -318,7 +384,8 @@ def _own(model: Any, classes: int, name: str) -> Own:
     """The classifier that came with the backbone."""
     if model.num_classes != classes:
         raise UserError(
-            f"the own head of {name} tells {model.num_classes} classes apart, not {classes}", "--set model.head=average makes a new one"
+            f"the own head of {name} tells {model.num_classes} classes apart, not {classes}",
+            "--set model.head=average makes a new one",
         )
     if _outline(name).chain:
         return Own(model, "")

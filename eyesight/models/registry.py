@@ -43,12 +43,17 @@ MODELS: dict[str, Callable[..., Network]] = {
 def build(model: Model, shape: Shape, classes: int) -> Network:
     """The network for pictures of `shape` (C,H,W); raises UserError for an unknown name or an option it does not have."""
     make = _backbone(model.name) if is_backbone(model) else MODELS[model.name]
-    wanted = {key: value for key, value in dataclasses.asdict(model).items() if key != "name" and value is not None}
+    wanted = {
+        key: value
+        for key, value in dataclasses.asdict(model).items()
+        if key != "name" and value is not None
+    }
     accepted = _keywords(make)
     for option in wanted:
         if option not in accepted:
             raise UserError(
-                f"the model {model.name} has no option {option!r}", f"it takes {', '.join(accepted)}" if accepted else "it takes none"
+                f"the model {model.name} has no option {option!r}",
+                f"it takes {', '.join(accepted)}" if accepted else "it takes none",
             )
     network = make(shape, classes, **wanted)
     quicken(network)
@@ -88,4 +93,8 @@ def _backbone(name: str) -> Callable[..., Network]:
 
 
 def _keywords(make: Callable[..., Network]) -> list[str]:
-    return [option for option, part in inspect.signature(make).parameters.items() if part.kind is part.KEYWORD_ONLY]
+    return [
+        option
+        for option, part in inspect.signature(make).parameters.items()
+        if part.kind is part.KEYWORD_ONLY
+    ]

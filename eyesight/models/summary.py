@@ -27,14 +27,20 @@ def layers(network: nn.Module, shape: tuple[int, ...]) -> list[Layer]:
     """A row for every layer without children, in the order in which one picture of `shape` (C,H,W) passes them."""
     rows: list[Layer] = []
     hooks = [
-        module.register_forward_hook(lambda module, inputs, output, name=name: rows.append(_row(name, module, inputs, output)))
+        module.register_forward_hook(
+            lambda module, inputs, output, name=name: rows.append(
+                _row(name, module, inputs, output)
+            )
+        )
         for name, module in network.named_modules()
         if not list(module.children())
     ]
     training = network.training
     try:
         with torch.no_grad():
-            network.eval()(torch.zeros(1, *shape, dtype=torch.uint8, device=next(network.parameters()).device))
+            network.eval()(
+                torch.zeros(1, *shape, dtype=torch.uint8, device=next(network.parameters()).device)
+            )
     finally:
         for hook in hooks:
             hook.remove()
@@ -44,7 +50,13 @@ def layers(network: nn.Module, shape: tuple[int, ...]) -> list[Layer]:
 
 def _row(name: str, module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Layer:
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    return Layer(name, type(module).__name__, tuple(output.shape[1:]), parameters, _multiply_adds(module, output))
+    return Layer(
+        name,
+        type(module).__name__,
+        tuple(output.shape[1:]),
+        parameters,
+        _multiply_adds(module, output),
+    )
 
 
 def _multiply_adds(module: nn.Module, output: Tensor) -> int:

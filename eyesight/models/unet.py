@@ -40,12 +40,18 @@ class Mapper(Network):
                 return maps[:, :, :high, :wide]
             if self.training and min(high, wide) > FINE:
                 return maps
-            return functional.interpolate(maps, size=pictures.shape[2:], mode="bilinear", align_corners=False)
+            return functional.interpolate(
+                maps, size=pictures.shape[2:], mode="bilinear", align_corners=False
+            )
 
 
 def convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     """A convolution, normalised, with its activation."""
-    return nn.Sequential(nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True))
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(inplace=True),
+    )
 
 
 class Quarters(nn.Module):
@@ -84,7 +90,9 @@ class Tapped(Backbone):
     @property
     def ends(self) -> list[int]:
         """The last unit of every stage."""
-        return [start - 1 for start in sorted(self.stages.values()) if start] + [len(self.units) - 1]
+        return [start - 1 for start in sorted(self.stages.values()) if start] + [
+            len(self.units) - 1
+        ]
 
     def forward(self, pictures: Tensor) -> list[Tensor]:  # type: ignore[override]
         """Normalised pictures to the features of every stage, from fine to coarse."""
@@ -103,7 +111,10 @@ class Join(nn.Module):
         """`depths` and `filters` from fine to coarse: channels that come in, and channels after joining there."""
         super().__init__()
         self.steps = nn.ModuleList(
-            convolution(depths[place] + (filters[place + 1] if place + 2 < len(depths) else depths[-1]), filters[place])
+            convolution(
+                depths[place] + (filters[place + 1] if place + 2 < len(depths) else depths[-1]),
+                filters[place],
+            )
             for place in range(len(depths) - 1)
         )
 
@@ -116,14 +127,26 @@ class Join(nn.Module):
         return joined
 
 
-def skips(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0) -> Mapper:
+def skips(
+    shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0
+) -> Mapper:
     """From scratch: stages that halve the picture, all but the first of `depth` convolutions more; joined by skip connections."""
     large = min(shape[1:]) > FINE
-    filters = [8 * max(1, round(count * width / 8)) for count in ((16,) if large else ()) + (32, 64, 96, 128)]
+    filters = [
+        8 * max(1, round(count * width / 8))
+        for count in ((16,) if large else ()) + (32, 64, 96, 128)
+    ]
     stages: list[nn.Module] = [convolution(shape[0], filters[0], kernel=5, stride=2)]
     for before, after in pairwise(filters):
-        stages.append(nn.Sequential(convolution(before, after, stride=2), *(convolution(after, after) for _ in range(depth))))
-    neck = nn.Sequential(Join(filters, filters), nn.Dropout2d(dropout) if dropout else nn.Identity())
+        stages.append(
+            nn.Sequential(
+                convolution(before, after, stride=2),
+                *(convolution(after, after) for _ in range(depth)),
+            )
+        )
+    neck = nn.Sequential(
+        Join(filters, filters), nn.Dropout2d(dropout) if dropout else nn.Identity()
+    )
     head = nn.Conv2d(filters[0], classes, 1) if large else Quarters(filters[0], classes)
     network = Mapper(shape, Pyramid(stages), neck, nn.Sequential(head))
     for layer in network.modules():
@@ -132,7 +155,9 @@ def skips(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dro
     return network
 
 
-def on_backbone(shape: Shape, classes: int, body: Tapped, depths: Sequence[int], filters: int) -> Mapper:
+def on_backbone(
+    shape: Shape, classes: int, body: Tapped, depths: Sequence[int], filters: int
+) -> Mapper:
     """A pretrained chain with skip connections behind it, each joined in at most `filters` channels; `depths` are those of its stages."""
     kept = [min(filters, count) for count in depths]
     return Mapper(shape, body, Join(depths, kept), nn.Sequential(nn.Conv2d(kept[0], classes, 1)))

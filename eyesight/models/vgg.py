@@ -46,18 +46,38 @@ def vgg16(
     The article's version has no activations and no normalisation between its convolutions, and collapses to one class;
     with `activation=relu` and `normalise=True` the same shape trains.
     """
-    return _vgg(shape, classes, (64, 128, 256, 512, 512), (2, 2, 3, 3, 3), activation, normalise, dropout, initialise)
+    return _vgg(
+        shape,
+        classes,
+        (64, 128, 256, 512, 512),
+        (2, 2, 3, 3, 3),
+        activation,
+        normalise,
+        dropout,
+        initialise,
+    )
 
 
 def _vgg(
-    shape: Shape, classes: int, filters: Sequence[int], depths: Sequence[int], act: str, normalise: bool, dropout: float, how: str
+    shape: Shape,
+    classes: int,
+    filters: Sequence[int],
+    depths: Sequence[int],
+    act: str,
+    normalise: bool,
+    dropout: float,
+    how: str,
 ) -> Network:
-    body = blocks(Stack(shape, act=act, normalise="before" if normalise else "none"), filters, depths)
+    body = blocks(
+        Stack(shape, act=act, normalise="before" if normalise else "none"), filters, depths
+    )
     body.dense(4096, act="relu").dropout(dropout).dense(1000, act="relu")
     return finish(shape, body, classes, how=how)
 
 
-def mixup_cnn(shape: Shape, classes: int, *, dropout: float = 0.8, initialise: str = "glorot") -> Network:
+def mixup_cnn(
+    shape: Shape, classes: int, *, dropout: float = 0.8, initialise: str = "glorot"
+) -> Network:
     """Four blocks of two convolutions, global average pooling, FC256 with dropout .8: 4,823,114 parameters on 32×32×3.
 
     Normalisation follows the activation, as the team wrote it.
@@ -67,7 +87,9 @@ def mixup_cnn(shape: Shape, classes: int, *, dropout: float = 0.8, initialise: s
     return finish(shape, body, classes, how=initialise)
 
 
-def deep_mixup_cnn(shape: Shape, classes: int, *, dropout: float = 0.5, initialise: str = "glorot") -> Network:
+def deep_mixup_cnn(
+    shape: Shape, classes: int, *, dropout: float = 0.5, initialise: str = "glorot"
+) -> Network:
     """Blocks of three, three, four and four convolutions, global average pooling, FC256, FC64: 10,925,386 parameters."""
     body = blocks(Stack(shape, normalise="after"), (64, 128, 256, 512), (3, 3, 4, 4)).average()
     body.dense(256).dropout(dropout).dense(64).dropout(dropout)

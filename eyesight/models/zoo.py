@@ -50,7 +50,9 @@ ZOO: tuple[Entry, ...] = (
         note="twice as wide as the original: timm has no ImageNet weights for resnetv2_152 itself, which works with a weights file",
     ),
     Entry("InceptionV3", "inception_v3.tf_in1k", 77.9, 93.7, 23.9, 189, 77.862, 93.644),
-    Entry("InceptionResNetV2", "inception_resnet_v2.tf_in1k", 80.3, 95.3, 55.9, 449, 80.462, 95.308),
+    Entry(
+        "InceptionResNetV2", "inception_resnet_v2.tf_in1k", 80.3, 95.3, 55.9, 449, 80.462, 95.308
+    ),
     Entry(
         "MobileNet",
         "mobilenetv1_100.ra4_e3600_r224_in1k",
@@ -59,15 +61,55 @@ ZOO: tuple[Entry, ...] = (
         timm_source=TIMM_CARD,
     ),
     Entry("MobileNetV2", "mobilenetv2_100.ra_in1k", 71.3, 90.1, 3.5, 105, 72.976, 91.010),
-    Entry("MobileNetV3Large", "tf_mobilenetv3_large_100.in1k", 75.6, None, 5.4, None, 75.516, 92.594, source=KERAS_PAGE),
+    Entry(
+        "MobileNetV3Large",
+        "tf_mobilenetv3_large_100.in1k",
+        75.6,
+        None,
+        5.4,
+        None,
+        75.516,
+        92.594,
+        source=KERAS_PAGE,
+    ),
     Entry("DenseNet121", "densenet121.tv_in1k", 75.0, 92.3, 8.1, 242, 74.764, 92.154),
     Entry("DenseNet169", "densenet169.tv_in1k", 76.2, 93.2, 14.3, 338, 75.900, 93.028),
     Entry("DenseNet201", "densenet201.tv_in1k", 77.3, 93.6, 20.2, 402, 77.286, 93.480),
     Entry("EfficientNetB0", "tf_efficientnet_b0.aa_in1k", 77.1, 93.3, 5.3, 132, 76.834, 93.220),
     Entry("EfficientNetB1", "tf_efficientnet_b1.aa_in1k", 79.1, 94.4, 7.9, 186, 78.830, 94.198),
-    Entry("EfficientNetLite0", "tf_efficientnet_lite0.in1k", 75.1, None, 4.7, None, 74.830, 92.172, source=LITE_SOURCE),
-    Entry("EfficientNetLite1", "tf_efficientnet_lite1.in1k", 76.7, None, 5.4, None, 76.644, 93.230, source=LITE_SOURCE),
-    Entry("EfficientNetLite2", "tf_efficientnet_lite2.in1k", 77.6, None, 6.1, None, 77.464, 93.750, source=LITE_SOURCE),
+    Entry(
+        "EfficientNetLite0",
+        "tf_efficientnet_lite0.in1k",
+        75.1,
+        None,
+        4.7,
+        None,
+        74.830,
+        92.172,
+        source=LITE_SOURCE,
+    ),
+    Entry(
+        "EfficientNetLite1",
+        "tf_efficientnet_lite1.in1k",
+        76.7,
+        None,
+        5.4,
+        None,
+        76.644,
+        93.230,
+        source=LITE_SOURCE,
+    ),
+    Entry(
+        "EfficientNetLite2",
+        "tf_efficientnet_lite2.in1k",
+        77.6,
+        None,
+        6.1,
+        None,
+        77.464,
+        93.750,
+        source=LITE_SOURCE,
+    ),
 )
 
 
@@ -93,7 +135,11 @@ def timm_name(name: str) -> str:
 
 def matching(pattern: str = "") -> list[Entry]:
     """The entries whose known or timm name contains `pattern`."""
-    return [entry for entry in ZOO if plain(pattern) in plain(entry.name) or pattern.lower() in entry.timm]
+    return [
+        entry
+        for entry in ZOO
+        if plain(pattern) in plain(entry.name) or pattern.lower() in entry.timm
+    ]
 
 
 def fits(name: str, pattern: str) -> bool:

@@ -17,7 +17,10 @@ CONTRAST = 40.0  # grey levels between paper and pen; less is shading or noise
 LEAST = 0.12  # of the picture's side; a smaller mark is a speck
 WORKING = 5 * FITTED  # pixels; larger ink is shrunk to this before its strokes are measured
 BLOCK = 128  # new pixels of a side that are computed together
-THIN, THICK = 2.0, 4.5  # pixels of a stroke after fitting; the middle nine tenths of MNIST lie between
+THIN, THICK = (
+    2.0,
+    4.5,
+)  # pixels of a stroke after fitting; the middle nine tenths of MNIST lie between
 FAINT = 0.1  # strength of what a scanner adds to white paper
 EVERYWHERE = np.ones((3, 3), dtype=bool)  # pixels that touch at a corner are joined
 
@@ -62,7 +65,9 @@ def otsu(values: NDArray[np.generic]) -> float:
     with np.errstate(divide="ignore", invalid="ignore"):
         between = below * above * (sums / below - (sums[-1] - sums) / above) ** 2
     best = np.nan_to_num(between)
-    return float(edges[np.flatnonzero(best == best.max())].mean()) + 0.5  # the middle of a gap, not its edge
+    return (
+        float(edges[np.flatnonzero(best == best.max())].mean()) + 0.5
+    )  # the middle of a gap, not its edge
 
 
 def scaled(values: Strength, pen: NDArray[np.bool_]) -> Strength | None:
@@ -98,7 +103,10 @@ def fitted(strength: Strength) -> Pixels:
     small = peaked(fit(even(cropped(strength))))
     height, width = small.shape
     rows, columns = ndimage.center_of_mass(small)
-    top, left = round(SIDE / 2 - rows), round(SIDE / 2 - columns)  # MNIST's mean is at 14.0, not between the pixels
+    top, left = (
+        round(SIDE / 2 - rows),
+        round(SIDE / 2 - columns),
+    )  # MNIST's mean is at 14.0, not between the pixels
     top, left = min(max(top, 0), SIDE - height), min(max(left, 0), SIDE - width)
     pixels = np.zeros((SIDE, SIDE), dtype=np.uint8)
     pixels[top : top + height, left : left + width] = np.rint(255 * small)
@@ -107,7 +115,9 @@ def fitted(strength: Strength) -> Pixels:
 
 def peaked(strength: Strength) -> Strength:
     """Black where it is most inked again: a line finer than a pixel became grey when it was shrunk."""
-    peaks: Strength = np.clip(strength / np.quantile(strength[strength > 0.2 * strength.max()], 0.7), 0.0, 1.0)
+    peaks: Strength = np.clip(
+        strength / np.quantile(strength[strength > 0.2 * strength.max()], 0.7), 0.0, 1.0
+    )
     return peaks
 
 
@@ -133,7 +143,9 @@ def resample(strength: Strength, height: int, width: int) -> Strength:
 def rows(values: Strength, new: int) -> Strength:
     """The rows of values brought to `new`, a block at a time: of a long strip, all weights at once would fill the memory."""
     blocks = [overlaps(len(values), new, first) for first in range(0, new, BLOCK)]
-    return np.concatenate([weights @ values[low : low + weights.shape[1]] for low, weights in blocks])
+    return np.concatenate(
+        [weights @ values[low : low + weights.shape[1]] for low, weights in blocks]
+    )
 
 
 def overlaps(old: int, new: int, first: int = 0) -> tuple[int, Strength]:
@@ -147,7 +159,9 @@ def overlaps(old: int, new: int, first: int = 0) -> tuple[int, Strength]:
     starts, ends = np.clip(middles - window / 2, 0, old), np.clip(middles + window / 2, 0, old)
     low = int(starts[0])
     edges = np.arange(low, int(np.ceil(ends[-1])))
-    shares = np.clip(np.minimum(ends[:, None], edges + 1) - np.maximum(starts[:, None], edges), 0, None)
+    shares = np.clip(
+        np.minimum(ends[:, None], edges + 1) - np.maximum(starts[:, None], edges), 0, None
+    )
     weights: Strength = shares / shares.sum(1, keepdims=True)
     return low, weights
 
@@ -159,7 +173,9 @@ def even(strength: Strength) -> Strength:
     strength = peaked(fit(strength, WORKING)) if max(strength.shape) > WORKING else strength
     scale = FITTED / max(strength.shape)
     inside = depths(strength > 0.5)
-    wide = 4 * float(inside[inside > 0].mean() - 0.5)  # in a stroke of width w, pixels lie w / 4 from its edge on average
+    wide = 4 * float(
+        inside[inside > 0].mean() - 0.5
+    )  # in a stroke of width w, pixels lie w / 4 from its edge on average
     if wide * scale < THIN:
         reach = (THIN / scale - wide) / 2
         padded = np.pad(strength, int(np.ceil(reach)))
@@ -172,5 +188,9 @@ def even(strength: Strength) -> Strength:
 
 def depths(mask: NDArray[np.bool_]) -> Strength:
     """How far each pixel of a mark is from what is around it, in pixels; a bar that fills its box has nothing else in it."""
-    found: Strength = ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1] if mask.all() else ndimage.distance_transform_edt(mask)
+    found: Strength = (
+        ndimage.distance_transform_edt(np.pad(mask, 1))[1:-1, 1:-1]
+        if mask.all()
+        else ndimage.distance_transform_edt(mask)
+    )
     return found

@@ -62,19 +62,34 @@ class Mark:
 
     def around(self, other: Mark) -> bool:
         """Whether the other lies inside."""
-        return self.top < other.top and self.left < other.left and self.bottom > other.bottom and self.right > other.right
+        return (
+            self.top < other.top
+            and self.left < other.left
+            and self.bottom > other.bottom
+            and self.right > other.right
+        )
 
     def joined(self, other: Mark) -> Mark:
         """Both as one."""
         top, left = min(self.top, other.top), min(self.left, other.left)
-        return Mark(top, left, max(self.bottom, other.bottom), max(self.right, other.right), self.parts + other.parts)
+        return Mark(
+            top,
+            left,
+            max(self.bottom, other.bottom),
+            max(self.right, other.right),
+            self.parts + other.parts,
+        )
 
 
 def read_row(pixels: Pixels) -> list[Found]:
     """The digits on a picture, uint8 H,W, from left to right; none where there is no row of writing."""
     factor = max(1.0, max(pixels.shape) / WORKING)
     sides = [max(1, round(side / factor)) for side in pixels.shape]
-    values = mnist_digit.resample(pixels.astype(np.float64), *sides) if factor > 1 else pixels.astype(np.float64)
+    values = (
+        mnist_digit.resample(pixels.astype(np.float64), *sides)
+        if factor > 1
+        else pixels.astype(np.float64)
+    )
     strength = darkness(values)
     if strength is None:
         return []
@@ -106,7 +121,11 @@ def paper(values: Strength) -> Strength:
 def written(mask: NDArray[np.bool_]) -> tuple[Labels, list[Mark]]:
     """The marks that may be parts of digits, with the labels they point to: box lines, the picture's dark margins and specks are gone."""
     labels, marks = connected(mask)
-    lines = [mark for mark in marks if is_frame(labels[mark.top : mark.bottom, mark.left : mark.right] == mark.parts[0])]
+    lines = [
+        mark
+        for mark in marks
+        if is_frame(labels[mark.top : mark.bottom, mark.left : mark.right] == mark.parts[0])
+    ]
     if lines:
         for mark in lines:
             inside = labels[mark.top : mark.bottom, mark.left : mark.right]
@@ -115,7 +134,11 @@ def written(mask: NDArray[np.bool_]) -> tuple[Labels, list[Mark]]:
     marks = [mark for mark in marks if not on_margin(mark, mask.shape)]
     if len(marks) > MARKS:
         marks = sorted(marks, key=lambda mark: mark.height, reverse=True)[:MARKS]
-    around = [mark for mark in marks if sum(mark.around(other) and other.height > 0.3 * mark.height for other in marks)]
+    around = [
+        mark
+        for mark in marks
+        if sum(mark.around(other) and other.height > 0.3 * mark.height for other in marks)
+    ]
     return labels, [mark for mark in marks if mark not in around]
 
 
@@ -123,7 +146,10 @@ def connected(mask: NDArray[np.bool_]) -> tuple[Labels, list[Mark]]:
     """Connected ink of more than a few pixels."""
     labels, _ = ndimage.label(mask, mnist_digit.EVERYWHERE)
     boxes = ndimage.find_objects(labels)
-    marks = [Mark(high.start, wide.start, high.stop, wide.stop, (number,)) for number, (high, wide) in enumerate(boxes, start=1)]
+    marks = [
+        Mark(high.start, wide.start, high.stop, wide.stop, (number,))
+        for number, (high, wide) in enumerate(boxes, start=1)
+    ]
     return labels, [mark for mark in marks if max(mark.height, mark.width) >= 4]
 
 
@@ -141,26 +167,36 @@ def framing(mark: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The pixels of a frame's lines: runs of ink far longer than a pen makes them inside."""
     height, width = mark.shape
     across = runs(mark, max(3, round(0.3 * min(width, 2 * height))), 1)
-    slanting = ndimage.maximum_filter1d(mark.astype(np.uint8), 1 + 2 * (height // 30), 1, mode="constant")  # upright, if a little askew
+    slanting = ndimage.maximum_filter1d(
+        mark.astype(np.uint8), 1 + 2 * (height // 30), 1, mode="constant"
+    )  # upright, if a little askew
     down = runs(slanting > 0, max(3, round(FULL * height)), 0) & mark
     high, wide = max(2, height // 10), max(2, width // 10)
     edges = np.ones_like(mark)
     edges[high:-high, wide:-wide] = False
     across[high:-high] = False  # a seven's bar is as long
-    lines: NDArray[np.bool_] = (ndimage.binary_dilation(across | down, mnist_digit.EVERYWHERE) | edges) & mark
+    lines: NDArray[np.bool_] = (
+        ndimage.binary_dilation(across | down, mnist_digit.EVERYWHERE) | edges
+    ) & mark
     return lines
 
 
 def runs(mask: NDArray[np.bool_], length: int, axis: int) -> NDArray[np.bool_]:
     """Only what lies in runs of at least `length` pixels along an axis; binary_opening does that in time that grows with the length."""
-    whole = ndimage.minimum_filter1d(mask.astype(np.uint8), length, axis, mode="constant", origin=-(length // 2))
-    found: NDArray[np.bool_] = ndimage.maximum_filter1d(whole, length, axis, mode="constant", origin=(length - 1) // 2) > 0
+    whole = ndimage.minimum_filter1d(
+        mask.astype(np.uint8), length, axis, mode="constant", origin=-(length // 2)
+    )
+    found: NDArray[np.bool_] = (
+        ndimage.maximum_filter1d(whole, length, axis, mode="constant", origin=(length - 1) // 2) > 0
+    )
     return found
 
 
 def on_margin(mark: Mark, shape: tuple[int, ...]) -> bool:
     """Whether it comes in from outside: a table's edge, a shadow, the frame of the next box."""
-    outside = (mark.top == 0) + (mark.left == 0) + (mark.bottom == shape[0]) + (mark.right == shape[1])
+    outside = (
+        (mark.top == 0) + (mark.left == 0) + (mark.bottom == shape[0]) + (mark.right == shape[1])
+    )
     large = mark.width > 0.5 * shape[1] or mark.height > 0.95 * shape[0]
     return outside >= 2 or (outside == 1 and large)
 
@@ -170,7 +206,9 @@ def by_pen(marks: list[Mark], labels: Labels) -> list[Mark]:
     if not marks:
         return []
     numbers = [mark.parts[0] for mark in marks]
-    widths = ndimage.mean(ndimage.distance_transform_edt(labels > 0), labels, numbers)  # a quarter of each pen, see `ink.even`
+    widths = ndimage.mean(
+        ndimage.distance_transform_edt(labels > 0), labels, numbers
+    )  # a quarter of each pen, see `ink.even`
     areas = ndimage.sum_labels(labels > 0, labels, numbers).astype(int)
     pen = np.quantile(np.repeat(widths, areas), 0.75) - 0.5
     return [mark for mark, width in zip(marks, widths, strict=True) if width - 0.5 >= FINE * pen]
@@ -179,7 +217,10 @@ def by_pen(marks: list[Mark], labels: Labels) -> list[Mark]:
 def merged(marks: list[Mark]) -> list[Mark]:
     """Parts of one digit together: one above the other, or close beside a whole one; what is too small for any is dropped."""
     usual = height_of(marks)
-    marks = sorted((mark for mark in marks if max(mark.height, mark.width) >= max(0.12 * usual, 4)), key=lambda mark: mark.left)
+    marks = sorted(
+        (mark for mark in marks if max(mark.height, mark.width) >= max(0.12 * usual, 4)),
+        key=lambda mark: mark.left,
+    )
     done: list[Mark] = []
     for mark in marks:
         partner = next((other for other in done if belong(other, mark, usual)), None)
@@ -213,7 +254,11 @@ def one_row(marks: list[Mark]) -> list[Mark]:
     """The marks of the row with the most ink, from left to right; each next one may lie a little higher or lower."""
     rows: list[list[Mark]] = []
     for mark in sorted(marks, key=lambda mark: mark.left):
-        fitting = [row for row in rows if abs(row[-1].middle - mark.middle) < 0.5 * max(row[-1].height, mark.height)]
+        fitting = [
+            row
+            for row in rows
+            if abs(row[-1].middle - mark.middle) < 0.5 * max(row[-1].height, mark.height)
+        ]
         if fitting:
             max(fitting, key=lambda row: row[-1].right).append(mark)
         else:
@@ -224,7 +269,11 @@ def one_row(marks: list[Mark]) -> list[Mark]:
 def apart(row: list[Mark], labels: Labels) -> list[Mark]:
     """Digits that touch cut where the ink between them is thinnest."""
     usual = float(np.median([mark.height for mark in row])) if row else 0.0
-    return [piece for mark in row for piece in pieces(mark, labels, max(1, round(mark.width / (0.75 * usual))))]
+    return [
+        piece
+        for mark in row
+        for piece in pieces(mark, labels, max(1, round(mark.width / (0.75 * usual))))
+    ]
 
 
 def pieces(mark: Mark, labels: Labels, count: int) -> list[Mark]:
@@ -238,14 +287,22 @@ def pieces(mark: Mark, labels: Labels, count: int) -> list[Mark]:
         middle = mark.width * number // count
         ends.append(middle - reach + int(np.argmin(profile[middle - reach : middle + reach + 1])))
     ends.append(mark.width)
-    return [replace(mark, left=mark.left + start, right=mark.left + end) for start, end in pairwise(ends)]
+    return [
+        replace(mark, left=mark.left + start, right=mark.left + end)
+        for start, end in pairwise(ends)
+    ]
 
 
 def cut(mark: Mark, labels: Labels, strength: Strength, factor: float) -> Found:
     """The digit by itself, without what else is in its box."""
-    around = slice(max(0, mark.top - 2), mark.bottom + 2), slice(max(0, mark.left - 2), mark.right + 2)
+    around = (
+        slice(max(0, mark.top - 2), mark.bottom + 2),
+        slice(max(0, mark.left - 2), mark.right + 2),
+    )
     own = np.isin(labels[around], mark.parts)
     own[:, : max(0, mark.left - around[1].start - 1)] = False
     alone = np.where(ndimage.binary_dilation(own, mnist_digit.EVERYWHERE), strength[around], 0.0)
-    left, top, width, height = (round(value * factor) for value in (mark.left, mark.top, mark.width, mark.height))
+    left, top, width, height = (
+        round(value * factor) for value in (mark.left, mark.top, mark.width, mark.height)
+    )
     return Found(left, top, width, height, mnist_digit.fitted(alone))

@@ -59,7 +59,16 @@ def segment() -> Recipe:
         augment=Augment(flip="random", crop=6, brightness=(0.8, 1.25), contrast=(0.8, 1.25)),
         model=Model("skips"),
         loss=Loss("cross_entropy"),
-        optim=Optim("muon", lr=0.1, momentum=0.85, bias_scale=0.1, head_scale=0.1, weight_decay=0.0, schedule="linear", warmup=0.1),
+        optim=Optim(
+            "muon",
+            lr=0.1,
+            momentum=0.85,
+            bias_scale=0.1,
+            head_scale=0.1,
+            weight_decay=0.0,
+            schedule="linear",
+            warmup=0.1,
+        ),
         training=Training(epochs=12, batch=32, min_steps=800, monitor="score"),
     )
 

@@ -21,7 +21,15 @@ def digits() -> Recipe:
         data=Data("mnist", size=28, channels=1, scaling="standard", validation=0.02),
         augment=Augment(rotate=8, shift=0.05, zoom=0.1, shear=7, elastic=0.03),
         model=Model("fast_digits"),
-        optim=Optim("sgd", lr=0.22, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule="linear", warmup=0.2),
+        optim=Optim(
+            "sgd",
+            lr=0.22,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            schedule="linear",
+            warmup=0.2,
+        ),
         training=Training(epochs=4, batch=128, min_steps=800, keep="last", views="shifts"),
     )
 

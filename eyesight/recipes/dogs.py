@@ -26,7 +26,15 @@ def dogs() -> Recipe:
         loss=Loss(smoothing=0.1),
         optim=Optim("adam", lr=0.0003, schedule="cosine", layer_decay=0.7),
         training=Training(epochs=30, batch=64, min_steps=600, monitor="top1"),
-        transfer=Transfer(freeze="all", views=4, thaw="conv5", thaw_epochs=4, thaw_share=0.6, thaw_optimiser="adamw", thaw_lr=1e-4),
+        transfer=Transfer(
+            freeze="all",
+            views=4,
+            thaw="conv5",
+            thaw_epochs=4,
+            thaw_share=0.6,
+            thaw_optimiser="adamw",
+            thaw_lr=1e-4,
+        ),
     )
 
 

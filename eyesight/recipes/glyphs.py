@@ -20,7 +20,15 @@ def glyphs() -> Recipe:
         augment=Augment(rotate=6, shift=0.04, zoom=0.12, shear=10, elastic=0.02),
         model=Model("fast_glyphs"),
         loss=Loss(smoothing=0.1),
-        optim=Optim("sgd", lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4, schedule="linear", warmup=0.15),
+        optim=Optim(
+            "sgd",
+            lr=0.1,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=5e-4,
+            schedule="linear",
+            warmup=0.15,
+        ),
         training=Training(epochs=10, batch=128, min_steps=800, keep="last"),
     )
 

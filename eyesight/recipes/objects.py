@@ -25,8 +25,18 @@ def objects() -> Recipe:
         augment=Augment(flip="alternating", crop=4),
         model=Model("fast_objects"),
         loss=Loss(smoothing=0.2),
-        optim=Optim("muon", lr=0.12, momentum=0.6, bias_scale=0.22, head_scale=2.8, weight_decay=1.5e-3, schedule="linear"),
-        training=Training(epochs=16, batch=500, min_steps=400, small=0.75, keep="last", views="flip_shifts"),
+        optim=Optim(
+            "muon",
+            lr=0.12,
+            momentum=0.6,
+            bias_scale=0.22,
+            head_scale=2.8,
+            weight_decay=1.5e-3,
+            schedule="linear",
+        ),
+        training=Training(
+            epochs=16, batch=500, min_steps=400, small=0.75, keep="last", views="flip_shifts"
+        ),
     )
 
 
@@ -148,6 +158,14 @@ def allconv() -> Recipe:
         data=replace(OBJECTS, scaling="standard"),
         augment=Augment(flip="random", crop=4),
         model=Model("allconv"),
-        optim=Optim("sgd", lr=0.01, momentum=0.9, weight_decay=0.001, schedule="cosine", warmup=0.1, clip=1.0),
+        optim=Optim(
+            "sgd",
+            lr=0.01,
+            momentum=0.9,
+            weight_decay=0.001,
+            schedule="cosine",
+            warmup=0.1,
+            clip=1.0,
+        ),
         training=Training(epochs=100, batch=128),
     )

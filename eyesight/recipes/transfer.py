@@ -52,7 +52,15 @@ def objects_finetune() -> Recipe:
         loss=Loss(smoothing=0.1),
         optim=Optim("adam", lr=0.001, schedule="cosine"),
         training=Training(epochs=5, batch=128, views="flip"),
-        transfer=Transfer(freeze="all", views=2, thaw="conv5", thaw_epochs=4, thaw_share=0.92, thaw_lr=5e-4, thaw_batch=64),
+        transfer=Transfer(
+            freeze="all",
+            views=2,
+            thaw="conv5",
+            thaw_epochs=4,
+            thaw_share=0.92,
+            thaw_lr=5e-4,
+            thaw_batch=64,
+        ),
     )
 
 
@@ -70,7 +78,15 @@ def objects_lite0() -> Recipe:
         system="",
         source=OURS,
         model=Model(BACKBONE, weights="imagenet", head="average dropout.2"),
-        optim=Optim("adamw", lr=0.0015, weight_decay=0.02, schedule="one_cycle", warmup=0.15, layer_decay=0.6, bias_scale=1.0),
+        optim=Optim(
+            "adamw",
+            lr=0.0015,
+            weight_decay=0.02,
+            schedule="one_cycle",
+            warmup=0.15,
+            layer_decay=0.6,
+            bias_scale=1.0,
+        ),
         training=Training(epochs=5, batch=128, views="flip", keep="last"),
         transfer=Transfer(freeze="conv4", views=2),
     )

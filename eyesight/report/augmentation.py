@@ -19,21 +19,41 @@ from eyesight.report import plots
 from eyesight.system.progress import Talk, silent
 from eyesight.tasks import TASKS, losses
 
-SHOWN, CHANGED, TRIALS = 15, 4, 3  # pictures as they are, how many of them are changed, and how often
+SHOWN, CHANGED, TRIALS = (
+    15,
+    4,
+    3,
+)  # pictures as they are, how many of them are changed, and how often
 
 
-def draw(recipe: Recipe, out: Path, *, talk: Talk = silent, progress: dataset.Progress = lambda done, total: None) -> Path:
+def draw(
+    recipe: Recipe,
+    out: Path,
+    *,
+    talk: Talk = silent,
+    progress: dataset.Progress = lambda done, total: None,
+) -> Path:
     """Write the picture to `out` (PNG) and return its path; `recipe.training.seed` decides the changes. Masks lie over their pictures."""
     if recipe.augment == Augment():
-        talk(f"{recipe.name} leaves its pictures as they are; to see changes: --set augment.rotate=20 --set augment.flip=random")
+        talk(
+            f"{recipe.name} leaves its pictures as they are; to see changes: --set augment.rotate=20 --set augment.flip=random"
+        )
     images = first(dataset.load(recipe.data, talk=talk, progress=progress).train)
     index = torch.arange(len(images))
     if isinstance(images, Masked):
         pixels, names = laid_over(images, images.take(index), images.targets(index))
     else:
-        pixels, names = images.take(index).numpy(), [images.classes[label] for label in images.labels]
+        pixels, names = (
+            images.take(index).numpy(),
+            [images.classes[label] for label in images.labels],
+        )
     trials = [changed(images, recipe, epoch) for epoch in range(TRIALS)]
-    plots.save(plots.augmented(pixels, names, [trial[0] for trial in trials], [trial[1] for trial in trials]), out)
+    plots.save(
+        plots.augmented(
+            pixels, names, [trial[0] for trial in trials], [trial[1] for trial in trials]
+        ),
+        out,
+    )
     return out
 
 
@@ -43,7 +63,9 @@ def first(images: Images) -> Images:
     if len(set(labels[:SHOWN].tolist())) > 1:
         return images.subset(np.arange(min(SHOWN, len(images))))
     places = [np.flatnonzero(labels == label) for label in range(len(images.classes))]
-    in_turn = [of_class[turn] for turn in range(SHOWN) for of_class in places if turn < len(of_class)]
+    in_turn = [
+        of_class[turn] for turn in range(SHOWN) for of_class in places if turn < len(of_class)
+    ]
     return images.subset(np.array(in_turn[:SHOWN]))
 
 
@@ -51,11 +73,15 @@ def changed(images: Images, recipe: Recipe, epoch: int) -> tuple[npt.NDArray[np.
     """The first four pictures (uint8 N,C,H,W) as the training of this epoch would see them, and what they are then taken for."""
     index, random = torch.arange(len(images)), generator(recipe.training.seed, epoch, 0)
     if isinstance(images, Masked):
-        pictures, masks = TASKS["mask"].change(images.take(index), images.targets(index), images, recipe.augment, random, epoch, index)
+        pictures, masks = TASKS["mask"].change(
+            images.take(index), images.targets(index), images, recipe.augment, random, epoch, index
+        )
         return laid_over(images, eight_bits(pictures[:CHANGED]), masks[:CHANGED])
     targets = losses.one_hot(images.labels, len(images.classes))
     pictures, targets = augment(images.take(index), targets, recipe.augment, random, epoch, index)
-    return eight_bits(pictures[:CHANGED]).numpy(), [caption(target, images.classes) for target in targets[:CHANGED]]
+    return eight_bits(pictures[:CHANGED]).numpy(), [
+        caption(target, images.classes) for target in targets[:CHANGED]
+    ]
 
 
 def eight_bits(pictures: Tensor) -> Tensor:
@@ -63,13 +89,24 @@ def eight_bits(pictures: Tensor) -> Tensor:
     return (pictures * 255).round().to(torch.uint8).contiguous()
 
 
-def laid_over(images: Masked, pixels: Tensor, masks: Tensor) -> tuple[npt.NDArray[np.uint8], list[str]]:
+def laid_over(
+    images: Masked, pixels: Tensor, masks: Tensor
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """Pictures N,3,H,W under their masks, and the two classes of which each shows most."""
     colours = np.array(images.colours, dtype=np.uint8)
-    pairs = [(np.broadcast_to(picture, (3, *picture.shape[1:])), mask) for picture, mask in zip(pixels.numpy(), masks.numpy(), strict=True)]
-    drawn = [overlay(picture.transpose(1, 2, 0), mask, colours).transpose(2, 0, 1) for picture, mask in pairs]
+    pairs = [
+        (np.broadcast_to(picture, (3, *picture.shape[1:])), mask)
+        for picture, mask in zip(pixels.numpy(), masks.numpy(), strict=True)
+    ]
+    drawn = [
+        overlay(picture.transpose(1, 2, 0), mask, colours).transpose(2, 0, 1)
+        for picture, mask in pairs
+    ]
     counts = [np.bincount(mask.ravel(), minlength=256)[: len(images.classes)] for _, mask in pairs]
-    names = [", ".join(images.classes[place] for place in np.argsort(-count)[:2] if count[place]) for count in counts]
+    names = [
+        ", ".join(images.classes[place] for place in np.argsort(-count)[:2] if count[place])
+        for count in counts
+    ]
     return np.stack(drawn), names
 
 

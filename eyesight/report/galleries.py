@@ -39,7 +39,12 @@ def each(run: Run) -> Iterator[Panel]:
 def _restored(run: Run, said: Reconstructions) -> Iterator[Panel]:
     kept = run.gallery()
     if len(kept.get("shown_pixels", ())):
-        yield Panel("restored", "Pictures and what was restored", _bottleneck(said), dense_plots.restored(_rows(kept, "shown", FEW)))
+        yield Panel(
+            "restored",
+            "Pictures and what was restored",
+            _bottleneck(said),
+            dense_plots.restored(_rows(kept, "shown", FEW)),
+        )
     if len(kept.get("strange_pixels", ())):
         captions = [f"{said.errors[index]:.4f}" for index in kept["strange_index"][:STRANGE]]
         figure = dense_plots.restored(_rows(kept, "strange", STRANGE), captions)
@@ -65,18 +70,36 @@ def _rows(kept: dict[str, Any], name: str, most: int) -> list[tuple[str, Any]]:
 def _overlays(run: Run, said: Segmentations) -> Iterator[Panel]:
     kept, scores, classes = run.gallery(), said.scores(), readable(said.classes)
     titles = {
-        "shown": ("overlays", "Pictures with their masks", "Test pictures, evenly spread, with their mean IoU."),
-        "worst": ("worst", "The worst pictures", "Test pictures with the lowest mean IoU. Look here first: some masks may be wrong."),
+        "shown": (
+            "overlays",
+            "Pictures with their masks",
+            "Test pictures, evenly spread, with their mean IoU.",
+        ),
+        "worst": (
+            "worst",
+            "The worst pictures",
+            "Test pictures with the lowest mean IoU. Look here first: some masks may be wrong.",
+        ),
     }
     for name, (file, title, words) in titles.items():
         if len(kept.get(f"{name}_pixels", ())):
             pixels, masks, maps = (kept[f"{name}_{part}"] for part in ("pixels", "masks", "said"))
             captions = [f"{100 * scores[index]:.1f} %" for index in kept[f"{name}_index"]]
-            yield Panel(file, title, words, dense_plots.overlays(pixels, masks, maps, kept["colours"], classes, captions))
+            yield Panel(
+                file,
+                title,
+                words,
+                dense_plots.overlays(pixels, masks, maps, kept["colours"], classes, captions),
+            )
     each = said.summary()["per_class_iou"]
     if each:
         words = "Of the pixels that are of a class or were said to be, the share that is both."
-        yield Panel("ious", "Class by class", words, dense_plots.ious(dict(zip(classes, each.values(), strict=True))))
+        yield Panel(
+            "ious",
+            "Class by class",
+            words,
+            dense_plots.ious(dict(zip(classes, each.values(), strict=True))),
+        )
 
 
 PANELS: dict[str, Callable[[Run, Any], Iterator[Panel]]] = {"picture": _restored, "mask": _overlays}
@@ -88,10 +111,15 @@ def sentence(run: Run) -> str:
     if run.target == "picture" and test.get("mse") is not None:
         off = 255 * test["mse"] ** 0.5
         alike = "" if test["ssim"] is None else f"; structural similarity is {test['ssim']:.3f}"
-        return f"A restored value is off by {off:.1f} of 255 steps (root of the mean square){alike}."
+        return (
+            f"A restored value is off by {off:.1f} of 255 steps (root of the mean square){alike}."
+        )
     if run.target == "mask" and test.get("pixel_accuracy") is not None:
         low, high = test["pixel_accuracy_interval"]
-        worst = min(((value, name) for name, value in test["per_class_iou"].items() if value is not None), default=(0.0, ""))
+        worst = min(
+            ((value, name) for name, value in test["per_class_iou"].items() if value is not None),
+            default=(0.0, ""),
+        )
         share = f"{100 * test['pixel_accuracy']:.2f} % of the pixels are right (95 % interval {100 * low:.2f} to {100 * high:.2f} %)"
         return f"{share}. The hardest class is {worst[1]}, with an IoU of {100 * worst[0]:.1f} %."
     return ""

@@ -31,8 +31,14 @@ def write_report(run: Run, out: Path | None = None) -> Path:
 
 def write_figures(run: Run) -> list[Path]:
     """Write the report's figures as pictures of their own into the run's folder `figures`: what there is to show of it."""
-    figures: dict[str, Any] = {"curves": plots.curves(run.epochs, ("loss", run.measure.key))} if run.epochs else {}
-    figures |= classified(run) if run.target == "class" else {panel.name: panel.figure for panel in galleries.panels(run)}
+    figures: dict[str, Any] = (
+        {"curves": plots.curves(run.epochs, ("loss", run.measure.key))} if run.epochs else {}
+    )
+    figures |= (
+        classified(run)
+        if run.target == "class"
+        else {panel.name: panel.figure for panel in galleries.panels(run)}
+    )
     run.figures_path.mkdir(exist_ok=True)
     for name, figure in figures.items():
         plots.save(figure, run.figures_path / f"{name}.png")
@@ -46,19 +52,35 @@ def classified(run: Run) -> dict[str, Any]:
     classes = readable(run.data.get("classes") or ())
     figures: dict[str, Any] = {}
     if known is not None and len(known):
-        figures["confusion"] = plots.confusion(metrics.confusion(known.probabilities, known.labels), readable(known.classes))
+        figures["confusion"] = plots.confusion(
+            metrics.confusion(known.probabilities, known.labels), readable(known.classes)
+        )
     if len(gallery.get("samples_pixels", ())):
-        figures["samples"] = plots.samples(gallery["samples_pixels"], [classes[label] for label in gallery["samples_labels"]])
+        figures["samples"] = plots.samples(
+            gallery["samples_pixels"], [classes[label] for label in gallery["samples_labels"]]
+        )
     wrong = gallery.get("mistakes_index", np.zeros(0, np.int64))[:MISTAKES]
     if predictions is not None and len(wrong):
-        true, said = ([classes[label] for label in labels[wrong]] for labels in (predictions.labels, predictions.predicted))
-        figures["mistakes"] = plots.mistakes(gallery["mistakes_pixels"][:MISTAKES], true, said, predictions.confidence[wrong].tolist())
+        true, said = (
+            [classes[label] for label in labels[wrong]]
+            for labels in (predictions.labels, predictions.predicted)
+        )
+        figures["mistakes"] = plots.mistakes(
+            gallery["mistakes_pixels"][:MISTAKES],
+            true,
+            said,
+            predictions.confidence[wrong].tolist(),
+        )
     return figures
 
 
 def labelled(run: Run) -> Predictions | None:
     """The labelled test predictions of a classifier; None before there are any, and of a run with another task."""
-    return run.predictions().labelled() if run.target == "class" and (run.path / "predictions.npz").is_file() else None
+    return (
+        run.predictions().labelled()
+        if run.target == "class" and (run.path / "predictions.npz").is_file()
+        else None
+    )
 
 
 def page(run: Run) -> str:
@@ -70,7 +92,9 @@ def facts(run: Run) -> dict[str, Any]:
     """Everything the page says, computed from the run folder."""
     log, epochs, data, recipe = run.log, run.epochs, run.data, run.recipe
     start: dict[str, Any] = next((event for event in log if event.get("event") == "start"), {})
-    failure: dict[str, Any] = next((event for event in reversed(log) if event.get("event") == "failed"), {})
+    failure: dict[str, Any] = next(
+        (event for event in reversed(log) if event.get("event") == "failed"), {}
+    )
     place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
     known, measure = labelled(run), run.measure
     test = summary(known) if known else run.result.get("test", {})
@@ -87,7 +111,9 @@ def facts(run: Run) -> dict[str, Any]:
         "sentence": sentence(known) if known else galleries.sentence(run),
         "panels": galleries.panels(run),
         "cards": cards(run, test),
-        "curves": [plots.curves(epochs, (what,)) for what in ("loss", measure.key)] if epochs else [],
+        "curves": [plots.curves(epochs, (what,)) for what in ("loss", measure.key)]
+        if epochs
+        else [],
         "stages": stages(run),
         "mixed": any(epoch.get("train_clean") for epoch in epochs),
         "findings": findings(run),
@@ -122,8 +148,14 @@ def sentence(known: Predictions) -> str:
     if right == n:
         return f"It made no mistake on {n:,} pictures that it had not seen before. {guess}"
     if right == 0:
-        return f"It was wrong about every one of {n:,} pictures that it had not seen before. {guess}"
-    often = f"wrong about 1 in {round(n / (n - right)):,}" if 2 * right > n else f"right about only 1 in {round(n / right):,}"
+        return (
+            f"It was wrong about every one of {n:,} pictures that it had not seen before. {guess}"
+        )
+    often = (
+        f"wrong about 1 in {round(n / (n - right)):,}"
+        if 2 * right > n
+        else f"right about only 1 in {round(n / right):,}"
+    )
     return f"It was {often} of {n:,} pictures that it had not seen before. {guess}"
 
 
@@ -131,21 +163,47 @@ def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The figures beside the accuracy: name, value, remark; what the run does not tell is left out."""
     result, environment = run.result, run.environment
     seconds = result.get("seconds") or {}
-    best = (epoch["epoch"] for epoch in reversed(run.epochs) if epoch.get("best") or run.recipe.training.keep == "last")
+    best = (
+        epoch["epoch"]
+        for epoch in reversed(run.epochs)
+        if epoch.get("best") or run.recipe.training.keep == "last"
+    )
     kept = next(best, None)
     found = [
         ("parameters", _text(result.get("parameters"), "{:,}"), ""),
-        ("training", _time(seconds.get("training")), f"{_time(seconds.get('total'))} in all" if seconds.get("total") else ""),
+        (
+            "training",
+            _time(seconds.get("training")),
+            f"{_time(seconds.get('total'))} in all" if seconds.get("total") else "",
+        ),
         ("epochs", str(len(run.epochs) or ""), f"epoch {kept} kept" if kept else ""),
         ("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "every class counts alike"),
         ("top-5 accuracy", percent(test["top5"], 2) if test.get("top5") is not None else "", ""),
-        ("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats") if "mse" not in test else ("", "", ""),
+        ("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats")
+        if "mse" not in test
+        else ("", "", ""),
         ("mean squared error", _text(test.get("mse"), "{:.5f}"), "of values from 0 to 1"),
         ("structural similarity", _text(test.get("ssim"), "{:.4f}"), "1 is equal"),
-        ("unfamiliar from", _text(test.get("unfamiliar_from"), "{:.4f}"), "the error that 99 % stay below"),
-        ("pixel accuracy", percent(test["pixel_accuracy"], 2) if test.get("pixel_accuracy") is not None else "", ""),
-        ("calibration error", percent(test["ece"], 1) if test.get("ece") is not None else "", "confidence against accuracy"),
-        ("device", _text(environment.get("device") or environment.get("cpu"), "{}"), _threads(environment)),
+        (
+            "unfamiliar from",
+            _text(test.get("unfamiliar_from"), "{:.4f}"),
+            "the error that 99 % stay below",
+        ),
+        (
+            "pixel accuracy",
+            percent(test["pixel_accuracy"], 2) if test.get("pixel_accuracy") is not None else "",
+            "",
+        ),
+        (
+            "calibration error",
+            percent(test["ece"], 1) if test.get("ece") is not None else "",
+            "confidence against accuracy",
+        ),
+        (
+            "device",
+            _text(environment.get("device") or environment.get("cpu"), "{}"),
+            _threads(environment),
+        ),
     ]
     return [card for card in found if card[1]] + counts(run.data.get("counts"))
 
@@ -155,14 +213,27 @@ def stages(run: Run) -> list[tuple[str, ...]]:
     how = run.settled.transfer
     begins = (how.freeze, how.thaw)
     words = {"all": "the head alone", "none": "everything"}
-    best = (epoch.get("stage") for epoch in reversed(run.epochs) if epoch.get("best") or run.recipe.training.keep == "last")
+    best = (
+        epoch.get("stage")
+        for epoch in reversed(run.epochs)
+        if epoch.get("best") or run.recipe.training.keep == "last"
+    )
     kept, rows = next(best, None), list[tuple[str, ...]]()
     for found in run.result.get("stages") or ():
         part = "validation" if "validation_loss" in found else "train"
-        begin, score = begins[found["stage"] - 1], run.measure.text(found[f"{part}_{run.measure.key}"])
-        facts = (words.get(begin, f"from {begin} on"), f"{found['epochs']:,}", duration(found["seconds"]))
+        begin, score = (
+            begins[found["stage"] - 1],
+            run.measure.text(found[f"{part}_{run.measure.key}"]),
+        )
+        facts = (
+            words.get(begin, f"from {begin} on"),
+            f"{found['epochs']:,}",
+            duration(found["seconds"]),
+        )
         loss = f"{found[f'{part}_loss']:.4f}"
-        rows.append((str(found["stage"]), "kept" if found["stage"] == kept else "", *facts, score, loss))
+        rows.append(
+            (str(found["stage"]), "kept" if found["stage"] == kept else "", *facts, score, loss)
+        )
     return rows
 
 
@@ -170,10 +241,16 @@ def counts(found: Any) -> list[tuple[str, str, str]]:
     """A card with the number of pictures by split; a split's entry is a number, or numbers by class."""
     if not isinstance(found, dict):
         return []
-    totals = {name: sum(part.values()) if isinstance(part, dict) else part for name, part in found.items()}
+    totals = {
+        name: sum(part.values()) if isinstance(part, dict) else part for name, part in found.items()
+    }
     totals = {name: total for name, total in totals.items() if isinstance(total, int)}
     value = f"{sum(totals.values()):,}"
-    return [("pictures", value, " · ".join(f"{total:,} {name}" for name, total in totals.items()))] if totals else []
+    return (
+        [("pictures", value, " · ".join(f"{total:,} {name}" for name, total in totals.items()))]
+        if totals
+        else []
+    )
 
 
 def pictures(run: Run, known: Predictions | None) -> dict[str, Any]:
@@ -183,8 +260,15 @@ def pictures(run: Run, known: Predictions | None) -> dict[str, Any]:
     if run.target == "mask":  # its samples have masks instead of a label
         return {"samples": [], "mistakes": [], "pixelated": _pixelated(gallery)}
     kept = zip(gallery.get("samples_pixels", ()), gallery.get("samples_labels", ()), strict=False)
-    samples = [(picture(pixels), classes[label] if 0 <= label < len(classes) else "") for pixels, label in list(kept)[:SAMPLES]]
-    return {"samples": samples, "mistakes": list(mistakes(run, gallery)), "pixelated": _pixelated(gallery)}
+    samples = [
+        (picture(pixels), classes[label] if 0 <= label < len(classes) else "")
+        for pixels, label in list(kept)[:SAMPLES]
+    ]
+    return {
+        "samples": samples,
+        "mistakes": list(mistakes(run, gallery)),
+        "pixelated": _pixelated(gallery),
+    }
 
 
 def mistakes(run: Run, gallery: dict[str, npt.NDArray[Any]]) -> Iterable[dict[str, Any]]:
@@ -193,7 +277,9 @@ def mistakes(run: Run, gallery: dict[str, npt.NDArray[Any]]) -> Iterable[dict[st
         return
     predictions = run.predictions()
     classes = readable(predictions.classes)
-    for pixels, index in list(zip(gallery["mistakes_pixels"], gallery["mistakes_index"], strict=False))[:MISTAKES]:
+    for pixels, index in list(
+        zip(gallery["mistakes_pixels"], gallery["mistakes_index"], strict=False)
+    )[:MISTAKES]:
         true, said = int(predictions.labels[index]), int(predictions.predicted[index])
         yield {
             "source": picture(pixels),
@@ -210,7 +296,9 @@ def picture(pixels: npt.NDArray[np.uint8]) -> str:
     step = -(-max(pixels.shape[1:]) // THUMBNAIL)
     if step > 1:
         channels, height, width = (pixels.shape[0], *(side // step for side in pixels.shape[1:]))
-        blocks = pixels[:, : height * step, : width * step].reshape(channels, height, step, width, step)
+        blocks = pixels[:, : height * step, : width * step].reshape(
+            channels, height, step, width, step
+        )
         pixels = blocks.mean(axis=(2, 4)).round().astype(np.uint8)
     return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
 
@@ -223,15 +311,23 @@ def findings(run: Run) -> list[dict[str, str]]:
         return []
     found = found.get("findings", []) if isinstance(found, dict) else found
     keys = ("title", "evidence", "remedy", "severity")
-    return [{key: str(finding.get(key, "")) for key in keys} for finding in found if isinstance(finding, dict)]
+    return [
+        {key: str(finding.get(key, "")) for key in keys}
+        for finding in found
+        if isinstance(finding, dict)
+    ]
 
 
 def by_kind(problems: list[dict[str, Any]]) -> list[tuple[str, bool, list[dict[str, Any]]]]:
     """Problems in groups (kind, whether they were left out, problems), those left out first, then the most frequent."""
     groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
     for problem in problems:
-        groups.setdefault((str(problem.get("kind", "")), bool(problem.get("fatal"))), []).append(problem)
-    ordered = sorted(groups.items(), key=lambda group: (not group[0][1], -len(group[1]), group[0][0]))
+        groups.setdefault((str(problem.get("kind", "")), bool(problem.get("fatal"))), []).append(
+            problem
+        )
+    ordered = sorted(
+        groups.items(), key=lambda group: (not group[0][1], -len(group[1]), group[0][0])
+    )
     return [(kind, fatal, found) for (kind, fatal), found in ordered]
 
 
@@ -268,4 +364,8 @@ def _threads(environment: dict[str, Any]) -> str:
 
 def _pixelated(gallery: dict[str, npt.NDArray[Any]]) -> bool:
     """Whether the pictures are so small that their pixels should be seen instead of blurred."""
-    return any(len(array) and max(array.shape[2:]) <= 48 for name, array in gallery.items() if name.endswith("_pixels"))
+    return any(
+        len(array) and max(array.shape[2:]) <= 48
+        for name, array in gallery.items()
+        if name.endswith("_pixels")
+    )

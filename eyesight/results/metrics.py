@@ -96,7 +96,11 @@ def macro_f1(probabilities: Floats, labels: Labels) -> float:
     """The mean of the F1 of every class that was there or was predicted."""
     from sklearn.metrics import f1_score
 
-    return float(f1_score(labels, probabilities.argmax(axis=1), average="macro", zero_division=0)) if len(labels) else float("nan")
+    return (
+        float(f1_score(labels, probabilities.argmax(axis=1), average="macro", zero_division=0))
+        if len(labels)
+        else float("nan")
+    )
 
 
 def per_class(probabilities: Floats, labels: Labels, classes: Sequence[str]) -> list[ClassRow]:
@@ -122,10 +126,15 @@ def confusion(probabilities: Floats, labels: Labels) -> npt.NDArray[np.int64]:
     classes = probabilities.shape[1]
     if not len(labels):
         return np.zeros((classes, classes), dtype=np.int64)
-    return np.asarray(confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(classes)), dtype=np.int64)
+    return np.asarray(
+        confusion_matrix(labels, probabilities.argmax(axis=1), labels=np.arange(classes)),
+        dtype=np.int64,
+    )
 
 
-def confused_pairs(probabilities: Floats, labels: Labels, classes: Sequence[str], most: int = 10) -> list[Pair]:
+def confused_pairs(
+    probabilities: Floats, labels: Labels, classes: Sequence[str], most: int = 10
+) -> list[Pair]:
     """The mistakes made most often, at most `most` of them."""
     matrix = confusion(probabilities, labels)
     there = matrix.sum(axis=1)
@@ -133,7 +142,12 @@ def confused_pairs(probabilities: Floats, labels: Labels, classes: Sequence[str]
     order = np.argsort(-matrix, axis=None, kind="stable")[:most]
     pairs = [(int(index) // len(classes), int(index) % len(classes)) for index in order]
     return [
-        Pair(classes[true], classes[said], int(matrix[true, said]), float(matrix[true, said] / there[true]))
+        Pair(
+            classes[true],
+            classes[said],
+            int(matrix[true, said]),
+            float(matrix[true, said] / there[true]),
+        )
         for true, said in pairs
         if matrix[true, said]
     ]

@@ -14,7 +14,15 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.errors import MissingError
-from eyesight.results.metrics import calibration, correct, ignoring_case, log_loss, macro_f1, top_k, wilson
+from eyesight.results.metrics import (
+    calibration,
+    correct,
+    ignoring_case,
+    log_loss,
+    macro_f1,
+    top_k,
+    wilson,
+)
 from eyesight.system.files import whole_file
 
 
@@ -28,7 +36,9 @@ class Predictions:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        assert self.probabilities.shape == (len(self.ids), len(self.classes)), "one row a picture, one column a class"
+        assert self.probabilities.shape == (len(self.ids), len(self.classes)), (
+            "one row a picture, one column a class"
+        )
         assert self.labels.shape == (len(self.ids),), "one label a picture"
 
     def __len__(self) -> int:
@@ -47,7 +57,12 @@ class Predictions:
     def labelled(self) -> Predictions:
         """Only the pictures whose label is known."""
         keep = np.flatnonzero(self.labels >= 0)
-        return Predictions(tuple(self.ids[i] for i in keep), self.labels[keep], self.probabilities[keep], self.classes)
+        return Predictions(
+            tuple(self.ids[i] for i in keep),
+            self.labels[keep],
+            self.probabilities[keep],
+            self.classes,
+        )
 
     def summary(self) -> dict[str, Any]:
         """The figures of every table, as `eyesight.results.metrics.summary` gives them."""
@@ -78,9 +93,16 @@ def load(path: Path) -> Predictions:
     arrays = read_arrays(path)
     try:
         ids, classes = (tuple(str(name) for name in arrays[key]) for key in ("ids", "classes"))
-        return Predictions(ids, arrays["labels"].astype(np.int64), arrays["probabilities"].astype(np.float32), classes)
+        return Predictions(
+            ids,
+            arrays["labels"].astype(np.int64),
+            arrays["probabilities"].astype(np.float32),
+            classes,
+        )
     except (ValueError, KeyError, TypeError, AssertionError) as error:
-        raise MissingError(f"{path} holds no predictions: {error}", "evaluate the run again to write them anew") from None
+        raise MissingError(
+            f"{path} holds no predictions: {error}", "evaluate the run again to write them anew"
+        ) from None
 
 
 def readable(classes: Sequence[str]) -> tuple[str, ...]:
@@ -103,7 +125,9 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
     except FileNotFoundError:
         raise MissingError(f"there is no file {path}", "name a run that finished") from None
     except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
-        raise MissingError(f"{path} cannot be read: {error}", "the run is damaged, or was removed meanwhile") from None
+        raise MissingError(
+            f"{path} cannot be read: {error}", "the run is damaged, or was removed meanwhile"
+        ) from None
 
 
 def summary(predictions: Predictions) -> dict[str, Any]:

@@ -36,12 +36,23 @@ class Reconstructions:
         n = len(self)
         if n == 0:
             return {"n": 0, "psnr": None, "interval": None, "mse": None, "ssim": None, "loss": None}
-        mean, half = float(self.psnr.mean()), Z95 * float(self.psnr.std(ddof=1 if n > 1 else 0)) / n**0.5
+        mean, half = (
+            float(self.psnr.mean()),
+            Z95 * float(self.psnr.std(ddof=1 if n > 1 else 0)) / n**0.5,
+        )
         mse = float(self.errors.astype(np.float64).mean())
         known = self.ssim[np.isfinite(self.ssim)]
         ssim = float(known.mean()) if len(known) else None
         facts = {"unfamiliar_from": self.threshold(), "ssim_n": len(known)}
-        return {"n": n, "psnr": mean, "interval": [mean - half, mean + half], "mse": mse, "ssim": ssim, "loss": mse, **facts}
+        return {
+            "n": n,
+            "psnr": mean,
+            "interval": [mean - half, mean + half],
+            "mse": mse,
+            "ssim": ssim,
+            "loss": mse,
+            **facts,
+        }
 
     def scores(self) -> npt.NDArray[np.float64]:
         """The PSNR of every picture."""
@@ -61,8 +72,15 @@ class Reconstructions:
 
     def save(self, path: Path) -> None:
         """Write everything to `path` (.npz), whole or not at all."""
-        arrays = {name: getattr(self, name) for name in ("labels", "errors", "psnr", "ssim", "codes")}
-        write_arrays(path, ids=np.array(self.ids, dtype=np.str_), classes=np.array(self.classes, dtype=np.str_), **arrays)
+        arrays = {
+            name: getattr(self, name) for name in ("labels", "errors", "psnr", "ssim", "codes")
+        }
+        write_arrays(
+            path,
+            ids=np.array(self.ids, dtype=np.str_),
+            classes=np.array(self.classes, dtype=np.str_),
+            **arrays,
+        )
 
 
 def load(path: Path) -> Reconstructions:
@@ -72,7 +90,9 @@ def load(path: Path) -> Reconstructions:
         ids, classes = (tuple(str(name) for name in arrays.pop(key)) for key in ("ids", "classes"))
         return Reconstructions(ids=ids, classes=classes, **arrays)
     except (TypeError, KeyError) as error:
-        raise UserError(f"{path} holds no reconstructions: {error}", "evaluate the run again to write them anew") from None
+        raise UserError(
+            f"{path} holds no reconstructions: {error}", "evaluate the run again to write them anew"
+        ) from None
 
 
 def in_two_dimensions(codes: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], float]:

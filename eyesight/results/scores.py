@@ -38,8 +38,14 @@ class Measure:
         """The score in a result with its interval and the number of pictures."""
         if test.get(self.key) is None:
             return "unknown: no labelled test pictures"
-        low, high = (f"{self.number(end)}{'%' if self.unit == '%' else ''}" for end in test["interval"])
-        value = f"{self.number(test[self.key])}%" if self.unit == "%" else f"{self.number(test[self.key])} {self.unit}"
+        low, high = (
+            f"{self.number(end)}{'%' if self.unit == '%' else ''}" for end in test["interval"]
+        )
+        value = (
+            f"{self.number(test[self.key])}%"
+            if self.unit == "%"
+            else f"{self.number(test[self.key])} {self.unit}"
+        )
         return f"{value} (95 % interval {low} to {high}, n = {test['n']:,})"
 
 

@@ -33,7 +33,14 @@ class Segmentations:
     def summary(self) -> dict[str, Any]:
         """The figures of every table: n, mean IoU and pixel accuracy with 95 % intervals by picture, and the IoU of every class."""
         if not len(self) or not self.counts.any():
-            return {"n": 0, "mean_iou": None, "interval": None, "pixel_accuracy": None, "per_class_iou": {}, "loss": None}
+            return {
+                "n": 0,
+                "mean_iou": None,
+                "interval": None,
+                "pixel_accuracy": None,
+                "per_class_iou": {},
+                "loss": None,
+            }
         total = self.counts.sum(axis=0)
         drawn = self._resampled()
         each = iou(total)
@@ -43,7 +50,10 @@ class Segmentations:
             "interval": _between([mean_iou(one) for one in drawn]),
             "pixel_accuracy": pixel_accuracy(total),
             "pixel_accuracy_interval": _between([pixel_accuracy(one) for one in drawn]),
-            "per_class_iou": {name: float(value) if np.isfinite(value) else None for name, value in zip(self.classes, each, strict=True)},
+            "per_class_iou": {
+                name: float(value) if np.isfinite(value) else None
+                for name, value in zip(self.classes, each, strict=True)
+            },
             "loss": None,
         }
 
@@ -67,7 +77,9 @@ class Segmentations:
     def _resampled(self) -> npt.NDArray[np.float64]:
         """The counts of as many pictures drawn with replacement, RESAMPLES,K,K."""
         random = np.random.default_rng(0)
-        drawn = random.multinomial(len(self), np.full(len(self), 1 / len(self)), RESAMPLES).astype(np.float64)
+        drawn = random.multinomial(len(self), np.full(len(self), 1 / len(self)), RESAMPLES).astype(
+            np.float64
+        )
         flat = self.counts.reshape(len(self), -1).astype(np.float64)
         return (drawn @ flat).reshape(RESAMPLES, *self.counts.shape[1:])
 
@@ -79,7 +91,9 @@ def load(path: Path) -> Segmentations:
         ids, classes = (tuple(str(name) for name in arrays[key]) for key in ("ids", "classes"))
         return Segmentations(ids, arrays["counts"].astype(np.int64), classes)
     except (ValueError, KeyError) as error:
-        raise UserError(f"{path} holds no segmentations: {error}", "evaluate the run again to write them anew") from None
+        raise UserError(
+            f"{path} holds no segmentations: {error}", "evaluate the run again to write them anew"
+        ) from None
 
 
 def iou(counts: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -17,7 +17,10 @@ def psnr(true: Floats, restored: Floats) -> npt.NDArray[np.float64]:
     from skimage.metrics import peak_signal_noise_ratio  # takes a second to import
 
     with np.errstate(divide="ignore"):
-        values = [peak_signal_noise_ratio(one, other, data_range=1.0) for one, other in zip(true, restored, strict=True)]  # type: ignore[no-untyped-call]
+        values = [
+            peak_signal_noise_ratio(one, other, data_range=1.0)  # type: ignore[no-untyped-call]
+            for one, other in zip(true, restored, strict=True)
+        ]
     return np.minimum(np.array(values, dtype=np.float64), BEST)
 
 

@@ -38,14 +38,21 @@ def choose(validation: Predictions, wanted: float = WANTED) -> Threshold | None:
     known = validation.labelled()
     if not len(known):
         return None
-    confidence, right = known.confidence.astype(np.float64), correct(known.probabilities, known.labels)
+    confidence, right = (
+        known.confidence.astype(np.float64),
+        correct(known.probabilities, known.labels),
+    )
     wanted = max(wanted, (1 + float(right.mean())) / 2)
     order = np.argsort(-confidence, kind="stable")
     shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
-    whole = np.append(np.diff(confidence[order]) < 0, True)  # equal probabilities are accepted together or not at all
+    whole = np.append(
+        np.diff(confidence[order]) < 0, True
+    )  # equal probabilities are accepted together or not at all
     good = np.flatnonzero((shares >= wanted) & whole)
     if not len(good) or good[-1] + 1 < FEW * len(known):
         return None
     value = max(LEAST, float(confidence[order[good[-1]]]))
     sure = confidence >= value
-    return Threshold(value, float(right[sure].mean()) if sure.any() else 0.0, float(sure.mean()), len(known))
+    return Threshold(
+        value, float(right[sure].mean()) if sure.any() else 0.0, float(sure.mean()), len(known)
+    )

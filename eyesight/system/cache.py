@@ -28,7 +28,11 @@ def cache_dir() -> Path:
         return Path(given).expanduser()
     home = Path.home()
     if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local") / "eyesight" / "cache"
+        return (
+            Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
+            / "eyesight"
+            / "cache"
+        )
     if sys.platform == "darwin":
         return home / "Library" / "Caches" / "eyesight"
     return Path(os.environ.get("XDG_CACHE_HOME") or home / ".cache") / "eyesight"

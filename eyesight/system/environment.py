@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
-BUILD = re.compile(r"\+(?:cpu|cu\d+|rocm[\d.]+|xpu)(?:\.cxx11\.abi)?$")  # for which processor or card the same code was built
+BUILD = re.compile(
+    r"\+(?:cpu|cu\d+|rocm[\d.]+|xpu)(?:\.cxx11\.abi)?$"
+)  # for which processor or card the same code was built
 
 
 def environment(**more: Any) -> dict[str, Any]:
@@ -26,7 +28,9 @@ def environment(**more: Any) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu(),
         "cores": os.cpu_count(),
-        "versions": {name: version for name in LIBRARIES if (version := _version(name)) is not None},
+        "versions": {
+            name: version for name in LIBRARIES if (version := _version(name)) is not None
+        },
         **more,
     }
 
@@ -46,7 +50,9 @@ def release(version: str) -> str:
 def code() -> str:
     """A short SHA-256 of the package's own source, whatever its lines end with."""
     root, digest = Path(__file__).parents[1], hashlib.sha256()
-    for name, file in sorted((file.relative_to(root).as_posix(), file) for file in root.rglob("*.py")):
+    for name, file in sorted(
+        (file.relative_to(root).as_posix(), file) for file in root.rglob("*.py")
+    ):
         digest.update(name.encode() + b"\0" + file.read_bytes().replace(b"\r\n", b"\n") + b"\0")
     return digest.hexdigest()[:12]
 
@@ -56,7 +62,9 @@ def commit() -> str | None:
     root, git = Path(__file__).parents[2], shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None
-    return _said([git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"])
+    return _said(
+        [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    )
 
 
 def cpu() -> str:
@@ -67,7 +75,11 @@ def cpu() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     sysctl = shutil.which("sysctl") if platform.system() == "Darwin" else None
-    return (_said([sysctl, "-n", "machdep.cpu.brand_string"]) if sysctl else None) or platform.processor() or platform.machine()
+    return (
+        (_said([sysctl, "-n", "machdep.cpu.brand_string"]) if sysctl else None)
+        or platform.processor()
+        or platform.machine()
+    )
 
 
 def _version(name: str) -> str | None:

@@ -16,7 +16,10 @@ from typing import IO
 
 from eyesight.errors import DiskFullError
 
-SCRATCH, HELD = "eyesight-scratch-", "held"  # how scratch folders begin, and the file in each that its process keeps locked
+SCRATCH, HELD = (
+    "eyesight-scratch-",
+    "held",
+)  # how scratch folders begin, and the file in each that its process keeps locked
 DAY = 86_400.0  # seconds after which a folder without such a file was left behind, not begun
 
 
@@ -30,7 +33,9 @@ def whole_file(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        temporary.chmod(0o666 & ~_umask())  # a temporary file is private, what replaces `path` should not be
+        temporary.chmod(
+            0o666 & ~_umask()
+        )  # a temporary file is private, what replaces `path` should not be
         temporary.replace(path)
     except OSError as error:
         raise disk_error(error, path) from error
@@ -58,7 +63,10 @@ def distinct(names: Iterable[str]) -> list[str]:
 def disk_error(error: OSError, path: Path) -> Exception:
     """`error` as a DiskFullError when it means a full disk, or else unchanged."""
     if error.errno in (errno.ENOSPC, getattr(errno, "EDQUOT", None)):
-        return DiskFullError(f"the disk is full: {path.name} could not be written to {path.parent}", "free some space and repeat")
+        return DiskFullError(
+            f"the disk is full: {path.name} could not be written to {path.parent}",
+            "free some space and repeat",
+        )
     return error
 
 
@@ -98,9 +106,14 @@ def _try_lock(file: IO[bytes]) -> bool:
 def scratch() -> Iterator[Path]:
     """A folder among the system's temporary ones that is gone afterwards, or swept away by another process once this one was killed."""
     sweep()
-    with TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as folder, (Path(folder) / HELD).open("wb") as held:
+    with (
+        TemporaryDirectory(prefix=SCRATCH, ignore_cleanup_errors=True) as folder,
+        (Path(folder) / HELD).open("wb") as held,
+    ):
         lock(held)
-        held.write(b"1")  # only from here on the lock tells: while the file is empty, nobody tries it
+        held.write(
+            b"1"
+        )  # only from here on the lock tells: while the file is empty, nobody tries it
         held.flush()
         yield Path(folder)
 

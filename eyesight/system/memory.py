@@ -18,7 +18,10 @@ from eyesight.errors import UserError
 MOST = 4 << 30  # bytes of data that are copied into memory, however much there is
 SHARE = 0.5  # of what is free
 UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-GROUPS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))  # of Linux, new and old
+GROUPS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)  # of Linux, new and old
 TRIM_THRESHOLD, MMAP_THRESHOLD, MMAP_MAX = -1, -3, -4  # mallopt(3)
 
 
@@ -29,7 +32,10 @@ def keep() -> bool:
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
         return False
-    return all(mallopt(option, value) == 1 for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1)))
+    return all(
+        mallopt(option, value) == 1
+        for option, value in ((MMAP_MAX, 0), (TRIM_THRESHOLD, 2**31 - 1))
+    )
 
 
 def spare() -> int:
@@ -37,7 +43,9 @@ def spare() -> int:
     if given := os.environ.get("EYESIGHT_MEMORY"):
         found = re.fullmatch(r"(\d+(?:\.\d+)?)([KMG]?)B?", given.strip().upper())
         if not found:
-            raise UserError(f"EYESIGHT_MEMORY is {given!r}, which is no size", "write it as 500M or 2G")
+            raise UserError(
+                f"EYESIGHT_MEMORY is {given!r}, which is no size", "write it as 500M or 2G"
+            )
         return int(float(found[1]) * UNITS[found[2]])
     return min(MOST, int(SHARE * free()))
 
@@ -46,10 +54,14 @@ def free(system: Path = Path("/")) -> int:
     """Bytes that the machine, or the container that this runs in, has left; plenty where the system does not tell."""
     found = [8 * MOST]
     with suppress(OSError, ValueError, IndexError):
-        found.append(1024 * int((system / "proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]))
+        found.append(
+            1024 * int((system / "proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+        )
     for limit, used in GROUPS:
         with suppress(OSError, ValueError):
-            most, now = (int((system / "sys/fs/cgroup" / name).read_text()) for name in (limit, used))
+            most, now = (
+                int((system / "sys/fs/cgroup" / name).read_text()) for name in (limit, used)
+            )
             found.append(max(0, most - now))
     return min(found)
 

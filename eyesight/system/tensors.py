@@ -13,7 +13,9 @@ from eyesight.errors import UserError
 from eyesight.system.files import whole_file
 
 
-def save_tensors(tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None) -> None:
+def save_tensors(
+    tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None
+) -> None:
     """Write named tensors with their notes to `path` (.safetensors), whole or not at all."""
     with whole_file(path) as file:
         file.write(save(tensors, notes))
@@ -24,7 +26,9 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)  # type: ignore[no-any-return, unused-ignore]
     except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} cannot be read: {error}", "it may be damaged; copy or fetch it again") from None
+        raise UserError(
+            f"{path} cannot be read: {error}", "it may be damaged; copy or fetch it again"
+        ) from None
 
 
 def checksum(file: Path) -> str:

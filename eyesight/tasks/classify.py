@@ -38,14 +38,27 @@ class Classify(Task):
         return losses.build(choice, images.counts)
 
     def change(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+        self,
+        pixels: Tensor,
+        known: Tensor,
+        images: Images,
+        how: Augment,
+        random: torch.Generator,
+        epoch: int,
+        index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Changed pictures and distributions over the classes, N,K."""
-        return augment.augment(pixels, losses.one_hot(known, len(images.classes)), how, random, epoch, index)
+        return augment.augment(
+            pixels, losses.one_hot(known, len(images.classes)), how, random, epoch, index
+        )
 
-    def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
+    def question(
+        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+    ) -> tuple[Tensor, Tensor]:
         """The pictures as they are."""
-        return pixels.contiguous(memory_format=torch.channels_last), losses.one_hot(known, len(images.classes))
+        return pixels.contiguous(memory_format=torch.channels_last), losses.one_hot(
+            known, len(images.classes)
+        )
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Pictures whose most probable class is right, and pictures."""
@@ -56,17 +69,38 @@ class Classify(Task):
         """The accuracy."""
         return tally[0] / tally[1]
 
-    def infer(self, network: Network, images: Images, answers: Answers, *, batch: int | None = None, noise: float = 0.0) -> Predictions:
+    def infer(
+        self,
+        network: Network,
+        images: Images,
+        answers: Answers,
+        *,
+        batch: int | None = None,
+        noise: float = 0.0,
+    ) -> Predictions:
         """The probability of every class for every picture."""
         device = device_of(network)
-        parts = [answers(pixels) for pixels, _, _ in images.batches(torch.arange(len(images)), batch or images.portion, device)]
-        values = torch.cat(parts).cpu().numpy() if len(images) else np.zeros((0, len(images.classes)), np.float32)
+        parts = [
+            answers(pixels)
+            for pixels, _, _ in images.batches(
+                torch.arange(len(images)), batch or images.portion, device
+            )
+        ]
+        values = (
+            torch.cat(parts).cpu().numpy()
+            if len(images)
+            else np.zeros((0, len(images.classes)), np.float32)
+        )
         return Predictions(images.ids, images.labels.numpy(), values, images.classes)
 
-    def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
+    def gallery(
+        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+    ) -> dict[str, npt.NDArray[Any]]:
         """40 samples, class after class, and the 60 most costly test mistakes."""
         by_turn = in_turn(train.labels.numpy())
-        wrong = np.asarray(metrics.costly_mistakes(said.probabilities, said.labels, WORST), dtype=np.int64)
+        wrong = np.asarray(
+            metrics.costly_mistakes(said.probabilities, said.labels, WORST), dtype=np.int64
+        )
         return {
             "samples_pixels": train.take(torch.from_numpy(by_turn)).numpy(),
             "samples_labels": train.labels.numpy()[by_turn],

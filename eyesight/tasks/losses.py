@@ -38,7 +38,11 @@ class Loss:
 def build(loss: recipe.Loss, counts: Tensor) -> Loss:
     """The loss as a function of (logits, targets) returning a scalar; `counts` are the pictures of each training class, K."""
     weights = balanced(counts) if loss.class_weights == "balanced" else None
-    named: dict[str, Terms] = {"cross_entropy": cross_entropy, "mse": squared_error, "focal": partial(focal, gamma=loss.gamma)}
+    named: dict[str, Terms] = {
+        "cross_entropy": cross_entropy,
+        "mse": squared_error,
+        "focal": partial(focal, gamma=loss.gamma),
+    }
     terms = named[loss.name]
 
     def weight(targets: Tensor) -> Tensor:

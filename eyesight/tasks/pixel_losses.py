@@ -24,24 +24,43 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
             return dice(logits, true, weight)
         if loss.name == "focal":
             return focal(logits, true, loss.gamma, weight)
-        total = functional.cross_entropy(logits, true, weight, ignore_index=IGNORED, label_smoothing=loss.smoothing, reduction="sum")
+        total = functional.cross_entropy(
+            logits,
+            true,
+            weight,
+            ignore_index=IGNORED,
+            label_smoothing=loss.smoothing,
+            reduction="sum",
+        )
         return total / importance(true, weight)
 
     if loss.name == "dice":
         return Loss(value, labelled)
-    return Loss(value, lambda masks: importance(masks.long(), None if weights is None else weights.to(masks.device)))
+    return Loss(
+        value,
+        lambda masks: importance(
+            masks.long(), None if weights is None else weights.to(masks.device)
+        ),
+    )
 
 
 def thinned(masks: Tensor, size: Sequence[int]) -> Tensor:
     """Masks N,H,W with evenly spread rows and columns left, for maps that are coarser than their pictures while a network learns."""
-    rows, columns = (torch.arange(few, device=masks.device) * many // few for few, many in zip(size, masks.shape[1:], strict=True))
+    rows, columns = (
+        torch.arange(few, device=masks.device) * many // few
+        for few, many in zip(size, masks.shape[1:], strict=True)
+    )
     return masks if tuple(size) == tuple(masks.shape[1:]) else masks[:, rows][:, :, columns]
 
 
 def importance(true: Tensor, weight: Tensor | None) -> Tensor:
     """The pixels that count, each with its class's weight; never 0, so that a batch without any costs nothing."""
     known = true[true != IGNORED]
-    return (known.new_tensor(known.numel(), dtype=torch.float32) if weight is None else weight[known].sum()).clamp_min(1e-6)
+    return (
+        known.new_tensor(known.numel(), dtype=torch.float32)
+        if weight is None
+        else weight[known].sum()
+    ).clamp_min(1e-6)
 
 
 def labelled(masks: Tensor) -> Tensor:
@@ -64,7 +83,9 @@ def dice(logits: Tensor, true: Tensor, weight: Tensor | None) -> Tensor:
     """
     known = (true != IGNORED)[:, None]
     said = logits.softmax(1) * known
-    wanted = functional.one_hot(true.where(true != IGNORED, 0), logits.shape[1]).movedim(-1, 1) * known
+    wanted = (
+        functional.one_hot(true.where(true != IGNORED, 0), logits.shape[1]).movedim(-1, 1) * known
+    )
     overlap, sizes = (said * wanted).sum((0, 2, 3)), (said + wanted).sum((0, 2, 3))
     there = (wanted.sum((0, 2, 3)) > 0).float() * (1.0 if weight is None else weight)
     return ((1 - 2 * overlap / sizes.clamp_min(1e-6)) * there).sum() / there.sum().clamp_min(1e-6)

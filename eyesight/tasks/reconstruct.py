@@ -21,7 +21,9 @@ from eyesight.results.reconstructions import Reconstructions
 from eyesight.tasks.losses import Loss
 from eyesight.tasks.task import SAMPLES, WORST, Answers, Task, device_of, in_turn, scaled
 
-COMPARED = 2000 * 28 * 28  # values of pictures whose SSIM is computed, for it takes a millisecond for one of 28×28
+COMPARED = (
+    2000 * 28 * 28
+)  # values of pictures whose SSIM is computed, for it takes a millisecond for one of 28×28
 SMALLEST = 1e-10  # squared error of a picture restored to the last bit, so that its PSNR is 100 dB
 
 
@@ -37,16 +39,27 @@ class Reconstruct(Task):
 
     def loss(self, choice: LossChoice, images: Images) -> Loss:
         """The mean over all values of all pictures."""
-        return Loss(squared_error if choice.name == "mse" else functional.binary_cross_entropy_with_logits)
+        return Loss(
+            squared_error if choice.name == "mse" else functional.binary_cross_entropy_with_logits
+        )
 
     def change(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+        self,
+        pixels: Tensor,
+        known: Tensor,
+        images: Images,
+        how: Augment,
+        random: torch.Generator,
+        epoch: int,
+        index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Pictures moved and disturbed; the targets are those that were moved only."""
         clean = augment.move(pixels, None, how, random, epoch, index)[0]
         return augment.disturb(clean.clone() if how.cutout else clean, how, random), clean
 
-    def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
+    def question(
+        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+    ) -> tuple[Tensor, Tensor]:
         """The pictures as they are, or with the recipe's noise on them, which depends on a picture's values alone."""
         clean = scaled(pixels)
         return noisy(clean, how.noise), clean
@@ -61,12 +74,27 @@ class Reconstruct(Task):
         """The mean PSNR in dB."""
         return tally[0] / tally[1]
 
-    def infer(self, network: Network, images: Images, answers: Answers, *, batch: int | None = None, noise: float = 0.0) -> Reconstructions:
+    def infer(
+        self,
+        network: Network,
+        images: Images,
+        answers: Answers,
+        *,
+        batch: int | None = None,
+        noise: float = 0.0,
+    ) -> Reconstructions:
         """Error, PSNR, SSIM (of evenly spread pictures) and bottleneck of every picture."""
         assert isinstance(network, AutoEncoder)
         every = max(1, len(images) * int(np.prod(images.shape)) // COMPARED)
-        columns: dict[str, list[npt.NDArray[Any]]] = {"errors": [], "psnr": [], "ssim": [], "codes": []}
-        for pixels, _, index in images.batches(torch.arange(len(images)), batch or images.portion, device_of(network)):
+        columns: dict[str, list[npt.NDArray[Any]]] = {
+            "errors": [],
+            "psnr": [],
+            "ssim": [],
+            "codes": [],
+        }
+        for pixels, _, index in images.batches(
+            torch.arange(len(images)), batch or images.portion, device_of(network)
+        ):
             clean = scaled(pixels)
             asked = noisy(clean, noise)
             true, restored = clean.cpu().numpy(), answers(asked).cpu().numpy()
@@ -78,11 +106,16 @@ class Reconstruct(Task):
             columns["ssim"].append(compared)
             columns["codes"].append(network.code_of(asked).cpu().numpy())
         joined: dict[str, Any] = {
-            name: np.concatenate(parts).astype(np.float32) if parts else EMPTY[name] for name, parts in columns.items()
+            name: np.concatenate(parts).astype(np.float32) if parts else EMPTY[name]
+            for name, parts in columns.items()
         }
-        return Reconstructions(ids=images.ids, labels=images.labels.numpy(), classes=images.classes, **joined)
+        return Reconstructions(
+            ids=images.ids, labels=images.labels.numpy(), classes=images.classes, **joined
+        )
 
-    def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
+    def gallery(
+        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+    ) -> dict[str, npt.NDArray[Any]]:
         """Test pictures of every class and the strangest ones, each as it was asked about and as it was restored."""
         samples, found = in_turn(train.labels.numpy()), dict[str, npt.NDArray[Any]]()
         chosen = {"shown": in_turn(test.labels.numpy(), SAMPLES), "strange": said.strangest(WORST)}
@@ -90,10 +123,18 @@ class Reconstruct(Task):
             pixels = test.take(torch.from_numpy(places))
             asked = noisy(scaled(pixels), noise)
             restored = answers(asked).cpu() if len(places) else asked
-            found |= {f"{name}_pixels": pixels.numpy(), f"{name}_index": places, f"{name}_restored": eight_bits(restored)}
+            found |= {
+                f"{name}_pixels": pixels.numpy(),
+                f"{name}_index": places,
+                f"{name}_restored": eight_bits(restored),
+            }
             found |= {f"{name}_asked": eight_bits(asked)} if noise else {}
         labels = train.labels.numpy()[samples]
-        return {**found, "samples_pixels": train.take(torch.from_numpy(samples)).numpy(), "samples_labels": labels}
+        return {
+            **found,
+            "samples_pixels": train.take(torch.from_numpy(samples)).numpy(),
+            "samples_labels": labels,
+        }
 
 
 EMPTY = {"errors": np.zeros(0), "psnr": np.zeros(0), "ssim": np.zeros(0), "codes": np.zeros((0, 2))}

@@ -39,14 +39,23 @@ class Segment(Task):
         return pixel_losses.build(choice, images.counts)
 
     def change(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+        self,
+        pixels: Tensor,
+        known: Tensor,
+        images: Images,
+        how: Augment,
+        random: torch.Generator,
+        epoch: int,
+        index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Pictures and masks moved alike; only the pictures are disturbed."""
         pictures, masks = augment.move(pixels, known, how, random, epoch, index)
         assert masks is not None
         return augment.disturb(pictures, how, random), masks
 
-    def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
+    def question(
+        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+    ) -> tuple[Tensor, Tensor]:
         """The pictures as they are."""
         return pixels.contiguous(memory_format=torch.channels_last), known
 
@@ -63,27 +72,55 @@ class Segment(Task):
         side = round(len(tally) ** 0.5)
         return mean_iou(np.array(tally).reshape(side, side))
 
-    def infer(self, network: Network, images: Images, answers: Answers, *, batch: int | None = None, noise: float = 0.0) -> Segmentations:
+    def infer(
+        self,
+        network: Network,
+        images: Images,
+        answers: Answers,
+        *,
+        batch: int | None = None,
+        noise: float = 0.0,
+    ) -> Segmentations:
         """Pixels by true and said class, for every picture."""
         parts = [
             counted(answers(pixels).argmax(1), masks, len(images.classes)).cpu()
-            for pixels, masks, _ in images.batches(torch.arange(len(images)), batch or images.portion, device_of(network))
+            for pixels, masks, _ in images.batches(
+                torch.arange(len(images)), batch or images.portion, device_of(network)
+            )
         ]
         size = len(images.classes)
-        return Segmentations(images.ids, torch.cat(parts).numpy() if parts else np.zeros((0, size, size), np.int64), images.classes)
+        return Segmentations(
+            images.ids,
+            torch.cat(parts).numpy() if parts else np.zeros((0, size, size), np.int64),
+            images.classes,
+        )
 
-    def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
+    def gallery(
+        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+    ) -> dict[str, npt.NDArray[Any]]:
         """Test pictures with their masks and what was said of them: some evenly spread, and the worst."""
         assert isinstance(test, Masked) and isinstance(train, Masked)
         few = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(np.int64)
-        found = {"samples_pixels": train.take(torch.from_numpy(few)).numpy(), "samples_labels": train.labels.numpy()[few]}
-        chosen = {"shown": np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(np.int64), "worst": said.worst(SHOWN)}
+        found = {
+            "samples_pixels": train.take(torch.from_numpy(few)).numpy(),
+            "samples_labels": train.labels.numpy()[few],
+        }
+        chosen = {
+            "shown": np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(np.int64),
+            "worst": said.worst(SHOWN),
+        }
         for name, places in chosen.items():
             index = torch.from_numpy(places)
             pixels = test.take(index)
             maps = [answers(picture[None]).argmax(1).to(torch.uint8).cpu() for picture in pixels]
-            said_maps = torch.cat(maps).numpy() if maps else np.zeros((0, *test.shape[1:]), np.uint8)
-            found |= {f"{name}_pixels": pixels.numpy(), f"{name}_index": places, f"{name}_said": said_maps}
+            said_maps = (
+                torch.cat(maps).numpy() if maps else np.zeros((0, *test.shape[1:]), np.uint8)
+            )
+            found |= {
+                f"{name}_pixels": pixels.numpy(),
+                f"{name}_index": places,
+                f"{name}_said": said_maps,
+            }
             found |= {f"{name}_masks": test.targets(index).cpu().numpy()}
         return {**found, "colours": np.array(test.colours, dtype=np.uint8)}
 
@@ -94,4 +131,6 @@ def counted(said: Tensor, masks: Tensor, classes: int) -> Tensor:
     known = true != IGNORED
     picture = torch.arange(len(true), device=true.device).view(-1, 1, 1).expand_as(true)
     places = ((picture * classes + true) * classes + said)[known]
-    return torch.bincount(places, minlength=len(true) * classes * classes).view(len(true), classes, classes)
+    return torch.bincount(places, minlength=len(true) * classes * classes).view(
+        len(true), classes, classes
+    )

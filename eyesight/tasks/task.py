@@ -22,7 +22,9 @@ from eyesight.recipe import Loss as LossChoice
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.tasks.losses import Loss
 
-Answers = Callable[[Tensor], Tensor]  # uint8 or 0..1 pictures N,C,H,W to what the network says of them
+Answers = Callable[
+    [Tensor], Tensor
+]  # uint8 or 0..1 pictures N,C,H,W to what the network says of them
 SAMPLES, WORST = 40, 60  # pictures kept for pages
 
 
@@ -33,7 +35,9 @@ class Task(ABC):
     losses: ClassVar[tuple[str, ...]]
     blends: ClassVar[bool] = False  # whether two pictures may be mixed into one
     windows: ClassVar[bool] = False  # whether a part of a picture will do for a whole one
-    views: ClassVar[bool] = False  # whether answers to several versions of a picture may be averaged
+    views: ClassVar[bool] = (
+        False  # whether answers to several versions of a picture may be averaged
+    )
 
     @property
     def measure(self) -> Measure:
@@ -50,15 +54,35 @@ class Task(ABC):
             )
         if recipe.loss.name not in self.losses:
             known = ", ".join(self.losses)
-            raise UserError(f"the loss {recipe.loss.name} does not fit a {self.target} as target", f"known: {known}", code=2)
+            raise UserError(
+                f"the loss {recipe.loss.name} does not fit a {self.target} as target",
+                f"known: {known}",
+                code=2,
+            )
         if not self.blends and (recipe.augment.mixup or recipe.augment.cutmix):
-            raise UserError(f"a {self.target} as target cannot be blended", "--set augment.mixup=0 --set augment.cutmix=0", code=2)
+            raise UserError(
+                f"a {self.target} as target cannot be blended",
+                "--set augment.mixup=0 --set augment.cutmix=0",
+                code=2,
+            )
         if not self.windows and recipe.augment.window < 1:
-            raise UserError(f"a part of a picture does not do with a {self.target} as target", "--set augment.window=1", code=2)
+            raise UserError(
+                f"a part of a picture does not do with a {self.target} as target",
+                "--set augment.window=1",
+                code=2,
+            )
         if not self.views and recipe.training.views != "one":
-            raise UserError(f"views cannot be averaged with a {self.target} as target", "--set training.views=one", code=2)
+            raise UserError(
+                f"views cannot be averaged with a {self.target} as target",
+                "--set training.views=one",
+                code=2,
+            )
         if not self.views and recipe.training.small < 1:
-            raise UserError(f"a {self.target} as target cannot shrink for a part of the training", "--set training.small=1", code=2)
+            raise UserError(
+                f"a {self.target} as target cannot shrink for a part of the training",
+                "--set training.small=1",
+                code=2,
+            )
 
     @abstractmethod
     def outputs(self, images: Images) -> int:
@@ -70,12 +94,21 @@ class Task(ABC):
 
     @abstractmethod
     def change(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+        self,
+        pixels: Tensor,
+        known: Tensor,
+        images: Images,
+        how: Augment,
+        random: torch.Generator,
+        epoch: int,
+        index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """A training batch: pictures from 0 to 1 changed at random, and the targets that go with them."""
 
     @abstractmethod
-    def question(self, pixels: Tensor, known: Tensor, images: Images, how: Augment) -> tuple[Tensor, Tensor]:
+    def question(
+        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+    ) -> tuple[Tensor, Tensor]:
         """A batch to be scored on: the pictures as they are asked about, and the targets; the same at every asking."""
 
     def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -91,18 +124,34 @@ class Task(ABC):
         """The score, greater is better, from the sum of all tallies."""
 
     @abstractmethod
-    def infer(self, network: Network, images: Images, answers: Answers, *, batch: int | None = None, noise: float = 0.0) -> Any:
+    def infer(
+        self,
+        network: Network,
+        images: Images,
+        answers: Answers,
+        *,
+        batch: int | None = None,
+        noise: float = 0.0,
+    ) -> Any:
         """What is said about held-out pictures, each once: `Predictions` or their like, with `summary`, `scores` and `save`."""
 
     @abstractmethod
-    def gallery(self, train: Images, test: Images, said: Any, answers: Answers, noise: float) -> dict[str, npt.NDArray[Any]]:
+    def gallery(
+        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+    ) -> dict[str, npt.NDArray[Any]]:
         """The pixels that pages show."""
 
 
 def in_turn(labels: npt.NDArray[np.int64], most: int = SAMPLES) -> npt.NDArray[np.int64]:
     """Places of at most `most` pictures, class after class in turn."""
-    turns = np.concatenate([np.arange(n) for n in np.bincount(labels) if n]) if len(labels) else np.zeros(0, int)
-    return np.argsort(labels, kind="stable")[np.lexsort((np.sort(labels), turns))][:most].astype(np.int64)
+    turns = (
+        np.concatenate([np.arange(n) for n in np.bincount(labels) if n])
+        if len(labels)
+        else np.zeros(0, int)
+    )
+    return np.argsort(labels, kind="stable")[np.lexsort((np.sort(labels), turns))][:most].astype(
+        np.int64
+    )
 
 
 def device_of(network: Network) -> torch.device:

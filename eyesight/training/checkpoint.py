@@ -40,7 +40,9 @@ class State:
     @staticmethod
     def start(network: Network, recipe: Recipe) -> State:
         """The state before the first step."""
-        average = optim.Average(network, recipe.training.average) if recipe.training.average else None
+        average = (
+            optim.Average(network, recipe.training.average) if recipe.training.average else None
+        )
         return State(network, optim.build(recipe.optim, network), average)
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -68,18 +70,33 @@ class State:
 
     def finish(self, training: Training) -> None:
         """Put the weights to keep into the network: of the best epoch or of the last."""
-        self.network.load_state_dict(self.best if training.keep == "best" and self.best else self.weights())
+        self.network.load_state_dict(
+            self.best if training.keep == "best" and self.best else self.weights()
+        )
 
     def save(self, path: Path) -> None:
         """Write everything to one file, whole or not at all."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
-        tensors |= {f"average.{name}": tensor for name, tensor in (self.average.tensors.items() if self.average else ())}
+        tensors |= {
+            f"average.{name}": tensor
+            for name, tensor in (self.average.tensors.items() if self.average else ())
+        }
         for place, values in self.optimiser.state_dict()["state"].items():
-            tensors |= {f"optimiser.{place}.{name}": torch.as_tensor(value) for name, value in values.items()}
-        numbers = {name: getattr(self, name) for name in ("epoch", "passes", "steps", "progress", "history")}
+            tensors |= {
+                f"optimiser.{place}.{name}": torch.as_tensor(value)
+                for name, value in values.items()
+            }
+        numbers = {
+            name: getattr(self, name)
+            for name in ("epoch", "passes", "steps", "progress", "history")
+        }
         numbers["average_steps"] = self.average.steps if self.average else 0
-        save_tensors({name: tensor.contiguous().cpu() for name, tensor in tensors.items()}, path, {"state": json.dumps(numbers)})
+        save_tensors(
+            {name: tensor.contiguous().cpu() for name, tensor in tensors.items()},
+            path,
+            {"state": json.dumps(numbers)},
+        )
 
     def restore(self, path: Path) -> None:
         """Continue from what `save` wrote; raises UserError when the file is broken or of another network."""
@@ -89,7 +106,10 @@ class State:
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 — not a dict; copies, so that the file can be replaced
             self._fill(tensors)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            raise UserError(f"the checkpoint {path} cannot be continued: {error}", "train again without --resume") from None
+            raise UserError(
+                f"the checkpoint {path} cannot be continued: {error}",
+                "train again without --resume",
+            ) from None
         steps = numbers.pop("average_steps")
         if self.average:
             self.average.steps = steps
@@ -104,21 +124,33 @@ class State:
             for name, tensor in part(tensors, "average.").items():
                 self.average.tensors[name].copy_(tensor)
         places: dict[int, dict[str, Tensor]] = {}
-        parameters = [parameter for group in self.optimiser.param_groups for parameter in group["params"]]
+        parameters = [
+            parameter for group in self.optimiser.param_groups for parameter in group["params"]
+        ]
         for name, tensor in part(tensors, "optimiser.").items():
             place, key = name.split(".", 1)
             places.setdefault(int(place), {})[key] = laid_out(tensor, parameters[int(place)])
-        self.optimiser.load_state_dict({"state": places, "param_groups": self.optimiser.state_dict()["param_groups"]})
+        self.optimiser.load_state_dict(
+            {"state": places, "param_groups": self.optimiser.state_dict()["param_groups"]}
+        )
 
 
 def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
     """The tensor in the memory order of `like` where their shapes agree: fused optimisers read both as they lie."""
-    return torch.empty_like(like, dtype=tensor.dtype).copy_(tensor) if tensor.shape == like.shape else tensor
+    return (
+        torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
+        if tensor.shape == like.shape
+        else tensor
+    )
 
 
 def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, without it."""
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def best_epoch(history: list[dict[str, Any]], training: Training) -> int:
@@ -130,11 +162,17 @@ def best_epoch(history: list[dict[str, Any]], training: Training) -> int:
     decides = training.monitor != "loss" and training.min_delta == 0
     for place, values in enumerate(history, 1):
         value = -values["loss"] if training.monitor == "loss" else values["score"]
-        if value > best + training.min_delta or number == 0 or (decides and value == best and values["loss"] < least):
+        if (
+            value > best + training.min_delta
+            or number == 0
+            or (decides and value == best and values["loss"] < least)
+        ):
             best, least, number = value, values["loss"], place
     return number
 
 
 def out_of_patience(history: list[dict[str, Any]], training: Training) -> bool:
     """Whether the last `patience` epochs brought no improvement."""
-    return training.patience > 0 and len(history) - best_epoch(history, training) >= training.patience
+    return (
+        training.patience > 0 and len(history) - best_epoch(history, training) >= training.patience
+    )

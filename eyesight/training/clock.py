@@ -38,4 +38,8 @@ class Meter:
     def seconds_left(self) -> float | None:
         """Time left by the speed so far; None before anything is known."""
         done = self.progress - self.origin
-        return (time.monotonic() - self.began) / done * (1 - self.progress) if self.began and done > 0.002 else None
+        return (
+            (time.monotonic() - self.began) / done * (1 - self.progress)
+            if self.began and done > 0.002
+            else None
+        )

@@ -19,7 +19,11 @@ from eyesight.runs import Run, list_runs
 def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
     """Accuracy on the held-out pictures before and after, as plain JSON values; "before" is None where there is no earlier run."""
     earlier = before(run, after)
-    found: dict[str, Any] = {"extra": run.recipe.data.extra, "after": summary(after.infer(held)), "before": None}
+    found: dict[str, Any] = {
+        "extra": run.recipe.data.extra,
+        "after": summary(after.infer(held)),
+        "before": None,
+    }
     if earlier is not None:
         old, known = earlier
         same = without_extra(old.data.get("split", "")) == without_extra(run.data["split"])
@@ -55,8 +59,14 @@ def lines(result: dict[str, Any]) -> list[str]:
         return []
     test, after, earlier = result["test"], found["after"], found["before"]
     if earlier is None:
-        return [f"your own {after['n']:,} held-out pictures: {after['top1']:.2%}; no earlier run without --extra to compare with"]
-    said = [f"your own {after['n']:,} held-out pictures: {earlier['top1']:.2%} before ({found['before_run']}), {after['top1']:.2%} after"]
+        return [
+            f"your own {after['n']:,} held-out pictures: {after['top1']:.2%}; no earlier run without --extra to compare with"
+        ]
+    said = [
+        f"your own {after['n']:,} held-out pictures: {earlier['top1']:.2%} before ({found['before_run']}), {after['top1']:.2%} after"
+    ]
     if (old := found["before_test"]) and old.get("top1") is not None and test["top1"] is not None:
-        said.append(f"the data's own test pictures: {old['top1']:.2%} before, {test['top1']:.2%} after")
+        said.append(
+            f"the data's own test pictures: {old['top1']:.2%} before, {test['top1']:.2%} after"
+        )
     return said

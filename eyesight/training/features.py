@@ -85,7 +85,9 @@ class Activations(Images):
 class Trunk(Network):
     """The frozen first part of a network, which gives activations instead of logits."""
 
-    def __init__(self, network: Network, units: Sequence[nn.Module], shape: Shape, *, pictures: bool) -> None:
+    def __init__(
+        self, network: Network, units: Sequence[nn.Module], shape: Shape, *, pictures: bool
+    ) -> None:
         nn.Module.__init__(self)
         self.normalise = network.normalise
         self.body = nn.Sequential(*units)
@@ -102,7 +104,13 @@ class Trunk(Network):
 class Tail(Network):
     """The part of a network that trains: activations in, logits out; its modules are the network's own."""
 
-    def __init__(self, network: Network, units: Sequence[nn.Module], shape: Shape, kind: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        network: Network,
+        units: Sequence[nn.Module],
+        shape: Shape,
+        kind: torch.dtype = torch.float32,
+    ) -> None:
         nn.Module.__init__(self)
         self.kind = kind
         self.keeps = isinstance(network.body, Backbone) and network.body.keeps
@@ -121,7 +129,9 @@ class Tail(Network):
     def forward(self, activations: Tensor) -> Tensor:
         """Logits, N,K; under automatic casting the activations have the kind in which they left the trunk."""
         device = activations.device.type
-        features = self.body(activations.to(self.kind if torch.is_autocast_enabled(device) else torch.float32))
+        features = self.body(
+            activations.to(self.kind if torch.is_autocast_enabled(device) else torch.float32)
+        )
         with torch.autocast(device, enabled=False):  # as in the whole network
             logits: Tensor = self.head(features.float())
         return logits
@@ -160,25 +170,51 @@ def compute(
     kind = KINDS[precision]
     count = len(images)
     source = images.key if isinstance(images, Activations) else ""
-    facts = [FORMAT, name, source, fingerprint(trunk.state_dict()), str(trunk.body), images.shape, precision]
+    facts = [
+        FORMAT,
+        name,
+        source,
+        fingerprint(trunk.state_dict()),
+        str(trunk.body),
+        images.shape,
+        precision,
+    ]
 
     def named(ids: tuple[str, ...], views: int) -> str:
-        drawn = (seed, dataclasses.asdict(how)) if views > 2 or (views > 1 and how.flip == "none") else ()
-        return hashlib.sha256(json.dumps([*facts, ids, views, drawn, torch.__version__]).encode()).hexdigest()[:32]
+        drawn = (
+            (seed, dataclasses.asdict(how))
+            if views > 2 or (views > 1 and how.flip == "none")
+            else ()
+        )
+        return hashlib.sha256(
+            json.dumps([*facts, ids, views, drawn, torch.__version__]).encode()
+        ).hexdigest()[:32]
 
     key = named(images.ids, views)
     size = (views * count, *shape[1:], shape[0])
     if not count:
-        return Activations(torch.empty(size, dtype=kind), torch.arange(0), images.labels, images.classes, (), views=views, key=key)
+        return Activations(
+            torch.empty(size, dtype=kind),
+            torch.arange(0),
+            images.labels,
+            images.classes,
+            (),
+            views=views,
+            key=key,
+        )
     file = cache_dir() / "activations" / f"{key}.bin"
     if not _is_whole(file, size, kind):
         make_room(file.parent, needed := math.prod(size) * kind.itemsize)
         each = f"{views} versions of " if views > 1 else ""
-        talk(f"computing the features of the frozen part once: {needed / 1e6:,.1f} MB for {each}{count:,} picture{'s' * (count != 1)}")
+        talk(
+            f"computing the features of the frozen part once: {needed / 1e6:,.1f} MB for {each}{count:,} picture{'s' * (count != 1)}"
+        )
         batches = _batches(trunk, images, how, views, seed, precision, deadline)
         if (rows := _write(file, batches, views * count, progress)) < views * count:
             views, count = max(1, rows // count), min(rows, count)
-            talk(f"the machine is slower than it seemed: training goes on with {views} versions of {count:,} pictures")
+            talk(
+                f"the machine is slower than it seemed: training goes on with {views} versions of {count:,} pictures"
+            )
             images = images.subset(np.arange(count))
             key, size = named(images.ids, views), (views * count, *shape[1:], shape[0])
             file = file.replace(file.with_name(f"{key}.bin"))
@@ -186,7 +222,16 @@ def compute(
     values = mapped(file, size, kind)
     with suppress(OSError):
         os.utime(file)  # the least recently used makes way for others
-    return Activations(values, torch.arange(count), images.labels, images.classes, images.ids, views=views, count=count, key=key)
+    return Activations(
+        values,
+        torch.arange(count),
+        images.labels,
+        images.classes,
+        images.ids,
+        views=views,
+        count=count,
+        key=key,
+    )
 
 
 def mapped(file: Path, size: Sequence[int], kind: torch.dtype) -> Tensor:
@@ -203,7 +248,9 @@ def mapped(file: Path, size: Sequence[int], kind: torch.dtype) -> Tensor:
 def outcome(trunk: Trunk) -> Shape:
     """The shape C,H,W of the activations of one picture."""
     with torch.inference_mode():
-        return tuple(trunk.eval()(torch.zeros(1, *trunk.shape, device=trunk.normalise.mean.device)).shape[1:])
+        return tuple(
+            trunk.eval()(torch.zeros(1, *trunk.shape, device=trunk.normalise.mean.device)).shape[1:]
+        )
 
 
 def _is_whole(file: Path, size: Sequence[int], kind: torch.dtype) -> bool:
@@ -216,7 +263,9 @@ def make_room(folder: Path, needed: int) -> None:
     sweep(folder)
     older = _kept(folder)
     while needed + SPARE > shutil.disk_usage(folder).free and older:
-        with suppress(FileNotFoundError, PermissionError):  # gone already, or in use by another training
+        with suppress(
+            FileNotFoundError, PermissionError
+        ):  # gone already, or in use by another training
             older.pop(0)[2].unlink()
     free = shutil.disk_usage(folder).free
     if needed + SPARE > free:
@@ -254,25 +303,39 @@ def sweep(folder: Path) -> None:
 
 @torch.inference_mode()
 def _batches(
-    trunk: Trunk, images: Images, how: recipe.Augment, views: int, seed: int, precision: str, deadline: float = math.inf
+    trunk: Trunk,
+    images: Images,
+    how: recipe.Augment,
+    views: int,
+    seed: int,
+    precision: str,
+    deadline: float = math.inf,
 ) -> Iterator[Tensor]:
     """Activations n,H,W,C, version after version."""
     device = trunk.normalise.mean.device
     trunk.eval()
     for view in range(views):
         seen = images.only(view) if isinstance(images, Activations) else images
-        for step, (pixels, _, index) in enumerate(seen.batches(torch.arange(len(images)), BATCH, device)):
+        for step, (pixels, _, index) in enumerate(
+            seen.batches(torch.arange(len(images)), BATCH, device)
+        ):
             if time.monotonic() > deadline and (view or step * BATCH >= LEAST):
                 return
-            pictures = version(pixels, how, view, augment.generator(seed, -2 - view, step, device), index)
+            pictures = version(
+                pixels, how, view, augment.generator(seed, -2 - view, step, device), index
+            )
             if not trunk.pictures:
-                pictures = pictures.to(KINDS[precision])  # the trunk below may have used another arithmetic
+                pictures = pictures.to(
+                    KINDS[precision]
+                )  # the trunk below may have used another arithmetic
             with autocast(precision, device):
                 features = trunk(pictures)
             yield features.to(KINDS[precision]).permute(0, 2, 3, 1).contiguous()
 
 
-def version(pixels: Tensor, how: recipe.Augment, view: int, random: torch.Generator, index: Tensor) -> Tensor:
+def version(
+    pixels: Tensor, how: recipe.Augment, view: int, random: torch.Generator, index: Tensor
+) -> Tensor:
     """Version 0 is the picture itself, 1 its mirror image where mirroring is allowed, and the others are changed at random."""
     none = torch.zeros(len(pixels), 0, device=pixels.device)
     plain = recipe.Augment()
@@ -282,7 +345,9 @@ def version(pixels: Tensor, how: recipe.Augment, view: int, random: torch.Genera
         return augment.augment(pixels, none, plain, random, 0, index)[0]
     if view == 1 and how.flip != "none":
         return augment.augment(pixels.flip(3), none, plain, random, 0, index)[0]
-    return augment.augment(pixels, none, replace(how, mixup=0.0, cutmix=0.0), random, view, index)[0]
+    return augment.augment(pixels, none, replace(how, mixup=0.0, cutmix=0.0), random, view, index)[
+        0
+    ]
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -290,7 +355,9 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
 
 
-def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Callable[[int, int], None]) -> int:
+def _write(
+    file: Path, batches: Iterator[Tensor], total: int, progress: Callable[[int, int], None]
+) -> int:
     """The batches' bytes in one file, whole or not at all; how many pictures they were."""
     handle, name = tempfile.mkstemp(prefix=".building-", dir=file.parent)
     temporary, done = Path(name), 0

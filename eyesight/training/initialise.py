@@ -16,7 +16,9 @@ def ready(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
     """The recipe's network with its weights drawn by the seed, its first layer knowing the training pictures' statistics."""
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
-        network = registry.build(recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train))
+        network = registry.build(
+            recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train)
+        )
     tasks.of(recipe).check(recipe, network)
     if recipe.data.scaling == "standard":
         network.normalise.set(*statistics(data.train))
@@ -32,7 +34,11 @@ def spread(count: int, most: int) -> torch.Tensor:
 
 def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and deviation of each channel over (at most) `most` evenly spread pictures scaled to 0..1."""
-    total, squares, count = torch.zeros(images.shape[0]).double(), torch.zeros(images.shape[0]).double(), 0
+    total, squares, count = (
+        torch.zeros(images.shape[0]).double(),
+        torch.zeros(images.shape[0]).double(),
+        0,
+    )
     for chosen in torch.split(spread(len(images), most), 256):
         pixels = images.take(chosen).double() / 255
         total += pixels.sum((0, 2, 3))

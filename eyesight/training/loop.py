@@ -29,7 +29,9 @@ from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock, Meter
 
 LINES = 100  # of a log, about: where few pictures ask for more passes, several are one epoch
-SAMPLE = 2000  # training pictures on which accuracy is measured when the batches themselves are blends
+SAMPLE = (
+    2000  # training pictures on which accuracy is measured when the batches themselves are blends
+)
 NOTHING = torch.zeros((), dtype=torch.float64)  # the sum of no tallies
 
 
@@ -55,7 +57,10 @@ class Epoch:
         """As a line of a run's log."""
         values = asdict(self)
         key = values.pop("measure")
-        return {"event": "epoch", **{name.replace("score", key): value for name, value in values.items()}}
+        return {
+            "event": "epoch",
+            **{name.replace("score", key): value for name, value in values.items()},
+        }
 
 
 def plan(training: Training, count: int) -> tuple[int, int]:
@@ -81,7 +86,15 @@ def fit(
     Under a budget, progress is the share of the time for training that has passed, otherwise the share of the steps.
     Raises UserError when the loss is no longer a number, or when the budget leaves no time for a single step.
     """
-    loop = _Loop(state, train, recipe, precision, clock or Clock(time.monotonic()), meter or Meter(), group or Group())
+    loop = _Loop(
+        state,
+        train,
+        recipe,
+        precision,
+        clock or Clock(time.monotonic()),
+        meter or Meter(),
+        group or Group(),
+    )
     if state.history and loop.allowed <= 0:
         return  # no time for this stage, but an earlier one left weights to keep
     while not loop.finished():
@@ -96,7 +109,9 @@ def fit(
         measured = loop.score(validation) if validation is not None and len(validation) else None
         check(loss, measured, state.epoch + 1, loop.rate, recipe)
         state.epoch += 1
-        best = state.record(dict(zip(("loss", "score"), measured or (loss, score), strict=True)), recipe.training)
+        best = state.record(
+            dict(zip(("loss", "score"), measured or (loss, score), strict=True)), recipe.training
+        )
         validation_loss, validation_score = measured or (None, None)
         yield Epoch(
             epoch=state.epoch,
@@ -118,10 +133,27 @@ def fit(
 class _Loop:
     """One training's moving parts that need not be saved."""
 
-    def __init__(self, state: State, train: Images, recipe: Recipe, precision: str, clock: Clock, meter: Meter, group: Group) -> None:
-        self.state, self.recipe, self.clock, self.meter, self.group = state, recipe, clock, meter, group
+    def __init__(
+        self,
+        state: State,
+        train: Images,
+        recipe: Recipe,
+        precision: str,
+        clock: Clock,
+        meter: Meter,
+        group: Group,
+    ) -> None:
+        self.state, self.recipe, self.clock, self.meter, self.group = (
+            state,
+            recipe,
+            clock,
+            meter,
+            group,
+        )
         self.device = state.network.normalise.mean.device
-        shared = group.size > 1 and self.device.type == "cpu"  # all processes read the same mapped file
+        shared = (
+            group.size > 1 and self.device.type == "cpu"
+        )  # all processes read the same mapped file
         self.train = train if shared else train.resident(self.device)
         self.precision = precision
         self.batch, self.epochs = plan(recipe.training, len(train))
@@ -131,15 +163,21 @@ class _Loop:
         self.schedule = optim.schedule(recipe.optim, recipe.training.epochs)
         self.plateau = optim.Plateau(recipe.optim)
         share = self.batch / max(self.batch, recipe.training.batch)  # as in Goyal et al. 2017
-        self.share = share if recipe.optim.name in ("sgd", "muon") and recipe.training.min_steps else 1.0
+        self.share = (
+            share if recipe.optim.name in ("sgd", "muon") and recipe.training.min_steps else 1.0
+        )
         if recipe.training.small < 1:
             check_small(state.network, recipe.training.small)
         if group.size == 1 and len(train) // self.steps_per_epoch < 2:
             check_lone(state.network, train.shape)
-        group.check_shares(state.network, len(train) // self.steps_per_epoch, together=recipe.training.sync_norm)
+        group.check_shares(
+            state.network, len(train) // self.steps_per_epoch, together=recipe.training.sync_norm
+        )
         self.rate = 0.0
         self.began, self.origin = clock.elapsed(), state.progress
-        self.allowed = group.agree(clock.left() * (1 - state.progress))  # a resumed training has only its share of the time left
+        self.allowed = group.agree(
+            clock.left() * (1 - state.progress)
+        )  # a resumed training has only its share of the time left
         self.repeats = max(1, self.epochs // max(LINES, recipe.training.epochs))
         meter.began, meter.origin, meter.progress = time.monotonic(), state.progress, state.progress
 
@@ -150,7 +188,9 @@ class _Loop:
     def progress(self) -> float:
         """Where the training stands before the next step, from 0 to 1."""
         if self.clock.budget is None:
-            return self.group.agree(self.state.steps / (self.steps_per_epoch * self.epochs))  # so that one that is gone is missed
+            return self.group.agree(
+                self.state.steps / (self.steps_per_epoch * self.epochs)
+            )  # so that one that is gone is missed
         if self.allowed <= 0:
             return 1.0
         passed = (self.clock.elapsed() - self.began) / self.allowed
@@ -165,7 +205,12 @@ class _Loop:
         totals = NOTHING
         for _ in range(repeats):
             totals = self._pass(totals)
-        self.group.even_out([self.state.network.state_dict(), self.state.average.tensors if self.state.average else {}])
+        self.group.even_out(
+            [
+                self.state.network.state_dict(),
+                self.state.average.tensors if self.state.average else {},
+            ]
+        )
         if self.clock.budget is not None and self.state.progress < 1:
             # Validating, logging and saving after every fraction of a second would eat the budget of a small data set.
             lasted = self.group.agree(time.monotonic() - began)
@@ -189,13 +234,17 @@ class _Loop:
         state, seed = self.state, self.recipe.training.seed
         order = torch.randperm(len(self.train), generator=augment.generator(seed, state.passes, -1))
         with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
-            torch.manual_seed(seed * 1_000_003 + state.passes + (self.group.rank << 40))  # dropout takes no generator
+            torch.manual_seed(
+                seed * 1_000_003 + state.passes + (self.group.rank << 40)
+            )  # dropout takes no generator
             images = self.train.at(state.passes)
             for step, batch in enumerate(portions(order, self.batch)):
                 state.progress = self.progress()
                 if state.progress >= 1 and state.steps >= self.clock.least:
                     break
-                mine, random = self._share(batch, augment.generator(seed, state.passes, step, self.device))
+                mine, random = self._share(
+                    batch, augment.generator(seed, state.passes, step, self.device)
+                )
                 totals = totals + self._step(images.see(mine, self.device), random)
                 self.meter.pictures += len(batch)
         state.passes += 1
@@ -208,15 +257,23 @@ class _Loop:
             return batch, random
         share = self.group.share(len(batch))
         self.group.busy = 1.0 if share else 0.0
-        part = augment.Part(random, len(batch), share or range(1), augment.mixes(self.recipe.augment))
+        part = augment.Part(
+            random, len(batch), share or range(1), augment.mixes(self.recipe.augment)
+        )
         return batch[part.here], part
 
     def _step(self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator) -> Tensor:
         state, (pixels, known, index) = self.state, batch
         self._set_rate()
         state.network.train()
-        pictures, targets = self.task.change(pixels, known, self.train, self.recipe.augment, random, state.passes, index)
-        if self.recipe.training.small < 1 and state.progress < self.recipe.training.small_until and pixels.dtype == torch.uint8:
+        pictures, targets = self.task.change(
+            pixels, known, self.train, self.recipe.augment, random, state.passes, index
+        )
+        if (
+            self.recipe.training.small < 1
+            and state.progress < self.recipe.training.small_until
+            and pixels.dtype == torch.uint8
+        ):
             pictures = augment.shrink(pictures, self.recipe.training.small)
         with self.autocast(), self._norms():
             outputs = state.network(pictures)
@@ -236,7 +293,9 @@ class _Loop:
     def _counted(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
         """The batch's loss times what it weighs, what it weighs, and its tally: they add up over batches and processes."""
         weight = self.loss.weigh(targets).double()
-        return torch.cat([torch.stack([loss.double() * weight, weight]), self.task.tally(outputs, targets)])
+        return torch.cat(
+            [torch.stack([loss.double() * weight, weight]), self.task.tally(outputs, targets)]
+        )
 
     def _set_rate(self) -> None:
         falls = self.plateau.factor([epoch["loss"] for epoch in self.state.history])
@@ -244,21 +303,37 @@ class _Loop:
         optim.set_rate(self.state.optimiser, self.rate)
 
     def _gradient(self) -> float:
-        gradients = [parameter.grad for parameter in self.state.network.parameters() if parameter.grad is not None]
+        gradients = [
+            parameter.grad
+            for parameter in self.state.network.parameters()
+            if parameter.grad is not None
+        ]
         return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The context in which the network runs."""
-        return torch.autocast(self.device.type, torch.bfloat16) if self.precision == "bfloat16" else nullcontext()
+        return (
+            torch.autocast(self.device.type, torch.bfloat16)
+            if self.precision == "bfloat16"
+            else nullcontext()
+        )
 
     def _norms(self) -> AbstractContextManager[Any]:
         """The context in which batch normalisation sees the whole batch, where that is asked for."""
-        return Synchronised(self.group) if self.group.size > 1 and self.recipe.training.sync_norm else nullcontext()
+        return (
+            Synchronised(self.group)
+            if self.group.size > 1 and self.recipe.training.sync_norm
+            else nullcontext()
+        )
 
     @torch.no_grad()
     def score(self, images: Images, most: int | None = None) -> tuple[float, float]:
         """The recipe's own loss and the score on unchanged pictures, or on evenly spread `most` of them, by the weights to be kept."""
-        order = torch.arange(len(images)) if most is None else torch.linspace(0, len(images) - 1, min(most, len(images))).long()
+        order = (
+            torch.arange(len(images))
+            if most is None
+            else torch.linspace(0, len(images) - 1, min(most, len(images))).long()
+        )
         totals, share = NOTHING, self.group.share(len(order))
         order = order[share.start : share.stop]
         self.state.network.eval()
@@ -277,7 +352,8 @@ def check_lone(network: Network, shape: Shape) -> None:
         copy.deepcopy(network).train()(torch.zeros(1, *shape, device=network.normalise.mean.device))
     except ValueError:
         raise UserError(
-            "a batch of one picture is too few for this network's batch normalisation", "--set training.batch=2 or more; more pictures"
+            "a batch of one picture is too few for this network's batch normalisation",
+            "--set training.batch=2 or more; more pictures",
         ) from None
 
 
@@ -286,7 +362,11 @@ def check_small(network: Network, factor: float) -> None:
     """Raise UserError when the network cannot take pictures of `factor` times its own size."""
     network.eval()
     try:
-        network(augment.shrink(torch.zeros(1, *network.shape, device=network.normalise.mean.device), factor))
+        network(
+            augment.shrink(
+                torch.zeros(1, *network.shape, device=network.normalise.mean.device), factor
+            )
+        )
     except RuntimeError:
         raise UserError(
             f"this network takes only pictures of {network.shape[1]}×{network.shape[2]}, not of {factor:g} times that",
@@ -294,7 +374,9 @@ def check_small(network: Network, factor: float) -> None:
         ) from None
 
 
-def check(loss: float, measured: tuple[float, float] | None, epoch: int, rate: float, recipe: Recipe) -> None:
+def check(
+    loss: float, measured: tuple[float, float] | None, epoch: int, rate: float, recipe: Recipe
+) -> None:
     """Raise UserError when a loss is not a finite number."""
     if math.isfinite(loss) and (measured is None or math.isfinite(measured[0])):
         return

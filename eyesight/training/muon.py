@@ -37,7 +37,9 @@ class Muon(torch.optim.Optimizer):
     PLAIN_MOMENTUM = 0.85  # of the groups that are not orthogonalised
 
     def __init__(self, params: Iterable[dict[str, Any]], lr: float, momentum: float = 0.6) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False})
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": 0.0, "orthogonal": False}
+        )
         for group in self.param_groups:
             group["momentum"] = momentum if group["orthogonal"] else self.PLAIN_MOMENTUM
 

@@ -23,15 +23,37 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
     groups = parameter_groups(optim, network)
     lr = optim.lr
     if optim.name == "sgd":
-        return torch.optim.SGD(groups, lr, momentum=optim.momentum, nesterov=optim.nesterov and optim.momentum > 0, fused=True)
+        return torch.optim.SGD(
+            groups,
+            lr,
+            momentum=optim.momentum,
+            nesterov=optim.nesterov and optim.momentum > 0,
+            fused=True,
+        )
     if optim.name == "rmsprop":
-        return torch.optim.RMSprop(groups, lr, alpha=optim.rho, eps=optim.epsilon, momentum=optim.momentum, centered=optim.centred)
+        return torch.optim.RMSprop(
+            groups,
+            lr,
+            alpha=optim.rho,
+            eps=optim.epsilon,
+            momentum=optim.momentum,
+            centered=optim.centred,
+        )
     if optim.name == "adagrad":
-        return torch.optim.Adagrad(groups, lr, initial_accumulator_value=optim.accumulator, eps=optim.epsilon)
+        return torch.optim.Adagrad(
+            groups, lr, initial_accumulator_value=optim.accumulator, eps=optim.epsilon
+        )
     if optim.name == "muon":
         return Muon(groups, lr, momentum=optim.momentum)
     kind: Any = torch.optim.AdamW if optim.name == "adamw" else torch.optim.Adam
-    adam: torch.optim.Optimizer = kind(groups, lr, betas=(optim.beta1, optim.beta2), eps=optim.epsilon, amsgrad=optim.amsgrad, fused=True)
+    adam: torch.optim.Optimizer = kind(
+        groups,
+        lr,
+        betas=(optim.beta1, optim.beta2),
+        eps=optim.epsilon,
+        amsgrad=optim.amsgrad,
+        fused=True,
+    )
     return adam
 
 
@@ -46,22 +68,42 @@ def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, 
     body = [parameter for parameter in weights if id(parameter) not in head]
     groups: list[dict[str, Any]] = [
         {"params": body, "scale": 1.0, "weight_decay": optim.weight_decay},
-        {"params": [p for p in weights if id(p) in head], "scale": optim.head_scale, "weight_decay": optim.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "scale": optim.bias_scale, "weight_decay": 0.0},
+        {
+            "params": [p for p in weights if id(p) in head],
+            "scale": optim.head_scale,
+            "weight_decay": optim.weight_decay,
+        },
+        {
+            "params": [p for p in trained if p.ndim <= 1],
+            "scale": optim.bias_scale,
+            "weight_decay": 0.0,
+        },
     ]
     if optim.name == "muon":
         groups[0]["orthogonal"] = True
     found = [group for group in groups if group["params"]]
-    return found if optim.layer_decay == 1 else [part for group in found for part in by_stage(group, optim.layer_decay, network)]
+    return (
+        found
+        if optim.layer_decay == 1
+        else [part for group in found for part in by_stage(group, optim.layer_decay, network)]
+    )
 
 
 def by_stage(group: dict[str, Any], decay: float, network: nn.Module) -> list[dict[str, Any]]:
     """A group divided by how many stages below the head its parameters are, each with its share of the rate."""
     body = getattr(network, "body", nn.Module())
-    below = {id(p): getattr(unit, "below_head", 0) for unit in getattr(body, "units", body).children() for p in unit.parameters()}
+    below = {
+        id(p): getattr(unit, "below_head", 0)
+        for unit in getattr(body, "units", body).children()
+        for p in unit.parameters()
+    }
     numbers = sorted({below.get(id(parameter), 0) for parameter in group["params"]})
     return [
-        {**group, "params": [p for p in group["params"] if below.get(id(p), 0) == number], "scale": group["scale"] * decay**number}
+        {
+            **group,
+            "params": [p for p in group["params"] if below.get(id(p), 0) == number],
+            "scale": group["scale"] * decay**number,
+        }
         for number in numbers
     ]
 
@@ -81,7 +123,9 @@ def schedule(optim: recipe.Optim, epochs: int) -> Schedule:
         "cosine": cosine,
         "one_cycle": cosine,
         "linear": lambda left: optim.floor + (1 - optim.floor) * left,
-        "step": lambda left: optim.step_factor ** int((1 - left) * epochs / max(1, optim.step_epochs) + 1e-6),
+        "step": lambda left: (
+            optim.step_factor ** int((1 - left) * epochs / max(1, optim.step_epochs) + 1e-6)
+        ),
     }[optim.schedule]
     warmup = optim.warmup or (0.3 if optim.schedule == "one_cycle" else 0.0)
     start = 0.04 if optim.schedule == "one_cycle" else 0.0
@@ -120,7 +164,9 @@ class Average:
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
         self.steps = 0
-        self.tensors = {name: tensor.detach().clone() for name, tensor in network.state_dict().items()}
+        self.tensors = {
+            name: tensor.detach().clone() for name, tensor in network.state_dict().items()
+        }
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
@@ -129,7 +175,9 @@ class Average:
         weight = 1 - min(self.decay, self.steps / (self.steps + 10))
         state = network.state_dict()
         floating = [name for name, tensor in state.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self.tensors[name] for name in floating], [state[name] for name in floating], weight)
+        torch._foreach_lerp_(
+            [self.tensors[name] for name in floating], [state[name] for name in floating], weight
+        )
         for name, tensor in state.items():
             if not tensor.is_floating_point():
                 self.tensors[name].copy_(tensor)

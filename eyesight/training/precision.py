@@ -24,7 +24,15 @@ from eyesight.system.progress import Talk, silent
 GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
 
 
-def choose(wanted: str, network: Network, model: Model, batch: int, *, trains: bool = True, talk: Talk = silent) -> str:
+def choose(
+    wanted: str,
+    network: Network,
+    model: Model,
+    batch: int,
+    *,
+    trains: bool = True,
+    talk: Talk = silent,
+) -> str:
     """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device.
 
     Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of the way back.
@@ -44,11 +52,17 @@ def choose(wanted: str, network: Network, model: Model, batch: int, *, trains: b
         trains,
         sum(parameter.requires_grad for parameter in network.parameters()),
     ]
-    file = cache_dir() / "precision" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
+    file = (
+        cache_dir() / "precision" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
+    )
     if (found := _remembered(file)) is not None:
         return found
-    talk(f"trying once whether bfloat16 is faster here than float32 {'to train with' if trains else 'for the frozen part'}")
-    exact, rough = (seconds(network, batch, arithmetic, trains=trains) for arithmetic in ("float32", "bfloat16"))
+    talk(
+        f"trying once whether bfloat16 is faster here than float32 {'to train with' if trains else 'for the frozen part'}"
+    )
+    exact, rough = (
+        seconds(network, batch, arithmetic, trains=trains) for arithmetic in ("float32", "bfloat16")
+    )
     chosen = "bfloat16" if exact > GAIN * rough else "float32"
     file.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(file) as opened:
@@ -64,12 +78,18 @@ def _remembered(file: Path) -> str | None:
     return found if found in ("float32", "bfloat16") else None
 
 
-def seconds(network: Network, batch: int, precision: str, patience: float = 0.5, *, trains: bool = True) -> float:
+def seconds(
+    network: Network, batch: int, precision: str, patience: float = 0.5, *, trains: bool = True
+) -> float:
     """The fastest of some training steps (or passes) on random pictures, for about `patience` seconds, on a copy of the network."""
     network = copy.deepcopy(network).train(trains)
     device = network.normalise.mean.device
-    pictures = torch.rand(batch, *network.shape, device=device).contiguous(memory_format=torch.channels_last)
-    context = torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    pictures = torch.rand(batch, *network.shape, device=device).contiguous(
+        memory_format=torch.channels_last
+    )
+    context = (
+        torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
+    )
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < patience:

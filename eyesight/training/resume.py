@@ -19,7 +19,9 @@ from eyesight.system.progress import Talk, silent
 def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) -> Run | None:
     """The newest run of the same training in `out` that was interrupted, or failed with a checkpoint (on a full disk, say)."""
     for run in reversed(list_runs(out)):
-        unended = run.status == "interrupted" or (run.status == "failed" and run.checkpoint_path.exists())
+        unended = run.status == "interrupted" or (
+            run.status == "failed" and run.checkpoint_path.exists()
+        )
         with suppress(UserError):  # a run of a later eyesight is none of ours
             if not unended or not trained_alike(run, recipe):
                 continue
@@ -32,7 +34,9 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) ->
 
 def checkpoint(run: Run, stage: int) -> Path:
     """Where the state of a stage is kept while it trains."""
-    return run.checkpoint_path / ("state.safetensors" if stage == 1 else f"state{stage}.safetensors")
+    return run.checkpoint_path / (
+        "state.safetensors" if stage == 1 else f"state{stage}.safetensors"
+    )
 
 
 def remove_checkpoint(run: Run) -> None:
@@ -49,7 +53,11 @@ def trained_alike(run: Run, wanted: Recipe) -> bool:
     if not same_training(replace(recipe, model=replace(recipe.model, weights=given)), wanted):
         return False
     kept = run.environment.get("weights", {}).get("sha256")
-    if kept is None or given in (None, NONE, HUB_WEIGHTS) or not (file := Path(str(given)).expanduser()).is_file():
+    if (
+        kept is None
+        or given in (None, NONE, HUB_WEIGHTS)
+        or not (file := Path(str(given)).expanduser()).is_file()
+    ):
         return bool(recipe.model.weights == given)
     try:
         return bool(kept == _fingerprint(file, file.stat().st_size, file.stat().st_mtime_ns))

@@ -35,7 +35,9 @@ from eyesight.training.features import Activations, Tail, Trunk
 Progress = Callable[[int, int], None]
 SHARE = 0.6  # of the time for training that may go into computing features once
 LEAST = 0.1  # of the pictures are used however short the time seems: an estimate of speed may be far off
-GRACE = 0.05  # of a budget belongs to the first stage even when an estimate says that nothing is left
+GRACE = (
+    0.05  # of a budget belongs to the first stage even when an estimate says that nothing is left
+)
 EACH = 8  # pictures of every class are, where there are so many
 
 
@@ -67,7 +69,11 @@ class Plan:
 def suited(recipe: Recipe, talk: Talk = silent) -> Recipe:
     """The recipe with what it leaves open decided: by the pictures for the model "auto", by what pretrained weights expect."""
     if recipe.model.name == folder.AUTO:
-        recipe, why = folder.choose(recipe, look(recipe, talk), [name for name in folder.PREFERRED if weights.at_hand(zoo.timm_name(name))])
+        recipe, why = folder.choose(
+            recipe,
+            look(recipe, talk),
+            [name for name in folder.PREFERRED if weights.at_hand(zoo.timm_name(name))],
+        )
         for reason in why:
             talk(reason)
     if not registry.is_backbone(recipe.model):
@@ -76,30 +82,53 @@ def suited(recipe: Recipe, talk: Talk = silent) -> Recipe:
 
     expects, data, transfer = expected(recipe.model.name), recipe.data, recipe.transfer
     if transfer.thaw and not transfer.thaw_epochs and recipe.training.budget is None:
-        raise UserError("transfer.thaw names a second stage, but nothing says how long it is", "--set transfer.thaw_epochs=10", code=2)
-    size = data.size or (0 if data.resize == "none" else expects.size)  # none keeps the pictures' own
+        raise UserError(
+            "transfer.thaw names a second stage, but nothing says how long it is",
+            "--set transfer.thaw_epochs=10",
+            code=2,
+        )
+    size = data.size or (
+        0 if data.resize == "none" else expects.size
+    )  # none keeps the pictures' own
     cut = expects.crop_fraction if data.resize == "crop" and size >= expects.size else 1.0
     interpolation = expects.interpolation if data.interpolation == "auto" else data.interpolation
-    data = replace(data, size=size, channels=3, scaling="unit", interpolation=interpolation, crop_fraction=data.crop_fraction or cut)
+    data = replace(
+        data,
+        size=size,
+        channels=3,
+        scaling="unit",
+        interpolation=interpolation,
+        crop_fraction=data.crop_fraction or cut,
+    )
     return replace(recipe, data=data)
 
 
 def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
     """How many pictures there are and how large they usually are, from a few of them."""
     if not recipe.data.source:
-        raise UserError("this recipe does not say where its pictures are", "name a folder, an archive or a named set with --data")
+        raise UserError(
+            "this recipe does not say where its pictures are",
+            "name a folder, an archive or a named set with --data",
+        )
     source = open_source(recipe.data.source, talk=talk)
     sides: list[int] = []
     for index in range(0, len(source.ids), max(1, len(source.ids) // 30)):
         try:
             found = source.read(index)
-            sides.append(min(dimensions(found)) if isinstance(found, bytes) else min(found.shape[:2]))
+            sides.append(
+                min(dimensions(found)) if isinstance(found, bytes) else min(found.shape[:2])
+            )
         except BadPicture:
             continue
     from eyesight.models.pretrained import imagenet_places
 
     known = len(imagenet_places(source.classes))
-    return folder.Seen(int((source.labels >= 0).sum()), len(source.classes), sorted(sides)[len(sides) // 2] if sides else 0, known)
+    return folder.Seen(
+        int((source.labels >= 0).sum()),
+        len(source.classes),
+        sorted(sides)[len(sides) // 2] if sides else 0,
+        known,
+    )
 
 
 def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
@@ -108,10 +137,17 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
     if not isinstance(network.body, Backbone):
         yield Stage(1, 1, recipe, network, data.train, data.validation)
         return
-    network.body.keeps = recipe.transfer.statistics == "keep" and recipe.model.weights != weights.NONE
+    network.body.keeps = (
+        recipe.transfer.statistics == "keep" and recipe.model.weights != weights.NONE
+    )
     count = 2 if recipe.transfer.thaw else 1
-    cuts = [network.body.place(where) for where in (recipe.transfer.freeze, recipe.transfer.thaw)[:count]]
-    if cuts[-1] > cuts[0]:  # the state of the second stage would not hold what the first trained below
+    cuts = [
+        network.body.place(where)
+        for where in (recipe.transfer.freeze, recipe.transfer.thaw)[:count]
+    ]
+    if (
+        cuts[-1] > cuts[0]
+    ):  # the state of the second stage would not hold what the first trained below
         raise UserError(
             f"the second stage must train at least what the first trained, from {recipe.transfer.freeze} on",
             f"let the second begin as low: --set transfer.thaw={recipe.transfer.freeze}",
@@ -122,7 +158,9 @@ def stages(plan: Plan, start: int = 1) -> Iterator[Stage]:
     for number, cut in enumerate(cuts, 1):
         if number < start:
             continue
-        if number > start and plan.group.agree(clock.left()) <= 0:  # a stage that is gone on with must at least be restored
+        if (
+            number > start and plan.group.agree(clock.left()) <= 0
+        ):  # a stage that is gone on with must at least be restored
             plan.talk("no time is left for the second stage: what the first trained is kept")
             return
         network.body.freeze(cut)
@@ -151,7 +189,12 @@ def stage_recipe(recipe: Recipe, number: int) -> Recipe:
         return recipe
     thaw = recipe.transfer
     optim = replace(recipe.optim, name=thaw.thaw_optimiser, lr=thaw.thaw_lr)
-    training = replace(recipe.training, epochs=max(1, thaw.thaw_epochs), batch=thaw.thaw_batch or recipe.training.batch, min_steps=0)
+    training = replace(
+        recipe.training,
+        epochs=max(1, thaw.thaw_epochs),
+        batch=thaw.thaw_batch or recipe.training.batch,
+        min_steps=0,
+    )
     return replace(recipe, optim=optim, training=training)
 
 
@@ -195,12 +238,21 @@ class Below:
         if not self.found:
             exact = plan.recipe.training.precision
             asked = (exact, first, plan.recipe.model, activations.PROBED)
-            self.arithmetic = plan.group.once(lambda: precision.choose(*asked, trains=False, talk=plan.talk))
-            uppers = {upper for upper in self.cuts if upper}  # also those of a stage that has ended, so that going on takes as many
-            trunks = [Trunk(plan.network, list(body.units[:upper]), first.shape, pictures=True) for upper in uppers]
+            self.arithmetic = plan.group.once(
+                lambda: precision.choose(*asked, trains=False, talk=plan.talk)
+            )
+            uppers = {
+                upper for upper in self.cuts if upper
+            }  # also those of a stage that has ended, so that going on takes as many
+            trunks = [
+                Trunk(plan.network, list(body.units[:upper]), first.shape, pictures=True)
+                for upper in uppers
+            ]
             values = sum(math.prod(activations.outcome(trunk)) for trunk in trunks)
             self.each = values * activations.KINDS[self.arithmetic].itemsize
-            self.found = self._compute(first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True)
+            self.found = self._compute(
+                first, {"train": plan.data.train, "validation": plan.data.validation}, pictures=True
+            )
         found = self.found
         if cut > lowest:
             shape = self.found["train"].shape
@@ -210,7 +262,9 @@ class Below:
         tail = Tail(plan.network, list(body.units[cut:]), found["train"].shape, kind)
         return tail, found["train"], found["validation"]
 
-    def _compute(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
+    def _compute(
+        self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool
+    ) -> dict[str, Activations]:
         """By one process with every core; the others then find the file, or where they have none make it as the first one did."""
         group, found = self.plan.group, dict[str, Activations]()
 
@@ -220,24 +274,39 @@ class Below:
             return [found["train"].views, len(found["train"])]
 
         views, count = group.once(first)
-        return group.in_turn(lambda: found or self._again(trunk, parts, views, count, pictures=pictures))
+        return group.in_turn(
+            lambda: found or self._again(trunk, parts, views, count, pictures=pictures)
+        )
 
     @property
     def _fixed(self) -> dict[str, Any]:
         data = self.plan.data
-        extra = data.hash if data.own is not None else ""  # the store's key does not know extra pictures, whose names may be the same
-        return {"name": data.store.key + extra, "seed": self.plan.recipe.training.seed, "precision": self.arithmetic}
+        extra = (
+            data.hash if data.own is not None else ""
+        )  # the store's key does not know extra pictures, whose names may be the same
+        return {
+            "name": data.store.key + extra,
+            "seed": self.plan.recipe.training.seed,
+            "precision": self.arithmetic,
+        }
 
-    def _again(self, trunk: Trunk, parts: dict[str, Images], views: int, count: int, *, pictures: bool) -> dict[str, Activations]:
+    def _again(
+        self, trunk: Trunk, parts: dict[str, Images], views: int, count: int, *, pictures: bool
+    ) -> dict[str, Activations]:
         plan, train = self.plan, parts["train"]
         if pictures and plan.clock.budget is not None:
             train = in_order(plan, train)
         if count < len(train):
             train = train.subset(np.arange(count))
         found = {"train": (train, views), "validation": (parts["validation"], 1)}
-        return {name: activations.compute(trunk, of, plan.recipe.augment, each, **self._fixed) for name, (of, each) in found.items()}
+        return {
+            name: activations.compute(trunk, of, plan.recipe.augment, each, **self._fixed)
+            for name, (of, each) in found.items()
+        }
 
-    def _within_budget(self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool) -> dict[str, Activations]:
+    def _within_budget(
+        self, trunk: Trunk, parts: dict[str, Images], *, pictures: bool
+    ) -> dict[str, Activations]:
         plan, recipe = self.plan, self.plan.recipe
         fixed = {**self._fixed, "talk": plan.talk, "progress": plan.progress}
         began = time.monotonic()
@@ -246,19 +315,32 @@ class Below:
             wanted = activations.versions(recipe.augment, recipe.transfer.views)
             views = activations.fitting(self.each * len(parts["train"]), wanted)
             if views < wanted:
-                plan.talk(f"the disk has room for the features of {views} of {wanted} versions of each picture")
-            seen = (time.monotonic() - began) / len(validation) if len(validation) >= activations.PROBED else 0.0
+                plan.talk(
+                    f"the disk has room for the features of {views} of {wanted} versions of each picture"
+                )
+            seen = (
+                (time.monotonic() - began) / len(validation)
+                if len(validation) >= activations.PROBED
+                else 0.0
+            )
             parts, views = affordable(plan, trunk, parts, views, self.arithmetic, seen)
         else:
             assert isinstance(parts["train"], Activations)
             views = parts["train"].views
         deadline = time.monotonic() + SHARE * plan.clock.left()
-        train = activations.compute(trunk, parts["train"], recipe.augment, views, deadline=deadline, **fixed)
+        train = activations.compute(
+            trunk, parts["train"], recipe.augment, views, deadline=deadline, **fixed
+        )
         return {"train": train, "validation": validation}
 
 
 def affordable(
-    plan: Plan, trunk: Trunk, parts: dict[str, Images], views: int, arithmetic: str, seen: float = 0.0
+    plan: Plan,
+    trunk: Trunk,
+    parts: dict[str, Images],
+    views: int,
+    arithmetic: str,
+    seen: float = 0.0,
 ) -> tuple[dict[str, Images], int]:
     """What of the pictures and how many versions a budget has time for: fewer versions first, then fewer pictures, and says so.
 
@@ -275,13 +357,17 @@ def affordable(
         return parts, views
     fewer = max(1, int(pictures // len(train)))
     if fewer < views:
-        plan.talk(f"the budget has time for the features of {fewer} of {views} versions of each picture")
+        plan.talk(
+            f"the budget has time for the features of {fewer} of {views} versions of each picture"
+        )
     if pictures >= len(train):
         return parts, fewer
     few = enough(train, int(pictures))
     if few == len(train):
         return parts, 1
-    plan.talk(f"the budget has time for the features of {few:,} of {len(train):,} training pictures; give more for all")
+    plan.talk(
+        f"the budget has time for the features of {few:,} of {len(train):,} training pictures; give more for all"
+    )
     return {**parts, "train": train.subset(np.arange(few))}, 1
 
 

@@ -45,7 +45,9 @@ def application(
     service = Service(recogniser, runs, limits or Limits())
     public = "*" in hosts
     changing = token is not None or not public
-    reader = Reader(service, Collection(collect, DIGITS) if collect and changing else None, trains=changing)
+    reader = Reader(
+        service, Collection(collect, DIGITS) if collect and changing else None, trains=changing
+    )
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
@@ -53,10 +55,18 @@ def application(
         reader.close()
         service.close()
 
-    kept = "Nothing that is sent here is kept" + (", but for digits that are sent to be collected." if collect else ".")
+    kept = "Nothing that is sent here is kept" + (
+        ", but for digits that are sent to be collected." if collect else "."
+    )
     summary = f"Names what is on a picture. {kept}"
-    about: dict[str, Any] = {"title": "eyesight", "version": eyesight.__version__, "description": summary}
-    wrong: dict[int | str, dict[str, Any]] = {422: {"model": Problem, "description": "a wrong parameter"}}
+    about: dict[str, Any] = {
+        "title": "eyesight",
+        "version": eyesight.__version__,
+        "description": summary,
+    }
+    wrong: dict[int | str, dict[str, Any]] = {
+        422: {"model": Problem, "description": "a wrong parameter"}
+    }
     app = FastAPI(**about, docs_url=None, redoc_url=None, lifespan=life, responses=wrong)
     app.state.service, app.state.reader = service, reader
     app.include_router(api.pictures)
@@ -98,7 +108,10 @@ def _disk(request: Request, error: Exception) -> JSONResponse:
 
 def _invalid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)
-    sentences = [f"{'.'.join(str(part) for part in wrong['loc'][1:])}: {wrong['msg']}" for wrong in error.errors()]
+    sentences = [
+        f"{'.'.join(str(part) for part in wrong['loc'][1:])}: {wrong['msg']}"
+        for wrong in error.errors()
+    ]
     return problem(422, "; ".join(sentences), "see /docs")
 
 

@@ -66,14 +66,23 @@ class Batches:
         """Probabilities N,K of pictures that came together, uint8 N,C,H,W, in portions that let others in between."""
         loop = asyncio.get_running_loop()
         portions = [pixels[start : start + self.most] for start in range(0, len(pixels), self.most)]
-        return np.concatenate([await loop.run_in_executor(self.thread, self.recogniser.probabilities, portion) for portion in portions])
+        return np.concatenate(
+            [
+                await loop.run_in_executor(self.thread, self.recogniser.probabilities, portion)
+                for portion in portions
+            ]
+        )
 
     async def _work(self) -> None:
         """Answer everybody, including those who come while the network is busy."""
         try:
             while self.waiting:
-                together = [self.waiting.popleft() for _ in range(min(self.most, len(self.waiting)))]
-                await self._answer([(pixels, answer) for pixels, answer in together if not answer.done()])
+                together = [
+                    self.waiting.popleft() for _ in range(min(self.most, len(self.waiting)))
+                ]
+                await self._answer(
+                    [(pixels, answer) for pixels, answer in together if not answer.done()]
+                )
         finally:
             self.working = None
 
@@ -82,7 +91,9 @@ class Batches:
             return
         pixels = np.stack([pixels for pixels, _ in together])
         try:
-            rows = await asyncio.get_running_loop().run_in_executor(self.thread, self.recogniser.probabilities, pixels)
+            rows = await asyncio.get_running_loop().run_in_executor(
+                self.thread, self.recogniser.probabilities, pixels
+            )
         except Exception as error:  # whatever the network raises is the answer to these requests, not the end of the service
             for _, answer in together:
                 if not answer.done():
@@ -121,4 +132,6 @@ class Untrained:
 def untrained() -> Refused:
     """The answer while no network is there to give one."""
     hint = "/reader offers to train the digits; or: eyesight train digits"
-    return Refused(503, "nothing has been trained yet that could answer", hint, {"Retry-After": "30"})
+    return Refused(
+        503, "nothing has been trained yet that could answer", hint, {"Retry-After": "30"}
+    )

@@ -29,7 +29,11 @@ SURE = 0.9  # MNIST's own threshold is lower; of scikit-learn's digits, by other
 PATIENCE = 1.0  # seconds that a page waits for a network which is being exported, before it says so
 AGAIN = 60.0  # seconds after which a network that could not be taken is tried again
 BOX_BYTES, BOX_PIXELS = 500_000, 1_000_000  # of one drawn box
-RECIPE = ("digits", "--data", "digits")  # MNIST, or where it cannot be had scikit-learn's small digits
+RECIPE = (
+    "digits",
+    "--data",
+    "digits",
+)  # MNIST, or where it cannot be had scikit-learn's small digits
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,12 +47,18 @@ class Looked:
 class Reader:
     """What the reader's pages share; `collection` is None unless the server keeps samples, `trains` says whether visitors may train."""
 
-    def __init__(self, service: Service, collection: Collection | None = None, *, trains: bool = True) -> None:
+    def __init__(
+        self, service: Service, collection: Collection | None = None, *, trains: bool = True
+    ) -> None:
         self.service, self.collection, self.lock = service, collection, Lock()
-        self.known: Recogniser | None = service.recogniser if knows_digits(service.recogniser) else None
+        self.known: Recogniser | None = (
+            service.recogniser if knows_digits(service.recogniser) else None
+        )
         self.batches: Batches | None = service.batches if self.known else None
         self.looked_at: str | None = None  # the run that was tried last
-        self.failed: tuple[object, float] | None = None  # its files and when, if it could not be taken: it is not tried all the time
+        self.failed: tuple[object, float] | None = (
+            None  # its files and when, if it could not be taken: it is not tried all the time
+        )
         self.apprentice = Apprentice(service.runs, self.find) if service.runs and trains else None
         self.finder, self.finding = ThreadPoolExecutor(1, "finder"), Future[None]()
         self.finding.set_result(None)
@@ -109,12 +119,18 @@ class Reader:
         written = [known.prepare(pixels) for pixels in pictures if pixels is not None]
         order = [known.classes.index(digit) for digit in DIGITS]
         rows = iter(await batches.all_of(np.stack(written)) if written else ())
-        return [Looked(pixels, None if pixels is None else next(rows)[order]) for pixels in pictures]
+        return [
+            Looked(pixels, None if pixels is None else next(rows)[order]) for pixels in pictures
+        ]
 
     async def boxes(self, pictures: list[bytes]) -> list[Looked]:
         """What is written in each box; raises Refused for what is no picture or too large."""
         loop = asyncio.get_running_loop()
-        return await self.look(await loop.run_in_executor(self.service.decoders, lambda: [prepared(picture) for picture in pictures]))
+        return await self.look(
+            await loop.run_in_executor(
+                self.service.decoders, lambda: [prepared(picture) for picture in pictures]
+            )
+        )
 
     def close(self) -> None:
         """Let what was begun end."""
@@ -137,15 +153,24 @@ def newest(folder: Path) -> Run | None:
             described = run.read_json("classifier/classifier.json", missing_ok=True)
         except (UserError, OSError):
             continue
-        if set(described.get("classes", ())) == set(DIGITS) and described.get("target", "class") == "class":
+        if (
+            set(described.get("classes", ())) == set(DIGITS)
+            and described.get("target", "class") == "class"
+        ):
             return run
     return None
 
 
 def contents(run: Run) -> list[tuple[str, int, int]]:
     """Name, size and time of the files of which its network is made."""
-    files = [file for folder in (run.classifier_path, file_of(run).parent) for file in sorted(folder.glob("*"))]
-    return [(file.name, about.st_size, about.st_mtime_ns) for file in files if (about := file.stat())]
+    files = [
+        file
+        for folder in (run.classifier_path, file_of(run).parent)
+        for file in sorted(folder.glob("*"))
+    ]
+    return [
+        (file.name, about.st_size, about.st_mtime_ns) for file in files if (about := file.stat())
+    ]
 
 
 def prepared(picture: bytes) -> Pixels | None:
@@ -155,6 +180,9 @@ def prepared(picture: bytes) -> Pixels | None:
     with refusing(picture):
         width, height = dimensions(picture)
         if len(picture) > BOX_BYTES or width * height > BOX_PIXELS:
-            raise BadPicture("huge", f"a box has at most {BOX_PIXELS / 1e6:g} megapixels and {BOX_BYTES / 1e6:g} MB")
+            raise BadPicture(
+                "huge",
+                f"a box has at most {BOX_PIXELS / 1e6:g} megapixels and {BOX_BYTES / 1e6:g} MB",
+            )
         strength = mnist_digit.ink(mnist_digit.grey(picture))
         return None if strength is None else mnist_digit.fitted(strength)

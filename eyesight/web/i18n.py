@@ -15,7 +15,10 @@ from fastapi import APIRouter, Request
 from markupsafe import Markup, escape
 from starlette.responses import RedirectResponse, Response
 
-LANGUAGES = {"en": "English", "ko": "한국어"}  # as they call themselves; the first is for whoever asks for none of them
+LANGUAGES = {
+    "en": "English",
+    "ko": "한국어",
+}  # as they call themselves; the first is for whoever asks for none of them
 COOKIE, YEAR = "language", 365 * 86400
 WANTED = re.compile(r"\s*([A-Za-z]+)(?:-[\w-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.\d*)?))?\s*")
 router = APIRouter(include_in_schema=False)
@@ -31,7 +34,9 @@ class Speaker(Protocol):
 @cache
 def words(language: str) -> dict[str, str]:
     """Key → text of one language."""
-    found: dict[str, str] = json.loads((Path(__file__).parent / "translations" / f"{language}.json").read_text(encoding="utf-8"))
+    found: dict[str, str] = json.loads(
+        (Path(__file__).parent / "translations" / f"{language}.json").read_text(encoding="utf-8")
+    )
     return found
 
 

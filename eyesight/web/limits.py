@@ -18,14 +18,18 @@ class Limits:
     pixels: int = 40_000_000  # of one picture, read from its header
     upload_seconds: float = 20.0  # from the first byte of an upload to the last
     seconds: float = 10.0  # from the last byte to the answer
-    requests: int = 64  # pictures on their way at the same time; the next one is asked to come again
+    requests: int = (
+        64  # pictures on their way at the same time; the next one is asked to come again
+    )
     decoders: int = field(default_factory=lambda: min(4, cores()))
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
     """A request that gets `status` and a sentence instead of what it asked for."""
 
-    def __init__(self, status: int, message: str, hint: str = "", headers: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, status: int, message: str, hint: str = "", headers: dict[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.status, self.message, self.hint, self.headers = status, message, hint, headers or {}
 
@@ -57,7 +61,12 @@ class Turns:
             self.places.release()
 
     def _refusal(self) -> Refused:
-        return Refused(503, f"too many {self.what} are being made already", "come again in a second", {"Retry-After": "1"})
+        return Refused(
+            503,
+            f"too many {self.what} are being made already",
+            "come again in a second",
+            {"Retry-After": "1"},
+        )
 
 
 class Gate:
@@ -75,7 +84,12 @@ class Gate:
     def enter(self) -> Iterator[None]:
         """Be inside until the block ends; raises Refused when it is full."""
         if self.full:
-            raise Refused(503, f"{self.inside} pictures are being looked at already", "come again in a second", {"Retry-After": "1"})
+            raise Refused(
+                503,
+                f"{self.inside} pictures are being looked at already",
+                "come again in a second",
+                {"Retry-After": "1"},
+            )
         self.inside += 1
         try:
             yield

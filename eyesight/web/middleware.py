@@ -47,7 +47,11 @@ class Guard:
             if message["type"] == "http.response.start":
                 given = message.setdefault("headers", [])
                 names = {name.lower() for name, _ in given}
-                given.extend(pair for pair in (STATIC if scope["path"].startswith("/static/") else ALL) if pair[0] not in names)
+                given.extend(
+                    pair
+                    for pair in (STATIC if scope["path"].startswith("/static/") else ALL)
+                    if pair[0] not in names
+                )
             await send(message)
 
         await (self.refusal(scope) or self.app)(scope, receive, send_guarded)
@@ -56,19 +60,36 @@ class Guard:
         """The answer to a request that goes no further."""
         headers = Headers(scope=scope)
         origin = headers.get("origin")
-        if scope["method"] not in ("GET", "HEAD") and origin is not None and urlsplit(origin).netloc != headers.get("host"):
-            return problem(403, "the request comes from another site's page", "open this server's own pages")
+        if (
+            scope["method"] not in ("GET", "HEAD")
+            and origin is not None
+            and urlsplit(origin).netloc != headers.get("host")
+        ):
+            return problem(
+                403, "the request comes from another site's page", "open this server's own pages"
+            )
         if self.token is None and self.public and scope["path"] in CHANGING:
-            return problem(403, "on a server that others can reach this asks for a token", "start the server with --token TOKEN")
+            return problem(
+                403,
+                "on a server that others can reach this asks for a token",
+                "start the server with --token TOKEN",
+            )
         if self.token is None or scope["path"].startswith(OPEN):
             return None
         if self._matches(_bearer(headers)) or self._matches(_cookie(headers)):
             return None
         if self._matches(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]):
             response = RedirectResponse(scope["path"], 303)
-            response.set_cookie(COOKIE, self.token, httponly=True, samesite="strict", max_age=30 * 86400)
+            response.set_cookie(
+                COOKIE, self.token, httponly=True, samesite="strict", max_age=30 * 86400
+            )
             return response
-        return problem(401, "this server asks for its token", "send the header Authorization: Bearer TOKEN", {"WWW-Authenticate": "Bearer"})
+        return problem(
+            401,
+            "this server asks for its token",
+            "send the header Authorization: Bearer TOKEN",
+            {"WWW-Authenticate": "Bearer"},
+        )
 
     def _matches(self, given: str) -> bool:
         return hmac.compare_digest(given.encode(), (self.token or "").encode())
@@ -87,6 +108,8 @@ def _cookie(headers: Headers) -> str:
     return cookies[COOKIE].value if COOKIE in cookies else ""
 
 
-def problem(status: int, error: str, hint: str = "", headers: dict[str, str] | None = None) -> JSONResponse:
+def problem(
+    status: int, error: str, hint: str = "", headers: dict[str, str] | None = None
+) -> JSONResponse:
     """The form every refusal has."""
     return JSONResponse({"error": error, "hint": hint}, status, headers)

@@ -26,7 +26,10 @@ class Collection:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(f"cannot collect into {folder}: {error.strerror}", "name another folder with --collect") from None
+            raise UserError(
+                f"cannot collect into {folder}: {error.strerror}",
+                "name another folder with --collect",
+            ) from None
 
     def __len__(self) -> int:
         return sum(1 for name in self.classes for _ in (self.folder / name).glob("*.png"))
@@ -41,14 +44,20 @@ class Collection:
             held = len(self)
             if held + len(samples) > self.most:
                 hint = f"train on them, then empty {self.folder.name}"
-                raise Refused(507, f"{held:,} samples are kept already, of {self.most:,} at most", hint)
+                raise Refused(
+                    507, f"{held:,} samples are kept already, of {self.most:,} at most", hint
+                )
             for name, pixels in samples:
                 self._write(name, encode_png(pixels))
             return len(self)
 
     def _write(self, name: str, picture: bytes) -> None:
         if len(picture) > MOST_BYTES:
-            raise Refused(413, f"a sample has {len(picture):,} bytes, of {MOST_BYTES:,} at most", "send what was drawn in one box")
+            raise Refused(
+                413,
+                f"a sample has {len(picture):,} bytes, of {MOST_BYTES:,} at most",
+                "send what was drawn in one box",
+            )
         file = f"{sha256(picture).hexdigest()[:24]}.png"
         (self.folder / name).mkdir(exist_ok=True)
         with whole_file(self.folder / name / file) as opened:

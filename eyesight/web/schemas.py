@@ -18,9 +18,16 @@ class Recognised(BaseModel):
     """The most probable classes of a picture, the best first."""
 
     top: list[Named]
-    sure: bool | None = Field(description="whether the best probability reaches the threshold; null when there is no threshold")
-    threshold: float | None = Field(description="chosen on validation pictures so that 99 % of the sure answers are right")
-    other: float | None = Field(default=None, description="probability of everything that is not named, where only some classes are (dogs)")
+    sure: bool | None = Field(
+        description="whether the best probability reaches the threshold; null when there is no threshold"
+    )
+    threshold: float | None = Field(
+        description="chosen on validation pictures so that 99 % of the sure answers are right"
+    )
+    other: float | None = Field(
+        default=None,
+        description="probability of everything that is not named, where only some classes are (dogs)",
+    )
 
     doubt: Literal["other", "threshold", "even"] | None = Field(
         default=None,
@@ -40,10 +47,18 @@ class Made(BaseModel):
     """What a network that restores pictures, or gives a class for every pixel, makes of one."""
 
     target: Literal["picture", "mask"]
-    picture: str = Field(description="PNG in base64: the mask over the picture, or what was restored beside what was given")
-    shares: list[Share] = Field(default=[], description="of the classes in a mask, the greatest first")
-    anomaly: float | None = Field(default=None, description="mean squared error of what was restored, of values from 0 to 1")
-    usual: float | None = Field(default=None, description="the error that 99 % of the validation pictures stay below")
+    picture: str = Field(
+        description="PNG in base64: the mask over the picture, or what was restored beside what was given"
+    )
+    shares: list[Share] = Field(
+        default=[], description="of the classes in a mask, the greatest first"
+    )
+    anomaly: float | None = Field(
+        default=None, description="mean squared error of what was restored, of values from 0 to 1"
+    )
+    usual: float | None = Field(
+        default=None, description="the error that 99 % of the validation pictures stay below"
+    )
     unfamiliar: bool | None = Field(default=None, description="whether the error is above that")
 
 
@@ -67,7 +82,9 @@ class Health(BaseModel):
     version: str
     name: str
     classes: int
-    shape: list[int] = Field(min_length=3, max_length=3, description="channels, height, width of what the network sees")
+    shape: list[int] = Field(
+        min_length=3, max_length=3, description="channels, height, width of what the network sees"
+    )
     accuracy: float | None = Field(description="share of right answers on test pictures")
     in_flight: int
 
@@ -85,7 +102,9 @@ class RunRow(BaseModel):
     recipe: str
     status: str
     top1: float | None = None
-    score: str | None = Field(default=None, description="what it is scored by, with its unit, where that is no accuracy")
+    score: str | None = Field(
+        default=None, description="what it is scored by, with its unit, where that is no accuracy"
+    )
     interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
     seconds: float | None = None
     parameters: int | None = None

@@ -44,7 +44,9 @@ def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
     if where.suffix.lower() == ".onnx":
         return Served(where, None)
     if where == RUNS and not any(has_classifier(run) for run in list_runs(where)):
-        talk("nothing has been trained in the folder runs yet: the page offers to train the digits, half a minute on two cores")
+        talk(
+            "nothing has been trained in the folder runs yet: the page offers to train the digits, half a minute on two cores"
+        )
         return Served(None, where)
     if list_runs(where):
         return Served(exported(newest(where), talk), where)
@@ -61,8 +63,13 @@ def newest(folder: Path) -> Run:
     """
     able = [run for run in reversed(list_runs(folder)) if has_classifier(run)]
     if not able:
-        raise UserError(f"no run in {folder} has a classifier yet", next((run.way_on for run in reversed(list_runs(folder))), ""))
-    return min(able, key=lambda run: ((run.path / MARK).is_file(), run.target != "class"))  # the first of those that are alike
+        raise UserError(
+            f"no run in {folder} has a classifier yet",
+            next((run.way_on for run in reversed(list_runs(folder))), ""),
+        )
+    return min(
+        able, key=lambda run: ((run.path / MARK).is_file(), run.target != "class")
+    )  # the first of those that are alike
 
 
 def has_classifier(run: Run) -> bool:
@@ -85,14 +92,24 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return _bound(host, port)
     except OverflowError:
-        raise UserError(f"there is no port {port}", "ports are numbers from 1 to 65535", code=2) from None
+        raise UserError(
+            f"there is no port {port}", "ports are numbers from 1 to 65535", code=2
+        ) from None
     except socket.gaierror:
-        raise UserError(f"this machine has no address {host!r}", "leave --host out to serve this machine only", code=2) from None
+        raise UserError(
+            f"this machine has no address {host!r}",
+            "leave --host out to serve this machine only",
+            code=2,
+        ) from None
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)):
             free = _next_free(host, port)
-            raise UserError(f"port {port} is in use by another program", f"use the next free one: --port {free}") from None
-        raise UserError(f"cannot listen on {host} port {port}: {error.strerror}", "choose another with --port") from None
+            raise UserError(
+                f"port {port} is in use by another program", f"use the next free one: --port {free}"
+            ) from None
+        raise UserError(
+            f"cannot listen on {host} port {port}: {error.strerror}", "choose another with --port"
+        ) from None
 
 
 def _bound(host: str, port: int) -> socket.socket:
@@ -141,11 +158,21 @@ def serve(
 
     local = is_loopback(host)
     if not local:
-        talk("everybody who can reach this machine can use the server" + ("" if token else OPEN_TO_ALL))
+        talk(
+            "everybody who can reach this machine can use the server"
+            + ("" if token else OPEN_TO_ALL)
+        )
     hosts = LOOPBACK if local else ("*",)
-    app = application(recogniser or Untrained(), served.runs, token=token, hosts=hosts, collect=collect)
+    app = application(
+        recogniser or Untrained(), served.runs, token=token, hosts=hosts, collect=collect
+    )
     config = uvicorn.Config(
-        app, log_level="warning", access_log=False, server_header=False, limit_concurrency=CONNECTIONS, timeout_graceful_shutdown=3
+        app,
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        limit_concurrency=CONNECTIONS,
+        timeout_graceful_shutdown=3,
     )
     name = f"[{host}]" if ":" in host else host
     url = f"http://{name}:{sock.getsockname()[1]}/"

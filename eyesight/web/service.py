@@ -66,7 +66,11 @@ class Service:
     def names_classes(self) -> None:
         """Raise Refused where it gives something else."""
         if self.target != "class":
-            raise Refused(404, f"this network gives a {self.target} for a picture, not a class", "send it to /api/render")
+            raise Refused(
+                404,
+                f"this network gives a {self.target} for a picture, not a class",
+                "send it to /api/render",
+            )
 
     async def recognise(self, request: Request) -> Row:
         """Probabilities K of the picture in a request; raises Refused."""
@@ -77,12 +81,16 @@ class Service:
         """Probabilities K of each picture in a request's form, or why there are none; raises Refused when the form itself is unusable."""
         self.names_classes()
         async with self.entered(request):
-            return await self.in_time(self._look_at_all(await read_pictures(request, self.limits, MANY)))
+            return await self.in_time(
+                self._look_at_all(await read_pictures(request, self.limits, MANY))
+            )
 
     async def render(self, request: Request) -> tuple[Rendered, bytes]:
         """The figures of what it makes of the picture in a request, and that as PNG for people; raises Refused."""
         if self.target == "class":
-            raise Refused(404, "this network gives a class for a picture", "send it to /api/predict")
+            raise Refused(
+                404, "this network gives a class for a picture", "send it to /api/predict"
+            )
         return await self._answer(request, self._render)
 
     async def explain(self, request: Request) -> bytes:
@@ -108,7 +116,11 @@ class Service:
             async with asyncio.timeout(self.limits.seconds):
                 return await answer
         except TimeoutError:
-            raise Refused(504, f"this took longer than {self.limits.seconds:g} seconds", "send less, or something smaller") from None
+            raise Refused(
+                504,
+                f"this took longer than {self.limits.seconds:g} seconds",
+                "send less, or something smaller",
+            ) from None
 
     async def _look(self, picture: bytes) -> Row:
         return await self.batches.probabilities(await self._pixels(picture))
@@ -117,7 +129,9 @@ class Service:
         known, pixels = self.recogniser, await self._pixels(picture)
         assert isinstance(known, Portable)
         answer = await self.batches.probabilities(pixels)
-        return await asyncio.get_running_loop().run_in_executor(self.decoders, told, known, pixels, answer)
+        return await asyncio.get_running_loop().run_in_executor(
+            self.decoders, told, known, pixels, answer
+        )
 
     async def _paint(self, picture: bytes) -> bytes:
         pixels, loop = await self._pixels(picture), asyncio.get_running_loop()
@@ -126,11 +140,19 @@ class Service:
 
     async def _pixels(self, picture: bytes) -> Pixels:
         pixels = self.at_once(picture)
-        return pixels if pixels is not None else await asyncio.get_running_loop().run_in_executor(self.decoders, self.prepare, picture)
+        return (
+            pixels
+            if pixels is not None
+            else await asyncio.get_running_loop().run_in_executor(
+                self.decoders, self.prepare, picture
+            )
+        )
 
     async def _look_at_all(self, pictures: list[bytes]) -> list[Row | Refused]:
         """In one go: decoded one after another by one thread, looked at as one batch."""
-        found = await asyncio.get_running_loop().run_in_executor(self.decoders, self.prepare_all, pictures)
+        found = await asyncio.get_running_loop().run_in_executor(
+            self.decoders, self.prepare_all, pictures
+        )
         good = [pixels for pixels in found if not isinstance(pixels, Refused)]
         rows = iter(await self.batches.all_of(np.stack(good)) if good else ())
         return [pixels if isinstance(pixels, Refused) else next(rows) for pixels in found]
@@ -148,7 +170,9 @@ class Service:
         with refusing(picture):
             width, height = dimensions(picture)
             if width * height > self.limits.pixels:
-                raise BadPicture("huge", f"{width} x {height} is over {self.limits.pixels / 1e6:g} megapixels")
+                raise BadPicture(
+                    "huge", f"{width} x {height} is over {self.limits.pixels / 1e6:g} megapixels"
+                )
             return self.recogniser.prepare(picture)
 
     def prepare_all(self, pictures: list[bytes]) -> list[Pixels | Refused]:
@@ -169,13 +193,26 @@ class Service:
 
 def told(known: Portable, pixels: Pixels, answer: Row) -> tuple[Rendered, bytes]:
     """The figures of an answer and its drawing, PNG: so many numbers that nobody else is answered meanwhile unless a thread does it."""
-    return render.said(known, "", pixels, answer, known.facts.get("unfamiliar_from")), render.shown(known, pixels, answer)
+    return render.said(known, "", pixels, answer, known.facts.get("unfamiliar_from")), render.shown(
+        known, pixels, answer
+    )
 
 
 def together(recogniser: Recogniser) -> int:
     """How many pictures are looked at in one go: fewer where an answer has a number for every class and pixel."""
     maps = recogniser.facts.get("target") == "mask"
-    return max(1, min(MOST, ANSWERS // (4 * len(recogniser.classes) * int(np.prod(recogniser.preparation.shape[1:]))))) if maps else MOST
+    return (
+        max(
+            1,
+            min(
+                MOST,
+                ANSWERS
+                // (4 * len(recogniser.classes) * int(np.prod(recogniser.preparation.shape[1:]))),
+            ),
+        )
+        if maps
+        else MOST
+    )
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from threading import Lock, Thread
 
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
+from eyesight.system.child_process import last_error
 
 MARK = "by_page.json"  # in a run that a page began: `eyesight serve` without a name prefers what a person trained
 AGAIN = "begin it again, on the page or with eyesight train"
@@ -29,19 +30,37 @@ class Apprentice:
         with self.lock:
             if self.busy:
                 return False
-            self.busy, self.problem, self.before = True, "", frozenset(run.name for run in list_runs(self.runs))
+            self.busy, self.problem, self.before = (
+                True,
+                "",
+                frozenset(run.name for run in list_runs(self.runs)),
+            )
         Thread(target=self._work, args=(recipe, *options), name="apprentice", daemon=True).start()
         return True
 
     def _work(self, recipe: str, *options: str) -> None:
         try:
-            self._train([sys.executable, "-m", "eyesight", "train", recipe, *options, "--out", str(self.runs), "--json"])
+            self._train(
+                [
+                    sys.executable,
+                    "-m",
+                    "eyesight",
+                    "train",
+                    recipe,
+                    *options,
+                    "--out",
+                    str(self.runs),
+                    "--json",
+                ]
+            )
             if (run := self.run) is not None:
                 run.write_json(MARK, {"page": "/reader"})
             self.done()
         except UserError as error:
             self.problem = error.message
-        except Exception as error:  # whatever it was, the page has to say that nothing will come of this training
+        except (
+            Exception
+        ) as error:  # whatever it was, the page has to say that nothing will come of this training
             self.problem = f"{type(error).__name__}: {error}"
         finally:
             self.busy = False
@@ -55,12 +74,23 @@ class Apprentice:
             code = self.process.wait()
             if code:
                 said.seek(0)
-                raise UserError(last_error(said.read().decode(errors="replace")) if code > 0 else "the training was stopped", AGAIN)
+                raise UserError(
+                    last_error(said.read().decode(errors="replace"))
+                    if code > 0
+                    else "the training was stopped",
+                    AGAIN,
+                )
 
     @property
     def run(self) -> Run | None:
         """The run it works on, as soon as there is one."""
-        return next((run for run in reversed(list_runs(self.runs)) if run.name not in self.before), None) if self.busy else None
+        return (
+            next(
+                (run for run in reversed(list_runs(self.runs)) if run.name not in self.before), None
+            )
+            if self.busy
+            else None
+        )
 
     def stop(self) -> None:
         """End it with the server; `eyesight train digits --resume` could go on."""
@@ -68,9 +98,3 @@ class Apprentice:
             self.stopped = True
             if self.process is not None and self.process.poll() is None:
                 self.process.terminate()
-
-
-def last_error(said: str) -> str:
-    """What a command of ours complained of at last."""
-    lines = [line for line in said.splitlines() if line.startswith("error: ")] or said.splitlines() or ["no reason was given"]
-    return lines[-1].removeprefix("error: ")

@@ -34,13 +34,20 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     try:
         rows = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}", "check its permissions, or fetch it again") from error
+        raise UserError(
+            f"cannot read {path}: {error.strerror}", "check its permissions, or fetch it again"
+        ) from error
     if rows.size == 0 or rows.size % ROW:
-        raise UserError(f"{path} has {rows.size:,} bytes, which is no whole number of CIFAR-10 rows of {ROW:,}", "fetch the file again")
+        raise UserError(
+            f"{path} has {rows.size:,} bytes, which is no whole number of CIFAR-10 rows of {ROW:,}",
+            "fetch the file again",
+        )
     rows = rows.reshape(-1, ROW)
     labels = rows[:, 0].astype(np.int64)
     if labels.max() >= len(CLASSES):
-        raise UserError(f"{path} holds the label {labels.max()}", "expected CIFAR-10's labels 0 to 9")
+        raise UserError(
+            f"{path} holds the label {labels.max()}", "expected CIFAR-10's labels 0 to 9"
+        )
     return rows[:, 1:].reshape(-1, 3, 32, 32), labels
 
 
@@ -55,5 +62,13 @@ def open_cifar(name: str, files: Sequence[Path]) -> Source:
         )
     parts = [("test" if path.name == TEST else "train", *read_batch(path)) for path in batches]
     used = [path.stat() for path in batches]
-    fingerprint = digest(["cifar", *((path.name, entry.st_size, entry.st_mtime_ns) for path, entry in zip(batches, used, strict=True))])
+    fingerprint = digest(
+        [
+            "cifar",
+            *(
+                (path.name, entry.st_size, entry.st_mtime_ns)
+                for path, entry in zip(batches, used, strict=True)
+            ),
+        ]
+    )
     return from_arrays(name, parts, CLASSES, fingerprint)

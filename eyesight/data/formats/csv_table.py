@@ -16,11 +16,38 @@ import numpy as np
 
 from eyesight.data.formats.folders import SPLITS
 from eyesight.data.prepare import Problem
-from eyesight.data.source import EXTENSIONS, Source, class_name, digest, extension, in_order, printable, reader
+from eyesight.data.source import (
+    EXTENSIONS,
+    Source,
+    class_name,
+    digest,
+    extension,
+    in_order,
+    printable,
+    reader,
+)
 from eyesight.errors import UserError
 
 TABLES = frozenset([".csv", ".tsv"])
-PATH = frozenset("path paths file files filename file_name filepath image images image_path img picture photo id name".split())  # noqa: SIM905
+PATH = frozenset(
+    [
+        "path",
+        "paths",
+        "file",
+        "files",
+        "filename",
+        "file_name",
+        "filepath",
+        "image",
+        "images",
+        "image_path",
+        "img",
+        "picture",
+        "photo",
+        "id",
+        "name",
+    ]
+)
 LABEL = frozenset("label labels class classes class_name category target y breed species".split())  # noqa: SIM905
 SPLIT = frozenset(["split", "subset", "set", "partition"])
 Line = tuple[int, list[str]]  # number in the file, cells
@@ -44,13 +71,24 @@ def open_csv(name: str, table: Path, *, inside: Path | None = None) -> Source:
     columns, lines = _columns(table, _lines(table))
     rows = [_checked(_row(line, columns, table.parent), inside) for line in lines]
     good = _distinct([row for row in rows if row.why is None])
-    problems = tuple(Problem(row.id, row.why[0], f"line {row.line}: {row.why[1]}", fatal=True) for row in rows if row.why)
+    problems = tuple(
+        Problem(row.id, row.why[0], f"line {row.line}: {row.why[1]}", fatal=True)
+        for row in rows
+        if row.why
+    )
     if not good:
-        first = f"the first problem is {problems[0].id or 'a row'}, {problems[0].detail}" if problems else "expected the columns path,label"
+        first = (
+            f"the first problem is {problems[0].id or 'a row'}, {problems[0].detail}"
+            if problems
+            else "expected the columns path,label"
+        )
         raise UserError(f"no row of {name} leads to a picture", first)
     classes = in_order((row.label for row in good if row.label), letters=True)
     if not classes:
-        raise UserError(f"{name} gives no label to any picture", "expected a column `label` beside the column `path`")
+        raise UserError(
+            f"{name} gives no label to any picture",
+            "expected a column `label` beside the column `path`",
+        )
     number = {label: index for index, label in enumerate(classes)} | {"": -1}
     return Source(
         name=name,
@@ -60,7 +98,9 @@ def open_csv(name: str, table: Path, *, inside: Path | None = None) -> Source:
         splits=np.array([row.split for row in good], dtype="<U10"),
         read=reader([row.path for row in good]),
         pixels=None,
-        fingerprint=digest(["csv", *((row.id, row.label, row.split, *_size_and_time(row)) for row in good)]),
+        fingerprint=digest(
+            ["csv", *((row.id, row.label, row.split, *_size_and_time(row)) for row in good)]
+        ),
         problems=problems,
     )
 
@@ -69,13 +109,19 @@ def _lines(table: Path) -> list[Line]:
     """The rows that hold anything; UserError when the file is no text or no table."""
     try:
         contents = table.read_bytes()
-        text = contents.decode("utf-16" if contents[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        text = contents.decode(
+            "utf-16" if contents[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
+        )
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
         lines = [(rows.line_num, [cell.strip() for cell in cells]) for cells in rows]
     except UnicodeDecodeError as error:
-        raise UserError(f"{table} is not UTF-8 text (byte {error.start})", "save it again as CSV UTF-8") from error
+        raise UserError(
+            f"{table} is not UTF-8 text (byte {error.start})", "save it again as CSV UTF-8"
+        ) from error
     except csv.Error as error:
-        raise UserError(f"{table} is not a table: {error}", "expected lines of path,label") from error
+        raise UserError(
+            f"{table} is not a table: {error}", "expected lines of path,label"
+        ) from error
     lines = [(number, cells) for number, cells in lines if any(cells)]
     if not lines:
         raise UserError(f"{table} is empty", "expected lines of path,label")
@@ -85,23 +131,38 @@ def _lines(table: Path) -> list[Line]:
 def _delimiter(text: str) -> str:
     """The one of comma, semicolon and tab that cuts most of the first lines in two or more."""
     head = text.splitlines()[:20]
-    return max(",;\t", key=lambda mark: (sum(mark in line for line in head), sum(line.count(mark) for line in head)))
+    return max(
+        ",;\t",
+        key=lambda mark: (
+            sum(mark in line for line in head),
+            sum(line.count(mark) for line in head),
+        ),
+    )
 
 
 def _columns(table: Path, lines: Sequence[Line]) -> tuple[tuple[int, int, int], Sequence[Line]]:
     """The places of path, label and split (-1: none), and the lines below the header, if there is one."""
     head = [cell.lower() for cell in lines[0][1]]
-    path, label, split = (next((place for place, cell in enumerate(head) if cell in known), -1) for known in (PATH, LABEL, SPLIT))
+    path, label, split = (
+        next((place for place, cell in enumerate(head) if cell in known), -1)
+        for known in (PATH, LABEL, SPLIT)
+    )
     if label >= 0 and path >= 0:
         return (path, label, split), lines[1:]
     if len(head) < 2:
-        raise UserError(f"{table} has a single column", "expected path,label, separated by comma, semicolon or tab")
+        raise UserError(
+            f"{table} has a single column",
+            "expected path,label, separated by comma, semicolon or tab",
+        )
     other_header = not _file_like(head[0]) and len(lines) > 1 and _file_like(lines[1][1][0])
     below = lines[1:] if path == 0 or other_header else lines
     if below is not lines and split > 0:
         label = next((place for place in range(1, len(head)) if place != split), -1)
         if label < 0:
-            raise UserError(f"{table} has no column of labels, only {', '.join(lines[0][1])}", "expected a column `label` beside them")
+            raise UserError(
+                f"{table} has no column of labels, only {', '.join(lines[0][1])}",
+                "expected a column `label` beside them",
+            )
         return (0, label, split), below
     third = [cells[2].lower() for _, cells in below if len(cells) > 2]
     return (0, 1, 2 if third and all(cell in SPLITS or not cell for cell in third) else -1), below
@@ -118,7 +179,11 @@ def _row(line: Line, columns: tuple[int, int, int], folder: Path) -> Row:
     if "\\" in text and not (folder / text).exists():
         text = text.replace("\\", "/")
     named = SPLITS.get(split.lower(), "")
-    why = ("ignored", f"unknown split {split!r}, expected train, validation or test") if split and not named else None
+    why = (
+        ("ignored", f"unknown split {split!r}, expected train, validation or test")
+        if split and not named
+        else None
+    )
     return Row(number, printable(text), folder / text, class_name(label), named, why)
 
 

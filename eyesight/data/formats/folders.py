@@ -15,7 +15,18 @@ from typing import Literal
 import numpy as np
 
 from eyesight.data.prepare import Problem
-from eyesight.data.source import FONTS, Source, class_name, digest, hidden, in_natural_order, in_order, natural, printable, reader
+from eyesight.data.source import (
+    FONTS,
+    Source,
+    class_name,
+    digest,
+    hidden,
+    in_natural_order,
+    in_order,
+    natural,
+    printable,
+    reader,
+)
 from eyesight.errors import UserError
 from eyesight.system.progress import Talk, silent
 
@@ -55,7 +66,9 @@ class Tree:
     root: Path
     files: list[Found] = field(default_factory=list)
     folders: list[Parts] = field(default_factory=list)
-    problems: list[Problem] = field(default_factory=list)  # links that lead nowhere, folders that cannot be read
+    problems: list[Problem] = field(
+        default_factory=list
+    )  # links that lead nowhere, folders that cannot be read
 
 
 def walk(root: Path, talk: Talk = silent) -> Tree:
@@ -77,7 +90,11 @@ def stream(tree: Tree) -> Iterator[Found]:
 def open_tree(name: str, tree: Tree, pictures: Sequence[Found]) -> Source:
     """The source made of class folders; UserError when there is no picture in any."""
     start = _wrapped(pictures)
-    split_names = {file.parts[start] for file in pictures if len(file.parts) >= start + 3 and file.parts[start].lower() in SPLITS}
+    split_names = {
+        file.parts[start]
+        for file in pictures
+        if len(file.parts) >= start + 3 and file.parts[start].lower() in SPLITS
+    }
     placed = [(file, *_place(file.parts[start:], bool(split_names))) for file in pictures]
     known = [(file, split, label) for file, split, label in placed if label is not None]
     names = in_order(label for _, _, label in known if label)
@@ -92,10 +109,19 @@ def open_tree(name: str, tree: Tree, pictures: Sequence[Found]) -> Source:
         splits=np.array([split for _, split, _ in known], dtype="<U10"),
         read=reader([file.place for file, *_ in known]),
         pixels=None,
-        fingerprint=digest(["folder", *((file.id, file.size, file.changed, split, label) for file, split, label in known)]),
+        fingerprint=digest(
+            [
+                "folder",
+                *((file.id, file.size, file.changed, split, label) for file, split, label in known),
+            ]
+        ),
         problems=(
             *tree.problems,
-            *(Problem(file.id, "unlabelled", "lies in no class folder", fatal=True) for file, _, label in placed if label is None),
+            *(
+                Problem(file.id, "unlabelled", "lies in no class folder", fatal=True)
+                for file, _, label in placed
+                if label is None
+            ),
             *_ignored(tree, pictures),
         ),
     )
@@ -116,7 +142,11 @@ def _place(parts: Parts, split_folders: bool) -> tuple[str, str | None]:
 def _wrapped(pictures: Sequence[Found]) -> int:
     """How many folders lie around the class folders: `Images/husky/1.jpg` has one."""
     start = 0
-    while pictures and all(len(file.parts) >= start + 3 for file in pictures) and len({file.parts[start] for file in pictures}) == 1:
+    while (
+        pictures
+        and all(len(file.parts) >= start + 3 for file in pictures)
+        and len({file.parts[start] for file in pictures}) == 1
+    ):
         if pictures[0].parts[start].lower() in SPLITS:
             break
         start += 1
@@ -125,11 +155,15 @@ def _wrapped(pictures: Sequence[Found]) -> int:
 
 def _ignored(tree: Tree, pictures: Sequence[Found]) -> Iterator[Problem]:
     """Files that are no pictures; a folder with none at all is named once instead of file by file."""
-    peopled: set[Parts] = {file.parts[:depth] for file in pictures for depth in range(len(file.parts))}
+    peopled: set[Parts] = {
+        file.parts[:depth] for file in pictures for depth in range(len(file.parts))
+    }
     names = {file.parts for file in pictures}
     for folder in sorted(tree.folders):
         if folder not in peopled and folder[:-1] in peopled:
-            yield Problem(printable("/".join(folder)), "ignored", "a folder without pictures", fatal=False)
+            yield Problem(
+                printable("/".join(folder)), "ignored", "a folder without pictures", fatal=False
+            )
     for file in tree.files:
         if file.parts not in names and file.parts[:-1] in peopled:
             yield Problem(file.id, "ignored", "not a picture", fatal=False)
@@ -137,17 +171,25 @@ def _ignored(tree: Tree, pictures: Sequence[Found]) -> Iterator[Problem]:
 
 def _nothing(name: str, tree: Tree, pictures: Sequence[Found]) -> UserError:
     """The error for a folder without class folders, saying what it does hold."""
-    expected = "expected one folder per class with pictures in it, perhaps below train/, val/ and test/"
+    expected = (
+        "expected one folder per class with pictures in it, perhaps below train/, val/ and test/"
+    )
     if pictures:
         return UserError(
-            f"{name} holds {len(pictures):,} pictures but no class folders", f"{expected}; a CSV of path and label also says it"
+            f"{name} holds {len(pictures):,} pictures but no class folders",
+            f"{expected}; a CSV of path and label also says it",
         )
     if not tree.files:
         return UserError(f"{name} is empty", expected)
     if any(file.path.suffix.lower() in FONTS for file in tree.files):
-        return UserError(f"{name} holds fonts, not pictures", f"EYESIGHT_FONTS={name} in the environment, and --data glyphs draws them")
+        return UserError(
+            f"{name} holds fonts, not pictures",
+            f"EYESIGHT_FONTS={name} in the environment, and --data glyphs draws them",
+        )
     examples = ", ".join(file.id for file in tree.files[:3])
-    return UserError(f"{name} holds no picture: {len(tree.files):,} other files such as {examples}", expected)
+    return UserError(
+        f"{name} holds no picture: {len(tree.files):,} other files such as {examples}", expected
+    )
 
 
 def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -> Iterator[Found]:
@@ -161,7 +203,14 @@ def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -
                 if not hidden(entry.name):
                     (links if entry.is_symlink() else real).append(entry.name)
     except OSError as error:
-        tree.problems.append(Problem(printable("/".join(parts)) or ".", "unreadable", f"folder: {error.strerror}", fatal=True))
+        tree.problems.append(
+            Problem(
+                printable("/".join(parts)) or ".",
+                "unreadable",
+                f"folder: {error.strerror}",
+                fatal=True,
+            )
+        )
         return
     if (here.st_dev, here.st_ino) in seen:
         return
@@ -175,7 +224,9 @@ def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -
             yield from _add(os.path.join(folder, name), (*parts, name), tree, seen, link=are_links)  # noqa: PTH118 - a Path each is slow
 
 
-def _add(place: str, parts: Parts, tree: Tree, seen: set[tuple[int, int]], *, link: bool) -> Iterator[Found]:
+def _add(
+    place: str, parts: Parts, tree: Tree, seen: set[tuple[int, int]], *, link: bool
+) -> Iterator[Found]:
     try:
         about = os.stat(place)  # noqa: PTH116
     except OSError:
@@ -187,4 +238,6 @@ def _add(place: str, parts: Parts, tree: Tree, seen: set[tuple[int, int]], *, li
     elif stat.S_ISREG(about.st_mode):
         yield Found(place, parts, about.st_size, about.st_mtime_ns)
     else:  # a pipe would make the reader wait for ever
-        tree.problems.append(Problem(printable("/".join(parts)), "ignored", "not a regular file", fatal=False))
+        tree.problems.append(
+            Problem(printable("/".join(parts)), "ignored", "not a regular file", fatal=False)
+        )

@@ -20,12 +20,16 @@ from eyesight.system.progress import Talk
 
 SYNSET = re.compile(r"n\d{8}-(.+)")
 LISTS = {"train_list.mat": "train", "test_list.mat": "test"}
-SIDES = re.compile(rb"<xmin>(-?\d+)</xmin>\s*<ymin>(-?\d+)</ymin>\s*<xmax>(-?\d+)</xmax>\s*<ymax>(-?\d+)</ymax>")
+SIDES = re.compile(
+    rb"<xmin>(-?\d+)</xmin>\s*<ymin>(-?\d+)</ymin>\s*<xmax>(-?\d+)</xmax>\s*<ymax>(-?\d+)</ymax>"
+)
 
 
 def packed(root: Path, part: str) -> Path | None:
     """The archive of a part (images, lists, annotation) in a folder, unless it is missing."""
-    return next((file for suffix in archives.SUFFIXES if (file := root / f"{part}{suffix}").is_file()), None)
+    return next(
+        (file for suffix in archives.SUFFIXES if (file := root / f"{part}{suffix}").is_file()), None
+    )
 
 
 def from_archives(name: str, root: Path, images: Path, talk: Talk) -> Source:
@@ -60,12 +64,18 @@ def _places(root: Path, part: str, talk: Talk | None) -> list[Path]:
 def by_breed(source: Source) -> Source:
     """Classes such as `n02085620-Chihuahua` by the breed alone, when no two breeds would be one."""
     breeds = tuple(SYNSET.sub(r"\1", name).replace("_", " ") for name in source.classes)
-    return source if len({breed.casefold() for breed in breeds}) < len(breeds) else replace(source, classes=breeds)
+    return (
+        source
+        if len({breed.casefold() for breed in breeds}) < len(breeds)
+        else replace(source, classes=breeds)
+    )
 
 
 def with_lists(source: Source, places: list[Path]) -> Source:
     """The official split (12,000 and 8,580 pictures) where the lists lie in one of these places; else as it was."""
-    folder = next((place for place in places if all((place / name).is_file() for name in LISTS)), None)
+    folder = next(
+        (place for place in places if all((place / name).is_file() for name in LISTS)), None
+    )
     if folder is None:
         return source
     parts = {name: part for file, part in LISTS.items() for name in read_list(folder / file)}
@@ -73,9 +83,12 @@ def with_lists(source: Source, places: list[Path]) -> Source:
     missing = int((splits == "").sum())
     if missing:
         raise UserError(
-            f"{missing:,} of {len(splits):,} pictures are in neither list of {folder}", "the lists belong to other pictures; remove them"
+            f"{missing:,} of {len(splits):,} pictures are in neither list of {folder}",
+            "the lists belong to other pictures; remove them",
         )
-    return replace(source, splits=splits, fingerprint=digest([source.fingerprint, *splits.tolist()]))
+    return replace(
+        source, splits=splits, fingerprint=digest([source.fingerprint, *splits.tolist()])
+    )
 
 
 def short(name: str) -> str:
@@ -91,14 +104,19 @@ def read_list(file: Path) -> list[str]:
         rows = loadmat(file)["file_list"].ravel()
         return [str(np.asarray(row).ravel()[0]) for row in rows]
     except Exception as error:  # a damaged file raises whatever its first bytes lead to
-        raise UserError(f"{file} is not a list of Stanford Dogs: {error}", "fetch lists.tar again, or remove the lists") from None
+        raise UserError(
+            f"{file} is not a list of Stanford Dogs: {error}",
+            "fetch lists.tar again, or remove the lists",
+        ) from None
 
 
 def with_boxes(source: Source, places: list[Path]) -> Source:
     """The bounding boxes, where the annotations lie in one of these places; they are read when somebody wants them."""
     first = short(source.ids[0]).rpartition(".")[0]
     folder = next((place for place in places if (place / first).is_file()), None)
-    return source if folder is None else replace(source, boxes=partial(read_boxes, folder, source.ids))
+    return (
+        source if folder is None else replace(source, boxes=partial(read_boxes, folder, source.ids))
+    )
 
 
 def read_boxes(folder: Path, ids: tuple[str, ...]) -> list[Box]:
@@ -110,7 +128,12 @@ def _largest(file: Path) -> Box:
     try:
         found: list[Box] = [tuple(map(int, sides)) for sides in SIDES.findall(file.read_bytes())]  # type: ignore[misc]
     except OSError as error:
-        raise UserError(f"the annotation {file} cannot be read: {error.strerror}", "fetch annotation.tar again") from None
+        raise UserError(
+            f"the annotation {file} cannot be read: {error.strerror}", "fetch annotation.tar again"
+        ) from None
     if not found:
-        raise UserError(f"the annotation {file} holds no bounding box", "fetch annotation.tar again, or leave out data.box")
+        raise UserError(
+            f"the annotation {file} holds no bounding box",
+            "fetch annotation.tar again, or leave out data.box",
+        )
     return max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))

@@ -19,15 +19,21 @@ from eyesight.errors import UserError
 from eyesight.system.progress import Talk, silent
 
 PICTURES = {"train": 716, "validation": 150, "test": 150}  # per class: 254 fonts in four styles
-ORIGINAL = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # Sample001 to Sample062
+ORIGINAL = (
+    "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"  # Sample001 to Sample062
+)
 NAME = re.compile(r"Sample(\d{3})/img(\d{3})-(\d{5})\.png$")
-PHOTOGRAPHS = re.compile(r"/(GoodImg|BadImag)/")  # of the archive EnglishImg.tgz, which unpacks beside this one with the very same names
+PHOTOGRAPHS = re.compile(
+    r"/(GoodImg|BadImag)/"
+)  # of the archive EnglishImg.tgz, which unpacks beside this one with the very same names
 HINT = "expected English/Fnt/Sample001/img001-00001.png and so on, as in EnglishFnt.tgz"
 
 
 def is_original(root: Path) -> bool:
     """Whether a folder is laid out as the original "Fnt" pictures, at any depth from none to two."""
-    found = (file for above in ("", "*/", "*/*/") for file in root.glob(f"{above}Sample001/img001-*.png"))
+    found = (
+        file for above in ("", "*/", "*/*/") for file in root.glob(f"{above}Sample001/img001-*.png")
+    )
     return any(not PHOTOGRAPHS.search(file.as_posix()) for file in found)
 
 
@@ -52,7 +58,13 @@ def chars74k_source(path: Path, talk: Talk = silent) -> Source:
         splits=np.array([share[number] for _, number, _ in found]),
         read=reader(files),
         pixels=None,
-        fingerprint=digest(["chars74k", root.resolve(), *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files)]),
+        fingerprint=digest(
+            [
+                "chars74k",
+                root.resolve(),
+                *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files),
+            ]
+        ),
     )
 
 
@@ -66,7 +78,12 @@ def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
     """(label, picture number, file) of each picture of the 52 classes; `Hnd` pictures (shorter numbers) and photographs are passed over."""
     for file in root.rglob("img*.png"):
         named = NAME.search(file.as_posix())
-        if named is None or PHOTOGRAPHS.search(file.as_posix()) or named[1] != named[2] or not 1 <= int(named[1]) <= len(ORIGINAL):
+        if (
+            named is None
+            or PHOTOGRAPHS.search(file.as_posix())
+            or named[1] != named[2]
+            or not 1 <= int(named[1]) <= len(ORIGINAL)
+        ):
             continue
         character = ORIGINAL[int(named[1]) - 1]
         if character in CLASSES:
@@ -76,6 +93,8 @@ def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
 def split_of(count: int) -> list[str]:
     """The split of each picture number in order; whole fonts of four go to training, also when there are fewer than 1,016."""
     whole = sum(PICTURES.values())
-    train = max(1, round(count * PICTURES["train"] / whole / 4) * 4) if count > 4 else max(1, count - 2)
+    train = (
+        max(1, round(count * PICTURES["train"] / whole / 4) * 4) if count > 4 else max(1, count - 2)
+    )
     validation = (count - train) // 2
     return ["train"] * train + ["validation"] * validation + ["test"] * (count - train - validation)

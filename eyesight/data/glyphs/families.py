@@ -22,7 +22,11 @@ from eyesight.errors import UserError
 
 SAME = 0.98  # correlation of all 52 pictures: DejaVu and Vera 1.000, Liberation and Arimo .993; one of the two is left out
 KIN = 0.95  # FreeSerif and Doulos .962, Roboto and Inter .952; both stay, in one split
-FULL = {"train": 179, "validation": 38, "test": 38}  # families of four styles; the last held-out ones give two
+FULL = {
+    "train": 179,
+    "validation": 38,
+    "test": 38,
+}  # families of four styles; the last held-out ones give two
 WEIGHTS = (
     (r"hairline|thin", 100),
     (r"(extra|ultra) ?-?light", 200),
@@ -34,7 +38,10 @@ WEIGHTS = (
     (r"medium", 500),
 )
 ITALIC = re.compile(r"ital|obli|slant|inclin|kursiv|cursiv", re.IGNORECASE)
-WIDTH = re.compile(r"cond|narrow|ext(ended|\b)|expand|wide|compress|caption|display|outline|inverted|sharp", re.IGNORECASE)
+WIDTH = re.compile(
+    r"cond|narrow|ext(ended|\b)|expand|wide|compress|caption|display|outline|inverted|sharp",
+    re.IGNORECASE,
+)
 NO_DESIGN = re.compile(
     r"(regular|italics?|oblique|bold|light|thin|medium|demi|semi|extra|black|condensed|narrow|wide|outline|solid|shadow|sans?serif"
     r"|std|pro|adf|brk|gwf|sil|no2|no3|display|text|caption|math|alt|[0-9])+$"
@@ -56,10 +63,18 @@ def font_folders() -> list[Path]:
     home = Path.home()
     if sys.platform == "win32":
         local = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-        return [Path(os.environ.get("WINDIR") or "C:/Windows") / "Fonts", local / "Microsoft" / "Windows" / "Fonts"]
+        return [
+            Path(os.environ.get("WINDIR") or "C:/Windows") / "Fonts",
+            local / "Microsoft" / "Windows" / "Fonts",
+        ]
     if sys.platform == "darwin":
         return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library" / "Fonts"]
-    return [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local" / "share" / "fonts", home / ".fonts"]
+    return [
+        Path("/usr/share/fonts"),
+        Path("/usr/local/share/fonts"),
+        home / ".local" / "share" / "fonts",
+        home / ".fonts",
+    ]
 
 
 def font_files(folders: Iterable[Path]) -> list[Path]:
@@ -71,7 +86,10 @@ def font_files(folders: Iterable[Path]) -> list[Path]:
             if path.suffix.lower() in FONTS and path.is_file():
                 files.setdefault(path.resolve(), path)
     if not files:
-        raise UserError(f"no font files in {', '.join(map(str, folders))}", "EYESIGHT_FONTS names the folders to look in")
+        raise UserError(
+            f"no font files in {', '.join(map(str, folders))}",
+            "EYESIGHT_FONTS names the folders to look in",
+        )
     return list(files.values())
 
 
@@ -91,13 +109,34 @@ def _told_apart(faces: list[tuple[str, Face]]) -> list[tuple[str, Face]]:
 
 def styles(faces: Sequence[tuple[str, Face]]) -> dict[str, Face]:
     """Which face is the regular, italic, bold and bold italic one; a style that no face fits is absent."""
-    regular = min(faces, key=lambda face: (_italic(face), _unusual(face), abs(_weight(face) - 400), len(face[0]), face[1]))
+    regular = min(
+        faces,
+        key=lambda face: (
+            _italic(face),
+            _unusual(face),
+            abs(_weight(face) - 400),
+            len(face[0]),
+            face[1],
+        ),
+    )
     chosen = {"regular": regular[1]}
-    usable = [face for face in faces if face[1] != regular[1] and _unusual(face) == _unusual(regular)]
-    for style, italic, weight in (("italic", True, _weight(regular)), ("bold", False, 700), ("bold italic", True, 700)):
-        fitting = [face for face in usable if _italic(face) == italic and _fits(_weight(face), weight, _weight(regular))]
+    usable = [
+        face for face in faces if face[1] != regular[1] and _unusual(face) == _unusual(regular)
+    ]
+    for style, italic, weight in (
+        ("italic", True, _weight(regular)),
+        ("bold", False, 700),
+        ("bold italic", True, 700),
+    ):
+        fitting = [
+            face
+            for face in usable
+            if _italic(face) == italic and _fits(_weight(face), weight, _weight(regular))
+        ]
         if fitting:
-            chosen[style] = min(fitting, key=lambda face: (abs(_weight(face) - weight), len(face[0]), face[1]))[1]
+            chosen[style] = min(
+                fitting, key=lambda face: (abs(_weight(face) - weight), len(face[0]), face[1])
+            )[1]
     return chosen
 
 
@@ -106,7 +145,9 @@ def _fits(weight: int, wanted: int, regular: int) -> bool:
 
 
 def _weight(face: tuple[str, Face]) -> int:
-    return next((weight for pattern, weight in WEIGHTS if re.search(pattern, face[0], re.IGNORECASE)), 400)
+    return next(
+        (weight for pattern, weight in WEIGHTS if re.search(pattern, face[0], re.IGNORECASE)), 400
+    )
 
 
 def _italic(face: tuple[str, Face]) -> bool:
@@ -137,7 +178,10 @@ def likeness(pictures: np.ndarray) -> np.ndarray:
 
 def copies(found: Sequence[Family], alike: np.ndarray) -> dict[int, int]:
     """Row of a family → row of the one it repeats; the one with more styles of its own is kept."""
-    order = sorted(range(len(found)), key=lambda row: (-len(found[row].faces), len(found[row].name), found[row].name))
+    order = sorted(
+        range(len(found)),
+        key=lambda row: (-len(found[row].faces), len(found[row].name), found[row].name),
+    )
     kept: list[int] = []
     repeats: dict[int, int] = {}
     for row in order:
@@ -158,12 +202,17 @@ def designs(names: Sequence[str], alike: np.ndarray) -> list[list[str]]:
             if alike[row, other] > KIN or _one_name(stems[row], stems[other]):
                 old, new = group[row], group[other]
                 group = [new if member == old else member for member in group]
-    return [[name for name, member in zip(names, group, strict=True) if member == one] for one in sorted(set(group))]
+    return [
+        [name for name, member in zip(names, group, strict=True) if member == one]
+        for one in sorted(set(group))
+    ]
 
 
 def stem(name: str) -> tuple[str, ...]:
     """The words of a family's name without those for weight, width, ornament and foundry."""
-    words = re.findall(r"[^\W_]+", re.sub(r"\bseries \w+", "", name.lower()))  # Roadgeek Series C, D, E: one design, six widths
+    words = re.findall(
+        r"[^\W_]+", re.sub(r"\bseries \w+", "", name.lower())
+    )  # Roadgeek Series C, D, E: one design, six widths
     plain = [short for word in words if (short := NO_DESIGN.sub("", word))]
     return tuple(plain or words)
 

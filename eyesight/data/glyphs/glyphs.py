@@ -17,7 +17,17 @@ from pathlib import Path
 import numpy as np
 
 from eyesight.data.glyphs import render
-from eyesight.data.glyphs.families import FULL, Family, copies, designs, divide, families, font_files, font_folders, likeness
+from eyesight.data.glyphs.families import (
+    FULL,
+    Family,
+    copies,
+    designs,
+    divide,
+    families,
+    font_files,
+    font_folders,
+    likeness,
+)
 from eyesight.data.glyphs.render import CLASSES, SIDE, STYLES
 from eyesight.data.prepare import Problem
 from eyesight.data.source import Source, digest, printable
@@ -25,7 +35,10 @@ from eyesight.errors import UserError
 from eyesight.system.cache import cache_dir
 from eyesight.system.progress import Talk, silent
 
-HALF = ("regular", "bold")  # what the last held-out family gives, so that 38 families make 150 pictures of a class
+HALF = (
+    "regular",
+    "bold",
+)  # what the last held-out family gives, so that 38 families make 150 pictures of a class
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,9 @@ def glyph_source(folders: Sequence[Path] = (), talk: Talk = silent) -> Source:
     UserError when there are fewer than three designs.
     """
     files = font_files([Path(folder) for folder in folders] or font_folders())
-    key = digest([render.RENDERER, *((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)])
+    key = digest(
+        [render.RENDERER, *((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)]
+    )
     place = cache_dir() / "glyphs" / key
     if not (place / "glyphs.json").is_file():
         _build(files, place, talk)
@@ -54,8 +69,15 @@ def glyph_source(folders: Sequence[Path] = (), talk: Talk = silent) -> Source:
     return _source(parts, np.load(place / "pixels.npy", mmap_mode="r"), key, problems)
 
 
-def _source(parts: Sequence[Part], pixels: np.ndarray, key: str, problems: tuple[Problem, ...]) -> Source:
-    rows = [(part.split, f"{part.split}/{part.family}/{style}/{one}") for part in parts for style in part.styles for one in CLASSES]
+def _source(
+    parts: Sequence[Part], pixels: np.ndarray, key: str, problems: tuple[Problem, ...]
+) -> Source:
+    rows = [
+        (part.split, f"{part.split}/{part.family}/{style}/{one}")
+        for part in parts
+        for style in part.styles
+        for one in CLASSES
+    ]
     return Source(
         name="glyphs",
         classes=CLASSES,
@@ -81,7 +103,11 @@ def _build(files: Sequence[Path], place: Path, talk: Talk) -> None:
         raise _disk(place, error) from error
     try:
         parts, made = _draw_until_whole(found, small, temporary / "pixels.npy", problems, talk)
-        about = {"summary": summary(parts, made), "parts": [asdict(part) for part in parts], "problems": [vars(one) for one in problems]}
+        about = {
+            "summary": summary(parts, made),
+            "parts": [asdict(part) for part in parts],
+            "problems": [vars(one) for one in problems],
+        }
         (temporary / "glyphs.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
         if not place.exists():
             temporary.replace(place)
@@ -93,18 +119,23 @@ def _build(files: Sequence[Path], place: Path, talk: Talk) -> None:
 
 def _disk(place: Path, error: OSError) -> UserError:
     return UserError(
-        f"cannot write the drawn characters to {place.parent}: {error.strerror or error}", "EYESIGHT_CACHE can name another folder"
+        f"cannot write the drawn characters to {place.parent}: {error.strerror or error}",
+        "EYESIGHT_CACHE can name another folder",
     )
 
 
 def _families(files: Sequence[Path], problems: list[Problem]) -> list[Family]:
     """The families in the files; a file that is no font is named in `problems`."""
     faces = []
-    for path, (reply, _) in zip(files, render.run([{"do": "names", "path": str(path)} for path in files]), strict=True):
+    for path, (reply, _) in zip(
+        files, render.run([{"do": "names", "path": str(path)} for path in files]), strict=True
+    ):
         if "refused" in reply:
             problems.append(_left_out(path.name, reply["refused"]))
         for index, family, style in reply.get("names", ()):
-            faces.append((printable(family or path.stem).replace("/", "-"), style or "", (str(path), index)))
+            faces.append(
+                (printable(family or path.stem).replace("/", "-"), style or "", (str(path), index))
+            )
     return families(faces)
 
 
@@ -112,14 +143,21 @@ def _usable(found: Sequence[Family], problems: list[Problem]) -> tuple[list[Fami
     """The families fit for use and their small pictures uint8 F,52,30,30, without those that repeat another."""
     kept: list[Family] = []
     small = []
-    for family, (reply, pictures) in zip(found, render.run([{"do": "check", "face": one.faces["regular"]} for one in found]), strict=True):
+    for family, (reply, pictures) in zip(
+        found,
+        render.run([{"do": "check", "face": one.faces["regular"]} for one in found]),
+        strict=True,
+    ):
         if "refused" in reply:
             problems.append(_left_out(family.name, reply["refused"]))
         else:
             kept.append(family)
             small.append(np.frombuffer(pictures, np.uint8).reshape(len(CLASSES), -1))
     repeats = copies(kept, likeness(np.stack(small))) if small else {}
-    problems += [_left_out(kept[row].name, f"repeats {kept[other].name}") for row, other in sorted(repeats.items())]
+    problems += [
+        _left_out(kept[row].name, f"repeats {kept[other].name}")
+        for row, other in sorted(repeats.items())
+    ]
     rows = [row for row in range(len(kept)) if row not in repeats]
     return [kept[row] for row in rows], np.array([small[row] for row in rows])
 
@@ -151,19 +189,31 @@ def shares(divided: dict[str, list[str]]) -> list[Part]:
     for split, names in divided.items():
         full = split != "train" and len(names) == FULL[split]
         ordered = sorted(names)
-        parts += [Part(split, name, HALF if full and name == ordered[-1] else STYLES) for name in ordered]
+        parts += [
+            Part(split, name, HALF if full and name == ordered[-1] else STYLES) for name in ordered
+        ]
     return parts
 
 
-def _draw(known: dict[str, Family], parts: Sequence[Part], file: Path, talk: Talk) -> tuple[dict[str, str], Counter[str]]:
+def _draw(
+    known: dict[str, Family], parts: Sequence[Part], file: Path, talk: Talk
+) -> tuple[dict[str, str], Counter[str]]:
     """Fills the file with pictures uint8 N,1,90,90; returns family → reason for those that failed, and how many faces were made up."""
-    jobs = [{"do": "draw", "faces": known[part.family].faces, "styles": part.styles} for part in parts]
+    jobs = [
+        {"do": "draw", "faces": known[part.family].faces, "styles": part.styles} for part in parts
+    ]
     count = sum(len(part.styles) for part in parts) * len(CLASSES)
-    pixels = np.lib.format.open_memmap(file, mode="w+", dtype=np.uint8, shape=(count, 1, SIDE, SIDE))
+    pixels = np.lib.format.open_memmap(
+        file, mode="w+", dtype=np.uint8, shape=(count, 1, SIDE, SIDE)
+    )
     refused: dict[str, str] = {}
     made: Counter[str] = Counter()
     start = 0
-    for part, (reply, drawn) in zip(parts, render.run(jobs, lambda done: talk(f"drawn {done} of {len(jobs)} families")), strict=True):
+    for part, (reply, drawn) in zip(
+        parts,
+        render.run(jobs, lambda done: talk(f"drawn {done} of {len(jobs)} families")),
+        strict=True,
+    ):
         if "refused" in reply:
             refused[part.family] = reply["refused"]
             continue
@@ -185,4 +235,8 @@ def summary(parts: Sequence[Part], made: Counter[str]) -> str:
     lines = f"{len(parts)} font families: {sizes} for training / validation / test"
     lines += f"; {sum(made.values())} of {sum(pictures.values())} faces slanted or emboldened for want of their own"
     wanted = sum(FULL.values())
-    return lines if len(parts) >= wanted else f"{lines}; the full set takes {wanted} families, so this is {len(parts) / wanted:.0%} of it"
+    return (
+        lines
+        if len(parts) >= wanted
+        else f"{lines}; the full set takes {wanted} families, so this is {len(parts) / wanted:.0%} of it"
+    )

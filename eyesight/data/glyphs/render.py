@@ -31,10 +31,17 @@ ROOM = 86  # what is larger is shrunk to it
 FINE = 2  # drawn at this multiple, then averaged
 SLANT = math.tan(math.radians(12))
 STROKE = 2.5  # fine pixels added all round to embolden: about what separates the regular and bold of common text faces
-MISSING = ("\u0378", "\U0010fffd")  # no character has these codes: a font draws its "missing" box for them
+MISSING = (
+    "\u0378",
+    "\U0010fffd",
+)  # no character has these codes: a font draws its "missing" box for them
 TWO_CASES = "abdeghnqr"  # letters whose two cases differ in shape, not in size alone
 SAME_SHAPE = 0.9  # correlation
-KINDS = ("CDFGJLQRSUVW", "abdefghjmnqrty", "0123456789")  # the letters that Greek and Cyrillic fonts cannot lend
+KINDS = (
+    "CDFGJLQRSUVW",
+    "abdefghjmnqrty",
+    "0123456789",
+)  # the letters that Greek and Cyrillic fonts cannot lend
 LEGIBLE = 0.3  # symbols 0.1, Greek in Latin places 0.2, the wildest scripts 0.3 to 0.5, text faces 0.6 to 1
 LIMIT = 60  # seconds one job may take; it needs 0.2 when the machine is idle, and a busy machine must not lose fonts
 CHUNK = 48  # jobs for one process: starting it costs about as much as drawing two faces
@@ -182,7 +189,10 @@ def draw_face(face: Face, *, slant: bool = False, bold: bool = False) -> np.ndar
         plain = ink(font, character)
         if plain is None:
             raise Refused(f"{character} is blank")
-        if any(box is not None and box.size == plain.size and box.tobytes() == plain.tobytes() for box in boxes):
+        if any(
+            box is not None and box.size == plain.size and box.tobytes() == plain.tobytes()
+            for box in boxes
+        ):
             raise Refused(f"lacks {character}")
         drawn = ink(font, character, STROKE) if bold else plain
         assert drawn is not None
@@ -217,7 +227,9 @@ def slanted(picture: Image.Image) -> Image.Image:
     """Sheared to the right by 12°."""
     lean = SLANT * picture.height
     size = (picture.width + math.ceil(lean), picture.height)
-    sheared = picture.transform(size, Image.Transform.AFFINE, (1, SLANT, -lean, 0, 1, 0), Image.Resampling.BICUBIC)
+    sheared = picture.transform(
+        size, Image.Transform.AFFINE, (1, SLANT, -lean, 0, 1, 0), Image.Resampling.BICUBIC
+    )
     return sheared.crop(sheared.getbbox())
 
 
@@ -236,7 +248,9 @@ def fit_for_use(pictures: np.ndarray) -> None:
         other = seen.setdefault(picture.tobytes(), character)
         if other != character:
             raise Refused(f"draws {other} and {character} alike")
-    shapes = {character: shape(picture) for character, picture in zip(CLASSES, pictures, strict=True)}
+    shapes = {
+        character: shape(picture) for character, picture in zip(CLASSES, pictures, strict=True)
+    }
     if sum(one_case(shapes, letter) for letter in TWO_CASES) > len(TWO_CASES) // 2:
         raise Refused("has no lower case of its own")
     if legibility(np.stack(list(shapes.values()))) < LEGIBLE:
@@ -246,7 +260,9 @@ def fit_for_use(pictures: np.ndarray) -> None:
 def one_case(shapes: dict[str, np.ndarray], letter: str) -> bool:
     """Whether a small letter is drawn as its capital, or more like the capital of Pillow's own face than like its small letter."""
     like = _references() @ shapes[letter]  # 2,52
-    small, capital = (float(like[:, CLASSES.index(case)].max()) for case in (letter, letter.upper()))
+    small, capital = (
+        float(like[:, CLASSES.index(case)].max()) for case in (letter, letter.upper())
+    )
     return capital > small or float(shapes[letter] @ shapes[letter.upper()]) > SAME_SHAPE
 
 
@@ -267,14 +283,25 @@ def _references() -> np.ndarray:
     """Float32 2,52,256: the shapes of an ordinary face, upright and strongly slanted."""
     font = ImageFont.load_default(CAPITAL * FINE)
     assert isinstance(font, ImageFont.FreeTypeFont)
-    drawn = [picture for picture in (ink(font, character) for character in CLASSES) if picture is not None]
-    return np.stack([[shape(placed(picture)) for picture in row] for row in (drawn, [slanted(slanted(one)) for one in drawn])])
+    drawn = [
+        picture
+        for picture in (ink(font, character) for character in CLASSES)
+        if picture is not None
+    ]
+    return np.stack(
+        [
+            [shape(placed(picture)) for picture in row]
+            for row in (drawn, [slanted(slanted(one)) for one in drawn])
+        ]
+    )
 
 
 def shape(picture: np.ndarray) -> np.ndarray:
     """A unit vector that says how the ink lies in its bounding box, whatever its size and proportions; dot products are correlations."""
     whole = Image.fromarray(255 - picture)
-    values = np.asarray(whole.resize((16, 16), Image.Resampling.BOX, whole.getbbox()), np.float32).ravel()
+    values = np.asarray(
+        whole.resize((16, 16), Image.Resampling.BOX, whole.getbbox()), np.float32
+    ).ravel()
     values = values - values.mean()
     return np.asarray(values / max(float(np.linalg.norm(values)), 1e-6))
 
@@ -282,4 +309,7 @@ def shape(picture: np.ndarray) -> np.ndarray:
 def _within(picture: Image.Image, side: int) -> Image.Image:
     """Shrunk so that its longer side is `side`."""
     scale = side / max(picture.size)
-    return picture.resize((max(1, round(picture.width * scale)), max(1, round(picture.height * scale))), Image.Resampling.BOX)
+    return picture.resize(
+        (max(1, round(picture.width * scale)), max(1, round(picture.height * scale))),
+        Image.Resampling.BOX,
+    )

@@ -27,7 +27,13 @@ class Masked(Images):
     @property
     def portion(self) -> int:
         """As for pictures, but an answer holds a number for each class and pixel: 64 MB of them."""
-        return max(1, min(super().portion, (64 << 20) // (4 * len(self.classes) * int(np.prod(self.shape[1:])))))
+        return max(
+            1,
+            min(
+                super().portion,
+                (64 << 20) // (4 * len(self.classes) * int(np.prod(self.shape[1:]))),
+            ),
+        )
 
     @property
     def counts(self) -> Tensor:
@@ -54,5 +60,8 @@ class Masked(Images):
         if len(self) * int(np.prod(self.shape)) > (memory.spare() if limit is None else limit):
             return self
         every = torch.arange(len(self))
-        kept: dict[str, Any] = {"pixels": self.take(every).to(device), "masks": self.targets(every).to(device)}
+        kept: dict[str, Any] = {
+            "pixels": self.take(every).to(device),
+            "masks": self.targets(every).to(device),
+        }
         return replace(self, **kept, rows=every)

@@ -21,7 +21,10 @@ from eyesight.errors import UserError
 
 IGNORED = 255
 MOST = 255  # classes, as 255 means that a pixel counts for nothing
-FILES = re.compile(r"(classes|class_dict|class_names|names|label_?colou?rs|labels|legend|palette)\.(json|csv|txt)", re.IGNORECASE)
+FILES = re.compile(
+    r"(classes|class_dict|class_names|names|label_?colou?rs|labels|legend|palette)\.(json|csv|txt)",
+    re.IGNORECASE,
+)
 FORMS = 'expected lines "name" or "name,r,g,b" or "r g b name", or JSON {"name": [r, g, b]} or ["name", …]'
 Colour = tuple[int, int, int]
 
@@ -55,7 +58,10 @@ class Key:
 
 def find(root: Path) -> Path | None:
     """The file of names in a folder, if there is one."""
-    return next((path for path in sorted(root.iterdir()) if path.is_file() and FILES.fullmatch(path.name)), None)
+    return next(
+        (path for path in sorted(root.iterdir()) if path.is_file() and FILES.fullmatch(path.name)),
+        None,
+    )
 
 
 def read(path: Path) -> Legend:
@@ -65,9 +71,15 @@ def read(path: Path) -> Legend:
         rows = _from_json(json.loads(text)) if path.suffix.lower() == ".json" else _from_lines(text)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"cannot read the class names in {path}: {error}", FORMS) from None
-    names, colours = [class_name(name) for name, _ in rows], [colour for _, colour in rows if colour is not None]
+    names, colours = (
+        [class_name(name) for name, _ in rows],
+        [colour for _, colour in rows if colour is not None],
+    )
     if not names or len(set(names)) < len(names) or not all(names):
-        raise UserError(f"{path} holds {'no class names' if not names else 'an empty name, or one twice'}", FORMS)
+        raise UserError(
+            f"{path} holds {'no class names' if not names else 'an empty name, or one twice'}",
+            FORMS,
+        )
     if len(names) > MOST:
         raise UserError(f"{path} names {len(names):,} classes; {MOST} are possible", FORMS)
     if colours and (len(colours) < len(names) or len(set(colours)) < len(colours)):
@@ -124,7 +136,9 @@ def fits(usual: Legend | None, seen: npt.NDArray[np.int64]) -> bool:
     return int(values.max()) == len(usual.names) - 1 and len(values) > 2 * len(usual.names) / 3
 
 
-def key(legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str, usual: Legend | None = None) -> Key:
+def key(
+    legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str, usual: Legend | None = None
+) -> Key:
     """How the values `seen` in masks become classes; without a legend every value is a class of its own, named by itself.
 
     A `usual` numbering that fits stands in for a missing legend.
@@ -136,13 +150,27 @@ def key(legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str, usual: 
     words = {word.casefold() for word in re.split(r"[\s,;]+", ignore) if word} - {"none"}
     names = legend.names if legend else tuple(str(value) for value in seen.tolist())
     values = np.arange(len(names)) if legend else seen
-    kept = [place for place, name in enumerate(names) if not {name.casefold(), str(values[place])} & words]
+    kept = [
+        place
+        for place, name in enumerate(names)
+        if not {name.casefold(), str(values[place])} & words
+    ]
     if len(kept) < 2:
-        hint = "--set data.ignore=none lets every value count" if words else "two classes are needed at least"
+        hint = (
+            "--set data.ignore=none lets every value count"
+            if words
+            else "two classes are needed at least"
+        )
         found = ", ".join(names[:10]) or "nothing"
-        raise UserError(f"the masks hold {found}, of which {len(kept)} {'is' if len(kept) == 1 else 'are'} not ignored", hint)
+        raise UserError(
+            f"the masks hold {found}, of which {len(kept)} {'is' if len(kept) == 1 else 'are'} not ignored",
+            hint,
+        )
     if len(kept) > MOST:
-        raise UserError(f"the masks hold {len(kept):,} different values", "expected class numbers; a photograph is no mask")
+        raise UserError(
+            f"the masks hold {len(kept):,} different values",
+            "expected class numbers; a photograph is no mask",
+        )
     places = np.full(1 << 16, -1, dtype=np.int64)
     places[values] = IGNORED
     for word in words:
@@ -158,6 +186,8 @@ def palette(count: int) -> tuple[Colour, ...]:
     """Colours that differ: hues by the golden section, in three brightnesses."""
     found = []
     for place in range(count):
-        red, green, blue = colorsys.hsv_to_rgb(place * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[place % 3])
+        red, green, blue = colorsys.hsv_to_rgb(
+            place * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[place % 3]
+        )
         found.append((round(255 * red), round(255 * green), round(255 * blue)))
     return tuple(found)

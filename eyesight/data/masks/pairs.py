@@ -31,8 +31,12 @@ from eyesight.system.progress import Talk, silent
 
 WORDS = r"annot(?:ation)?s?|masks?|labels?|gt|groundtruth|seg(?:mentation)?s?"
 MASK_FOLDER = re.compile(rf"(.*?)[-_ ]?(?:{WORDS})", re.IGNORECASE)  # masks, trainannot, val_labels
-PICTURE_FOLDER = re.compile(r"(.*?)[-_ ]?(?:images?|pictures?|photos?|imgs?|frames?)", re.IGNORECASE)
-ENDING = re.compile(rf"(?:_L|[-_](?:{WORDS}|labelIds|labelTrainIds))$", re.IGNORECASE)  # 0001TP_006690_L.png is a mask of CamVid's
+PICTURE_FOLDER = re.compile(
+    r"(.*?)[-_ ]?(?:images?|pictures?|photos?|imgs?|frames?)", re.IGNORECASE
+)
+ENDING = re.compile(
+    rf"(?:_L|[-_](?:{WORDS}|labelIds|labelTrainIds))$", re.IGNORECASE
+)  # 0001TP_006690_L.png is a mask of CamVid's
 EXPECTED = "expected images/ and masks/ with files of the same names, or folders such as train/ and trainannot/, val/ and valannot/"
 Values = npt.NDArray[np.integer]
 ReadMask = Callable[[int], Values]
@@ -57,10 +61,16 @@ def open_pairs(wanted: Data, talk: Talk = silent) -> Pairs:
         return Pairs(replace(source, read=pixels), masks, names, source.fingerprint)
     root = Path(wanted.source).expanduser()
     if known:
-        ways = f"write ./{wanted.source} to mean what lies in this folder" if root.exists() else f"{EXPECTED}; a drawn set is called shapes"
+        ways = (
+            f"write ./{wanted.source} to mean what lies in this folder"
+            if root.exists()
+            else f"{EXPECTED}; a drawn set is called shapes"
+        )
         raise UserError(f"{wanted.source} is a named data set that has no masks", ways)
     if not root.exists():
-        raise UserError(f"{wanted.source} does not exist", f"{EXPECTED}; a drawn set is called shapes")
+        raise UserError(
+            f"{wanted.source} does not exist", f"{EXPECTED}; a drawn set is called shapes"
+        )
     if root.is_file() and archives.is_archive(root):
         root = archives.unpack(root, talk=talk)[0]
     if not root.is_dir():
@@ -86,7 +96,10 @@ def is_masked(where: str) -> bool:
         return False
     top = _folders(inner(root))
     split = [folder for folder in top if folder.name.lower() in SPLITS]
-    return any(_side_by_side({folder.name.lower() for folder in level}) for level in (top, *map(_folders, split)))
+    return any(
+        _side_by_side({folder.name.lower() for folder in level})
+        for level in (top, *map(_folders, split))
+    )
 
 
 def _folders(root: Path) -> list[Path]:
@@ -123,22 +136,43 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     for file in (file for file in tree.files if is_picture(file.place)):
         is_mask, shared, split = place(file)
         if shared in (masks if is_mask else pictures):
-            problems.append(Problem(file.id, "double", f"a second {'mask' if is_mask else 'picture'} called {shared}", fatal=True))
+            problems.append(
+                Problem(
+                    file.id,
+                    "double",
+                    f"a second {'mask' if is_mask else 'picture'} called {shared}",
+                    fatal=True,
+                )
+            )
         elif is_mask:
             masks[shared] = file
         else:
             pictures[shared] = (file, split)
     if not masks or not pictures:
         missing = "masks" if pictures else "pictures"
-        raise UserError(f"{name} holds no {missing}: {len(pictures):,} pictures and {len(masks):,} masks were found", EXPECTED)
-    problems += [Problem(pictures[key][0].id, "no mask", "", fatal=True) for key in pictures if key not in masks]
-    problems += [Problem(masks[key].id, "no picture", "a mask without its picture", fatal=True) for key in masks if key not in pictures]
+        raise UserError(
+            f"{name} holds no {missing}: {len(pictures):,} pictures and {len(masks):,} masks were found",
+            EXPECTED,
+        )
+    problems += [
+        Problem(pictures[key][0].id, "no mask", "", fatal=True)
+        for key in pictures
+        if key not in masks
+    ]
+    problems += [
+        Problem(masks[key].id, "no picture", "a mask without its picture", fatal=True)
+        for key in masks
+        if key not in pictures
+    ]
     both = [key for key in pictures if key in masks]
     if not both:
         examples = f"{next(iter(pictures.values()))[0].id} and {next(iter(masks.values())).id}"
         raise UserError(f"no mask in {name} has the name of a picture: {examples}", EXPECTED)
     found = [pictures[key][0] for key in both]
-    listed = [(file.id, file.size, file.changed, pictures[key][1]) for file, key in zip(found, both, strict=True)]
+    listed = [
+        (file.id, file.size, file.changed, pictures[key][1])
+        for file, key in zip(found, both, strict=True)
+    ]
     return Pairs(
         Source(
             name=name,
@@ -154,7 +188,9 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         mask_reader([masks[key] for key in both], found),
         names,
         digest((file.id, file.size, file.changed) for file in (masks[key] for key in both)),
-        legend.CAMVID if any("trainannot" in map(str.lower, file.parts) for file in masks.values()) else None,
+        legend.CAMVID
+        if any("trainannot" in map(str.lower, file.parts) for file in masks.values())
+        else None,
     )
 
 
@@ -165,7 +201,10 @@ def numbers(pairs: Pairs, row: int) -> Values:
 
 def mask_reader(masks: Sequence[Found], pictures: Sequence[Found]) -> ReadMask:
     """A function from a row to its mask, of the size of the upright picture; raises BadPicture when it is not."""
-    read_mask, read_picture = reader([file.place for file in masks]), reader([file.place for file in pictures])
+    read_mask, read_picture = (
+        reader([file.place for file in masks]),
+        reader([file.place for file in pictures]),
+    )
 
     def look(index: int) -> Values:
         values = decoded(_bytes(read_mask(index)))
@@ -190,14 +229,18 @@ def decoded(data: bytes) -> Values:
             dimensions(data)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.format == "JPEG":
-                    raise BadPicture("mask", "a JPEG file does not keep the values of a mask: save it as PNG")
+                    raise BadPicture(
+                        "mask", "a JPEG file does not keep the values of a mask: save it as PNG"
+                    )
                 if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
                     values = np.asarray(image)
                     return values.astype(np.uint8 if image.mode in ("1", "L", "P") else np.int64)
                 colours = np.asarray(image.convert("RGB"))
         except (BadPicture, MemoryError):
             raise
-        except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError … on broken files
+        except (
+            Exception
+        ) as error:  # Pillow raises OSError, ValueError, SyntaxError … on broken files
             raise BadPicture("mask", f"the mask cannot be read: {error}") from None
     return colours
 
@@ -208,7 +251,13 @@ def in_numbers(values: Values, key_colours: Sequence[legend.Colour]) -> Values:
     What is grey may be numbers although colours are given, which are for drawing then. In a file of colours, and where every class is some
     grey, a known colour comes first: black and white are two classes, not the class 0 and what is ignored.
     """
-    grey = values if values.ndim == 2 else values[:, :, 0] if (values == values[:, :, :1]).all() else None
+    grey = (
+        values
+        if values.ndim == 2
+        else values[:, :, 0]
+        if (values == values[:, :, :1]).all()
+        else None
+    )
     if grey is not None and not key_colours:
         return grey
     if not key_colours:
@@ -216,8 +265,15 @@ def in_numbers(values: Values, key_colours: Sequence[legend.Colour]) -> Values:
             "the masks are in colour, and no file says which colour means what",
             "put a classes.csv with lines such as road,128,64,128 beside the masks, or name it with --set data.names=FILE",
         )
-    numbers = grey is not None and (grey.max(initial=0) < len(key_colours) or grey.max(initial=0) == legend.IGNORED)
-    if grey is not None and numbers and values.ndim == 2 and not all(len(set(colour)) == 1 for colour in key_colours):
+    numbers = grey is not None and (
+        grey.max(initial=0) < len(key_colours) or grey.max(initial=0) == legend.IGNORED
+    )
+    if (
+        grey is not None
+        and numbers
+        and values.ndim == 2
+        and not all(len(set(colour)) == 1 for colour in key_colours)
+    ):
         return grey
     if values.ndim == 2:
         values = np.repeat(values[:, :, None], 3, axis=2)
@@ -230,5 +286,8 @@ def in_numbers(values: Values, key_colours: Sequence[legend.Colour]) -> Values:
             return grey
         code, count = Counter(strange.ravel().tolist()).most_common(1)[0]
         colour = (code >> 16, code >> 8 & 255, code & 255)
-        raise BadPicture("mask value", f"the colour {colour}, in {count:,} pixels, is not among those of the classes")
+        raise BadPicture(
+            "mask value",
+            f"the colour {colour}, in {count:,} pixels, is not among those of the classes",
+        )
     return at

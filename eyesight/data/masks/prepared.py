@@ -26,9 +26,7 @@ from eyesight.system.progress import Progress, Talk
 FORMAT = 3
 
 
-GUESSED = (
-    "no file names the classes, and the values are those of CamVid as SegNet numbers them: 11 is void (a classes.txt decides otherwise)"
-)
+GUESSED = "no file names the classes, and the values are those of CamVid as SegNet numbers them: 11 is void (a classes.txt decides otherwise)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,8 +45,16 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
     pairs = masks.open_pairs(wanted, talk)
     store = prepare_store(pairs.source, wanted, progress=progress, preparation=how)
     if not len(store.ids):
-        raise UserError(f"{wanted.source} holds no picture that can be used", "`eyesight data` names every file")
-    rule = [FORMAT, store.key, pairs.fingerprint, wanted.ignore, pairs.legend and (pairs.legend.names, pairs.legend.colours)]
+        raise UserError(
+            f"{wanted.source} holds no picture that can be used", "`eyesight data` names every file"
+        )
+    rule = [
+        FORMAT,
+        store.key,
+        pairs.fingerprint,
+        wanted.ignore,
+        pairs.legend and (pairs.legend.names, pairs.legend.colours),
+    ]
     rule += [pairs.usual is not None]
     key = sha256(json.dumps(rule).encode()).hexdigest()
     folder = cache_dir() / "masks" / key
@@ -60,11 +66,21 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
     usable[about["left_out"]] = False
     if not usable.any():
         first = f"{problems[0].id}: {problems[0].detail}" if problems else ""
-        raise UserError(f"no mask in {wanted.source} can be used; the first, {first}", "check the masks and the file of class names")
+        raise UserError(
+            f"no mask in {wanted.source} can be used; the first, {first}",
+            "check the masks and the file of class names",
+        )
     planes = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
     store = replace(store, problems=(*store.problems, *problems), key=key)
     colours = tuple(tuple(colour) for colour in about["colours"])
-    return Prepared(store, usable, tuple(about["classes"]), planes, colours, (GUESSED,) if about["guessed"] else ())
+    return Prepared(
+        store,
+        usable,
+        tuple(about["classes"]),
+        planes,
+        colours,
+        (GUESSED,) if about["guessed"] else (),
+    )
 
 
 def _recall(folder: Path) -> dict[str, Any]:
@@ -75,11 +91,15 @@ def _recall(folder: Path) -> dict[str, Any]:
     return found if (folder / "masks.npy").is_file() else {}
 
 
-def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Progress) -> dict[str, Any]:
+def _build(
+    pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Progress
+) -> dict[str, Any]:
     """Read every mask twice, first for the values that occur, then to keep it; what cannot be used is a problem."""
     row = {name: place for place, name in enumerate(pairs.source.ids)}
     rows = [row[name] for name in store.ids]
-    bad: dict[int, Problem] = {}  # not the exceptions, which would keep the masks in which they were raised
+    bad: dict[
+        int, Problem
+    ] = {}  # not the exceptions, which would keep the masks in which they were raised
     seen = np.zeros(1 << 16, dtype=bool)
     for place, index in enumerate(rows):
         try:
@@ -91,11 +111,15 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
     shape = (len(rows), *store.preparation.shape[1:])
     folder.parent.mkdir(parents=True, exist_ok=True)
     with temporary(folder.parent) as building:
-        planes = np.lib.format.open_memmap(building / "masks.npy", mode="w+", dtype=np.uint8, shape=shape)
+        planes = np.lib.format.open_memmap(
+            building / "masks.npy", mode="w+", dtype=np.uint8, shape=shape
+        )
         for place, index in enumerate(rows):
             if place not in bad:
                 try:
-                    planes[place] = mask_to_pixels(in_classes(masks.numbers(pairs, index), key), store.preparation, IGNORED)
+                    planes[place] = mask_to_pixels(
+                        in_classes(masks.numbers(pairs, index), key), store.preparation, IGNORED
+                    )
                     if (planes[place] == IGNORED).all():
                         raise BadPicture("mask", "every pixel of its mask is ignored")
                 except BadPicture as problem:
@@ -104,7 +128,11 @@ def _build(pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Prog
         planes.flush()
         del planes  # Windows cannot rename a folder with a mapped file in it
         problems = [vars(problem) for _, problem in sorted(bad.items())]
-        about: dict[str, Any] = {"classes": list(key.classes), "colours": [list(colour) for colour in key.colours], "problems": problems}
+        about: dict[str, Any] = {
+            "classes": list(key.classes),
+            "colours": [list(colour) for colour in key.colours],
+            "problems": problems,
+        }
         about |= {"left_out": sorted(bad), "guessed": key.guessed}
         (building / "masks.json").write_text(json.dumps(about), "utf-8")
         if not folder.exists():

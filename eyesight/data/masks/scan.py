@@ -52,7 +52,10 @@ class MaskScan:
         found = self.pictures_scan.to_dict()
         rows = zip(self.classes, self.shares().tolist(), self.pictures.tolist(), strict=True)
         return {
-            **{key: found[key] for key in ("name", "pictures", "sizes", "modes", "formats", "size", "channels")},
+            **{
+                key: found[key]
+                for key in ("name", "pictures", "sizes", "modes", "formats", "size", "channels")
+            },
             "usable": self.usable,
             "splits": dict(self.splits),
             "classes": {name: {"share": share, "pictures": count} for name, share, count in rows},
@@ -62,13 +65,17 @@ class MaskScan:
         }
 
 
-def scan_masks(where: str, talk: Talk = silent, progress: Progress = lambda done, total: None) -> MaskScan:
+def scan_masks(
+    where: str, talk: Talk = silent, progress: Progress = lambda done, total: None
+) -> MaskScan:
     """Look at every picture and every mask; raises UserError when there are no pairs, or fewer than two classes."""
     wanted = Data(where, target="mask")
     pairs = masks.open_pairs(wanted, talk)
     count = len(pairs.source.ids)
     pictures = scan.look(pairs.source, lambda done, total: progress(done, 3 * count))
-    bad: dict[int, Problem] = {}  # not the exceptions, which would keep the masks in which they were raised
+    bad: dict[
+        int, Problem
+    ] = {}  # not the exceptions, which would keep the masks in which they were raised
     seen = np.zeros(1 << 16, dtype=bool)
     rows = np.flatnonzero(pictures.usable).tolist()
     for done, row in enumerate(rows):
@@ -79,7 +86,9 @@ def scan_masks(where: str, talk: Talk = silent, progress: Progress = lambda done
         progress(count + done + 1, 3 * count)
     key = legend.key(pairs.legend, np.flatnonzero(seen), wanted.ignore, pairs.usual)
     left = [row for row in rows if row not in bad]
-    pixels, shown = covered(pairs, key, left, bad, lambda done: progress(2 * count + done, 3 * count))
+    pixels, shown = covered(
+        pairs, key, left, bad, lambda done: progress(2 * count + done, 3 * count)
+    )
     progress(3 * count, 3 * count)
     found = [problem for _, problem in sorted(bad.items())]
     splits = Counter(str(pairs.source.splits[row]) or "unsplit" for row in left if row not in bad)
@@ -97,7 +106,13 @@ def scan_masks(where: str, talk: Talk = silent, progress: Progress = lambda done
     )
 
 
-def covered(pairs: Pairs, key: Key, rows: Sequence[int], bad: dict[int, Problem], progress: Callable[[int], None]) -> tuple[Counts, Counts]:
+def covered(
+    pairs: Pairs,
+    key: Key,
+    rows: Sequence[int],
+    bad: dict[int, Problem],
+    progress: Callable[[int], None],
+) -> tuple[Counts, Counts]:
     """Pixels of every value in all masks together, and the masks that show it, 256 of each; what cannot be used is added to `bad`.
 
     Summed up as they come: the counts of each of a million masks would take 2 GB.
@@ -127,18 +142,32 @@ def _notes(key: Key, pixels: npt.NDArray[np.int64]) -> list[str]:
     rare = [name for name, share in zip(key.classes, shares, strict=True) if 0 < share < RARE]
     notes = [GUESSED] if key.guessed else []
     notes += [f"no mask shows {', '.join(absent)}"] if absent else []
-    return notes + ([f"less than a thousandth of the pixels: {', '.join(rare)} (--set loss.class_weights=balanced)"] if rare else [])
+    return notes + (
+        [
+            f"less than a thousandth of the pixels: {', '.join(rare)} (--set loss.class_weights=balanced)"
+        ]
+        if rare
+        else []
+    )
 
 
 def describe(found: MaskScan) -> str:
     """The health check for a terminal: classes with their pixels, what the pictures are, every problem by name."""
     bad = len({problem.id for problem in found.problems if problem.fatal})
     left = f", {bad:,} left out" if bad else ""
-    lines = [f"{found.pictures_scan.name}: {found.usable:,} usable pictures with masks of {len(found.classes)} classes{left}"]
+    lines = [
+        f"{found.pictures_scan.name}: {found.usable:,} usable pictures with masks of {len(found.classes)} classes{left}"
+    ]
     lines.append(", ".join(f"{split} {count:,}" for split, count in found.splits.items()))
     wide = max(len(name) for name in (*found.classes, "class", "ignored"))
     lines += ["", f"{'class':<{wide}}{'pixels':>10}{'in pictures':>14}"]
     for name, share, count in zip(found.classes, found.shares(), found.pictures, strict=True):
         lines.append(f"{name:<{wide}}{share:>10.2%}{count:>14,}")
-    lines += [f"{'ignored':<{wide}}{found.to_dict()['ignored']:>10.2%}  of all pixels", "", *scan.kinds(found.pictures_scan)]
-    return "\n".join([*lines, *(f"note: {note}" for note in found.notes), *scan.problem_lines(found.problems)])
+    lines += [
+        f"{'ignored':<{wide}}{found.to_dict()['ignored']:>10.2%}  of all pixels",
+        "",
+        *scan.kinds(found.pictures_scan),
+    ]
+    return "\n".join(
+        [*lines, *(f"note: {note}" for note in found.notes), *scan.problem_lines(found.problems)]
+    )

@@ -18,11 +18,18 @@ from eyesight.data.source import Source
 SIDE = 64
 CONTRAST = 0.4  # distance of two colours, of at most 1.73
 COUNTS = {"train": 8000, "validation": 300, "test": 500}
-CLASSES = {"background": (60, 64, 72), "circle": (230, 80, 40), "square": (60, 180, 75), "triangle": (240, 190, 30)}  # and their colours
+CLASSES = {
+    "background": (60, 64, 72),
+    "circle": (230, 80, 40),
+    "square": (60, 180, 75),
+    "triangle": (240, 190, 30),
+}  # and their colours
 Grid = npt.NDArray[np.float64]
 
 
-def drawn_shapes() -> tuple[Callable[[int], npt.NDArray[np.uint8]], Callable[[int], npt.NDArray[np.uint8]], Source, Legend]:
+def drawn_shapes() -> tuple[
+    Callable[[int], npt.NDArray[np.uint8]], Callable[[int], npt.NDArray[np.uint8]], Source, Legend
+]:
     """Functions from a row to its picture uint8 H,W,3 and to its mask uint8 H,W, the source, and what the numbers mean."""
     splits = [split for split, count in COUNTS.items() for _ in range(count)]
     ids = tuple(f"{split}/{place:05d}" for split, count in COUNTS.items() for place in range(count))
@@ -36,7 +43,12 @@ def drawn_shapes() -> tuple[Callable[[int], npt.NDArray[np.uint8]], Callable[[in
         pixels=None,
         fingerprint=f"drawn shapes 2 {SIDE} {COUNTS}",
     )
-    return lambda row: draw(row)[0], lambda row: draw(row)[1], source, Legend(tuple(CLASSES), tuple(CLASSES.values()))
+    return (
+        lambda row: draw(row)[0],
+        lambda row: draw(row)[1],
+        source,
+        Legend(tuple(CLASSES), tuple(CLASSES.values())),
+    )
 
 
 @lru_cache(maxsize=sum(COUNTS.values()))
@@ -48,7 +60,13 @@ def draw(seed: int, side: int = SIDE) -> tuple[npt.NDArray[np.uint8], npt.NDArra
     for _ in range(random.integers(1, 4)):
         kind = int(random.integers(1, len(CLASSES)))
         x, y = random.uniform(0.2, 0.8, 2) * side
-        inside = distance(kind, columns - x, rows - y, random.uniform(0.12, 0.24) * side, random.uniform(0, 2 * math.pi))
+        inside = distance(
+            kind,
+            columns - x,
+            rows - y,
+            random.uniform(0.12, 0.24) * side,
+            random.uniform(0, 2 * math.pi),
+        )
         cover = np.clip(0.5 - inside, 0, 1)[:, :, None]  # smooth edges, as a lens draws them
         shade = 1 + random.uniform(-0.25, 0.25) * (rows - y)[:, :, None] / side
         picture = picture * (1 - cover) + contrasting(random, picture[inside < 0]) * shade * cover
@@ -59,7 +77,12 @@ def draw(seed: int, side: int = SIDE) -> tuple[npt.NDArray[np.uint8], npt.NDArra
 
 def contrasting(random: np.random.Generator, ground: Grid) -> Grid:
     """A colour that can be told from the mean of what lies below it, n,3: what nobody can see cannot be learnt either."""
-    while np.linalg.norm((colour := random.uniform(0, 1, 3)) - (ground.mean(axis=0) if len(ground) else 0.5)) < CONTRAST:
+    while (
+        np.linalg.norm(
+            (colour := random.uniform(0, 1, 3)) - (ground.mean(axis=0) if len(ground) else 0.5)
+        )
+        < CONTRAST
+    ):
         pass
     return np.asarray(colour)
 
@@ -71,7 +94,11 @@ def clutter(random: np.random.Generator, rows: Grid, columns: Grid) -> Grid:
     slope = ((rows * math.sin(turn) + columns * math.cos(turn)) / side)[:, :, None]
     ground = random.uniform(0.2, 0.8, 3) + slope * random.uniform(-0.3, 0.3, 3)
     for _ in range(random.integers(4, 10)):
-        turn, far, wide = random.uniform(0, math.pi), random.uniform(-0.5, 1.4) * side, random.uniform(0.4, 1.4)
+        turn, far, wide = (
+            random.uniform(0, math.pi),
+            random.uniform(-0.5, 1.4) * side,
+            random.uniform(0.4, 1.4),
+        )
         line = np.abs(rows * math.sin(turn) + columns * math.cos(turn) - far) < wide
         ground[line] = random.uniform(0, 1, 3)
     waves = np.sin((rows * math.cos(turn) - columns * math.sin(turn)) * random.uniform(0.3, 1.5))
@@ -84,5 +111,9 @@ def distance(kind: int, x: Grid, y: Grid, reach: float, turn: float) -> Grid:
         return np.asarray(np.hypot(x, y) - reach)
     corners = {2: 4, 3: 3}[kind]
     flat = reach * (0.85 if kind == 2 else 0.65)  # from the centre to the middle of an edge
-    edges = [x * math.cos(turn + 2 * math.pi * k / corners) + y * math.sin(turn + 2 * math.pi * k / corners) for k in range(corners)]
+    edges = [
+        x * math.cos(turn + 2 * math.pi * k / corners)
+        + y * math.sin(turn + 2 * math.pi * k / corners)
+        for k in range(corners)
+    ]
     return np.asarray(np.max(edges, axis=0) - flat)

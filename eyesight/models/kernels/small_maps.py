@@ -21,12 +21,19 @@ class SmallMaps(nn.Conv2d):
     """An `nn.Conv2d` that takes the quick way to the gradient of its weights where there is one."""
 
     def _conv_forward(self, pictures: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        cast = pictures.device.type == "cpu" and torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        cast = (
+            pictures.device.type == "cpu"
+            and torch.is_autocast_enabled("cpu")
+            and torch.get_autocast_dtype("cpu") == torch.bfloat16
+        )
         learns = self.training and weight.requires_grad and torch.is_grad_enabled()
         if not (cast and learns and pictures.shape[3] <= MOST):
             plain: Tensor = super()._conv_forward(pictures, weight, bias)  # type: ignore[no-untyped-call, unused-ignore]
             return plain
-        small = [None if tensor is None else tensor.to(torch.bfloat16) for tensor in (pictures, weight, bias)]
+        small = [
+            None if tensor is None else tensor.to(torch.bfloat16)
+            for tensor in (pictures, weight, bias)
+        ]
         found: Tensor = _Quick.apply(*small, self.padding)
         return found
 
@@ -40,16 +47,31 @@ def quicken(network: nn.Module) -> None:
 
 def keeps_size(layer: nn.Conv2d) -> bool:
     """Whether what comes out of a convolution of several pixels is as large as what goes in, with nothing unusual about it."""
-    if max(layer.kernel_size) == 1 or layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+    if (
+        max(layer.kernel_size) == 1
+        or layer.padding_mode != "zeros"
+        or isinstance(layer.padding, str)
+    ):
         return False
     edge = tuple(side // 2 for side in layer.kernel_size)
     odd = all(side % 2 for side in layer.kernel_size)
-    return odd and layer.padding == edge and layer.stride == layer.dilation == (1, 1) and layer.groups == 1
+    return (
+        odd
+        and layer.padding == edge
+        and layer.stride == layer.dilation == (1, 1)
+        and layer.groups == 1
+    )
 
 
 class _Quick(torch.autograd.Function):
     @staticmethod
-    def forward(context: Any, pictures: Tensor, weight: Tensor, bias: Tensor | None, padding: tuple[int, int]) -> Tensor:
+    def forward(
+        context: Any,
+        pictures: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        padding: tuple[int, int],
+    ) -> Tensor:
         context.save_for_backward(pictures, weight)
         context.padding = padding
         return nn.functional.conv2d(pictures, weight, bias, 1, padding)
@@ -63,16 +85,27 @@ class _Quick(torch.autograd.Function):
             below = _backward(gradient, pictures, weight, context.padding, of_weights=False)
         if context.needs_input_grad[1]:
             count = round(WIDE / (gradient.shape[3] + context.padding[1]))
-            behind, before = (side_by_side(maps, count, context.padding[1]) for maps in (gradient, pictures))
+            behind, before = (
+                side_by_side(maps, count, context.padding[1]) for maps in (gradient, pictures)
+            )
             own = _backward(behind, before, weight, context.padding, of_weights=True)
         if context.needs_input_grad[2]:
             bias = gradient.sum((0, 2, 3))
         return below, own, bias, None
 
 
-def _backward(gradient: Tensor, pictures: Tensor, weight: Tensor, padding: tuple[int, int], *, of_weights: bool) -> Tensor:
+def _backward(
+    gradient: Tensor,
+    pictures: Tensor,
+    weight: Tensor,
+    padding: tuple[int, int],
+    *,
+    of_weights: bool,
+) -> Tensor:
     shape = [1, 1], list(padding), [1, 1], False, [0, 0], 1
-    found = torch.ops.aten.convolution_backward(gradient, pictures, weight, None, *shape, [not of_weights, of_weights, False])
+    found = torch.ops.aten.convolution_backward(
+        gradient, pictures, weight, None, *shape, [not of_weights, of_weights, False]
+    )
     result: Tensor = found[of_weights]
     return result
 
@@ -85,7 +118,9 @@ def side_by_side(maps: Tensor, count: int, gap: int) -> Tensor:
     line[:, :, :, wide:] = 0
     whole = total // count
     last = maps.permute(0, 2, 3, 1)
-    line[:whole, :, :, :wide] = last[: whole * count].reshape(whole, count, high, wide, channels).transpose(1, 2)
+    line[:whole, :, :, :wide] = (
+        last[: whole * count].reshape(whole, count, high, wide, channels).transpose(1, 2)
+    )
     if whole < rows:
         line[whole, :, : total - whole * count, :wide] = last[whole * count :].transpose(0, 1)
         line[whole, :, total - whole * count :] = 0

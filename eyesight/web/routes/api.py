@@ -15,7 +15,17 @@ from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
 from eyesight.web.batching import Row
 from eyesight.web.limits import Refused
-from eyesight.web.schemas import Classes, Health, Named, Problem, Recognised, RecognisedMany, RunDetail, RunRow, Runs
+from eyesight.web.schemas import (
+    Classes,
+    Health,
+    Named,
+    Problem,
+    Recognised,
+    RecognisedMany,
+    RunDetail,
+    RunRow,
+    Runs,
+)
 from eyesight.web.service import MANY, Service
 
 router = APIRouter(prefix="/api")
@@ -31,12 +41,27 @@ MESSAGES = {
     504: "the picture took too long",
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}
-FORM = {"schema": {"type": "object", "required": ["picture"], "properties": {"picture": {"type": "string", "format": "binary"}}}}
-BODY = {"requestBody": {"required": True, "content": {"image/*": BINARY, "multipart/form-data": FORM}}}
-PICTURES = {"type": "array", "minItems": 1, "maxItems": MANY, "items": {"type": "string", "format": "binary"}}
+FORM = {
+    "schema": {
+        "type": "object",
+        "required": ["picture"],
+        "properties": {"picture": {"type": "string", "format": "binary"}},
+    }
+}
+BODY = {
+    "requestBody": {"required": True, "content": {"image/*": BINARY, "multipart/form-data": FORM}}
+}
+PICTURES = {
+    "type": "array",
+    "minItems": 1,
+    "maxItems": MANY,
+    "items": {"type": "string", "format": "binary"},
+}
 FORMS = {"schema": {"type": "object", "required": ["picture"], "properties": {"picture": PICTURES}}}
 BODIES = {"requestBody": {"required": True, "content": {"multipart/form-data": FORMS}}}
-RESPONSES: dict[int | str, dict[str, Any]] = {status: {"model": Problem, "description": text} for status, text in MESSAGES.items()}
+RESPONSES: dict[int | str, dict[str, Any]] = {
+    status: {"model": Problem, "description": text} for status, text in MESSAGES.items()
+}
 
 
 def service_of(request: Request) -> Service:
@@ -75,19 +100,32 @@ def asked_top(request: Request) -> int:
 pictures = APIRouter(prefix="/api", route_class=Direct)
 
 
-@pictures.post("/predict", responses={200: {"model": Recognised}, **RESPONSES}, openapi_extra=BODY, response_model=None)
+@pictures.post(
+    "/predict",
+    responses={200: {"model": Recognised}, **RESPONSES},
+    openapi_extra=BODY,
+    response_model=None,
+)
 async def predict(request: Request, top: Top = 5) -> Response:
     """What is on a picture: its file as the body, or as the one file of a form. Nothing of it is kept."""
     service = service_of(request)
     return answered(recognised(service, await service.recognise(request), top))
 
 
-@pictures.post("/predict/many", responses={200: {"model": RecognisedMany}, **RESPONSES}, openapi_extra=BODIES, response_model=None)
+@pictures.post(
+    "/predict/many",
+    responses={200: {"model": RecognisedMany}, **RESPONSES},
+    openapi_extra=BODIES,
+    response_model=None,
+)
 async def predict_many(request: Request, top: Top = 5) -> Response:
     """What is on each of the pictures in a form, in their order; one that cannot be read gets its error in its place."""
     service = service_of(request)
     rows = await service.recognise_many(request)
-    found = [Problem(**row.to_dict()) if isinstance(row, Refused) else recognised(service, row, top) for row in rows]
+    found = [
+        Problem(**row.to_dict()) if isinstance(row, Refused) else recognised(service, row, top)
+        for row in rows
+    ]
     return answered(RecognisedMany(answers=found))
 
 
@@ -95,13 +133,24 @@ def recognised(service: Service, row: Row, top: int) -> Recognised:
     """The answer about one picture, from its probabilities K."""
     names, threshold = service.names, service.threshold
     best = np.argsort(-row[: len(names)], kind="stable")[:top].tolist()
-    named = [Named(name=names[place], probability=value) for place, value in zip(best, row[best].tolist(), strict=True)]
+    named = [
+        Named(name=names[place], probability=value)
+        for place, value in zip(best, row[best].tolist(), strict=True)
+    ]
     other = float(row[-1]) if service.only else None
     sure = None if threshold is None else named[0].probability >= threshold
-    return Recognised(top=named, sure=sure, threshold=threshold, other=other, doubt=doubt(named[0].probability, other, threshold))
+    return Recognised(
+        top=named,
+        sure=sure,
+        threshold=threshold,
+        other=other,
+        doubt=doubt(named[0].probability, other, threshold),
+    )
 
 
-def doubt(best: float, other: float | None, threshold: float | None) -> Literal["other", "threshold", "even"] | None:
+def doubt(
+    best: float, other: float | None, threshold: float | None
+) -> Literal["other", "threshold", "even"] | None:
     """Why not to rely on an answer of probability `best`."""
     if other is not None and other > EVEN:
         return "other"
@@ -144,13 +193,23 @@ def runs(request: Request) -> Runs:
     return Runs(runs=[row(run) for run in (list_runs(folder) if folder else [])])
 
 
-@router.get("/runs/{name}", responses={404: {"model": Problem, "description": "there is no such run, or no longer"}})
+@router.get(
+    "/runs/{name}",
+    responses={404: {"model": Problem, "description": "there is no such run, or no longer"}},
+)
 def one_run(request: Request, name: str) -> RunDetail:
     """One run: recipe, machine, data, every epoch, result."""
     run = find_run(service_of(request), name)
     try:
         recipe = run.read_json("recipe.json")
-        return RunDetail(run=row(run), recipe=recipe, environment=run.environment, data=run.data, epochs=run.epochs, result=run.result)
+        return RunDetail(
+            run=row(run),
+            recipe=recipe,
+            environment=run.environment,
+            data=run.data,
+            epochs=run.epochs,
+            result=run.result,
+        )
     except (UserError, OSError) as error:
         raise gone(name, str(error)) from None
 
@@ -165,7 +224,11 @@ def find_run(service: Service, name: str) -> Run:
 
 def gone(name: str, why: str = "") -> Refused:
     """The answer about a run that is not there, or not any more."""
-    return Refused(404, f"there is no run {name!r}" + (f": {why}" if why else ""), "it may have been removed; see /api/runs")
+    return Refused(
+        404,
+        f"there is no run {name!r}" + (f": {why}" if why else ""),
+        "it may have been removed; see /api/runs",
+    )
 
 
 def row(run: Run) -> RunRow:
@@ -178,7 +241,9 @@ def row(run: Run) -> RunRow:
             recipe=run.recipe.name,
             status=run.status,
             top1=test.get("top1"),
-            score=None if measure.key == "top1" or test.get(measure.key) is None else f"{measure.title} {measure.text(test[measure.key])}",
+            score=None
+            if measure.key == "top1" or test.get(measure.key) is None
+            else f"{measure.title} {measure.text(test[measure.key])}",
             interval=test.get("interval"),
             seconds=(result.get("seconds") or {}).get("total"),
             parameters=result.get("parameters"),

@@ -32,7 +32,9 @@ if TYPE_CHECKING:
     from eyesight.data.images import Images
 
 router = APIRouter()
-SLIDERS: dict[str, tuple[float, float, float, float]] = {  # lowest, highest, step, and what changes nothing
+SLIDERS: dict[
+    str, tuple[float, float, float, float]
+] = {  # lowest, highest, step, and what changes nothing
     "crop": (0, 16, 1, 0),
     "rotate": (0, 180, 1, 0),
     "shift": (0, 0.5, 0.01, 0),
@@ -56,7 +58,12 @@ _fields: dict[str, Any] = {
     name: (type(getattr(Augment(), name, 0.0)), Field(still, ge=low, le=high, allow_inf_nan=False))
     for name, (low, high, _, still) in SLIDERS.items()
 }
-Wanted = create_model("Wanted", flip=(FLIPS, "none"), draw=(int, Field(0, ge=0, le=10**6, description="another seed")), **_fields)
+Wanted = create_model(
+    "Wanted",
+    flip=(FLIPS, "none"),
+    draw=(int, Field(0, ge=0, le=10**6, description="another seed")),
+    **_fields,
+)
 
 
 class Shown(BaseModel):
@@ -78,17 +85,32 @@ class Augmented(BaseModel):
 @router.get("/augment", response_class=HTMLResponse, include_in_schema=False)
 def page(request: Request, show: bool = False) -> Response:
     """The sliders; the pictures come by script, or with the page where there is none."""
-    asked = {name: value for name, value in request.query_params.items() if name in Wanted.model_fields}
+    asked = {
+        name: value for name, value in request.query_params.items() if name in Wanted.model_fields
+    }
     try:
         settings = Wanted(**asked)
     except ValueError:
         settings = Wanted()
     found = changed(service_of(request), settings) if show else None
-    facts = {"sliders": SLIDERS, "flips": ("none", "random", "alternating"), "settings": settings.model_dump(), "found": found}
+    facts = {
+        "sliders": SLIDERS,
+        "flips": ("none", "random", "alternating"),
+        "settings": settings.model_dump(),
+        "found": found,
+    }
     return templates.TemplateResponse(request, "augment.html", facts)
 
 
-@router.get("/api/augment", responses={503: {"model": Problem, "description": "too many at once; Retry-After says when to come again"}})
+@router.get(
+    "/api/augment",
+    responses={
+        503: {
+            "model": Problem,
+            "description": "too many at once; Retry-After says when to come again",
+        }
+    },
+)
 def augmented(request: Request, wanted: Annotated[Wanted, Query()]) -> Augmented:  # type: ignore[valid-type]
     """What these settings do to pictures of the served network's training, of a run, or drawn ones, whichever is at hand."""
     return changed(service_of(request), wanted)
@@ -104,7 +126,9 @@ def changed(service: Service, wanted: Any) -> Augmented:
         recipe = Recipe(augment=how, training=Training(seed=wanted.draw))
         before = np.asarray(images.pixels)
         labels = [images.classes[label] for label in images.labels]
-        trials = [augmentation.changed(images, recipe, epoch) for epoch in range(augmentation.TRIALS)]
+        trials = [
+            augmentation.changed(images, recipe, epoch) for epoch in range(augmentation.TRIALS)
+        ]
         few = augmentation.CHANGED
     return Augmented(
         source=source,
@@ -117,7 +141,10 @@ def changed(service: Service, wanted: Any) -> Augmented:
 def asked_for(wanted: Any) -> Augment:
     """The sliders' values as a recipe holds them."""
     values: dict[str, Any] = wanted.model_dump(exclude={"draw"})
-    values |= {name: (values.pop(f"{name}_low"), values.pop(f"{name}_high")) for name in ("brightness", "contrast")}
+    values |= {
+        name: (values.pop(f"{name}_low"), values.pop(f"{name}_high"))
+        for name in ("brightness", "contrast")
+    }
     return Augment(**values)
 
 
@@ -150,7 +177,11 @@ def material(service: Service) -> tuple[str, Images]:
     for run in reversed(list_runs(service.runs) if service.runs else []):
         folders.setdefault(kept_at(run.data.get("store")), run.name)
     for folder, name in folders.items():
-        if folder is not None and (folder / "store.json").is_file() and (found := _of_store(folder)):
+        if (
+            folder is not None
+            and (folder / "store.json").is_file()
+            and (found := _of_store(folder))
+        ):
             return name, found
     return "", _drawn()
 
@@ -167,8 +198,15 @@ def _of_store(folder: Path) -> Images | None:
     trained = np.flatnonzero((store.splits != "test") & (store.labels >= 0))
     if not len(trained):
         return None
-    first = augmentation.first(Images.of(store.pixels, store.labels, readable(store.classes), store.ids).subset(trained))
-    return Images.of(first.take(first.rows.new_tensor(range(len(first)))).numpy(), first.labels.numpy(), first.classes, first.ids)
+    first = augmentation.first(
+        Images.of(store.pixels, store.labels, readable(store.classes), store.ids).subset(trained)
+    )
+    return Images.of(
+        first.take(first.rows.new_tensor(range(len(first)))).numpy(),
+        first.labels.numpy(),
+        first.classes,
+        first.ids,
+    )
 
 
 @lru_cache(maxsize=1)
@@ -176,7 +214,9 @@ def _drawn() -> Images:
     from eyesight.data.images import Images
 
     pixels, labels = drawn()
-    return Images.of(pixels, labels, ("boat", "flag", "house"), tuple(str(place) for place in range(len(labels))))
+    return Images.of(
+        pixels, labels, ("boat", "flag", "house"), tuple(str(place) for place in range(len(labels)))
+    )
 
 
 def drawn(side: int = 96) -> tuple[Pixels, npt.NDArray[np.int64]]:
@@ -189,7 +229,12 @@ def drawn(side: int = 96) -> tuple[Pixels, npt.NDArray[np.int64]]:
         (across >= 0.26) & (across < 0.85 - np.abs(down - 0.35)) & (np.abs(down - 0.35) < 0.2)
     )
     roof = (down > 0.2) & (down <= 0.45) & (np.abs(across - 0.5) < 1.2 * (down - 0.2))
-    house = roof | ((down > 0.45) & (down < 0.85) & (np.abs(across - 0.5) < 0.25) & ~((down > 0.6) & (across > 0.52) & (across < 0.64)))
+    house = roof | (
+        (down > 0.45)
+        & (down < 0.85)
+        & (np.abs(across - 0.5) < 0.25)
+        & ~((down > 0.6) & (across > 0.52) & (across < 0.64))
+    )
     random = np.random.default_rng(0)
     made = []
     for shape in (boat, flag, house) * 5:

@@ -48,7 +48,11 @@ def table(known: Predictions) -> list[dict[str, Any]]:
         return []
     counts, names = metrics.confusion(known.probabilities, known.labels), readable(known.classes)
     return [
-        {"name": names[place], "n": int(row.sum()), "cells": [(int(count), _shade(int(count), int(row.sum()))) for count in row]}
+        {
+            "name": names[place],
+            "n": int(row.sum()),
+            "cells": [(int(count), _shade(int(count), int(row.sum()))) for count in row],
+        }
         for place, row in enumerate(counts)
     ]
 
@@ -68,13 +72,25 @@ def cell(request: Request, name: str, true: int, said: int) -> Response:
     at_hand, predictions = pictures(run), run.predictions()
     places = in_cell(predictions, true, said)
     shown = [
-        {"place": int(place), "id": predictions.ids[place], "probability": float(predictions.confidence[place])}
+        {
+            "place": int(place),
+            "id": predictions.ids[place],
+            "probability": float(predictions.confidence[place]),
+        }
         for place in places
         if at_hand.whole or int(place) in at_hand.rows
     ][:SHOWN]
     names = readable(known.classes)
-    facts = {"run": name, "truth": names[true], "said": names[said], "right": true == said, "n": len(places)}
-    return templates.TemplateResponse(request, "cell.html", {**facts, "pictures": shown, "whole": at_hand.whole})
+    facts = {
+        "run": name,
+        "truth": names[true],
+        "said": names[said],
+        "right": true == said,
+        "n": len(places),
+    }
+    return templates.TemplateResponse(
+        request, "cell.html", {**facts, "pictures": shown, "whole": at_hand.whole}
+    )
 
 
 def in_cell(said: Predictions, true: int, predicted: int) -> npt.NDArray[np.int64]:
@@ -88,7 +104,11 @@ def picture(request: Request, name: str, place: int) -> Response:
     """One test picture as the network saw it."""
     at_hand = pictures(find_run(service_of(request), name))
     if place not in at_hand.rows:
-        raise Refused(404, "there is no such picture, or it is not at hand any more", "its data set may have moved, or been changed")
+        raise Refused(
+            404,
+            "there is no such picture, or it is not at hand any more",
+            "its data set may have moved, or been changed",
+        )
     return Response(encode_png(at_hand.pixels[at_hand.rows[place]]), media_type="image/png")
 
 

@@ -22,7 +22,10 @@ watchers = Gate(64)
 
 
 RESPONSES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}, "description": "events, one JSON object each"},
+    200: {
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+        "description": "events, one JSON object each",
+    },
     404: {"model": Problem, "description": "there is no such run, or no longer"},
     503: {"model": Problem, "description": "too many watch already"},
 }
@@ -35,7 +38,9 @@ async def events(request: Request, name: str) -> StreamingResponse:
     with watchers.enter():  # refused here, before the answer has begun
         pass
     headers = {"X-Accel-Buffering": "no"}
-    return StreamingResponse(_stream(run.path / "log.jsonl"), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(
+        _stream(run.path / "log.jsonl"), media_type="text/event-stream", headers=headers
+    )
 
 
 async def _stream(file: Path) -> AsyncIterator[str]:

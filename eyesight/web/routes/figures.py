@@ -34,7 +34,11 @@ def figure(request: Request, name: str, figure: str) -> Response:
 
 
 @router.get("/curves/{measure}.png")
-def together(request: Request, measure: str, run: Annotated[list[str], Query(min_length=1, max_length=TOGETHER)]) -> Response:
+def together(
+    request: Request,
+    measure: str,
+    run: Annotated[list[str], Query(min_length=1, max_length=TOGETHER)],
+) -> Response:
     """The validation curves of several runs: loss or accuracy."""
     if measure not in MEASURES:
         raise Refused(404, f"there are no curves of {measure!r}", f"known: {', '.join(MEASURES)}")
@@ -42,7 +46,9 @@ def together(request: Request, measure: str, run: Annotated[list[str], Query(min
     with pen.taken():
         from eyesight.comparison import plots as comparison_plots
 
-        return drawn(comparison_plots.together(epochs, MEASURES[measure]) if any(epochs.values()) else None)
+        return drawn(
+            comparison_plots.together(epochs, MEASURES[measure]) if any(epochs.values()) else None
+        )
 
 
 def drawn(figure: Any) -> Response:
@@ -56,7 +62,11 @@ def drawn(figure: Any) -> Response:
 
 def judged(run: Run) -> Predictions | None:
     """The labelled test predictions, None without any."""
-    known = run.predictions().labelled() if run.target == "class" and (run.path / "predictions.npz").is_file() else None
+    known = (
+        run.predictions().labelled()
+        if run.target == "class" and (run.path / "predictions.npz").is_file()
+        else None
+    )
     return known if known is not None and len(known) else None
 
 
@@ -74,14 +84,22 @@ def _confusion(run: Run) -> Any:
     from eyesight.report import plots
 
     known = judged(run)
-    return plots.confusion(metrics.confusion(known.probabilities, known.labels), readable(known.classes)) if known else None
+    return (
+        plots.confusion(
+            metrics.confusion(known.probabilities, known.labels), readable(known.classes)
+        )
+        if known
+        else None
+    )
 
 
 def _calibration(run: Run) -> Any:
     from eyesight.report import plots
 
     known = judged(run)
-    return plots.calibration(metrics.calibration(known.probabilities, known.labels)) if known else None
+    return (
+        plots.calibration(metrics.calibration(known.probabilities, known.labels)) if known else None
+    )
 
 
 def _panel(name: str) -> Callable[[Run], Any]:

@@ -13,7 +13,12 @@ PICTURE = {"content": {"image/png": {"schema": {"type": "string", "format": "bin
 BLIND = {"model": Problem, "description": "this network does not say where it looked"}
 
 
-@router.post("/explain", responses={**RESPONSES, 200: PICTURE, 404: BLIND}, openapi_extra=BODY, response_class=Response)
+@router.post(
+    "/explain",
+    responses={**RESPONSES, 200: PICTURE, 404: BLIND},
+    openapi_extra=BODY,
+    response_class=Response,
+)
 async def explain(request: Request) -> Response:
     """What the network saw of a picture as PNG, the places that spoke for its best answer bright (Grad-CAM). Nothing of it is kept."""
     return Response(await service_of(request).explain(request), media_type="image/png")

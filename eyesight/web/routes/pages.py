@@ -19,7 +19,9 @@ from eyesight.web.service import Service
 
 TOP = 5  # answers shown
 router = APIRouter(include_in_schema=False)
-templates = Jinja2Templates(Path(__file__).parents[1] / "templates", context_processors=[i18n.context])
+templates = Jinja2Templates(
+    Path(__file__).parents[1] / "templates", context_processors=[i18n.context]
+)
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -37,9 +39,17 @@ def front(request: Request) -> Response:
 async def answered(request: Request) -> Response:
     """The same page with the answer on it, for browsers without scripts."""
     service, t = service_of(request), i18n.speaker(i18n.language_of(request))
-    page, facts = ("front.html", known(service)) if service.target == "class" else ("made.html", about(service))
+    page, facts = (
+        ("front.html", known(service))
+        if service.target == "class"
+        else ("made.html", about(service))
+    )
     try:
-        found = recognised(service, await service.recognise(request), TOP) if service.target == "class" else await answer(service, request)
+        found = (
+            recognised(service, await service.recognise(request), TOP)
+            if service.target == "class"
+            else await answer(service, request)
+        )
         said: dict[str, Any] = {"found": found, "problem": None}
         status = 200
     except Refused as refused:
@@ -52,7 +62,12 @@ def about(service: Service) -> dict[str, Any]:
     """What the page says of a network that gives more than a class."""
     name, classes = str(service.recogniser.facts.get("name") or ""), service.recogniser.classes
     names = readable(classes)
-    return {"name": name, "target": service.target, "classes": names, "readable": dict(zip(classes, names, strict=True))}
+    return {
+        "name": name,
+        "target": service.target,
+        "classes": names,
+        "readable": dict(zip(classes, names, strict=True)),
+    }
 
 
 def known(service: Service) -> dict[str, Any]:

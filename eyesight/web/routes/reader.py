@@ -28,9 +28,14 @@ router = APIRouter(prefix="/api/reader")
 page = APIRouter(include_in_schema=False)
 BOXES = 20  # in one form
 TOP = 3
-PRIVATE: dict[int | str, dict[str, Any]] = {403: {"model": Problem, "description": "others can reach this server, and it has no token"}}
+PRIVATE: dict[int | str, dict[str, Any]] = {
+    403: {"model": Problem, "description": "others can reach this server, and it has no token"}
+}
 UNTRAINED: dict[int | str, dict[str, Any]] = {
-    503: {"model": Problem, "description": "no network that knows the ten digits yet, or too many requests"}
+    503: {
+        "model": Problem,
+        "description": "no network that knows the ten digits yet, or too many requests",
+    }
 }
 
 
@@ -42,7 +47,10 @@ class Digit(BaseModel):
     probability: float | None = None
     sure: bool | None = Field(default=None, description="false: somebody should check this digit")
     top: list[Named] = []
-    seen: str | None = Field(default=None, description="the 28 × 28 pixels that the network saw, a PNG as a data: address")
+    seen: str | None = Field(
+        default=None,
+        description="the 28 × 28 pixels that the network saw, a PNG as a data: address",
+    )
 
 
 class Digits(BaseModel):
@@ -112,27 +120,48 @@ def warm() -> None:
 async def state(request: Request) -> State:
     """Whether digits can be read now."""
     reader = reader_of(request)
-    kept: dict[str, Any] = {"collecting": reader.collection is not None, "samples": len(reader.collection or ())}
+    kept: dict[str, Any] = {
+        "collecting": reader.collection is not None,
+        "samples": len(reader.collection or ()),
+    }
     apprentice = reader.apprentice
     if reader.known is None and not (apprentice and apprentice.busy) and not await reader.looked():
-        return State(state="training", run=reader.looked_at or "", progress=1.0, **kept)  # it is being exported
+        return State(
+            state="training", run=reader.looked_at or "", progress=1.0, **kept
+        )  # it is being exported
     if reader.known is not None:
         return State(state="ready", name=str(reader.known.facts.get("name") or ""), **kept)
     if apprentice is None:
         return State(state="unable", **kept)
     if apprentice.busy:
         run = apprentice.run
-        return State(state="training", run=run.name if run else "", progress=row(run).progress if run else 0.0, **kept)
+        return State(
+            state="training",
+            run=run.name if run else "",
+            progress=row(run).progress if run else 0.0,
+            **kept,
+        )
     problem = apprentice.problem or reader.trouble
     return State(state="failed" if problem else "untrained", problem=problem, **kept)
 
 
-@router.post("/train", status_code=202, responses={**PRIVATE, 409: {"model": Problem, "description": "it is being trained, or cannot be"}})
+@router.post(
+    "/train",
+    status_code=202,
+    responses={
+        **PRIVATE,
+        409: {"model": Problem, "description": "it is being trained, or cannot be"},
+    },
+)
 async def train(request: Request) -> State:
     """Train the recipe `digits` on MNIST into the server's folder of runs; half a minute on two cores."""
     reader = reader_of(request)
     if reader.apprentice is None or reader.known is not None:
-        raise Refused(409, "there is nothing to train" if reader.known else "this server has no folder of runs", "eyesight train digits")
+        raise Refused(
+            409,
+            "there is nothing to train" if reader.known else "this server has no folder of runs",
+            "eyesight train digits",
+        )
     if not reader.apprentice.start(*RECIPE):
         raise Refused(409, "a training is going on already", "wait for its end")
     return await state(request)
@@ -160,10 +189,14 @@ async def code(request: Request) -> Code:
 
 async def _code(reader: Reader, picture: bytes) -> Code:
     loop = asyncio.get_running_loop()
-    (height, width), found = await loop.run_in_executor(reader.service.decoders, find_digits, picture, reader.service.limits.pixels)
+    (height, width), found = await loop.run_in_executor(
+        reader.service.decoders, find_digits, picture, reader.service.limits.pixels
+    )
     looked = await reader.look([one.pixels for one in found])
     placed = [
-        Placed(**said(reader, one), x=place.left, y=place.top, width=place.width, height=place.height)
+        Placed(
+            **said(reader, one), x=place.left, y=place.top, width=place.width, height=place.height
+        )
         for one, place in zip(looked, found, strict=True)
     ]
     return Code(code=together(placed), width=width, height=height, digits=placed)
@@ -171,7 +204,10 @@ async def _code(reader: Reader, picture: bytes) -> Code:
 
 def find_digits(picture: bytes, most: int) -> tuple[tuple[int, ...], list[Found]]:
     """Height and width of an encoded picture of at most `most` pixels, and the digits on it; raises Refused."""
-    from eyesight.reader import mnist_digit, postcode  # scipy takes a tenth of a second, which the first page need not wait for
+    from eyesight.reader import (
+        mnist_digit,
+        postcode,
+    )  # scipy takes a tenth of a second, which the first page need not wait for
 
     with refusing(picture):
         width, height = dimensions(picture)
@@ -181,8 +217,15 @@ def find_digits(picture: bytes, most: int) -> tuple[tuple[int, ...], list[Found]
         return pixels.shape, postcode.read_row(pixels)
 
 
-@router.post("/samples", responses={**RESPONSES, **PRIVATE, 404: {"model": Problem, "description": "not collecting"}}, openapi_extra=BODIES)
-async def samples(request: Request, digits: Annotated[str, Query(pattern="^[0-9]{1,20}$", description="what each picture shows")]) -> Kept:
+@router.post(
+    "/samples",
+    responses={**RESPONSES, **PRIVATE, 404: {"model": Problem, "description": "not collecting"}},
+    openapi_extra=BODIES,
+)
+async def samples(
+    request: Request,
+    digits: Annotated[str, Query(pattern="^[0-9]{1,20}$", description="what each picture shows")],
+) -> Kept:
     """Keep drawn digits with their right names for a later training; only where the server was started with --collect."""
     reader = reader_of(request)
     collection = reader.collection
@@ -193,8 +236,16 @@ async def samples(request: Request, digits: Annotated[str, Query(pattern="^[0-9]
         looked = await reader.service.in_time(reader.boxes(pictures))
     written = [one.pixels for one in looked if one.pixels is not None]
     if not len(written) == len(looked) == len(digits):
-        raise Refused(422, f"{len(written)} written digits and {len(digits)} names", "one name for each picture, and no empty boxes")
-    return Kept(samples=await asyncio.to_thread(collection.keep, [(name, one[None]) for name, one in zip(digits, written, strict=True)]))
+        raise Refused(
+            422,
+            f"{len(written)} written digits and {len(digits)} names",
+            "one name for each picture, and no empty boxes",
+        )
+    return Kept(
+        samples=await asyncio.to_thread(
+            collection.keep, [(name, one[None]) for name, one in zip(digits, written, strict=True)]
+        )
+    )
 
 
 def said(reader: Reader, one: Looked) -> dict[str, Any]:
@@ -205,7 +256,14 @@ def said(reader: Reader, one: Looked) -> dict[str, Any]:
     top = [Named(name=DIGITS[place], probability=float(one.row[place])) for place in best]
     first = top[0]
     sure = first.probability >= reader.threshold
-    return {"empty": False, "digit": first.name, "probability": first.probability, "sure": sure, "top": top, "seen": address(one.pixels)}
+    return {
+        "empty": False,
+        "digit": first.name,
+        "probability": first.probability,
+        "sure": sure,
+        "top": top,
+        "seen": address(one.pixels),
+    }
 
 
 def together(digits: list[Digit] | list[Placed]) -> str:

@@ -29,7 +29,9 @@ router = APIRouter(include_in_schema=False)
 router.include_router(figures.router)
 router.include_router(confusion.router)
 MISTAKES = 24  # shown on a run's page
-REPORT_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
+REPORT_POLICY = (
+    "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
+)
 
 
 @router.get("/runs", response_class=HTMLResponse)
@@ -38,7 +40,9 @@ def table(request: Request, run: Annotated[list[str], Query(max_length=100)] = [
     folder = service_of(request).runs
     rows = [row(one) for one in reversed(list_runs(folder) if folder else [])]
     chosen = [one.name for one in rows if one.name in run][:TOGETHER]
-    return templates.TemplateResponse(request, "runs.html", {"rows": rows, "folder": folder, "chosen": chosen, "most": TOGETHER})
+    return templates.TemplateResponse(
+        request, "runs.html", {"rows": rows, "folder": folder, "chosen": chosen, "most": TOGETHER}
+    )
 
 
 @router.get("/runs/{name}", response_class=HTMLResponse)
@@ -63,13 +67,19 @@ def facts(run: Run) -> dict[str, Any]:
         "findings": findings(run),
         "matrix": confusion.table(known) if known else [],
         "classes": readable(known.classes) if known else [],
-        "rows": metrics.per_class(known.probabilities, known.labels, readable(known.classes)) if known else [],
-        "pairs": metrics.confused_pairs(known.probabilities, known.labels, readable(known.classes)) if known else [],
+        "rows": metrics.per_class(known.probabilities, known.labels, readable(known.classes))
+        if known
+        else [],
+        "pairs": metrics.confused_pairs(known.probabilities, known.labels, readable(known.classes))
+        if known
+        else [],
         "mistakes": mistakes(run),
         "exported": file_of(run).is_file(),
         "kept": (run.path / "predictions.npz").is_file(),
         "named": run.target == "class",
-        "panels": figures.PANELS.get(run.target, ()) if (run.path / "predictions.npz").is_file() else (),
+        "panels": figures.PANELS.get(run.target, ())
+        if (run.path / "predictions.npz").is_file()
+        else (),
     }
 
 
@@ -82,7 +92,10 @@ def findings(run: Run) -> list[dict[str, str]]:
     if kept:
         return kept
     try:
-        return [finding.to_dict() for finding in diagnose.examine(diagnose.admit_run(run, None, ask_network=False))]
+        return [
+            finding.to_dict()
+            for finding in diagnose.examine(diagnose.admit_run(run, None, ask_network=False))
+        ]
     except Exception:  # a run may be damaged or half written in any way; its page shows the rest
         return []
 
@@ -110,7 +123,9 @@ def mistake(request: Request, name: str, place: int) -> Response:
     """The picture of one mistake as the network saw it."""
     pixels = find_run(service_of(request), name).gallery().get("mistakes_pixels", ())
     if not 0 <= place < len(pixels):
-        raise Refused(404, "there is no such picture", f"the page /runs/{name} shows those there are")
+        raise Refused(
+            404, "there is no such picture", f"the page /runs/{name} shows those there are"
+        )
     return png(encode_png(pixels[place]))
 
 
@@ -126,7 +141,9 @@ def report(request: Request, name: str) -> Response:
 
     with pen.taken():
         text = report.page(find_run(service_of(request), name))
-    return HTMLResponse(text.encode(errors="replace"), headers={"Content-Security-Policy": REPORT_POLICY})
+    return HTMLResponse(
+        text.encode(errors="replace"), headers={"Content-Security-Policy": REPORT_POLICY}
+    )
 
 
 @router.get("/runs/{name}/model.onnx")
@@ -145,7 +162,11 @@ def predictions(request: Request, name: str) -> Response:
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(("id", "true", "predicted", "probability"))
-    for name_, label, best, sure in zip(said.ids, said.labels, said.predicted, said.confidence, strict=True):
-        writer.writerow((name_, said.classes[label] if label >= 0 else "", said.classes[best], f"{sure:.6f}"))
+    for name_, label, best, sure in zip(
+        said.ids, said.labels, said.predicted, said.confidence, strict=True
+    ):
+        writer.writerow(
+            (name_, said.classes[label] if label >= 0 else "", said.classes[best], f"{sure:.6f}")
+        )
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, '')}.csv"}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
