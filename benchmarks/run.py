@@ -223,7 +223,7 @@ def opening():
     """Milliseconds to open the prepared MNIST, median of nine."""
     code = (
         "import statistics, time\n"
-        "from eyesight.data.sources import open_source\nfrom eyesight.data.store import prepare_store\nfrom eyesight.recipe import Data\n"
+        "from eyesight.data.opening import open_source\nfrom eyesight.data.store import prepare_store\nfrom eyesight.recipe import Data\n"
         "source, times = open_source('mnist'), []\n"
         "for _ in range(10):\n"
         "    began = time.perf_counter(); prepare_store(source, Data('mnist')); times.append(time.perf_counter() - began)\n"

@@ -121,7 +121,7 @@ def reading(place, side=224, count=2048, batch=64):
 LISTING = """
 import json, resource, sys, time
 from pathlib import Path
-from eyesight.data.sources import open_source
+from eyesight.data.opening import open_source
 from eyesight.data.store import prepare_store
 from eyesight.recipe import Data
 def megabytes():  # the system's own count begins with the size of the process that started this one; Linux has another

@@ -48,7 +48,7 @@ WITHOUT_TORCH = (
     "comparison.compare", "distributed.child", "inference.predict", "inference.dense", "inference.bulk",
     "inference.onnx_classifier", "inference.annotate", "cluster.packing", "cluster.ray_cluster", "system.environment",
     "system.files", "cli.console", "reader.mnist_digit", "reader.postcode", "data.masks.pairs", "data.masks.legend",
-    "data.masks.scan", "data.loading", "data.sources", "data.named", "data.prepare", "data.scan", "data.split",
+    "data.masks.scan", "data.loading", "data.opening", "data.named", "data.prepare", "data.scan", "data.split",
     "data.store", "data.glyphs.glyphs", "data.archives", "data.formats.folders", "data.formats.csv_table", "data.source",
 )  # fmt: skip
 

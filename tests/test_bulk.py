@@ -7,7 +7,7 @@ import drawn
 import pytest
 from portables import by_brightness
 
-from eyesight.data.sources import each_picture, list_pictures
+from eyesight.data.opening import each_picture, list_pictures
 from eyesight.errors import UserError
 from eyesight.inference import bulk, onnx_classifier
 from eyesight.inference.predict import answers

@@ -8,7 +8,7 @@ import pytest
 from scipy.io import savemat
 
 from eyesight.data.formats.stanford_dogs import LISTS
-from eyesight.data.sources import open_source
+from eyesight.data.opening import open_source
 from eyesight.data.store import prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data

@@ -11,12 +11,12 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from eyesight.data import sources
+from eyesight.data import opening
 from eyesight.data.formats import folders
 from eyesight.data.formats.cifar import CLASSES
+from eyesight.data.opening import Source, list_pictures, open_source
 from eyesight.data.prepare import BadPicture, Problem, encode_png
 from eyesight.data.source import is_picture, natural
-from eyesight.data.sources import Source, list_pictures, open_source
 from eyesight.errors import UserError
 
 LINKS = pytest.mark.skipif(sys.platform == "win32", reason="making links needs rights there")
@@ -722,7 +722,7 @@ def test_an_archive_in_an_archive_is_not_opened(tmp_path):
 def test_a_bare_name_means_the_named_set(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     draw_all(tmp_path / "digits", "a/1.png", "b/1.png")
-    monkeypatch.setattr(sources.named, "open_named", lambda name, talk: f"named {name}")
+    monkeypatch.setattr(opening.named, "open_named", lambda name, talk: f"named {name}")
     said = []
     assert open_source("digits", talk=said.append) == "named digits"
     assert "./digits" in said[0]

@@ -83,7 +83,7 @@ def data_(
 ) -> None:
     """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
     from eyesight.cli import console
-    from eyesight.data import scan, sources
+    from eyesight.data import opening, scan
     from eyesight.data.masks import pairs
     from eyesight.data.masks import scan as mask_scan
 
@@ -92,7 +92,7 @@ def data_(
         found = mask_scan.scan_masks(where, console.talk, console.Preparing())
         text = mask_scan.describe(found)
     else:
-        found = scan.scan(sources.open_source(where, talk=console.talk), console.Preparing())
+        found = scan.scan(opening.open_source(where, talk=console.talk), console.Preparing())
         text = scan.describe(found)
     if as_json:
         show_json(found.to_dict())

@@ -17,8 +17,8 @@ from eyesight.data.loading import prepared
 from eyesight.data.masks.images import Masked
 from eyesight.data.masks.legend import IGNORED
 from eyesight.data.masks.prepared import Prepared
+from eyesight.data.opening import open_source
 from eyesight.data.prepare import Preparation
-from eyesight.data.sources import open_source
 from eyesight.data.split import split, split_hash
 from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError

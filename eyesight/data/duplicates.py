@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from eyesight.data.prepare import Problem
 
 if TYPE_CHECKING:
-    from eyesight.data.sources import Source
+    from eyesight.data.opening import Source
 
 PRECEDENCE = {
     "": 0,

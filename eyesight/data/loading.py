@@ -10,9 +10,9 @@ import numpy as np
 from eyesight.data.formats import folders
 from eyesight.data.masks.prepared import Prepared, _masked
 from eyesight.data.named import NAMED
+from eyesight.data.opening import open_source
 from eyesight.data.prepare import Preparation
 from eyesight.data.source import Source, digest, is_picture, reader
-from eyesight.data.sources import open_source
 from eyesight.data.store import asked_for, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data

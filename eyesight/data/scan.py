@@ -31,7 +31,7 @@ from eyesight.data.prepare import (
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
-    from eyesight.data.sources import Source
+    from eyesight.data.opening import Source
 
 Progress = Callable[[int, int], None]
 
@@ -172,13 +172,13 @@ class Findings:
 
 def scan(source: Source, progress: Progress = lambda done, total: None) -> Scan:
     """Look at every picture; raises UserError when nothing can be learned from them (no picture, one class)."""
-    result = look(source, progress)
+    result = scan_any(source, progress)
     check(result)
     return result
 
 
-def look(source: Source, progress: Progress = lambda done, total: None) -> Scan:
-    """As `scan`, but whatever is found will do."""
+def scan_any(source: Source, progress: Progress = lambda done, total: None) -> Scan:
+    """As `scan`, without requiring two non-empty classes."""
     findings = Findings(source)
     if source.pixels is not None:
         findings.add_arrays(source.pixels)

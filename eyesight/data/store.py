@@ -30,7 +30,7 @@ from eyesight.recipe import Data
 from eyesight.system.cache import cache_dir, sweep, temporary
 
 if TYPE_CHECKING:
-    from eyesight.data.sources import Source
+    from eyesight.data.opening import Source
 
 FORMAT = 1
 SPLITS = ("", "train", "validation", "test")

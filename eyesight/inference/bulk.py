@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from eyesight.data.sources import each_picture
+from eyesight.data.opening import each_picture
 from eyesight.errors import UserError
 from eyesight.inference.predict import Known, answers, table
 from eyesight.system.files import lock, whole_file

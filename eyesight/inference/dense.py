@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.data.masks.legend import palette
+from eyesight.data.opening import list_pictures
 from eyesight.data.prepare import (
     BadPicture,
     Pixels,
@@ -21,7 +22,6 @@ from eyesight.data.prepare import (
     encode_png,
     upright_size,
 )
-from eyesight.data.sources import list_pictures
 from eyesight.errors import UserError
 from eyesight.inference.annotate import beside, masked
 from eyesight.inference.onnx_classifier import Portable, load

@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from eyesight.data.sources import list_pictures
+from eyesight.data.opening import list_pictures
 from eyesight.errors import UserError
 from eyesight.inference import onnx_classifier
 from eyesight.inference.annotate import annotated, overlaid

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
+from eyesight.data.opening import open_source
 from eyesight.data.prepare import BadPicture, dimensions
-from eyesight.data.sources import open_source
 from eyesight.distributed.group import Group
 from eyesight.errors import UserError
 from eyesight.models import registry, weights, zoo

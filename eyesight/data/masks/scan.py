@@ -72,7 +72,7 @@ def scan_masks(
     wanted = Data(where, target="mask")
     pairs = masks.open_pairs(wanted, talk)
     count = len(pairs.source.ids)
-    pictures = scan.look(pairs.source, lambda done, total: progress(done, 3 * count))
+    pictures = scan.scan_any(pairs.source, lambda done, total: progress(done, 3 * count))
     bad: dict[
         int, Problem
     ] = {}  # not the exceptions, which would keep the masks in which they were raised
