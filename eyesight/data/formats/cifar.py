@@ -5,10 +5,12 @@ The Python version of the same data set is a pickle, which could run anything wh
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from eyesight.data.source import Source, digest, from_arrays
 from eyesight.errors import UserError
@@ -72,3 +74,44 @@ def open_cifar(name: str, files: Sequence[Path]) -> Source:
         ]
     )
     return from_arrays(name, parts, CLASSES, fingerprint)
+
+
+def batches_from_sheets(folder: Path) -> None:
+    """Write the official binary batches beside PNG sheets that hold the same images.
+
+    A sheet is one batch as an image 1024 pixels wide: every row is one image of 32×32×3. The labels lie in
+    `train_lables.json` and `test_lables.json` (spelt so by the package). Raises UserError where a sheet
+    or a label is missing or has another shape.
+    """
+    sheets = {sheet.stem: sheet for sheet in folder.rglob("*.png")}
+    train_labels = _sheet_labels(folder, "train_lables.json")
+    test_labels = _sheet_labels(folder, "test_lables.json")
+    per_batch = len(train_labels) // len(TRAIN)
+    for number, name in enumerate(TRAIN):
+        labels = train_labels[number * per_batch : (number + 1) * per_batch]
+        _write_batch(sheets.get(Path(name).stem), labels, folder / name)
+    _write_batch(sheets.get(Path(TEST).stem), test_labels, folder / TEST)
+
+
+def _sheet_labels(folder: Path, name: str) -> np.ndarray:
+    files = sorted(folder.rglob(name))
+    if not files:
+        raise UserError(f"{folder} has no {name}", "fetch the package again")
+    try:
+        return np.array(json.loads(files[0].read_bytes()), dtype=np.uint8)
+    except (ValueError, TypeError, OverflowError) as error:
+        raise UserError(f"{files[0]} holds no labels: {error}", "fetch the package again") from None
+
+
+def _write_batch(sheet: Path | None, labels: np.ndarray, target: Path) -> None:
+    if sheet is None:
+        raise UserError(f"there is no sheet of images for {target.name}", "fetch the package again")
+    with Image.open(sheet) as image:
+        if image.size != (32 * 32, len(labels)) or image.mode not in ("RGB", "RGBA"):
+            size = f"{image.width}×{image.height} {image.mode}"
+            raise UserError(
+                f"{sheet.name} is {size}, not 1024×{len(labels)} RGB", "fetch the package again"
+            )
+        pixels = np.asarray(image.convert("RGB"))
+    planes = pixels.transpose(0, 2, 1).reshape(len(labels), -1)
+    target.write_bytes(np.concatenate([labels[:, None], planes], axis=1).tobytes())
