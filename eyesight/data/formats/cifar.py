@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
+from eyesight.data.decode import BadPicture, decode
 from eyesight.data.source import Source, digest, from_arrays
 from eyesight.errors import UserError
 
@@ -106,12 +106,17 @@ def _sheet_labels(folder: Path, name: str) -> np.ndarray:
 def _write_batch(sheet: Path | None, labels: np.ndarray, target: Path) -> None:
     if sheet is None:
         raise UserError(f"there is no sheet of images for {target.name}", "fetch the package again")
-    with Image.open(sheet) as image:
-        if image.size != (32 * 32, len(labels)) or image.mode not in ("RGB", "RGBA"):
-            size = f"{image.width}×{image.height} {image.mode}"
-            raise UserError(
-                f"{sheet.name} is {size}, not 1024×{len(labels)} RGB", "fetch the package again"
-            )
-        pixels = np.asarray(image.convert("RGB"))
+    try:
+        image, _ = decode(sheet.read_bytes())
+    except BadPicture as error:
+        raise UserError(
+            f"{sheet.name} cannot be read: {error}", "fetch the package again"
+        ) from None
+    if image.size != (32 * 32, len(labels)) or image.mode != "RGB":
+        size = f"{image.width}×{image.height} {image.mode}"
+        raise UserError(
+            f"{sheet.name} is {size}, not 1024×{len(labels)} RGB", "fetch the package again"
+        )
+    pixels = np.asarray(image)
     planes = pixels.transpose(0, 2, 1).reshape(len(labels), -1)
     target.write_bytes(np.concatenate([labels[:, None], planes], axis=1).tobytes())
