@@ -515,7 +515,7 @@ def test_the_documented_rules_are_those_of_the_code():
 
 
 def test_every_transfer_recipe_builds_for_its_data(monkeypatch):
-    for name in ("objects_transfer", "objects_finetune", "dogs"):
+    for name in ("objects_transfer", "objects_finetune", "objects_backbones", "dogs"):
         made = transfer.suited(RECIPES[name]())
         assert made.model.weights == "imagenet" and made.transfer.freeze == "all"
         with torch.device("meta"):
@@ -600,6 +600,7 @@ def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_re
 def test_show_tells_what_the_weights_expect_and_what_trains():
     recipe = replace(
         RECIPES["objects_finetune"](),
+        data=Data("cifar10", size=96, channels=3),
         model=Model("tf_efficientnet_lite0", weights="none", head="average 256 dropout.5"),
     )
     found = show.describe(recipe, Path("nowhere"))

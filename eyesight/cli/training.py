@@ -45,12 +45,12 @@ def recipes(as_json: AsJson = False) -> None:
             {"recipes": [{field: getattr(recipe, field) for field in fields} for recipe in made]}
         )
         return
-    wide = max(len(recipe.name) for recipe in made)
+    name_width = max(len(recipe.name) for recipe in made)
+    id_width = max(len(recipe.system) for recipe in made)
     for recipe in made:
-        say(
-            f"{recipe.name:<{wide}}  {recipe.summary}"
-            + (f"; {recipe.result}" if recipe.result else "")
-        )
+        result = f"; {recipe.result}" if recipe.result else ""
+        line = f"{recipe.name:<{name_width}}  {recipe.system:<{id_width}}  "
+        say(line + recipe.summary + result)
 
 
 @app.command()

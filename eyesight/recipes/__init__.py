@@ -1,4 +1,7 @@
-"""Recipes by name: functions that return a `Recipe`, so that each can say where it comes from and what it reached."""
+"""Recipes by name or by the id of the published system they follow.
+
+Each is a function that returns a `Recipe`, so that its docstring can say where it comes from.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "objects": objects.objects,
     "glyphs": glyphs.glyphs,
     "lenet5": digits.lenet5,
+    "lenet5_published": digits.lenet5_published,
     "lenet5_1998": digits.lenet5_1998,
     "digits_cnn": digits.digits_cnn,
     "baseline_cnn": vgg.baseline_cnn,
@@ -31,6 +35,9 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
     "dogs": dogs.dogs,
     "dogs_densenet121": dogs.dogs_densenet121,
     "objects_transfer": transfer.objects_transfer,
+    "objects_vgg16": transfer.objects_vgg16,
+    "objects_resnet50v2": transfer.objects_resnet50v2,
+    "objects_backbones": transfer.objects_backbones,
     "objects_finetune": transfer.objects_finetune,
     "objects_lite0": transfer.objects_lite0,
     "digits_vgg16": transfer.digits_vgg16,
@@ -43,7 +50,14 @@ RECIPES: dict[str, Callable[[], Recipe]] = {
 
 
 def find(name: str) -> Recipe:
-    """The recipe called `name`; raises UserError naming the nearest one."""
-    if name not in RECIPES:
-        raise unknown("recipe", name, RECIPES)
-    return RECIPES[name]()
+    """The recipe called `name`, or that of a published system such as "B1".
+
+    Raises UserError naming the nearest name.
+    """
+    if name in RECIPES:
+        return RECIPES[name]()
+    for build in RECIPES.values():
+        recipe = build()
+        if name.lower() in recipe.system.lower().split():
+            return recipe
+    raise unknown("recipe", name, RECIPES)

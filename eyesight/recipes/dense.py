@@ -1,4 +1,4 @@
-"""Networks that give more than a class: autoencoders, which restore a picture, and segmentation, which gives every pixel a class."""
+"""Recipes that give more than a class: autoencoders restore an image, segmentation maps one."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from eyesight.recipes.transfer import BACKBONE
 
 
 def autoencoder() -> Recipe:
-    """A picture through a bottleneck of 32 numbers and back (B13); what it restores badly is unlike what it has learnt.
+    """An image through a bottleneck of 32 numbers and back (B13).
 
-    `eyesight train autoencoder --data mnist --budget 3m`; any folder of pictures of one size will do, with classes or without.
+    `eyesight train autoencoder --data mnist --budget 3m`; any folder of images of one size will
+    do, with classes or without. An image that is restored badly is unlike the training images.
     """
     return Recipe(
         name="autoencoder",
-        summary="restores a picture from 32 numbers, and tells what is unlike the others",
-        result="mean squared error .0031 (PSNR 25.97 dB) on MNIST's test digits, one seed, 3 minutes on two cores",
-        system="B13",
+        summary="restores an image from 32 numbers, and tells what is unlike the others",
+        result="mean squared error .0031 (PSNR 25.97 dB) on MNIST's test set, one seed, 3 minutes",
+        system="B13-autoencoder",
         source=BOOK,
         data=Data("mnist", target="picture", validation=0.05),
         model=Model("autoencoder", code=32),
@@ -29,31 +30,34 @@ def autoencoder() -> Recipe:
 
 
 def denoiser() -> Recipe:
-    """The same network given noisy pictures and the clean ones as its target (B13); it is judged on noisy pictures, too.
+    """The autoencoder given noisy images and the clean ones as its target (B13).
 
     `eyesight train denoiser --data mnist --budget 3m`; `--set augment.noise=0.5` makes it harder.
+    It is judged on noisy images, too.
     """
     return replace(
         autoencoder(),
         name="denoiser",
-        summary="restores the clean picture from a noisy one",
-        result="PSNR 22.70 dB after 60 s on two cores, on MNIST's test digits with noise, one seed",
+        summary="restores the clean image from a noisy one",
+        result="PSNR 22.70 dB on MNIST's test set with noise, one seed, after 60 s on two cores",
+        system="B13-denoiser",
         augment=Augment(noise=0.3),
         model=Model("autoencoder", code=64),
     )
 
 
 def segment() -> Recipe:
-    """A class for every pixel (B13): convolutions only, skip connections, the last convolution emits the class map; from scratch.
+    """A class for every pixel, from scratch (B13): convolutions and skip connections only.
 
-    `eyesight train segment` learns the drawn set; `eyesight train segment --data FOLDER --budget 5m` one's own pictures and masks.
-    Nothing is resampled unless asked (`augment.zoom`, `augment.rotate`): thin things and edges live from single pixels.
+    `eyesight train segment` learns the drawn set; your own images and masks:
+    `eyesight train segment --data FOLDER --budget 5m`. Nothing is resampled unless asked
+    (`augment.zoom`, `augment.rotate`): thin objects and edges depend on single pixels.
     """
     return Recipe(
         name="segment",
         summary="a class for every pixel, from scratch",
         result="mean IoU .948 on the drawn set, one seed, 3 minutes on two cores",
-        system="B13",
+        system="B13-segmentation",
         source=f"{BOOK}; {OURS}",
         data=Data("shapes", target="mask", scaling="standard", channels=3),
         augment=Augment(flip="random", crop=6, brightness=(0.8, 1.25), contrast=(0.8, 1.25)),
@@ -74,15 +78,17 @@ def segment() -> Recipe:
 
 
 def segment_transfer() -> Recipe:
-    """A class for every pixel on a pretrained backbone (B13), its first stages frozen; skip connections from the end of every stage.
+    """A class for every pixel on a pretrained backbone (B13), its first stages frozen.
 
-    `eyesight train segment_transfer --data FOLDER --budget 5m`; `--set transfer.freeze=all` trains what joins the stages only.
+    `eyesight train segment_transfer --data FOLDER --budget 5m`; with
+    `--set transfer.freeze=all` only the layers that join the stages train.
     """
     return replace(
         segment(),
         name="segment_transfer",
         summary="a class for every pixel, on a pretrained network",
-        result="mean IoU .794 on the drawn set with EfficientNet-lite0, one seed, 2 minutes on two cores",
+        result="mean IoU .794 on the drawn set with EfficientNet-lite0, one seed, 2 minutes",
+        system="B13-segmentation-transfer",
         data=Data("shapes", target="mask", channels=3, resize="none"),
         model=Model(BACKBONE, weights="imagenet", head="skips 64"),
         optim=Optim("adamw", lr=0.002, weight_decay=1e-3, schedule="one_cycle", warmup=0.15),
