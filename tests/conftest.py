@@ -1,15 +1,33 @@
-"""Fixtures every test may use: a private cache, so that no test reads or leaves anything in the user's own."""
+"""Fixtures that every test may use: a private cache, and a browser."""
 
 import os
+from pathlib import Path
 
 import pytest
 
-os.environ.setdefault(
-    "OMP_NUM_THREADS", "1"
-)  # toy networks gain nothing from threads, and a busy machine makes them wait
+# Toy networks gain nothing from threads, and a busy machine makes them wait.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 
 @pytest.fixture(autouse=True)
 def private_cache(tmp_path_factory, monkeypatch):
+    """A cache of its own for each test: no test reads or leaves anything in the user's."""
     monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("EYESIGHT_DATA", raising=False)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, headless; the test is skipped where there is none."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    path = os.environ.get("EYESIGHT_CHROMIUM")
+    if path is None:
+        path = next((path for path in BROWSERS if Path(path).exists()), None)
+    with playwright.sync_playwright() as driver:
+        try:
+            opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        yield opened
+        opened.close()

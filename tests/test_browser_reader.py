@@ -21,23 +21,7 @@ from eyesight.web.application import application
 
 pytestmark = pytest.mark.whole
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 PICTURES = Path(__file__).parents[1] / "build" / "pictures"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    found = os.environ.get("EYESIGHT_CHROMIUM") or next(
-        (path for path in BROWSERS if Path(path).exists()), None
-    )
-    with playwright.sync_playwright() as it:
-        try:
-            opened = it.chromium.launch(executable_path=found, args=["--no-sandbox"])
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from fastapi.testclient import TestClient
 from portables import by_brightness
 
 from eyesight.errors import UserError
+from eyesight.exporting import onnx_file
 from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
@@ -265,7 +266,7 @@ def test_what_to_serve(tmp_path, monkeypatch):
         assert server.find(where) == server.Served(file_of(run), tmp_path / "runs")
     by_brightness(file_of(run), weights="older")
     failed = subprocess.CompletedProcess([], 1, "", "talk\nerror: the disk is full\nhint: none\n")
-    monkeypatch.setattr(server.subprocess, "run", lambda *_, **__: failed)
+    monkeypatch.setattr(onnx_file.subprocess, "run", lambda *_, **__: failed)
     with pytest.raises(UserError, match="could not be exported: the disk is full"):
         server.find(run.path)
 

@@ -11,6 +11,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from portables import by_brightness
 
+from eyesight.exporting import onnx_file
 from eyesight.inference import onnx_classifier
 from eyesight.web import i18n, server
 from eyesight.web.application import application
@@ -161,7 +162,7 @@ def test_a_network_is_served_by_its_name_and_exported_once(tmp_path, monkeypatch
         by_brightness(command[command.index("--out") + 1])
         return subprocess.CompletedProcess(command, 0, "", "")
 
-    monkeypatch.setattr(server.subprocess, "run", export)
+    monkeypatch.setattr(onnx_file.subprocess, "run", export)
     files = [
         server.find(server.Path("ResNet-50"), only=only).file for only in (None, "dogs", "dogs")
     ]
@@ -177,7 +178,7 @@ def test_a_name_nobody_knows_is_answered_with_the_exporters_words(tmp_path, monk
     monkeypatch.chdir(tmp_path)
     said = "error: unknown network 'resnt50'\nhint: did you mean ResNet50?\n"
     monkeypatch.setattr(
-        server.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", said)
+        onnx_file.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", said)
     )
     with pytest.raises(server.UserError, match="unknown network 'resnt50'") as found:
         server.find(server.Path("resnt50"))

@@ -14,6 +14,7 @@ from written import box, photo
 
 from eyesight.data import decode
 from eyesight.errors import UserError
+from eyesight.exporting import onnx_file
 from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.reader import mnist_digit
@@ -224,7 +225,7 @@ def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch
         assert go.wait(200)
         return file
 
-    monkeypatch.setattr(server, "exported", export)
+    monkeypatch.setattr(onnx_file, "exported", export)
     monkeypatch.setattr(digit_reader, "PATIENCE", 0.05)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         began, before = time.monotonic(), threading.active_count()
@@ -245,7 +246,7 @@ def test_a_run_that_cannot_be_exported_says_why(tmp_path, monkeypatch, error):
     def export(run):
         raise error
 
-    monkeypatch.setattr(server, "exported", export)
+    monkeypatch.setattr(onnx_file, "exported", export)
     monkeypatch.setattr(digit_reader, "PATIENCE", 100)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         for _ in range(2):
@@ -268,7 +269,7 @@ def test_a_run_that_could_not_be_exported_once_is_tried_again(tmp_path, monkeypa
             raise UserError("the disk is full", "free some space")
         return file_of(run)
 
-    monkeypatch.setattr(server, "exported", export)
+    monkeypatch.setattr(onnx_file, "exported", export)
     monkeypatch.setattr(digit_reader, "PATIENCE", 100)
     with TestClient(application(lamp, runs), base_url=HERE) as client:
         for _ in range(3):

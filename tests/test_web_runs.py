@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 
 import numpy as np
@@ -18,8 +19,10 @@ from eyesight.inference import onnx_classifier
 from eyesight.recipe import Data
 from eyesight.results.predictions import Predictions, write_arrays
 from eyesight.runs import Run
+from eyesight.web import run_table
 from eyesight.web.application import application
 from eyesight.web.routes import confusion, events
+from eyesight.web.schemas import RunRow
 
 CLASSES = ("cat", "<b>dog</b>")
 
@@ -94,7 +97,7 @@ def test_the_table_names_every_run_and_escapes_what_it_shows(client, runs):
     first, second = done(runs), begun(runs, "other")
     text = client.get("/runs").text
     assert text.index(second.name) < text.index(first.name), "the newest comes first"
-    assert "75.00 %" in text and "interrupted" in text
+    assert "75.00\N{NO-BREAK SPACE}%" in text and "interrupted" in text
 
 
 def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):
@@ -274,3 +277,81 @@ def test_what_the_doctor_found_stands_on_the_page(client, runs):
     )
     text = client.get(f"/runs/{run.name}").text
     assert 'warning: <span lang="en">It &lt;stopped&gt;' in text and "Remedy" in text
+
+
+def test_a_run_that_prepares_is_said_to_prepare_and_its_log_is_waited_for(
+    client, runs, monkeypatch
+):
+    monkeypatch.setattr(events, "PAUSE", 0.01)
+    run = Run.create(runs, "new")
+    run.write_json("recipe.json", {"format": 1, "name": "new"})
+    with run.hold():
+        assert client.get("/api/runs").json()["runs"][0]["status"] == "preparing"
+    assert client.get("/api/runs").json()["runs"][0]["status"] == "interrupted"
+
+    async def first_event():
+        stream = events.follow(run.path / "log.jsonl")
+        waiting = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.05)
+        assert not waiting.done(), "nothing is said to be gone while the run prepares"
+        run.append({"event": "start"})
+        return await asyncio.wait_for(waiting, 10)
+
+    assert '"start"' in asyncio.run(first_event())
+
+
+def test_the_table_can_be_searched_sorted_and_paged(client, runs, monkeypatch):
+    monkeypatch.setattr(run_table, "PAGE", 2)
+    first, second, third = done(runs), begun(runs, "other"), begun(runs, "third")
+    third.append({"event": "failed", "message": "the disk is full"})
+
+    def names(**query):
+        text = client.get("/runs", params=query).text
+        return re.findall(r'<tr data-run="([^"]+)"', text)
+
+    assert names() == [third.name, second.name], "the newest first, two on a page"
+    assert names(page=2) == [first.name]
+    assert names(search="OTHER") == [second.name]
+    assert names(search="disk full") == [third.name], "the reason of a failure is searched too"
+    assert names(status="done") == [first.name]
+    assert names(sort="score")[0] == first.name, "runs without a score come last"
+    assert names(sort="score", up=True)[0] == first.name
+    assert names(sort="name", up=True) == [first.name, second.name]
+    assert client.get("/runs?sort=nothing").status_code == 422
+    assert "the disk is full" in client.get("/runs").text
+
+
+def test_scores_of_different_measures_are_named_and_sorted_apart():
+    def of(name, measure, value):
+        return RunRow(name=name, recipe="", status="done", measure=measure, value=value)
+
+    rows = [of("a", "mean IoU", 0.9), of("b", "accuracy", 0.2), of("c", "accuracy", 0.99)]
+    ordered = run_table.in_order(rows, "score", descending=False)
+    assert [row.name for row in ordered] == ["b", "c", "a"]
+
+
+def test_a_row_is_read_once_while_its_run_stays_as_it_is(client, runs, monkeypatch):
+    run = done(runs)
+    assert client.get("/api/runs").json()["runs"][0]["value"] == 0.75
+    monkeypatch.setattr(run_table, "build_row", lambda run: pytest.fail("read again"))
+    assert client.get("/api/runs").json()["runs"][0]["value"] == 0.75
+    monkeypatch.undo()
+    run.append({"event": "done", "test": {"top1": 0.5}})
+    assert client.get("/api/runs").json()["runs"][0]["value"] == 0.5
+
+
+def test_the_gallery_is_read_once_for_all_mistakes(client, runs, monkeypatch):
+    run = done(runs)
+    reads = []
+    monkeypatch.setattr(Run, "gallery", counted(Run.gallery, reads))
+    for _ in range(3):
+        assert client.get(f"/runs/{run.name}/mistakes/0.png").status_code == 200
+    assert len(reads) == 1
+
+
+def counted(function, calls):
+    def call(self):
+        calls.append(self.path)
+        return function(self)
+
+    return call

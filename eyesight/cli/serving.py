@@ -141,13 +141,5 @@ def serve(
         server.find(what, console.talk, only),
         lambda url: typer.echo(f"listening on {url}"),
     )
-    server.serve(
-        served,
-        host,
-        port,
-        token=token,
-        collect=collect,
-        open_page=open_page,
-        talk=console.talk,
-        ready=ready,
-    )
+    options = server.Options(host, port, token, collect, open_page)
+    server.serve(served, options, talk=console.talk, ready=ready)

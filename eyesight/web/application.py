@@ -9,10 +9,10 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.responses import Response
 
 import eyesight
 from eyesight.errors import UserError
@@ -21,8 +21,9 @@ from eyesight.web import i18n
 from eyesight.web.batching import Recogniser
 from eyesight.web.digit_reader import DIGITS, Reader
 from eyesight.web.limits import Limits, Refused
-from eyesight.web.middleware import Guard, problem
-from eyesight.web.routes import api, augment, events, looking, pages, rendering
+from eyesight.web.middleware import Guard
+from eyesight.web.problems import refusal
+from eyesight.web.routes import api, augment, events, pages
 from eyesight.web.routes import reader as reading
 from eyesight.web.routes import runs as run_pages
 from eyesight.web.samples import Collection
@@ -68,58 +69,61 @@ def application(
         422: {"model": Problem, "description": "a wrong parameter"}
     }
     app = FastAPI(**about, docs_url=None, redoc_url=None, lifespan=life, responses=wrong)
-    app.state.service, app.state.reader = service, reader
+    app.state.service = service
+    app.state.reader = reader
+    app.state.token = token
     app.include_router(api.pictures)
     app.include_router(api.router)
-    for part in (augment, events, looking, pages, reading, rendering, run_pages, i18n):
+    for part in (augment, events, pages, reading, run_pages, i18n):
         app.include_router(part.router)
     app.include_router(reading.page)
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(Guard, token=token, public=public)
     app.add_exception_handler(Refused, _refused)
-    app.add_exception_handler(UserError, _for_people)
-    app.add_exception_handler(OSError, _disk)
+    app.add_exception_handler(UserError, _user_error)
+    app.add_exception_handler(OSError, _os_error)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _missing)
-    app.add_exception_handler(Exception, _broken)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _unexpected)
     return app
 
 
-def _refused(request: Request, refused: Exception) -> JSONResponse:
-    assert isinstance(refused, Refused)
-    return problem(refused.status, refused.message, refused.hint, refused.headers)
+def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return refusal(request, error.status, error.message, error.hint, error.headers)
 
 
-def _for_people(request: Request, error: Exception) -> JSONResponse:
-    """A run that is damaged or was removed while its page was open, a full disk, a setting that means nothing."""
+def _user_error(request: Request, error: Exception) -> Response:
+    """A run that is damaged or was removed meanwhile, a full disk, a setting without meaning."""
     assert isinstance(error, UserError)
-    return problem(error.status, error.message, error.hint)
+    return refusal(request, error.status, error.message, error.hint)
 
 
-def _disk(request: Request, error: Exception) -> JSONResponse:
-    """A full disk; whatever else the system complains of is a mistake of ours."""
+def _os_error(request: Request, error: Exception) -> Response:
+    """A full disk; any other error of the system is a fault of this program."""
     assert isinstance(error, OSError)
     full = disk_error(error, Path(error.filename or "a file"))
     if isinstance(full, UserError):
-        return _for_people(request, full)
+        return _user_error(request, full)
     raise error
 
 
-def _invalid(request: Request, error: Exception) -> JSONResponse:
+def _invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    sentences = [
-        f"{'.'.join(str(part) for part in wrong['loc'][1:])}: {wrong['msg']}"
-        for wrong in error.errors()
-    ]
-    return problem(422, "; ".join(sentences), "see /docs")
+    sentences = []
+    for entry in error.errors():
+        field = ".".join(str(part) for part in entry["loc"][1:])
+        sentences.append(f"{field}: {entry['msg']}")
+    return refusal(request, 422, "; ".join(sentences), "see /docs")
 
 
-def _missing(request: Request, error: Exception) -> JSONResponse:
+def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return problem(error.status_code, str(error.detail), "see /docs", dict(error.headers or {}))
+    headers = dict(error.headers or {})
+    return refusal(request, error.status_code, str(error.detail), "see /docs", headers)
 
 
-def _broken(request: Request, error: Exception) -> JSONResponse:
-    """For what nobody expected; the traceback is in the server's log, not in the answer."""
-    return problem(500, "the server made a mistake; its log says more")
+def _unexpected(request: Request, error: Exception) -> Response:
+    """The traceback is in the server's log, not in the answer."""
+    return refusal(request, 500, "the server failed to answer", "its log says more")

@@ -83,7 +83,12 @@ def context(request: Request) -> dict[str, Any]:
 @router.get("/language/{language}")
 def choose(language: str, back: str = "/") -> Response:
     """Remember a visitor's choice and go back to the page it was made on, which must be one of ours."""
-    response = RedirectResponse(back if re.fullmatch(r"/(?![/\\])[^\\\s]*", back) else "/", 303)
+    response = RedirectResponse(own_page(back), 303)
     if language in LANGUAGES:
         response.set_cookie(COOKIE, language, max_age=YEAR, samesite="lax", httponly=True)
     return response
+
+
+def own_page(path: str) -> str:
+    """The path, when it leads to a page of this server; else "/"."""
+    return path if re.fullmatch(r"/(?![/\\])[^\\\s]*", path) else "/"

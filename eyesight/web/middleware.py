@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hmac
 from http.cookies import CookieError, SimpleCookie
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from eyesight.web.problems import refusal
+
 COOKIE = "eyesight_token"
-OPEN = ("/api/health", "/static/")
+OPEN = ("/api/health", "/static/", "/language/", "/token")  # without a token
 CHANGING = ("/api/reader/train", "/api/reader/samples")  # a public server needs a token for these
 POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
 HEADERS = {
@@ -57,42 +60,57 @@ class Guard:
         await (self.refusal(scope) or self.app)(scope, receive, send_guarded)
 
     def refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that goes no further."""
-        headers = Headers(scope=scope)
-        origin = headers.get("origin")
-        if (
-            scope["method"] not in ("GET", "HEAD")
-            and origin is not None
-            and urlsplit(origin).netloc != headers.get("host")
-        ):
-            return problem(
-                403, "the request comes from another site's page", "open this server's own pages"
+        """The answer to a request that goes no further; None for one that may go on."""
+        request = Request(scope)
+        if self.from_another_site(request):
+            return refusal(
+                request,
+                403,
+                "the request comes from another site's page",
+                "open this server's own pages",
             )
         if self.token is None and self.public and scope["path"] in CHANGING:
-            return problem(
+            return refusal(
+                request,
                 403,
                 "on a server that others can reach this asks for a token",
                 "start the server with --token TOKEN",
             )
         if self.token is None or scope["path"].startswith(OPEN):
             return None
-        if self._matches(_bearer(headers)) or self._matches(_cookie(headers)):
+        if self._matches(_bearer(request.headers)) or self._matches(_cookie(request.headers)):
             return None
-        if self._matches(parse_qs(scope["query_string"].decode("latin-1")).get("token", [""])[0]):
-            response = RedirectResponse(scope["path"], 303)
-            response.set_cookie(
-                COOKIE, self.token, httponly=True, samesite="strict", max_age=30 * 86400
-            )
-            return response
-        return problem(
+        if self._matches(request.query_params.get("token", "")):
+            return remember_token(RedirectResponse(scope["path"], 303), self.token)
+        return refusal(
+            request,
             401,
             "this server asks for its token",
             "send the header Authorization: Bearer TOKEN",
             {"WWW-Authenticate": "Bearer"},
         )
 
+    @staticmethod
+    def from_another_site(request: Request) -> bool:
+        """Whether a page of another site sent a request that could change something."""
+        origin = request.headers.get("origin")
+        if request.method in ("GET", "HEAD") or origin is None:
+            return False
+        return urlsplit(origin).netloc != request.headers.get("host")
+
     def _matches(self, given: str) -> bool:
-        return hmac.compare_digest(given.encode(), (self.token or "").encode())
+        return same_token(given, self.token or "")
+
+
+def same_token(given: str, token: str) -> bool:
+    """Compare in constant time."""
+    return hmac.compare_digest(given.encode(), token.encode())
+
+
+def remember_token(response: Response, token: str) -> Response:
+    """Let the browser keep the token in a cookie that no script can read."""
+    response.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=30 * 86400)
+    return response
 
 
 def _bearer(headers: Headers) -> str:
@@ -106,10 +124,3 @@ def _cookie(headers: Headers) -> str:
     except CookieError:
         return ""
     return cookies[COOKIE].value if COOKIE in cookies else ""
-
-
-def problem(
-    status: int, error: str, hint: str = "", headers: dict[str, str] | None = None
-) -> JSONResponse:
-    """The form every refusal has."""
-    return JSONResponse({"error": error, "hint": hint}, status, headers)

@@ -101,10 +101,10 @@ class RunRow(BaseModel):
     name: str
     recipe: str
     status: str
+    measure: str = Field(default="", description="what it is scored by, for example accuracy")
+    value: float | None = Field(default=None, description="the score on the test images")
+    score: str | None = Field(default=None, description="measure and value with its unit")
     top1: float | None = None
-    score: str | None = Field(
-        default=None, description="what it is scored by, with its unit, where that is no accuracy"
-    )
     interval: list[float] | None = Field(default=None, min_length=2, max_length=2)
     seconds: float | None = None
     parameters: int | None = None

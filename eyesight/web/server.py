@@ -25,8 +25,8 @@ from eyesight.system.progress import Talk, silent
 from eyesight.web.training_job import MARK
 
 RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
-OPEN_TO_ALL = ", but not train or save samples; --token asks for a password and allows both"
-CONNECTIONS = 512  # open at the same time; more are told so before anything is read
+BACKLOG = 512  # connections that wait to be accepted
+NOT_ALLOWED = ", but not train or save samples; --token asks for a password and allows both"
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def _bound(host: str, port: int) -> socket.socket:
         if sys.platform != "win32":  # there the option would let two programs have one port
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.bind(address)
-        made.listen(CONNECTIONS)
+        made.listen(BACKLOG)
         made.setblocking(False)
     except BaseException:
         made.close()
@@ -137,46 +137,57 @@ def _next_free(host: str, port: int) -> int:
     return 0
 
 
+@dataclass(frozen=True)
+class Options:
+    """How a server listens and what visitors may do."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None  # a password that every visitor must know
+    collect: Path | None = None  # keep the digits that people correct in this folder
+    open_page: bool = False  # open the first page in the browser
+
+
 def serve(
     served: Served,
-    host: str = "127.0.0.1",
-    port: int = 8000,
+    options: Options,
     *,
-    token: str | None = None,
-    collect: Path | None = None,
-    open_page: bool = False,
     talk: Talk = silent,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
     """Answer until interrupted; `ready` is told the address once the socket listens."""
     recogniser = onnx_classifier.load(served.file) if served.file else None
-    sock = listen(host, port)
+    sock = listen(options.host, options.port)
     import uvicorn
 
     from eyesight.web.application import LOOPBACK, application
     from eyesight.web.batching import Untrained
+    from eyesight.web.connections import LimitedConnection
 
-    local = is_loopback(host)
+    local = is_loopback(options.host)
     if not local:
-        talk(
-            "everybody who can reach this machine can use the server"
-            + ("" if token else OPEN_TO_ALL)
-        )
-    hosts = LOOPBACK if local else ("*",)
+        allowed = "" if options.token else NOT_ALLOWED
+        talk(f"everybody who can reach this machine can use the server{allowed}")
     app = application(
-        recogniser or Untrained(), served.runs, token=token, hosts=hosts, collect=collect
+        recogniser or Untrained(),
+        served.runs,
+        token=options.token,
+        hosts=LOOPBACK if local else ("*",),
+        collect=options.collect,
     )
     config = uvicorn.Config(
         app,
         log_level="warning",
         access_log=False,
         server_header=False,
-        limit_concurrency=CONNECTIONS,
+        http=LimitedConnection,
+        ws="none",
         timeout_graceful_shutdown=3,
     )
-    name = f"[{host}]" if ":" in host else host
-    url = f"http://{name}:{sock.getsockname()[1]}/"
+    host = f"[{options.host}]" if ":" in options.host else options.host
+    url = f"http://{host}:{sock.getsockname()[1]}/"
     ready(url)
-    if open_page:
-        threading.Timer(0.5, webbrowser.open, [url + (f"?token={token}" if token else "")]).start()
+    if options.open_page:
+        address = f"{url}?token={options.token}" if options.token else url
+        threading.Timer(0.5, webbrowser.open, [address]).start()
     uvicorn.Server(config).run(sockets=[sock])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
 
@@ -12,19 +13,23 @@ from starlette.responses import Response
 
 import eyesight
 from eyesight.errors import UserError
+from eyesight.inference import dense
+from eyesight.inference.onnx_classifier import Portable
 from eyesight.runs import Run, list_runs
 from eyesight.web.batching import Row
 from eyesight.web.limits import Refused
+from eyesight.web.run_table import row
 from eyesight.web.schemas import (
     Classes,
     Health,
+    Made,
     Named,
     Problem,
     Recognised,
     RecognisedMany,
     RunDetail,
-    RunRow,
     Runs,
+    Share,
 )
 from eyesight.web.service import MANY, Service
 
@@ -62,6 +67,9 @@ BODIES = {"requestBody": {"required": True, "content": {"multipart/form-data": F
 RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text} for status, text in MESSAGES.items()
 }
+PNG = {"content": {"image/png": BINARY}}
+NO_HEATMAP = {"model": Problem, "description": "this network does not say where it looked"}
+GIVES_CLASSES = {"model": Problem, "description": "this network gives a class: /api/predict"}
 
 
 def service_of(request: Request) -> Service:
@@ -164,6 +172,58 @@ def answered(found: Recognised | RecognisedMany) -> Response:
     return Response(found.model_dump_json(by_alias=True), media_type="application/json")
 
 
+@router.post(
+    "/explain",
+    responses={**RESPONSES, 200: PNG, 404: NO_HEATMAP},
+    openapi_extra=BODY,
+    response_class=Response,
+)
+async def explain(request: Request) -> Response:
+    """Show where the network looked: the picture as PNG, bright where it spoke for the best answer.
+
+    The method is Grad-CAM. Nothing of the picture is kept.
+    """
+    return Response(await service_of(request).explain(request), media_type="image/png")
+
+
+@router.post(
+    "/render",
+    responses={**RESPONSES, 200: {"model": Made}, 404: GIVES_CLASSES},
+    openapi_extra=BODY,
+    response_model=None,
+)
+async def render(request: Request) -> Response:
+    """Give a class for every pixel of a picture, or the picture restored with its anomaly score.
+
+    Nothing of the picture is kept.
+    """
+    answer = await rendered(service_of(request), request)
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
+
+
+async def rendered(service: Service, request: Request) -> Made:
+    """What a segmentation network or an autoencoder makes of a request's picture; raises Refused."""
+    figures, drawing = await service.render(request)
+    recogniser = service.recogniser
+    encoded = b64encode(drawing).decode()
+    if service.target == "picture":
+        return Made(
+            target="picture",
+            picture=encoded,
+            anomaly=figures.score,
+            usual=recogniser.facts.get("unfamiliar_from"),
+            unfamiliar=figures.unfamiliar,
+        )
+    assert isinstance(recogniser, Portable)
+    colours = dict(zip(recogniser.classes, dense.colours_of(recogniser), strict=True))
+    shares = []
+    for share, name in sorted(((share, name) for name, share in figures.shares), reverse=True):
+        if share > 0:
+            colour = "#{:02x}{:02x}{:02x}".format(*colours[name])
+            shares.append(Share(name=name, share=share, colour=colour))
+    return Made(target="mask", picture=encoded, shares=shares)
+
+
 @router.get("/classes")
 async def classes(request: Request) -> Classes:
     """The names that can be the answer."""
@@ -229,27 +289,3 @@ def gone(name: str, why: str = "") -> Refused:
         f"there is no run {name!r}" + (f": {why}" if why else ""),
         "it may have been removed; see /api/runs",
     )
-
-
-def row(run: Run) -> RunRow:
-    """What a table says of a run; a damaged one says so in its row."""
-    try:
-        epochs, result, test = run.epochs, run.result, run.result.get("test") or {}
-        log, measure = run.log, run.measure
-        return RunRow(
-            name=run.name,
-            recipe=run.recipe.name,
-            status=run.status,
-            top1=test.get("top1"),
-            score=None
-            if measure.key == "top1" or test.get(measure.key) is None
-            else f"{measure.title} {measure.text(test[measure.key])}",
-            interval=test.get("interval"),
-            seconds=(result.get("seconds") or {}).get("total"),
-            parameters=result.get("parameters"),
-            epochs=len(epochs),
-            progress=1.0 if result else float(epochs[-1].get("progress") or 0.0) if epochs else 0.0,
-            time=log[0].get("time") if log else None,
-        )
-    except (UserError, OSError, KeyError, TypeError, ValueError) as error:
-        return RunRow(name=run.name, recipe="", status="damaged", problem=str(error))

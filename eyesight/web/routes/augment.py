@@ -24,9 +24,9 @@ from eyesight.results.predictions import readable
 from eyesight.runs import list_runs
 from eyesight.web.limits import Turns
 from eyesight.web.routes.api import service_of
-from eyesight.web.routes.pages import templates
 from eyesight.web.schemas import Problem
 from eyesight.web.service import Service
+from eyesight.web.templating import templates
 
 if TYPE_CHECKING:
     from eyesight.data.images import Images

@@ -25,7 +25,7 @@ from eyesight.runs import Run
 from eyesight.web.limits import Refused
 from eyesight.web.routes.api import find_run, service_of
 from eyesight.web.routes.figures import judged
-from eyesight.web.routes.pages import templates
+from eyesight.web.templating import templates
 
 router = APIRouter(include_in_schema=False)
 MOST_CLASSES = 30  # more cells than a page can show

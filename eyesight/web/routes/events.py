@@ -1,4 +1,4 @@
-"""A run's log as it grows, to whoever keeps the connection open (server-sent events)."""
+"""A run's log as it grows, as server-sent events."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from eyesight.web.routes.api import find_run, service_of
 from eyesight.web.schemas import Problem
 
 router = APIRouter(prefix="/api")
-PAUSE = 0.5  # seconds between two looks at the file
+PAUSE = 0.5  # seconds between two readings of the file
 ALIVE = 15.0  # seconds after which silence would look like a lost connection
 watchers = Gate(64)
 
@@ -33,7 +33,7 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
 
 @router.get("/runs/{name}/events", response_class=StreamingResponse, responses=RESPONSES)
 async def events(request: Request, name: str) -> StreamingResponse:
-    """Every event of the run's log, those to come included, as server-sent events; the stream ends with the training."""
+    """Every event of the run's log, those to come included; the stream ends with the training."""
     run = find_run(service_of(request), name)
     with watchers.enter():  # refused here, before the answer has begun
         pass
@@ -50,18 +50,20 @@ async def _stream(file: Path) -> AsyncIterator[str]:
 
 
 async def follow(file: Path) -> AsyncIterator[str]:
-    """Whole lines of a file that grows; ends after "done" or "failed", or when the file is gone."""
-    place, rest, quiet = 0, b"", 0.0
+    """Whole lines of a log as it grows; ends after "done" or "failed", or when the run is removed."""
+    position = 0
+    partial = b""
+    quiet = 0.0
     while True:
         try:
-            new = await asyncio.to_thread(_read_from, file, place)
+            new = await asyncio.to_thread(read_from, file, position)
         except OSError:
             yield "event: gone\ndata: {}\n\n"
             return
-        place += len(new)
-        *lines, rest = (rest + new).split(b"\n")
+        position += len(new)
+        *lines, partial = (partial + new).split(b"\n")
         for line in lines:
-            kind = _kind(line)
+            kind = event_kind(line)
             if kind:
                 yield f"data: {line.decode(errors='replace')}\n\n"
             if kind in ("done", "failed"):
@@ -74,14 +76,23 @@ async def follow(file: Path) -> AsyncIterator[str]:
         await asyncio.sleep(PAUSE)
 
 
-def _read_from(file: Path, place: int) -> bytes:
-    with file.open("rb") as opened:
-        opened.seek(place)
-        return opened.read()
+def read_from(file: Path, position: int) -> bytes:
+    """What was added to a log since `position`; nothing while a run that prepares has none yet.
+
+    Raises OSError when the run is gone.
+    """
+    try:
+        with file.open("rb") as opened:
+            opened.seek(position)
+            return opened.read()
+    except FileNotFoundError:
+        if position or not (file.parent / "recipe.json").is_file():
+            raise
+        return b""
 
 
-def _kind(line: bytes) -> str:
-    """What a line of the log tells of; empty for a torn one."""
+def event_kind(line: bytes) -> str:
+    """The kind of event that a line of the log holds; "" for a torn line."""
     try:
         event = json.loads(line)
     except ValueError:

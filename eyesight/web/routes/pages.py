@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
-from fastapi.templating import Jinja2Templates
 from starlette.responses import RedirectResponse, Response
 
 from eyesight.results.predictions import readable
 from eyesight.web import i18n
 from eyesight.web.limits import Refused
-from eyesight.web.routes.api import recognised, service_of
-from eyesight.web.routes.rendering import answer
+from eyesight.web.middleware import remember_token, same_token
+from eyesight.web.problems import refusal
+from eyesight.web.routes.api import recognised, rendered, service_of
 from eyesight.web.service import Service
+from eyesight.web.templating import templates
 
 TOP = 5  # answers shown
+LONGEST = 2000  # bytes of a form with a token
 router = APIRouter(include_in_schema=False)
-templates = Jinja2Templates(
-    Path(__file__).parents[1] / "templates", context_processors=[i18n.context]
-)
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -48,7 +47,7 @@ async def answered(request: Request) -> Response:
         found = (
             recognised(service, await service.recognise(request), TOP)
             if service.target == "class"
-            else await answer(service, request)
+            else await rendered(service, request)
         )
         said: dict[str, Any] = {"found": found, "problem": None}
         status = 200
@@ -89,3 +88,19 @@ def known(service: Service) -> dict[str, Any]:
 def docs(request: Request) -> Response:
     """The API's description, made from /openapi.json by this server's own script."""
     return templates.TemplateResponse(request, "docs.html", {})
+
+
+@router.post("/token", response_class=HTMLResponse)
+async def enter_token(request: Request) -> Response:
+    """Take the token from the form of the page that asks for it, and go on to that page."""
+    body = (
+        await request.body() if int(request.headers.get("content-length") or 0) < LONGEST else b""
+    )
+    fields = parse_qs(body.decode(errors="replace"))
+    back = i18n.own_page(fields.get("back", ["/"])[0])
+    token = request.app.state.token
+    if token is None:
+        return RedirectResponse(back, 303)
+    if not same_token(fields.get("token", [""])[0], token):
+        return refusal(request, 401, "this is not the server's token", "check it and send it again")
+    return remember_token(RedirectResponse(back, 303), token)

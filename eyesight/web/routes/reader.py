@@ -16,9 +16,9 @@ from eyesight.data.prepare import BadPicture, Pixels, dimensions, encode_png
 from eyesight.web.digit_reader import DIGITS, RECIPE, Looked, Reader
 from eyesight.web.limits import Refused
 from eyesight.web.routes.api import BODIES, BODY, RESPONSES, row
-from eyesight.web.routes.pages import templates
 from eyesight.web.schemas import Named, Problem
 from eyesight.web.service import refusing
+from eyesight.web.templating import templates
 from eyesight.web.uploads import read_picture, read_pictures
 
 if TYPE_CHECKING:

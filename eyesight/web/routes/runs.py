@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
@@ -12,37 +15,56 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.responses import Response
 
-from eyesight.data.prepare import encode_png
+from eyesight.data.prepare import Pixels, encode_png
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import file_of
 from eyesight.recipe import Recipe, differences, to_json
 from eyesight.results import metrics
 from eyesight.results.predictions import readable
-from eyesight.runs import Run, list_runs
+from eyesight.runs import Run
 from eyesight.web.limits import Refused
 from eyesight.web.routes import confusion, figures
-from eyesight.web.routes.api import find_run, gone, row, service_of
+from eyesight.web.routes.api import find_run, gone, service_of
 from eyesight.web.routes.figures import TOGETHER, judged, pen
-from eyesight.web.routes.pages import templates
+from eyesight.web.run_table import Column, Selection, row, select, stamp
+from eyesight.web.templating import templates
 
 router = APIRouter(include_in_schema=False)
 router.include_router(figures.router)
 router.include_router(confusion.router)
 MISTAKES = 24  # shown on a run's page
+STATUSES = ("preparing", "running", "done", "failed", "interrupted", "damaged")
 REPORT_POLICY = (
     "default-src 'none'; style-src 'unsafe-inline'; img-src data:; frame-ancestors 'none'; sandbox"
 )
 
 
 @router.get("/runs", response_class=HTMLResponse)
-def table(request: Request, run: Annotated[list[str], Query(max_length=100)] = []) -> Response:  # noqa: B006 - FastAPI copies it
-    """All runs, the newest first, and the curves of the first dozen that are named."""
+def table(
+    request: Request,
+    run: Annotated[list[str], Query(max_length=100)] = [],  # noqa: B006 - FastAPI copies it
+    search: Annotated[str, Query(max_length=200)] = "",
+    status: Annotated[str, Query(max_length=20)] = "",
+    sort: Column = "time",
+    up: bool = False,
+    page: Annotated[int, Query(ge=1, le=10**6)] = 1,
+) -> Response:
+    """The runs that match, the newest first, and the curves of the first dozen that are ticked."""
     folder = service_of(request).runs
-    rows = [row(one) for one in reversed(list_runs(folder) if folder else [])]
-    chosen = [one.name for one in rows if one.name in run][:TOGETHER]
-    return templates.TemplateResponse(
-        request, "runs.html", {"rows": rows, "folder": folder, "chosen": chosen, "most": TOGETHER}
-    )
+    found = select(folder, Selection(search, status, sort, not up, page))
+    names = {one.name for one in found.rows}
+    context = {
+        "table": found,
+        "folder": folder,
+        "chosen": [name for name in run if name in names][:TOGETHER],
+        "most": TOGETHER,
+        "search": search,
+        "status": status,
+        "statuses": STATUSES,
+        "sort": sort,
+        "up": up,
+    }
+    return templates.TemplateResponse(request, "runs.html", context)
 
 
 @router.get("/runs/{name}", response_class=HTMLResponse)
@@ -121,12 +143,19 @@ def mistakes(run: Run) -> list[dict[str, Any]]:
 @router.get("/runs/{name}/mistakes/{place}.png")
 def mistake(request: Request, name: str, place: int) -> Response:
     """The picture of one mistake as the network saw it."""
-    pixels = find_run(service_of(request), name).gallery().get("mistakes_pixels", ())
+    run = find_run(service_of(request), name)
+    pixels = mistake_pixels(run.path, stamp(run.path / "gallery.npz"))
     if not 0 <= place < len(pixels):
         raise Refused(
             404, "there is no such picture", f"the page /runs/{name} shows those there are"
         )
     return png(encode_png(pixels[place]))
+
+
+@lru_cache(maxsize=4)  # a page of mistakes asks for two dozen pictures
+def mistake_pixels(path: Path, stamp: tuple[int, int]) -> Sequence[Pixels]:
+    """The kept pictures of a run's mistakes, uint8 C,H,W each."""
+    return list(Run(path).gallery().get("mistakes_pixels", ()))
 
 
 def png(data: bytes) -> Response:

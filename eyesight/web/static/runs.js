@@ -1,4 +1,6 @@
 "use strict";
+const REFRESH = 5000; // milliseconds between two looks for new runs
+
 function valueOf(cell) {
   return cell.dataset.value === undefined ? cell.textContent.trim() : Number(cell.dataset.value);
 }
@@ -7,60 +9,126 @@ function compare(a, b) {
   return typeof a === "number" ? a - b : a.localeCompare(b, undefined, { numeric: true });
 }
 
-function sortable(table) {
-  table.querySelectorAll("th").forEach((head, column) => {
+function makeSortable(table) {
+  const heads = table.querySelectorAll("th");
+  heads.forEach((head, column) => {
     const button = document.createElement("button");
-    button.tabIndex = 0;
+    button.type = "button";
     button.append(...head.childNodes);
     head.append(button);
     button.addEventListener("click", () => {
-      const up = head.getAttribute("aria-sort") === "descending";
-      table.querySelectorAll("th").forEach(other => other.removeAttribute("aria-sort"));
-      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const ascending = head.getAttribute("aria-sort") === "descending";
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
       const rows = [...table.tBodies[0].rows];
-      rows.sort((a, b) => (up ? 1 : -1) * compare(valueOf(a.cells[column]), valueOf(b.cells[column])));
+      const sign = ascending ? 1 : -1;
+      rows.sort((a, b) => sign * compare(valueOf(a.cells[column]), valueOf(b.cells[column])));
       table.tBodies[0].append(...rows);
     });
   });
 }
 
-function epoch(place, found) {
-  const status = document.querySelector("main .status"), row = place.tagName === "TR" ? place : null;
-  (row ? row.querySelector(".status") : status).textContent = `${t("status.running")} ${Math.round(100 * (found.progress || 0))} %`;
-  if (row) row.querySelector(".epochs").textContent = found.epoch;
-  if (row && found.validation_top1 != null) row.querySelector(".accuracy").textContent = `(${(100 * found.validation_top1).toFixed(2)} %)`;
-  if (!row) redraw(found.epoch);
+function showEpoch(place, event) {
+  const percent = Math.round(100 * (event.progress || 0));
+  const status = `${t("status.running")} ${percent} %`;
+  if (place.tagName !== "TR") {
+    document.querySelector("main .status").textContent = status;
+    redrawCurves(event.epoch);
+    return;
+  }
+  place.querySelector(".status").textContent = status;
+  place.querySelector(".epochs").textContent = event.epoch;
+  if (event.validation_top1 != null) {
+    const score = (100 * event.validation_top1).toFixed(2);
+    place.querySelector(".score").textContent = `(${score} %)`;
+  }
 }
 
-let waiting = 0;
-function redraw(number) {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => {
+let redrawTimer = 0;
+function redrawCurves(epoch) {
+  clearTimeout(redrawTimer);
+  redrawTimer = setTimeout(() => {
     document.getElementById("curves").hidden = false;
-    for (const picture of document.querySelectorAll("img.live")) picture.src = `${picture.dataset.source}?epoch=${number}`;
+    for (const image of document.querySelectorAll("img.live")) {
+      image.src = `${image.dataset.source}?epoch=${epoch}`;
+    }
   }, 300);
 }
 
+const streams = new Map();
 function follow(place) {
-  const stream = new EventSource(`/api/runs/${encodeURIComponent(place.dataset.run)}/events`);
-  stream.onmessage = message => { const found = JSON.parse(message.data); if (found.event === "epoch") epoch(place, found); };
-  stream.addEventListener("end", () => { stream.close(); location.reload(); });
-  stream.addEventListener("gone", () => { stream.close(); const status = (place.tagName === "TR" ? place : document).querySelector(".status"); if (status) status.textContent = t("runs.removed"); });
+  const run = place.dataset.run;
+  if (streams.has(run)) return;
+  const stream = new EventSource(`/api/runs/${encodeURIComponent(run)}/events`);
+  streams.set(run, stream);
+  const current = () => document.querySelector(`[data-run="${CSS.escape(run)}"]`);
+  const close = () => { stream.close(); streams.delete(run); };
+  stream.onmessage = message => {
+    const event = JSON.parse(message.data);
+    if (event.event === "epoch" && current()) showEpoch(current(), event);
+  };
+  stream.addEventListener("end", () => {
+    close();
+    if (place.tagName === "TR") refresh(); else location.reload();
+  });
+  stream.addEventListener("gone", () => {
+    close();
+    const shown = current();
+    const scope = shown && shown.tagName === "TR" ? shown : document;
+    const status = scope.querySelector(".status");
+    if (status) status.textContent = t("runs.removed");
+  });
 }
 
-function together() {
-  const place = document.getElementById("together"), most = Number(place.dataset.most), boxes = [...document.querySelectorAll(".tick input")];
-  const chosen = boxes.filter(box => box.checked).map(box => ["run", box.value]);
-  for (const box of boxes) {
-    box.disabled = !box.checked && chosen.length >= most;
-    box.closest("td").dataset.value = box.checked ? 1 : 0;
-  }
-  const query = new URLSearchParams(chosen).toString();
+function followRunning() {
+  const selector = "[data-status=running], [data-status=preparing]";
+  [...document.querySelectorAll(selector)].slice(0, 4).forEach(follow);
+}
+
+function chosenRuns() {
+  return [...document.querySelectorAll(".tick input:checked")].map(box => box.value);
+}
+
+function limitChoice() {
+  const most = Number(document.getElementById("together").dataset.most);
+  const full = chosenRuns().length >= most;
+  for (const box of document.querySelectorAll(".tick input")) box.disabled = !box.checked && full;
+}
+
+function drawTogether() {
+  const place = document.getElementById("together");
+  const chosen = chosenRuns();
+  limitChoice();
   place.hidden = !chosen.length;
-  history.replaceState(null, "", query ? `?${query}` : location.pathname);
-  for (const picture of place.querySelectorAll("img")) if (query) picture.src = `${picture.dataset.source}?${query}`;
+  const address = new URLSearchParams(location.search);
+  address.delete("run");
+  for (const run of chosen) address.append("run", run);
+  history.replaceState(null, "", address.size ? `?${address}` : location.pathname);
+  if (!chosen.length) return;
+  const query = new URLSearchParams(chosen.map(run => ["run", run]));
+  for (const image of place.querySelectorAll("img")) image.src = `${image.dataset.source}?${query}`;
 }
 
-document.querySelectorAll("table.sortable").forEach(sortable);
-document.querySelectorAll(".tick input").forEach(box => box.addEventListener("change", together));
-[...document.querySelectorAll("[data-status=running]")].slice(0, 4).forEach(follow);
+// Runs that begin or end while the page is open: the rows are asked for again, ticks and focus stay.
+async function refresh() {
+  const rows = document.getElementById("rows");
+  if (!rows || document.hidden || rows.contains(document.activeElement)) return;
+  const response = await fetch(location.href).catch(() => null);
+  if (!response || !response.ok) return;
+  const page = new DOMParser().parseFromString(await response.text(), "text/html");
+  const fresh = page.getElementById("rows");
+  if (!fresh) return;
+  const chosen = new Set(chosenRuns());
+  rows.replaceChildren(...fresh.childNodes);
+  for (const box of rows.querySelectorAll(".tick input")) box.checked = chosen.has(box.value);
+  limitChoice();
+  followRunning();
+}
+
+document.querySelectorAll("table.sortable").forEach(makeSortable);
+const rows = document.getElementById("rows");
+if (rows) {
+  rows.addEventListener("change", drawTogether);
+  setInterval(refresh, REFRESH);
+}
+followRunning();
