@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from typing import ClassVar, Literal, cast
+from typing import ClassVar, Literal
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
@@ -110,8 +110,7 @@ class LimitedConnection(HttpToolsProtocol):
         would reset the connection, and the client would never see the answer.
         """
         self.stop_timer()
-        transport = cast("asyncio.Transport", self.transport)
-        if self.refused or transport.is_closing():
+        if self.refused or self.transport.is_closing():
             return
         body = json.dumps({"error": error, "hint": hint}).encode()
         head = [
@@ -120,6 +119,6 @@ class LimitedConnection(HttpToolsProtocol):
             f"content-length: {len(body)}\r\n".encode(),
             b"connection: close\r\n\r\n",
         ]
-        transport.write(b"".join([*head, body]))
+        self.transport.write(b"".join([*head, body]))
         self.refused = True
-        self.loop.call_later(LINGER, transport.close)
+        self.loop.call_later(LINGER, self.transport.close)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from eyesight.errors import UserError
 from eyesight.results.scores import MEASURES
@@ -116,8 +116,8 @@ def build_row(run: Run) -> RunRow:
     recipe = run.read_json("recipe.json")
     measure = MEASURES[recipe.get("data", {}).get("target", "class")]
     log = run.log
-    result = next((event for event in reversed(log) if event.get("event") == "done"), {})
-    failure = next((event for event in reversed(log) if event.get("event") == "failed"), {})
+    result = last_event(log, "done")
+    failure = last_event(log, "failed")
     epochs = [event for event in log if event.get("event") == "epoch"]
     test = result.get("test") or {}
     value = test.get(measure.key)
@@ -143,6 +143,14 @@ def build_row(run: Run) -> RunRow:
         time=log[0].get("time") if log else None,
         problem=str(failure.get("message", "")) if status == "failed" else "",
     )
+
+
+def last_event(log: Sequence[dict[str, Any]], kind: str) -> dict[str, Any]:
+    """The last event of a kind; empty when there is none."""
+    for event in reversed(log):
+        if event.get("event") == kind:
+            return event
+    return {}
 
 
 def ended_as(log: Sequence[Mapping[str, object]]) -> str:

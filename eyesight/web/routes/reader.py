@@ -15,7 +15,8 @@ from starlette.responses import Response
 from eyesight.data.prepare import BadPicture, Pixels, dimensions, encode_png
 from eyesight.web.digit_reader import DIGITS, RECIPE, Looked, Reader
 from eyesight.web.limits import Refused
-from eyesight.web.routes.api import BODIES, BODY, RESPONSES, row
+from eyesight.web.routes.api import BODIES, BODY, RESPONSES
+from eyesight.web.run_table import row
 from eyesight.web.schemas import Named, Problem
 from eyesight.web.service import refusing
 from eyesight.web.templating import templates
