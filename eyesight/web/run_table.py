@@ -149,7 +149,7 @@ def last_event(log: Sequence[dict[str, Any]], kind: str) -> dict[str, Any]:
     """The last event of a kind; empty when there is none."""
     for event in reversed(log):
         if event.get("event") == kind:
-            return event
+            return dict(event)
     return {}
 
 
