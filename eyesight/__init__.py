@@ -1,6 +1,7 @@
-"""eyesight turns a folder of pictures into a classifier that a person can trust, on the computer they have.
+"""eyesight turns a folder of images into a classifier that a person can trust.
 
-The public names are loaded when they are first used, so that importing the package does not import torch.
+The public names are loaded when they are first used, so importing the package does not import
+PyTorch.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""A classifier: a network, its class names and its preprocessing, in memory and as a folder of two files.
+"""A classifier: a network, its class names and its preprocessing, in memory and as two files.
 
-The folder holds `weights.safetensors` and `classifier.json`; the latter names the former's checksum, so neither is trusted alone.
+The folder holds `weights.safetensors` and `classifier.json`. The latter names the checksum of the
+former, so neither is trusted alone.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -21,98 +23,164 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from eyesight.data import inputs
 from eyesight.data.images import Images, at_once
-from eyesight.data.prepare import Pixels, Preparation, prepare
+from eyesight.data.prepare import Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import UserError
 from eyesight.models import registry
-from eyesight.models.layers import Network
+from eyesight.models.layers import Network, Shape
 from eyesight.recipe import Model, group
+from eyesight.results.predictions import Predictions, predicted
+from eyesight.runs import Results
 from eyesight.system.files import whole_file
 from eyesight.system.tensors import checksum, save_tensors
 from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
 Views = Literal["one", "flip", "shifts", "flip_shifts"]
+DIFFERENT_NAMES = 5  # tensors named in an error
+
+
+class Facts(TypedDict, total=False):
+    """Where a classifier comes from; an exported file also holds what it needs to be used alone."""
+
+    run: str
+    data: str
+    store: str
+    split: str
+    eyesight: str
+    colours: Sequence[Sequence[int]] | None  # of the classes of a mask
+    weights: object  # where a pretrained network's weights came from
+    only: str | None  # the kind of object that a pretrained network is narrowed to
+    eyesight_format: int
+    name: str
+    classes: Sequence[str]
+    target: str
+    preparation: dict[str, Any]
+    views: Views
+    accuracy: float | None
+    accuracy_pictures: int | None
+    threshold: dict[str, Any] | None
+    unfamiliar_from: float | None
+    int8: bool
+
+
+class Description(TypedDict, total=False):
+    """The contents of `classifier.json`."""
+
+    format: int
+    model: dict[str, object]
+    shape: list[int]
+    classes: list[str]
+    preparation: dict[str, Any]
+    mean: list[float]
+    deviation: list[float]
+    views: Views
+    target: str
+    noise: float
+    weights_sha256: str
+    facts: Facts
 
 
 @dataclass(eq=False)
 class Classifier:
-    """`facts` is what a person may want to know later: data and split hashes, metrics, versions."""
+    """A trained network that takes images of any kind and gives class probabilities."""
 
     network: Network
     model: Model
     classes: tuple[str, ...]
     preparation: Preparation
-    views: Views = "one"
-    facts: dict[str, Any] = field(default_factory=dict)
-    noise: float = 0.0  # added to the pictures on which one that removes it is judged
-    arithmetic: str = (
-        "float32"  # of inference; "bfloat16" only where a short budget cannot afford better
-    )
+    views: Views = "one"  # averaged at test time
+    facts: Facts = field(default_factory=Facts)
+    noise: float = 0.0  # added to the images on which a denoising autoencoder is scored
+    arithmetic: str = "float32"  # of inference; "bfloat16" only where a budget affords no better
+    source: str = ""  # what it was loaded from, in words
+
+    def __repr__(self) -> str:
+        return describe(self.source or self.model.name, self.classes, self.preparation)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return self.classes
+
+    def predict(self, images: inputs.Images) -> Predictions:
+        """Class probabilities of one image or of a list of images.
+
+        Parameters
+        ----------
+        images
+            A path, encoded bytes, a PIL image, an array H,W or H,W,C (uint8, or fractions from 0
+            to 1), a tensor H,W or C,H,W, a batch N,… of these, or a list of any of them; also an
+            empty one. Each is prepared exactly as the training images were.
+
+        Raises
+        ------
+        UserError
+            For a missing file, for what is no image, and when the network gives images or masks
+            instead of classes.
+        """
+        if self.network.emits != "class":
+            raise no_classes(self.network.emits)
+        names, pixels = inputs.prepare_inputs(images, self.preparation)
+        return predicted(
+            names, self.probabilities(pixels), self.classes, partial(thumbnail, pixels)
+        )
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
-        """An encoded picture or a uint8 array H,W or H,W,C as uint8 C,H,W, exactly as in training; raises BadPicture."""
+        """Prepare an image as in training: encoded bytes or uint8 H,W[,C] to uint8 C,H,W.
+
+        Raises BadPicture.
+        """
         return prepare(picture, self.preparation)
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
-        parts = torch.split(torch.from_numpy(pixels), at_once(pixels.shape[1:]))
-        return torch.cat(
-            [probabilities(self.network, part, self.views, self.arithmetic).cpu() for part in parts]
-        ).numpy()
+        """Probabilities N,K of prepared images, uint8 N,C,H,W."""
+        if not len(pixels):
+            return np.zeros((0, len(self.classes)), dtype=np.float32)
+        batches = torch.split(torch.from_numpy(pixels), at_once(pixels.shape[1:]))
+        return torch.cat([self.forward(batch).cpu() for batch in batches]).numpy()
 
-    def predict(self, pictures: Sequence[bytes | Pixels | Path]) -> npt.NDArray[np.float32]:
-        """Probabilities N,K of files, encoded pictures or uint8 arrays H,W or H,W,C; raises BadPicture for what is no picture."""
-        read = [
-            picture.read_bytes() if isinstance(picture, Path) else picture for picture in pictures
-        ]
-        return self.probabilities(np.stack([self.prepare(picture) for picture in read]))
+    def forward(self, pictures: Tensor) -> Tensor:
+        """N,C,H,W (uint8 or [0,1]) → probabilities N,K, images N,C,H,W, or maps N,K,H,W."""
+        return probabilities(self.network, pictures, self.views, self.arithmetic)
 
     @property
     def task(self) -> Task:
-        """What its network does."""
+        """What the network does: give a class, an image or a mask."""
         return TASKS[self.network.emits]
 
-    def infer(self, images: Images, batch: int | None = None) -> Any:
-        """`Predictions` for prepared pictures (or what else the task gives), each picture once."""
-        return self.task.infer(self.network, images, self.answers, batch=batch, noise=self.noise)
-
-    def answers(self, pictures: Tensor) -> Tensor:
-        """What the network says of pictures N,C,H,W, uint8 or from 0 to 1: probabilities, restored pictures, or maps of probabilities."""
-        return probabilities(self.network, pictures, self.views, self.arithmetic)
+    def infer(self, images: Images, batch: int | None = None) -> Results:
+        """Results for prepared images, each image once: `Predictions` when the task is classes."""
+        results: Results = self.task.infer(
+            self.network, images, self.forward, batch=batch, noise=self.noise
+        )
+        return results
 
     def save(self, folder: Path) -> None:
         """Write the two files into `folder`, whole or not at all."""
         folder.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
-            tensors = {
-                name: tensor.contiguous().cpu()
-                for name, tensor in self.network.state_dict().items()
-            }
+            tensors = {}
+            for name, tensor in self.network.state_dict().items():
+                tensors[name] = tensor.contiguous().cpu()
             save_tensors(tensors, temporary / "weights.safetensors")
             description = self._description(checksum(temporary / "weights.safetensors"))
+            text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             with whole_file(temporary / "classifier.json") as file:
-                file.write(
-                    json.dumps(description, indent=2, ensure_ascii=False).encode(
-                        errors="backslashreplace"
-                    )
-                    + b"\n"
-                )
+                file.write(text.encode(errors="backslashreplace"))
             if folder.exists():
                 shutil.rmtree(folder)
             temporary.replace(folder)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
 
-    def _description(self, weights: str) -> dict[str, Any]:
+    def _description(self, weights: str) -> Description:
+        options = dataclasses.asdict(self.model).items()
         return {
             "format": FORMAT,
-            "model": {
-                key: value
-                for key, value in dataclasses.asdict(self.model).items()
-                if value is not None
-            },
+            "model": {name: value for name, value in options if value is not None},
             "shape": list(self.network.shape),
             "classes": list(self.classes),
             "preparation": self.preparation.to_dict(),
@@ -127,44 +195,45 @@ class Classifier:
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
-    """The classifier in `folder`; raises UserError when it is missing, too new, or its weights are not the ones it names."""
+    """Load the classifier in `folder`.
+
+    Raises UserError when it is missing, was written by a later version, or when its weights are not
+    the ones that `classifier.json` names.
+    """
     description = read_description(folder)
     try:
-        model, classes = (
-            cast(Model, group("model", description["model"])),
-            tuple(description["classes"]),
-        )
-        shape, views, facts = (
-            tuple(description["shape"]),
-            description["views"],
-            description["facts"],
-        )
-        preparation, expected = (
-            Preparation.from_dict(description["preparation"]),
-            description["weights_sha256"],
-        )
+        model = cast(Model, group("model", description["model"]))
+        classes = tuple(description["classes"])
+        shape = tuple(description["shape"])
+        views = description["views"]
+        facts = description["facts"]
+        preparation = Preparation.from_dict(description["preparation"])
+        expected = description["weights_sha256"]
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(
             f"{folder / 'classifier.json'} does not describe a classifier: {error}",
             "copy the folder again",
         ) from None
-    network = registry.build(
-        model, shape, registry.outputs(description.get("target", "class"), shape, len(classes))
-    )
-    network.load_state_dict(
-        _weights(folder / "weights.safetensors", expected, network.state_dict())
-    )
+    target = description.get("target", "class")
+    network = _build(model, shape, target, len(classes))
+    weights = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
+    network.load_state_dict(weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    noise = float(description.get("noise", 0.0))
     return Classifier(
-        network, model, classes, preparation, views, facts, float(description.get("noise", 0.0))
+        network, model, classes, preparation, views, facts, noise, source=f"classifier in {folder}"
     )
 
 
-def read_description(folder: Path) -> dict[str, Any]:
-    """What `classifier.json` says, without torch's help."""
+def _build(model: Model, shape: Shape, target: str, classes: int) -> Network:
+    return registry.build(model, shape, registry.outputs(target, shape, classes))
+
+
+def read_description(folder: Path) -> Description:
+    """The contents of `classifier.json`; raises UserError when there is none that can be read."""
     file = folder / "classifier.json"
     try:
-        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        description: Description = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{folder} holds no classifier: there is no {file.name}",
@@ -174,20 +243,21 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{file} cannot be read: {error}", "it may be damaged; copy the folder again"
         ) from None
-    if description.get("format", 0) > FORMAT:
-        found = description["format"]
+    version = description.get("format", 0)
+    if version > FORMAT:
         raise UserError(
-            f"{folder} was written by a later eyesight (format {found}, this one reads up to {FORMAT})",
+            f"{folder} was written by a later eyesight (format {version}, this one reads up to "
+            f"{FORMAT})",
             "upgrade eyesight",
         )
     return description
 
 
-def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _load_weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
         if checksum(file) != expected:
             raise UserError(
-                f"{file} is not the file that classifier.json was written for: its checksum differs",
+                f"{file} is not the file that classifier.json names: its checksum differs",
                 "the weights were changed or damaged; copy the folder again, or train again",
             )
         tensors: dict[str, Tensor] = load_file(file)
@@ -195,47 +265,73 @@ def _weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, T
         raise UserError(
             f"{file} cannot be read: {error}", "it may be damaged; copy the folder again"
         ) from None
-    wrong = [
-        name
-        for name in state.keys() | tensors.keys()
-        if name not in state or name not in tensors or state[name].shape != tensors[name].shape
-    ]
+    wrong = []
+    for name in sorted(state.keys() | tensors.keys()):
+        if name not in state or name not in tensors or state[name].shape != tensors[name].shape:
+            wrong.append(name)
     if wrong:
         raise UserError(
-            f"{file} does not fit the network: {', '.join(sorted(wrong)[:5])} differ",
+            f"{file} does not fit the network: {', '.join(wrong[:DIFFERENT_NAMES])} differ",
             "the architecture may have changed since",
         )
     return tensors
+
+
+def describe(source: str, classes: Sequence[str], preparation: Preparation) -> str:
+    """A classifier in one line, for `repr`."""
+    channels, height, width = preparation.shape
+    return f"<{source}: {len(classes)} classes, images {channels}×{height}×{width}>"
+
+
+def no_classes(target: str) -> UserError:
+    """The error for asking a network that gives images or masks for classes."""
+    kind = {"picture": "a restored image", "mask": "a mask"}[target]
+    return UserError(
+        f"this network gives {kind}, not a class",
+        "use probabilities(prepare(...)), or `eyesight predict RUN IMAGES --out FOLDER`",
+    )
 
 
 @torch.no_grad()
 def probabilities(
     network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
 ) -> Tensor:
-    """Probabilities N,K (or what else the network answers) of uint8 pictures N,C,H,W, averaged over the views in logit space."""
+    """What the network gives for images N,C,H,W, its logits averaged over the test-time views.
+
+    Probabilities N,K for a network that gives classes.
+    """
     training = network.training
     network.eval()
     pictures = pixels.to(_device(network)).contiguous(memory_format=torch.channels_last)
-    pictures = pictures.float().div_(255) if pixels.dtype == torch.uint8 else pictures
+    if pixels.dtype == torch.uint8:
+        pictures = pictures.float().div_(255)
     with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
-        logits = [network(view).float() for view in seen(pictures, views)]
+        logits = [network(view).float() for view in augmented_views(pictures, views)]
     network.train(training)
     return network.answer(torch.stack(logits).mean(0))
 
 
-def seen(pictures: Tensor, views: Views) -> list[Tensor]:
-    """The versions of a batch that are averaged: itself; mirrored; moved by a pixel along four diagonals, or along two and all mirrored."""
+def augmented_views(pictures: Tensor, views: Views) -> list[Tensor]:
+    """The versions of a batch N,C,H,W that are averaged.
+
+    "one" is the batch itself, "flip" adds its mirror image, "shifts" moves it by a pixel along four
+    diagonals, and "flip_shifts" moves it along two and mirrors all.
+    """
     if views == "one":
         return [pictures]
     if views == "flip":
         return [pictures, pictures.flip(3)]
     padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
     height, width = pictures.shape[2:]
-    ways = [(0, 0), (2, 2)] if views == "flip_shifts" else [(0, 0), (0, 2), (2, 0), (2, 2)]
-    moved = [pictures] + [
-        padded[:, :, down : down + height, across : across + width] for down, across in ways
-    ]
-    return moved + [view.flip(3) for view in moved] if views == "flip_shifts" else moved
+    offsets = [(0, 0), (0, 2), (2, 0), (2, 2)]
+    if views == "flip_shifts":
+        offsets = [(0, 0), (2, 2)]
+    versions = [pictures]
+    for top, left in offsets:
+        versions.append(padded[:, :, top : top + height, left : left + width])
+    if views == "flip_shifts":
+        versions += [version.flip(3) for version in versions]
+    return versions
 
 
 def _device(network: Network) -> torch.device:

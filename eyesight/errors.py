@@ -1,4 +1,4 @@
-"""The one exception meant for people: it is printed without a traceback, with a hint on how to mend it."""
+"""Errors for people: the command line prints them without a traceback, with a hint."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ MOST = 40  # names listed in an error
 
 
 class UserError(Exception):
-    """Something the person can mend: `message` says what happened and what was expected, `hint` how to go on.
+    """An error that the person can mend.
 
-    `code` is the exit code of the command line: 1 failed, 2 wrong usage. `status` is what the service answers over HTTP.
+    Parameters
+    ----------
+    message
+        What happened and what was expected.
+    hint
+        How to go on.
+    code
+        The exit code of the command line: 1 failed, 2 wrong usage.
+
+    `status` is what the service answers over HTTP.
     """
 
     status = 422
@@ -21,31 +30,36 @@ class UserError(Exception):
         self.message = message
         self.hint = hint
         self.code = code
+        if hint:
+            self.add_note(f"hint: {hint}")
 
 
 class MissingError(UserError):
-    """A run, or a part of one or of its file, that is not there, or damaged."""
+    """A run, or a part of it or of its file, is missing or damaged."""
 
     status = 404
 
 
 class DiskFullError(UserError):
-    """There is no room for what had to be written."""
+    """There is no room for a file that has to be written."""
 
     status = 507
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name that is not among `known`; names the nearest right one."""
-    names = list(known)
+def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
+    """The error for a `name` that is not among `names`; its hint names the nearest ones."""
+    names = list(names)
     folded = {other.lower(): other for other in reversed(names)}
-    near = [folded[match] for match in get_close_matches(name.lower(), folded, n=3, cutoff=0.5)]
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {listed(names)}"
+    matches = get_close_matches(name.lower(), folded, n=3, cutoff=0.5)
+    hint = f"known: {listed(names)}"
+    if matches:
+        hint = f"did you mean {' or '.join(folded[match] for match in matches)}?"
     return UserError(f"unknown {kind} {name!r}", hint, code=2)
 
 
 def listed(names: Sequence[str], most: int = MOST) -> str:
     """The first names, and how many more there are."""
-    return ", ".join(names[:most]) + (
-        f" and {len(names) - most:,} more" if len(names) > most else ""
-    )
+    text = ", ".join(names[:most])
+    if len(names) > most:
+        text += f" and {len(names) - most:,} more"
+    return text

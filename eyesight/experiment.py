@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from eyesight import classifier, tasks
-from eyesight.classifier import Classifier, Views
+from eyesight.classifier import Classifier, Facts, Views
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
@@ -372,7 +372,7 @@ def finish(
     test.save(run.path / "predictions.npz")
     write_arrays(
         run.path / "gallery.npz",
-        **loaded.task.gallery(data.train, data.test, test, loaded.answers, noise),
+        **loaded.task.gallery(data.train, data.test, test, loaded.forward, noise),
     )
     watch.lap("evaluation")
     seconds = {**watch.seconds, "total": round(clock.elapsed(), 3)}
@@ -424,22 +424,25 @@ def stage_results(run: Run, recipe: Recipe) -> list[dict[str, Any]]:
     return found
 
 
-def facts(run: Run, data: Dataset) -> dict[str, Any]:
+def facts(run: Run, data: Dataset) -> Facts:
     """What a classifier should be able to say of where it comes from."""
-    known = {
+    facts: Facts = {
         "run": run.name,
         "data": data.name,
         "store": data.store.key,
         "split": data.hash,
         "eyesight": run.environment["eyesight"],
     }
-    return {**known, **({"colours": found} if (found := data.facts().get("colours")) else {})}
+    colours = data.facts().get("colours")
+    if colours:
+        facts["colours"] = colours
+    return facts
 
 
 def check_same(kept: Classifier, loaded: Classifier, images: Images) -> None:
     """Raise UserError when the classifier read back from disk does not say what the one in memory says."""
     few = images.take(torch.arange(min(CHECKED, images.portion, len(images))))
-    if not torch.allclose(kept.answers(few), loaded.answers(few), atol=1e-5):
+    if not torch.allclose(kept.forward(few), loaded.forward(few), atol=1e-5):
         raise UserError(
             "the saved classifier does not say what the trained one says",
             "the disk may be failing; train again elsewhere",

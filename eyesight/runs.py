@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -26,9 +26,12 @@ from eyesight.recipe import Recipe, override
 from eyesight.recipes import RECIPES, find
 from eyesight.results import predictions, reconstructions, segmentations
 from eyesight.results.predictions import Predictions, read_arrays
+from eyesight.results.reconstructions import Reconstructions
 from eyesight.results.scores import MEASURES, Measure
+from eyesight.results.segmentations import Segmentations
 from eyesight.system.files import disk_error, lock, whole_file
 
+Results: TypeAlias = Predictions | Reconstructions | Segmentations
 Status = Literal["running", "done", "failed", "interrupted"]
 LOADERS: dict[str, Callable[[Path], Any]] = {
     "class": predictions.load,

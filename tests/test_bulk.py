@@ -10,7 +10,7 @@ from portables import by_brightness
 from eyesight.data.opening import each_picture, list_pictures
 from eyesight.errors import UserError
 from eyesight.inference import bulk, onnx_classifier
-from eyesight.inference.predict import answers
+from eyesight.inference.predict import predict_files
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def known(tmp_path):
 
 def ask(folder, out, engine, **other):
     return bulk.predict(
-        [str(folder)], out, engine, **{"model": "lamp", "top": 2, "part": 5, **other}
+        [str(folder)], out, engine, bulk.Request(**{"model": "lamp", "top": 2, "part": 5, **other})
     )
 
 
@@ -63,7 +63,7 @@ def test_the_parts_together_are_the_table(pictures, known, tmp_path):
         1,
         {},
     )
-    expected = list(answers(known, list_pictures(pictures), 2))
+    expected = list(predict_files(known, list_pictures(pictures), 2))
     got = rows(tmp_path / "out")
     assert [row[0] for row in got] == [answer.path for answer in expected] and len(got) == 23
     assert [row[1] for row in got] == [

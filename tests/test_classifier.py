@@ -8,7 +8,7 @@ import torch
 
 from eyesight import classifier
 from eyesight.classifier import Classifier
-from eyesight.data.prepare import BadPicture, Preparation
+from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Model
@@ -50,11 +50,13 @@ def test_a_file_is_prepared_as_in_training(tmp_path):
     pixels, _ = drawn.pictures(6)
     said = made.infer(images).probabilities
     encoded = [drawn.png(picture[0]) for picture in pixels]
-    assert np.allclose(made.predict(encoded), said, atol=1e-6)
-    assert np.allclose(made.predict([picture[0] for picture in pixels]), said, atol=1e-6)
+    assert np.allclose(made.predict(encoded).probabilities, said, atol=1e-6)
+    assert np.allclose(
+        made.predict([picture[0] for picture in pixels]).probabilities, said, atol=1e-6
+    )
     (tmp_path / "a.png").write_bytes(encoded[2])
-    assert np.allclose(made.predict([tmp_path / "a.png"])[0], said[2], atol=1e-6)
-    with pytest.raises(BadPicture):
+    assert np.allclose(made.predict([tmp_path / "a.png"]).probabilities[0], said[2], atol=1e-6)
+    with pytest.raises(UserError, match="image 0"):
         made.predict([b"no picture"])
 
 
@@ -73,7 +75,7 @@ def test_an_image_does_not_depend_on_its_batch():
 def test_views_are_averaged(views, count):
     made, images = make(views=views), drawn.images(3)
     pictures = images.take(torch.arange(3)).float() / 255
-    views_seen = classifier.seen(pictures, views)
+    views_seen = classifier.augmented_views(pictures, views)
     assert len(views_seen) == count
     with torch.no_grad():
         mean = torch.stack([made.network(view) for view in views_seen]).mean(0).softmax(1)

@@ -14,8 +14,7 @@ import typer
 from PIL import Image
 
 from eyesight.cli import main
-from eyesight.inference.predict import Answer
-from eyesight.inference.recognise import ids, write_table
+from eyesight.inference.predict import FilePrediction, file_ids, write_submission
 
 FLAGS = {
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
@@ -158,11 +157,11 @@ def test_the_competition_table_keeps_order_and_names_bad_files(trained, tmp_path
 
 def test_the_competition_table_takes_any_file_name(tmp_path):
     answers = [
-        Answer("a/x.png", (("cat, or dog", 0.9),)),
-        Answer("b/x.png", (("ring", 0.9),)),
-        Answer("b/\udcff.png", (("bar", 0.9),)),
+        FilePrediction("a/x.png", (("cat, or dog", 0.9),)),
+        FilePrediction("b/x.png", (("ring", 0.9),)),
+        FilePrediction("b/\udcff.png", (("bar", 0.9),)),
     ]
-    write_table(answers, tmp_path / "new" / "submission.csv")
+    write_submission(answers, tmp_path / "new" / "submission.csv")
     rows = list(csv.reader((tmp_path / "new" / "submission.csv").read_text("utf-8").splitlines()))
     assert rows == [["id", "target"], ["a/x", "cat, or dog"], ["b/x", "ring"], [r"b/\udcff", "bar"]]
 
@@ -179,7 +178,7 @@ def test_the_competition_table_takes_any_file_name(tmp_path):
     ],
 )
 def test_ids_are_file_names_and_no_more_of_a_path_than_tells_them_apart(paths, named):
-    assert ids([Path(path) for path in paths]) == named
+    assert file_ids([Path(path) for path in paths]) == named
 
 
 def test_ids_of_pictures_on_two_drives(monkeypatch):
@@ -187,8 +186,8 @@ def test_ids_of_pictures_on_two_drives(monkeypatch):
         raise ValueError("Paths don't have the same drive")
 
     monkeypatch.setattr(os.path, "commonpath", refused)
-    assert ids([Path("c/1.png"), Path("d/2.png")]) == ["1", "2"]
-    assert ids([Path("c/1.png"), Path("d/1.png")]) == ["c/1.png", "d/1.png"]
+    assert file_ids([Path("c/1.png"), Path("d/2.png")]) == ["1", "2"]
+    assert file_ids([Path("c/1.png"), Path("d/1.png")]) == ["c/1.png", "d/1.png"]
 
 
 def test_evaluate_show_and_report(trained):

@@ -310,14 +310,12 @@ def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tm
         (tmp_path / "pictures" / f"{number}.png").write_bytes(drawn.png(picture[0]))
     file, where = by_brightness(tmp_path / "lamp.onnx"), [str(tmp_path / "pictures")]
     engine = ray_cluster.answerer("ray", HERE, packing.pack_classifier(file), where, 2, "")
-    found = bulk.predict(where, tmp_path / "out", engine, model="lamp", top=2, part=4)
+    found = bulk.predict(where, tmp_path / "out", engine, bulk.Request("lamp", 2, part=4))
     bulk.predict(
         where,
         tmp_path / "here",
         bulk.here(onnx_classifier.load(file), 2),
-        model="lamp",
-        top=2,
-        part=4,
+        bulk.Request("lamp", 2, part=4),
     )
     parts = {part.name: part.read_bytes() for part in (tmp_path / "here").glob("part-*")}
     assert (found.parts, found.missing) == (6, {}) and {
@@ -325,7 +323,9 @@ def test_parts_come_out_as_here_and_only_missing_ones_are_redone(two_workers, tm
     } == parts
     (tmp_path / "out" / bulk.name(2)).unlink()
     times = {part: part.stat().st_mtime_ns for part in (tmp_path / "out").glob("part-*")}
-    assert bulk.predict(where, tmp_path / "out", engine, model="lamp", top=2, part=4).reused == 5
+    assert (
+        bulk.predict(where, tmp_path / "out", engine, bulk.Request("lamp", 2, part=4)).reused == 5
+    )
     assert (tmp_path / "out" / bulk.name(2)).read_bytes() == parts[bulk.name(2)]
     assert all(part.stat().st_mtime_ns == changed for part, changed in times.items())
 

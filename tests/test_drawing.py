@@ -11,7 +11,7 @@ from portables import by_brightness
 
 from eyesight.data.prepare import BadPicture
 from eyesight.errors import UserError
-from eyesight.inference import annotate, dense, onnx_classifier, recognise
+from eyesight.inference import annotate, dense, onnx_classifier, predict
 from eyesight.system.files import distinct
 
 TOP = [
@@ -87,11 +87,11 @@ def test_copies_lie_beside_each_other_and_originals_stay(tmp_path):
         (tmp_path / folder / "lamp.png").write_bytes(data)
     (tmp_path / "one" / "broken.png").write_bytes(b"broken")
     known = onnx_classifier.load(by_brightness(tmp_path / "it.onnx", looks=True))
-    answers = recognise.recognise(known, [str(tmp_path / "one"), str(tmp_path / "two")], 2)
+    answers = predict.predict_folders(known, [str(tmp_path / "one"), str(tmp_path / "two")], 2)
     out = tmp_path / "one"
     for _ in range(2):
-        recognise.draw(answers, out)
-        recognise.look(known, answers, out)
+        predict.draw_predictions(answers, out)
+        predict.draw_heatmaps(known, answers, out)
     names = {path.name for path in out.iterdir()}
     assert names == {
         "broken.png",
@@ -121,11 +121,11 @@ def test_names_that_would_meet_get_a_number_that_nobody_has():
 def test_a_file_that_cannot_tell_where_it_looked_says_so(tmp_path):
     (tmp_path / "lamp.png").write_bytes(png(np.zeros((20, 20), np.uint8)))
     known = onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))
-    answers = recognise.recognise(known, [str(tmp_path / "lamp.png")])
+    answers = predict.predict_folders(known, [str(tmp_path / "lamp.png")])
     with pytest.raises(UserError, match="does not say where it looked"):
-        recognise.look(known, answers, tmp_path / "out")
+        predict.draw_heatmaps(known, answers, tmp_path / "out")
 
 
 def test_only_pretrained_networks_are_narrowed(tmp_path):
     with pytest.raises(UserError, match="only a pretrained network"):
-        recognise.load(by_brightness(tmp_path / "it.onnx"), only="dogs")
+        predict.load(by_brightness(tmp_path / "it.onnx"), only="dogs")

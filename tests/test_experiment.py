@@ -66,7 +66,7 @@ def test_a_run_holds_everything(finished):
 def test_averaging_over_views_is_told_apart_from_a_single_look(finished):
     root, run = finished
     once = replace(classifier.load(run.classifier_path), views="one")
-    said = once.predict([root / "pictures" / name for name in run.predictions().ids])
+    said = once.predict([root / "pictures" / name for name in run.predictions().ids]).probabilities
     plain = run.result["test_one_view"]
     assert plain["top1"] == (said.argmax(1) == run.predictions().labels).mean()
     assert plain["loss"] != run.result["test"]["loss"]
@@ -105,7 +105,7 @@ def test_the_gallery_shows_every_class_and_the_real_mistakes(finished):
 def test_predicting_the_files_gives_what_the_test_predictions_said(finished):
     root, run = finished
     test, loaded = run.predictions(), classifier.load(run.classifier_path)
-    said = loaded.predict([root / "pictures" / name for name in test.ids])
+    said = loaded.predict([root / "pictures" / name for name in test.ids]).probabilities
     assert np.abs(said - test.probabilities).max() < 1e-5
 
 

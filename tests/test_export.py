@@ -133,7 +133,7 @@ def made(trained, tmp_path_factory):
 def test_the_file_answers_plain_onnxruntime_without_us(run, made):
     assert (
         made.parity.pictures == 24
-        and made.parity.what.startswith("test pictures of ")
+        and made.parity.origin.startswith("test pictures of ")
         and made.parity.agreement == 1
     )
     program = f"""
@@ -197,7 +197,7 @@ def test_without_the_data_the_kept_pictures_are_checked_and_int8_is_refused(run,
     said = []
     held = export.held_out(run, lenet(), None, said.append)
     assert (
-        held.what == "pictures the run kept for its report"
+        held.origin == "pictures the run kept for its report"
         and len(held.pixels) >= 40
         and (held.labels == -1).all()
     )
@@ -210,7 +210,7 @@ def test_changed_data_is_not_taken_for_the_held_out_pictures(run):
     data = run.data
     data["split"] = "another"
     run.write_json("data.json", data)
-    assert export.held_out(run, lenet(), None).what == "pictures the run kept for its report"
+    assert export.held_out(run, lenet(), None).origin == "pictures the run kept for its report"
 
 
 def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):

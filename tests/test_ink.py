@@ -9,7 +9,7 @@ from written import STROKES, box
 
 from eyesight.data.prepare import BadPicture
 from eyesight.errors import UserError
-from eyesight.inference import onnx_classifier, recognise
+from eyesight.inference import onnx_classifier, predict
 from eyesight.reader import mnist_digit
 
 
@@ -135,11 +135,11 @@ def test_predict_prepares_digits_on_request(tmp_path):
     (tmp_path / "digit.png").write_bytes(png(box("0")))
     (tmp_path / "empty.png").write_bytes(png(box(" ")))
     known = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx", 28))
-    assert [answer.top[0][0] for answer in recognise.recognise(known, [str(tmp_path)])] == [
+    assert [answer.top[0][0] for answer in predict.predict_folders(known, [str(tmp_path)])] == [
         "bright",
         "bright",
     ]
-    first, second = recognise.recognise(known, [str(tmp_path)], first="digit")
+    first, second = predict.predict_folders(known, [str(tmp_path)], preprocess="digit")
     assert first.top[0][0] == "dark" and second.problem == "empty: nothing is written here"
     with pytest.raises(UserError, match="unknown preparation"):
-        recognise.recognise(known, [str(tmp_path)], first="digits")
+        predict.predict_folders(known, [str(tmp_path)], preprocess="digits")

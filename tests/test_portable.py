@@ -12,7 +12,7 @@ from drawn import png
 from portables import by_brightness
 
 from eyesight.errors import UserError
-from eyesight.inference import onnx_classifier, recognise
+from eyesight.inference import onnx_classifier, predict
 
 
 def test_answers_for_any_number_of_pictures(tmp_path):
@@ -68,7 +68,7 @@ def test_recognise_names_bad_files_and_answers_the_others(tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
     (tmp_path / "bad.jpg").write_text("no picture")
     (tmp_path / "good.png").write_bytes(png(np.full((9, 9), 255, np.uint8)))
-    bad, good = recognise.recognise(
+    bad, good = predict.predict_folders(
         onnx_classifier.load(file), [str(tmp_path / "bad.jpg"), str(tmp_path / "good.png")]
     )
     assert bad.problem.startswith("unreadable")

@@ -67,18 +67,18 @@ def test_a_folder_without_classes_is_enough(trained):
 
 def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
     root, run = trained
-    from eyesight.inference import recognise
+    from eyesight.inference import predict
 
     usual = dense.usual_error(run.path)
-    known = dense.render(recognise.load(run.path), [str(root / "few")], tmp_path / "out", usual)
-    strange = dense.render(recognise.load(run.path), [str(root / "all" / "ring")], usual=usual)
+    known = dense.render(predict.load(run.path), [str(root / "few")], tmp_path / "out", usual)
+    strange = dense.render(predict.load(run.path), [str(root / "all" / "ring")], usual=usual)
     assert np.median([one.score for one in strange]) > np.median([one.score for one in known])
     assert sum(one.unfamiliar for one in strange) > 0.9 * len(strange)
     assert sum(one.unfamiliar for one in known) < len(known), (
         "few validation pictures make the threshold a tight one"
     )
     with pytest.raises(UserError, match="take the place of pictures"):
-        dense.render(recognise.load(run.path), [str(root / "few")], root / "few")
+        dense.render(predict.load(run.path), [str(root / "few")], root / "few")
     assert (tmp_path / "out" / "0000.png").is_file() and "anomaly" in (
         tmp_path / "out" / "answers.csv"
     ).read_text()

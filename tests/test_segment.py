@@ -100,9 +100,9 @@ def test_its_report_shows_overlays_and_every_class(trained):
 
 def test_predicted_masks_are_those_of_the_test_and_have_the_size_of_the_picture(trained, tmp_path):
     root, run = trained
-    from eyesight.inference import recognise
+    from eyesight.inference import predict
 
-    known, said = recognise.load(run.path), run.said()
+    known, said = predict.load(run.path), run.said()
     picture = root / "data" / said.ids[0]
     (made,) = dense.render(known, [str(picture)], tmp_path / "out")
     image = Image.open(made.file)

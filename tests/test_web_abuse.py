@@ -18,7 +18,7 @@ from drawn import png
 from PIL import Image
 from portables import by_brightness
 
-from eyesight.inference import onnx_classifier, recognise
+from eyesight.inference import onnx_classifier, predict
 from eyesight.web.application import application
 from eyesight.web.limits import Limits
 
@@ -33,11 +33,11 @@ class Slow:
 
     def __init__(self, known):
         self.known, self.pause, self.fail, self.sizes = known, 0.0, False, []
-        self.classes, self.preparation, self.facts, self.looks = (
+        self.classes, self.preparation, self.facts, self.supports_heatmap = (
             known.classes,
             known.preparation,
             known.facts,
-            known.looks,
+            known.supports_heatmap,
         )
 
     def prepare(self, picture):
@@ -230,7 +230,7 @@ ODD = {
 def test_odd_pictures_get_the_answer_of_the_command_line(live, name, tmp_path):
     picture = ODD[name]
     (tmp_path / "odd.jpg").write_bytes(picture)
-    by_hand = recognise.recognise(
+    by_hand = predict.predict_folders(
         onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), [str(tmp_path / "odd.jpg")], 2
     )[0]
     status, answer, _ = live.post(picture)

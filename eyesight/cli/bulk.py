@@ -1,11 +1,12 @@
-"""Answers for folders of millions of pictures, in numbered parts: by this process or by a cluster."""
+"""Predictions for folders of millions of images, in numbered parts: here or on a cluster."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -13,64 +14,89 @@ from eyesight.cli.options import show_json
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
-    from eyesight.inference.bulk import Engine
-    from eyesight.inference.predict import Known
+    from eyesight.inference.bulk import Engine, Outcome
+    from eyesight.inference.predict import AnyClassifier
 
 
-def refuse(**options: Any) -> None:
-    """Raise UserError for options that are for few pictures."""
-    for name in (name for name, value in options.items() if value):
-        raise UserError(
-            f"--{name} is for few pictures: it does not go with parts in a folder",
-            "--out FILE.csv, without --on",
-            code=2,
-        )
+@dataclass(frozen=True)
+class Order:
+    """The arguments of `eyesight predict` that a bulk prediction needs."""
+
+    model: str
+    pictures: Sequence[str]
+    out: Path
+    top: int
+    prepare: str
+    as_json: bool
 
 
-def on_cluster(
-    model: Path,
-    pictures: Sequence[str],
-    out: Path | None,
-    on: str,
-    share: tuple[int, float, float],
-    top: int,
-    prepare: str,
-    *,
-    as_json: bool,
-) -> None:
-    """Answer every picture on the cluster `on`, each part with its `share` of cores, GPUs and GB; raises UserError for what cannot be."""
+def refuse(**options: object) -> None:
+    """Raise UserError for options that are for few images."""
+    for name, value in options.items():
+        if value:
+            raise UserError(
+                f"--{name} is for few pictures: it does not go with parts in a folder",
+                "--out FILE.csv, without --on",
+                code=2,
+            )
+
+
+def on_cluster(order: Order, address: str, share: tuple[int, float, float]) -> None:
+    """Predict every image on the cluster at `address`; `share` is cores, GPUs and GB for a part.
+
+    Raises UserError for a model that cannot be sent, or gives no classes, and for a file as output.
+    """
     from eyesight.cli import console
     from eyesight.cluster import packing, ray_cluster
-    from eyesight.inference import recognise
-    from eyesight.inference.predict import beforehand
+    from eyesight.inference.predict import is_backbone_name, preprocessing
 
-    ray_cluster.check(on)
-    beforehand(prepare)
-    if out is None or (out.suffix and not out.is_dir()):
-        raise UserError(
-            "--on writes its answers in numbered parts, into a folder", "--out FOLDER", code=2
-        )
-    if recognise.is_name(model):
+    ray_cluster.check(address)
+    preprocessing(order.prepare)
+    model = order.model
+    if order.out.suffix and not order.out.is_dir():
+        raise no_folder()
+    if is_backbone_name(Path(model)):
         raise UserError(
             f"{model} is a name, and a cluster is sent files",
             f"`eyesight export {model}`, then name {model}.onnx",
             code=2,
         )
-    files = packing.pack_classifier(
-        model if model.suffix.lower() == ".onnx" else recognise.classifier_folder(model)
-    )
-    if (target := target_of(files)) != "class":
+    files = packing.pack_classifier(_files_of(Path(model)))
+    target = target_of(files)
+    if target != "class":
         raise UserError(
             f"--on answers with classes, and {model} gives a {target}", "leave --on out", code=2
         )
     engine = ray_cluster.answerer(
-        on, ray_cluster.Share.of(*share), files, pictures, top, prepare, console.talk
+        address,
+        ray_cluster.Share.of(*share),
+        files,
+        order.pictures,
+        order.top,
+        order.prepare,
+        console.talk,
     )
-    _predict(str(model), packing.key(files), pictures, out, engine, top, prepare, as_json=as_json)
+    _predict(order, packing.key(files), engine)
+
+
+def no_folder() -> UserError:
+    """The error for --on without a folder."""
+    return UserError(
+        "--on writes its answers in numbered parts, into a folder", "--out FOLDER", code=2
+    )
+
+
+def _files_of(model: Path) -> Path:
+    """The ONNX file, or the classifier's folder."""
+    from eyesight.inference.predict import classifier_folder
+
+    if model.suffix.lower() == ".onnx":
+        return model
+    return classifier_folder(model)
 
 
 def target_of(files: dict[str, bytes]) -> str:
-    """What a classifier gives for a picture, by its files."""
+    """What a classifier gives for an image, by its files."""
     if "classifier.json" in files:
         return str(json.loads(files["classifier.json"]).get("target", "class"))
     from eyesight.cluster import packing
@@ -79,80 +105,57 @@ def target_of(files: dict[str, bytes]) -> str:
     return dense.target_of(packing.open_classifier(files))
 
 
-def one_by_one(
-    model: Path,
-    known: Known,
-    pictures: Sequence[str],
-    out: Path,
-    top: int,
-    prepare: str,
-    named: Sequence[object],
-    *,
-    as_json: bool,
+def in_this_process(
+    order: Order, classifier: AnyClassifier, weights: Path | None, only: str | None
 ) -> None:
-    """Answer every picture in this process; `named` are the options that make a pretrained network what it is."""
+    """Predict every image in this process.
+
+    `weights` and `only` are the options that tell pretrained networks of one name apart.
+    """
     from eyesight.cluster import packing
     from eyesight.data.source import digest
-    from eyesight.inference import bulk, recognise
+    from eyesight.inference import bulk
+    from eyesight.inference.predict import is_backbone_name
 
-    if recognise.is_name(model) or any(named):
-        key = digest([model, *named])
+    model = Path(order.model)
+    if is_backbone_name(model) or weights or only:
+        key = digest([model, weights, only])
     else:
-        key = packing.key(
-            packing.pack_classifier(
-                model if model.suffix.lower() == ".onnx" else recognise.classifier_folder(model)
-            )
-        )
-    _predict(
-        str(model),
-        key,
-        pictures,
-        out,
-        bulk.here(known, top, prepare),
-        top,
-        prepare,
-        as_json=as_json,
-    )
+        key = packing.key(packing.pack_classifier(_files_of(model)))
+    _predict(order, key, bulk.here(classifier, order.top, order.prepare))
 
 
-def _predict(
-    model: str,
-    key: str,
-    pictures: Sequence[str],
-    out: Path,
-    engine: Engine,
-    top: int,
-    prepare: str,
-    *,
-    as_json: bool,
-) -> None:
+def _predict(order: Order, key: str, engine: Engine) -> None:
     from eyesight.cli import console
     from eyesight.inference import bulk
 
-    progress = console.Preparing("answered")
-    found = bulk.predict(
-        pictures,
-        out,
+    outcome = bulk.predict(
+        order.pictures,
+        order.out,
         engine,
-        model=key,
-        top=top,
-        prepare=prepare,
+        bulk.Request(key, order.top, order.prepare),
         talk=console.talk,
-        progress=progress,
+        progress=console.Preparing("answered"),
     )
-    if as_json:
-        show_json({"model": model, "out": str(out), **found.to_dict()})
-    if not found.missing:
-        console.talk(
-            f"{found.pictures:,} rows in {out}, {bulk.name(0)} to {bulk.name(found.parts - 1)}"
-        )
-    else:
-        console.talk(
-            f"{len(found.missing):,} of {found.parts:,} parts are missing; the same call does only these"
-        )
-    if found.bad:
-        console.talk(
-            f"{found.bad:,} of {found.pictures:,} files could not be read; the last column of their rows says why"
-        )
-    if found.missing or found.bad:
+    if order.as_json:
+        show_json({"model": order.model, "out": str(order.out), **outcome.to_dict()})
+    for line in _lines(outcome, order.out):
+        console.talk(line)
+    if outcome.missing or outcome.bad:
         raise typer.Exit(1)
+
+
+def _lines(outcome: Outcome, out: Path) -> list[str]:
+    """For people: how many rows there are, which parts are missing, how many files are bad."""
+    from eyesight.inference.bulk import name
+
+    if outcome.missing:
+        missing = f"{len(outcome.missing):,} of {outcome.parts:,} parts are missing"
+        lines = [f"{missing}; the same call does only these"]
+    else:
+        parts = f"{name(0)} to {name(outcome.parts - 1)}"
+        lines = [f"{outcome.pictures:,} rows in {out}, {parts}"]
+    if outcome.bad:
+        bad = f"{outcome.bad:,} of {outcome.pictures:,} files could not be read"
+        lines.append(f"{bad}; the last column of their rows says why")
+    return lines

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -33,61 +33,70 @@ from eyesight.errors import UserError
 
 if TYPE_CHECKING:
     from eyesight.inference.dense import Rendered
-    from eyesight.inference.predict import Answer
-    from eyesight.runs import Run
+    from eyesight.inference.predict import AnyClassifier, FilePrediction
+    from eyesight.results.predictions import Predictions
+    from eyesight.runs import Results, Run
 
 
 @app.command()
 def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> None:
     """Judge a run's classifier on its own test pictures, or on other labelled pictures."""
     from eyesight.cli import console
-    from eyesight.results import metrics
+    from eyesight.results.predictions import Predictions
     from eyesight.runs import Run
 
     opened = Run.open(run)
+    results: Results
     if data is None:
-        predictions = opened.said("test")
+        results = opened.said("test")
     else:
         from eyesight import experiment
 
-        predictions = experiment.evaluate(opened, data, talk=console.talk)
-    if opened.target != "class":
-        _say_figures(opened, data, predictions.summary(), as_json=as_json)
-        return
-    known = predictions.labelled()
+        results = experiment.evaluate(opened, data, talk=console.talk)
+    if isinstance(results, Predictions):
+        _show_accuracy(opened, data, results, as_json=as_json)
+    else:
+        _show_figures(opened, data, results.summary(), as_json=as_json)
+
+
+def _show_accuracy(run: Run, data: str | None, predictions: Predictions, *, as_json: bool) -> None:
+    """Accuracy, a table of the classes, and the most confused pairs."""
+    from eyesight.results import metrics
+
+    labelled = predictions.labelled()
     summary = predictions.summary()
-    rows = metrics.per_class(known.probabilities, known.labels, known.classes)
-    pairs = metrics.confused_pairs(known.probabilities, known.labels, known.classes)
+    judgement = labelled.probabilities, labelled.labels, labelled.classes
+    rows = metrics.per_class(*judgement)
+    pairs = metrics.confused_pairs(*judgement)
     if as_json:
-        show_json(
-            {
-                "run": str(opened.path),
-                "data": data,
-                **summary,
-                "per_class": [vars(row) for row in rows],
-                "confused": [vars(p) for p in pairs],
-            }
-        )
+        values = {"run": str(run.path), "data": data, **summary}
+        values["per_class"] = [vars(row) for row in rows]
+        values["confused"] = [vars(pair) for pair in pairs]
+        show_json(values)
         return
-    say(f"accuracy {judged(summary, opened.measure)}")
+    say(f"accuracy {judged(summary, run.measure)}")
     if summary["n"]:
         say(
-            f"macro-F1 {summary['macro_f1']:.4f}   loss {summary['loss']:.4f}   calibration error {summary['ece']:.4f}"
+            f"macro-F1 {summary['macro_f1']:.4f}   loss {summary['loss']:.4f}   "
+            f"calibration error {summary['ece']:.4f}"
         )
         wide = max(len(row.name) for row in rows)
         say(f"\n{'class':<{wide}}  pictures  recall  precision")
         for row in rows:
-            recall, precision = (
-                f"{value:.2%}" if value is not None else "–"
-                for value in (row.recall, row.precision)
-            )
+            recall, precision = _percent(row.recall), _percent(row.precision)
             say(f"{row.name:<{wide}}  {row.n:>8,}  {recall:>6}  {precision:>9}")
     for pair in pairs:
         say(f"{pair.true} taken for {pair.predicted}: {pair.count} ({pair.share:.1%})")
 
 
-def _say_figures(run: Run, data: str | None, summary: dict[str, Any], *, as_json: bool) -> None:
-    """The figures of a run that gives more than a class."""
+def _percent(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.2%}"
+
+
+def _show_figures(run: Run, data: str | None, summary: dict[str, Any], *, as_json: bool) -> None:
+    """The figures of a run that gives images or masks."""
     if as_json:
         show_json({"run": str(run.path), "data": data, **summary})
         return
@@ -95,9 +104,15 @@ def _say_figures(run: Run, data: str | None, summary: dict[str, Any], *, as_json
     for name, value in summary.items():
         if isinstance(value, float) and name != run.measure.key:
             say(f"{name.replace('_', ' ')} {value:.5g}")
-    each = summary.get("per_class_iou") or {}
-    for name, value in sorted(each.items(), key=lambda pair: -1 if pair[1] is None else pair[1]):
-        say(f"{name:<{max(map(len, each))}}  IoU {'–' if value is None else f'{value:.2%}'}")
+    classes: dict[str, float | None] = summary.get("per_class_iou") or {}
+    wide = max(map(len, classes), default=0)
+
+    def worst_first(name: str) -> float:
+        value = classes[name]
+        return -1 if value is None else value
+
+    for name in sorted(classes, key=worst_first):
+        say(f"{name:<{wide}}  IoU {_percent(classes[name])}")
 
 
 @app.command()
@@ -122,7 +137,7 @@ def predict(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="write copies with the names on them (or masks, or beside what was restored) into it",
+            help="write copies with names, masks or restored images drawn on them into it",
         ),
     ] = None,
     explain: Annotated[
@@ -150,118 +165,165 @@ def predict(
     memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is on pictures, each prepared exactly as in training; bad files are named and passed over."""
-    from eyesight.cli import console
-    from eyesight.inference import dense, recognise
+    """Say what is on pictures, each prepared as in training; unreadable files are named."""
+    from eyesight.inference import dense, predict
 
+    options = Options(model, pictures, top, out, draw, explain, unfamiliar, prepare, as_json)
     if on is not None:
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar, weights=weights, only=only)
-        bulk.on_cluster(
-            Path(model), pictures, out, on, (cores, gpus, memory), top, prepare, as_json=as_json
-        )
+        bulk.on_cluster(options.order(), on, (cores, gpus, memory))
         return
-    known = recognise.load(Path(model), weights, only)
-    if (target := dense.target_of(known)) != "class":
+    classifier = predict.load(model, weights, only)
+    target = dense.target_of(classifier)
+    if target != "class":
         _refuse_for(target, top=top > 1, explain=explain, prepare=prepare, unfamiliar=unfamiliar)
-        _show_rendered(
-            model,
-            dense.render(known, pictures, out, dense.usual_error(Path(model)), draw),
-            as_json=as_json,
-        )
-        return
-    if out is not None and (out.is_dir() or not out.suffix):
+        usual = dense.usual_error(Path(model))
+        rendered = dense.render(classifier, pictures, out, usual, draw)
+        _show_rendered(model, rendered, as_json=as_json)
+    elif out is not None and (out.is_dir() or not out.suffix):
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar)
-        bulk.one_by_one(
-            Path(model), known, pictures, out, top, prepare, (weights, only), as_json=as_json
-        )
-        return
-    answers = recognise.recognise(known, pictures, top, prepare)
-    if unfamiliar is not None:
-        found = _doubts(unfamiliar, pictures)
-        answers = [
-            replace(answer, anomaly=one.score, unfamiliar=one.unfamiliar)
-            for answer, one in zip(answers, found, strict=True)
-        ]
-    bad = [answer for answer in answers if answer.problem]
-    if draw is not None:
-        recognise.draw(answers, draw)
-    if explain is not None:
-        recognise.look(known, answers, explain, prepare)
-    if out is not None:
-        recognise.write_table(answers, out)
-        console.talk(f"{len(answers):,} rows in {out}")
-    if as_json:
-        show_json({"model": model, "predictions": [answer.to_dict() for answer in answers]})
-    elif out is None:
-        _say_answers(answers)
-    _name_bad({answer.path: answer.problem for answer in bad}, len(answers))
+        bulk.in_this_process(options.order(), classifier, weights, only)
+    else:
+        _predict_few(options, classifier)
 
 
-def _say_answers(answers: Sequence[Answer]) -> None:
-    """A line for each file that could be read."""
-    from eyesight.inference.predict import heading, row
+@dataclass(frozen=True)
+class Options:
+    """The options of `predict` that are about its output."""
+
+    model: str
+    pictures: list[str]
+    top: int
+    out: Path | None
+    draw: Path | None
+    explain: Path | None
+    unfamiliar: Path | None
+    prepare: str
+    as_json: bool
+
+    def order(self) -> bulk.Order:
+        """The same for predictions in numbered parts; raises UserError without a folder."""
+        if self.out is None:
+            raise bulk.no_folder()
+        return bulk.Order(self.model, self.pictures, self.out, self.top, self.prepare, self.as_json)
+
+
+def _predict_few(options: Options, classifier: AnyClassifier) -> None:
+    """Predict and print, draw or write a table."""
+    from eyesight.cli import console
+    from eyesight.inference import predict
+
+    predictions = predict.predict_folders(
+        classifier, options.pictures, options.top, options.prepare
+    )
+    if options.unfamiliar is not None:
+        predictions = _with_doubts(predictions, options.unfamiliar, options.pictures)
+    if options.draw is not None:
+        predict.draw_predictions(predictions, options.draw)
+    if options.explain is not None:
+        predict.draw_heatmaps(classifier, predictions, options.explain, options.prepare)
+    if options.out is not None:
+        predict.write_submission(predictions, options.out)
+        console.talk(f"{len(predictions):,} rows in {options.out}")
+    if options.as_json:
+        rows = [prediction.to_dict() for prediction in predictions]
+        show_json({"model": options.model, "predictions": rows})
+    elif options.out is None:
+        _print_predictions(predictions)
+    _name_bad(predictions)
+
+
+def _print_predictions(predictions: Sequence[FilePrediction]) -> None:
+    """A CSV line for each file that could be read."""
+    from eyesight.inference.predict import csv_header, csv_row
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(heading(max((len(answer.top) for answer in answers), default=0)))
-    for answer in (answer for answer in answers if not answer.problem):
-        writer.writerow([*row(answer), *["unfamiliar"] * bool(answer.unfamiliar)])
+    writer.writerow(csv_header(max((len(row.top) for row in predictions), default=0)))
+    for prediction in predictions:
+        if not prediction.problem:
+            cells = csv_row(prediction)
+            if prediction.unfamiliar:
+                cells.append("unfamiliar")
+            writer.writerow(cells)
 
 
-def _refuse_for(target: str, **options: Any) -> None:
-    """Raise UserError for options that only classes have a meaning for."""
-    for name in (name for name, value in options.items() if value):
-        kind = {"picture": "restored picture", "mask": "mask"}[target]
-        raise UserError(
-            f"--{name} is about classes, and this network gives a {kind} for every picture",
-            "--out DIR, --draw DIR",
-            code=2,
-        )
+def _refuse_for(target: str, **options: object) -> None:
+    """Raise UserError for options that have a meaning for classes alone."""
+    kind = {"picture": "restored picture", "mask": "mask"}[target]
+    for name, value in options.items():
+        if value:
+            raise UserError(
+                f"--{name} is about classes, and this network gives a {kind} for every picture",
+                "--out DIR, --draw DIR",
+                code=2,
+            )
 
 
-def _doubts(run: Path, pictures: Sequence[str]) -> list[Rendered]:
-    """What an autoencoder makes of the pictures; raises UserError for a run that is none."""
-    from eyesight.inference import dense, recognise
+def _with_doubts(
+    predictions: list[FilePrediction], run: Path, pictures: Sequence[str]
+) -> list[FilePrediction]:
+    """The predictions with what an autoencoder's run says of the images.
 
-    known, usual = recognise.load(run), dense.usual_error(run)
-    target = dense.target_of(known)
+    Raises UserError for a run that is none of an autoencoder.
+    """
+    from eyesight.inference import dense, predict
+
+    autoencoder = predict.load(run)
+    usual = dense.usual_error(run)
+    target = dense.target_of(autoencoder)
     if target != "picture" or usual is None:
-        said = (
-            f"gives a {target} for a picture"
-            if target != "picture"
-            else "does not say which errors are usual"
-        )
+        reason = "does not say which errors are usual"
+        if target != "picture":
+            reason = f"gives a {target} for a picture"
         raise UserError(
-            f"{run} {said}: --unfamiliar asks the run of an autoencoder",
+            f"{run} {reason}: --unfamiliar asks the run of an autoencoder",
             "eyesight train autoencoder --data DATA",
             code=2,
         )
-    return dense.render(known, pictures, usual=usual)
+    rows = []
+    restored = dense.render(autoencoder, pictures, usual=usual)
+    for prediction, item in zip(predictions, restored, strict=True):
+        rows.append(replace(prediction, anomaly=item.score, unfamiliar=item.unfamiliar))
+    return rows
 
 
-def _show_rendered(model: str, made: Sequence[Rendered], *, as_json: bool) -> None:
-    """What was made of pictures, for people or as JSON."""
+def _show_rendered(model: str, rendered: Sequence[Rendered], *, as_json: bool) -> None:
+    """The figures of reconstructions or masks, for people or as JSON."""
     if as_json:
-        show_json({"model": model, "predictions": [one.to_dict() for one in made]})
+        show_json({"model": model, "predictions": [item.to_dict() for item in rendered]})
     else:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        for one in (one for one in made if not one.problem):
-            shares = [
-                text for name, share in one.shares if share for text in (name, f"{share:.4f}")
-            ]
-            doubt = ["unfamiliar"] if one.unfamiliar else []
-            writer.writerow(
-                [one.path, *([f"{one.score:.6f}"] if one.score is not None else shares), *doubt]
-            )
-    _name_bad({one.path: one.problem for one in made if one.problem}, len(made))
+        for item in rendered:
+            if not item.problem:
+                writer.writerow(_cells(item))
+    _name_bad(rendered)
 
 
-def _name_bad(bad: dict[str, str], count: int) -> None:
+def _cells(item: Rendered) -> list[str]:
+    """A reconstruction's error, or the classes in a mask with their areas."""
+    cells = [item.path]
+    if item.score is not None:
+        cells.append(f"{item.score:.6f}")
+    else:
+        for name, share in item.shares:
+            if share:
+                cells += [name, f"{share:.4f}"]
+    if item.unfamiliar:
+        cells.append("unfamiliar")
+    return cells
+
+
+def _name_bad(results: Sequence[FilePrediction] | Sequence[Rendered]) -> None:
+    """Name the files that could not be read, and exit with 1 when there are any."""
     from eyesight.cli import console
 
-    for path, problem in bad.items():
-        console.talk(f"left out {path}: {problem}")
+    bad = [result for result in results if result.problem]
+    for result in bad:
+        console.talk(f"left out {result.path}: {result.problem}")
     if bad:
-        console.talk(f"{len(bad)} of {count} files could not be read; the others were answered")
+        console.talk(
+            f"{len(bad)} of {len(results)} files could not be read; the others were answered"
+        )
         raise typer.Exit(1)
 
 
@@ -275,21 +337,24 @@ def doctor_(
     from eyesight.runs import Run, is_run, resolve
 
     recipe = resolve(name, *settings or (), data=data)
-    run = Run.open(Path(name)) if is_run(name) else None
-    pictures = diagnose.open_data(run.settle(recipe) if run else recipe, console.talk)
-    if run is not None:
+    run = None
+    if is_run(name):
+        run = Run.open(Path(name))
+        pictures = diagnose.open_data(run.settle(recipe), console.talk)
         patient = diagnose.admit_run(run, pictures)
     else:
-        found = show.describe(recipe, Path(name))
-        patient = diagnose.admit_recipe(recipe, pictures, tuple(found["shape"]), found["classes"])
+        pictures = diagnose.open_data(recipe, console.talk)
+        network = show.describe(recipe, Path(name))
+        shape = tuple(network["shape"])
+        patient = diagnose.admit_recipe(recipe, pictures, shape, network["classes"])
     findings = diagnose.examine(patient)
     if run is not None:
         diagnose.keep(run, findings)
     if as_json:
-        facts = {"run": None if run is None else str(run.path), "recipe": recipe.name}
         show_json(
             {
-                **facts,
+                "run": None if run is None else str(run.path),
+                "recipe": recipe.name,
                 "findings": [finding.to_dict() for finding in findings],
                 "checked": diagnose.checked(),
             }

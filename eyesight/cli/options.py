@@ -1,4 +1,4 @@
-"""The application that the commands join, and the options they share."""
+"""The Typer application that the commands join, and the options they share."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ import json
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 STARTED = time.monotonic()
 app = typer.Typer(
     name="eyesight",
-    help="Turns a folder of pictures into a classifier that a person can trust, on the computer they have.",
+    help="Turns a folder of pictures into a classifier that a person can trust, "
+    "on the computer they have.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -69,12 +70,15 @@ Memory = Annotated[
 ]
 
 
-def show_json(values: Any) -> None:
-    """One JSON object on standard output, in ASCII where that is not UTF-8: what stands for a character it lacks would be no JSON."""
-    plain = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=plain) + "\n")
+def show_json(values: object) -> None:
+    """Print one JSON object on standard output.
+
+    In ASCII unless the output is UTF-8: a replaced character would be no JSON.
+    """
+    ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
+    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=ascii_only) + "\n")
 
 
 def say(text: str = "") -> None:
-    """A line on standard output."""
+    """Print a line on standard output."""
     sys.stdout.write(text + "\n")

@@ -1,4 +1,4 @@
-"""Commands for what people touch: models, export, serve."""
+"""Commands for using what was trained: models, export, serve."""
 
 from __future__ import annotations
 
@@ -29,25 +29,23 @@ def models_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List pretrained networks: size, multiply-adds, published accuracy, and which weights are at hand."""
+    """List pretrained networks: size, multiply-adds, accuracy, and which weights are at hand."""
     from eyesight.cli import console
     from eyesight.comparison import zoo_table
 
     if out is not None:
         zoo_table.check_out(out)
-    found = list(zoo_table.rows(pattern, measure=measure, talk=console.talk))
-    written = zoo_table.write(found, out) if out is not None else []
-    for file in written:
-        console.talk(f"written: {file}")
+    rows = list(zoo_table.rows(pattern, measure=measure, talk=console.talk))
+    figure = None
+    if out is not None:
+        written = zoo_table.write(rows, out)
+        figure = str(written[0])
+        for file in written:
+            console.talk(f"written: {file}")
     if as_json:
-        show_json(
-            {
-                "models": [row.to_dict() for row in found],
-                "figure": str(written[0]) if written else None,
-            }
-        )
+        show_json({"models": [row.to_dict() for row in rows], "figure": figure})
     else:
-        say(zoo_table.table(found))
+        say(zoo_table.table(rows))
 
 
 @app.command()
@@ -80,36 +78,38 @@ def export(
         raise UserError(f"unknown format {to!r}", "known: onnx", code=2)
     from eyesight.cli import console
     from eyesight.exporting import export as exporting
-    from eyesight.inference import recognise
+    from eyesight.inference.predict import is_backbone_name
     from eyesight.runs import Run
 
-    if weights is not None or only is not None or recognise.is_name(run):
-        if int8 or data is not None:
-            raise UserError(
-                "--int8 and --data are for runs, which have pictures and labels of their own",
-                "leave them out",
-                code=2,
-            )
-        file = out or Path(f"{run.name}-{only}.onnx" if only else f"{run.name}.onnx")
-        made = [
-            exporting.export_network(str(run), file, only=only, weights=weights, talk=console.talk)
-        ]
+    if weights is None and only is None and not is_backbone_name(run):
+        allowed = tolerance / 100
+        exported = exporting.export_all(
+            Run.open(run), out, data=data, int8=int8, tolerance=allowed, talk=console.talk
+        )
+    elif int8 or data is not None:
+        raise UserError(
+            "--int8 and --data are for runs, which have pictures and labels of their own",
+            "leave them out",
+            code=2,
+        )
     else:
-        made = exporting.export_all(
-            Run.open(run), out, data=data, int8=int8, tolerance=tolerance / 100, talk=console.talk
+        variant = f"-{only}" if only else ""
+        file = out or Path(f"{run.name}{variant}.onnx")
+        first = exporting.export_network(
+            str(run), file, only=only, weights=weights, talk=console.talk
         )
+        exported = [first]
     if as_json:
-        show_json(
-            {"run": str(run), **made[0].to_dict(), "int8": made[1].to_dict() if int8 else None}
-        )
+        small = exported[1].to_dict() if int8 else None
+        show_json({"run": str(run), **exported[0].to_dict(), "int8": small})
         return
-    for one in made:
-        say(exporting.describe(one))
+    for item in exported:
+        say(exporting.describe(item))
 
 
 @app.command()
 def serve(
-    what: Annotated[
+    path: Annotated[
         Path,
         typer.Argument(
             metavar="[RUN|RUNS|FILE.onnx|MODEL]", help="the newest run of a folder otherwise"
@@ -128,7 +128,7 @@ def serve(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="keep the digits that people correct and save on /reader; nothing is kept otherwise",
+            help="keep the digits that people correct on /reader; nothing is kept otherwise",
         ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
@@ -137,9 +137,10 @@ def serve(
     from eyesight.cli import console
     from eyesight.web import server
 
-    served, ready = (
-        server.find(what, console.talk, only),
-        lambda url: typer.echo(f"listening on {url}"),
-    )
+    served = server.find(path, console.talk, only)
+
+    def ready(url: str) -> None:
+        typer.echo(f"listening on {url}")  # flushed, for whoever waits for it
+
     options = server.Options(host, port, token, collect, open_page)
     server.serve(served, options, talk=console.talk, ready=ready)

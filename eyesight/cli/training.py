@@ -195,7 +195,7 @@ def train(
     result = run.result
     if as_json:
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
-        facts = {
+        facts: dict[str, Any] = {
             key: result[key]
             for key in ("parameters", "test", "test_one_view", "validation", "stages", "own")
             if key in result

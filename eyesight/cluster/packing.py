@@ -50,7 +50,7 @@ def key(files: Mapping[str, bytes]) -> str:
 
 def open_classifier(
     files: Mapping[str, bytes], *, threads: int = 1, device: str = "cpu"
-) -> Classifier | onnx_classifier.Portable:
+) -> Classifier | onnx_classifier.OnnxClassifier:
     """The classifier in the files, ready to answer with `threads`; raises UserError for what is damaged."""
     with scratch() as folder:
         for name, content in files.items():

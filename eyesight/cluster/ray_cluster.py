@@ -26,7 +26,7 @@ from eyesight.data.source import digest
 from eyesight.distributed import child
 from eyesight.distributed.child import Outcome
 from eyesight.errors import UserError
-from eyesight.inference.predict import answers, table
+from eyesight.inference.predict import csv_table, predict_files
 from eyesight.runs import Run
 from eyesight.system.cache import cache_dir
 from eyesight.system.environment import in_common
@@ -412,4 +412,6 @@ def _answer(
         _opened[key] = packing.open_classifier(
             files, threads=share["cores"], device="cuda" if share["gpus"] else "cpu"
         )
-    return "table", table(answers(_opened[key], map(Path, paths), top, prepare, Path(folder)), top)
+    return "table", csv_table(
+        predict_files(_opened[key], map(Path, paths), top, prepare, Path(folder)), top
+    )

@@ -131,6 +131,12 @@ def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
             raise _explain(error, data) from None
 
 
+def from_picture(image: Picture) -> Picture:
+    """A PIL image, upright, as mode L or RGB; raises BadPicture."""
+    with quiet():
+        return _load(image).image
+
+
 def _load(image: Picture) -> Decoded:
     width, height = image.size
     if width * height > MOST_PIXELS:

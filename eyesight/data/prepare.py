@@ -199,3 +199,8 @@ def encode_png(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def thumbnail(pixels: Pixels, row: int) -> bytes:
+    """One prepared image of uint8 N,C,H,W as a PNG file."""
+    return encode_png(pixels[row])

@@ -269,7 +269,9 @@ class Group:
         """What the classifier says of the pictures, each looked at by one process; whole in the first process, elsewhere only its share."""
         if self.size == 1:
             return classifier.infer(images)
-        mine = classifier.infer(images.subset(np.asarray(self.share(len(images)), dtype=np.int64)))
+        mine: Any = classifier.infer(
+            images.subset(np.asarray(self.share(len(images)), dtype=np.int64))
+        )
         arrays = {
             field.name: value
             for field in fields(mine)

@@ -1,6 +1,7 @@
-"""A run's classifier as one ONNX file: uint8 pictures in, probabilities out, class names and preparation inside.
+"""A run's classifier as one ONNX file: uint8 images in, probabilities out.
 
-The file is kept only after real pictures went through both: what answers differently never gets its name.
+Class names and preprocessing are inside. The file is kept only after real images went through both
+networks: one that predicts differently never gets its name.
 """
 
 from __future__ import annotations
@@ -11,50 +12,42 @@ import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
-from torch import Tensor
 
 import eyesight
 from eyesight import classifier
-from eyesight.classifier import Classifier
-from eyesight.data import dataset
-from eyesight.data.images import Images
+from eyesight.classifier import Classifier, Facts
 from eyesight.data.prepare import Pixels
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import file_of
-from eyesight.exporting.onnx_graph import Looking, around
+from eyesight.exporting.onnx_graph import WithHeatmap, exportable
+from eyesight.exporting.parity import (
+    Held,
+    Parity,
+    compare,
+    held_out,
+    require_accurate,
+    require_same,
+    unlabelled,
+)
 from eyesight.inference import onnx_classifier
-from eyesight.inference.onnx_classifier import HEAT, INPUT, OUTPUT, Portable
+from eyesight.inference.onnx_classifier import HEAT, INPUT, OUTPUT
 from eyesight.inference.pretrained import recogniser
 from eyesight.results import threshold
 from eyesight.runs import Run
 from eyesight.system.progress import Talk, silent
 
-MOST_CHECKED = 1000  # pictures that go through both
-CALIBRATING = 300  # training pictures that int8 takes its ranges from
-SAME = (
-    1e-3  # largest difference of two probabilities that are the same but for the order of additions
-)
-TIE = 1e-5  # classes closer than this have no order that rounding could not change
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 TOLERANCE = 0.005  # accuracy that int8 may lose
-
-
-@dataclass(frozen=True)
-class Parity:
-    """How two classifiers' answers to the same pictures compare; accuracies are None without labels."""
-
-    pictures: int
-    what: str  # which pictures they were
-    agreement: float  # share of pictures with the same most probable class
-    largest_difference: float  # between two probabilities
-    accuracy: float | None
-    accuracy_before: float | None
+SQUARES = (2, 4, 8, 16, 32)  # in a row of a drawn image
+EXPORTERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # their loggers
 
 
 @dataclass(frozen=True)
@@ -65,25 +58,21 @@ class Exported:
     bytes: int
     parity: Parity
 
-    def to_dict(self) -> dict[str, Any]:
+    def __str__(self) -> str:
+        return describe(self)
+
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         return {"file": str(self.file), "bytes": self.bytes, "parity": asdict(self.parity)}
-
-
-@dataclass(frozen=True, eq=False)
-class Held:
-    """Pictures to check with (labels of -1 are unknown) and others to calibrate int8 with."""
-
-    what: str
-    pixels: Pixels
-    labels: npt.NDArray[np.int64]
-    calibrating: Pixels
 
 
 def export(
     run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent
 ) -> Exported:
-    """Write the run's classifier to `file` (.onnx); raises UserError, and keeps nothing, when it does not answer as the run does."""
+    """Write the run's classifier to `file` (.onnx).
+
+    Raises UserError, and keeps nothing, when the file does not predict what the run predicts.
+    """
     loaded = classifier.load(run.classifier_path)
     file = file or file_of(run)
     return _keep(loaded, description(run, loaded), file, held_out(run, loaded, data, talk))
@@ -97,11 +86,12 @@ def export_network(
     weights: Path | None = None,
     talk: Talk = silent,
 ) -> Exported:
-    """Write a pretrained network as it is to `file` (.onnx), checked on drawn pictures, since it has none of its own."""
+    """Write a pretrained network to `file` (.onnx), checked on drawn images, since it has no own.
+
+    Raises UserError when it has no weights, or when the file does not predict what it predicts.
+    """
     loaded = recogniser(name, weights, only, talk=talk)
-    pixels = drawn(loaded.preparation.shape)
-    held = Held("drawn pictures", pixels, np.full(len(pixels), -1, dtype=np.int64), pixels[:0])
-    facts = {
+    facts: Facts = {
         "eyesight_format": onnx_classifier.FORMAT,
         "name": name,
         "classes": list(loaded.classes),
@@ -111,10 +101,11 @@ def export_network(
         "weights": loaded.facts["weights"],
         "eyesight": eyesight.__version__,
     }
+    held = unlabelled("drawn pictures", drawn(loaded.preparation.shape))
     return _keep(loaded, facts, file, held)
 
 
-def _keep(loaded: Classifier, facts: dict[str, Any], file: Path, held: Held) -> Exported:
+def _keep(loaded: Classifier, facts: Facts, file: Path, held: Held) -> Exported:
     with _trial(file) as temporary:
         write(loaded, facts, temporary)
         parity = compare(loaded, onnx_classifier.load(temporary), held)
@@ -124,19 +115,16 @@ def _keep(loaded: Classifier, facts: dict[str, Any], file: Path, held: Held) -> 
 
 
 def drawn(shape: tuple[int, int, int]) -> Pixels:
-    """Coloured squares of several sizes, uint8 N,C,H,W, drawn alike every time."""
-    random, (channels, height, width) = np.random.default_rng(0), shape
-    made = []
-    for squares in np.repeat((2, 4, 8, 16, 32), 6):
+    """Coloured squares of several sizes, uint8 N,C,H,W, the same at every call."""
+    random = np.random.default_rng(0)
+    channels, height, width = shape
+    pictures = []
+    for squares in np.repeat(SQUARES, 6):
         colours = random.integers(0, 256, (channels, squares, squares), dtype=np.uint8)
-        made.append(
-            colours[
-                :,
-                (np.arange(height) * squares // height)[:, None],
-                np.arange(width) * squares // width,
-            ]
-        )
-    return np.stack(made)
+        rows = np.arange(height) * squares // height
+        columns = np.arange(width) * squares // width
+        pictures.append(colours[:, rows[:, None], columns])
+    return np.stack(pictures)
 
 
 def export_int8(
@@ -147,7 +135,10 @@ def export_int8(
     tolerance: float = TOLERANCE,
     talk: Talk = silent,
 ) -> Exported:
-    """Write `file` with 8-bit weights and activations beside it; raises UserError when its accuracy falls by more than `tolerance`."""
+    """Write FILE.int8.onnx, with 8-bit weights and activations, beside the exported `file`.
+
+    Raises UserError when its accuracy falls by more than `tolerance`.
+    """
     loaded = classifier.load(run.classifier_path)
     if loaded.network.emits != "class":
         raise UserError(
@@ -165,7 +156,9 @@ def export_int8(
         from eyesight.exporting.quantise import quantise
 
         quantise(file, temporary, held.calibrating)
-        save(read(temporary), {**onnx_classifier.load(file).facts, "int8": True}, temporary)
+        facts = Facts(**onnx_classifier.load(file).facts)
+        facts["int8"] = True
+        save(read(temporary), facts, temporary)
         parity = compare(loaded, onnx_classifier.load(temporary), held)
         require_accurate(parity, tolerance)
         temporary.replace(small)
@@ -181,81 +174,80 @@ def export_all(
     tolerance: float = TOLERANCE,
     talk: Talk = silent,
 ) -> list[Exported]:
-    """The file, then its 8-bit variant where that is wanted."""
-    made = [export(run, file, data=data, talk=talk)]
+    """Write the ONNX file, and with `int8` its 8-bit variant; raises UserError as these do."""
+    exported = [export(run, file, data=data, talk=talk)]
     if int8:
-        made.append(export_int8(run, made[0].file, data=data, tolerance=tolerance, talk=talk))
-    return made
+        first = exported[0].file
+        exported.append(export_int8(run, first, data=data, tolerance=tolerance, talk=talk))
+    return exported
 
 
-def describe(made: Exported) -> str:
-    """For people: where it is and how it was checked."""
-    parity = made.parity
-    agreement = (
-        "the same class for every one"
-        if parity.agreement == 1
-        else f"the same class for {parity.agreement:.2%}"
-    )
-    lines = [f"{made.file}  ({made.bytes / 1e6:.2f} MB)"]
-    lines.append(
-        f"  checked on {parity.pictures:,} {parity.what}: {agreement}, probabilities within {parity.largest_difference:.1e}"
-    )
+def describe(exported: Exported) -> str:
+    """For people: where the file is and how it was checked."""
+    parity = exported.parity
+    agreement = f"the same class for {parity.agreement:.2%}"
+    if parity.agreement == 1:
+        agreement = "the same class for every one"
+    lines = [
+        f"{exported.file}  ({exported.bytes / 1e6:.2f} MB)",
+        f"  checked on {parity.pictures:,} {parity.origin}: {agreement}, probabilities within "
+        f"{parity.largest_difference:.1e}",
+    ]
     if parity.accuracy is not None:
-        lines.append(
-            f"  accuracy on them {parity.accuracy:.2%}, {parity.accuracy_before:.2%} before"
-        )
+        before = f"{parity.accuracy_before:.2%}"
+        lines.append(f"  accuracy on them {parity.accuracy:.2%}, {before} before")
     return "\n".join(lines)
 
 
 @contextmanager
 def _trial(file: Path) -> Iterator[Path]:
-    """A file in a folder of its own beside `file`; whatever is not moved away in the block is removed."""
+    """A file in a temporary folder beside `file`; what is not moved away is removed."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
         yield Path(folder) / file.name
 
 
-def write(loaded: Classifier, facts: dict[str, Any], file: Path) -> None:
-    """The network and `facts` as an ONNX file, not checked yet."""
-    answering = around(loaded)
-    outputs = [OUTPUT, HEAT][: 2 if isinstance(answering, Looking) else 1]
+def write(loaded: Classifier, facts: Facts, file: Path) -> None:
+    """Write the network and `facts` as an ONNX file, not checked yet."""
+    network = exportable(loaded)
+    outputs = [OUTPUT]
+    if isinstance(network, WithHeatmap):
+        outputs.append(HEAT)
     example = torch.zeros(2, *loaded.network.shape, dtype=torch.uint8)
-    count = torch.export.Dim("n", min=1)
     with _quietly():
         program = torch.onnx.export(
-            answering,
+            network,
             (example,),
             dynamo=True,
             verbose=False,
             input_names=[INPUT],
             output_names=outputs,
-            dynamic_shapes=({0: count},),
+            dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
         )
     assert program is not None
     model = program.model_proto
     for name in ("doc_string", "producer_version"):
         model.ClearField(name)
-    for node in (
-        model.graph.node
-    ):  # the exporter notes where in the sources each node comes from, with this machine's paths
+    for node in model.graph.node:  # each notes its place in the sources, with this machine's paths
         del node.metadata_props[:]
     del model.graph.metadata_props[:]
     save(model, facts, file)
 
 
-def save(model: Any, facts: dict[str, Any], file: Path) -> None:
+def save(model: ModelProto, facts: Facts, file: Path) -> None:
     """Check the ONNX model and write it with `facts` as its metadata, one JSON value a key."""
     import onnx
 
-    onnx.helper.set_model_props(
-        model, {key: json.dumps(value, ensure_ascii=False) for key, value in facts.items()}
-    )
+    metadata = {}
+    for key, value in facts.items():
+        metadata[key] = json.dumps(value, ensure_ascii=False)
+    onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
     onnx.save_model(model, str(file))
 
 
-def read(file: Path) -> Any:
-    """The ONNX model in a file."""
+def read(file: Path) -> ModelProto:
+    """Read the ONNX model in a file."""
     import onnx
 
     return onnx.load_model(str(file))
@@ -263,10 +255,8 @@ def read(file: Path) -> Any:
 
 @contextmanager
 def _quietly() -> Iterator[None]:
-    """Without the exporter's remarks about itself, which no user of ours can act on."""
-    loggers = [
-        logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")
-    ]
+    """Without the exporters' remarks about themselves, which no user of ours can act on."""
+    loggers = [logging.getLogger(name) for name in EXPORTERS]
     levels = [logger.level for logger in loggers]
     try:
         for logger in loggers:
@@ -279,16 +269,16 @@ def _quietly() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def description(run: Run, loaded: Classifier) -> dict[str, Any]:
-    """What the file says about itself."""
-    validation = run.path / "validation.npz"
-    sure = (
-        threshold.choose(run.predictions("validation"))
-        if validation.is_file() and run.target == "class"
-        else None
-    )
+def description(run: Run, loaded: Classifier) -> Facts:
+    """The metadata of the exported file."""
+    limit = None
+    if (run.path / "validation.npz").is_file() and run.target == "class":
+        chosen = threshold.choose(run.predictions("validation"))
+        if chosen:
+            limit = chosen.to_dict()
     kept = classifier.read_description(run.classifier_path)
-    return {
+    test = run.result.get("test") or {}
+    facts: Facts = {
         "eyesight_format": onnx_classifier.FORMAT,
         "name": run.recipe.name or run.recipe.model.name,
         "classes": list(loaded.classes),
@@ -296,131 +286,11 @@ def description(run: Run, loaded: Classifier) -> dict[str, Any]:
         "colours": loaded.facts.get("colours"),
         "preparation": loaded.preparation.to_dict(),
         "views": loaded.views,
-        "accuracy": (run.result.get("test") or {}).get("top1"),
-        "accuracy_pictures": (run.result.get("test") or {}).get("n"),
-        "threshold": sure.to_dict() if sure else None,
+        "accuracy": test.get("top1"),
+        "accuracy_pictures": test.get("n"),
+        "threshold": limit,
         "unfamiliar_from": run.unfamiliar_from,
         "weights": kept["weights_sha256"],
-        **{key: loaded.facts.get(key) for key in ("run", "data", "store", "split", "eyesight")},
     }
-
-
-def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent) -> Held:
-    """The pictures to check with: those at `data`, or the run's own test pictures, or what the run kept of them for its report."""
-    if data is not None:
-        images = dataset.to_judge_by(
-            replace(run.recipe.data, source=data), loaded.preparation, loaded.classes, talk=talk
-        )
-        if len(images) < 2:
-            raise UserError(
-                f"{data} holds {len(images)} labelled pictures, too few to check with",
-                "name at least two",
-            )
-        every = np.arange(len(images))
-        return _held(data, images.subset(every[1::2]), images.subset(every[::2]))
-    try:
-        found = dataset.load(run.settled.data, talk=talk)
-    except (UserError, OSError) as error:
-        talk(f"the run's pictures are not at hand ({error})")
-        return _kept(run)
-    if found.hash != run.data.get("split"):
-        talk("the run's pictures have changed since it was trained")
-        return _kept(run)
-    parts = {"test": found.test, "validation": found.validation, "training": found.train}
-    name = next(name for name, images in parts.items() if len(images))
-    return _held(f"{name} pictures of {found.name}", parts[name], found.train)
-
-
-def _held(what: str, images: Images, others: Images) -> Held:
-    chosen = _spread(len(images), min(MOST_CHECKED, 4 * images.portion))
-    calibrating = others.take(_spread(len(others), CALIBRATING)).numpy()
-    return Held(what, images.take(chosen).numpy(), images.labels[chosen].numpy(), calibrating)
-
-
-def _spread(n: int, most: int) -> Tensor:
-    """At most `most` of the numbers below `n`, evenly spread."""
-    return torch.linspace(0, n - 1, min(n, most)).long()
-
-
-def _kept(run: Run) -> Held:
-    """The pictures in the run's gallery, samples and mistakes."""
-    gallery = run.gallery()
-    parts = [
-        gallery[name]
-        for name in ("samples_pixels", "mistakes_pixels")
-        if name in gallery and len(gallery[name])
-    ]
-    if not parts:
-        raise UserError(
-            f"{run.path} keeps no pictures to check the exported file with",
-            "name labelled pictures with --data DATA",
-        )
-    pixels = np.concatenate(parts)
-    return Held(
-        "pictures the run kept for its report",
-        pixels,
-        np.full(len(pixels), -1, dtype=np.int64),
-        pixels[:0],
-    )
-
-
-def compare(before: Classifier, after: Portable, held: Held) -> Parity:
-    """Both classifiers' answers to the same pictures, the second's in portions of several sizes, one of them a lone picture."""
-    first = before.probabilities(held.pixels)
-    portions = np.split(
-        held.pixels, [size for size in (1, 8, 250, 500, 750) if size < len(held.pixels)]
-    )
-    second = np.concatenate([after.probabilities(portion) for portion in portions])
-    if before.network.emits != "class":
-        return _of_pixels(first, second, held.what, maps=before.network.emits == "mask")
-    one, two = first.argmax(1), second.argmax(1)
-    rows = np.arange(len(first))
-    same = (one == two) | (first[rows, one] - first[rows, two] < TIE)
-    known = held.labels >= 0
-    accuracies = [
-        float((said == held.labels)[known].mean()) if known.any() else None for said in (two, one)
-    ]
-    return Parity(
-        len(first),
-        held.what,
-        float(same.mean()),
-        float(np.abs(first - second).max()),
-        accuracies[0],
-        accuracies[1],
-    )
-
-
-def _of_pixels(
-    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], what: str, *, maps: bool
-) -> Parity:
-    """How answers N,K,H,W compare: of maps, whether every pixel has the same class but where two are as probable to a thousandth."""
-    apart, agreement = float(np.abs(first - second).max()), 1.0
-    if maps:
-        one, two = (answers.argmax(1)[:, None] for answers in (first, second))
-        gap = np.take_along_axis(first, one, 1) - np.take_along_axis(first, two, 1)
-        agreement = float((gap < SAME).all(axis=(1, 2, 3)).mean())
-    return Parity(len(first), what, agreement, apart, None, None)
-
-
-def require_same(parity: Parity) -> None:
-    """Raise UserError unless every picture got the same class and nearly the same probabilities."""
-    if parity.agreement < 1 or not parity.largest_difference <= SAME:
-        raise UserError(
-            f"the exported file answers differently: {1 - parity.agreement:.2%} of {parity.pictures:,} {parity.what} get another class, "
-            f"probabilities differ by up to {parity.largest_difference:.2g}; it was not kept",
-            "this is a fault of the exporter for this network; serve the run folder itself, or choose another network",
-        )
-
-
-def require_accurate(parity: Parity, tolerance: float) -> None:
-    """Raise UserError when 8 bits cost more accuracy than `tolerance`."""
-    assert parity.accuracy is not None and parity.accuracy_before is not None, (
-        "int8 is judged by labelled pictures"
-    )
-    lost = parity.accuracy_before - parity.accuracy
-    if lost > tolerance:
-        raise UserError(
-            f"int8 would lose {100 * lost:.2f} points of accuracy ({parity.accuracy_before:.2%} to {parity.accuracy:.2%} "
-            f"on {parity.pictures:,} {parity.what}), more than the {100 * tolerance:g} allowed; it was not kept",
-            "use the file with full precision, or allow more with --tolerance POINTS",
-        )
+    origin = {key: loaded.facts.get(key) for key in ("run", "data", "store", "split", "eyesight")}
+    return cast("Facts", {**facts, **origin})

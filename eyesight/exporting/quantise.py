@@ -1,4 +1,4 @@
-"""An ONNX file with 8-bit weights and activations, its ranges taken from real pictures."""
+"""An ONNX file with 8-bit weights and activations, its ranges taken from real images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import tempfile
 import warnings
 from pathlib import Path
-from typing import Any
 
 from onnxruntime.quantization import (
     CalibrationDataReader,
@@ -20,32 +19,31 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 from eyesight.data.prepare import Pixels
 from eyesight.inference.onnx_classifier import INPUT
 
-LAYERS = [
-    "Conv",
-    "Gemm",
-    "MatMul",
-    "Relu",
-    "MaxPool",
-]  # normalisation, averages and the softmax stay in float32
-PORTION = 50  # pictures looked at in one go
+# Normalisation, averages and the softmax stay in float32.
+LAYERS = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool"]
+PORTION = 50  # images in a batch
 
 
 class Reader(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no types
-    """Hands the calibrating pictures over in portions."""
+    """Calibration images in batches."""
 
     def __init__(self, pixels: Pixels) -> None:
-        self.portions = (
-            pixels[start : start + PORTION] for start in range(0, len(pixels), PORTION)
-        )
+        starts = range(0, len(pixels), PORTION)
+        self.portions = (pixels[start : start + PORTION] for start in starts)
 
-    def get_next(self) -> dict[str, Any] | None:
-        """The next portion, None after the last."""
+    def get_next(self) -> dict[str, Pixels] | None:
+        """The next batch, None after the last."""
         portion = next(self.portions, None)
-        return None if portion is None else {INPUT: portion}
+        if portion is None:
+            return None
+        return {INPUT: portion}
 
 
 def quantise(file: Path, out: Path, calibrating: Pixels) -> None:
-    """Write `file` (.onnx) to `out` with 8-bit layers; `calibrating` are prepared pictures, uint8 N,C,H,W."""
+    """Write `file` (.onnx) to `out` with 8-bit layers.
+
+    `calibrating` are prepared images, uint8 N,C,H,W.
+    """
     logging.getLogger("root").addFilter(_no_remarks)
     try:
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():

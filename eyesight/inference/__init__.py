@@ -1,1 +1,1 @@
-"""A trained classifier on new images."""
+"""Predictions of a trained classifier on new images."""

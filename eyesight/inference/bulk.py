@@ -1,6 +1,7 @@
-"""Classes for millions of pictures: a list on disk, cut into parts, and a CSV file for each part; what is finished is not done again.
+"""Predictions for millions of images: a list on disk, cut into parts, and a CSV file for each part.
 
-Memory holds a part and the names of one folder, never the list; parts are numbered in the order of the list, whoever answers first.
+Finished parts are not done again. Memory holds one part and the names of one folder, never the
+whole list. Parts are numbered in the order of the list, whichever is finished first.
 """
 
 from __future__ import annotations
@@ -12,29 +13,37 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from eyesight.data.opening import each_picture
 from eyesight.errors import UserError
-from eyesight.inference.predict import Known, answers, table
+from eyesight.inference.predict import AnyClassifier, csv_table, predict_files
 from eyesight.system.files import lock, whole_file
 from eyesight.system.progress import Talk, silent
 
 FORMAT = 1
-PART = 10_000  # pictures
+PART = 10_000  # images
 LIST, JOB = "pictures.jsonl", "predictions.json"
-Part = tuple[int, list[str]]  # its number and the paths of its pictures
-Engine = Callable[
-    [Iterator[Part]], Iterator[tuple[int, "bytes | str"]]
-]  # a part's table, or why there is none, in any order
+Part = tuple[int, list[str]]  # its number and the paths of its images
+Answer = tuple[int, "bytes | str"]  # a part's table, or why there is none
+Engine = Callable[[Iterator[Part]], Iterator[Answer]]  # answers come in any order
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Job:
-    """What decides the answers; parts of another job are never mixed with these."""
+class Request:
+    """The choices that decide the predictions; parts of another request are never mixed in."""
 
-    model: str  # what tells its weights from others'
+    model: str  # a key that tells its weights from others'
+    top: int = 1
+    prepare: str = ""
+    part: int = PART  # images in a part
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request for a list of images."""
+
+    model: str
     top: int
     prepare: str
     pictures: int
@@ -44,17 +53,17 @@ class Job:
 
     @property
     def parts(self) -> int:
-        """How many."""
+        """The number of parts."""
         return -(-self.pictures // self.part)
 
     def size(self, number: int) -> int:
-        """The pictures of a part."""
+        """The number of images in a part."""
         return min(self.part, self.pictures - number * self.part)
 
 
 @dataclass
 class Outcome:
-    """How many parts there are, how many were there already; how many pictures could not be read; the parts that are missing, and why."""
+    """Counts: images, parts, parts reused, unreadable images; missing parts with the reasons."""
 
     pictures: int
     parts: int
@@ -62,8 +71,8 @@ class Outcome:
     bad: int = 0
     missing: dict[int, str] = field(default_factory=dict)
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
         return asdict(self)
 
 
@@ -71,17 +80,15 @@ def predict(
     pictures: Sequence[str],
     out: Path,
     engine: Engine,
+    request: Request,
     *,
-    model: str,
-    top: int = 1,
-    prepare: str = "",
-    part: int = PART,
     talk: Talk = silent,
     progress: Progress = lambda done, total: None,
 ) -> Outcome:
-    """Answer every picture below `pictures` into OUT/part-00000.csv and so on; asked again, do only what is missing.
+    """Predict every image below `pictures` into OUT/part-00000.csv and so on.
 
-    Raises UserError when `out` holds parts of another list or model, or when another process is writing there.
+    Asked again, it does only what is missing. Raises UserError when `out` holds parts of another
+    list or model, or when another process is writing there.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("a+b") as file:
@@ -90,45 +97,51 @@ def predict(
                 f"another process is writing into {out}",
                 "wait for it, or name another folder with --out",
             )
-        job = begin(pictures, out, model=model, top=top, prepare=prepare, part=part)
-        found = Outcome(job.pictures, job.parts)
+        job = begin(pictures, out, request)
+        outcome = Outcome(job.pictures, job.parts)
         done = dict(finished(out, job))
-        found.reused, found.bad = len(done), sum(done.values())
-        talk(
-            f"{job.pictures:,} pictures in {job.parts:,} parts"
-            + (f", {len(done):,} of them finished before" if done else "")
-        )
+        outcome.reused = len(done)
+        outcome.bad = sum(done.values())
+        text = f"{job.pictures:,} pictures in {job.parts:,} parts"
+        if done:
+            text += f", {len(done):,} of them finished before"
+        talk(text)
         settled = sum(job.size(number) for number in done)
-        for number, answered in engine(missing(out, job, done)):
-            if isinstance(answered, str):
-                found.missing[number] = answered
-                talk(f"{name(number)}: {answered}")
+        for number, answer in engine(missing(out, job, done)):
+            if isinstance(answer, str):
+                outcome.missing[number] = answer
+                talk(f"{name(number)}: {answer}")
                 continue
             with whole_file(out / name(number)) as written:
-                written.write(answered)
-            found.bad += _problems(out / name(number)) or 0
+                written.write(answer)
+            outcome.bad += _problems(out / name(number)) or 0
             settled += job.size(number)
             progress(settled, job.pictures)
-    return found
+    return outcome
 
 
 def name(number: int) -> str:
-    """The file of a part."""
+    """The file name of a part."""
     return f"part-{number:05d}.csv"
 
 
-def begin(
-    pictures: Sequence[str], out: Path, *, model: str, top: int, prepare: str, part: int
-) -> Job:
-    """List the pictures into `out` and write down what is asked of them; raises UserError when `out` holds something else."""
-    listed, count = hashlib.sha256(), 0
+def begin(pictures: Sequence[str], out: Path, request: Request) -> Job:
+    """List the images into `out` and write down what is asked of them.
+
+    Raises UserError when `out` holds something else.
+    """
+    digest = hashlib.sha256()
+    count = 0
     with whole_file(out / LIST) as file:
-        for found in (found for where in pictures for found in each_picture(where)):
-            line = json.dumps([found.place, found.size, found.changed]).encode() + b"\n"
-            file.write(line)
-            listed.update(line)
-            count += 1
-        job = Job(model, top, prepare, count, listed.hexdigest(), part)
+        for place in pictures:
+            for picture in each_picture(place):
+                values = [picture.place, picture.size, picture.changed]
+                line = json.dumps(values).encode() + b"\n"
+                file.write(line)
+                digest.update(line)
+                count += 1
+        listed = digest.hexdigest()
+        job = Job(request.model, request.top, request.prepare, count, listed, request.part)
         _refuse_others(out, job)
     with whole_file(out / JOB) as written:
         written.write(json.dumps(asdict(job), indent=2).encode() + b"\n")
@@ -137,7 +150,7 @@ def begin(
 
 def _refuse_others(out: Path, job: Job) -> None:
     try:
-        known = json.loads((out / JOB).read_bytes())
+        earlier = json.loads((out / JOB).read_bytes())
     except FileNotFoundError:
         if any(out.glob("part-*.csv")):
             raise UserError(
@@ -145,24 +158,26 @@ def _refuse_others(out: Path, job: Job) -> None:
             ) from None
         return
     except ValueError:
-        known = {}
+        earlier = {}
+    values = asdict(job)
+    if earlier == values:
+        return
     words = {
         "model": "another model",
         "listed": "other pictures",
         "top": "another --top",
         "prepare": "another --prepare",
     }
-    other = [said for key, said in words.items() if known.get(key) != asdict(job)[key]]
-    if other or known != asdict(job):
-        said = " and ".join(other) or "another version of eyesight"
-        raise UserError(
-            f"{out} holds parts of {said}",
-            "name another folder with --out, or remove this one to begin again",
-        )
+    other = [words[key] for key in words if earlier.get(key) != values[key]]
+    difference = " and ".join(other) or "another version of eyesight"
+    raise UserError(
+        f"{out} holds parts of {difference}",
+        "name another folder with --out, or remove this one to begin again",
+    )
 
 
 def finished(out: Path, job: Job) -> Iterator[tuple[int, int]]:
-    """The parts that are there and whole, each with the number of its pictures that could not be read."""
+    """The parts that are there and whole, each with the number of its unreadable images."""
     for number in range(job.parts):
         bad = _problems(out / name(number), job.size(number))
         if bad is not None:
@@ -170,7 +185,7 @@ def finished(out: Path, job: Job) -> Iterator[tuple[int, int]]:
 
 
 def _problems(file: Path, rows: int | None = None) -> int | None:
-    """The rows of a part that say what is wrong with a picture; None when the part is not there or has another number of rows."""
+    """The rows of a part that name a problem; None when it is missing or of another length."""
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             table = csv.reader(opened)
@@ -178,27 +193,31 @@ def _problems(file: Path, rows: int | None = None) -> int | None:
             count = bad = 0
             for row in table:
                 count += 1
-                bad += bool(row[-1])
+                if row[-1]:
+                    bad += 1
     except (OSError, ValueError, IndexError, csv.Error):
         return None
-    return bad if rows in (None, count) else None
+    if rows not in (None, count):
+        return None
+    return bad
 
 
 def missing(out: Path, job: Job, done: Iterable[int]) -> Iterator[Part]:
     """The parts to be done, in order, read from the list one at a time."""
-    known = set(done)
+    finished = set(done)
     with (out / LIST).open("rb") as file:
         for number in range(job.parts):
             lines = list(islice(file, job.part))
-            if number not in known:
+            if number not in finished:
                 yield number, [json.loads(line)[0] for line in lines]
 
 
-def here(known: Known, top: int = 1, prepare: str = "") -> Engine:
-    """Answers one part after another in this process."""
+def here(classifier: AnyClassifier, top: int = 1, prepare: str = "") -> Engine:
+    """An engine that predicts one part after another in this process."""
 
-    def answer(parts: Iterator[Part]) -> Iterator[tuple[int, bytes | str]]:
+    def engine(parts: Iterator[Part]) -> Iterator[Answer]:
         for number, paths in parts:
-            yield number, table(answers(known, map(Path, paths), top, prepare), top)
+            predictions = predict_files(classifier, map(Path, paths), top, prepare)
+            yield number, csv_table(predictions, top)
 
-    return answer
+    return engine

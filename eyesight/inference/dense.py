@@ -1,4 +1,4 @@
-"""Pictures in, pictures out: what an autoencoder restores and how far that is from what it was given; a mask for every picture."""
+"""Images from images: reconstructions with their errors, and masks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,79 +24,78 @@ from eyesight.data.prepare import (
 )
 from eyesight.errors import UserError
 from eyesight.inference.annotate import beside, masked
-from eyesight.inference.onnx_classifier import Portable, load
+from eyesight.inference.onnx_classifier import OnnxClassifier, load
 from eyesight.runs import Run
 from eyesight.system.files import distinct, whole_file
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
 
-WORDS = {"picture": "restored", "mask": "masked"}  # in the names of what is drawn for people
-PORTION = (
-    16  # pictures prepared before the network looks at them: answers may be as large as pictures
-)
+WORDS = {"picture": "restored", "mask": "masked"}  # in the names of drawn files
+PORTION = 16  # images in a batch, since an output may be as large as an image
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """What was made of one file: `score` is the mean squared error of what was restored, `shares` the parts of a mask by class."""
+    """The output for one file.
+
+    `score` is the mean squared error of a reconstruction, `shares` the area of each mask class.
+    """
 
     path: str
     file: str = ""  # where it was written
     score: float | None = None
-    unfamiliar: bool | None = (
-        None  # whether the error is above what 99 % of the validation pictures stay below
-    )
+    unfamiliar: bool | None = None  # the error is above that of 99 % of the validation images
     shares: tuple[tuple[str, float], ...] = ()
     problem: str = ""
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
+        values: dict[str, object] = {"path": self.path}
         if self.problem:
-            return {"path": self.path, "problem": self.problem}
-        found: dict[str, Any] = {"path": self.path, **({"written": self.file} if self.file else {})}
+            return {**values, "problem": self.problem}
+        if self.file:
+            values["written"] = self.file
         if self.score is not None:
-            return {**found, "anomaly": self.score, "unfamiliar": self.unfamiliar}
-        return {**found, "shares": dict(self.shares)}
+            return {**values, "anomaly": self.score, "unfamiliar": self.unfamiliar}
+        return {**values, "shares": dict(self.shares)}
 
 
-def target_of(known: Classifier | Portable) -> str:
-    """What a model gives for a picture: class, picture or mask."""
-    return (
-        str(known.facts.get("target", "class"))
-        if isinstance(known, Portable)
-        else known.network.emits
-    )
+def target_of(classifier: Classifier | OnnxClassifier) -> str:
+    """What a network gives for an image: class, picture or mask."""
+    if isinstance(classifier, OnnxClassifier):
+        return str(classifier.facts.get("target", "class"))
+    return classifier.network.emits
 
 
 def render(
-    known: Classifier | Portable,
+    classifier: Classifier | OnnxClassifier,
     pictures: Sequence[str],
     out: Path | None = None,
     usual: float | None = None,
     draw: Path | None = None,
 ) -> list[Rendered]:
-    """What the model makes of every picture, in the order given, written into the folder `out`; `usual` errors are not unfamiliar.
+    """The output for every image, in the order given, written into the folder `out`.
 
-    Into the folder `draw` go pictures for people: masks laid over, or what was restored beside what was given.
+    Reconstruction errors above `usual` are unfamiliar. Drawings for people go into the folder
+    `draw`: masks over their images, or reconstructions beside them.
     """
-    paths = [path for where in pictures for path in list_pictures(where)]
-    names = named(paths)
+    paths: list[Path] = []
+    for place in pictures:
+        paths.extend(list_pictures(place))
     for option, folder in (("--out", out), ("--draw", draw)):
         if folder is not None:
-            _folder(folder, option, paths)
-    places = Places(names, out, draw)
-    made = [
-        one
-        for start in range(0, len(paths), PORTION)
-        for one in _portion(known, paths[start : start + PORTION], places, usual)
-    ]
+            _make_folder(folder, option, paths)
+    places = Places(named(paths), out, draw)
+    rendered: list[Rendered] = []
+    for start in range(0, len(paths), PORTION):
+        rendered.extend(_portion(classifier, paths[start : start + PORTION], places, usual))
     if out is not None:
-        write_table(made, out / "answers.csv")
-    return made
+        write_table(rendered, out / "answers.csv")
+    return rendered
 
 
-def _folder(folder: Path, option: str, paths: Sequence[Path]) -> None:
+def _make_folder(folder: Path, option: str, paths: Sequence[Path]) -> None:
     if folder.suffix or folder.is_file():
         raise UserError(
             f"{folder} is a file's name, and pictures are written into a folder",
@@ -114,7 +113,7 @@ def _folder(folder: Path, option: str, paths: Sequence[Path]) -> None:
 
 @dataclass(frozen=True)
 class Places:
-    """Where what is made of each picture is written, if anywhere."""
+    """Where outputs and drawings are written, if anywhere."""
 
     names: dict[Path, str]
     out: Path | None
@@ -122,93 +121,113 @@ class Places:
 
 
 def named(paths: Sequence[Path]) -> dict[Path, str]:
-    """A name for what is made of each file: its own without the ending, with a number where another came with it before."""
+    """A name for each file's output: its own without the ending, numbered where it repeats."""
     different = list(dict.fromkeys(paths))
     return dict(zip(different, distinct(path.stem for path in different), strict=True))
 
 
-def _portion(
-    known: Classifier | Portable, paths: Sequence[Path], places: Places, usual: float | None
-) -> Iterator[Rendered]:
+def _read(
+    classifier: Classifier | OnnxClassifier, paths: Sequence[Path]
+) -> tuple[dict[Path, tuple[Pixels, tuple[int, int]]], dict[Path, str]]:
+    """Prepared pixels and the upright size of each readable file, and why others are not."""
     ready: dict[Path, tuple[Pixels, tuple[int, int]]] = {}
     problems: dict[Path, str] = {}
     for path in paths:
         try:
             data = path.read_bytes()
-            ready[path] = known.prepare(data), upright_size(data)
-        except BadPicture as bad:
-            problems[path] = str(bad)
+            ready[path] = classifier.prepare(data), upright_size(data)
+        except BadPicture as error:
+            problems[path] = str(error)
         except OSError as error:
             problems[path] = f"unreadable: {error.strerror}"
-    pixels = np.stack([prepared for prepared, _ in ready.values()]) if ready else None
-    answers = (
-        dict(zip(ready, known.probabilities(pixels), strict=True)) if pixels is not None else {}
-    )
+    return ready, problems
+
+
+def _portion(
+    classifier: Classifier | OnnxClassifier,
+    paths: Sequence[Path],
+    places: Places,
+    usual: float | None,
+) -> Iterator[Rendered]:
+    ready, problems = _read(classifier, paths)
+    outputs: dict[Path, npt.NDArray[np.float32]] = {}
+    if ready:
+        batch = np.stack([pixels for pixels, _ in ready.values()])
+        outputs = dict(zip(ready, classifier.probabilities(batch), strict=True))
     for path in paths:
         if path in problems:
             yield Rendered(str(path), problem=problems[path])
             continue
         pixels, size = ready[path]
-        made = said(known, str(path), pixels, answers[path], usual)
+        rendered = figures(classifier, str(path), pixels, outputs[path], usual)
+        name = places.names[path]
         if places.draw:
-            _write(
-                places.draw / f"{places.names[path]}.{WORDS[target_of(known)]}.png",
-                shown(known, pixels, answers[path]),
-            )
+            file = places.draw / f"{name}.{WORDS[target_of(classifier)]}.png"
+            _write(file, drawn(classifier, pixels, outputs[path]))
         if places.out:
-            made = replace(made, file=str(places.out / f"{places.names[path]}.png"))
-            _write(Path(made.file), encoded(known, answers[path], size))
-        yield made
+            file = places.out / f"{name}.png"
+            _write(file, encoded(classifier, outputs[path], size))
+            rendered = replace(rendered, file=str(file))
+        yield rendered
 
 
-def said(
-    known: Classifier | Portable,
+def figures(
+    classifier: Classifier | OnnxClassifier,
     name: str,
     pixels: Pixels,
-    answer: npt.NDArray[np.float32],
+    output: npt.NDArray[np.float32],
     usual: float | None,
 ) -> Rendered:
-    """The figures of an answer to a prepared picture: the anomaly score, or the share of every class."""
-    if target_of(known) == "picture":
-        error = float(np.square(answer.astype(np.float64) - pixels / 255).mean())
-        return Rendered(name, score=error, unfamiliar=None if usual is None else error > usual)
-    shares = np.bincount(answer.argmax(0).ravel(), minlength=len(known.classes)) / answer[0].size
-    return Rendered(name, shares=tuple(zip(known.classes, shares.tolist(), strict=True)))
+    """The figures of an output for a prepared image: its error, or the area of each class."""
+    if target_of(classifier) == "picture":
+        error = float(np.square(output.astype(np.float64) - pixels / 255).mean())
+        unfamiliar = None
+        if usual is not None:
+            unfamiliar = error > usual
+        return Rendered(name, score=error, unfamiliar=unfamiliar)
+    counts = np.bincount(output.argmax(0).ravel(), minlength=len(classifier.classes))
+    shares = (counts / output[0].size).tolist()
+    return Rendered(name, shares=tuple(zip(classifier.classes, shares, strict=True)))
 
 
 def encoded(
-    known: Classifier | Portable, answer: npt.NDArray[np.float32], size: tuple[int, int]
+    classifier: Classifier | OnnxClassifier,
+    output: npt.NDArray[np.float32],
+    size: tuple[int, int],
 ) -> bytes:
-    """An answer as a PNG file: what was restored, or class numbers with their colours as palette, of the picture's own size."""
-    if target_of(known) == "picture":
-        return encode_png(eight_bits(answer))
-    return encode_mask(
-        answer.argmax(0).astype(np.uint8),
-        colours_of(known),
-        size if _whole(known.preparation) else None,
-    )
+    """An output as PNG: the reconstruction, or class numbers with a palette."""
+    if target_of(classifier) == "picture":
+        return encode_png(eight_bits(output))
+    mask = output.argmax(0).astype(np.uint8)
+    if not _whole(classifier.preparation):
+        return encode_mask(mask, colours_of(classifier))
+    return encode_mask(mask, colours_of(classifier), size)
 
 
-def shown(known: Classifier | Portable, pixels: Pixels, answer: npt.NDArray[np.float32]) -> bytes:
-    """An answer as people want to see it, PNG: the mask over the picture, or what was restored beside it."""
-    if target_of(known) == "picture":
-        return beside(pixels, eight_bits(answer))
-    return masked(pixels, answer.argmax(0).astype(np.uint8), colours_of(known))
+def drawn(
+    classifier: Classifier | OnnxClassifier, pixels: Pixels, output: npt.NDArray[np.float32]
+) -> bytes:
+    """An output for people, PNG: a mask over its image, or both images side by side."""
+    if target_of(classifier) == "picture":
+        return beside(pixels, eight_bits(output))
+    return masked(pixels, output.argmax(0).astype(np.uint8), colours_of(classifier))
 
 
-def eight_bits(answer: npt.NDArray[np.float32]) -> Pixels:
-    """A restored picture from 0 to 1 as uint8."""
-    return (answer.clip(0, 1) * 255).round().astype(np.uint8)
+def eight_bits(output: npt.NDArray[np.float32]) -> Pixels:
+    """A reconstruction from 0 to 1 as uint8."""
+    return (output.clip(0, 1) * 255).round().astype(np.uint8)
 
 
-def colours_of(known: Classifier | Portable) -> list[tuple[int, ...]]:
-    """The colours of its classes."""
-    return [tuple(colour) for colour in known.facts.get("colours") or palette(len(known.classes))]
+def colours_of(classifier: Classifier | OnnxClassifier) -> list[tuple[int, ...]]:
+    """The colours of the classes."""
+    colours = classifier.facts.get("colours") or palette(len(classifier.classes))
+    return [tuple(colour) for colour in colours]
 
 
-def _whole(how: Preparation) -> bool:
-    """Whether every part of a prepared picture lies where it lies in the picture, so that its mask can be brought to the old size."""
-    return how.resize in ("squash", "none") and not how.pad and how.crop_fraction == 1.0
+def _whole(preparation: Preparation) -> bool:
+    """Whether preparing keeps the whole image, so that its mask can be brought to the old size."""
+    squashed = preparation.resize in ("squash", "none")
+    return squashed and not preparation.pad and preparation.crop_fraction == 1.0
 
 
 def _write(file: Path, data: bytes) -> None:
@@ -216,22 +235,31 @@ def _write(file: Path, data: bytes) -> None:
         opened.write(data)
 
 
-def write_table(made: Sequence[Rendered], file: Path) -> None:
-    """A line for each picture: its path, what was written, the anomaly score or the shares of the classes."""
-    names = list(dict.fromkeys(name for one in made for name, _ in one.shares))
+def write_table(rendered: Sequence[Rendered], file: Path) -> None:
+    """Write a CSV line for each image: path, written file, and its error or the classes' areas."""
+    names: dict[str, None] = {}
+    for item in rendered:
+        names.update(dict.fromkeys(name for name, _ in item.shares))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["picture", "written", *(names or ["anomaly", "unfamiliar"])])
-    for one in made:
-        shares = dict(one.shares)
-        values = [shares.get(name, "") for name in names] if names else [one.score, one.unfamiliar]
-        writer.writerow([one.path, one.file, *("" if value is None else value for value in values)])
+    for item in rendered:
+        values: list[object] = [item.score, item.unfamiliar]
+        if names:
+            shares = dict(item.shares)
+            values = [shares.get(name) for name in names]
+        cells = ["" if value is None else value for value in values]
+        writer.writerow([item.path, item.file, *cells])
     _write(file, text.getvalue().encode(errors="backslashreplace"))
 
 
-def usual_error(where: Path) -> float | None:
-    """The error from which the pictures of an autoencoder's run are unfamiliar, by its validation pictures; None when it is not known."""
-    if where.suffix.lower() == ".onnx":
-        known = load(where).facts.get("unfamiliar_from")
-        return None if known is None else float(known)
-    return Run.open(where).unfamiliar_from if (where / "recipe.json").is_file() else None
+def usual_error(path: Path) -> float | None:
+    """The reconstruction error from which images are unfamiliar to an autoencoder.
+
+    Measured on the validation images; None when it is not known.
+    """
+    if path.suffix.lower() == ".onnx":
+        return load(path).facts.get("unfamiliar_from")
+    if (path / "recipe.json").is_file():
+        return Run.open(path).unfamiliar_from
+    return None

@@ -1,54 +1,128 @@
-"""A classifier read from one ONNX file: the same answers without torch, and the only home of onnxruntime.
+"""A classifier read from one ONNX file: the same predictions without PyTorch.
 
-Class names and preparation come from the file's own metadata, so it is all that has to be copied to another machine.
+Class names and preprocessing come from the file's own metadata, so it is all that has to be copied
+to another machine.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import numpy.typing as npt
 
-from eyesight.data.prepare import Pixels, Preparation, prepare
+from eyesight.data import inputs
+from eyesight.data.prepare import Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import MissingError, UserError
+from eyesight.results.predictions import Predictions, predicted
 from eyesight.system.memory import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from eyesight.classifier import Facts
 
 FORMAT = 1
 INPUT, OUTPUT, HEAT = "pictures", "probabilities", "heat"
-MOST_THREADS = 4  # more only get in each other's way on pictures this small
+MOST_THREADS = 4  # more only get in each other's way on images this small
 
 
-@dataclass(frozen=True, eq=False)
-class Portable:
-    """Answers as `eyesight.classifier.Classifier` does; `facts` is what the exporter knew: name, accuracy, threshold, data …"""
+class Tensor(Protocol):
+    """The description of an input or output by onnxruntime."""
 
-    session: Any
+    name: str
+    type: str
+    shape: Sequence[int | str]
+
+
+class Session(Protocol):
+    """The part of `onnxruntime.InferenceSession` that is used here."""
+
+    def run(
+        self, names: Sequence[str], feed: Mapping[str, Pixels]
+    ) -> Sequence[npt.NDArray[np.float32]]:
+        """Compute the outputs called `names`."""
+
+    def get_inputs(self) -> Sequence[Tensor]:
+        """Describe the inputs."""
+
+    def get_outputs(self) -> Sequence[Tensor]:
+        """Describe the outputs."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class OnnxClassifier:
+    """An exported classifier; it predicts as `eyesight.Classifier` does.
+
+    `facts` is the file's metadata: name, accuracy, threshold, data …
+    """
+
+    session: Session
     classes: tuple[str, ...]
     preparation: Preparation
-    facts: dict[str, Any]
+    facts: Facts
+    source: str = ""  # the file, in words
+
+    def __repr__(self) -> str:
+        channels, height, width = self.preparation.shape
+        size = f"{channels}×{height}×{width}"
+        return f"<{self.source}: {len(self.classes)} classes, images {size}>"
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the probabilities."""
+        return self.classes
+
+    def predict(self, images: inputs.Images) -> Predictions:
+        """Class probabilities of one image or of a list of images.
+
+        Takes what `eyesight.Classifier.predict` takes.
+
+        Raises
+        ------
+        UserError
+            For a missing file, for what is no image, and when the network gives images or masks
+            instead of classes.
+        """
+        target = self.facts.get("target") or "class"
+        if target != "class":
+            raise UserError(
+                f"this network gives a {target}, not a class",
+                "use probabilities(prepare(...)), or `eyesight predict FILE.onnx IMAGES --out DIR`",
+            )
+        names, pixels = inputs.prepare_inputs(images, self.preparation)
+        return predicted(
+            names, self.probabilities(pixels), self.classes, partial(thumbnail, pixels)
+        )
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
-        """An encoded picture or a uint8 array H,W or H,W,C as uint8 C,H,W, exactly as in training; raises BadPicture."""
+        """Prepare an image as in training: encoded bytes or uint8 H,W[,C] to uint8 C,H,W.
+
+        Raises BadPicture.
+        """
         return prepare(picture, self.preparation)
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Probabilities N,K of prepared pictures, uint8 N,C,H,W."""
+        """Probabilities N,K of prepared images, uint8 N,C,H,W."""
         if not len(pixels):
             return np.zeros((0, len(self.classes)), dtype=np.float32)
         return np.asarray(self.session.run([OUTPUT], {INPUT: pixels})[0], dtype=np.float32)
 
     @property
-    def looks(self) -> bool:
+    def supports_heatmap(self) -> bool:
         """Whether the file can say where it looked."""
         return any(output.name == HEAT for output in self.session.get_outputs())
 
     def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Where it looked for the best class, N,h,w ≥ 0, of prepared pictures, uint8 N,C,H,W; raises UserError when it cannot say."""
-        if not self.looks:
+        """Grad-CAM heat N,h,w ≥ 0 of the best class, for prepared images uint8 N,C,H,W.
+
+        Raises UserError when the file has no such output.
+        """
+        if not self.supports_heatmap:
             raise MissingError(
                 "this file does not say where it looked",
                 "it can where an average and one dense layer end the network; export again",
@@ -56,24 +130,31 @@ class Portable:
         return np.asarray(self.session.run([HEAT], {INPUT: pixels})[0], dtype=np.float32)
 
 
-def load(file: Path, threads: int | None = None) -> Portable:
-    """The classifier in an ONNX file; raises UserError when it is missing, damaged, too new or not written by `eyesight export`."""
-    session = _session(file, threads or min(MOST_THREADS, cores()))
-    facts = {key: _value(text) for key, text in session.get_modelmeta().custom_metadata_map.items()}
+def load(file: Path, threads: int | None = None) -> OnnxClassifier:
+    """Load the classifier in an ONNX file.
+
+    Raises UserError when the file is missing, damaged, too new or not written by `eyesight export`.
+    """
+    session, metadata = _open(file, threads or min(MOST_THREADS, cores()))
+    facts = cast("Facts", {key: _value(text) for key, text in metadata.items()})
     _check_format(file, facts)
     try:
         classes = tuple(str(name) for name in facts["classes"])
-        loaded = Portable(session, classes, Preparation.from_dict(facts["preparation"]), facts)
-        _check_shapes(loaded)
-    except (KeyError, TypeError, IndexError, AssertionError) as error:
+        preparation = Preparation.from_dict(facts["preparation"])
+        loaded = OnnxClassifier(session, classes, preparation, facts, f"ONNX file {file}")
+        problem = _mismatch(loaded)
+    except (KeyError, TypeError, IndexError) as error:
+        problem = str(error)
+    if problem:
         raise UserError(
-            f"{file} is damaged: its description does not fit its network ({error})",
+            f"{file} is damaged: its description does not fit its network ({problem})",
             "export the run again",
-        ) from None
+        )
     return loaded
 
 
-def _session(file: Path, threads: int) -> Any:
+def _open(file: Path, threads: int) -> tuple[Session, dict[str, str]]:
+    """An inference session, and the metadata of its model."""
     if not file.is_file():
         raise UserError(f"there is no file {file}", "`eyesight export RUN` writes one")
     import onnxruntime
@@ -81,25 +162,24 @@ def _session(file: Path, threads: int) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
-    options.log_severity_level = 4  # what is wrong is said by the exception
-    options.add_session_config_entry(
-        "session.intra_op.allow_spinning", "0"
-    )  # leave the cores to others between two calls
+    options.log_severity_level = 4  # errors come as exceptions
+    # Leave the cores to others between two calls.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    providers = ["CPUExecutionProvider"]
     try:
-        return onnxruntime.InferenceSession(
-            file.read_bytes(), options, providers=["CPUExecutionProvider"]
-        )
+        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=providers)
     except OSError as error:
         raise UserError(
             f"{file} cannot be read: {error}",
             "it may be damaged, or belong to somebody else; copy it again",
         ) from None
-    except Exception as error:  # onnxruntime raises classes of its own for each way of being broken
+    except Exception as error:  # onnxruntime has a class of its own for each way of being broken
         reason = str(error).strip().splitlines()[0]
         raise UserError(
             f"{file} is no ONNX file that can be used: {reason}",
             "copy it again, or export the run again",
         ) from None
+    return session, dict(session.get_modelmeta().custom_metadata_map)
 
 
 def _value(text: str) -> Any:
@@ -109,31 +189,36 @@ def _value(text: str) -> Any:
         return text
 
 
-def _check_format(file: Path, facts: dict[str, Any]) -> None:
-    found = facts.get("eyesight_format")
-    if not isinstance(found, int):
+def _check_format(file: Path, facts: Facts) -> None:
+    version = facts.get("eyesight_format")
+    if not isinstance(version, int):
         raise UserError(
-            f"{file} was not written by `eyesight export`: it does not name its classes and how pictures are prepared",
+            f"{file} was not written by `eyesight export`: it does not name its classes and its "
+            "preprocessing",
             "export a run; files of other programs do not say what their outputs mean",
         )
-    if found > FORMAT:
+    if version > FORMAT:
         raise UserError(
-            f"{file} was written by a later eyesight (format {found}, this one reads up to {FORMAT})",
+            f"{file} was written by a later eyesight (format {version}, this one reads up to "
+            f"{FORMAT})",
             "upgrade eyesight",
         )
 
 
-def _check_shapes(loaded: Portable) -> None:
-    """What the network takes and gives must be what the description says."""
-    given, taken = loaded.session.get_outputs()[0], loaded.session.get_inputs()[0]
-    assert (taken.name, given.name) == (INPUT, OUTPUT), f"input {taken.name}, output {given.name}"
-    assert taken.type == "tensor(uint8)", f"input of type {taken.type}"
-    assert tuple(taken.shape[1:]) == loaded.preparation.shape, (
-        f"pictures of {taken.shape[1:]}, prepared as {loaded.preparation.shape}"
-    )
-    wanted = (
-        loaded.preparation.channels
-        if loaded.facts.get("target") == "picture"
-        else len(loaded.classes)
-    )
-    assert given.shape[1] == wanted, f"{given.shape[1]} outputs where {wanted} are described"
+def _mismatch(loaded: OnnxClassifier) -> str:
+    """Where the network's inputs and outputs differ from the description; "" where they agree."""
+    given = loaded.session.get_inputs()[0]
+    result = loaded.session.get_outputs()[0]
+    expected = loaded.preparation.shape
+    channels = len(loaded.classes)
+    if loaded.facts.get("target") == "picture":
+        channels = loaded.preparation.channels
+    if (given.name, result.name) != (INPUT, OUTPUT):
+        return f"input {given.name}, output {result.name}"
+    if given.type != "tensor(uint8)":
+        return f"input of type {given.type}"
+    if tuple(given.shape[1:]) != expected:
+        return f"images of {given.shape[1:]}, prepared as {expected}"
+    if result.shape[1] != channels:
+        return f"{result.shape[1]} outputs where {channels} are described"
+    return ""

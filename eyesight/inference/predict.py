@@ -1,71 +1,150 @@
-"""What a classifier says of files, a portion at a time, so that memory does not grow with their number."""
+"""From image files to named classes, with the preprocessing of the training."""
 
 from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from eyesight.data.opening import list_pictures
 from eyesight.data.prepare import BadPicture, Pixels
-from eyesight.errors import unknown
+from eyesight.errors import UserError, unknown
+from eyesight.inference import onnx_classifier
+from eyesight.inference.annotate import annotated, overlaid
+from eyesight.inference.onnx_classifier import OnnxClassifier
+from eyesight.runs import Run
+from eyesight.system.files import distinct, whole_file
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
-    from eyesight.inference.onnx_classifier import Portable
 
-Known: TypeAlias = "Classifier | Portable"
-PORTION = 256  # pictures prepared before the network looks at them
-First = Callable[
-    [bytes], "bytes | Pixels"
-]  # what is done to a picture before the preparation of the training
+AnyClassifier: TypeAlias = "Classifier | OnnxClassifier"
+Preprocess = Callable[[bytes], "bytes | Pixels"]
+PORTION = 256  # images that are prepared before the network sees them
 
 
 @dataclass(frozen=True)
-class Answer:
-    """The most probable classes of one file, or what is wrong with it."""
+class FilePrediction:
+    """The most probable classes of one file, or why it has none."""
 
     path: str
     top: tuple[tuple[str, float], ...] = ()
     problem: str = ""
-    anomaly: float | None = None  # an autoencoder's error, where one was asked
-    unfamiliar: bool | None = (
-        None  # whether that is more than it makes of nearly all pictures of the kind it learnt: then nothing is sure
-    )
+    anomaly: float | None = None  # an autoencoder's reconstruction error
+    unfamiliar: bool | None = None  # that error is above nearly all of the validation images'
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values."""
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
         if self.problem:
             return {"path": self.path, "problem": self.problem}
-        doubt = (
-            {} if self.anomaly is None else {"anomaly": self.anomaly, "unfamiliar": self.unfamiliar}
-        )
-        return {
-            "path": self.path,
-            "top": [{"class": name, "probability": sure} for name, sure in self.top],
-            **doubt,
-        }
+        top = [{"class": name, "probability": probability} for name, probability in self.top]
+        values: dict[str, object] = {"path": self.path, "top": top}
+        if self.anomaly is not None:
+            values["anomaly"] = self.anomaly
+            values["unfamiliar"] = self.unfamiliar
+        return values
 
 
-def answers(
-    known: Known, paths: Iterable[Path], top: int = 1, first: str = "", root: Path | None = None
-) -> Iterator[Answer]:
-    """An answer for every file, in the order given; paths that are relative are so to `root`.
+def load(
+    path: str | Path, weights: str | Path | None = None, only: str | None = None
+) -> AnyClassifier:
+    """Load a classifier from a run, a classifier folder, an ONNX file, or a backbone's name.
 
-    `first` is "digit" to fit and centre a digit's ink as in MNIST before the network's own preparation.
+    An ONNX file needs no PyTorch. The result's `source`, also shown by `repr`, says which of these
+    was found.
+
+    Parameters
+    ----------
+    path
+        For example `runs/0001-lenet5`, `runs/0001-lenet5/classifier`, `digits.onnx`, or the name of
+        a pretrained backbone such as `tf_efficientnet_lite0`.
+    weights
+        A file of weights for a backbone.
+    only
+        "dogs" narrows a backbone to some of its classes.
+
+    Raises
+    ------
+    UserError
+        When there is nothing at `path` and no backbone has this name, when the run has no
+        classifier yet, and when files are damaged or were written by a later version.
     """
-    prepare_first, waiting = beforehand(first), iter(paths)
-    while portion := list(islice(waiting, PORTION)):
-        yield from _portion(known, portion, top, prepare_first, root or Path())
+    model = Path(path)
+    if weights is not None or is_backbone_name(model):
+        from eyesight.inference.pretrained import recogniser  # imports torch
+
+        return recogniser(str(path), None if weights is None else Path(weights), only)
+    if only is not None:
+        raise UserError(
+            "only a pretrained network can be narrowed",
+            f"name one, such as tf_efficientnet_lite0, instead of {path}",
+            code=2,
+        )
+    if model.suffix.lower() == ".onnx":
+        return onnx_classifier.load(model)
+    from eyesight import classifier
+
+    loaded = classifier.load(classifier_folder(model))
+    if (model / "classifier.json").is_file():
+        return loaded
+    return replace(loaded, source=f"run {Run.open(model).path}")
 
 
-def beforehand(name: str) -> First:
-    """The preparation called `name` that comes before the network's own; raises UserError for an unknown one."""
+def is_backbone_name(model: Path) -> bool:
+    """Whether this can only be a backbone's name, since it is no path to anything."""
+    return not model.exists() and len(model.parts) == 1 and model.suffix != ".onnx"
+
+
+def classifier_folder(path: Path) -> Path:
+    """The classifier's folder, given itself or its run; raises UserError when a run has none."""
+    if (path / "classifier.json").is_file():
+        return path
+    run = Run.open(path)
+    if not (run.classifier_path / "classifier.json").is_file():
+        raise UserError(f"{run.path} holds no classifier: the run is {run.status}", run.way_on)
+    return run.classifier_path
+
+
+def predict_folders(
+    classifier: AnyClassifier, pictures: Sequence[str], top: int = 1, preprocess: str = ""
+) -> list[FilePrediction]:
+    """Predictions for files and for all images in folders, in natural order."""
+    paths: list[Path] = []
+    for place in pictures:
+        paths.extend(list_pictures(place))
+    return list(predict_files(classifier, paths, top, preprocess))
+
+
+def predict_files(
+    classifier: AnyClassifier,
+    paths: Iterable[Path],
+    top: int = 1,
+    preprocess: str = "",
+    root: Path | None = None,
+) -> Iterator[FilePrediction]:
+    """Predictions in the order of `paths`; memory does not grow with their number.
+
+    Relative paths are relative to `root`. With `preprocess="digit"` a digit's ink is fitted and
+    centred as in MNIST before the classifier's own preprocessing.
+    """
+    function = preprocessing(preprocess)
+    remaining = iter(paths)
+    while portion := list(islice(remaining, PORTION)):
+        yield from _predict_portion(classifier, portion, top, function, root or Path())
+
+
+def preprocessing(name: str) -> Preprocess:
+    """The function called `name` that comes before a classifier's own preprocessing.
+
+    Raises UserError for an unknown name.
+    """
     if name == "digit":
         from eyesight.reader import mnist_digit
 
@@ -75,57 +154,139 @@ def beforehand(name: str) -> First:
     return lambda picture: picture
 
 
-def _portion(
-    known: Known, paths: Sequence[Path], top: int, first: First, root: Path
-) -> Iterator[Answer]:
+def _predict_portion(
+    classifier: AnyClassifier, paths: Sequence[Path], top: int, preprocess: Preprocess, root: Path
+) -> Iterator[FilePrediction]:
     pixels: list[Pixels] = []
     problems: dict[int, str] = {}
-    for place, path in enumerate(paths):
+    for number, path in enumerate(paths):
         try:
-            pixels.append(known.prepare(first((root / path).read_bytes())))
-        except BadPicture as bad:
-            problems[place] = str(bad)
+            pixels.append(classifier.prepare(preprocess((root / path).read_bytes())))
+        except BadPicture as error:
+            problems[number] = str(error)
         except OSError as error:
-            problems[place] = f"unreadable: {error.strerror}"
-    values = iter(
-        known.probabilities(np.stack(pixels))
-        if pixels
-        else np.zeros((0, len(known.classes)), np.float32)
-    )
-    for place, path in enumerate(paths):
-        if place in problems:
-            yield Answer(str(path), problem=problems[place])
+            problems[number] = f"unreadable: {error.strerror}"
+    if pixels:
+        rows = iter(classifier.probabilities(np.stack(pixels)))
+    for number, path in enumerate(paths):
+        if number in problems:
+            yield FilePrediction(str(path), problem=problems[number])
+            continue
+        row = next(rows)
+        best = np.argsort(-row, kind="stable")[:top]
+        names = tuple((classifier.classes[column], float(row[column])) for column in best)
+        yield FilePrediction(str(path), names)
+
+
+def draw_predictions(predictions: Sequence[FilePrediction], folder: Path) -> None:
+    """Write copies of the images, NAME.named.jpg, with classes and probabilities drawn on them."""
+    for prediction, file in _copies(predictions, folder, ".named.jpg"):
+        _write(file, annotated(Path(prediction.path).read_bytes(), prediction.top))
+
+
+def draw_heatmaps(
+    classifier: AnyClassifier,
+    predictions: Sequence[FilePrediction],
+    folder: Path,
+    preprocess: str = "",
+) -> None:
+    """Write Grad-CAM heatmaps of each image's first class, NAME.places.png, into `folder`."""
+    classes = len(classifier.classes)
+    if classifier.facts.get("only"):
+        classes -= 1  # the last class is everything else
+    function = preprocessing(preprocess)
+    for prediction, file in _copies(predictions, folder, ".places.png"):
+        pixels = classifier.prepare(function(Path(prediction.path).read_bytes()))[None]
+        if isinstance(classifier, OnnxClassifier):
+            heat = classifier.heat(pixels)
         else:
-            sure = next(values)
-            best = np.argsort(-sure, kind="stable")[:top]
-            yield Answer(
-                str(path), tuple((known.classes[place], float(sure[place])) for place in best)
-            )
+            from eyesight.inference import gradcam
+
+            best = classifier.probabilities(pixels)[:, :classes].argmax(1)
+            heat = gradcam.heat(classifier, pixels, best)
+        _write(file, overlaid(pixels[0], heat[0]))
 
 
-def heading(top: int) -> list[str]:
-    """The names of the columns of `row`."""
-    return [
-        "picture",
-        *(
-            f"{word}{number}"
-            for number in ["", *range(2, top + 1)]
-            for word in ("class", "probability")
-        ),
-    ]
+def _copies(
+    predictions: Sequence[FilePrediction], folder: Path, ending: str
+) -> Iterator[tuple[FilePrediction, Path]]:
+    """Each readable image with a file for its copy; later images of the same name get a number."""
+    readable = [prediction for prediction in predictions if not prediction.problem]
+    names = distinct(Path(prediction.path).stem for prediction in readable)
+    for prediction, name in zip(readable, names, strict=True):
+        yield prediction, folder / (name + ending)
 
 
-def row(answer: Answer) -> list[str]:
-    """An answer as the cells of a table: its file, then the classes and their probabilities."""
-    return [answer.path, *(text for name, sure in answer.top for text in (name, f"{sure:.4f}"))]
+def _write(file: Path, picture: bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(file) as opened:
+        opened.write(picture)
 
 
-def table(found: Iterable[Answer], top: int) -> bytes:
-    """A row for every answer as CSV, the last column saying what is wrong with a file."""
+def csv_header(top: int) -> list[str]:
+    """The names of the columns of `csv_row`."""
+    names = ["picture", "class", "probability"]
+    for number in range(2, top + 1):
+        names += [f"class{number}", f"probability{number}"]
+    return names
+
+
+def csv_row(prediction: FilePrediction) -> list[str]:
+    """A prediction as the cells of a table: its file, then classes and probabilities."""
+    cells = [prediction.path]
+    for name, probability in prediction.top:
+        cells += [name, f"{probability:.4f}"]
+    return cells
+
+
+def csv_table(predictions: Iterable[FilePrediction], top: int) -> bytes:
+    """A CSV row for every prediction; the last column says what is wrong with a file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*heading(top), "problem"])
-    for answer in found:
-        cells = row(answer)
-        writer.writerow([*cells, *[""] * (1 + 2 * top - len(cells)), answer.problem])
+    header = [*csv_header(top), "problem"]
+    writer.writerow(header)
+    for prediction in predictions:
+        cells = csv_row(prediction)
+        empty = [""] * (len(header) - 1 - len(cells))
+        writer.writerow([*cells, *empty, prediction.problem])
     return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def write_submission(predictions: Sequence[FilePrediction], path: Path) -> None:
+    """Write the competition's table `id,target`, in the order given; a bad file has no target.
+
+    The ids are file names without extension.
+    """
+    names = file_ids([Path(prediction.path) for prediction in predictions])
+    lines = [("id", "target")]
+    for name, prediction in zip(names, predictions, strict=True):
+        target = ""
+        if prediction.top:
+            target = prediction.top[0][0]
+        lines.append((name, target))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as file:
+        text = io.TextIOWrapper(
+            file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True
+        )
+        csv.writer(text, lineterminator="\n").writerows(lines)
+        text.detach()
+
+
+def file_ids(paths: Sequence[Path]) -> list[str]:
+    """File names without extension.
+
+    Where two are equal, all get the folders below their common one, and if need be the extension.
+    """
+    stems = [path.stem for path in paths]
+    if len(set(stems)) == len(stems):
+        return stems
+    try:
+        root = os.path.commonpath([path.parent.absolute() for path in paths])
+    except ValueError:  # on different drives
+        return [path.as_posix() for path in paths]
+    relative = [path.absolute().relative_to(root) for path in paths]
+    names = [path.with_suffix("").as_posix() for path in relative]
+    if len(set(names)) == len(names):
+        return names
+    return [path.as_posix() for path in relative]

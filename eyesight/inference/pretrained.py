@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from eyesight.classifier import Classifier
+from eyesight.classifier import Classifier, Facts
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError, unknown
 from eyesight.models import registry, weights
@@ -21,25 +21,27 @@ ELSE = "something else"  # the class of whatever is none of the chosen kind
 def recogniser(
     name: str, file: Path | None = None, only: str | None = None, *, talk: Talk = silent
 ) -> Classifier:
-    """A pretrained network as it is, with the names of the classes it was trained on; raises UserError when it has no weights.
+    """A pretrained network with its own head and the names of the classes it was trained on.
 
-    `only` ("dogs") narrows it to some of them, and the last class is then everything else.
+    `only` ("dogs") narrows it to some of them; the last class is then everything else. Raises
+    UserError when the network has no weights, or classes whose names are not at hand.
     """
     if only is not None and only not in ONLY:
         raise unknown("kind of thing", only, ONLY)
     from eyesight.models import pretrained
 
     model = Model(name, weights=str(file) if file else weights.HUB_WEIGHTS, head=OWN)
-    expects, classes = pretrained.expected(name), pretrained.own_classes(name)
+    expects = pretrained.expected(name)
+    classes = pretrained.own_classes(name)
     if classes != 1000:
         raise UserError(
             f"{name} tells {classes:,} classes apart whose names are not at hand",
             "choose a network trained on ImageNet-1k",
         )
     network = registry.build(model, (3, expects.size, expects.size), classes)
-    found = weights.fill(network, model, talk=talk)
+    origin = weights.fill(network, model, talk=talk)
     network.to(memory_format=torch.channels_last).eval()
-    how = Preparation(
+    preparation = Preparation(
         expects.size,
         expects.size,
         3,
@@ -47,8 +49,10 @@ def recogniser(
         interpolation=expects.interpolation,
         crop_fraction=expects.crop_fraction,
     )
-    names = pretrained.imagenet_classes()
+    class_names = pretrained.imagenet_classes()
     if only is not None:
         network.head = nn.Sequential(network.head, Narrowed(ONLY[only], classes)).eval()
-        names = (*(names[place] for place in ONLY[only]), ELSE)
-    return Classifier(network, model, names, how, facts={"weights": found, "only": only})
+        class_names = (*(class_names[number] for number in ONLY[only]), ELSE)
+    facts = Facts(weights=origin, only=only)
+    source = f"pretrained {name}"
+    return Classifier(network, model, class_names, preparation, facts=facts, source=source)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import re
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile
 
 import numpy as np
 import numpy.typing as npt
 
-from eyesight.errors import MissingError
+from eyesight.errors import MissingError, UserError
 from eyesight.results.metrics import (
     calibration,
     correct,
@@ -25,6 +27,11 @@ from eyesight.results.metrics import (
 )
 from eyesight.system.files import whole_file
 
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+SHOWN = 20  # rows of the table in a notebook
+
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
@@ -34,6 +41,7 @@ class Predictions:
     labels: npt.NDArray[np.int64]  # N
     probabilities: npt.NDArray[np.float32]  # N,K
     classes: tuple[str, ...]
+    thumbnail: Callable[[int], bytes] | None = field(default=None, repr=False)  # PNG of a row
 
     def __post_init__(self) -> None:
         assert self.probabilities.shape == (len(self.ids), len(self.classes)), (
@@ -44,6 +52,51 @@ class Predictions:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def __repr__(self) -> str:
+        return f"<Predictions: {len(self)} images, {len(self.classes)} classes>"
+
+    def _repr_html_(self) -> str:
+        return html_table(self)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The names of the classes, in the order of the columns of `probabilities`."""
+        return self.classes
+
+    @property
+    def names(self) -> list[str]:
+        """The most probable class of every image, by name."""
+        return [self.classes[number] for number in self.predicted]
+
+    def top(self, k: int = 1) -> list[list[tuple[str, float]]]:
+        """The `k` most probable classes of every image with their probabilities, best first."""
+        best = np.argsort(-self.probabilities, axis=1, kind="stable")[:, :k]
+        rows = []
+        for row, columns in zip(self.probabilities, best, strict=True):
+            rows.append([(self.classes[column], float(row[column])) for column in columns])
+        return rows
+
+    def to_frame(self) -> DataFrame:
+        """A pandas table: a row for each image, its best class, and the probability of each class.
+
+        Raises UserError when pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UserError("pandas is not installed", "python -m pip install pandas") from None
+        columns: dict[str, object] = {
+            "image": list(self.ids),
+            "class": self.names,
+            "probability": self.confidence,
+        }
+        if (self.labels >= 0).any():
+            names = (*self.classes, None)
+            columns["label"] = [names[label] for label in self.labels]
+        frame = pandas.DataFrame(columns)
+        table = pandas.DataFrame(self.probabilities, columns=list(self.classes))
+        return pandas.concat([frame, table], axis=1)
+
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
         """The most probable class of every picture, int64 N."""
@@ -52,7 +105,7 @@ class Predictions:
     @property
     def confidence(self) -> npt.NDArray[np.float32]:
         """The probability of the most probable class, float32 N."""
-        return np.asarray(self.probabilities.max(axis=1), dtype=np.float32)
+        return np.asarray(self.probabilities.max(axis=1, initial=0), dtype=np.float32)
 
     def labelled(self) -> Predictions:
         """Only the pictures whose label is known."""
@@ -86,6 +139,37 @@ class Predictions:
             probabilities=self.probabilities.astype(np.float32),
             classes=np.array(self.classes, dtype=np.str_),
         )
+
+
+def predicted(
+    ids: tuple[str, ...],
+    probabilities: npt.NDArray[np.float32],
+    classes: tuple[str, ...],
+    thumbnail: Callable[[int], bytes] | None = None,
+) -> Predictions:
+    """Predictions for images without labels."""
+    labels = np.full(len(ids), -1, dtype=np.int64)
+    return Predictions(ids, labels, probabilities, classes, thumbnail)
+
+
+def html_table(predictions: Predictions) -> str:
+    """The first rows as an HTML table, each with its image where there is one."""
+    rows = []
+    shown = predictions.top(3)[:SHOWN]
+    for number, best in enumerate(shown):
+        cells = [html.escape(predictions.ids[number])]
+        if predictions.thumbnail is not None:
+            data = b64encode(predictions.thumbnail(number)).decode()
+            style = "height:56px;image-rendering:pixelated"
+            cells.insert(0, f'<img style="{style}" src="data:image/png;base64,{data}">')
+        for name, probability in best:
+            cells.append(f"{html.escape(name)} {probability:.1%}")
+        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+    more = len(predictions) - len(shown)
+    below = ""
+    if more > 0:
+        below = f"<p>and {more:,} more</p>"
+    return f"<table>{''.join(rows)}</table>{below}"
 
 
 def load(path: Path) -> Predictions:

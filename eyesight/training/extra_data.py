@@ -12,7 +12,6 @@ from eyesight.classifier import Classifier
 from eyesight.data.dataset import without_extra
 from eyesight.data.images import Images
 from eyesight.errors import UserError
-from eyesight.results.predictions import summary
 from eyesight.runs import Run, list_runs
 
 
@@ -21,14 +20,18 @@ def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
     earlier = before(run, after)
     found: dict[str, Any] = {
         "extra": run.recipe.data.extra,
-        "after": summary(after.infer(held)),
+        "after": after.infer(held).summary(),
         "before": None,
     }
     if earlier is not None:
         old, known = earlier
         same = without_extra(old.data.get("split", "")) == without_extra(run.data["split"])
         test = old.result.get("test") if same else None
-        found |= {"before": summary(known.infer(held)), "before_run": old.name, "before_test": test}
+        found |= {
+            "before": known.infer(held).summary(),
+            "before_run": old.name,
+            "before_test": test,
+        }
     return found
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from eyesight.data.prepare import Pixels, Preparation
 from eyesight.web.limits import Refused
+
+if TYPE_CHECKING:
+    from eyesight.classifier import Facts
 
 Row = npt.NDArray[np.float32]  # probabilities, K
 
@@ -28,7 +31,7 @@ class Recogniser(Protocol):
         """How pictures become pixels."""
 
     @property
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """Name, accuracy, threshold …"""
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
@@ -38,7 +41,7 @@ class Recogniser(Protocol):
         """Probabilities N,K of uint8 N,C,H,W."""
 
     @property
-    def looks(self) -> bool:
+    def supports_heatmap(self) -> bool:
         """Whether `heat` has an answer."""
 
     def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -113,8 +116,8 @@ class Untrained:
 
     classes: tuple[str, ...] = ()
     preparation = Preparation(28, 28, 1)
-    facts: dict[str, Any] = {}  # noqa: RUF012 - never written to
-    looks = False
+    facts: Facts = {}  # noqa: RUF012 - never written to
+    supports_heatmap = False
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
         """Refused: there is nothing to prepare for."""

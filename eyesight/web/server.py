@@ -19,7 +19,7 @@ from pathlib import Path
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import exported, pretrained
 from eyesight.inference import onnx_classifier
-from eyesight.inference.recognise import is_name
+from eyesight.inference.predict import is_backbone_name
 from eyesight.runs import Run, list_runs
 from eyesight.system.progress import Talk, silent
 from eyesight.web.training_job import MARK
@@ -39,7 +39,7 @@ class Served:
 
 def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
     """What to serve, given an ONNX file, a run, a folder of runs or a network's name; raises UserError when nothing there can answer."""
-    if only is not None or (is_name(where) and where != RUNS):
+    if only is not None or (is_backbone_name(where) and where != RUNS):
         return Served(pretrained(str(where), only, talk), None)
     if where.suffix.lower() == ".onnx":
         return Served(where, None)

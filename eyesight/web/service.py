@@ -16,7 +16,7 @@ from eyesight.data.prepare import BEGINNINGS, BadPicture, Pixels, dimensions
 from eyesight.inference import dense as render
 from eyesight.inference.annotate import overlaid
 from eyesight.inference.dense import Rendered
-from eyesight.inference.onnx_classifier import Portable
+from eyesight.inference.onnx_classifier import OnnxClassifier
 from eyesight.web.batching import Batches, Recogniser, Row
 from eyesight.web.limits import Gate, Limits, Refused
 from eyesight.web.uploads import drain, read_picture, read_pictures
@@ -127,7 +127,7 @@ class Service:
 
     async def _render(self, picture: bytes) -> tuple[Rendered, bytes]:
         known, pixels = self.recogniser, await self._pixels(picture)
-        assert isinstance(known, Portable)
+        assert isinstance(known, OnnxClassifier)
         answer = await self.batches.probabilities(pixels)
         return await asyncio.get_running_loop().run_in_executor(
             self.decoders, told, known, pixels, answer
@@ -191,11 +191,11 @@ class Service:
         self.decoders.shutdown(wait=False, cancel_futures=True)
 
 
-def told(known: Portable, pixels: Pixels, answer: Row) -> tuple[Rendered, bytes]:
+def told(known: OnnxClassifier, pixels: Pixels, answer: Row) -> tuple[Rendered, bytes]:
     """The figures of an answer and its drawing, PNG: so many numbers that nobody else is answered meanwhile unless a thread does it."""
-    return render.said(known, "", pixels, answer, known.facts.get("unfamiliar_from")), render.shown(
-        known, pixels, answer
-    )
+    return render.figures(
+        known, "", pixels, answer, known.facts.get("unfamiliar_from")
+    ), render.drawn(known, pixels, answer)
 
 
 def together(recogniser: Recogniser) -> int:

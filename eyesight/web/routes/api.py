@@ -14,7 +14,7 @@ from starlette.responses import Response
 import eyesight
 from eyesight.errors import UserError
 from eyesight.inference import dense
-from eyesight.inference.onnx_classifier import Portable
+from eyesight.inference.onnx_classifier import OnnxClassifier
 from eyesight.runs import Run, list_runs
 from eyesight.web.batching import Row
 from eyesight.web.limits import Refused
@@ -214,7 +214,7 @@ async def rendered(service: Service, request: Request) -> Made:
             usual=recogniser.facts.get("unfamiliar_from"),
             unfamiliar=figures.unfamiliar,
         )
-    assert isinstance(recogniser, Portable)
+    assert isinstance(recogniser, OnnxClassifier)
     colours = dict(zip(recogniser.classes, dense.colours_of(recogniser), strict=True))
     shares = []
     for share, name in sorted(((share, name) for name, share in figures.shares), reverse=True):

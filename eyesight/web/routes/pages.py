@@ -80,7 +80,7 @@ def known(service: Service) -> dict[str, Any]:
         "pictures": facts.get("accuracy_pictures"),
         "classes": readable(service.names),
         "readable": dict(zip(service.names, readable(service.names), strict=True)),
-        "looks": service.recogniser.looks,
+        "looks": service.recogniser.supports_heatmap,
     }
 
 
