@@ -12,7 +12,8 @@ import torch
 from eyesight.models import pretrained, registry
 from eyesight.recipe import Model
 from eyesight.system import memory
-from eyesight.training.features import Tail, Trunk, autocast
+from eyesight.training.features import Tail, Trunk
+from eyesight.training.precision import autocast
 
 NETWORK = Model("tf_efficientnet_lite0", weights="none", head="average")
 CUTS = {"all": "everything", "conv5": "up to the fifth stage", "conv4": "up to the fourth"}

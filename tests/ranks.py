@@ -19,6 +19,7 @@ from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Recipe, override
 from eyesight.training.checkpoint import State
+from eyesight.training.context import Context
 from eyesight.training.loop import fit
 
 SGD = (
@@ -119,7 +120,7 @@ def train(name, group):
     )
     group.alike(network)
     state = State.start(network, recipe)
-    epochs = list(fit(state, training, validation, recipe, group=group))
+    epochs = list(fit(state, training, validation, recipe, Context(group=group)))
     values = [
         (
             epoch.train_loss,

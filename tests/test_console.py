@@ -6,7 +6,6 @@ import pytest
 from rich.console import Console
 
 from eyesight.cli import console
-from eyesight.training.clock import Meter
 
 
 @pytest.fixture
@@ -17,84 +16,94 @@ def clock(monkeypatch):
     return now
 
 
+class Shown(console.ConsoleReporter):
+    """Keeps what it would show."""
+
+    def __init__(self):
+        super().__init__()
+        self.lines = []
+
+    def show(self, text, share):
+        self.lines.append((text, share))
+
+
 def test_a_count_says_how_far_it_is_and_the_time_left_once_the_speed_is_known(clock):
-    said = []
-    progress = console.Preparing("counting", lambda text, share: said.append((text, share)))
+    reporter = Shown()
     for seconds, done in ((0.0, 0), (0.5, 1), (6.0, 10), (12.0, 100), (20.0, 1000)):
         clock[0] = 100.0 + seconds
-        progress(done, 1000)
-    assert said == [
+        reporter.progress("counting", done, 1000)
+    assert reporter.lines == [
         ("counting 10 of 1,000", 0.01),
         ("counting 100 of 1,000, 1 min 48 s left", 0.1),
         ("counting 1,000 of 1,000, 0 s left", 1.0),
     ]
 
 
+def test_slow_work_gets_a_time_left_before_two_per_cent_of_it_are_done(clock):
+    reporter = Shown()
+    for seconds, done in ((0.0, 0), (10.0, 10), (30.0, 30)):
+        clock[0] = 100.0 + seconds
+        reporter.progress("counting", done, 10_000)
+    assert [text for text, _ in reporter.lines] == [
+        "counting 10 of 10,000",
+        "counting 30 of 10,000, 2 h 46 min left",
+    ]
+
+
 def test_what_is_quick_says_nothing_and_another_series_begins_anew(clock):
-    said = []
-    progress = console.Preparing("counting", lambda text, share: said.append(text))
+    reporter = Shown()
     for done in (1, 5, 10):
-        progress(done, 10)
-    assert said == []
+        reporter.progress("counting", done, 10)
+    assert reporter.lines == []
     clock[0] += 100
-    progress(0, 40)
+    reporter.progress("counting", 0, 40)
     clock[0] += 10
-    progress(20, 40)
-    assert said == ["counting 20 of 40, 10 s left"], "by its own speed"
+    reporter.progress("counting", 20, 40)
+    assert reporter.lines == [("counting 20 of 40, 10 s left", 0.5)], "by its own speed"
+
+
+def test_training_that_goes_on_from_a_half_has_its_own_speed(clock, monkeypatch):
+    reporter = Shown()
+    reporter.display = object()
+    reporter.progress("training", 0.5, 1.0)
+    clock[0] += 10
+    reporter.progress("training", 0.6, 1.0)
+    assert reporter.lines == [("training  60%, 40 s left", 0.6)]
 
 
 def test_on_a_terminal_one_bar_tells_what_is_done_now(clock, monkeypatch):
     written = io.StringIO()
     monkeypatch.setenv("TERM", "xterm")  # a dumb one shows no bars
     monkeypatch.setattr(console, "console", Console(file=written, force_terminal=True, width=100))
-    meter = Meter()
-    standing = console.Standing(meter)
-
-    class Task:
-        total, completed = None, 0.0
-
-    assert str(standing.render(Task())) == "" and Task.total is None
-    with console.training(meter) as progress:
-        pictures = progress("preparing pictures")
-        pictures(0, 10)
+    reporter = console.ConsoleReporter()
+    with reporter.bar():
+        (task,) = reporter.display.tasks
+        assert task.total is None
+        reporter.progress("preparing pictures", 0, 10)
         clock[0] += 2
-        pictures(5, 10)
-        console.talk("a note")
-    assert (
-        "preparing pictures 5 of 10, 2 s left" in written.getvalue()
-        and "a note" in written.getvalue()
-    )
+        reporter.progress("preparing pictures", 5, 10)
+        assert (task.total, task.completed) == (1.0, 0.5)
+        reporter.display.refresh()
+        reporter.message("a note")
+        reporter.progress("preparing pictures", 10, 10)
+        assert task.total is None and task.description == "", "whatever comes now is not known"
+        reporter.progress("training", 0.0, 1.0)
+        clock[0] += 10
+        reporter.progress("training", 0.25, 1.0)
+        assert task.description == "training  25%, 30 s left" and task.completed == 0.25
+    assert reporter.display is None
+    assert "preparing pictures 5 of 10, 2 s left" in written.getvalue()
+    assert "a note" in written.getvalue()
 
 
-def test_the_bar_follows_the_training_once_it_has_begun_and_what_comes_between_stages(clock):
-    meter, task = Meter(), type("Task", (), {})()
-    standing = console.Standing(meter)
-    standing.show("computing features 5 of 10", 0.5)
-    assert (str(standing.render(task)), task.total, task.completed) == (
-        "computing features 5 of 10",
-        1.0,
-        0.5,
-    )
-    standing.show("computing features 10 of 10", 1.0)
-    assert (str(standing.render(task)), task.total) == ("", None), (
-        "done: whatever comes now is not known"
-    )
-    meter.began, meter.progress = clock[0] + 1, 0.25
-    clock[0] += 11
-    assert str(standing.render(task)) == "training  25%, 30 s left" and task.completed == 0.25
-    meter.progress = 1.0
-    assert (str(standing.render(task)), task.total) == ("", None), (
-        "the held-out pictures are looked at"
-    )
-    standing.show("computing features 1 of 10", 0.1)
-    assert str(standing.render(task)) == "computing features 1 of 10"
-
-
-def test_without_a_terminal_there_are_lines(clock, capsys, monkeypatch):
+def test_without_a_terminal_there_are_lines_for_counts_and_none_between_epochs(
+    clock, capsys, monkeypatch
+):
     monkeypatch.setattr(console, "console", Console(stderr=True, force_terminal=False, width=100))
-    with console.training(Meter()) as progress:
-        pictures = progress("preparing pictures")
-        pictures(0, 10)
-        clock[0] += 6
-        pictures(5, 10)
+    reporter = console.ConsoleReporter()
+    with reporter.bar():
+        for doing, total in (("preparing pictures", 10), ("training", 1)):
+            reporter.progress(doing, 0, total)
+            clock[0] += 6
+            reporter.progress(doing, total / 2, total)
     assert capsys.readouterr().err.strip() == "preparing pictures 5 of 10, 6 s left"

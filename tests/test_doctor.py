@@ -358,7 +358,7 @@ def test_a_trial_shows_how_a_linear_stack_multiplies_its_steps():
 def test_numbers_that_overflowed_are_fatal(tmp_path):
     run = planted(tmp_path, epochs([2.1, 8.5], [0.3, 0.2], gradient=[2.0, 900.0]))
     with pytest.raises(UserError) as failure:
-        check_loss(math.nan, None, 3, 0.1, RECIPE)
+        check_loss([math.nan], 3, 0.1, RECIPE)
     run.append({"event": "failed", "message": failure.value.message, "hint": failure.value.hint})
     finding = named(diagnose.admit_run(run, None), "not_finite")
     assert "epoch 3" in finding.evidence and "8.5" in finding.evidence and "900" in finding.evidence

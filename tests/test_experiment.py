@@ -16,7 +16,9 @@ from eyesight.errors import UserError
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
 from eyesight.results.predictions import load as load_predictions
 from eyesight.runs import Run
+from eyesight.training import budget
 from eyesight.training.clock import Clock
+from eyesight.training.context import Context
 
 SMALL = Recipe(
     name="small",
@@ -75,22 +77,22 @@ def test_averaging_over_views_is_told_apart_from_a_single_look(finished):
 def test_a_budget_too_short_for_many_views_takes_fewer(monkeypatch):
     cost = {"flip_shifts": 9.0, "flip": 3.0, "one": 1.5}
     monkeypatch.setattr(
-        experiment,
+        budget,
         "evaluation_seconds",
         lambda network, data, views, arithmetic: cost[views] / (1 + (arithmetic == "bfloat16")),
     )
     recipe = override(SMALL, ["training.views=flip_shifts", "training.precision=auto"])
     found = [
-        experiment.affordable(None, None, override(recipe, [f"training.budget={seconds}"]))
+        budget.plan_evaluation(None, None, override(recipe, [f"training.budget={seconds}"]))
         for seconds in (600, 60, 13, 6)
     ]
     assert found == [
-        ("float32", "flip_shifts", 9.0),
-        ("bfloat16", "flip_shifts", 4.5),
-        ("bfloat16", "flip", 1.5),
-        ("bfloat16", "one", 0.75),
+        budget.Evaluation("float32", "flip_shifts", 9.0),
+        budget.Evaluation("bfloat16", "flip_shifts", 4.5),
+        budget.Evaluation("bfloat16", "flip", 1.5),
+        budget.Evaluation("bfloat16", "one", 0.75),
     ]
-    assert experiment.affordable(None, None, recipe) == ("float32", "flip_shifts", 9.0)
+    assert budget.plan_evaluation(None, None, recipe) == budget.Evaluation("float32", "flip_shifts")
 
 
 def test_the_gallery_shows_every_class_and_the_real_mistakes(finished):
@@ -244,10 +246,10 @@ def damage(loaded):
 def test_a_budget_is_kept(finished, tmp_path):
     root, _ = finished
     clock = Clock(time.monotonic())
-    run = experiment.train(
+    run = experiment.run(
         on(root / "pictures", "training.epochs=100000", "training.budget=6"),
         tmp_path / "runs",
-        clock=clock,
+        Context(clock=clock),
     )
     assert 3 < clock.elapsed() < 6.5
     assert run.epochs[-1]["progress"] > 0.97  # a step that would not end in time is not begun

@@ -3,7 +3,6 @@ import math
 import time
 from contextlib import nullcontext
 from dataclasses import replace
-from types import SimpleNamespace
 
 import drawn
 import pytest
@@ -12,8 +11,11 @@ import torch
 from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Augment, Loss, Model, Optim, Recipe, Training, override
-from eyesight.training.checkpoint import State, best_epoch, out_of_patience
-from eyesight.training.clock import Clock, Meter
+from eyesight.system.progress import Reporter
+from eyesight.training.checkpoint import State
+from eyesight.training.clock import Clock
+from eyesight.training.context import Context
+from eyesight.training.history import best_epoch, out_of_patience
 from eyesight.training.loop import fit, plan
 
 SMALL = Recipe(
@@ -177,17 +179,15 @@ def test_patience_counts_epochs_without_enough_improvement():
     )
 
 
-def test_a_budget_ends_the_schedule_and_the_training_in_time(monkeypatch):
+def test_a_budget_ends_the_schedule_and_the_training_in_time():
     looks = itertools.count()
-    monkeypatch.setattr(
-        "eyesight.training.loop.time", SimpleNamespace(monotonic=lambda: next(looks) / 50)
-    )  # 20 ms from one look to the next
     images = drawn.images(300)
     recipe = override(
         SMALL, ["optim.schedule=linear", "training.epochs=1000", "training.average=0"]
     )
-    clock = Clock(0.0, budget=3.0, reserve=1.0)
-    epochs = list(fit(start(recipe, images), images, images, recipe, clock=clock))
+    # 20 ms from one look to the next
+    clock = Clock(0.0, budget=3.0, reserve=1.0, now=lambda: next(looks) / 50)
+    epochs = list(fit(start(recipe, images), images, images, recipe, Context(clock=clock)))
     assert 2.0 <= clock.elapsed() < 2.2
     assert epochs[-1].progress == 1.0
     assert epochs[-1].lr < 0.1 * recipe.optim.lr, "the rate reaches its floor with the budget"
@@ -202,7 +202,7 @@ def test_a_budget_too_short_for_one_step_is_an_error():
                 images,
                 None,
                 SMALL,
-                clock=Clock(time.monotonic() - 5, budget=2.0),
+                Context(clock=Clock(time.monotonic() - 5, budget=2.0)),
             )
         )
 
@@ -267,10 +267,15 @@ def test_every_loss_trains_with_blends_and_weights(name):
     assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
 
 
-def test_the_meter_tells_the_time_left():
-    images, meter = drawn.images(96), Meter()
-    assert meter.seconds_left() is None
-    for _ in fit(start(SMALL, images), images, None, SMALL, meter=meter):
-        assert meter.seconds_left() >= 0
-    assert meter.progress == 1.0
-    assert meter.pictures == 96 * 3
+def test_every_step_reports_how_far_the_training_is():
+    images, shares = drawn.images(96), []
+
+    class Shares(Reporter):
+        def progress(self, doing, done, total):
+            assert (doing, total) == ("training", 1.0)
+            shares.append(done)
+
+    for _ in fit(start(SMALL, images), images, None, SMALL, Context(Shares())):
+        pass
+    assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
+    assert len(set(shares)) == 10, "three steps in each of three epochs"

@@ -74,7 +74,7 @@ def test_the_first_process_writes_its_report_in_peace_when_training_is_complete(
             ENDS.format(seconds=300, code=0),
         ) as children:
             if complete:
-                launch.need_no_other()
+                launch.signal_complete()
                 assert launch._watch(children, tmp_path / "alone", print) == 0
                 assert children[2].wait() != 0, "nobody waits for the third"
             else:

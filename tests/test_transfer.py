@@ -3,7 +3,7 @@
 import os
 import time
 from collections import namedtuple
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,9 +18,11 @@ from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, Transfer, override
 from eyesight.recipes import RECIPES, folder
-from eyesight.training import features, transfer
+from eyesight.system.progress import Callbacks
+from eyesight.training import budget, features, transfer
 from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock
+from eyesight.training.context import Context
 from eyesight.training.features import Activations, Tail, Trunk
 from eyesight.training.loop import fit
 
@@ -57,7 +59,8 @@ def halves(net, images, where="conv4"):
 
 def cached(net, images, where="conv4", how=PLAIN, views=1, **options):
     cut, trunk = halves(net, images, where)
-    found = features.compute(trunk, images, how, views, name="toy", **options)
+    key = features.Key("toy", options.pop("seed", 0), options.pop("precision", "float32"))
+    found = features.compute(trunk, images, how, views, key, **options)
     return Tail(
         net, list(net.body.units[cut:]), found.shape, torch.as_tensor(found.pixels).dtype
     ), found
@@ -126,7 +129,7 @@ def test_versions_are_the_picture_its_mirror_image_and_random_changes(images):
 def test_the_file_is_as_large_as_announced_and_is_used_again(images, monkeypatch):
     said = []
     _, found = cached(
-        network(images), images, views=2, how=Augment(flip="random"), talk=said.append
+        network(images), images, views=2, how=Augment(flip="random"), reporter=to(said)
     )
     (file,) = (features.cache_dir() / "activations").iterdir()
     assert file.stat().st_size == found.count * 2 * 4 * int(np.prod(found.shape))
@@ -144,7 +147,9 @@ def test_other_weights_pictures_cuts_versions_or_arithmetic_never_share_a_file(i
     keys.append(cached(network(images), images, precision="bfloat16")[1].key)
     _, trunk = halves(network(images), images)
     keys.append(
-        features.compute(trunk, images, PLAIN, 1, name="other pictures of the same names").key
+        features.compute(
+            trunk, images, PLAIN, 1, features.Key("other pictures of the same names")
+        ).key
     )
     assert len(set(keys)) == len(keys)
 
@@ -196,14 +201,11 @@ def test_where_the_disk_is_short_fewer_versions_of_all_features_are_made(images,
     said, sizes = [], []
     monkeypatch.setattr(features, "fitting", lambda size, views: sizes.append(size) or 2)
     plan = frozen(images, freeze="all", thaw="conv4", thaw_epochs=1, views=3)
-    plan = replace(
-        plan,
-        talk=said.append,
-        recipe=replace(plan.recipe, augment=Augment(flip="random", rotate=5)),
-    )
-    first, second = transfer.stages(plan)
+    recipe = replace(plan.recipe, augment=Augment(flip="random", rotate=5))
+    plan = replace(plan, recipe=recipe, context=Context(to(said)))
+    first, second = plan.stages()
     assert first.train.views == second.train.views == 2
-    assert next(transfer.stages(plan, 2)).train.key == second.train.key
+    assert next(plan.stages(2)).train.key == second.train.key
     assert sizes == [(first.train.pixels.nbytes + second.train.pixels.nbytes) // 2] * 2, (
         "the same when the second stage is gone on with"
     )
@@ -218,7 +220,7 @@ def test_extra_pictures_of_the_same_names_never_share_features(images, held_out)
         data = SimpleNamespace(
             **{**vars(plan.data), "own": images.subset(np.arange(held_out)), "hash": extra}
         )
-        keys.add(next(transfer.stages(replace(plan, data=data))).train.key)
+        keys.add(next(replace(plan, data=data).stages()).train.key)
     assert len(keys) == 2
 
 
@@ -262,6 +264,22 @@ def test_features_go_to_a_device_only_where_they_leave_room(images, monkeypatch)
     assert found.resident("cuda") is found
 
 
+def to(said):
+    """A reporter that keeps its messages in a list."""
+    return Callbacks(said.append, lambda epoch: None)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    recipe: Recipe
+    network: object
+    data: object
+    context: Context
+
+    def stages(self, start=1):
+        return transfer.stages(self.recipe, self.network, self.data, self.context, start)
+
+
 def frozen(images, **transfer_options):
     """A plan for a network on drawn pictures, without a run around it."""
     recipe = replace(
@@ -275,13 +293,13 @@ def frozen(images, **transfer_options):
         store=SimpleNamespace(key="toy"),
         own=None,
     )
-    return transfer.Plan(recipe, network(images), data, Clock(time.monotonic()))
+    return Plan(recipe, network(images), data, Context())
 
 
 def test_all_that_is_frozen_uses_one_arithmetic(images, monkeypatch):
     answers = iter(["bfloat16", "float32", "float32"])
     monkeypatch.setattr(transfer.precision, "choose", lambda *rest, **options: next(answers))
-    first, second = transfer.stages(frozen(images, freeze="all", thaw="conv4", thaw_epochs=1))
+    first, second = frozen(images, freeze="all", thaw="conv4", thaw_epochs=1).stages()
     assert first.train.pixels.dtype == second.train.pixels.dtype == torch.bfloat16
 
 
@@ -290,12 +308,14 @@ def test_a_float32_trunk_goes_on_from_bfloat16_features(images):
     _, below = cached(net, images, precision="bfloat16")
     cut = net.body.place("conv4")
     above = Trunk(net, list(net.body.units[cut:]), below.shape, pictures=False)
-    assert features.compute(above, below, PLAIN, 1, name="toy").pixels.dtype == torch.float32
+    assert (
+        features.compute(above, below, PLAIN, 1, features.Key("toy")).pixels.dtype == torch.float32
+    )
 
 
 def test_a_second_stage_that_would_lose_what_the_first_trained_is_refused(images):
     with pytest.raises(UserError, match="at least what the first trained") as refused:
-        next(transfer.stages(frozen(images, freeze="conv3", thaw="conv4", thaw_epochs=1)))
+        next(frozen(images, freeze="conv3", thaw="conv4", thaw_epochs=1).stages())
     assert "transfer.thaw=conv3" in refused.value.hint
 
 
@@ -313,11 +333,12 @@ def test_it_is_said_when_reading_took_most_of_the_budget(tmp_path):
 
 def train(tmp_path, *settings, **options):
     data = drawn.folder(tmp_path / "data", 60, 24)
-    return experiment.train(
-        override(replace(RECIPE, data=replace(RECIPE.data, source=str(data))), settings),
-        tmp_path / "runs",
-        **options,
-    )
+    recipe = override(replace(RECIPE, data=replace(RECIPE.data, source=str(data))), settings)
+    clock = options.pop("clock", None) or Clock()
+    reporter = Callbacks(options.pop("talk", print), options.pop("tell", lambda epoch: None))
+    context = Context(reporter, clock, resume=options.pop("resume", False))
+    assert not options
+    return experiment.run(recipe, tmp_path / "runs", context)
 
 
 def test_two_stages_are_one_run_with_one_curve(tmp_path):
@@ -376,14 +397,16 @@ def test_a_stage_that_does_not_exist_is_told_before_anything_trains(tmp_path):
 
 
 def test_what_the_weights_expect_fills_what_the_recipe_leaves_open():
-    made = transfer.suited(Recipe(model=Model("inception_v3"), data=Data(resize="crop")))
+    made = transfer.resolve_preprocessing(
+        Recipe(model=Model("inception_v3"), data=Data(resize="crop"))
+    )
     assert (
         made.data.size,
         made.data.channels,
         made.data.interpolation,
         made.data.crop_fraction,
     ) == (299, 3, "bicubic", 0.875)
-    small = transfer.suited(
+    small = transfer.resolve_preprocessing(
         Recipe(model=Model("inception_v3"), data=Data(resize="crop", size=96, interpolation="area"))
     )
     assert (small.data.size, small.data.interpolation, small.data.crop_fraction) == (
@@ -391,20 +414,19 @@ def test_what_the_weights_expect_fills_what_the_recipe_leaves_open():
         "area",
         1.0,
     )
-    assert transfer.suited(Recipe()) == Recipe()
+    assert transfer.resolve_preprocessing(Recipe()) == Recipe()
 
 
 def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypatch):
     monkeypatch.setattr(features, "pace", lambda trunk, images, precision: 1.0)
     said = []
-    Parts = namedtuple("Parts", "recipe clock talk")
     for seconds, views, count in ((1000, 4, 48), (170, 2, 48), (50, 1, 30)):
-        plan = Parts(RECIPE, Clock(time.monotonic(), budget=float(seconds)), said.append)
-        parts, kept = transfer.affordable(
-            plan, None, {"train": images, "validation": images.subset(np.arange(0))}, 4, "float32"
+        context = Context(to(said), Clock(budget=float(seconds)))
+        part, kept = transfer.FrozenFeatures(RECIPE, None, None, context, ()).affordable(
+            None, images, 4
         )
         assert kept == views
-        assert len(parts["train"]) == pytest.approx(count, abs=1)
+        assert len(part) == pytest.approx(count, abs=1)
     assert sum("the budget has time" in line for line in said) == 3
 
 
@@ -516,7 +538,7 @@ def test_the_documented_rules_are_those_of_the_code():
 
 def test_every_transfer_recipe_builds_for_its_data(monkeypatch):
     for name in ("objects_transfer", "objects_finetune", "objects_backbones", "dogs"):
-        made = transfer.suited(RECIPES[name]())
+        made = transfer.resolve_preprocessing(RECIPES[name]())
         assert made.model.weights == "imagenet" and made.transfer.freeze == "all"
         with torch.device("meta"):
             net = registry.build(made.model, (3, made.data.size, made.data.size), 10)
@@ -537,7 +559,7 @@ def test_activations_are_pictures_to_the_loop(images):
 def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
     said = []
     how = Augment(flip="random")
-    _, short = cached(network(images), images, how=how, views=3, deadline=0.0, talk=said.append)
+    _, short = cached(network(images), images, how=how, views=3, deadline=0.0, reporter=to(said))
     assert short.views == 1 and len(short) == 48 and "1 versions of 48" in said[-1]
     _, one = cached(network(images), images, how=how, views=1)
     assert one.key == short.key and torch.equal(
@@ -560,29 +582,28 @@ def test_when_it_is_slower_still_the_first_pictures_are_kept(images, monkeypatch
 
 
 def test_the_first_stage_always_gets_some_time():
-    for reserve, budget in ((100.0, 60.0), (0.0, 0.001)):
-        clock = Clock(time.monotonic() - 1, budget=budget, reserve=reserve)
-        transfer.be_kind(clock)
-        assert clock.left() == pytest.approx(transfer.GRACE * budget, abs=0.01)
+    for reserve, seconds in ((100.0, 60.0), (0.0, 0.001)):
+        clock = Clock(time.monotonic() - 1, budget=seconds, reserve=reserve)
+        budget.ensure_minimum_training(clock)
+        assert clock.left() == pytest.approx(budget.MINIMUM_TRAINING * seconds, abs=0.01)
     clock = Clock(time.monotonic(), budget=60.0, reserve=5.0)
-    transfer.be_kind(clock)
+    budget.ensure_minimum_training(clock)
     assert clock.reserve == 5.0
 
 
 def test_what_was_seen_just_now_counts_more_than_a_short_try(images, monkeypatch):
     monkeypatch.setattr(features, "pace", lambda trunk, images, precision: 0.001)
-    Parts = namedtuple("Parts", "recipe clock talk")
-    plan = Parts(RECIPE, Clock(time.monotonic(), budget=170.0), lambda text: None)
-    parts = {"train": images, "validation": images.subset(np.arange(0))}
-    assert transfer.affordable(plan, None, parts, 4, "float32")[1] == 4
-    assert transfer.affordable(plan, None, parts, 4, "float32", 1.0)[1] == 2
+    context = Context(clock=Clock(budget=170.0))
+    frozen_features = transfer.FrozenFeatures(RECIPE, None, None, context, ())
+    assert frozen_features.affordable(None, images, 4)[1] == 4
+    assert frozen_features.affordable(None, images, 4, measured=1.0)[1] == 2
 
 
 @pytest.mark.parametrize(
-    "grace", [transfer.GRACE, -1.0]
+    "minimum", [budget.MINIMUM_TRAINING, -1.0]
 )  # and where not even that is left: a step is
 def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_result(
-    tmp_path, monkeypatch, grace
+    tmp_path, monkeypatch, minimum
 ):
     settings = (
         "transfer.freeze=all",
@@ -590,7 +611,7 @@ def test_a_budget_far_too_short_still_leaves_a_classifier_and_every_stage_its_re
         "augment.flip=random",
         "training.budget=1.5",
     )
-    monkeypatch.setattr(transfer, "GRACE", grace)
+    monkeypatch.setattr(budget, "MINIMUM_TRAINING", minimum)
     run = train(tmp_path, *settings, clock=Clock(time.monotonic() - 1.4))
     assert run.status == "done" and run.result["test"]["n"]
     assert [found["stage"] for found in run.result["stages"]] in ([1], [1, 2])
@@ -621,9 +642,9 @@ def test_show_tells_what_the_weights_expect_and_what_trains():
 
 def test_a_second_stage_without_time_is_left_out(images):
     plan = frozen(images, freeze="all", thaw="conv4", views=1)
-    plan.clock.budget, said = 100.0, []
-    plan = replace(plan, talk=said.append)
-    made = transfer.stages(plan)
+    plan.context.clock.budget, said = 100.0, []
+    plan = replace(plan, context=replace(plan.context, reporter=to(said)))
+    made = plan.stages()
     next(made)
-    plan.clock.started -= 1000
+    plan.context.clock.started -= 1000
     assert list(made) == [] and "no time is left" in said[-1]

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, ProgressColumn, Task
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from eyesight.errors import UserError
-
-if TYPE_CHECKING:
-    from eyesight.training.clock import Meter
-    from eyesight.training.loop import Epoch
+from eyesight.system.progress import Epoch, Reporter
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
+QUICK = 1.0  # seconds of work about which nothing is said
+EVERY = 5.0  # seconds between two lines, where no terminal writes one over the other
+EVERY_ON_TERMINAL = 0.2
+KNOWN_FROM = 0.02  # the share of the work, or
+KNOWN_AFTER = 20.0  # the seconds, after which the time left is shown
 
 
 def talk(message: str) -> None:
-    """A note for the person."""
+    """Print a note for the person."""
     console.print(Text(message, style="dim"))
 
 
 def error(problem: UserError) -> None:
-    """What happened and how to mend it."""
+    """Print what happened and how to mend it."""
     console.print(Text.assemble(("error: ", "bold red"), problem.message))
     if problem.hint:
         console.print(Text.assemble(("hint: ", "bold cyan"), problem.hint))
@@ -42,82 +43,7 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def line(text: str, share: float) -> None:
-    """Where something stands: written over by the next on a terminal, a line of its own elsewhere."""
-    end = "\n" if not console.is_terminal or share == 1 else "\r"
-    console.print(Text(f"{text}   ", style="dim"), end=end)
-
-
-class Preparing:
-    """A progress function for pictures being prepared: silence for what is quick; a count that falls begins another series."""
-
-    def __init__(
-        self, doing: str = "preparing pictures", show: Callable[[str, float], None] = line
-    ) -> None:
-        self.doing, self.show = doing, show
-        self.began = self.said = time.monotonic()
-        self.first = self.done = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        """Called with the pictures done and in all, as often as one likes."""
-        now = time.monotonic()
-        if done < self.done or not done:
-            self.began, self.said, self.first = now, now, done
-        self.done = done
-        if now - self.began < 1 or (
-            now - self.said < (0.2 if console.is_terminal else 5) and done < total
-        ):
-            return
-        self.said = now
-        speed = (done - self.first) / (now - self.began)
-        known = done * 50 >= total and speed > 0
-        self.show(
-            f"{self.doing} {done:,} of {total:,}"
-            + (f", {duration((total - done) / speed)} left" if known else ""),
-            done / total,
-        )
-
-
-class Standing(ProgressColumn):
-    """What is done and the time left: of the training by the meter's own speed, or of what was shown since it last began."""
-
-    def __init__(self, meter: Meter) -> None:
-        super().__init__()
-        self.meter = meter
-        self.shown, self.share, self.at = "", 0.0, time.monotonic()
-
-    def show(self, text: str, share: float) -> None:
-        """How far something else is than training."""
-        self.shown, self.share, self.at = text, share, time.monotonic()
-
-    def render(self, task: Task) -> Text:
-        """For one line of the display; a bar without a total moves to and fro."""
-        left = self.meter.seconds_left()
-        if trains := self.meter.began > self.at:
-            self.shown, self.share = f"training {self.meter.progress:4.0%}", self.meter.progress
-        if self.share == 1:  # what comes now is not known
-            self.shown, self.share = "", 0.0
-        task.total, task.completed = 1.0 if self.shown else None, self.share
-        return Text(
-            self.shown
-            + (f", {duration(left)} left" if trains and self.shown and left is not None else ""),
-            style="cyan",
-        )
-
-
-@contextmanager
-def training(meter: Meter) -> Iterator[Callable[[str], Preparing]]:
-    """A bar that follows the meter while the block trains, and what is made to say how far other work is; no bar outside a terminal."""
-    if not console.is_terminal:
-        yield Preparing
-        return
-    standing = Standing(meter)
-    with Progress(BarColumn(), standing, console=console, transient=True) as bar:
-        bar.add_task("", total=None)
-        yield lambda doing: Preparing(doing, standing.show)
-
-
-def epoch_line(epoch: Epoch) -> None:
+def epoch_line(epoch: Epoch) -> str:
     """One line for a finished epoch."""
     name = epoch.measure.replace("top1", "top-1").replace("_", " ")
     parts = [
@@ -130,4 +56,80 @@ def epoch_line(epoch: Epoch) -> None:
             f"validation loss {epoch.validation_loss:.4f} {name} {epoch.validation_score:.4f}"
         )
     parts.append(f"{epoch.pictures / max(epoch.seconds, 1e-9):,.0f} pictures/s")
-    console.print(Text("  ".join(parts) + ("  best" if epoch.best else "")))
+    if epoch.best:
+        parts.append("best")
+    return "  ".join(parts)
+
+
+class ConsoleReporter(Reporter):
+    """Prints messages and epochs, and how far the work is: as a bar inside `bar()`, else as lines."""
+
+    def __init__(self) -> None:
+        self.display: Progress | None = None
+        self.doing = ""
+        self.done = self.first = 0.0  # of the present work, and where it began
+        self.began = self.shown = 0.0  # time.monotonic()
+
+    def message(self, text: str) -> None:
+        """Print a note."""
+        talk(text)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Print a line for a finished epoch."""
+        console.print(Text(epoch_line(epoch)))
+
+    def progress(self, doing: str, done: float, total: float) -> None:
+        """Show how far the work is and the time left by its own speed; nothing about what is quick."""
+        now = time.monotonic()
+        if doing != self.doing or done < self.done or not done:
+            self.doing, self.first = doing, done
+            self.began = self.shown = now
+        self.done = done
+        pause = EVERY_ON_TERMINAL if console.is_terminal else EVERY
+        if now - self.began < QUICK or (now - self.shown < pause and done < total):
+            return
+        self.shown = now
+        # A training without a bar has its epochs as lines.
+        if self.display is not None or total != 1:
+            self.show(self.describe(now - self.began, total), done / total)
+
+    def describe(self, seconds: float, total: float) -> str:
+        """What is done, how much of it, and the time left once the speed is known."""
+        share = f"{self.done:,.0f} of {total:,.0f}"
+        if total == 1:
+            share = f"{self.done:4.0%}"
+        speed = (self.done - self.first) / seconds
+        steady = self.done >= KNOWN_FROM * total or seconds > KNOWN_AFTER
+        if not steady or speed <= 0:
+            return f"{self.doing} {share}"
+        return f"{self.doing} {share}, {duration((total - self.done) / speed)} left"
+
+    def show(self, text: str, share: float) -> None:
+        """Put the text beside the bar, or print it: over the line before on a terminal."""
+        if self.display is None:
+            end = "\n" if not console.is_terminal or share == 1 else "\r"
+            console.print(Text(f"{text}   ", style="dim"), end=end)
+        elif share == 1:  # how long what comes now will take is not known
+            (task,) = self.display.tasks
+            task.total, task.completed, task.description = None, 0.0, ""
+        else:
+            (bar,) = self.display.task_ids
+            self.display.update(bar, total=1.0, completed=share, description=text)
+
+    @contextmanager
+    def bar(self) -> Iterator[None]:
+        """Show progress as a bar while the block runs; no bar outside a terminal."""
+        if not console.is_terminal:
+            yield
+            return
+        text = TextColumn("{task.description}", style="cyan", markup=False)
+        with Progress(BarColumn(), text, console=console, transient=True) as display:
+            display.add_task("", total=None)
+            self.display = display
+            try:
+                yield
+            finally:
+                self.display = None
+
+
+reporter = ConsoleReporter()

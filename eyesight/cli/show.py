@@ -42,7 +42,7 @@ def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]
             f"as for {USUAL.pictures:,} photographs of {USUAL.classes} classes; --data shows it for yours",
         )
     backbone = recipe.model.name == AUTO or registry.is_backbone(recipe.model)
-    recipe = transfer.suited(recipe, why.append) if backbone else recipe
+    recipe = transfer.resolve_preprocessing(recipe, why.append) if backbone else recipe
     shape, classes = _expected(recipe, run, look)
     network = registry.build(
         recipe.model, shape, registry.outputs(recipe.data.target, shape, classes)

@@ -89,10 +89,13 @@ def data_(
 
     found: scan.Scan | mask_scan.MaskScan
     if pairs.is_masked(where):
-        found = mask_scan.scan_masks(where, console.talk, console.Preparing())
+        found = mask_scan.scan_masks(
+            where, console.talk, console.reporter.counter("preparing pictures")
+        )
         text = mask_scan.describe(found)
     else:
-        found = scan.scan(opening.open_source(where, talk=console.talk), console.Preparing())
+        counter = console.reporter.counter("preparing pictures")
+        found = scan.scan(opening.open_source(where, talk=console.talk), counter)
         text = scan.describe(found)
     if as_json:
         show_json(found.to_dict())
@@ -122,7 +125,11 @@ def augment(
     recipe = resolve(
         name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data
     )
-    picture = str(draw(recipe, out, talk=console.talk, progress=console.Preparing()))
+    picture = str(
+        draw(
+            recipe, out, talk=console.talk, progress=console.reporter.counter("preparing pictures")
+        )
+    )
     if as_json:
         show_json({"picture": picture})
     else:
@@ -222,31 +229,23 @@ def train(
 
 
 def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
-    """The run, alone or as one of several processes, of which only the first comes back and speaks."""
+    """The run, trained alone or as one of several processes, of which only the first comes back and prints."""
     from eyesight import experiment
     from eyesight.cli import console
     from eyesight.diagnosis import diagnose
     from eyesight.distributed import group as distributed
-    from eyesight.training.clock import Clock, Meter
+    from eyesight.system.progress import Reporter
+    from eyesight.training.clock import Clock
+    from eyesight.training.context import Context
 
-    meter, clock, tell = Meter(), Clock(STARTED), console.epoch_line
     try:
         with distributed.join() as group:
+            reporter = console.reporter if group.first else Reporter()
+            context = Context(reporter, Clock(STARTED), group, resume)
             if group.first:
-                with console.training(meter) as progress:
-                    return experiment.train(
-                        recipe,
-                        out,
-                        resume=resume,
-                        clock=clock,
-                        meter=meter,
-                        talk=console.talk,
-                        tell=tell,
-                        progress=progress("preparing pictures"),
-                        features=progress("computing features"),
-                        group=group,
-                    )
-            experiment.train(recipe, out, resume=resume, clock=clock, group=group)
+                with console.reporter.bar():
+                    return experiment.run(recipe, out, context)
+            experiment.run(recipe, out, context)
         sys.exit(0)
     except UserError:
         if not silent():
@@ -305,7 +304,11 @@ def compare_(
         train = ray_cluster.trainer(on, ray_cluster.Share.of(cores, gpus, memory), console.talk)
     members = compare.members(names, data=data, settings=settings or (), seeds=seeds, budget=budget)
     found = compare.compare(
-        members, out, train=train, talk=console.talk, progress=console.Preparing()
+        members,
+        out,
+        train=train,
+        talk=console.talk,
+        progress=console.reporter.counter("preparing pictures"),
     )
     place = compare.folder(members, names, out)
     page = compare.write(found, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]]))

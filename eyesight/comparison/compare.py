@@ -237,10 +237,10 @@ def prepared(wanted: Recipe) -> recipe.Data:
         and model.name != "auto"
     ):
         return wanted.data
-    from eyesight.training.transfer import suited
+    from eyesight.training.transfer import resolve_preprocessing
 
     try:
-        return suited(wanted).data
+        return resolve_preprocessing(wanted).data
     except UserError:  # training will say it again, in its row
         return wanted.data
 

@@ -188,8 +188,8 @@ def _ending(code: int) -> str:
         return f"was killed by signal {-code}"
 
 
-def need_no_other() -> None:
-    """In the first process: say to the one that started it that training is complete, and the end of another nothing to it."""
+def signal_complete() -> None:
+    """Rank 0 tells the launcher that other ranks may exit."""
     if ALONE in os.environ:
         with suppress(OSError):
             Path(os.environ[ALONE]).touch()

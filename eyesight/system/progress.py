@@ -1,14 +1,79 @@
-"""How long-running functions talk to their caller: a line of text, or progress as (done, total)."""
+"""How long-running functions report to their caller: messages, progress and finished epochs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import partial
 
-Talk = Callable[[str], None]
+Talk = Callable[[str], None]  # receives one message
+Progress = Callable[[int, int], None]  # receives (done, total)
 
 
 def silent(message: str) -> None:
-    """The talk of whoever wants none."""
+    """A `Talk` that ignores its message."""
 
 
-Progress = Callable[[int, int], None]
+def no_progress(done: int, total: int) -> None:
+    """A `Progress` that ignores its numbers."""
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One epoch of a training, scored by the task's measure; None where nothing was measured."""
+
+    epoch: int
+    progress: float  # of the whole training, from 0 to 1
+    lr: float
+    train_loss: float
+    train_score: float
+    train_clean: (
+        bool  # measured after the epoch on unblended images, because the batches were blends
+    )
+    validation_loss: float | None
+    validation_score: float | None
+    gradient: float  # norm of the last gradient
+    pictures: int  # images seen
+    seconds: float
+    best: bool
+    measure: str = "top1"  # the name of the score in a log
+
+    def event(self) -> dict[str, object]:
+        """The epoch as a line of a run's log."""
+        values = asdict(self)
+        key = values.pop("measure")
+        renamed = {name.replace("score", key): value for name, value in values.items()}
+        return {"event": "epoch", **renamed}
+
+
+class Reporter:
+    """Receives the reports of a long-running function. This one ignores them; override what you need."""
+
+    def message(self, text: str) -> None:
+        """Receive one line for people."""
+
+    def progress(self, doing: str, done: float, total: float) -> None:
+        """Receive how far `doing` is; called as often as once a step. A smaller `done` starts over."""
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Receive a finished epoch."""
+
+    def counter(self, doing: str) -> Progress:
+        """`progress` as a function of (done, total)."""
+        return partial(self.progress, doing)
+
+
+class Callbacks(Reporter):
+    """Reports through functions: `message(text)` and `epoch(epoch)`."""
+
+    def __init__(self, message: Talk, epoch: Callable[[Epoch], None]) -> None:
+        self._message = message
+        self._epoch = epoch
+
+    def message(self, text: str) -> None:
+        """Call the function for messages."""
+        self._message(text)
+
+    def epoch(self, epoch: Epoch) -> None:
+        """Call the function for epochs."""
+        self._epoch(epoch)

@@ -52,7 +52,7 @@ class Classify(Task):
             pixels, losses.one_hot(known, len(images.classes)), how, random, epoch, index
         )
 
-    def question(
+    def eval_batch(
         self, pixels: Tensor, known: Tensor, images: Images, how: Augment
     ) -> tuple[Tensor, Tensor]:
         """The pictures as they are."""

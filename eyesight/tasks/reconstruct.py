@@ -57,7 +57,7 @@ class Reconstruct(Task):
         clean = augment.move(pixels, None, how, random, epoch, index)[0]
         return augment.disturb(clean.clone() if how.cutout else clean, how, random), clean
 
-    def question(
+    def eval_batch(
         self, pixels: Tensor, known: Tensor, images: Images, how: Augment
     ) -> tuple[Tensor, Tensor]:
         """The pictures as they are, or with the recipe's noise on them, which depends on a picture's values alone."""

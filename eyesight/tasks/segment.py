@@ -53,7 +53,7 @@ class Segment(Task):
         assert masks is not None
         return augment.disturb(pictures, how, random), masks
 
-    def question(
+    def eval_batch(
         self, pixels: Tensor, known: Tensor, images: Images, how: Augment
     ) -> tuple[Tensor, Tensor]:
         """The pictures as they are."""

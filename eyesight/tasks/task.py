@@ -106,10 +106,10 @@ class Task(ABC):
         """A training batch: pictures from 0 to 1 changed at random, and the targets that go with them."""
 
     @abstractmethod
-    def question(
+    def eval_batch(
         self, pixels: Tensor, known: Tensor, images: Images, how: Augment
     ) -> tuple[Tensor, Tensor]:
-        """A batch to be scored on: the pictures as they are asked about, and the targets; the same at every asking."""
+        """Inputs and targets for scoring; deterministic."""
 
     def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The targets at the places for which a network that learns gives something."""

@@ -6,7 +6,6 @@ The file is .safetensors with the numbers in its header: nothing that is loaded 
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from eyesight.models.layers import Network
 from eyesight.recipe import Recipe, Training
 from eyesight.system.tensors import save_tensors
 from eyesight.training import optim
+from eyesight.training.history import best_epoch
 
 
 @dataclass(eq=False)
@@ -64,8 +64,8 @@ class State:
             self.best = self.weights()
         return best and training.keep == "best"
 
-    def defend(self, monitored: dict[str, Any]) -> None:
-        """Hold the weights of now, which reached these values in an earlier stage, to be the best until an epoch beats them."""
+    def seed_best(self, monitored: dict[str, Any]) -> None:
+        """Start with the previous stage's weights and scores as the best so far."""
         self.history, self.best = [monitored], self.weights()
 
     def finish(self, training: Training) -> None:
@@ -151,28 +151,3 @@ def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
         for name, tensor in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def best_epoch(history: list[dict[str, Any]], training: Training) -> int:
-    """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`; 0 before the first.
-
-    Of equal scores, which few validation pictures often give, the one with the smaller loss is the better.
-    """
-    best, least, number = -math.inf, math.inf, 0
-    decides = training.monitor != "loss" and training.min_delta == 0
-    for place, values in enumerate(history, 1):
-        value = -values["loss"] if training.monitor == "loss" else values["score"]
-        if (
-            value > best + training.min_delta
-            or number == 0
-            or (decides and value == best and values["loss"] < least)
-        ):
-            best, least, number = value, values["loss"], place
-    return number
-
-
-def out_of_patience(history: list[dict[str, Any]], training: Training) -> bool:
-    """Whether the last `patience` epochs brought no improvement."""
-    return (
-        training.patience > 0 and len(history) - best_epoch(history, training) >= training.patience
-    )

@@ -1,45 +1,35 @@
-"""The time budget of a training, and what a caller sees of its progress."""
+"""The time budget of a training, and the seconds that its parts took."""
 
 from __future__ import annotations
 
 import math
 import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 
 @dataclass
 class Clock:
-    """Seconds since the whole program began, and when training has to stop so that everything ends within the budget."""
+    """Seconds since the program started, and when training must stop so that all ends within the budget."""
 
-    started: float  # time.monotonic() at the start
+    started: float = field(default_factory=time.monotonic)
     budget: float | None = None  # seconds for everything
-    reserve: float = 0.0  # seconds of it kept for evaluation and saving
-    least: int = 0  # steps that are taken however late it is
+    reserve: float = 0.0  # seconds of the budget kept for evaluation and saving
+    minimum_steps: int = 0  # steps that are taken however late it is
+    seconds: dict[str, float] = field(default_factory=dict)  # by part: data, features, training …
+    now: Callable[[], float] = time.monotonic
 
     def elapsed(self) -> float:
         """Seconds since the start."""
-        return time.monotonic() - self.started
+        return self.now() - self.started
 
     def left(self) -> float:
         """Seconds left for training; infinite without a budget."""
-        return math.inf if self.budget is None else self.budget - self.reserve - self.elapsed()
+        if self.budget is None:
+            return math.inf
+        return self.budget - self.reserve - self.elapsed()
 
-
-@dataclass
-class Meter:
-    """What a progress bar may look at while training runs; the loop writes it and never reads it."""
-
-    epoch: int = 0
-    progress: float = 0.0
-    pictures: int = 0
-    began: float = 0.0  # time.monotonic() when training began, with `origin` done before
-    origin: float = 0.0
-
-    def seconds_left(self) -> float | None:
-        """Time left by the speed so far; None before anything is known."""
-        done = self.progress - self.origin
-        return (
-            (time.monotonic() - self.began) / done * (1 - self.progress)
-            if self.began and done > 0.002
-            else None
-        )
+    def lap(self, part: str) -> None:
+        """Add the seconds since the last lap to `part`."""
+        since_last = self.elapsed() - sum(self.seconds.values())
+        self.seconds[part] = self.seconds.get(part, 0.0) + since_last

@@ -14,11 +14,11 @@ import shutil
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import torch
@@ -32,12 +32,13 @@ from eyesight.models.layers import Network, Shape
 from eyesight.models.weights import fingerprint
 from eyesight.system.cache import cache_dir
 from eyesight.system.files import disk_error
-from eyesight.system.progress import Talk, silent
+from eyesight.system.progress import Progress, Reporter
+from eyesight.training.precision import autocast
 
 FORMAT = 1
 BATCH = 64
-LEAST = 128  # pictures are looked at however late it is
-PROBED = 16  # pictures on which speed is tried: a short budget must not go into measuring
+LEAST = 128  # images are computed however late it is
+PROBED = 16  # images on which speed is tried: a short budget must not go into measuring
 SPARE = 1 << 30  # bytes that stay free on the disk
 DAY = 86_400.0  # seconds without a byte after which a file that is being built was left behind
 KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -137,14 +138,75 @@ class Tail(Network):
         return logits
 
 
-def versions(how: recipe.Augment, wanted: int) -> int:
-    """How many different versions of a picture there can be."""
-    return wanted if how.flip != "none" or changes(how) else 1
+@dataclass(frozen=True)
+class Key:
+    """What features depend on besides network, images and versions; `name` identifies the images and their preparation."""
+
+    name: str
+    seed: int = 0
+    precision: str = "float32"
+
+    @property
+    def kind(self) -> torch.dtype:
+        """The type in which the features are kept."""
+        return KINDS[self.precision]
+
+
+def versions(how: recipe.Augment, asked: int) -> int:
+    """How many different versions of an image there can be, `asked` at most."""
+    return asked if how.flip != "none" or changes(how) else 1
 
 
 def changes(how: recipe.Augment) -> bool:
-    """Whether pictures change in any other way than by mirroring and blending."""
+    """Whether images change in any other way than by mirroring and blending."""
     return replace(how, flip="none", mixup=0.0, cutmix=0.0) != recipe.Augment()
+
+
+@dataclass(frozen=True, eq=False)
+class _Work:
+    """What is to be computed: `views` versions of `images` by `trunk`."""
+
+    trunk: Trunk
+    images: Images
+    augment: recipe.Augment
+    views: int
+    key: Key
+    shape: Shape  # C,H,W of the features of one image
+
+    @property
+    def total(self) -> int:
+        """Rows of the file."""
+        return self.views * len(self.images)
+
+    @property
+    def size(self) -> tuple[int, ...]:
+        """The shape of the file, M,H,W,C."""
+        return (self.total, *self.shape[1:], self.shape[0])
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of the file."""
+        return math.prod(self.size) * self.key.kind.itemsize
+
+    def digest(self) -> str:
+        """A hash of everything that the features depend on."""
+        how = self.augment
+        random = self.views > 2 or (self.views > 1 and how.flip == "none")
+        drawn = (self.key.seed, dataclasses.asdict(how)) if random else ()
+        facts = [
+            FORMAT,
+            self.key.name,
+            self.images.key if isinstance(self.images, Activations) else "",
+            fingerprint(self.trunk.state_dict()),
+            str(self.trunk.body),
+            self.images.shape,
+            self.key.precision,
+            self.images.ids,
+            self.views,
+            drawn,
+            torch.__version__,
+        ]
+        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
 
 
 def compute(
@@ -152,85 +214,67 @@ def compute(
     images: Images,
     how: recipe.Augment,
     views: int,
+    key: Key,
     *,
-    name: str,
-    seed: int = 0,
-    precision: str = "float32",
     deadline: float = math.inf,
-    talk: Talk = silent,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    reporter: Reporter | None = None,
 ) -> Activations:
-    """The activations of `images` in `views` versions, from the cache or computed now; `name` identifies the pictures.
+    """The activations of `images` in `views` versions, from the cache or computed now.
 
-    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if none is, the first pictures, a few at
-    least.
+    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if none is, those of the first
+    images, a few at least.
     Raises UserError, before anything is computed, when the disk has no room for them.
     """
-    shape = outcome(trunk)
-    kind = KINDS[precision]
-    count = len(images)
-    source = images.key if isinstance(images, Activations) else ""
-    facts = [
-        FORMAT,
-        name,
-        source,
-        fingerprint(trunk.state_dict()),
-        str(trunk.body),
-        images.shape,
-        precision,
-    ]
-
-    def named(ids: tuple[str, ...], views: int) -> str:
-        drawn = (
-            (seed, dataclasses.asdict(how))
-            if views > 2 or (views > 1 and how.flip == "none")
-            else ()
-        )
-        return hashlib.sha256(
-            json.dumps([*facts, ids, views, drawn, torch.__version__]).encode()
-        ).hexdigest()[:32]
-
-    key = named(images.ids, views)
-    size = (views * count, *shape[1:], shape[0])
-    if not count:
-        return Activations(
-            torch.empty(size, dtype=kind),
-            torch.arange(0),
-            images.labels,
-            images.classes,
-            (),
-            views=views,
-            key=key,
-        )
-    file = cache_dir() / "activations" / f"{key}.bin"
-    if not _is_whole(file, size, kind):
-        make_room(file.parent, needed := math.prod(size) * kind.itemsize)
-        each = f"{views} versions of " if views > 1 else ""
-        talk(
-            f"computing the features of the frozen part once: {needed / 1e6:,.1f} MB for {each}{count:,} picture{'s' * (count != 1)}"
-        )
-        batches = _batches(trunk, images, how, views, seed, precision, deadline)
-        if (rows := _write(file, batches, views * count, progress)) < views * count:
-            views, count = max(1, rows // count), min(rows, count)
-            talk(
-                f"the machine is slower than it seemed: training goes on with {views} versions of {count:,} pictures"
-            )
-            images = images.subset(np.arange(count))
-            key, size = named(images.ids, views), (views * count, *shape[1:], shape[0])
-            file = file.replace(file.with_name(f"{key}.bin"))
-            os.truncate(file, math.prod(size) * kind.itemsize)
-    values = mapped(file, size, kind)
+    work = _Work(trunk, images, how, views, key, output_shape(trunk))
+    digest = work.digest()
+    if not len(images):
+        return _activations(work, digest, torch.empty(work.size, dtype=key.kind))
+    file = cache_dir() / "activations" / f"{digest}.bin"
+    if not _is_whole(file, work):
+        make_room(file.parent, work.bytes)
+        done = _compute(work, file, deadline, reporter or Reporter())
+        if done.total < work.total:
+            work, digest = done, done.digest()
+            file = file.replace(file.with_name(f"{digest}.bin"))
+            os.truncate(file, work.bytes)
+    values = mapped(file, work.size, key.kind)
     with suppress(OSError):
         os.utime(file)  # the least recently used makes way for others
+    return _activations(work, digest, values)
+
+
+def _compute(work: _Work, file: Path, deadline: float, reporter: Reporter) -> _Work:
+    """Write the features into `file`; what of the work was done before the deadline."""
+    count = len(work.images)
+    each = f"{work.views} versions of " if work.views > 1 else ""
+    plural = "" if count == 1 else "s"
+    reporter.message(
+        f"computing the features of the frozen part once: {work.bytes / 1e6:,.1f} MB "
+        f"for {each}{count:,} picture{plural}"
+    )
+    counter = reporter.counter("computing features")
+    rows = _write(file, _batches(work, deadline), work.total, counter)
+    if rows == work.total:
+        return work
+    views, count = max(1, rows // count), min(rows, count)
+    reporter.message(
+        f"the machine is slower than it seemed: training goes on with {views} versions "
+        f"of {count:,} pictures"
+    )
+    return replace(work, images=work.images.subset(np.arange(count)), views=views)
+
+
+def _activations(work: _Work, digest: str, values: Tensor) -> Activations:
+    images, count = work.images, len(work.images)
     return Activations(
         values,
         torch.arange(count),
         images.labels,
         images.classes,
         images.ids,
-        views=views,
+        views=work.views,
         count=count,
-        key=key,
+        key=digest,
     )
 
 
@@ -245,7 +289,7 @@ def mapped(file: Path, size: Sequence[int], kind: torch.dtype) -> Tensor:
         return torch.from_numpy(numbers).view(kind)
 
 
-def outcome(trunk: Trunk) -> Shape:
+def output_shape(trunk: Trunk) -> Shape:
     """The shape C,H,W of the activations of one picture."""
     with torch.inference_mode():
         return tuple(
@@ -253,8 +297,8 @@ def outcome(trunk: Trunk) -> Shape:
         )
 
 
-def _is_whole(file: Path, size: Sequence[int], kind: torch.dtype) -> bool:
-    return file.is_file() and file.stat().st_size == math.prod(size) * kind.itemsize
+def _is_whole(file: Path, work: _Work) -> bool:
+    return file.is_file() and file.stat().st_size == work.bytes
 
 
 def make_room(folder: Path, needed: int) -> None:
@@ -302,63 +346,46 @@ def sweep(folder: Path) -> None:
 
 
 @torch.inference_mode()
-def _batches(
-    trunk: Trunk,
-    images: Images,
-    how: recipe.Augment,
-    views: int,
-    seed: int,
-    precision: str,
-    deadline: float = math.inf,
-) -> Iterator[Tensor]:
+def _batches(work: _Work, deadline: float) -> Iterator[Tensor]:
     """Activations n,H,W,C, version after version."""
+    trunk, kind = work.trunk.eval(), work.key.kind
     device = trunk.normalise.mean.device
-    trunk.eval()
-    for view in range(views):
-        seen = images.only(view) if isinstance(images, Activations) else images
-        for step, (pixels, _, index) in enumerate(
-            seen.batches(torch.arange(len(images)), BATCH, device)
-        ):
-            if time.monotonic() > deadline and (view or step * BATCH >= LEAST):
+    order = torch.arange(len(work.images))
+    for view in range(work.views):
+        images = work.images
+        if isinstance(images, Activations):
+            images = images.only(view)
+        for step, (pixels, _, index) in enumerate(images.batches(order, BATCH, device)):
+            started = view > 0 or step * BATCH >= LEAST
+            if started and time.monotonic() > deadline:
                 return
-            pictures = version(
-                pixels, how, view, augment.generator(seed, -2 - view, step, device), index
-            )
+            random = augment.generator(work.key.seed, -2 - view, step, device)
+            inputs = version(pixels, work.augment, view, random, index)
             if not trunk.pictures:
-                pictures = pictures.to(
-                    KINDS[precision]
-                )  # the trunk below may have used another arithmetic
-            with autocast(precision, device):
-                features = trunk(pictures)
-            yield features.to(KINDS[precision]).permute(0, 2, 3, 1).contiguous()
+                inputs = inputs.to(kind)  # the trunk below may have used another arithmetic
+            with autocast(work.key.precision, device):
+                features = trunk(inputs)
+            yield features.to(kind).permute(0, 2, 3, 1).contiguous()
 
 
 def version(
     pixels: Tensor, how: recipe.Augment, view: int, random: torch.Generator, index: Tensor
 ) -> Tensor:
-    """Version 0 is the picture itself, 1 its mirror image where mirroring is allowed, and the others are changed at random."""
-    none = torch.zeros(len(pixels), 0, device=pixels.device)
-    plain = recipe.Augment()
+    """Version 0 is the image itself, 1 its mirror image where mirroring is allowed, the others are changed at random."""
     if pixels.is_floating_point():
         return pixels
     if view == 0:
-        return augment.augment(pixels, none, plain, random, 0, index)[0]
-    if view == 1 and how.flip != "none":
-        return augment.augment(pixels.flip(3), none, plain, random, 0, index)[0]
-    return augment.augment(pixels, none, replace(how, mixup=0.0, cutmix=0.0), random, view, index)[
-        0
-    ]
+        how = recipe.Augment()
+    elif view == 1 and how.flip != "none":
+        pixels, how, view = pixels.flip(3), recipe.Augment(), 0
+    else:
+        how = replace(how, mixup=0.0, cutmix=0.0)
+    targets = torch.zeros(len(pixels), 0, device=pixels.device)
+    return augment.augment(pixels, targets, how, random, view, index)[0]
 
 
-def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
-    """The context of an arithmetic."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-
-
-def _write(
-    file: Path, batches: Iterator[Tensor], total: int, progress: Callable[[int, int], None]
-) -> int:
-    """The batches' bytes in one file, whole or not at all; how many pictures they were."""
+def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Progress) -> int:
+    """The batches' bytes in one file, whole or not at all; how many images they were."""
     handle, name = tempfile.mkstemp(prefix=".building-", dir=file.parent)
     temporary, done = Path(name), 0
     progress(done, total)

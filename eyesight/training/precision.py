@@ -10,7 +10,7 @@ import hashlib
 import json
 import platform
 import time
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import torch
@@ -70,6 +70,13 @@ def choose(
     return chosen
 
 
+def autocast(precision: str, device: torch.device) -> AbstractContextManager[None]:
+    """The context in which a network computes with "float32" or "bfloat16"."""
+    if precision == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
 def _remembered(file: Path) -> str | None:
     try:
         found = json.loads(file.read_text())["precision"]
@@ -87,9 +94,7 @@ def seconds(
     pictures = torch.rand(batch, *network.shape, device=device).contiguous(
         memory_format=torch.channels_last
     )
-    context = (
-        torch.autocast(device.type, torch.bfloat16) if precision == "bfloat16" else nullcontext()
-    )
+    context = autocast(precision, device)
     times: list[float] = []
     began = time.perf_counter()
     while len(times) < 3 or time.perf_counter() - began < patience:

@@ -1,0 +1,94 @@
+"""How a time budget is divided: what evaluation will cost, and how much is kept for it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+
+from eyesight import classifier
+from eyesight.classifier import Views
+from eyesight.data.dataset import Dataset
+from eyesight.models.layers import Network
+from eyesight.recipe import Recipe
+from eyesight.training.clock import Clock
+
+# Seconds of a budget kept for saving and the report, a third of the budget at most.
+SAVING = {"class": 6.0, "picture": 6.0, "mask": 10.0}
+# Evaluate in bfloat16 if float32 would exceed this share of the budget.
+BF16_EVAL_ABOVE = 1 / 40
+# Average over fewer views if evaluation would exceed this share of the budget.
+FEWER_VIEWS_ABOVE = 1 / 8
+# Keep at most this share of the budget for the end, however slow the machine seems at the start.
+MAXIMUM_RESERVE = 0.6
+# The first stage gets this share of the budget even when an estimate leaves it nothing.
+MINIMUM_TRAINING = 0.05
+# Images on which a saved classifier must give what the one in memory gives.
+CHECKED = 64
+
+FEWER: dict[Views, Views] = {"flip_shifts": "flip", "flip": "one", "shifts": "one"}
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How the held-out images are evaluated at the end, and the seconds that it is expected to take."""
+
+    arithmetic: str
+    views: Views
+    seconds: float = 0.0
+
+
+def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluation:
+    """float32 and all views of the recipe; bfloat16 and then fewer views where that would eat much of a budget."""
+    budget, views = recipe.training.budget, recipe.training.views
+    if budget is None:
+        return Evaluation("float32", views)
+    while True:
+        evaluation = faster_arithmetic(network, data, recipe, views)
+        if views == "one" or evaluation.seconds <= budget * FEWER_VIEWS_ABOVE:
+            return evaluation
+        views = FEWER[views]
+
+
+def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Views) -> Evaluation:
+    """Evaluation in float32, or in bfloat16 where float32 is slow for the budget and bfloat16 faster."""
+    exact = Evaluation("float32", views, evaluation_seconds(network, data, views, "float32"))
+    budget = recipe.training.budget
+    if budget is None or recipe.training.precision == "float32":
+        return exact
+    if exact.seconds <= budget * BF16_EVAL_ABOVE:
+        return exact
+    rough = Evaluation("bfloat16", views, evaluation_seconds(network, data, views, "bfloat16"))
+    return min(exact, rough, key=lambda evaluation: evaluation.seconds)
+
+
+def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
+    """Seconds to evaluate all validation and test images, measured on a few; half as much again for safety."""
+    count = 64 if max(data.train.shape[1:]) <= 64 else 16
+    count = min(count, data.train.portion, len(data.train))
+    images = data.train.take(torch.arange(count))
+    tries = []
+    for _ in range(3):  # the fastest: a machine that is busy for a moment must not eat the budget
+        began = time.monotonic()
+        classifier.probabilities(network, images, views, arithmetic).cpu()
+        tries.append(time.monotonic() - began)
+    # With several views the test images are evaluated once more without averaging.
+    without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
+    evaluated = (1 + without_averaging) * len(data.test) + 2 * len(data.validation) + 2 * CHECKED
+    return 1.5 * min(tries) * evaluated / count
+
+
+def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str) -> None:
+    """Keep time for evaluation, saving and the report."""
+    if clock.budget is None:
+        return
+    saving = min(SAVING[target], clock.budget / 3)
+    clock.reserve = min(saving + evaluation_seconds, MAXIMUM_RESERVE * clock.budget)
+
+
+def ensure_minimum_training(clock: Clock) -> None:
+    """Reserve 5 % of the budget and one step for training, whatever the estimates say."""
+    if clock.budget is not None and clock.left() < MINIMUM_TRAINING * clock.budget:
+        clock.reserve = clock.budget * (1 - MINIMUM_TRAINING) - clock.elapsed()
+    clock.minimum_steps = 1

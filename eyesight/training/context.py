@@ -1,0 +1,19 @@
+"""Where and under whose eyes a training runs: everything that it needs besides its recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from eyesight.distributed.group import Group
+from eyesight.system.progress import Reporter
+from eyesight.training.clock import Clock
+
+
+@dataclass(frozen=True)
+class Context:
+    """One is made at the top and passed down; the parts of a training change only its clock."""
+
+    reporter: Reporter = field(default_factory=Reporter)
+    clock: Clock = field(default_factory=Clock)
+    group: Group = field(default_factory=Group)
+    resume: bool = False  # continue the newest unfinished run of the same recipe and images
