@@ -22,6 +22,17 @@ class Data:
     """Where the pictures come from and how bytes become pixels."""
 
     source: str = ""  # a named set, a folder, a CSV, an .npz, an archive
+    images: str = ""  # folder of the images, below the data set or beside the table; empty: read from the data, as all of these
+    image_column: str = ""  # of a table, by name or number: the files
+    label_column: str = ""  # of a table: the classes
+    split_column: str = ""  # of a table: train, validation, test; none leaves it out
+    group_column: str = (
+        ""  # of a table: images of one group (patient, plate, site) stay on one side of the split
+    )
+    group_pattern: str = (
+        ""  # the same by a regular expression on the image's path, for example patient(\d+)
+    )
+    class_level: int = 0  # the class is the folder at this level below the data set, from 1
     size: int = 0  # side in pixels after resizing; 0 keeps the pictures' own size, which must then be one size
     channels: int = 0  # 1 grey, 3 colour; 0 takes what the pictures have
     resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
@@ -196,6 +207,7 @@ class Recipe:
 
 
 LIMITS: dict[str, tuple[float, float]] = {
+    "data.class_level": (0, 100),
     "data.size": (0, 4096),
     "data.pad": (0, 1024),
     "data.channels": (0, 3),

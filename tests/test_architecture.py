@@ -29,7 +29,7 @@ HOMES = {
     },
     "matplotlib": {"report", "comparison/plots.py"},
     "skimage": {"results/similarity.py"},
-    "sklearn": {"results/metrics.py", "data/named.py"},
+    "sklearn": {"results/metrics.py", "data/named.py", "data/split.py"},
     "scipy": {"comparison/statistics.py", "data/formats/stanford_dogs.py", "reader"},
     "safetensors": {"classifier.py", "system/tensors.py", "training/checkpoint.py"},
     "typer": {"cli"},
@@ -49,7 +49,7 @@ WITHOUT_TORCH = (
     "inference.onnx_classifier", "inference.annotate", "cluster.packing", "cluster.ray_cluster", "system.environment",
     "system.files", "cli.console", "reader.mnist_digit", "reader.postcode", "data.masks.pairs", "data.masks.legend",
     "data.masks.scan", "data.loading", "data.opening", "data.named", "data.prepare", "data.scan", "data.split",
-    "data.store", "data.glyphs.glyphs", "data.archives", "data.formats.folders", "data.formats.csv_table", "data.source",
+    "data.store", "data.glyphs.glyphs", "data.archives", "data.formats.folders", "data.formats.csv_table", "data.source", "data.layout",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eyesight.data.split import quotas, split, split_hash
+from eyesight.data.split import Holdout, quotas, split, split_hash
 from eyesight.errors import UserError
 
 
@@ -24,7 +24,10 @@ def parts_of(
     )
     digests = digests or [f"picture {index}" for index in range(len(labels))]
     usable = np.ones(len(labels), dtype=bool) if usable is None else usable
-    return split(labels, splits, digests, usable, validation, test, seed, notes, **more)
+    division = split(labels, splits, digests, usable, Holdout(validation, test, seed), **more)
+    if notes is not None:
+        notes += division.notes
+    return division.parts
 
 
 def sizes(parts):
@@ -131,7 +134,7 @@ def test_every_class_keeps_a_training_picture():
 
 def test_a_class_of_one_is_told():
     notes = []
-    parts_of([0] * 20 + [1], notes=notes, classes=("cat", "dog"))
+    parts_of([0] * 20 + [1], notes=notes, class_names=("cat", "dog"))
     assert notes == ["no picture in validation of class dog", "no picture in test of class dog"]
 
 

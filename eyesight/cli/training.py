@@ -78,24 +78,29 @@ def show(
 @app.command("data")
 def data_(
     where: Annotated[str, typer.Argument(metavar="DATA")],
+    settings: Settings = None,
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
     """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
     from eyesight.cli import console
     from eyesight.data import opening, scan
+    from eyesight.data.layout import Layout
     from eyesight.data.masks import pairs
     from eyesight.data.masks import scan as mask_scan
+    from eyesight.recipe import Recipe, override
 
+    wanted = override(Recipe(), [f"data.source={where}", *(settings or ())]).data
+    names_target = any(setting.startswith("data.target=") for setting in settings or ())
+    counter = console.reporter.counter("preparing pictures")
     found: scan.Scan | mask_scan.MaskScan
-    if pairs.is_masked(where):
-        found = mask_scan.scan_masks(
-            where, console.talk, console.reporter.counter("preparing pictures")
-        )
+    if wanted.target == "mask" or (not names_target and pairs.is_masked(where)):
+        found = mask_scan.scan_masks(wanted, console.talk, counter)
         text = mask_scan.describe(found)
     else:
-        counter = console.reporter.counter("preparing pictures")
-        found = scan.scan(opening.open_source(where, talk=console.talk), counter)
+        layout = Layout.of(wanted)
+        source = opening.open_source(where, layout=layout, talk=console.talk)
+        found = scan.scan(source, counter)
         text = scan.describe(found)
     if as_json:
         show_json(found.to_dict())

@@ -19,7 +19,7 @@ from eyesight.data.masks.legend import IGNORED
 from eyesight.data.masks.prepared import Prepared
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import Preparation
-from eyesight.data.split import split, split_hash
+from eyesight.data.split import Holdout, split, split_hash
 from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
 from eyesight.system.progress import Talk, silent
@@ -70,20 +70,20 @@ def load(
 ) -> Dataset:
     """The data set a recipe asks for; raises UserError when there is none or it cannot be trained on."""
     found = prepared(wanted, talk=talk, progress=progress)
-    store, notes = found.store, list(found.notes)
+    store = found.store
     known = max(1, int((store.labels >= 0).sum()))
     held = max(wanted.validation, min(0.1, LEAST / known)) if wanted.validation else 0.0
-    parts = split(
+    division = split(
         store.labels,
         store.splits,
         store.digests,
         found.usable,
-        held,
-        wanted.test,
-        wanted.split_seed,
-        notes,
+        Holdout(held, wanted.test, wanted.split_seed),
         store.classes,
+        found.groups,
     )
+    parts = division.parts
+    notes = [*found.notes, *division.notes]
     images = every(found)
     divided = {name: images.subset(index) for name, index in parts.items()}
     if not len(divided["train"]):
@@ -149,9 +149,8 @@ def with_extra(
     seen = set(data.store.digests)
     usable = np.array([digest not in seen for digest in store.digests], dtype=bool)
     unsplit = np.full(len(labels), "")
-    parts = split(
-        labels, unsplit, store.digests, usable, 0.0, OWN, wanted.split_seed, [], data.store.classes
-    )
+    holdout = Holdout(0.0, OWN, wanted.split_seed)
+    parts = split(labels, unsplit, store.digests, usable, holdout).parts
     extra = Images.of(store.pixels, labels, data.store.classes, store.ids)
     more, train = extra.subset(parts["train"]).resident(), data.train.resident()
     if not isinstance(train.pixels, Tensor) or not isinstance(more.pixels, Tensor):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from eyesight.data.formats import folders
+from eyesight.data.formats import listing
+from eyesight.data.formats.folders import UnclearError, open_unlabelled
+from eyesight.data.layout import Layout
 from eyesight.data.masks.prepared import Prepared, _masked
-from eyesight.data.named import NAMED
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import Preparation
-from eyesight.data.source import Source, digest, is_picture, reader
+from eyesight.data.source import Source
 from eyesight.data.store import asked_for, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data
@@ -36,45 +38,34 @@ def prepared(
         )
     if wanted.target == "mask":
         return _masked(wanted, preparation or asked_for(wanted), talk, progress)
+    layout = Layout.of(wanted)
     if wanted.target == "picture":  # one class, or none, is enough to learn to restore pictures
-        source = labelled(open_any(wanted.source, talk))
-        store = prepare_store(
-            source, wanted, progress=progress, preparation=preparation or asked_for(wanted)
-        )
+        source = labelled(open_any(wanted.source, layout, talk))
+        preparation = preparation or asked_for(wanted)
     else:
-        source = open_source(wanted.source, talk=talk)
-        store = prepare_store(
-            source, wanted, progress=progress, strict=wanted.strict, preparation=preparation
-        )
-    return Prepared(store, np.ones(len(store.labels), dtype=bool), store.classes)
-
-
-def open_any(where: str, talk: Talk = silent) -> Source:
-    """As `open_source`, but a folder whose pictures lie in no class folders will do as well."""
-    root = Path(where).expanduser()
-    if where in NAMED or not root.is_dir():
-        return open_source(where, talk=talk)
-    tree = folders.walk(root)
-    pictures = [file for file in tree.files if is_picture(file.place)]
-    if (
-        not pictures
-        or any(len(file.parts) > 1 for file in pictures)
-        or len(tree.files) > len(pictures)
-    ):
-        return open_source(where, talk=talk)
-    return Source(
-        name=where,
-        classes=(),
-        ids=tuple(file.id for file in pictures),
-        labels=np.full(len(pictures), -1),
-        splits=np.full(len(pictures), "", dtype="<U10"),
-        read=reader([file.place for file in pictures]),
-        pixels=None,
-        fingerprint=digest(
-            ["pictures", *((file.id, file.size, file.changed) for file in pictures)]
-        ),
-        problems=tuple(tree.problems),
+        source = open_source(wanted.source, layout=layout, talk=talk)
+    store = prepare_store(
+        source, wanted, progress=progress, strict=wanted.strict, preparation=preparation
     )
+    usable = np.ones(len(store.labels), dtype=bool)
+    groups = groups_of(source, store.ids)
+    return Prepared(store, usable, store.classes, notes=source.notes, groups=groups)
+
+
+def groups_of(source: Source, ids: Sequence[str]) -> tuple[str, ...] | None:
+    """The groups of the images with these ids; None where the source has none."""
+    if source.groups is None:
+        return None
+    group_of = dict(zip(source.ids, source.groups, strict=True))
+    return tuple(group_of[name] for name in ids)
+
+
+def open_any(where: str, layout: Layout, talk: Talk = silent) -> Source:
+    """As `open_source`, but a folder whose pictures lie in no class folders will do as well."""
+    try:
+        return open_source(where, layout=layout, talk=talk)
+    except UnclearError:
+        return open_unlabelled(where, listing.walk(Path(where).expanduser()))
 
 
 def labelled(source: Source) -> Source:

@@ -1,4 +1,4 @@
-"""Where pictures come from: a named set, a folder, a CSV, arrays or an archive of any of these becomes one `Source`."""
+"""Where images come from: a named set, a folder, a table, arrays or an archive becomes one `Source`."""
 
 from __future__ import annotations
 
@@ -7,30 +7,65 @@ from dataclasses import replace
 from pathlib import Path
 
 from eyesight.data import archives, named
-from eyesight.data.formats import cifar, csv_table, folders, idx, npz, stanford_dogs
+from eyesight.data.formats import cifar, csv_table, folders, idx, listing, npz, stanford_dogs
+from eyesight.data.formats.finder import Finder, as_path
+from eyesight.data.formats.listing import FileEntry, Tree
 from eyesight.data.glyphs.chars74k import chars74k_source, is_original
+from eyesight.data.layout import Layout, group_names
 from eyesight.data.source import Source, digest, is_picture
-from eyesight.errors import UserError, unknown
+from eyesight.errors import UserError, listed, unknown
 from eyesight.system.progress import Talk, silent
 
 __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "silent"]
 
+TABLE_ENOUGH = 0.5  # of a table's rows must lead to pictures, for it to decide the classes
+FEW = 20  # pictures that may lie beside an .npz
+SUBMISSION = "submission"  # Kaggle's example of an answer; its labels are made up
 
-def open_source(where: str | Path, *, talk: Talk = silent) -> Source:
-    """The source at `where`, a named set or a path; UserError says what was found instead. A bare known name wins over a folder."""
+
+def open_source(where: str | Path, *, layout: Layout | None = None, talk: Talk = silent) -> Source:
+    """The source at `where`, a named set or a path, read as `layout` says.
+
+    A bare name of a named set wins over a folder of that name. Raises UserError, which says what is there
+    instead, or which setting of `layout` does not apply.
+    """
+    layout = layout or Layout()
     name = str(where)
     if isinstance(where, str) and named.is_named(where, talk):
-        return _open_named(name, talk)
-    path = Path(where).expanduser()
-    if not path.exists():
-        raise _nothing_there(name)
-    return open_path(name, path, talk)
+        source = _open_named(name, talk, layout)
+    else:
+        path = Path(where).expanduser()
+        if not path.exists():
+            raise _does_not_exist(name)
+        source = open_path(name, path, talk, layout)
+    return with_groups(source, layout)
 
 
-def open_path(name: str, path: Path, talk: Talk) -> Source:
+def with_groups(source: Source, layout: Layout) -> Source:
+    """The source with the groups that `data.group_pattern` finds in the names of its images."""
+    if not layout.group_pattern:
+        return source
+    groups, unmatched = group_names(source.ids, layout.group_pattern)
+    if unmatched == len(groups):
+        raise UserError(
+            f"data.group_pattern matches no name in {source.name}; the first is {source.ids[0]}",
+            "it is a regular expression, searched in the path below the data set",
+            code=2,
+        )
+    number = len(set(groups)) - unmatched
+    note = f"{number:,} groups by data.group_pattern, each on one side of the split"
+    if unmatched:
+        note += f"; {unmatched:,} pictures have no group"
+    return replace(source, groups=groups, notes=(*source.notes, note))
+
+
+def open_path(name: str, path: Path, talk: Talk = silent, layout: Layout | None = None) -> Source:
     """The source in a file or folder that exists."""
+    layout = layout or Layout()
     try:
-        return _open_folder(name, path, talk) if path.is_dir() else _open_file(name, path, talk)
+        if path.is_dir():
+            return _open_folder(name, path, talk, layout)
+        return _open_file(name, path, talk, layout)
     except OSError as error:
         raise UserError(
             f"cannot read {path}: {error.strerror or error}", "check the path and its permissions"
@@ -38,24 +73,24 @@ def open_path(name: str, path: Path, talk: Talk) -> Source:
 
 
 def list_pictures(where: str | Path) -> list[Path]:
-    """The file itself, or every picture below a folder in natural order; UserError when there is none."""
-    return [found.path for found in each_picture(where)]
+    """The file itself, or every picture below a folder in natural order; UserError for none."""
+    return [file.path for file in each_picture(where)]
 
 
-def each_picture(where: str | Path) -> Iterator[folders.Found]:
+def each_picture(where: str | Path) -> Iterator[FileEntry]:
     """The same one after another, for folders of millions of pictures."""
     path = Path(where).expanduser()
     if path.is_file():
-        about = path.stat()
-        yield folders.Found(str(path), (path.name,), about.st_size, about.st_mtime_ns)
+        status = path.stat()
+        yield FileEntry(str(path), (path.name,), status.st_size, status.st_mtime_ns)
         return
     if not path.is_dir():
         raise UserError(f"{where} does not exist", "expected a picture or a folder of pictures")
     empty = True
-    for found in folders.stream(folders.Tree(path)):
-        if is_picture(found.place):
+    for file in listing.stream(Tree(path)):
+        if is_picture(file.location):
             empty = False
-            yield found
+            yield file
     if empty:
         raise UserError(
             f"no picture in {where}",
@@ -63,84 +98,233 @@ def each_picture(where: str | Path) -> Iterator[folders.Found]:
         )
 
 
-def _open_named(name: str, talk: Talk) -> Source:
+def _open_named(name: str, talk: Talk, layout: Layout) -> Source:
+    """A named set, or what the person keeps under its name."""
     own = named.given(name) if named.NAMED[name].anything else None
     if own is None:
+        _refuse_layout(name, "a named data set", layout)
         return named.open_named(name, talk=talk)
     talk(f"{name}: taking what lies in {own} as it is")
-    return replace(open_path(str(own), own, talk), name=name)
+    return replace(open_path(str(own), own, talk, layout), name=name)
 
 
-def _open_folder(name: str, root: Path, talk: Talk, inside: Path | None = None) -> Source:
-    """A folder is what its files are: arrays, a table, one archive, or pictures in class folders."""
+def _open_folder(
+    name: str, root: Path, talk: Talk, layout: Layout, inside: Path | None = None
+) -> Source:
+    """A folder is what its files are: arrays, a table, one archive, or images in class folders."""
     if is_original(root):
+        _refuse_layout(name, "Chars74K", layout)
         return replace(chars74k_source(root, talk), name=name)
-    tree = folders.walk(root, talk)
+    tree = listing.walk(root, talk)
     if halves := [file.path for file in tree.files if idx.is_idx(file.parts[-1])]:
+        _refuse_layout(name, "a set of IDX files", layout)
         return idx.open_idx(name, halves)
     if batches := [file.path for file in tree.files if cifar.is_batch(file.parts[-1])]:
+        _refuse_layout(name, "CIFAR-10", layout)
         return cifar.open_cifar(name, batches)
-    pictures = [file for file in tree.files if is_picture(file.place)]
+    pictures = [file for file in tree.files if is_picture(file.location)]
     if not pictures and inside is None and (packed := stanford_dogs.packed(root, "images")):
         return stanford_dogs.from_archives(name, root, packed, talk)
-    if (single := _single_file(tree, pictures, inside)) is not None:
-        return _open_file(name, single, talk, inside)
-    return stanford_dogs.complete(
-        folders.open_tree(name, tree, pictures), root, talk if inside is None else None
+    if not pictures and (single := _single_file(tree, inside)) is not None:
+        return _open_file(name, single, talk, layout, inside)
+    source = _open_pictures(name, root, tree, pictures, layout, inside)
+    return stanford_dogs.complete(source, root, talk if inside is None else None)
+
+
+def _open_pictures(
+    name: str,
+    root: Path,
+    tree: Tree,
+    pictures: list[FileEntry],
+    layout: Layout,
+    inside: Path | None,
+) -> Source:
+    """Images in class folders; where the folders are no classes, as a table among the files says."""
+    tables = [file.path for file in tree.files if _is_table(file)]
+    if layout.names_columns:
+        if not tables:
+            raise UserError(
+                f"{name} holds no table, which data.image_column and the like are about",
+                "leave them out, or name the table as DATA",
+                code=2,
+            )
+        return _open_tables(name, tables, root, pictures, layout, inside)
+    if layout.images:
+        tree, pictures = _narrowed(name, root, tree, pictures, layout.images)
+    if layout.class_level:
+        return folders.open_folders(name, tree, pictures, layout)
+    try:
+        source = folders.open_folders(name, tree, pictures, layout)
+    except folders.UnclearError:
+        if tables:
+            return _open_tables(name, tables, root, pictures, layout, inside)
+        arrays = [file.path for file in tree.files if file.parts[-1].lower().endswith(".npz")]
+        if len(arrays) == 1 and len(pictures) < FEW:  # pictures of the data, not the data
+            return npz.open_npz(name, arrays[0])
+        raise
+    if len(source.classes) == 1 and tables:
+        try:
+            return _open_tables(name, tables, root, pictures, layout, inside)
+        except UserError:
+            return source
+    return source
+
+
+def _is_table(file: FileEntry) -> bool:
+    name = file.parts[-1].lower()
+    return name.endswith(tuple(csv_table.TABLES)) and SUBMISSION not in name
+
+
+def _narrowed(
+    name: str, root: Path, tree: Tree, pictures: list[FileEntry], images: str
+) -> tuple[Tree, list[FileEntry]]:
+    """The tree and its images without what lies outside of `data.images`."""
+    folder = (root / Path(images).expanduser()).resolve()
+    inside = [file for file in pictures if file.path.resolve().is_relative_to(folder)]
+    if not inside:
+        raise UserError(
+            f"data.images={images}: no picture of {name} lies in {folder}",
+            "it is a folder below the data set, written relative to it",
+            code=2,
+        )
+    depth = len(folder.relative_to(root.resolve()).parts)
+    shortened = [replace(file, parts=file.parts[depth:]) for file in inside]
+    return Tree(folder, shortened, [], tree.problems), shortened
+
+
+def _open_tables(
+    name: str,
+    tables: list[Path],
+    root: Path,
+    pictures: list[FileEntry],
+    layout: Layout,
+    inside: Path | None,
+) -> Source:
+    """The source of the one table that names these pictures, or of a table for each split.
+
+    Raises UserError where none does, with the reason of the only one, and where two do.
+    """
+    finders: dict[Path, Finder] = {}
+    naming: list[Path] = []
+    reasons: list[UserError] = []
+    for path in tables:
+        try:
+            finder = _table_finder(path, root, pictures, layout, inside)
+            if _names_pictures(path, finder, layout):
+                naming.append(path)
+                finders[path] = finder
+        except UserError as reason:
+            reasons.append(reason)
+    if not naming:
+        if len(reasons) == 1:
+            raise reasons[0]
+        names = listed([path.name for path in tables], 5)
+        raise UserError(
+            f"{name} holds pictures but no class folders, and no table among {names} names them with their classes",
+            "name the table as DATA, with --set data.images=DIR, data.image_column and data.label_column",
+        )
+    chosen = _one_or_splits(name, naming)
+    return csv_table.open_csv(name, chosen, inside=inside, layout=layout, finder=finders[chosen[0]])
+
+
+def _table_finder(
+    path: Path, root: Path, pictures: list[FileEntry], layout: Layout, inside: Path | None
+) -> Finder:
+    if layout.images:
+        return csv_table.finder_for(path, replace(layout, images=str(root / layout.images)), inside)
+    return Finder(path.parent, root, inside, pictures)
+
+
+def _names_pictures(path: Path, finder: Finder, layout: Layout) -> bool:
+    """Whether most of a table's first rows lead to pictures; raises UserError for unclear columns."""
+    table = csv_table.read_table(path, finder, layout)
+    rows = table.rows[:200]
+    leading = 0
+    for row in rows:
+        if table.columns.image < len(row.cells):
+            cell = as_path(row.cells[table.columns.image])
+            leading += bool(finder.candidates(cell, csv_table.split_of_table(path) or ""))
+    return leading >= TABLE_ENOUGH * len(rows)
+
+
+def _one_or_splits(name: str, tables: list[Path]) -> list[Path]:
+    """The one table, or the tables of different splits; raises UserError for others."""
+    if len(tables) == 1:
+        return tables
+    splits = [csv_table.split_of_table(path) for path in tables]
+    if all(splits) and len(set(splits)) == len(splits):
+        return tables
+    names = listed([path.name for path in tables], 5)
+    raise UserError(
+        f"several tables in {name} name its pictures: {names}",
+        "name one of them as DATA; tables of one split each are called train.csv, test.csv",
     )
 
 
-def _single_file(
-    tree: folders.Tree, pictures: list[folders.Found], inside: Path | None
-) -> Path | None:
-    """The table, array file or archive that says what the folder holds: exactly one, where the pictures lie in no class folders."""
-    if len({file.parts[:-1] for file in pictures}) > 1:
+def _single_file(tree: Tree, inside: Path | None) -> Path | None:
+    """The one table, array file or archive of a folder without images."""
+    if not tree.files:
         return None
-    top = [
-        file.path
-        for file in tree.files
-        if len(file.parts) == min(len(other.parts) for other in tree.files)
-    ]
+    depth = min(len(file.parts) for file in tree.files)
+    top = [file.path for file in tree.files if len(file.parts) == depth]
     described = [
         path
         for path in top
         if path.suffix.lower() in csv_table.TABLES or path.suffix.lower() == ".npz"
     ]
-    if (
-        not described and not pictures and inside is None
-    ):  # an archive inside an archive could nest for ever
+    if not described and inside is None:  # an archive inside an archive could nest for ever
         described = [path for path in top if archives.is_archive(path)]
     return described[0] if len(described) == 1 else None
 
 
-def _open_file(name: str, path: Path, talk: Talk, inside: Path | None = None) -> Source:
+def _open_file(
+    name: str, path: Path, talk: Talk, layout: Layout, inside: Path | None = None
+) -> Source:
     """A file is told by its name, an archive also by its content."""
     if idx.is_idx(path.name):
+        _refuse_layout(name, "an IDX file", layout)
         return idx.open_idx(name, idx.siblings(path))
     if cifar.is_batch(path.name):
+        _refuse_layout(name, "a batch of CIFAR-10", layout)
         return cifar.open_cifar(name, [path])
     if path.suffix.lower() == ".npz":
+        _refuse_layout(name, "an .npz file", layout)
         return npz.open_npz(name, path)
     if path.suffix.lower() in csv_table.TABLES:
-        return csv_table.open_csv(name, path, inside=inside)
+        if layout.class_level:
+            raise UserError(
+                f"data.class_level is about folders, and {path.name} is a table",
+                "leave it out, or give the folder",
+                code=2,
+            )
+        return csv_table.open_csv(name, [path], inside=inside, layout=layout)
     if inside is None and archives.is_archive(path):
         folder, checksum = archives.unpack(path, talk=talk)
-        return replace(
-            _open_folder(name, folder, talk, folder), fingerprint=digest(["archive", checksum])
-        )
+        source = _open_folder(name, folder, talk, layout, folder)
+        return replace(source, fingerprint=digest(["archive", checksum, layout]))
     hint = (
         "expected a folder, a CSV, an .npz, IDX files, a tar or zip, or a named set: "
         + ", ".join(named.NAMED)
     )
-    raise UserError(f"{path} is {'a single picture' if is_picture(path) else 'no data set'}", hint)
+    kind = "a single picture" if is_picture(path) else "no data set"
+    raise UserError(f"{path} is {kind}", hint)
 
 
-def _nothing_there(name: str) -> UserError:
+def _refuse_layout(name: str, kind: str, layout: Layout) -> None:
+    """Raise UserError when folders, columns or levels are named for data that has none."""
+    set_fields = layout.set_fields(without=("group_pattern",))
+    if set_fields:
+        raise UserError(
+            f"{name} is {kind}, which has no {set_fields[0]}",
+            f"leave out data.{set_fields[0]}",
+            code=2,
+        )
+
+
+def _does_not_exist(name: str) -> UserError:
     """The error for a path that does not exist, which may be a misspelt name."""
     error = unknown("data set", name, named.NAMED)
-    near = (
-        error.hint
-        if error.hint.startswith("did you mean")
-        else f"named sets are {', '.join(named.NAMED)}"
-    )
+    near = f"named sets are {', '.join(named.NAMED)}"
+    if error.hint.startswith("did you mean"):
+        near = error.hint
     return UserError(f"{name} does not exist", f"{near}; a path is relative to {Path.cwd()}")

@@ -79,6 +79,7 @@ class Scan:
     height: int  # 0 when pictures differ
     width: int
     channels: int  # 1 when every usable picture is grey, else 3
+    notes: tuple[str, ...] = ()  # which folders, columns and splits were used
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the digests."""
@@ -95,6 +96,7 @@ class Scan:
             "formats": dict(self.formats.most_common()),
             "size": [self.height, self.width],
             "channels": self.channels,
+            "notes": list(self.notes),
             "problems": [vars(problem) for problem in self.problems],
         }
 
@@ -167,6 +169,7 @@ class Findings:
             height=height,
             width=width,
             channels=3 if self.colour else 1,
+            notes=source.notes,
         )
 
 
@@ -313,9 +316,9 @@ def describe(scan: Scan) -> str:
         f"{scan.name}: {int(scan.usable.sum()):,} usable pictures of {len(scan.classes)} classes"
         + (f", {bad:,} left out" if bad else "")
     ]
-    return "\n".join(
-        [*lines, "", *_class_table(scan), "", *kinds(scan), *problem_lines(scan.problems)]
-    )
+    notes = [f"note: {note}" for note in scan.notes]
+    tables = [*_class_table(scan), "", *kinds(scan), *notes]
+    return "\n".join([*lines, "", *tables, *problem_lines(scan.problems)])
 
 
 def kinds(scan: Scan) -> list[str]:

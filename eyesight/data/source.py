@@ -1,6 +1,7 @@
-"""A `Source`: named pictures with labels, nothing decoded yet; and the rules on which file names count as pictures.
+"""A `Source`: named images with labels, nothing decoded yet; and which file names count as images.
 
-A file is a picture by its name or by its first bytes, so a photo without extension is found and a broken `.jpg` is not overlooked.
+A file is an image by its name or by its first bytes: a photo without extension is used, and a broken
+`.jpg` is not overlooked.
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -22,10 +22,12 @@ from eyesight.errors import UserError
 
 Read = Callable[[int], "bytes | np.ndarray"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
+NaturalKey = tuple[list[str | tuple[int, str]], str]
 
 EXTENSIONS = frozenset(
     ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga .pbm .pgm .ppm .pnm".split()  # noqa: SIM905
 )
+FONTS = (".ttf", ".otf", ".ttc", ".otc")
 NUMBERS = re.compile("([0-9]+)")
 SYSTEM = frozenset(
     [
@@ -41,42 +43,52 @@ SYSTEM = frozenset(
     ]
 )
 MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s+[0-9#]|.{4}ftyp(avi[fs]|hei[cx]|mif1)",
+    rb"\xff\xd8\xff|\x89PNG\r\n|GIF8[79]a|BM.{4}\0{4}|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6]\s+[0-9#]"
+    rb"|.{4}ftyp(avi[fs]|hei[cx]|mif1)",
     re.DOTALL,
 )
-MOST_BYTES = 1 << 29  # one encoded picture of more than half a gigabyte is an accident or an attack
+MOST_BYTES = 1 << 29  # one encoded image of more than half a gigabyte is an accident or an attack
 
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Named pictures with labels; nothing is decoded yet."""
+    """Named images with labels; nothing is decoded yet."""
 
-    name: str  # as the user said it
-    classes: tuple[str, ...]  # the order is fixed here
+    name: str  # as the user wrote it
+    classes: tuple[str, ...]  # class names; their order is fixed here
     ids: tuple[str, ...]  # folder: posix path relative to its root; arrays: "train/00012"
     labels: np.ndarray  # int64 N, -1 = unlabelled
     splits: np.ndarray  # str N: "train", "validation", "test", or "" where the data does not say
     read: Read  # encoded bytes, or a decoded uint8 array H,W or H,W,C; raises BadPicture
     pixels: np.ndarray | None  # uint8 N,C,H,W when everything is already an array of one size
     fingerprint: str  # cheap to compute; changes whenever the content might have
-    problems: tuple[Problem, ...] = ()  # found while listing
-    boxes: Callable[[], Sequence[Box]] | None = (
-        None  # around what each picture is of, where the data says; read only when asked for
-    )
+    problems: tuple[Problem, ...] = ()  # of the listing
+    boxes: Callable[[], Sequence[Box]] | None = None  # around each object; read only when called
+    notes: tuple[str, ...] = ()  # which folders, columns and splits were used
+    groups: tuple[str, ...] | None = None  # N; images of one group stay on one side of a split
 
 
-def natural(text: str) -> tuple[list[Any], str]:
+def natural(text: str) -> NaturalKey:
     """A sorting key that puts "2" before "10"."""
-    parts: list[Any] = NUMBERS.split(
-        text
-    )  # text and digits take turns, so that like is compared with like
-    parts[1::2] = [(len(digits), digits) for digits in (part.lstrip("0") for part in parts[1::2])]
-    return parts, text
+    pieces = NUMBERS.split(text)  # text and digits take turns, so that like is compared with like
+    key: list[str | tuple[int, str]] = []
+    for position, piece in enumerate(pieces):
+        if position % 2:
+            digits = piece.lstrip("0")
+            key.append((len(digits), digits))
+        else:
+            key.append(piece)
+    return key, text
 
 
-def in_natural_order(name: str) -> str:
-    """`natural` in one short text, for lists of millions of names; where two are equal (01 and 1) the names decide."""
-    return NUMBERS.sub(lambda digits: f"\0{chr(len(shorn := digits[0].lstrip('0')))}{shorn}", name)
+def natural_text(name: str) -> str:
+    """`natural` as one short text, for lists of millions of names; 01 and 1 are equal."""
+    return NUMBERS.sub(_number_text, name)
+
+
+def _number_text(match: re.Match[str]) -> str:
+    digits = match[0].lstrip("0")
+    return f"\0{chr(len(digits))}{digits}"
 
 
 def hidden(name: str) -> bool:
@@ -90,7 +102,7 @@ def extension(name: str) -> str:
 
 
 def is_picture(path: str | Path) -> bool:
-    """Whether the name or else the first bytes say picture; an unreadable file counts by its name alone."""
+    """Whether name or first bytes are an image's; an unreadable file counts by its name alone."""
     if extension(str(path)) in EXTENSIONS:
         return True
     try:
@@ -112,30 +124,36 @@ def class_name(name: str) -> str:
 
 def digest(parts: Iterable[object]) -> str:
     """A short SHA-256 of the parts' texts, in order."""
-    return hashlib.sha256("\0".join(printable(str(part)) for part in parts).encode()).hexdigest()[
-        :32
-    ]
+    text = "\0".join(printable(str(part)) for part in parts)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def in_order(names: Iterable[str], *, letters: bool = False) -> tuple[str, ...]:
-    """The distinct class names in natural order; UserError when two differ only in case (single letters may, with `letters`)."""
+    """The distinct class names in natural order.
+
+    Raises UserError when two differ only in case; single letters may, with `letters`.
+    """
     classes = sorted(set(names), key=natural)
-    seen: dict[str, str] = {}
+    first_of: dict[str, str] = {}
     for name in classes:
-        other = seen.setdefault(name.casefold(), name)
-        if other != name and not (letters and len(name) == len(other) == 1):
-            raise UserError(
-                f"classes {other!r} and {name!r} differ only in case",
-                "rename one or merge the two; some file systems cannot tell them apart",
-            )
+        other = first_of.setdefault(name.casefold(), name)
+        if other == name or (letters and len(name) == len(other) == 1):
+            continue
+        raise UserError(
+            f"classes {other!r} and {name!r} differ only in case",
+            "rename one or merge the two; some file systems cannot tell them apart",
+        )
     return tuple(classes)
 
 
-def reader(places: Sequence[str | Path]) -> Read:
-    """A function from a row to that file's bytes; it raises BadPicture for what cannot be read or would fill the memory."""
+def reader(paths: Sequence[str | Path]) -> Read:
+    """A function from a row to that file's bytes.
+
+    It raises BadPicture for what cannot be read or would fill the memory.
+    """
 
     def read(index: int) -> bytes:
-        path = Path(places[index])
+        path = Path(paths[index])
         try:
             size = path.stat().st_size
             if size > MOST_BYTES:
@@ -153,22 +171,25 @@ def from_arrays(
     classes: tuple[str, ...],
     fingerprint: str,
 ) -> Source:
-    """A source from (split, pixels uint8 N,C,H,W, labels int N) parts of one size; parts of one split are counted on."""
-    rows: defaultdict[str, count[int]] = defaultdict(count)
-    ids = tuple(
-        f"{split or 'picture'}/{next(rows[split]):05d}"
-        for split, pixels, _ in parts
-        for _ in range(len(pixels))
-    )
-    pixels = parts[0][1] if len(parts) == 1 else np.concatenate([part[1] for part in parts])
-    labels = np.concatenate([part[2] for part in parts]).astype(np.int64)
-    splits = np.concatenate([np.full(len(part[1]), part[0], dtype="<U10") for part in parts])
+    """A source from (split, pixels uint8 N,C,H,W, labels int N) parts of one image size."""
+    numbering: defaultdict[str, count[int]] = defaultdict(count)
+    ids: list[str] = []
+    for split, part_pixels, _ in parts:
+        rows = numbering[split]
+        ids += [f"{split or 'picture'}/{next(rows):05d}" for _ in range(len(part_pixels))]
+    if len(parts) == 1:
+        pixels = parts[0][1]
+    else:
+        pixels = np.concatenate([part_pixels for _, part_pixels, _ in parts])
+    labels = np.concatenate([part_labels for *_, part_labels in parts]).astype(np.int64)
+    splits = np.repeat([split for split, *_ in parts], [len(part[1]) for part in parts])
 
     def read(index: int) -> np.ndarray:
-        picture = pixels[index]
-        return picture[0] if len(picture) == 1 else np.ascontiguousarray(picture.transpose(1, 2, 0))
+        image = pixels[index]
+        if len(image) == 1:
+            return np.asarray(image[0])
+        return np.ascontiguousarray(image.transpose(1, 2, 0))
 
-    return Source(name, classes, ids, labels, splits, read, pixels, fingerprint)
-
-
-FONTS = (".ttf", ".otf", ".ttc", ".otc")
+    return Source(
+        name, classes, tuple(ids), labels, splits.astype("<U10"), read, pixels, fingerprint
+    )

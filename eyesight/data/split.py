@@ -1,91 +1,158 @@
-"""Which pictures are for training, validation and test: seeded, stratified, and what the data says itself stands.
+"""Which images are for training, validation and test: seeded, stratified; what the data says stands.
 
-A picture's place depends on its content and the seed, not on the order of files: adding a picture moves hardly any other.
+An image's place depends on its content and the seed, not on the order of files: adding an image moves
+hardly any other.
 """
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from eyesight.errors import UserError
+from eyesight.errors import UserError, listed
 
 Indices = NDArray[np.int64]
+MANY_FOLDS = 10  # for held-out fractions above a half
+NAMED = 10  # classes in a note
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """The fractions to hold out where the data gives no such part; UserError unless from 0 up to 1."""
+
+    validation: float
+    test: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("validation", "test"):
+            fraction = getattr(self, name)
+            if not 0 <= fraction < 1:
+                raise UserError(
+                    f"data.{name} is a fraction from 0 up to 1, not {fraction}",
+                    f"--set data.{name}=0.1 holds out a tenth",
+                )
+
+
+@dataclass(frozen=True)
+class Division:
+    """Sorted indices of "train", "validation" and "test", and notes for people."""
+
+    parts: dict[str, Indices]
+    notes: list[str] = field(default_factory=list)
 
 
 def split(
     labels: NDArray[np.int64],
-    splits: NDArray[Any],
+    splits: NDArray[np.str_],
     digests: Sequence[str],
     usable: NDArray[np.bool_],
-    validation: float,
-    test: float,
-    seed: int,
-    notes: list[str] | None = None,
-    classes: Sequence[str] = (),
-) -> dict[str, Indices]:
-    """Sorted indices of "train", "validation" and "test"; remarks for people are appended to `notes`, with the names of `classes`.
+    holdout: Holdout,
+    class_names: Sequence[str] = (),
+    groups: Sequence[str] | None = None,
+) -> Division:
+    """Divide the usable, labelled images (all arguments of length N).
 
-    A part the data gives is taken as it is. What is missing comes out of the other pictures: first the fraction `test` of
-    them, then the fraction `validation` of what is left. Every class keeps a training picture.
+    A part the data gives is taken as it is. What is missing comes out of the other images: first the
+    fraction `test` of them, then the fraction `validation` of what is left. Copies (equal digests) and the
+    images of a group stay together, and every class keeps a training image.
     """
-    for name, fraction in (("validation", validation), ("test", test)):
-        if not 0 <= fraction < 1:
-            raise UserError(
-                f"data.{name} is a fraction from 0 up to 1, not {fraction}",
-                f"--set data.{name}=0.1 holds out a tenth",
-            )
-    notes = notes if notes is not None else []
-    known = usable & (labels >= 0)
-    given = {name: np.flatnonzero(known & (splits == name)) for name in ("validation", "test")}
-    pool = np.flatnonzero(known & ~np.isin(splits, ("validation", "test")))
+    notes: list[str] = []
+    labelled = usable & (labels >= 0)
+    pool = np.flatnonzero(labelled & ~np.isin(splits, ("validation", "test")))
     parts: dict[str, Indices] = {}
-    for name, fraction in (("test", test), ("validation", validation)):
-        if len(given[name]):
-            parts[name] = given[name]
+    for name, fraction in (("test", holdout.test), ("validation", holdout.validation)):
+        given = np.flatnonzero(labelled & (splits == name))
+        if len(given):
+            parts[name] = given
             continue
-        parts[name] = draw(pool, labels, digests, fraction, seed)
+        if groups is None:
+            parts[name] = draw(pool, labels, digests, fraction, holdout.seed)
+        else:
+            parts[name] = draw_groups(pool, labels, groups, fraction, holdout.seed)
         pool = np.setdiff1d(pool, parts[name], assume_unique=True)
         if fraction and not len(parts[name]):
             notes.append(f"too few pictures to hold any out for {name}")
-        if name == "test" and len(given["validation"]) and len(parts["test"]):
+        if name == "test" and len(parts["test"]) and (labelled & (splits == "validation")).any():
             notes.append(
-                f"the data has a validation part but no test part: {len(parts['test'])} training pictures are the test part"
+                "the data has a validation part but no test part: "
+                f"{len(parts['test'])} training pictures are the test part"
             )
     parts = {"train": pool, "validation": parts["validation"], "test": parts["test"]}
-    notes += remarks(labels, parts, classes)
-    return parts
+    notes += absent_classes(labels, parts, class_names)
+    if groups is not None:
+        notes += group_notes(groups, parts)
+    return Division(parts, notes)
 
 
 def draw(
     pool: Indices, labels: NDArray[np.int64], digests: Sequence[str], fraction: float, seed: int
 ) -> Indices:
-    """About `fraction` of the pool, of each class in proportion; copies stay together and every class keeps one picture."""
-    groups: dict[str, list[int]] = {}
+    """About `fraction` of the pool, of each class in proportion; every class keeps one image."""
+    copies: dict[str, list[int]] = {}
     for index in pool.tolist():
-        groups.setdefault(digests[index], []).append(index)
+        copies.setdefault(digests[index], []).append(index)
     by_class: dict[int, list[list[int]]] = {}
-    for digest in sorted(
-        groups, key=lambda digest: blake2b(f"{seed}:{digest}".encode(), digest_size=8).digest()
-    ):
-        by_class.setdefault(int(labels[groups[digest][0]]), []).append(groups[digest])
-    classes = sorted(by_class)
-    sizes = np.array([sum(len(group) for group in by_class[label]) for label in classes])
-    drawn = [
-        index
-        for label, quota in zip(classes, quotas(sizes, fraction), strict=True)
-        for group in take(by_class[label][1:], int(quota))  # the first group always stays behind
-        for index in group
-    ]
+    for digest in sorted(copies, key=lambda digest: _shuffle_key(seed, digest)):
+        group = copies[digest]
+        by_class.setdefault(int(labels[group[0]]), []).append(group)
+    class_labels = sorted(by_class)
+    sizes = np.array([sum(len(group) for group in by_class[label]) for label in class_labels])
+    drawn: list[int] = []
+    for label, quota in zip(class_labels, quotas(sizes, fraction), strict=True):
+        others = by_class[label][1:]  # the first group always stays behind
+        for group in take(others, int(quota)):
+            drawn += group
     return np.array(sorted(drawn), dtype=np.int64)
 
 
+def _shuffle_key(seed: int, digest: str) -> bytes:
+    return blake2b(f"{seed}:{digest}".encode(), digest_size=8).digest()
+
+
+def draw_groups(
+    pool: Indices, labels: NDArray[np.int64], groups: Sequence[str], fraction: float, seed: int
+) -> Indices:
+    """About `fraction` of the pool in whole groups, classes in proportion as far as groups allow.
+
+    Nothing where there are fewer than two groups. The folds are scikit-learn's StratifiedGroupKFold; the
+    one nearest to the fraction that leaves every class behind is taken.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold  # needed for groups only
+
+    none = np.array([], dtype=np.int64)
+    members = np.array([groups[index] for index in pool.tolist()])
+    targets = labels[pool]
+    number = len(np.unique(members))
+    if not fraction or number < 2:
+        return none
+    wanted_folds = max(2, round(1 / fraction)) if fraction <= 0.5 else MANY_FOLDS
+    folds = min(wanted_folds, number, int(np.bincount(targets).max()))
+    if folds < 2:
+        return none
+    divider = StratifiedGroupKFold(folds, shuffle=True, random_state=seed % (1 << 32))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class smaller than the number of folds
+        held_out = [test for _, test in divider.split(targets, targets, members)]
+    ranked = sorted(range(folds), key=lambda fold: _misfit(held_out[fold], targets, fraction))
+    count = max(1, round(fraction * folds)) if fraction > 0.5 else 1
+    rows = np.concatenate([held_out[fold] for fold in ranked[: min(count, folds - 1)]])
+    return np.sort(pool[rows])
+
+
+def _misfit(rows: Indices, targets: NDArray[np.int64], fraction: float) -> tuple[bool, float]:
+    """Whether a fold takes some class whole, and how far it is from the fraction."""
+    left = np.setdiff1d(np.unique(targets), np.delete(targets, rows))
+    return bool(len(left)), abs(len(rows) / len(targets) - fraction)
+
+
 def quotas(sizes: Indices, fraction: float) -> Indices:
-    """How many of each class, by largest remainder, so that the total is the rounded fraction of all."""
+    """How many of each class, by largest remainder: the total is the rounded fraction of all."""
     exact = sizes * fraction
     whole = np.floor(exact + 1e-9).astype(np.int64)
     most = np.maximum(sizes - 1, 0)
@@ -98,7 +165,7 @@ def quotas(sizes: Indices, fraction: float) -> Indices:
 
 def take(groups: list[list[int]], quota: int) -> list[list[int]]:
     """Groups in order until the quota is full; one too large for the rest is passed over."""
-    taken = []
+    taken: list[list[int]] = []
     for group in groups:
         if len(group) <= quota:
             taken.append(group)
@@ -108,33 +175,47 @@ def take(groups: list[list[int]], quota: int) -> list[list[int]]:
     return taken
 
 
-def remarks(
-    labels: NDArray[np.int64], parts: Mapping[str, Indices], classes: Sequence[str] = ()
+def absent_classes(
+    labels: NDArray[np.int64], parts: Mapping[str, Indices], class_names: Sequence[str] = ()
 ) -> list[str]:
-    """Classes too small to appear in every part."""
-    notes = []
+    """Notes on classes that do not occur in every part."""
     present = {
         name: set(np.unique(labels[indices]).tolist())
         for name, indices in parts.items()
         if len(indices)
     }
     every = set().union(*present.values())
-    for name, labels_in_part in present.items():
-        if absent := sorted(every - labels_in_part):
-            shown = ", ".join(
-                classes[label] if classes else f"number {label}" for label in absent[:10]
-            ) + (" …" if len(absent) > 10 else "")
-            notes.append(
-                f"no picture in {name} of {'class' if len(absent) == 1 else 'classes'} {shown}"
-            )
+    notes = []
+    for name, in_part in present.items():
+        absent = sorted(every - in_part)
+        if not absent:
+            continue
+        names = [class_names[label] if class_names else f"number {label}" for label in absent]
+        shown = ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
+        noun = "class" if len(absent) == 1 else "classes"
+        notes.append(f"no picture in {name} of {noun} {shown}")
     return notes
 
 
+def group_notes(groups: Sequence[str], parts: Mapping[str, Indices]) -> list[str]:
+    """Groups that the data itself puts on both sides; the draw never does."""
+    parts_of: dict[str, set[str]] = {}
+    for name, indices in parts.items():
+        for index in indices.tolist():
+            parts_of.setdefault(groups[index], set()).add(name)
+    torn = [group for group, names in parts_of.items() if len(names) > 1]
+    if not torn:
+        return []
+    return [
+        f"{len(torn):,} groups lie on both sides of the split that the data gives: {listed(torn, 5)}"
+    ]
+
+
 def split_hash(ids: Sequence[str], parts: Mapping[str, Indices]) -> str:
-    """A sha256 that changes whenever any picture is in another part; the order of pictures does not matter."""
+    """A sha256 that changes whenever any image changes parts; the order of images does not matter."""
     digest = sha256()
     for name in sorted(parts):
         digest.update(f"{name}\0{len(parts[name])}\0".encode())
-        for picture in sorted(ids[index] for index in parts[name].tolist()):
-            digest.update(picture.encode("utf-8", "surrogateescape") + b"\0")
+        for image in sorted(ids[index] for index in parts[name].tolist()):
+            digest.update(image.encode("utf-8", "surrogateescape") + b"\0")
     return digest.hexdigest()

@@ -135,7 +135,7 @@ def begin(pictures: Sequence[str], out: Path, request: Request) -> Job:
     with whole_file(out / LIST) as file:
         for place in pictures:
             for picture in each_picture(place):
-                values = [picture.place, picture.size, picture.changed]
+                values = [picture.location, picture.size, picture.modified_ns]
                 line = json.dumps(values).encode() + b"\n"
                 file.write(line)
                 digest.update(line)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
+from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import BadPicture, dimensions
 from eyesight.data.source import Source
@@ -110,7 +111,7 @@ def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
         )
     from eyesight.models.pretrained import imagenet_places
 
-    source = open_source(recipe.data.source, talk=talk)
+    source = open_source(recipe.data.source, layout=Layout.of(recipe.data), talk=talk)
     sides = shorter_sides(source)
     return folder.Seen(
         int((source.labels >= 0).sum()),

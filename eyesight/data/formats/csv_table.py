@@ -1,222 +1,258 @@
-"""A CSV of paths and labels, as people export it: any of three delimiters, with or without header, with or without a split.
+"""Tables of paths and labels, as people export them: with or without header, with or without a split.
 
-A row without label or file is listed with its line number and left out; nothing is guessed in its place.
+A row without label or file is listed with its line number and left out; nothing is put in its place.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 import os
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from eyesight.data.formats.folders import SPLITS
+from eyesight.data.formats.columns import Columns, Table, is_split, read_columns
+from eyesight.data.formats.finder import Finder, as_path
+from eyesight.data.formats.table_text import Row, read_rows
+from eyesight.data.layout import Layout
 from eyesight.data.prepare import Problem
 from eyesight.data.source import (
-    EXTENSIONS,
     Source,
     class_name,
     digest,
-    extension,
     in_order,
     printable,
     reader,
 )
+from eyesight.data.vocabulary import MISSING, YES, Split, exact_split, split_and_rest
 from eyesight.errors import UserError
 
 TABLES = frozenset([".csv", ".tsv"])
-PATH = frozenset(
-    [
-        "path",
-        "paths",
-        "file",
-        "files",
-        "filename",
-        "file_name",
-        "filepath",
-        "image",
-        "images",
-        "image_path",
-        "img",
-        "picture",
-        "photo",
-        "id",
-        "name",
-    ]
-)
-LABEL = frozenset("label labels class classes class_name category target y breed species".split())  # noqa: SIM905
-SPLIT = frozenset(["split", "subset", "set", "partition"])
-Line = tuple[int, list[str]]  # number in the file, cells
+WHOLE = re.compile(r"-?\d+(\.0*)?")
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the table; `why` says why it is left out."""
+class Record:
+    """One image of a table; `reason` says why it is left out (kind and detail)."""
 
     line: int
     id: str
-    path: Path
-    label: str
-    split: str
-    why: tuple[str, str] | None = None  # kind and detail of the problem
-    state: os.stat_result | None = None
+    label: str = ""
+    split: str = ""
+    group: str = ""
+    path: Path = Path()
+    reason: tuple[str, str] | None = None
+    status: os.stat_result | None = None
 
 
-def open_csv(name: str, table: Path, *, inside: Path | None = None) -> Source:
-    """The source a CSV describes; paths are relative to it and, when `inside` is given (an unpacked archive), may not leave that folder."""
-    columns, lines = _columns(table, _lines(table))
-    rows = [_checked(_row(line, columns, table.parent), inside) for line in lines]
-    good = _distinct([row for row in rows if row.why is None])
-    problems = tuple(
-        Problem(row.id, row.why[0], f"line {row.line}: {row.why[1]}", fatal=True)
-        for row in rows
-        if row.why
+def open_csv(
+    name: str,
+    paths: Sequence[Path],
+    *,
+    inside: Path | None = None,
+    layout: Layout | None = None,
+    finder: Finder | None = None,
+) -> Source:
+    """The source that one table describes, or several that are each a split (`train.csv`, `test.csv`).
+
+    Paths in a table are relative to it or to `layout.images`; files that are not there are searched by name.
+    When `inside` is given (an unpacked archive), nothing outside of it is used.
+    """
+    layout = layout or Layout()
+    records: list[Record] = []
+    notes: list[str] = []
+    for path in paths:
+        table_finder = finder or finder_for(path, layout, inside)
+        table = read_table(path, table_finder, layout)
+        split = split_of_table(path) if len(paths) > 1 else ""
+        records += read_records(table, table_finder, split or "")
+        notes += table.notes
+        if split:
+            notes.append(f"split: {path.name} = {split}")
+    if finder is not None:
+        unnamed = finder.unnamed({str(record.path) for record in records})
+        if unnamed:
+            tables = " and ".join(path.name for path in paths)
+            notes.append(f"{unnamed:,} pictures are not named by {tables} and are not used")
+    return _source(name, records, notes, grouped=bool(layout.group_column))
+
+
+def finder_for(path: Path, layout: Layout, inside: Path | None = None) -> Finder:
+    """The files that a table's paths are about: beside it, or in the folder that the person names."""
+    folder = path.parent
+    if layout.images:
+        folder = folder / Path(layout.images).expanduser()
+        if not folder.is_dir():
+            raise UserError(
+                f"data.images={layout.images} is no folder: {folder} does not exist",
+                f"it is relative to {path.parent}",
+                code=2,
+            )
+    return Finder(folder, folder, inside)
+
+
+def read_table(path: Path, finder: Finder, layout: Layout) -> Table:
+    """A table's rows with its columns told apart; raises UserError."""
+    return read_columns(
+        path, read_rows(path), lambda cell: finder.candidates(as_path(cell)), layout
     )
-    if not good:
-        first = (
-            f"the first problem is {problems[0].id or 'a row'}, {problems[0].detail}"
-            if problems
-            else "expected the columns path,label"
-        )
-        raise UserError(f"no row of {name} leads to a picture", first)
-    classes = in_order((row.label for row in good if row.label), letters=True)
+
+
+def split_of_table(path: Path) -> Split | None:
+    """The split that a table's file name says: `train.csv`, `test_labels.csv`."""
+    return split_and_rest(path.stem)[0]
+
+
+def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
+    """Every row as an image with its class, or with the reason why it is left out."""
+    labels = _labels(table)
+    header = tuple(cell.casefold() for cell in table.names)
+    records = []
+    for row, label in zip(table.rows, labels, strict=True):
+        cells = tuple(cell.casefold() for cell in row.cells)
+        if table.has_header and cells == header:
+            reason = ("ignored", "the header again")
+            records.append(Record(row.line, printable(row.cells[0]), reason=reason))
+        else:
+            records.append(_located(_record(row, label, table.columns, split), finder))
+    return records
+
+
+def _labels(table: Table) -> list[str]:
+    """The class of every row, "" where it has none: one-hot columns read, numbers in one spelling."""
+    columns = table.columns
+    if columns.one_hot:
+        return [_hot(row, columns.one_hot, table.names) for row in table.rows]
+    labels = [class_name(_cell(row, columns.label)) for row in table.rows]
+    labels = ["" if label.casefold() in MISSING else label for label in labels]
+    given = [label for label in labels if label]
+    numbers_only = all(WHOLE.fullmatch(label) for label in given)
+    if numbers_only and any("." in label for label in given):  # a column of floats: 1.0 is 1
+        labels = [label.partition(".")[0] for label in labels]
+    return labels
+
+
+def _hot(row: Row, places: tuple[int, ...], names: tuple[str, ...]) -> str:
+    """The name of the one column that holds 1; "" for none or several."""
+    hot = [names[place] for place in places if _cell(row, place) in ("1", "1.0")]
+    return class_name(hot[0]) if len(hot) == 1 else ""
+
+
+def _cell(row: Row, place: int) -> str:
+    return row.cells[place] if 0 <= place < len(row.cells) else ""
+
+
+def _record(row: Row, label: str, columns: Columns, table_split: str) -> Record:
+    """The cells of a row by meaning."""
+    text = as_path(_cell(row, columns.image))
+    cell = _cell(row, columns.split)
+    split: str = table_split
+    reason = None
+    if columns.flag and cell:
+        yes, no = columns.flag
+        split = yes if cell.casefold() in YES else no
+    elif columns.split >= 0 and cell:
+        split = exact_split(cell) or ""
+        if not is_split(cell):
+            reason = ("ignored", f"unknown split {cell!r}, expected train, validation or test")
+    group = _cell(row, columns.group)
+    return Record(row.line, text, label, split, group, reason=reason)
+
+
+def _located(record: Record, finder: Finder) -> Record:
+    """The record with its file, or with the reason why it is left out."""
+    text = record.id
+    if "\\" in text and finder.direct(text) is None:
+        text = text.replace("\\", "/")  # as Windows writes paths
+    record = replace(record, id=printable(text))
+    if record.reason:
+        return record
+    if not text:
+        return replace(record, reason=("missing", "no path"))
+    if "://" in text:
+        return replace(record, reason=("missing", "an address on the web, not a file"))
+    try:
+        paths = finder.candidates(text, record.split)
+        if not paths:
+            return replace(record, reason=("missing", "no such file"))
+        if len(paths) > 1:
+            names = " and ".join(
+                printable(str(path.relative_to(finder.root))) for path in paths[:2]
+            )
+            return replace(record, reason=("missing", f"several files have this name: {names}"))
+        if finder.escapes(paths[0]):
+            return replace(record, reason=("missing", "the path leaves the archive's folder"))
+        status = paths[0].stat()
+    except (OSError, ValueError):
+        return replace(record, reason=("missing", "the file cannot be read"))
+    record = replace(record, path=paths[0], status=status)
+    if not record.label and record.split != "test":
+        return replace(record, reason=("unlabelled", "no label"))
+    return record
+
+
+def _source(name: str, records: list[Record], notes: list[str], *, grouped: bool) -> Source:
+    """The source of the rows that lead to images; raises UserError when none does, or none has a label."""
+    usable = _distinct([record for record in records if record.reason is None])
+    problems = []
+    for record in records:
+        if record.reason:
+            kind, detail = record.reason
+            problems.append(Problem(record.id, kind, f"line {record.line}: {detail}", fatal=True))
+    if not usable:
+        hint = "expected the columns path,label"
+        if problems:
+            hint = f"the first problem is {problems[0].id or 'a row'}, {problems[0].detail}"
+            reasons = Counter(problem.kind for problem in problems)
+            hint += "".join(f"; {count:,} {kind}" for kind, count in reasons.most_common(3))
+            hint += "\n" + "\n".join(notes[:2])
+        raise UserError(f"no row of {name} leads to a picture", hint)
+    classes = in_order((record.label for record in usable if record.label), letters=True)
     if not classes:
         raise UserError(
             f"{name} gives no label to any picture",
             "expected a column `label` beside the column `path`",
         )
     number = {label: index for index, label in enumerate(classes)} | {"": -1}
+    facts = []
+    for record in usable:
+        assert record.status is not None
+        changed = (record.status.st_size, record.status.st_mtime_ns)
+        facts.append((record.id, record.label, record.split, *changed))
     return Source(
         name=name,
         classes=classes,
-        ids=tuple(row.id for row in good),
-        labels=np.array([number[row.label] for row in good], dtype=np.int64),
-        splits=np.array([row.split for row in good], dtype="<U10"),
-        read=reader([row.path for row in good]),
+        ids=tuple(record.id for record in usable),
+        labels=np.array([number[record.label] for record in usable], dtype=np.int64),
+        splits=np.array([record.split for record in usable], dtype="<U10"),
+        read=reader([record.path for record in usable]),
         pixels=None,
-        fingerprint=digest(
-            ["csv", *((row.id, row.label, row.split, *_size_and_time(row)) for row in good)]
-        ),
-        problems=problems,
+        fingerprint=digest(["csv", *facts]),
+        problems=tuple(problems),
+        notes=tuple(notes),
+        groups=tuple(_group(record) for record in usable) if grouped else None,
     )
 
 
-def _lines(table: Path) -> list[Line]:
-    """The rows that hold anything; UserError when the file is no text or no table."""
-    try:
-        contents = table.read_bytes()
-        text = contents.decode(
-            "utf-16" if contents[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-        )
-        rows = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
-        lines = [(rows.line_num, [cell.strip() for cell in cells]) for cells in rows]
-    except UnicodeDecodeError as error:
-        raise UserError(
-            f"{table} is not UTF-8 text (byte {error.start})", "save it again as CSV UTF-8"
-        ) from error
-    except csv.Error as error:
-        raise UserError(
-            f"{table} is not a table: {error}", "expected lines of path,label"
-        ) from error
-    lines = [(number, cells) for number, cells in lines if any(cells)]
-    if not lines:
-        raise UserError(f"{table} is empty", "expected lines of path,label")
-    return lines
+def _group(record: Record) -> str:
+    """The record's group; a row without one is a group by itself."""
+    return record.group or f"\0{record.id}"
 
 
-def _delimiter(text: str) -> str:
-    """The one of comma, semicolon and tab that cuts most of the first lines in two or more."""
-    head = text.splitlines()[:20]
-    return max(
-        ",;\t",
-        key=lambda mark: (
-            sum(mark in line for line in head),
-            sum(line.count(mark) for line in head),
-        ),
-    )
+def _distinct(records: Sequence[Record]) -> list[Record]:
+    """The records with ids of their own: a path listed again gets its line number.
 
-
-def _columns(table: Path, lines: Sequence[Line]) -> tuple[tuple[int, int, int], Sequence[Line]]:
-    """The places of path, label and split (-1: none), and the lines below the header, if there is one."""
-    head = [cell.lower() for cell in lines[0][1]]
-    path, label, split = (
-        next((place for place, cell in enumerate(head) if cell in known), -1)
-        for known in (PATH, LABEL, SPLIT)
-    )
-    if label >= 0 and path >= 0:
-        return (path, label, split), lines[1:]
-    if len(head) < 2:
-        raise UserError(
-            f"{table} has a single column",
-            "expected path,label, separated by comma, semicolon or tab",
-        )
-    other_header = not _file_like(head[0]) and len(lines) > 1 and _file_like(lines[1][1][0])
-    below = lines[1:] if path == 0 or other_header else lines
-    if below is not lines and split > 0:
-        label = next((place for place in range(1, len(head)) if place != split), -1)
-        if label < 0:
-            raise UserError(
-                f"{table} has no column of labels, only {', '.join(lines[0][1])}",
-                "expected a column `label` beside them",
-            )
-        return (0, label, split), below
-    third = [cells[2].lower() for _, cells in below if len(cells) > 2]
-    return (0, 1, 2 if third and all(cell in SPLITS or not cell for cell in third) else -1), below
-
-
-def _file_like(cell: str) -> bool:
-    return extension(cell) in EXTENSIONS or "/" in cell
-
-
-def _row(line: Line, columns: tuple[int, int, int], folder: Path) -> Row:
-    """The cells by meaning; the path with forward slashes unless a file really has the backslashes."""
-    number, cells = line
-    text, label, split = (cells[place] if 0 <= place < len(cells) else "" for place in columns)
-    if "\\" in text and not (folder / text).exists():
-        text = text.replace("\\", "/")
-    named = SPLITS.get(split.lower(), "")
-    why = (
-        ("ignored", f"unknown split {split!r}, expected train, validation or test")
-        if split and not named
-        else None
-    )
-    return Row(number, printable(text), folder / text, class_name(label), named, why)
-
-
-def _checked(row: Row, inside: Path | None) -> Row:
-    """The row with the reason why it is left out, if there is one."""
-    if row.why:
-        return row
-    if not row.id:
-        return replace(row, why=("missing", "no path"))
-    try:
-        escapes = inside is not None and not row.path.resolve().is_relative_to(inside.resolve())
-        state = row.path.stat() if not escapes and row.path.is_file() else None
-    except (OSError, ValueError):
-        return replace(row, why=("missing", "the file cannot be looked at"))
-    if escapes:
-        return replace(row, why=("missing", "the path leaves the archive's folder"))
-    if state is None:
-        return replace(row, why=("missing", "no such file"))
-    if not row.label and row.split != "test":
-        return replace(row, why=("unlabelled", "no label"))
-    return replace(row, state=state)
-
-
-def _distinct(rows: Sequence[Row]) -> list[Row]:
-    """The rows with ids of their own: a path listed again gets its line number, and the health check judges the copy."""
-    seen: set[str] = set()
+    The health check judges the copy.
+    """
+    ids: set[str] = set()
     result = []
-    for row in rows:
-        result.append(replace(row, id=f"{row.id} (line {row.line})") if row.id in seen else row)
-        seen.add(row.id)
+    for record in records:
+        unique = record
+        if record.id in ids:
+            unique = replace(record, id=f"{record.id} (line {record.line})")
+        result.append(unique)
+        ids.add(record.id)
     return result
-
-
-def _size_and_time(row: Row) -> tuple[int, int]:
-    assert row.state is not None
-    return row.state.st_size, row.state.st_mtime_ns

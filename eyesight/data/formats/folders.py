@@ -1,186 +1,489 @@
-"""Folders of pictures: the class is the folder, perhaps below train/, val/ or test/, perhaps inside one more folder.
+"""Folders of images: which folders are splits, which are classes, and which are neither.
 
-The shape is read from where the pictures lie, not from which folders exist: a folder without pictures is never a class.
+A folder is not a class because it holds images. Read from the outside in: a single folder around the
+others is a wrapper; folders named after splits (`train`, `seg_test`, `val2017`) are splits; where all
+folders hold the same subfolders (`fold_1/cat`, `fold_2/cat`) these are the classes; folders whose names
+only say that images lie in them (`images_part_1`) are nobody's class. What is left are the classes.
 """
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from eyesight.data.formats.listing import FileEntry, Parts, Tree
+from eyesight.data.layout import Layout
 from eyesight.data.prepare import Problem
 from eyesight.data.source import (
     FONTS,
     Source,
     class_name,
     digest,
-    hidden,
-    in_natural_order,
     in_order,
-    natural,
+    is_picture,
     printable,
     reader,
 )
-from eyesight.errors import UserError
-from eyesight.system.progress import Talk, silent
+from eyesight.data.vocabulary import (
+    Split,
+    exact_split,
+    fold,
+    is_container,
+    is_mask_folder,
+    split_and_rest,
+)
+from eyesight.errors import UserError, listed
 
-SPLITS: dict[str, Literal["train", "validation", "test"]] = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(("val", "valid", "validation"), "validation"),
-    **dict.fromkeys(("test", "testing"), "test"),
-}
-Parts = tuple[str, ...]
-MANY = 100_000  # files after which listing says how far it is
+EXPECTED = "expected one folder per class, perhaps below train/, val/ and test/, or a table of path and label"
+SHOWN = 8  # folders in an error or a note
+
+
+class UnclearError(UserError):
+    """Folders that say neither classes nor splits; a table may."""
 
 
 @dataclass(frozen=True)
-class Found:
-    """A regular file, its path below the root in parts, and what tells cheaply whether it changed."""
+class Folder:
+    """A folder with images in it or below it."""
 
-    place: str
     parts: Parts
-    size: int
-    changed: int  # nanoseconds
+    files: list[FileEntry] = field(default_factory=list)  # images directly in it
+    folders: dict[str, Folder] = field(default_factory=dict)
 
     @property
-    def path(self) -> Path:
-        """Where it is."""
-        return Path(self.place)
+    def name(self) -> str:
+        """The last part of its path, or "" for the root."""
+        return self.parts[-1] if self.parts else ""
 
     @property
-    def id(self) -> str:
-        """The path below the root, with slashes."""
-        return printable("/".join(self.parts))
+    def children(self) -> list[Folder]:
+        """The folders in it, in natural order."""
+        return list(self.folders.values())
+
+    def below(self) -> Iterator[FileEntry]:
+        """Every image in it and below."""
+        yield from self.files
+        for folder in self.children:
+            yield from folder.below()
 
 
-@dataclass(frozen=True)
-class Tree:
-    """Everything below a folder that is not hidden, in natural order."""
+@dataclass
+class Structure:
+    """What each image is: its split and class name by location, what is left out, and what to tell."""
 
-    root: Path
-    files: list[Found] = field(default_factory=list)
-    folders: list[Parts] = field(default_factory=list)
-    problems: list[Problem] = field(
-        default_factory=list
-    )  # links that lead nowhere, folders that cannot be read
+    places: dict[str, tuple[str, str]] = field(default_factory=dict)  # class "" is unlabelled
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def put(self, files: Iterator[FileEntry] | list[FileEntry], split: str, label: str) -> None:
+        """These images belong to a split and a class."""
+        for file in files:
+            self.places[file.location] = (split, label)
+
+    def stray(self, files: Sequence[FileEntry]) -> None:
+        """These images lie beside the class folders: named and left out."""
+        for file in files:
+            self.problems.append(
+                Problem(file.id, "unlabelled", "lies in no class folder", fatal=True)
+            )
+
+    def leave_out(self, folder: Folder, reason: str) -> None:
+        """A whole folder is named and left out."""
+        count = sum(1 for _ in folder.below())
+        detail = f"{_pictures(count)} left out: {reason}"
+        self.problems.append(
+            Problem(printable("/".join(folder.parts)), "unlabelled", detail, fatal=True)
+        )
 
 
-def walk(root: Path, talk: Talk = silent) -> Tree:
-    """All files below `root`; links are followed, but no folder is entered twice, so loops end."""
-    tree = Tree(root)
-    for file in stream(tree):
-        tree.files.append(file)
-        if len(tree.files) % MANY == 0:
-            talk(f"{len(tree.files):,} files in {root} so far")
-    tree.files.sort(key=lambda file: tuple(natural(part) for part in file.parts))
-    return tree
+def open_folders(
+    name: str, tree: Tree, pictures: Sequence[FileEntry], layout: Layout | None = None
+) -> Source:
+    """The source that class folders make.
 
-
-def stream(tree: Tree) -> Iterator[Found]:
-    """The same files one after another, links last in their folder; memory holds the names of one folder."""
-    return _enter(tree.root, (), tree, set())
-
-
-def open_tree(name: str, tree: Tree, pictures: Sequence[Found]) -> Source:
-    """The source made of class folders; UserError when there is no picture in any."""
-    start = _wrapped(pictures)
-    split_names = {
-        file.parts[start]
-        for file in pictures
-        if len(file.parts) >= start + 3 and file.parts[start].lower() in SPLITS
-    }
-    placed = [(file, *_place(file.parts[start:], bool(split_names))) for file in pictures]
-    known = [(file, split, label) for file, split, label in placed if label is not None]
-    names = in_order(label for _, _, label in known if label)
-    if not names:
-        raise _nothing(name, tree, pictures)
-    number = {label: index for index, label in enumerate(names)} | {"": -1}
+    Raises UnclearError where the folders do not say what the classes are, and UserError where there is
+    no image.
+    """
+    if not pictures:
+        raise _no_pictures(name, tree)
+    root = grow(pictures)
+    level = layout.class_level if layout else 0
+    structure = at_level(root, pictures, level) if level else read_structure(name, root, tree)
+    placed = [file for file in pictures if file.location in structure.places]
+    places = [structure.places[file.location] for file in placed]
+    classes = in_order(label for _, label in places if label)
+    if not classes:
+        raise UnclearError(f"no picture in {name} lies in a class folder: {seen(root)}", EXPECTED)
+    number = {label: index for index, label in enumerate(classes)} | {"": -1}
+    facts = [
+        (file.id, file.size, file.modified_ns, *place)
+        for file, place in zip(placed, places, strict=True)
+    ]
     return Source(
         name=name,
-        classes=names,
-        ids=tuple(file.id for file, *_ in known),
-        labels=np.array([number[label] for *_, label in known], dtype=np.int64),
-        splits=np.array([split for _, split, _ in known], dtype="<U10"),
-        read=reader([file.place for file, *_ in known]),
+        classes=classes,
+        ids=tuple(file.id for file in placed),
+        labels=np.array([number[label] for _, label in places], dtype=np.int64),
+        splits=np.array([split for split, _ in places], dtype="<U10"),
+        read=reader([file.location for file in placed]),
         pixels=None,
-        fingerprint=digest(
-            [
-                "folder",
-                *((file.id, file.size, file.changed, split, label) for file, split, label in known),
-            ]
-        ),
-        problems=(
-            *tree.problems,
-            *(
-                Problem(file.id, "unlabelled", "lies in no class folder", fatal=True)
-                for file, _, label in placed
-                if label is None
-            ),
-            *_ignored(tree, pictures),
-        ),
+        fingerprint=digest(["folder", *facts]),
+        problems=(*tree.problems, *structure.problems, *_ignored(tree, pictures)),
+        notes=tuple(dict.fromkeys(structure.notes)),
     )
 
 
-def _place(parts: Parts, split_folders: bool) -> tuple[str, str | None]:
-    """Split and class of a picture; class "" for the pictures of a test without labels, None for one that lies in no class folder."""
-    if not split_folders:
-        return "", class_name(parts[0]) if len(parts) > 1 else None
-    split = SPLITS.get(parts[0].lower(), "") if len(parts) > 1 else ""
-    if not split:
-        return "", None
-    if len(parts) == 2:
-        return split, "" if split == "test" else None
-    return split, class_name(parts[1])
+def open_unlabelled(name: str, tree: Tree) -> Source:
+    """The source of every image in a folder, without classes; folders named after splits are splits.
+
+    Raises UserError where there is no image.
+    """
+    pictures = [file for file in tree.files if is_picture(file.location)]
+    if not pictures:
+        raise _no_pictures(name, tree)
+    splits = []
+    for file in pictures:
+        named = [split_and_rest(part)[0] for part in file.parts[:-1]]
+        splits.append(next((split for split in named if split), ""))
+    facts = [(file.id, file.size, file.modified_ns) for file in pictures]
+    return Source(
+        name=name,
+        classes=(),
+        ids=tuple(file.id for file in pictures),
+        labels=np.full(len(pictures), -1),
+        splits=np.array(splits, dtype="<U10"),
+        read=reader([file.location for file in pictures]),
+        pixels=None,
+        fingerprint=digest(["pictures", *facts]),
+        problems=tuple(tree.problems),
+    )
 
 
-def _wrapped(pictures: Sequence[Found]) -> int:
-    """How many folders lie around the class folders: `Images/husky/1.jpg` has one."""
-    start = 0
-    while (
-        pictures
-        and all(len(file.parts) >= start + 3 for file in pictures)
-        and len({file.parts[start] for file in pictures}) == 1
-    ):
-        if pictures[0].parts[start].lower() in SPLITS:
+def grow(pictures: Sequence[FileEntry]) -> Folder:
+    """The folders that hold these images."""
+    root = Folder(())
+    for file in pictures:
+        folder = root
+        for depth, part in enumerate(file.parts[:-1], start=1):
+            inner = folder.folders.get(part)
+            if inner is None:
+                inner = Folder(file.parts[:depth])
+                folder.folders[part] = inner
+            folder = inner
+        folder.files.append(file)
+    return root
+
+
+def read_structure(name: str, root: Folder, tree: Tree) -> Structure:
+    """Splits and classes from the folders' names and nesting; raises UnclearError."""
+    structure = Structure()
+    top = unwrapped(root, structure)
+    splits = split_folders(top)
+    if not splits:
+        class_folders = classes_of(top, structure, name)
+        if class_folders is None:
+            raise unclear(name, root, tree)
+        _put_classes(class_folders, "", structure)
+        return structure
+    structure.stray(top.files)
+    for folder in top.children:
+        if folder.name not in splits:
+            structure.leave_out(folder, f"beside {', '.join(sorted(splits))}")
+    if not _put_splits(top, splits, structure, name):
+        raise unclear(name, root, tree)
+    return structure
+
+
+def unwrapped(folder: Folder, structure: Structure) -> Folder:
+    """The folder inside all wrappers: `Images/husky/1.jpg`, or a data set beside a repository's `docs/`."""
+    while not split_folders(folder):
+        inner = _wrapped_data(folder)
+        if inner is None:
+            return folder
+        structure.stray(folder.files)
+        for other in folder.children:
+            if other is not inner:
+                structure.leave_out(other, f"the data set lies in {inner.name}")
+        folder = inner
+    return folder
+
+
+def _wrapped_data(folder: Folder) -> Folder | None:
+    """The one folder in a folder that holds the data set, if there is such a one."""
+    children = folder.children
+    if len(children) == 1:
+        only = children[0]
+        return only if only.folders else None
+    nested = [child for child in children if child.folders]
+    if len(nested) != 1 or len(children) - 1 > len(nested[0].folders) + 2:
+        return None
+    child = nested[0]
+    has_splits = bool(split_folders(unwrapped(child, Structure())))
+    if has_splits or (is_container(child.name) and len(child.folders) > 1):
+        return child
+    return None
+
+
+def split_folders(folder: Folder) -> dict[str, Split]:
+    """The folders in a folder that are splits, by name; empty where they are something else.
+
+    A split word alone (`train`) counts where class folders lie below one such folder: flat `train`, `bus`
+    and `car` are three vehicles. Words within names (`seg_train`, `test1`) count where two splits occur and
+    the names are otherwise alike.
+    """
+    children = folder.children
+    exact: dict[str, Split] = {}
+    for child in children:
+        split = exact_split(child.name)
+        if split is not None:
+            exact[child.name] = split
+    if any(folder.folders[name].folders for name in exact):
+        return exact
+    named: dict[str, Split] = {}
+    rests = set()
+    for child in children:
+        split, rest = split_and_rest(child.name)
+        if split is not None:
+            named[child.name] = split
+            rests.add(rest)
+    different = len(set(named.values())) > 1 and "train" in named.values()
+    clear = len(named) == len(children) or any(folder.folders[name].folders for name in named)
+    if different and clear and len(rests) == 1:
+        return named
+    return {}
+
+
+def _put_splits(top: Folder, splits: dict[str, Split], structure: Structure, name: str) -> bool:
+    """Place the images of every split; False when no split holds class folders."""
+    any_classes = False
+    renamed: list[str] = []
+    for folder_name, split in splits.items():
+        folder = top.folders[folder_name]
+        if exact_split(folder_name) != split or fold(folder_name) not in ("train", "val", "test"):
+            renamed.append(f"{folder_name} = {split}")
+        inner = _inside_split(folder, structure)
+        if inner.folders:
+            class_folders = classes_of(inner, structure, name)
+            if class_folders is None:
+                return False
+            _put_classes(class_folders, split, structure)
+            any_classes = True
+        elif split == "test":
+            structure.put(inner.files, split, "")
+        else:
+            structure.stray(inner.files)
+    if renamed:
+        structure.notes.append(f"splits: {', '.join(renamed)}")
+    return any_classes
+
+
+def _inside_split(folder: Folder, structure: Structure) -> Folder:
+    """The folder of a split's classes, inside wrappers such as `seg_train/seg_train/`."""
+    while len(folder.folders) == 1:
+        only = folder.children[0]
+        is_class = not is_container(only.name) and split_and_rest(only.name)[0] is None
+        if is_class and not only.folders:
             break
-        start += 1
-    return start
+        structure.stray(folder.files)
+        folder = only
+    return folder
 
 
-def _ignored(tree: Tree, pictures: Sequence[Found]) -> Iterator[Problem]:
-    """Files that are no pictures; a folder with none at all is named once instead of file by file."""
-    peopled: set[Parts] = {
+def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Folder, str]] | None:
+    """The class folders in a folder, each with its class name; None where these are no classes.
+
+    Raises UserError for images beside their masks, and where two levels could be the classes.
+    """
+    children = folder.children
+    if not children:
+        return None
+    if _is_masked(children):
+        raise UserError(
+            f"{name} holds pictures and their masks, not classes: {seen(folder)}",
+            "--set data.target=mask trains on masks; for classes give the folder of class folders",
+        )
+    level = _class_depth(children, name)
+    if level == 1:
+        if all(is_container(child.name) and not child.folders for child in children):
+            return None
+        structure.stray(folder.files)
+        return [(child, child.name) for child in children]
+    names = [child.name for child in children]
+    above = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
+    structure.notes.append(
+        f"the folders {above} all hold the same subfolders, which are the classes; "
+        "--set data.class_level=N says otherwise, and data.group_pattern keeps each on one side of the split"
+    )
+    structure.stray(folder.files)
+    class_folders = []
+    for child in children:
+        inner = classes_of(child, structure, name)
+        class_folders += inner or []
+    return class_folders
+
+
+def _class_depth(children: Sequence[Folder], name: str) -> int:
+    """1 where these folders are the classes, 2 where those inside them are."""
+    inner = [set(child.folders) for child in children]
+    if len(children) < 2 or not all(inner):
+        return 1
+    every: set[str] = set().union(*inner)
+    if len(every) < 2 or all(is_container(word) for word in every):
+        return 1
+    if all(split_and_rest(word)[0] for word in every):
+        return 1  # cat/train, cat/test: the class comes first
+    if all(names == every for names in inner):
+        return 2
+    shared = [word for word in every if sum(word in names for names in inner) > 1]
+    if 2 * len(shared) < len(every):
+        return 1  # animals/cat, vehicles/bus: the outer folders are the classes
+    if all(is_container(child.name) for child in children):
+        return 2
+    examples = f"{children[0].name}/{min(inner[0])}"
+    raise UserError(
+        f"the classes in {name} could be {_names(children)}, or the folders in them "
+        f"({listed(sorted(every), SHOWN)})",
+        f"--set data.class_level=1 or 2 says which: 1 is the first part of {examples}",
+    )
+
+
+def _is_masked(children: Sequence[Folder]) -> bool:
+    """Whether these are a folder of images and one of masks."""
+    masks = [child for child in children if is_mask_folder(child.name)]
+    images = [child for child in children if child not in masks and is_container(child.name)]
+    leftover = len(children) - len(masks) - len(images)
+    image_names = {fold(child.name) for child in images}
+    if "leftimg8bit" in {fold(child.name) for child in children} and masks:
+        return True
+    return bool(masks and image_names) and not leftover
+
+
+def _put_classes(
+    class_folders: Sequence[tuple[Folder, str]], split: str, structure: Structure
+) -> None:
+    """Place the images below each class folder; splits inside a class folder are read there."""
+    spelling: dict[str, str] = {}
+    for folder, raw_name in class_folders:
+        label = class_name(raw_name)
+        other = spelling.setdefault(label, raw_name)
+        if other != raw_name and other.strip() == raw_name.strip():
+            raise UserError(
+                f"the folders {other!r} and {raw_name!r} differ only in spaces",
+                "rename one, or merge the two",
+            )
+        inner = {} if split else split_folders_in_class(folder)
+        for child in folder.children:
+            structure.put(child.below(), inner.get(child.name, split), label)
+        structure.put(folder.files, split, label)
+
+
+def split_folders_in_class(folder: Folder) -> dict[str, Split]:
+    """The splits inside a class folder (`cat/train`, `cat/test`); empty unless all its folders are."""
+    splits: dict[str, Split] = {}
+    for child in folder.children:
+        split, rest = split_and_rest(child.name)
+        if split is not None and not rest:
+            splits[child.name] = split
+    if len(splits) == len(folder.folders) and len(set(splits.values())) > 1:
+        return splits
+    return {}
+
+
+def at_level(root: Folder, pictures: Sequence[FileEntry], level: int) -> Structure:
+    """Classes by the folder at `level` below the root, as the person says; other levels may be splits."""
+    structure = Structure()
+    for file in pictures:
+        above = file.parts[:-1]
+        if len(above) < level:
+            structure.stray([file])
+            continue
+        label = class_name(above[level - 1])
+        split = ""
+        for part in above[: level - 1] + above[level:]:
+            split = split or (split_and_rest(part)[0] or "")
+        structure.put([file], split, label)
+    if not structure.places:
+        raise UserError(
+            f"no picture lies {level} folders deep: {seen(root)}",
+            "data.class_level counts folders from 1, below the data set's own folder",
+        )
+    structure.notes.append(
+        f"the classes are the folders at level {level}, as data.class_level says"
+    )
+    return structure
+
+
+def unclear(name: str, root: Folder, tree: Tree) -> UnclearError:
+    """The error for folders that say neither classes nor splits: what was seen, and how to say it."""
+    hints = [EXPECTED]
+    others = {file.parts[-1].rpartition(".")[2].lower() for file in tree.files}
+    if others & {"json", "xml", "txt"}:
+        hints.append(
+            "the .json, .xml or .txt files beside the pictures may be boxes: eyesight learns classes, "
+            "not boxes"
+        )
+    hints.append(
+        "--set data.class_level=1 takes the first folder's name for the class all the same, and "
+        "data.images=DIR names the folder to read"
+    )
+    return UnclearError(
+        f"{name} holds pictures but no class folders: {seen(root)}", "\n".join(hints)
+    )
+
+
+def seen(root: Folder) -> str:
+    """The folders that hold images, with their numbers."""
+    found_in: dict[Parts, int] = {}
+
+    def visit(folder: Folder) -> None:
+        if folder.files:
+            found_in[folder.parts] = len(folder.files)
+        for child in folder.children:
+            visit(child)
+
+    visit(root)
+    texts = [
+        f"{printable('/'.join(parts)) or 'its own folder'} ({_pictures(count)})"
+        for parts, count in found_in.items()
+    ]
+    return listed(texts, SHOWN)
+
+
+def _names(folders: Sequence[Folder]) -> str:
+    return listed([printable(folder.name) for folder in folders], SHOWN)
+
+
+def _pictures(count: int) -> str:
+    return "1 picture" if count == 1 else f"{count:,} pictures"
+
+
+def _ignored(tree: Tree, pictures: Sequence[FileEntry]) -> Iterator[Problem]:
+    """Files that are no images; a folder without any is named once instead of file by file."""
+    with_pictures: set[Parts] = {
         file.parts[:depth] for file in pictures for depth in range(len(file.parts))
     }
-    names = {file.parts for file in pictures}
+    picture_parts = {file.parts for file in pictures}
     for folder in sorted(tree.folders):
-        if folder not in peopled and folder[:-1] in peopled:
-            yield Problem(
-                printable("/".join(folder)), "ignored", "a folder without pictures", fatal=False
-            )
+        if folder not in with_pictures and folder[:-1] in with_pictures:
+            name = printable("/".join(folder))
+            yield Problem(name, "ignored", "a folder without pictures", fatal=False)
     for file in tree.files:
-        if file.parts not in names and file.parts[:-1] in peopled:
-            yield Problem(file.id, "ignored", "not a picture", fatal=False)
+        if file.parts in picture_parts or file.parts[:-1] not in with_pictures:
+            continue
+        detail = "not a picture"
+        if file.parts[-1].lower().endswith((".csv", ".tsv")):
+            detail = (
+                "a table; the folders give the classes (name the table as DATA to use it instead)"
+            )
+        yield Problem(file.id, "ignored", detail, fatal=False)
 
 
-def _nothing(name: str, tree: Tree, pictures: Sequence[Found]) -> UserError:
-    """The error for a folder without class folders, saying what it does hold."""
-    expected = (
-        "expected one folder per class with pictures in it, perhaps below train/, val/ and test/"
-    )
-    if pictures:
-        return UserError(
-            f"{name} holds {len(pictures):,} pictures but no class folders",
-            f"{expected}; a CSV of path and label also says it",
-        )
+def _no_pictures(name: str, tree: Tree) -> UserError:
+    """The error for a folder without images, saying what it does hold."""
     if not tree.files:
-        return UserError(f"{name} is empty", expected)
+        return UserError(f"{name} is empty", EXPECTED)
     if any(file.path.suffix.lower() in FONTS for file in tree.files):
         return UserError(
             f"{name} holds fonts, not pictures",
@@ -188,56 +491,5 @@ def _nothing(name: str, tree: Tree, pictures: Sequence[Found]) -> UserError:
         )
     examples = ", ".join(file.id for file in tree.files[:3])
     return UserError(
-        f"{name} holds no picture: {len(tree.files):,} other files such as {examples}", expected
+        f"{name} holds no picture: {len(tree.files):,} other files such as {examples}", EXPECTED
     )
-
-
-def _enter(folder: Path, parts: Parts, tree: Tree, seen: set[tuple[int, int]]) -> Iterator[Found]:
-    """The files of one folder and below; real entries before links, so that a folder is found under its own name."""
-    real: list[str] = []
-    links: list[str] = []
-    try:
-        here = folder.stat()
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                if not hidden(entry.name):
-                    (links if entry.is_symlink() else real).append(entry.name)
-    except OSError as error:
-        tree.problems.append(
-            Problem(
-                printable("/".join(parts)) or ".",
-                "unreadable",
-                f"folder: {error.strerror}",
-                fatal=True,
-            )
-        )
-        return
-    if (here.st_dev, here.st_ino) in seen:
-        return
-    seen.add((here.st_dev, here.st_ino))
-    if parts:
-        tree.folders.append(parts)
-    for names, are_links in ((real, False), (links, True)):
-        names.sort()
-        names.sort(key=in_natural_order)
-        for name in names:
-            yield from _add(os.path.join(folder, name), (*parts, name), tree, seen, link=are_links)  # noqa: PTH118 - a Path each is slow
-
-
-def _add(
-    place: str, parts: Parts, tree: Tree, seen: set[tuple[int, int]], *, link: bool
-) -> Iterator[Found]:
-    try:
-        about = os.stat(place)  # noqa: PTH116
-    except OSError:
-        why = "a link that leads nowhere" if link else "cannot be looked at"
-        tree.problems.append(Problem(printable("/".join(parts)), "unreadable", why, fatal=True))
-        return
-    if stat.S_ISDIR(about.st_mode):
-        yield from _enter(Path(place), parts, tree, seen)
-    elif stat.S_ISREG(about.st_mode):
-        yield Found(place, parts, about.st_size, about.st_mtime_ns)
-    else:  # a pipe would make the reader wait for ever
-        tree.problems.append(
-            Problem(printable("/".join(parts)), "ignored", "not a regular file", fatal=False)
-        )

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from eyesight.data import archives
-from eyesight.data.formats import folders
+from eyesight.data.formats import folders, listing
 from eyesight.data.source import Box, Source, digest, is_picture
 from eyesight.errors import UserError
 from eyesight.system.progress import Talk
@@ -35,8 +35,9 @@ def packed(root: Path, part: str) -> Path | None:
 def from_archives(name: str, root: Path, images: Path, talk: Talk) -> Source:
     """The pictures in images.tar, with what lies beside it."""
     folder, checksum = archives.unpack(images, talk=talk)
-    tree = folders.walk(folder)
-    source = folders.open_tree(name, tree, [file for file in tree.files if is_picture(file.place)])
+    tree = listing.walk(folder)
+    pictures = [file for file in tree.files if is_picture(file.location)]
+    source = folders.open_folders(name, tree, pictures)
     return complete(replace(source, fingerprint=digest(["archive", checksum])), root, talk)
 
 

@@ -18,13 +18,14 @@ from PIL import Image
 
 from eyesight.data import archives
 from eyesight.data.decode import FORMATS, BadPicture, Problem, dimensions, quiet
-from eyesight.data.formats import folders
-from eyesight.data.formats.folders import SPLITS, Found
+from eyesight.data.formats import listing
+from eyesight.data.formats.listing import FileEntry
 from eyesight.data.masks import legend
 from eyesight.data.masks.legend import Legend
 from eyesight.data.masks.shapes import drawn_shapes
 from eyesight.data.named import is_named
 from eyesight.data.source import Source, digest, is_picture, printable, reader
+from eyesight.data.vocabulary import exact_split
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 from eyesight.system.progress import Talk, silent
@@ -95,7 +96,7 @@ def is_masked(where: str) -> bool:
     if not root.is_dir():
         return False
     top = _folders(inner(root))
-    split = [folder for folder in top if folder.name.lower() in SPLITS]
+    split = [folder for folder in top if exact_split(folder.name)]
     return any(
         _side_by_side({folder.name.lower() for folder in level})
         for level in (top, *map(_folders, split))
@@ -114,7 +115,7 @@ def _side_by_side(names: set[str]) -> bool:
     return any(shared in pictures for _, shared in matches)
 
 
-def place(file: Found) -> tuple[bool, str, str]:
+def place(file: FileEntry) -> tuple[bool, str, str]:
     """(whether it is a mask, the name it shares with its partner, its split)."""
     is_mask, kept = False, []
     for part in file.parts[:-1]:
@@ -123,17 +124,17 @@ def place(file: Found) -> tuple[bool, str, str]:
         else:
             match = PICTURE_FOLDER.fullmatch(part)
         kept += [word for word in [match[1] if match else part] if word]
-    split = next((SPLITS[part.lower()] for part in kept if part.lower() in SPLITS), "")
+    split = next((split for split in map(exact_split, kept) if split), "")
     stem = Path(file.parts[-1]).stem
     return is_mask, "/".join([*kept, ENDING.sub("", stem) if is_mask else stem]), split
 
 
 def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
-    tree = folders.walk(root)
+    tree = listing.walk(root)
     problems = list(tree.problems)
-    pictures: dict[str, tuple[Found, str]] = {}
-    masks: dict[str, Found] = {}
-    for file in (file for file in tree.files if is_picture(file.place)):
+    pictures: dict[str, tuple[FileEntry, str]] = {}
+    masks: dict[str, FileEntry] = {}
+    for file in (file for file in tree.files if is_picture(file.location)):
         is_mask, shared, split = place(file)
         if shared in (masks if is_mask else pictures):
             problems.append(
@@ -170,7 +171,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         raise UserError(f"no mask in {name} has the name of a picture: {examples}", EXPECTED)
     found = [pictures[key][0] for key in both]
     listed = [
-        (file.id, file.size, file.changed, pictures[key][1])
+        (file.id, file.size, file.modified_ns, pictures[key][1])
         for file, key in zip(found, both, strict=True)
     ]
     return Pairs(
@@ -180,14 +181,14 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
             ids=tuple(file.id for file in found),
             labels=np.zeros(len(both), dtype=np.int64),
             splits=np.array([pictures[key][1] for key in both], dtype="<U10"),
-            read=reader([file.place for file in found]),
+            read=reader([file.location for file in found]),
             pixels=None,
             fingerprint=digest(["pairs", *listed]),
             problems=tuple(problems),
         ),
         mask_reader([masks[key] for key in both], found),
         names,
-        digest((file.id, file.size, file.changed) for file in (masks[key] for key in both)),
+        digest((file.id, file.size, file.modified_ns) for file in (masks[key] for key in both)),
         legend.CAMVID
         if any("trainannot" in map(str.lower, file.parts) for file in masks.values())
         else None,
@@ -199,11 +200,11 @@ def numbers(pairs: Pairs, row: int) -> Values:
     return in_numbers(pairs.mask(row), pairs.legend.colours if pairs.legend else ())
 
 
-def mask_reader(masks: Sequence[Found], pictures: Sequence[Found]) -> ReadMask:
+def mask_reader(masks: Sequence[FileEntry], pictures: Sequence[FileEntry]) -> ReadMask:
     """A function from a row to its mask, of the size of the upright picture; raises BadPicture when it is not."""
     read_mask, read_picture = (
-        reader([file.place for file in masks]),
-        reader([file.place for file in pictures]),
+        reader([file.location for file in masks]),
+        reader([file.location for file in pictures]),
     )
 
     def look(index: int) -> Values:

@@ -39,6 +39,7 @@ class Prepared:
     masks: npt.NDArray[np.uint8] | None = None
     colours: tuple[Colour, ...] = ()
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None  # N; images of one group stay on one side of the split
 
 
 def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> Prepared:

@@ -66,10 +66,10 @@ class MaskScan:
 
 
 def scan_masks(
-    where: str, talk: Talk = silent, progress: Progress = lambda done, total: None
+    data: str | Data, talk: Talk = silent, progress: Progress = lambda done, total: None
 ) -> MaskScan:
     """Look at every picture and every mask; raises UserError when there are no pairs, or fewer than two classes."""
-    wanted = Data(where, target="mask")
+    wanted = Data(data, target="mask") if isinstance(data, str) else data
     pairs = masks.open_pairs(wanted, talk)
     count = len(pairs.source.ids)
     pictures = scan.scan_any(pairs.source, lambda done, total: progress(done, 3 * count))
