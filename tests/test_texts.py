@@ -17,7 +17,7 @@ TEMPLATES, SCRIPTS = (
     sorted((WEB / "templates").glob("*.html")),
     sorted((WEB / "static").glob("*.js")),
 )
-PAGES = {key.partition(".")[0] for key in i18n.words("en")}
+PAGES = {key.partition(".")[0] for key in i18n.texts("en")}
 KEY = re.compile(rf"""["'`]((?:{"|".join(PAGES)})\.[a-z0-9_]*)["'`$]""")
 CALL = re.compile(r"""\bt\(\s*["'`]([a-z0-9_.]+)["'`$]""")
 WORDS = re.compile(r">[^<>{}]*[A-Za-z]{3}[^<>{}]*<")
@@ -40,7 +40,7 @@ def placeholders(text):
 
 @pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_each_language_says_the_same_things(language):
-    english, other = i18n.words("en"), i18n.words(language)
+    english, other = i18n.texts("en"), i18n.texts(language)
     assert list(other) == list(english), "the same keys in the same order"
     for key, text in english.items():
         assert placeholders(other[key]) == placeholders(text), key
@@ -60,7 +60,7 @@ def test_no_key_is_named_twice():
 
 
 def test_every_text_that_is_used_exists_and_no_other():
-    known = set(i18n.words("en"))
+    known = set(i18n.texts("en"))
     files = [*TEMPLATES, *SCRIPTS, *WEB.rglob("*.py")]
     called = {
         key
@@ -125,12 +125,12 @@ def test_pages_speak_the_language_asked_for(client):
     english, korean = (
         client.get("/", headers={"Accept-Language": name}).text for name in ("en", "ko-KR")
     )
-    assert '<html lang="en">' in english and i18n.words("en")["front.kept"] in english
-    assert '<html lang="ko">' in korean and i18n.words("ko")["front.kept"] in korean
+    assert '<html lang="en">' in english and i18n.texts("en")["front.kept"] in english
+    assert '<html lang="ko">' in korean and i18n.texts("ko")["front.kept"] in korean
     found = json.loads(
         re.search(r'<script type="application/json" id="texts">(.*?)</script>', korean)[1]
     )
-    assert found["front.looking"] == i18n.words("ko")["front.looking"] and not any(
+    assert found["front.looking"] == i18n.texts("ko")["front.looking"] and not any(
         key.startswith("runs.") for key in found
     )
 
@@ -169,7 +169,7 @@ def test_choosing_a_language_leads_nowhere_else(client, back):
 
 
 def test_values_are_escaped_unless_they_are_marked_safe():
-    said = i18n.speaker("en")("run.said", true="<b>", said=i18n.Markup("<i>"), share=1)
+    said = i18n.translator("en")("run.said", true="<b>", said=i18n.Markup("<i>"), share=1)
     assert said == "&lt;b&gt;, said <i> (1 %)"
     with pytest.raises(KeyError):
-        i18n.speaker("ko")("nothing.here")
+        i18n.translator("ko")("nothing.here")

@@ -16,7 +16,7 @@ from eyesight.inference import onnx_classifier
 from eyesight.recipe import Augment, Data, Recipe, Training, override
 from eyesight.report import augmentation
 from eyesight.web.application import application
-from eyesight.web.limits import Refused, Turns
+from eyesight.web.limits import Queue, Refused
 from eyesight.web.routes import augment
 
 
@@ -123,11 +123,11 @@ def test_the_page_works_without_scripts_and_with_nonsense(client):
 
 
 def test_only_so_many_wait_for_their_turn():
-    turns = Turns("figures", most=2, patience=0.05)
+    turns = Queue("figures", most=2, timeout=0.05)
     inside, leave = threading.Event(), threading.Event()
 
     def stay():
-        with turns.taken():
+        with turns.turn():
             inside.set()
             leave.wait(10)
 
@@ -135,10 +135,10 @@ def test_only_so_many_wait_for_their_turn():
     holder.start()
     assert inside.wait(10)
     for _ in range(3):  # whoever was refused leaves no trace
-        with pytest.raises(Refused, match="too many figures") as refused, turns.taken():
+        with pytest.raises(Refused, match="too many figures") as refused, turns.turn():
             raise AssertionError("two at once")
         assert refused.value.status == 503 and refused.value.headers == {"Retry-After": "1"}
     leave.set()
     holder.join()
-    with turns.taken():
+    with turns.turn():
         pass

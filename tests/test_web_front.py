@@ -17,7 +17,7 @@ from eyesight.web import i18n, server
 from eyesight.web.application import application
 
 WHITE, GREY, BLACK = (png(np.full((9, 9), shade, np.uint8)) for shade in (255, 130, 0))
-ENGLISH = i18n.words("en")
+ENGLISH = i18n.texts("en")
 
 
 def client(folder, **facts):
@@ -51,11 +51,11 @@ def test_without_scripts_the_page_comes_back_with_the_answer(tmp_path):
     )
     assert ENGLISH["doubt.threshold"] in shown(it.post("/", files={"picture": GREY}))
     korean = {"Accept-Language": "ko"}
-    assert i18n.words("ko")["doubt.threshold"] in shown(
+    assert i18n.texts("ko")["doubt.threshold"] in shown(
         it.post("/", files={"picture": GREY}, headers=korean)
     )
     refused = it.post("/", files={"picture": b"no picture"}, headers=korean)
-    assert refused.status_code == 415 and i18n.words("ko")["problem.415"] in shown(refused)
+    assert refused.status_code == 415 and i18n.texts("ko")["problem.415"] in shown(refused)
 
 
 def test_every_refusal_of_a_picture_has_words_in_every_language():

@@ -17,7 +17,7 @@ from eyesight.web import i18n, server
 from eyesight.web.application import application
 
 HALF = png(np.hstack([np.full((8, 6), 255, np.uint8), np.zeros((8, 2), np.uint8)]))
-ENGLISH = i18n.words("en")
+ENGLISH = i18n.texts("en")
 
 
 def client(folder, target, **facts):

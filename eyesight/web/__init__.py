@@ -1,1 +1,1 @@
-"""The service and its pages; nothing outside this folder imports FastAPI, and nothing in here imports torch."""
+"""The HTTP service and its pages: the only room with FastAPI, and one without torch."""

@@ -1,11 +1,10 @@
-"""The FastAPI application: what is put together here, and in which order a request passes through it."""
+"""The FastAPI application: its routes, middleware and error handlers."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -42,7 +41,11 @@ def application(
     limits: Limits | None = None,
     collect: Path | None = None,
 ) -> FastAPI:
-    """The service around one recogniser; `hosts` are the names it may be called by ("*" for any), `collect` is for corrected digits."""
+    """The service around one classifier.
+
+    `hosts` are the host names that requests may use ("*" for any); corrected digits are kept in the
+    folder `collect`.
+    """
     service = Service(recogniser, runs, limits or Limits())
     public = "*" in hosts
     changing = token is not None or not public
@@ -56,19 +59,18 @@ def application(
         reader.close()
         service.close()
 
-    kept = "Nothing that is sent here is kept" + (
-        ", but for digits that are sent to be collected." if collect else "."
+    description = "Classifies images. Nothing that is sent is kept."
+    if collect:
+        description = "Classifies images. Only digits that are sent to be collected are kept."
+    app = FastAPI(
+        title="eyesight",
+        version=eyesight.__version__,
+        description=description,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=life,
+        responses={422: {"model": Problem, "description": "a wrong parameter"}},
     )
-    summary = f"Names what is on a picture. {kept}"
-    about: dict[str, Any] = {
-        "title": "eyesight",
-        "version": eyesight.__version__,
-        "description": summary,
-    }
-    wrong: dict[int | str, dict[str, Any]] = {
-        422: {"model": Problem, "description": "a wrong parameter"}
-    }
-    app = FastAPI(**about, docs_url=None, redoc_url=None, lifespan=life, responses=wrong)
     app.state.service = service
     app.state.reader = reader
     app.state.token = token

@@ -1,4 +1,4 @@
-"""Pictures that wait at the same time are looked at together; one that comes alone waits for nobody."""
+"""Batching of requests: images that wait at the same time go through the network together."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Row = npt.NDArray[np.float32]  # probabilities, K
 
 
 class Recogniser(Protocol):
-    """What the service needs of a classifier, whichever file it came from."""
+    """The methods of a classifier that the service uses."""
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -49,7 +49,10 @@ class Recogniser(Protocol):
 
 
 class Batches:
-    """A queue in front of one thread that runs the network; used from one event loop."""
+    """A queue in front of one thread that runs the network; for one event loop.
+
+    An image that comes alone does not wait for others.
+    """
 
     def __init__(self, recogniser: Recogniser, most: int = 64) -> None:
         self.recogniser, self.most = recogniser, most
@@ -66,43 +69,46 @@ class Batches:
         return await answer
 
     async def all_of(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Probabilities N,K of pictures that came together, uint8 N,C,H,W, in portions that let others in between."""
+        """Probabilities N,K of images that came together, uint8 N,C,H,W.
+
+        They go through the network in batches, between which other requests get their turn.
+        """
         loop = asyncio.get_running_loop()
-        portions = [pixels[start : start + self.most] for start in range(0, len(pixels), self.most)]
-        return np.concatenate(
-            [
-                await loop.run_in_executor(self.thread, self.recogniser.probabilities, portion)
-                for portion in portions
-            ]
-        )
+        rows = []
+        for start in range(0, len(pixels), self.most):
+            batch = pixels[start : start + self.most]
+            rows.append(
+                await loop.run_in_executor(self.thread, self.recogniser.probabilities, batch)
+            )
+        return np.concatenate(rows)
 
     async def _work(self) -> None:
-        """Answer everybody, including those who come while the network is busy."""
+        """Answer all that wait, and those that come meanwhile."""
         try:
             while self.waiting:
-                together = [
-                    self.waiting.popleft() for _ in range(min(self.most, len(self.waiting)))
-                ]
-                await self._answer(
-                    [(pixels, answer) for pixels, answer in together if not answer.done()]
-                )
+                batch = []
+                while self.waiting and len(batch) < self.most:
+                    pixels, answer = self.waiting.popleft()
+                    if not answer.done():
+                        batch.append((pixels, answer))
+                await self._answer(batch)
         finally:
             self.working = None
 
-    async def _answer(self, together: list[tuple[Pixels, asyncio.Future[Row]]]) -> None:
-        if not together:
+    async def _answer(self, batch: list[tuple[Pixels, asyncio.Future[Row]]]) -> None:
+        if not batch:
             return
-        pixels = np.stack([pixels for pixels, _ in together])
+        pixels = np.stack([pixels for pixels, _ in batch])
         try:
             rows = await asyncio.get_running_loop().run_in_executor(
                 self.thread, self.recogniser.probabilities, pixels
             )
-        except Exception as error:  # whatever the network raises is the answer to these requests, not the end of the service
-            for _, answer in together:
+        except Exception as error:  # fails these requests, not the service
+            for _, answer in batch:
                 if not answer.done():
                     answer.set_exception(error)
             return
-        for (_, answer), row in zip(together, rows, strict=True):
+        for (_, answer), row in zip(batch, rows, strict=True):
             if not answer.done():
                 answer.set_result(row)
 
@@ -112,7 +118,7 @@ class Batches:
 
 
 class Untrained:
-    """Stands where a network will be: it knows nothing yet and says so to whoever asks."""
+    """Stands in for a network until one is trained; every method raises Refused."""
 
     classes: tuple[str, ...] = ()
     preparation = Preparation(28, 28, 1)
@@ -120,21 +126,23 @@ class Untrained:
     supports_heatmap = False
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
-        """Refused: there is nothing to prepare for."""
+        """Raises Refused."""
         raise untrained()
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Refused."""
+        """Raises Refused."""
         raise untrained()
 
     def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Refused."""
+        """Raises Refused."""
         raise untrained()
 
 
 def untrained() -> Refused:
-    """The answer while no network is there to give one."""
-    hint = "/reader offers to train the digits; or: eyesight train digits"
+    """The error while there is no trained network."""
     return Refused(
-        503, "nothing has been trained yet that could answer", hint, {"Retry-After": "30"}
+        503,
+        "no network has been trained yet",
+        "train one on the page /reader, or with `eyesight train digits`",
+        {"Retry-After": "30"},
     )

@@ -54,7 +54,7 @@ class LimitedConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; bytes between two requests that begin none have the time of headers too."""
+        """Parse what came; bytes between two requests have the time limit of headers too."""
         if self.refused:
             return
         super().data_received(data)

@@ -1,6 +1,6 @@
-"""Every word of the pages in every language, and which language a visitor gets.
+"""The texts of the pages in every language, and the choice of a visitor's language.
 
-The words are plain text: what `t` returns is escaped, and markup comes in only through a value that is marked safe.
+Texts are plain: what `t` returns is escaped, and only a value that is marked safe may hold markup.
 """
 
 from __future__ import annotations
@@ -15,74 +15,77 @@ from fastapi import APIRouter, Request
 from markupsafe import Markup, escape
 from starlette.responses import RedirectResponse, Response
 
-LANGUAGES = {
-    "en": "English",
-    "ko": "한국어",
-}  # as they call themselves; the first is for whoever asks for none of them
-COOKIE, YEAR = "language", 365 * 86400
-WANTED = re.compile(r"\s*([A-Za-z]+)(?:-[\w-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.\d*)?))?\s*")
+# Each under its own name; the first one is for browsers that ask for none of them.
+LANGUAGES = {"en": "English", "ko": "한국어"}
+COOKIE = "language"
+YEAR = 365 * 86400  # seconds
+ACCEPTED = re.compile(r"\s*([A-Za-z]+)(?:-[\w-]*)?\s*(?:;\s*q\s*=\s*([01](?:\.\d*)?))?\s*")
 router = APIRouter(include_in_schema=False)
 
 
-class Speaker(Protocol):
-    """What a template calls `t`."""
+class Translator(Protocol):
+    """The function that templates call `t`."""
 
     def __call__(self, key: str, /, **values: object) -> Markup:
-        """The text of a key, its {placeholders} filled in."""
+        """The text of a key with its {placeholders} filled in."""
 
 
 @cache
-def words(language: str) -> dict[str, str]:
-    """Key → text of one language."""
-    found: dict[str, str] = json.loads(
-        (Path(__file__).parent / "translations" / f"{language}.json").read_text(encoding="utf-8")
-    )
-    return found
+def texts(language: str) -> dict[str, str]:
+    """The texts of one language by key."""
+    file = Path(__file__).parent / "translations" / f"{language}.json"
+    return dict(json.loads(file.read_text(encoding="utf-8")))
 
 
 def asked_for(accept: str) -> str:
-    """The language that an Accept-Language header likes best among ours (RFC 9110, 12.5.4)."""
-    parts = [match for part in accept.split(",") if (match := WANTED.fullmatch(part))]
-    wanted = [(float(part[2] or 1), part[1].lower()) for part in parts]
-    known = [(weight, name) for weight, name in wanted if weight and name in LANGUAGES]
-    return max(known, key=lambda pair: pair[0])[1] if known else next(iter(LANGUAGES))
+    """The language among ours that an Accept-Language header prefers (RFC 9110, 12.5.4)."""
+    best = next(iter(LANGUAGES))
+    best_weight = 0.0
+    for part in accept.split(","):
+        match = ACCEPTED.fullmatch(part)
+        if match is None or match[1].lower() not in LANGUAGES:
+            continue
+        weight = float(match[2] or 1)
+        if weight > best_weight:
+            best, best_weight = match[1].lower(), weight
+    return best
 
 
 def language_of(request: Request) -> str:
-    """The language a visitor chose, or else the one that the browser asks for."""
+    """The language that a visitor chose, else the one that the browser asks for."""
     chosen = request.cookies.get(COOKIE, "")
     return chosen if chosen in LANGUAGES else asked_for(request.headers.get("accept-language", ""))
 
 
-def speaker(language: str) -> Speaker:
-    """`t` of one language; an unknown key is a KeyError."""
-    known = words(language)
+def translator(language: str) -> Translator:
+    """The function `t` of one language; an unknown key is a KeyError."""
+    of_language = texts(language)
 
     def t(key: str, /, **values: object) -> Markup:
-        return escape(known[key]).format(**values)
+        return escape(of_language[key]).format(**values)
 
     return t
 
 
-def part(language: str, *pages: str) -> dict[str, str]:
-    """The texts whose keys begin with one of the pages' names: what a script needs."""
-    return {key: text for key, text in words(language).items() if key.partition(".")[0] in pages}
+def of_pages(language: str, *pages: str) -> dict[str, str]:
+    """The texts whose keys begin with the names of these pages, for their scripts."""
+    return {key: text for key, text in texts(language).items() if key.partition(".")[0] in pages}
 
 
 def context(request: Request) -> dict[str, Any]:
-    """What every template knows: `t`, `language`, the other `languages`, `texts(page, …)` for its scripts."""
+    """What every template gets: `t`, `language`, the other `languages`, `texts(page, …)`."""
     language = language_of(request)
     return {
-        "t": speaker(language),
+        "t": translator(language),
         "language": language,
         "languages": {key: name for key, name in LANGUAGES.items() if key != language},
-        "texts": lambda *pages: part(language, *pages),
+        "texts": lambda *pages: of_pages(language, *pages),
     }
 
 
 @router.get("/language/{language}")
 def choose(language: str, back: str = "/") -> Response:
-    """Remember a visitor's choice and go back to the page it was made on, which must be one of ours."""
+    """Remember a visitor's choice and go back to the page of this server it was made on."""
     response = RedirectResponse(own_page(back), 303)
     if language in LANGUAGES:
         response.set_cookie(COOKIE, language, max_age=YEAR, samesite="lax", httponly=True)

@@ -1,4 +1,4 @@
-"""What one visitor may ask of the server, and the answer to whoever asks for more."""
+"""Limits on what one client may ask of the server, and the error for more."""
 
 from __future__ import annotations
 
@@ -15,17 +15,15 @@ class Limits:
     """Memory stays under about `requests` × `bytes` + `decoders` × 8 × `pixels`."""
 
     bytes: int = 10_000_000  # of one upload
-    pixels: int = 40_000_000  # of one picture, read from its header
+    pixels: int = 40_000_000  # of one image, read from its header
     upload_seconds: float = 20.0  # from the first byte of an upload to the last
     seconds: float = 10.0  # from the last byte to the answer
-    requests: int = (
-        64  # pictures on their way at the same time; the next one is asked to come again
-    )
+    requests: int = 64  # at the same time; the next one gets 503
     decoders: int = field(default_factory=lambda: min(4, cores()))
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """A request that gets `status` and a sentence instead of what it asked for."""
+    """A request that is answered with an HTTP error: its status, a message and a hint."""
 
     def __init__(
         self, status: int, message: str, hint: str = "", headers: dict[str, str] | None = None
@@ -34,46 +32,41 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
         self.status, self.message, self.hint, self.headers = status, message, hint, headers or {}
 
     def to_dict(self) -> dict[str, str]:
-        """The form every refusal has."""
+        """The error as the JSON body of the answer."""
         return {"error": self.message, "hint": self.hint}
 
 
-class Turns:
-    """One thread after another, and only so many that wait: they are the server's threads, which others need too."""
+class Queue:
+    """A lock for which only so many threads may wait: other requests need threads too."""
 
-    def __init__(self, what: str, most: int = 16, patience: float = 10.0) -> None:
-        self.what, self.patience = what, patience
-        self.places, self.turn = BoundedSemaphore(most), Lock()
+    def __init__(self, task: str, most: int = 16, timeout: float = 10.0) -> None:
+        self.task = task
+        self.timeout = timeout
+        self.places = BoundedSemaphore(most)
+        self.lock = Lock()
 
     @contextmanager
-    def taken(self) -> Iterator[None]:
-        """Be the only one until the block ends; raises Refused when too many wait, or for too long."""
+    def turn(self) -> Iterator[None]:
+        """Hold the lock until the block ends; raises Refused when too many wait or it takes long."""
         if not self.places.acquire(blocking=False):
-            raise self._refusal()
+            raise busy(f"too many {self.task} are being drawn")
         try:
-            if not self.turn.acquire(timeout=self.patience):
-                raise self._refusal()
+            if not self.lock.acquire(timeout=self.timeout):
+                raise busy(f"too many {self.task} are being drawn")
             try:
                 yield
             finally:
-                self.turn.release()
+                self.lock.release()
         finally:
             self.places.release()
 
-    def _refusal(self) -> Refused:
-        return Refused(
-            503,
-            f"too many {self.what} are being made already",
-            "come again in a second",
-            {"Retry-After": "1"},
-        )
-
 
 class Gate:
-    """Counts the requests inside; only ever touched by the event loop's thread."""
+    """Counts the requests that are being answered; used by the event loop's thread alone."""
 
     def __init__(self, most: int) -> None:
-        self.most, self.inside = most, 0
+        self.most = most
+        self.inside = 0
 
     @property
     def full(self) -> bool:
@@ -82,16 +75,16 @@ class Gate:
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Be inside until the block ends; raises Refused when it is full."""
+        """Count one request until the block ends; raises Refused when the gate is full."""
         if self.full:
-            raise Refused(
-                503,
-                f"{self.inside} pictures are being looked at already",
-                "come again in a second",
-                {"Retry-After": "1"},
-            )
+            raise busy(f"{self.inside} requests are being answered")
         self.inside += 1
         try:
             yield
         finally:
             self.inside -= 1
+
+
+def busy(message: str) -> Refused:
+    """The error 503 that asks the client to try again in a second."""
+    return Refused(503, message, "try again in a second", {"Retry-After": "1"})

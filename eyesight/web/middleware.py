@@ -1,6 +1,7 @@
-"""Between the socket and the application: who may ask, and what every answer tells the browser.
+"""Between the socket and the application: who may ask, and the headers of every answer.
 
-Loopback alone protects nobody from a web page that sends requests to it, hence the checks of host and origin.
+A server on 127.0.0.1 is still reached by every web page that the same browser opens, hence the
+checks of host and origin.
 """
 
 from __future__ import annotations
@@ -19,7 +20,15 @@ from eyesight.web.problems import refusal
 COOKIE = "eyesight_token"
 OPEN = ("/api/health", "/static/", "/language/", "/token")  # without a token
 CHANGING = ("/api/reader/train", "/api/reader/samples")  # a public server needs a token for these
-POLICY = "default-src 'self'; img-src 'self' data: blob:; frame-ancestors 'none'; base-uri 'none'; form-action 'self'"
+POLICY = "; ".join(
+    [
+        "default-src 'self'",
+        "img-src 'self' data: blob:",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+        "form-action 'self'",
+    ]
+)
 HEADERS = {
     "Content-Security-Policy": POLICY,
     "X-Content-Type-Options": "nosniff",
@@ -32,9 +41,9 @@ ALL = [*STATIC, (b"cache-control", b"no-store")]
 
 
 class Guard:
-    """Adds the headers to every answer; refuses strange origins and, where there is a token, whoever does not know it.
+    """Add security headers to every answer; refuse other origins and clients without the token.
 
-    A `public` server, which others can reach, needs a token for what changes something.
+    A `public` server, which other machines can reach, needs a token for whatever changes something.
     """
 
     def __init__(self, app: ASGIApp, token: str | None = None, *, public: bool = False) -> None:

@@ -32,7 +32,7 @@ def refusal(
         return problem(status, error, hint, headers)
     title = "error." + str(status) if str(status) in TITLES else "error.other"
     context = {
-        "title": i18n.speaker(i18n.language_of(request))(title),
+        "title": i18n.translator(i18n.language_of(request))(title),
         "status": status,
         "error": error,
         "hint": hint,

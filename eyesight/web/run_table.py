@@ -61,7 +61,7 @@ def matches(row: RunRow, words: Sequence[str], status: str) -> bool:
 
 
 def in_order(rows: list[RunRow], column: Column, *, descending: bool) -> list[RunRow]:
-    """Sorted by a column; rows without a value come last, equal ones in the order they were made."""
+    """Sorted by a column; rows without a value come last, equal rows keep their order."""
     if column == "time":
         return rows[::-1] if descending else rows
 

@@ -1,4 +1,4 @@
-"""What the API answers, as models from which its documentation is made."""
+"""The answers of the API, as models from which its documentation is made."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ class Named(BaseModel):
 
 
 class Recognised(BaseModel):
-    """The most probable classes of a picture, the best first."""
+    """The most probable classes of an image, the best first."""
 
     top: list[Named]
     sure: bool | None = Field(
-        description="whether the best probability reaches the threshold; null when there is no threshold"
+        description="whether the best probability reaches the threshold; null without a threshold"
     )
     threshold: float | None = Field(
-        description="chosen on validation pictures so that 99 % of the sure answers are right"
+        description="chosen on validation images so that 99 % of the sure answers are right"
     )
     other: float | None = Field(
         default=None,
-        description="probability of everything that is not named, where only some classes are (dogs)",
+        description="probability of everything else, for a network narrowed to some classes (dogs)",
     )
-
     doubt: Literal["other", "threshold", "even"] | None = Field(
         default=None,
-        description="why not to rely on it: most probably none of the names; below the threshold; or, without one, below one half",
+        description="why not to rely on the answer: probably none of the classes; below the "
+        "threshold; or, without a threshold, below one half",
     )
 
 
 class Share(BaseModel):
-    """One class and the part of the picture that it covers."""
+    """One class and the share of the image that it covers."""
 
     name: str = Field(serialization_alias="class")
     share: float
@@ -44,20 +44,20 @@ class Share(BaseModel):
 
 
 class Made(BaseModel):
-    """What a network that restores pictures, or gives a class for every pixel, makes of one."""
+    """A mask over the image, or the restored image."""
 
     target: Literal["picture", "mask"]
     picture: str = Field(
-        description="PNG in base64: the mask over the picture, or what was restored beside what was given"
+        description="PNG in base64: the mask over the image, or the image and its restoration"
     )
     shares: list[Share] = Field(
         default=[], description="of the classes in a mask, the greatest first"
     )
     anomaly: float | None = Field(
-        default=None, description="mean squared error of what was restored, of values from 0 to 1"
+        default=None, description="mean squared error of the restoration, pixels from 0 to 1"
     )
     usual: float | None = Field(
-        default=None, description="the error that 99 % of the validation pictures stay below"
+        default=None, description="the error that 99 % of the validation images stay below"
     )
     unfamiliar: bool | None = Field(default=None, description="whether the error is above that")
 
@@ -70,7 +70,7 @@ class Problem(BaseModel):
 
 
 class RecognisedMany(BaseModel):
-    """An answer for each picture, in the order of the form."""
+    """An answer for each image, in the order of the form."""
 
     answers: list[Recognised | Problem]
 
@@ -90,7 +90,7 @@ class Health(BaseModel):
 
 
 class Classes(BaseModel):
-    """The names the recogniser knows, in the order of its outputs."""
+    """The class names, in the order of the network's outputs."""
 
     classes: list[str]
 

@@ -1,6 +1,6 @@
 """From the command line to a listening server: which classifier, which port, who may ask.
 
-A run is exported once and served from its ONNX file, so that the process that answers never loads torch.
+A run is exported once and served from its ONNX file: the process that answers never loads torch.
 """
 
 from __future__ import annotations
@@ -31,21 +31,25 @@ NOT_ALLOWED = ", but not train or save samples; --token asks for a password and 
 
 @dataclass(frozen=True)
 class Served:
-    """The ONNX file to answer from (None before anything was trained), and the folder of runs to show (None when there is none)."""
+    """What a server answers from and what it shows."""
 
-    file: Path | None
-    runs: Path | None
+    file: Path | None  # the ONNX file; None before anything was trained
+    runs: Path | None  # the folder of runs; None when there is none
 
 
 def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
-    """What to serve, given an ONNX file, a run, a folder of runs or a network's name; raises UserError when nothing there can answer."""
+    """What to serve, given an ONNX file, a run, a folder of runs or a pretrained network's name.
+
+    Raises UserError when there is no classifier.
+    """
     if only is not None or (is_backbone_name(where) and where != RUNS):
         return Served(pretrained(str(where), only, talk), None)
     if where.suffix.lower() == ".onnx":
         return Served(where, None)
     if where == RUNS and not any(has_classifier(run) for run in list_runs(where)):
         talk(
-            "nothing has been trained in the folder runs yet: the page offers to train the digits, half a minute on two cores"
+            "the folder runs holds no trained network yet: the page /reader offers to train "
+            "the digits, which takes half a minute on two cores"
         )
         return Served(None, where)
     if list_runs(where):
@@ -57,23 +61,21 @@ def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
 
 
 def newest(folder: Path) -> Run:
-    """The last run in the folder with a network; raises UserError when none has one.
+    """The newest run in the folder with a classifier; raises UserError when there is none.
 
-    What a person trained comes before what a page began, and what names classes before what gives pictures and masks.
+    Runs that a person started come before runs that a page started, and classifiers before
+    networks that give images or masks.
     """
-    able = [run for run in reversed(list_runs(folder)) if has_classifier(run)]
-    if not able:
-        raise UserError(
-            f"no run in {folder} has a classifier yet",
-            next((run.way_on for run in reversed(list_runs(folder))), ""),
-        )
-    return min(
-        able, key=lambda run: ((run.path / MARK).is_file(), run.target != "class")
-    )  # the first of those that are alike
+    runs = list(reversed(list_runs(folder)))
+    trained = [run for run in runs if has_classifier(run)]
+    if not trained:
+        hint = runs[0].way_on if runs else "train one: eyesight train RECIPE"
+        raise UserError(f"no run in {folder} has a classifier yet", hint)
+    return min(trained, key=lambda run: ((run.path / MARK).is_file(), run.target != "class"))
 
 
 def has_classifier(run: Run) -> bool:
-    """Whether it got far enough to have one, and can still be read: a damaged run must not keep the others from being served."""
+    """Whether a run has a classifier; a damaged run has none and keeps no other from being served."""
     with suppress(UserError):
         return (run.classifier_path / "classifier.json").is_file() and bool(run.target)
     return False
@@ -88,7 +90,10 @@ def is_loopback(host: str) -> bool:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; raises UserError, naming the next free port, when the port is in use. Port 0 takes a free one."""
+    """A listening socket; port 0 takes any free port.
+
+    Raises UserError, which names the next free port, when the port is in use.
+    """
     try:
         return _bound(host, port)
     except OverflowError:

@@ -1,4 +1,4 @@
-"""From an upload to an answer, each step within its limits; what every request shares."""
+"""From an upload to an answer, each step within its limits."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ from eyesight.web.limits import Gate, Limits, Refused
 from eyesight.web.uploads import drain, read_picture, read_pictures
 
 Answer = TypeVar("Answer")
-SMALL_BYTES, SMALL_PIXELS = 4096, 64 * 64  # a drawn digit: 0.1 ms
-MANY = 64  # pictures in one form
-MOST, ANSWERS = 64, 32 << 20  # pictures, and bytes of their answers, that are looked at in one go
-MEND = {
+# Images so small that decoding them takes 0.1 ms, less than handing them to another thread.
+SMALL_BYTES = 4096
+SMALL_PIXELS = 64 * 64
+MANY = 64  # images in one form
+BATCH = 64  # images that go through the network together at most
+BATCH_BYTES = 32 << 20  # of the answers of one batch
+HINTS = {
     413: "send a smaller picture; the network sees few of its pixels anyway",
     415: "send a JPEG, PNG, GIF, WebP, BMP or TIFF file",
     422: "the file is damaged or cut off: open it in a viewer, save it again, and send that",
@@ -37,34 +40,36 @@ class Service:
     """A recogniser, the folder of runs (None when there is none) and the limits of one server."""
 
     def __init__(self, recogniser: Recogniser, runs: Path | None, limits: Limits) -> None:
-        self.recogniser, self.runs, self.limits = recogniser, runs, limits
+        self.recogniser = recogniser
+        self.runs = runs
+        self.limits = limits
         self.gate = Gate(limits.requests)
-        self.batches = Batches(recogniser, together(recogniser))
+        self.batches = Batches(recogniser, batch_size(recogniser))
         self.decoders = ThreadPoolExecutor(limits.decoders, "decoder")
 
     @property
     def threshold(self) -> float | None:
-        """The probability from which on an answer is sure; None when nobody could measure it."""
-        found = self.recogniser.facts.get("threshold")
-        return float(found["value"]) if found else None
+        """The probability from which on an answer is sure; None when it was not measured."""
+        threshold = self.recogniser.facts.get("threshold")
+        return float(threshold["value"]) if threshold else None
 
     @property
     def only(self) -> str | None:
-        """What kind of thing the classes but the last are, where a network was narrowed and the last class is everything else."""
+        """The kind of all classes but the last, "everything else", of a narrowed network."""
         return self.recogniser.facts.get("only")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The classes that can be an answer."""
+        """The class names that can be an answer."""
         return self.recogniser.classes[:-1] if self.only else self.recogniser.classes
 
     @property
     def target(self) -> str:
-        """What it gives for a picture: a class, the picture restored, or a mask."""
+        """What the network gives for an image: "class", "picture" (restored) or "mask"."""
         return str(self.recogniser.facts.get("target") or "class")
 
-    def names_classes(self) -> None:
-        """Raise Refused where it gives something else."""
+    def require_classes(self) -> None:
+        """Raise Refused when the network gives something other than classes."""
         if self.target != "class":
             raise Refused(
                 404,
@@ -73,20 +78,22 @@ class Service:
             )
 
     async def recognise(self, request: Request) -> Row:
-        """Probabilities K of the picture in a request; raises Refused."""
-        self.names_classes()
-        return await self._answer(request, self._look)
+        """Probabilities K of the image in a request; raises Refused."""
+        self.require_classes()
+        return await self._answer(request, self._classify)
 
     async def recognise_many(self, request: Request) -> list[Row | Refused]:
-        """Probabilities K of each picture in a request's form, or why there are none; raises Refused when the form itself is unusable."""
-        self.names_classes()
+        """Probabilities K, or an error, of each image in a request's form.
+
+        Raises Refused when the form itself cannot be used.
+        """
+        self.require_classes()
         async with self.entered(request):
-            return await self.in_time(
-                self._look_at_all(await read_pictures(request, self.limits, MANY))
-            )
+            images = await read_pictures(request, self.limits, MANY)
+            return await self.in_time(self._classify_all(images))
 
     async def render(self, request: Request) -> tuple[Rendered, bytes]:
-        """The figures of what it makes of the picture in a request, and that as PNG for people; raises Refused."""
+        """The scores of a mask or a restored image, and a drawing of it as PNG; raises Refused."""
         if self.target == "class":
             raise Refused(
                 404, "this network gives a class for a picture", "send it to /api/predict"
@@ -94,17 +101,19 @@ class Service:
         return await self._answer(request, self._render)
 
     async def explain(self, request: Request) -> bytes:
-        """The picture in a request as the network saw it, with where it looked painted over it, encoded; raises Refused."""
-        self.names_classes()
-        return await self._answer(request, self._paint)
+        """The heatmap over the image in a request as PNG; raises Refused."""
+        self.require_classes()
+        return await self._answer(request, self._heatmap)
 
-    async def _answer(self, request: Request, look: Callable[[bytes], Awaitable[Answer]]) -> Answer:
+    async def _answer(
+        self, request: Request, process: Callable[[bytes], Awaitable[Answer]]
+    ) -> Answer:
         async with self.entered(request):
-            return await self.in_time(look(await read_picture(request, self.limits)))
+            return await self.in_time(process(await read_picture(request, self.limits)))
 
     @asynccontextmanager
     async def entered(self, request: Request) -> AsyncIterator[None]:
-        """Be counted; whoever finds it full is heard to the end before being refused."""
+        """Count the request; when there are too many, read its body before it is refused."""
         if self.gate.full:
             await drain(request, self.limits)
         with self.gate.enter():
@@ -122,43 +131,41 @@ class Service:
                 "send less, or something smaller",
             ) from None
 
-    async def _look(self, picture: bytes) -> Row:
+    async def _classify(self, picture: bytes) -> Row:
         return await self.batches.probabilities(await self._pixels(picture))
 
     async def _render(self, picture: bytes) -> tuple[Rendered, bytes]:
-        known, pixels = self.recogniser, await self._pixels(picture)
-        assert isinstance(known, OnnxClassifier)
-        answer = await self.batches.probabilities(pixels)
+        recogniser = self.recogniser
+        assert isinstance(recogniser, OnnxClassifier)
+        pixels = await self._pixels(picture)
+        output = await self.batches.probabilities(pixels)
         return await asyncio.get_running_loop().run_in_executor(
-            self.decoders, told, known, pixels, answer
+            self.decoders, draw, recogniser, pixels, output
         )
 
-    async def _paint(self, picture: bytes) -> bytes:
-        pixels, loop = await self._pixels(picture), asyncio.get_running_loop()
+    async def _heatmap(self, picture: bytes) -> bytes:
+        pixels = await self._pixels(picture)
+        loop = asyncio.get_running_loop()
         heat = await loop.run_in_executor(self.batches.thread, self.recogniser.heat, pixels[None])
         return await loop.run_in_executor(self.decoders, overlaid, pixels, heat[0])
 
     async def _pixels(self, picture: bytes) -> Pixels:
-        pixels = self.at_once(picture)
-        return (
-            pixels
-            if pixels is not None
-            else await asyncio.get_running_loop().run_in_executor(
-                self.decoders, self.prepare, picture
-            )
-        )
+        pixels = self.prepare_small(picture)
+        if pixels is not None:
+            return pixels
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self.decoders, self.prepare, picture)
 
-    async def _look_at_all(self, pictures: list[bytes]) -> list[Row | Refused]:
-        """In one go: decoded one after another by one thread, looked at as one batch."""
-        found = await asyncio.get_running_loop().run_in_executor(
-            self.decoders, self.prepare_all, pictures
-        )
-        good = [pixels for pixels in found if not isinstance(pixels, Refused)]
+    async def _classify_all(self, pictures: list[bytes]) -> list[Row | Refused]:
+        """Decode the images one after another in one thread and classify them together."""
+        loop = asyncio.get_running_loop()
+        prepared = await loop.run_in_executor(self.decoders, self.prepare_all, pictures)
+        good = [pixels for pixels in prepared if not isinstance(pixels, Refused)]
         rows = iter(await self.batches.all_of(np.stack(good)) if good else ())
-        return [pixels if isinstance(pixels, Refused) else next(rows) for pixels in found]
+        return [pixels if isinstance(pixels, Refused) else next(rows) for pixels in prepared]
 
-    def at_once(self, picture: bytes) -> Pixels | None:
-        """The pixels of a picture so small that handing it to another thread would take longer than decoding it; None for others."""
+    def prepare_small(self, picture: bytes) -> Pixels | None:
+        """The pixels of an image too small to be worth another thread; None for larger ones."""
         if len(picture) > SMALL_BYTES:
             return None
         with refusing(picture):
@@ -166,7 +173,7 @@ class Service:
             return self.recogniser.prepare(picture) if width * height <= SMALL_PIXELS else None
 
     def prepare(self, picture: bytes) -> Pixels:
-        """Encoded bytes as the network sees them; raises Refused for what is no picture or too large a one."""
+        """Decode and prepare an image; raises Refused when it cannot be read or is too large."""
         with refusing(picture):
             width, height = dimensions(picture)
             if width * height > self.limits.pixels:
@@ -176,53 +183,45 @@ class Service:
             return self.recogniser.prepare(picture)
 
     def prepare_all(self, pictures: list[bytes]) -> list[Pixels | Refused]:
-        """Each of several encoded pictures as the network sees it, or the reason why not."""
-        found: list[Pixels | Refused] = []
+        """Decode and prepare several images; an error stands for one that cannot be read."""
+        prepared: list[Pixels | Refused] = []
         for picture in pictures:
             try:
-                found.append(self.prepare(picture))
+                prepared.append(self.prepare(picture))
             except Refused as refused:
-                found.append(refused)
-        return found
+                prepared.append(refused)
+        return prepared
 
     def close(self) -> None:
-        """Let the threads end."""
+        """Stop the threads."""
         self.batches.close()
         self.decoders.shutdown(wait=False, cancel_futures=True)
 
 
-def told(known: OnnxClassifier, pixels: Pixels, answer: Row) -> tuple[Rendered, bytes]:
-    """The figures of an answer and its drawing, PNG: so many numbers that nobody else is answered meanwhile unless a thread does it."""
-    return render.figures(
-        known, "", pixels, answer, known.facts.get("unfamiliar_from")
-    ), render.drawn(known, pixels, answer)
+def draw(recogniser: OnnxClassifier, pixels: Pixels, output: Row) -> tuple[Rendered, bytes]:
+    """The scores of an output, and its drawing as PNG; slow enough to need a thread of its own."""
+    scores = render.figures(recogniser, "", pixels, output, recogniser.facts.get("unfamiliar_from"))
+    return scores, render.drawn(recogniser, pixels, output)
 
 
-def together(recogniser: Recogniser) -> int:
-    """How many pictures are looked at in one go: fewer where an answer has a number for every class and pixel."""
-    maps = recogniser.facts.get("target") == "mask"
-    return (
-        max(
-            1,
-            min(
-                MOST,
-                ANSWERS
-                // (4 * len(recogniser.classes) * int(np.prod(recogniser.preparation.shape[1:]))),
-            ),
-        )
-        if maps
-        else MOST
-    )
+def batch_size(recogniser: Recogniser) -> int:
+    """How many images go through the network together; fewer where each pixel has an output."""
+    if recogniser.facts.get("target") != "mask":
+        return BATCH
+    pixels = int(np.prod(recogniser.preparation.shape[1:]))
+    bytes_per_image = 4 * len(recogniser.classes) * pixels
+    return max(1, min(BATCH, BATCH_BYTES // bytes_per_image))
 
 
 @contextmanager
 def refusing(picture: bytes) -> Iterator[None]:
-    """Whatever makes this picture unusable in the block becomes the answer."""
+    """Turn what makes this image unusable into the error that the client gets."""
     try:
         yield
     except BadPicture as bad:
-        known = any(picture.startswith(beginning) for beginning in BEGINNINGS)
-        status = STATUS.get(bad.kind, 422 if known else 415)
-        raise Refused(status, str(bad), MEND[status]) from None
+        is_image = any(picture.startswith(beginning) for beginning in BEGINNINGS)
+        default = 422 if is_image else 415
+        status = STATUS.get(bad.kind, default)
+        raise Refused(status, str(bad), HINTS[status]) from None
     except MemoryError:
-        raise Refused(413, "huge: there is no memory for this picture", MEND[413]) from None
+        raise Refused(413, "huge: there is no memory for this picture", HINTS[413]) from None

@@ -1,6 +1,7 @@
-"""The bytes of uploaded pictures, held in memory only, and refused with a clear answer as soon as they are too many.
+"""Reading uploads: in memory only, and refused as soon as they are too large.
 
-A refused upload is still read to its end, up to a point: a browser that is cut off while sending shows no answer at all.
+A refused upload is still read, up to a limit: a browser whose connection is closed while it sends
+shows no answer at all.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ from eyesight.web.limits import Limits, Refused
 
 ENVELOPE = 64_000  # bytes that a form may need around its picture
 FIELDS = 20  # parts of a form beside its files
-EDGE = re.compile(r'boundary=(?:"([^"\r\n]{1,200})"|([^\s;,"]{1,200}))', re.IGNORECASE)
+BOUNDARY = re.compile(r'boundary=(?:"([^"\r\n]{1,200})"|([^\s;,"]{1,200}))', re.IGNORECASE)
 FILE = re.compile(rb"^content-disposition:[^\r]*;\s*filename\*?=", re.IGNORECASE | re.MULTILINE)
 DRAINED = 8  # times the limit that is read and thrown away before the connection is closed
 
 
 async def read_picture(request: Request, limits: Limits) -> bytes:
-    """The picture in a request's body, bare or as the one file of a form; raises Refused."""
+    """The image in a request's body, bare or as the one file of a form; raises Refused."""
     if not is_form(request):
         picture = await read_body(request, limits.bytes, limits)
     else:
@@ -36,7 +37,10 @@ async def read_picture(request: Request, limits: Limits) -> bytes:
 
 
 async def read_pictures(request: Request, limits: Limits, most: int) -> list[bytes]:
-    """The pictures in a form of up to `most` files, which have to keep the limit of one together; raises Refused."""
+    """The images in a form of up to `most` files; together they keep the limit of one upload.
+
+    Raises Refused.
+    """
     if not is_form(request):
         await drain(request, limits)
         raise Refused(
@@ -52,11 +56,9 @@ async def read_pictures(request: Request, limits: Limits, most: int) -> list[byt
 
 
 def is_form(request: Request) -> bool:
-    """Whether a request says that its body is a form with files."""
-    return (
-        request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        == "multipart/form-data"
-    )
+    """Whether a request's body is a form with files."""
+    content_type = request.headers.get("content-type", "").partition(";")[0]
+    return content_type.strip().lower() == "multipart/form-data"
 
 
 async def read_body(request: Request, most: int, limits: Limits) -> bytes:
@@ -72,10 +74,9 @@ async def read_body(request: Request, most: int, limits: Limits) -> bytes:
         async with asyncio.timeout(limits.upload_seconds):
             return await _read(request, most, limits)
     except TimeoutError:
-        late = f"the upload did not end within {limits.upload_seconds:g} seconds"
         raise Refused(
             408,
-            late,
+            f"the upload did not end within {limits.upload_seconds:g} seconds",
             "send a smaller picture, or try again on a faster connection",
             {"Connection": "close"},
         ) from None
@@ -84,7 +85,7 @@ async def read_body(request: Request, most: int, limits: Limits) -> bytes:
 
 
 async def _read(request: Request, most: int, limits: Limits) -> bytes:
-    """The body; its length is believed when it is announced as too great, and counted in any case."""
+    """The body; refused by its announced length, or as soon as more bytes have come."""
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
         await drain(request, limits)
@@ -103,10 +104,11 @@ async def _read(request: Request, most: int, limits: Limits) -> bytes:
 
 
 async def drain(request: Request, limits: Limits) -> None:
-    """Read and throw away what a client is still sending, within bounds."""
-    if (
-        request.headers.get("expect", "").lower() != "100-continue"
-    ):  # who asks first is told at once
+    """Read and throw away what a client is still sending, up to a limit.
+
+    A client that asks first (Expect: 100-continue) gets its answer at once.
+    """
+    if request.headers.get("expect", "").lower() != "100-continue":
         await _drain(request.stream(), limits)
 
 
@@ -123,7 +125,7 @@ async def _drain(stream: AsyncIterator[bytes], limits: Limits) -> None:
 
 
 def too_large(limits: Limits) -> Refused:
-    """The answer to more bytes than one upload may have."""
+    """The error for an upload with too many bytes."""
     return Refused(
         413,
         f"the upload is larger than {limits.bytes / 1e6:g} MB",
@@ -131,33 +133,46 @@ def too_large(limits: Limits) -> Refused:
     )
 
 
-def files(body: bytes, kind: str, most: int) -> list[bytes]:
-    """The files in a form (RFC 7578) that is in memory as a whole, at least one and at most `most`; raises Refused."""
-    edge = EDGE.search(kind)
-    if edge is None:
-        raise unreadable("its Content-Type names no boundary")
-    # The body is here already, so one search is all it takes: 4 µs where a parser made for streams takes 100.
-    _, *parts = (b"\r\n" + body).split(
-        b"\r\n--" + (edge[1] or edge[2]).encode("latin-1"), most + FIELDS + 1
-    )
-    end = next((place for place, part in enumerate(parts) if part.startswith(b"--")), None)
-    if end is None:
-        raise unreadable("it does not end, or has too many parts" if parts else "it has no parts")
-    found = []
-    for part in parts[:end]:
-        head, ends, content = part.partition(b"\r\n\r\n")
-        if not ends or len(head) > ENVELOPE:
-            raise unreadable("one of its parts has no beginning")
+def files(body: bytes, content_type: str, most: int) -> list[bytes]:
+    """The files of a form (RFC 7578), from 1 to `most`; raises Refused."""
+    contents = []
+    for part in form_parts(body, content_type, most + FIELDS):
+        head, blank_line, content = part.partition(b"\r\n\r\n")
+        if not blank_line or len(head) > ENVELOPE:
+            raise unreadable("one of its parts has no headers")
         if FILE.search(head):
-            found.append(content)
-    if not found:
+            contents.append(content)
+    if not contents:
         raise Refused(422, "the form holds no file", "send one: curl -F picture=@FILE")
-    if len(found) > most:
-        hint = "send fewer" if most > 1 else "POST /api/predict/many takes several"
-        raise Refused(422, f"the form holds more than {most} file{'s' * (most > 1)}", hint)
-    return found
+    if len(contents) > most:
+        if most == 1:
+            raise Refused(
+                422, "the form holds more than 1 file", "POST /api/predict/many takes several"
+            )
+        raise Refused(422, f"the form holds more than {most} files", "send fewer")
+    return contents
 
 
-def unreadable(why: str) -> Refused:
-    """The answer to a form that is none."""
-    return Refused(422, f"the form cannot be read: {why}", "send it as curl -F picture=@FILE does")
+def form_parts(body: bytes, content_type: str, most: int) -> list[bytes]:
+    """The parts of a form, headers and contents; raises Refused.
+
+    The whole body is in memory, so one split is enough: 4 µs instead of a stream parser's 100 µs.
+    """
+    boundary = BOUNDARY.search(content_type)
+    if boundary is None:
+        raise unreadable("its Content-Type names no boundary")
+    delimiter = b"\r\n--" + (boundary[1] or boundary[2]).encode("latin-1")
+    _, *parts = (b"\r\n" + body).split(delimiter, most + 1)
+    if not parts:
+        raise unreadable("it has no parts")
+    for number, part in enumerate(parts):
+        if part.startswith(b"--"):
+            return parts[:number]
+    raise unreadable("it does not end, or has too many parts")
+
+
+def unreadable(reason: str) -> Refused:
+    """The error for a body that is no form."""
+    return Refused(
+        422, f"the form cannot be read: {reason}", "send it as curl -F picture=@FILE does"
+    )

@@ -1,4 +1,4 @@
-"""The paths under /api/: pictures in, names out, and what the runs say."""
+"""The endpoints under /api/: images in, predictions out, and the runs."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ from eyesight.web.service import MANY, Service
 
 router = APIRouter(prefix="/api")
 Top = Annotated[int, Query(ge=1, le=1000, description="how many classes to name")]
-EVEN = 0.5  # below it, something else is as likely
+EVEN = 0.5  # below it, another answer is as likely
 MESSAGES = {
     400: "the upload was cut off",
     408: "the upload took too long",
     413: "too many bytes or pixels",
     415: "not a picture, judged by its content",
     422: "a damaged picture or a wrong parameter",
-    503: "too many pictures at once; Retry-After says when to come again",
+    503: "too many requests at once; Retry-After says when to try again",
     504: "the picture took too long",
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}
@@ -73,29 +73,32 @@ GIVES_CLASSES = {"model": Problem, "description": "this network gives a class: /
 
 
 def service_of(request: Request) -> Service:
-    """What the application's factory left for its requests."""
-    found = request.app.state.service
-    assert isinstance(found, Service)
-    return found
+    """The application's service."""
+    service = request.app.state.service
+    assert isinstance(service, Service)
+    return service
 
 
 class Direct(APIRoute):
-    """A path whose function reads the request itself: the signature is documentation, and FastAPI's 30 µs of looking into it are saved."""
+    """A route whose function reads the request itself, without FastAPI's 30 µs of parsing.
+
+    The signature of the function only documents the route.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
-        """The function, called with the request and what `top` says."""
-        answer = self.endpoint
+        """A handler that calls the function with the request and its parameter `top`."""
+        endpoint = self.endpoint
 
         async def handle(request: Request) -> Response:
-            made = await answer(request, asked_top(request))
-            assert isinstance(made, Response)
-            return made
+            response = await endpoint(request, top_of(request))
+            assert isinstance(response, Response)
+            return response
 
         return handle
 
 
-def asked_top(request: Request) -> int:
-    """How many classes a request wants named; raises Refused."""
+def top_of(request: Request) -> int:
+    """How many classes a request asks for; raises Refused."""
     if not request.scope["query_string"]:
         return 5
     text = request.query_params.get("top", "5")
@@ -115,7 +118,7 @@ pictures = APIRouter(prefix="/api", route_class=Direct)
     response_model=None,
 )
 async def predict(request: Request, top: Top = 5) -> Response:
-    """What is on a picture: its file as the body, or as the one file of a form. Nothing of it is kept."""
+    """Classify an image: its file as the body, or as the one file of a form. Nothing is kept."""
     service = service_of(request)
     return answered(recognised(service, await service.recognise(request), top))
 
@@ -127,19 +130,22 @@ async def predict(request: Request, top: Top = 5) -> Response:
     response_model=None,
 )
 async def predict_many(request: Request, top: Top = 5) -> Response:
-    """What is on each of the pictures in a form, in their order; one that cannot be read gets its error in its place."""
+    """Classify each image of a form, in order; one that cannot be read gets an error instead."""
     service = service_of(request)
     rows = await service.recognise_many(request)
-    found = [
-        Problem(**row.to_dict()) if isinstance(row, Refused) else recognised(service, row, top)
-        for row in rows
-    ]
-    return answered(RecognisedMany(answers=found))
+    answers: list[Recognised | Problem] = []
+    for output in rows:
+        if isinstance(output, Refused):
+            answers.append(Problem(**output.to_dict()))
+        else:
+            answers.append(recognised(service, output, top))
+    return answered(RecognisedMany(answers=answers))
 
 
 def recognised(service: Service, row: Row, top: int) -> Recognised:
-    """The answer about one picture, from its probabilities K."""
-    names, threshold = service.names, service.threshold
+    """The answer for one image, from its probabilities K."""
+    names = service.names
+    threshold = service.threshold
     best = np.argsort(-row[: len(names)], kind="stable")[:top].tolist()
     named = [
         Named(name=names[place], probability=value)
@@ -159,7 +165,7 @@ def recognised(service: Service, row: Row, top: int) -> Recognised:
 def doubt(
     best: float, other: float | None, threshold: float | None
 ) -> Literal["other", "threshold", "even"] | None:
-    """Why not to rely on an answer of probability `best`."""
+    """The reason not to rely on an answer of probability `best`; None when there is none."""
     if other is not None and other > EVEN:
         return "other"
     if threshold is not None:
@@ -167,9 +173,9 @@ def doubt(
     return "even" if best < EVEN else None
 
 
-def answered(found: Recognised | RecognisedMany) -> Response:
-    """An answer as JSON, ready: FastAPI would check it once more."""
-    return Response(found.model_dump_json(by_alias=True), media_type="application/json")
+def answered(answer: Recognised | RecognisedMany) -> Response:
+    """An answer as JSON, without FastAPI's second validation."""
+    return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
 
 @router.post(
@@ -202,7 +208,7 @@ async def render(request: Request) -> Response:
 
 
 async def rendered(service: Service, request: Request) -> Made:
-    """What a segmentation network or an autoencoder makes of a request's picture; raises Refused."""
+    """The answer of a segmentation network or an autoencoder; raises Refused."""
     figures, drawing = await service.render(request)
     recogniser = service.recogniser
     encoded = b64encode(drawing).decode()
@@ -226,7 +232,7 @@ async def rendered(service: Service, request: Request) -> Made:
 
 @router.get("/classes")
 async def classes(request: Request) -> Classes:
-    """The names that can be the answer."""
+    """The class names that can be an answer."""
     return Classes(classes=list(service_of(request).names))
 
 
@@ -234,21 +240,21 @@ async def classes(request: Request) -> Classes:
 async def health(request: Request) -> Health:
     """Whether the service is up, and what it serves."""
     service = service_of(request)
-    known = service.recogniser
+    recogniser = service.recogniser
     return Health(
         status="ok",
         version=eyesight.__version__,
-        name=str(known.facts.get("name") or ""),
+        name=str(recogniser.facts.get("name") or ""),
         classes=len(service.names),
-        shape=list(known.preparation.shape),
-        accuracy=known.facts.get("accuracy"),
+        shape=list(recogniser.preparation.shape),
+        accuracy=recogniser.facts.get("accuracy"),
         in_flight=service.gate.inside,
     )
 
 
 @router.get("/runs")
 def runs(request: Request) -> Runs:
-    """All runs of the folder being served, for a table."""
+    """Every run of the served folder, the oldest first."""
     folder = service_of(request).runs
     return Runs(runs=[row(run) for run in (list_runs(folder) if folder else [])])
 
@@ -275,17 +281,16 @@ def one_run(request: Request, name: str) -> RunDetail:
 
 
 def find_run(service: Service, name: str) -> Run:
-    """The run of this very name; names are compared, never made into paths. Raises Refused when there is none."""
+    """The run of this name; names are compared, never joined to a path. Raises Refused."""
     for run in list_runs(service.runs) if service.runs else []:
         if run.name == name:
             return run
     raise gone(name)
 
 
-def gone(name: str, why: str = "") -> Refused:
-    """The answer about a run that is not there, or not any more."""
-    return Refused(
-        404,
-        f"there is no run {name!r}" + (f": {why}" if why else ""),
-        "it may have been removed; see /api/runs",
-    )
+def gone(name: str, reason: str = "") -> Refused:
+    """The error for a run that does not exist, or no longer."""
+    message = f"there is no run {name!r}"
+    if reason:
+        message = f"{message}: {reason}"
+    return Refused(404, message, "it may have been removed; see /api/runs")

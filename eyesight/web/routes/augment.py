@@ -22,7 +22,7 @@ from eyesight.data.store import kept_at, open_store
 from eyesight.recipe import Augment, Recipe, Training, differences
 from eyesight.results.predictions import readable
 from eyesight.runs import list_runs
-from eyesight.web.limits import Turns
+from eyesight.web.limits import Queue
 from eyesight.web.routes.api import service_of
 from eyesight.web.schemas import Problem
 from eyesight.web.service import Service
@@ -52,7 +52,7 @@ SLIDERS: dict[
 }
 FLIPS = Literal["none", "random", "alternating"]
 SIDE = 112  # pixels of a shown picture at least, where it has so many
-turns = Turns("augmentations", 8)
+turns = Queue("augmented images", 8)
 
 _fields: dict[str, Any] = {
     name: (type(getattr(Augment(), name, 0.0)), Field(still, ge=low, le=high, allow_inf_nan=False))
@@ -119,7 +119,7 @@ def augmented(request: Request, wanted: Annotated[Wanted, Query()]) -> Augmented
 def changed(service: Service, wanted: Any) -> Augmented:
     """The pictures of `augmented`; raises Refused when too many wait for theirs."""
     how = asked_for(wanted)
-    with turns.taken():
+    with turns.turn():
         from eyesight.report import augmentation
 
         source, images = material(service)

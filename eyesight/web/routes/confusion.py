@@ -1,6 +1,7 @@
 """The confusion matrix as a table whose cells lead to their pictures.
 
-The pictures come from the prepared data of the training where this machine still has it, else only those that the run kept.
+The images come from the prepared data of the training where this machine still has it; otherwise
+only those that the run kept are shown.
 """
 
 from __future__ import annotations
@@ -42,46 +43,45 @@ class Pictures:
     whole: bool  # whether these are all
 
 
-def table(known: Predictions) -> list[dict[str, Any]]:
-    """Rows of the matrix: name, n, and a count and a shade (0 to 8) for each class; nothing for too many classes."""
-    if len(known.classes) > MOST_CLASSES:
+def table(predictions: Predictions) -> list[dict[str, Any]]:
+    """Rows of the matrix: name, n, and a count and a shade (0 to 8) for each class.
+
+    Empty for more classes than a page can show.
+    """
+    if len(predictions.classes) > MOST_CLASSES:
         return []
-    counts, names = metrics.confusion(known.probabilities, known.labels), readable(known.classes)
-    return [
-        {
-            "name": names[place],
-            "n": int(row.sum()),
-            "cells": [(int(count), _shade(int(count), int(row.sum()))) for count in row],
-        }
-        for place, row in enumerate(counts)
-    ]
+    counts = metrics.confusion(predictions.probabilities, predictions.labels)
+    rows = []
+    for name, row in zip(readable(predictions.classes), counts, strict=True):
+        total = int(row.sum())
+        cells = [(int(count), _shade(int(count), total)) for count in row]
+        rows.append({"name": name, "n": total, "cells": cells})
+    return rows
 
 
-def _shade(count: int, of: int) -> int:
-    """A share so that single mistakes among thousands are still seen."""
-    return math.ceil(SHADES * (count / of) ** 0.4) if count else 0
+def _shade(count: int, total: int) -> int:
+    """A shade from 0 to 8 in which single mistakes among thousands are still seen."""
+    return math.ceil(SHADES * (count / total) ** 0.4) if count else 0
 
 
 @router.get("/runs/{name}/pictures", response_class=HTMLResponse)
 def cell(request: Request, name: str, true: int, said: int) -> Response:
     """The pictures of one class that were taken for another, the surest first."""
     run = find_run(service_of(request), name)
-    known = judged(run)
-    if known is None or not (0 <= true < len(known.classes) and 0 <= said < len(known.classes)):
-        raise Refused(404, "the run says nothing about such pictures", "see its confusion matrix")
-    at_hand, predictions = pictures(run), run.predictions()
+    labelled = judged(run)
+    classes = range(len(labelled.classes)) if labelled else range(0)
+    if true not in classes or said not in classes:
+        raise Refused(404, "the run has no such cell", "see its confusion matrix")
+    at_hand = pictures(run)
+    predictions = run.predictions()
     places = in_cell(predictions, true, said)
-    shown = [
-        {
-            "place": int(place),
-            "id": predictions.ids[place],
-            "probability": float(predictions.confidence[place]),
-        }
-        for place in places
-        if at_hand.whole or int(place) in at_hand.rows
-    ][:SHOWN]
-    names = readable(known.classes)
-    facts = {
+    shown = []
+    for place in places.tolist():
+        if len(shown) < SHOWN and (at_hand.whole or place in at_hand.rows):
+            probability = float(predictions.confidence[place])
+            shown.append({"place": place, "id": predictions.ids[place], "probability": probability})
+    names = readable(predictions.classes)
+    context = {
         "run": name,
         "truth": names[true],
         "said": names[said],
@@ -89,7 +89,7 @@ def cell(request: Request, name: str, true: int, said: int) -> Response:
         "n": len(places),
     }
     return templates.TemplateResponse(
-        request, "cell.html", {**facts, "pictures": shown, "whole": at_hand.whole}
+        request, "cell.html", {**context, "pictures": shown, "whole": at_hand.whole}
     )
 
 
@@ -113,7 +113,7 @@ def picture(request: Request, name: str, place: int) -> Response:
 
 
 def pictures(run: Run) -> Pictures:
-    """Those that can be shown: every one where the prepared data is at hand, else the costly mistakes that the run kept."""
+    """The test images that can be shown: all where the prepared data is at hand, else the kept ones."""
     file = run.path / "predictions.npz"
     if not file.is_file():
         return Pictures(np.zeros((0, 1, 1, 1), np.uint8), {}, False)

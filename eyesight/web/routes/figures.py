@@ -1,6 +1,7 @@
-"""Figures of runs as pictures, one run's or several runs' together.
+"""Figures of one run, and curves of several runs together, as PNG.
 
-matplotlib keeps its style in a global, so figures are drawn one at a time; it is imported when the first is asked for.
+matplotlib keeps its style in a global variable, so figures are drawn one at a time; it is imported
+with the first figure.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from starlette.responses import Response
 from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, readable
 from eyesight.runs import Run
-from eyesight.web.limits import Refused, Turns
+from eyesight.web.limits import Queue, Refused
 from eyesight.web.routes.api import find_run, service_of
 
 router = APIRouter(include_in_schema=False)
 TOGETHER = 12  # runs whose curves can still be told apart
-DOTS = 110  # an inch
-pen = Turns("figures")
+DPI = 110
+pen = Queue("figures")
 
 
 @router.get("/runs/{name}/{figure}.png")
@@ -29,7 +30,7 @@ def figure(request: Request, name: str, figure: str) -> Response:
     run = find_run(service_of(request), name)
     if figure not in FIGURES:
         raise Refused(404, f"there is no figure {figure!r}", f"known: {', '.join(FIGURES)}")
-    with pen.taken():
+    with pen.turn():
         return drawn(FIGURES[figure](run))
 
 
@@ -43,7 +44,7 @@ def together(
     if measure not in MEASURES:
         raise Refused(404, f"there are no curves of {measure!r}", f"known: {', '.join(MEASURES)}")
     epochs = {name: find_run(service_of(request), name).epochs for name in run}
-    with pen.taken():
+    with pen.turn():
         from eyesight.comparison import plots as comparison_plots
 
         return drawn(
@@ -56,25 +57,23 @@ def drawn(figure: Any) -> Response:
     from eyesight.report import plots
 
     if figure is None:
-        raise Refused(404, "the run is not that far yet", "look again when it has ended")
-    return Response(plots.png(figure, DOTS), media_type="image/png")
+        raise Refused(404, "the run has no such figure yet", "try again when it has ended")
+    return Response(plots.png(figure, DPI), media_type="image/png")
 
 
 def judged(run: Run) -> Predictions | None:
     """The labelled test predictions, None without any."""
-    known = (
-        run.predictions().labelled()
-        if run.target == "class" and (run.path / "predictions.npz").is_file()
-        else None
-    )
-    return known if known is not None and len(known) else None
+    if run.target != "class" or not (run.path / "predictions.npz").is_file():
+        return None
+    predictions = run.predictions().labelled()
+    return predictions if len(predictions) else None
 
 
-def _curves(what: str) -> Callable[[Run], Any]:
+def _curves(score: str) -> Callable[[Run], Any]:
     def draw(run: Run) -> Any:
         from eyesight.report import plots
 
-        measure = run.measure.key if what == "top1" else what
+        measure = run.measure.key if score == "top1" else score
         return plots.curves(run.epochs, (measure,)) if run.epochs else None
 
     return draw
@@ -83,23 +82,20 @@ def _curves(what: str) -> Callable[[Run], Any]:
 def _confusion(run: Run) -> Any:
     from eyesight.report import plots
 
-    known = judged(run)
-    return (
-        plots.confusion(
-            metrics.confusion(known.probabilities, known.labels), readable(known.classes)
-        )
-        if known
-        else None
-    )
+    predictions = judged(run)
+    if predictions is None:
+        return None
+    counts = metrics.confusion(predictions.probabilities, predictions.labels)
+    return plots.confusion(counts, readable(predictions.classes))
 
 
 def _calibration(run: Run) -> Any:
     from eyesight.report import plots
 
-    known = judged(run)
-    return (
-        plots.calibration(metrics.calibration(known.probabilities, known.labels)) if known else None
-    )
+    predictions = judged(run)
+    if predictions is None:
+        return None
+    return plots.calibration(metrics.calibration(predictions.probabilities, predictions.labels))
 
 
 def _panel(name: str) -> Callable[[Run], Any]:

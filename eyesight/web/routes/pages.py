@@ -1,4 +1,4 @@
-"""The pages: rendered here, drawn by the browser with a few lines of script and nothing from elsewhere."""
+"""The first page, its answer for browsers without scripts, the API's page and the token form."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from eyesight.web.limits import Refused
 from eyesight.web.middleware import remember_token, same_token
 from eyesight.web.problems import refusal
 from eyesight.web.routes.api import recognised, rendered, service_of
+from eyesight.web.schemas import Made, Recognised
 from eyesight.web.service import Service
 from eyesight.web.templating import templates
 
@@ -25,53 +26,57 @@ router = APIRouter(include_in_schema=False)
 
 @router.get("/", response_class=HTMLResponse)
 def front(request: Request) -> Response:
-    """Drop a picture, read its name; the reader's offer to train where there is no network yet."""
+    """The page that classifies an image; /reader, which offers to train, without a network."""
     if not service_of(request).recogniser.classes:
         return RedirectResponse("/reader", 303)
     service = service_of(request)
     if service.target != "class":
-        return templates.TemplateResponse(request, "made.html", about(service))
-    return templates.TemplateResponse(request, "front.html", known(service))
+        return templates.TemplateResponse(request, "made.html", dense_context(service))
+    return templates.TemplateResponse(request, "front.html", class_context(service))
 
 
 @router.post("/", response_class=HTMLResponse)
 async def answered(request: Request) -> Response:
     """The same page with the answer on it, for browsers without scripts."""
-    service, t = service_of(request), i18n.speaker(i18n.language_of(request))
-    page, facts = (
-        ("front.html", known(service))
-        if service.target == "class"
-        else ("made.html", about(service))
-    )
+    service = service_of(request)
+    classifies = service.target == "class"
+    page = "front.html" if classifies else "made.html"
+    context = class_context(service) if classifies else dense_context(service)
     try:
-        found = (
-            recognised(service, await service.recognise(request), TOP)
-            if service.target == "class"
-            else await rendered(service, request)
-        )
-        said: dict[str, Any] = {"found": found, "problem": None}
-        status = 200
+        if classifies:
+            answer: Recognised | Made = recognised(service, await service.recognise(request), TOP)
+        else:
+            answer = await rendered(service, request)
     except Refused as refused:
-        key, status = f"problem.{refused.status}", refused.status
-        said = {"found": None, "problem": t(key) if key in i18n.words("en") else refused.message}
-    return templates.TemplateResponse(request, page, {**facts, **said}, status)
+        context |= {"found": None, "problem": sentence(request, refused)}
+        return templates.TemplateResponse(request, page, context, refused.status)
+    context |= {"found": answer, "problem": None}
+    return templates.TemplateResponse(request, page, context)
 
 
-def about(service: Service) -> dict[str, Any]:
-    """What the page says of a network that gives more than a class."""
-    name, classes = str(service.recogniser.facts.get("name") or ""), service.recogniser.classes
+def sentence(request: Request, refused: Refused) -> str:
+    """The error in the visitor's language, where it has a text."""
+    language = i18n.language_of(request)
+    key = f"problem.{refused.status}"
+    return str(i18n.translator(language)(key)) if key in i18n.texts(language) else refused.message
+
+
+def dense_context(service: Service) -> dict[str, Any]:
+    """What the page shows of a network that gives a mask or an image."""
+    classes = service.recogniser.classes
     names = readable(classes)
     return {
-        "name": name,
+        "name": str(service.recogniser.facts.get("name") or ""),
         "target": service.target,
         "classes": names,
         "readable": dict(zip(classes, names, strict=True)),
     }
 
 
-def known(service: Service) -> dict[str, Any]:
-    """What the page says of the network that answers."""
-    facts, name = service.recogniser.facts, str(service.recogniser.facts.get("name") or "")
+def class_context(service: Service) -> dict[str, Any]:
+    """What the page shows of a classifier."""
+    facts = service.recogniser.facts
+    name = str(facts.get("name") or "")
     return {
         "name": name,
         "only": service.only,
@@ -86,7 +91,7 @@ def known(service: Service) -> dict[str, Any]:
 
 @router.get("/docs", response_class=HTMLResponse)
 def docs(request: Request) -> Response:
-    """The API's description, made from /openapi.json by this server's own script."""
+    """The API's documentation, drawn from /openapi.json by a script of this server."""
     return templates.TemplateResponse(request, "docs.html", {})
 
 

@@ -1,4 +1,4 @@
-"""The pages about runs: a table of all with the curves of those that are ticked, and one page each with everything that is known."""
+"""The pages about runs: a table with the curves of the ticked ones, and a page for each run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import file_of
 from eyesight.recipe import Recipe, differences, to_json
 from eyesight.results import metrics
-from eyesight.results.predictions import readable
+from eyesight.results.predictions import Predictions, readable
 from eyesight.runs import Run
 from eyesight.web.limits import Refused
 from eyesight.web.routes import confusion, figures
@@ -78,35 +78,40 @@ def page(request: Request, name: str) -> Response:
 
 
 def facts(run: Run) -> dict[str, Any]:
-    """What the page says, computed from the run folder."""
-    known = judged(run)
+    """What the page shows, computed from the run folder."""
+    has_predictions = (run.path / "predictions.npz").is_file()
     return {
+        **class_facts(judged(run)),
         "run": row(run),
         "epochs": len(run.epochs),
         "place": f"{run.path.absolute().parent.name}/{run.name}",
         "changes": differences(run.recipe, Recipe()),
         "recipe": to_json(run.recipe),
         "findings": findings(run),
-        "matrix": confusion.table(known) if known else [],
-        "classes": readable(known.classes) if known else [],
-        "rows": metrics.per_class(known.probabilities, known.labels, readable(known.classes))
-        if known
-        else [],
-        "pairs": metrics.confused_pairs(known.probabilities, known.labels, readable(known.classes))
-        if known
-        else [],
         "mistakes": mistakes(run),
         "exported": file_of(run).is_file(),
-        "kept": (run.path / "predictions.npz").is_file(),
+        "kept": has_predictions,
         "named": run.target == "class",
-        "panels": figures.PANELS.get(run.target, ())
-        if (run.path / "predictions.npz").is_file()
-        else (),
+        "panels": figures.PANELS.get(run.target, ()) if has_predictions else (),
+    }
+
+
+def class_facts(predictions: Predictions | None) -> dict[str, Any]:
+    """The confusion matrix, the rows of the classes and the confused pairs, where there are any."""
+    if predictions is None:
+        return {"matrix": [], "classes": [], "rows": [], "pairs": []}
+    names = readable(predictions.classes)
+    scored = (predictions.probabilities, predictions.labels, names)
+    return {
+        "matrix": confusion.table(predictions),
+        "classes": names,
+        "rows": metrics.per_class(*scored),
+        "pairs": metrics.confused_pairs(*scored),
     }
 
 
 def findings(run: Run) -> list[dict[str, str]]:
-    """What the doctor found after the training, or what his checks that need no network find now; nothing when he cannot look."""
+    """The doctor's findings after the training, or those of its quick checks now."""
     from eyesight.diagnosis import diagnose
     from eyesight.report import report
 
@@ -118,26 +123,29 @@ def findings(run: Run) -> list[dict[str, str]]:
             finding.to_dict()
             for finding in diagnose.examine(diagnose.admit_run(run, None, ask_network=False))
         ]
-    except Exception:  # a run may be damaged or half written in any way; its page shows the rest
+    except Exception:  # a damaged or half written run has a page without findings
         return []
 
 
 def mistakes(run: Run) -> list[dict[str, Any]]:
-    """The most costly ones: place in the gallery, id, true and given class, probability."""
-    places = run.gallery().get("mistakes_index", np.zeros(0, dtype=np.int64))
-    if not len(places):
+    """The costliest mistakes: place in the gallery, id, true and predicted class, probability."""
+    indices = run.gallery().get("mistakes_index", np.zeros(0, dtype=np.int64))
+    if not len(indices):
         return []
-    said, names = run.predictions(), readable(run.predictions().classes)
-    return [
-        {
-            "place": place,
-            "id": said.ids[index],
-            "true": names[said.labels[index]],
-            "said": names[said.predicted[index]],
-            "probability": float(said.confidence[index]),
-        }
-        for place, index in enumerate(places[:MISTAKES])
-    ]
+    predictions = run.predictions()
+    names = readable(predictions.classes)
+    rows = []
+    for place, index in enumerate(indices[:MISTAKES]):
+        rows.append(
+            {
+                "place": place,
+                "id": predictions.ids[index],
+                "true": names[predictions.labels[index]],
+                "said": names[predictions.predicted[index]],
+                "probability": float(predictions.confidence[index]),
+            }
+        )
+    return rows
 
 
 @router.get("/runs/{name}/mistakes/{place}.png")
@@ -159,16 +167,16 @@ def mistake_pixels(path: Path, stamp: tuple[int, int]) -> Sequence[Pixels]:
 
 
 def png(data: bytes) -> Response:
-    """A picture."""
+    """A PNG image as an answer."""
     return Response(data, media_type="image/png")
 
 
 @router.get("/runs/{name}/report")
 def report(request: Request, name: str) -> Response:
-    """The report as it would be written now; it brings its own styles, and may do nothing else."""
+    """The report as it would be written now; its policy allows its own styles and nothing else."""
     from eyesight.report import report
 
-    with pen.taken():
+    with pen.turn():
         text = report.page(find_run(service_of(request), name))
     return HTMLResponse(
         text.encode(errors="replace"), headers={"Content-Security-Policy": REPORT_POLICY}
@@ -185,17 +193,17 @@ def exported(request: Request, name: str) -> Response:
 
 
 @router.get("/runs/{name}/predictions.csv")
-def predictions(request: Request, name: str) -> Response:
-    """What the classifier said about each test picture: id, true class, given class, probability."""
-    said = find_run(service_of(request), name).predictions()
+def predictions_csv(request: Request, name: str) -> Response:
+    """The predictions for the test images: id, true class, predicted class, probability."""
+    predictions = find_run(service_of(request), name).predictions()
+    classes = predictions.classes
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(("id", "true", "predicted", "probability"))
-    for name_, label, best, sure in zip(
-        said.ids, said.labels, said.predicted, said.confidence, strict=True
-    ):
-        writer.writerow(
-            (name_, said.classes[label] if label >= 0 else "", said.classes[best], f"{sure:.6f}")
-        )
+    for index, image_id in enumerate(predictions.ids):
+        label = predictions.labels[index]
+        true = classes[label] if label >= 0 else ""
+        predicted = classes[predictions.predicted[index]]
+        writer.writerow((image_id, true, predicted, f"{predictions.confidence[index]:.6f}"))
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, '')}.csv"}
     return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
