@@ -56,7 +56,7 @@ class Live:
         self.app = application(recogniser, limits=LIMITS)
         self.sock = socket.create_server(("127.0.0.1", 0), backlog=512)
         self.port = self.sock.getsockname()[1]
-        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="critical"))
+        self.server = uvicorn.Server(uvicorn.Config(self.app, log_level="error"))
         self.thread = threading.Thread(
             target=self.server.run, kwargs={"sockets": [self.sock]}, daemon=True
         )

@@ -70,9 +70,14 @@ async def read_body(request: Request, most: int, limits: Limits) -> bytes:
             "compressed uploads are not unpacked",
             "send the picture's file as it is, without Content-Encoding",
         )
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > most:
+        await drain(request, limits)
+        raise too_large(limits)
+    stream = request.stream()
     try:
         async with asyncio.timeout(limits.upload_seconds):
-            return await _read(request, most, limits)
+            body = await _read(stream, most)
     except TimeoutError:
         raise Refused(
             408,
@@ -82,23 +87,20 @@ async def read_body(request: Request, most: int, limits: Limits) -> bytes:
         ) from None
     except ClientDisconnect:
         raise Refused(400, "the upload was cut off", "send the picture again") from None
-
-
-async def _read(request: Request, most: int, limits: Limits) -> bytes:
-    """The body; refused by its announced length, or as soon as more bytes have come."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > most:
-        await drain(request, limits)
+    if body is None:
+        await _drain(stream, limits)
         raise too_large(limits)
+    return body
+
+
+async def _read(stream: AsyncIterator[bytes], most: int) -> bytes | None:
+    """The bytes of a stream; None as soon as there are more than `most`."""
     chunks: list[bytes] = []
     size = 0
-    stream = request.stream()
     async for chunk in stream:
         size += len(chunk)
         if size > most:
-            chunks.clear()
-            await _drain(stream, limits)
-            raise too_large(limits)
+            return None
         chunks.append(chunk)
     return b"".join(chunks)
 
