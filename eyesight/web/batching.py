@@ -86,7 +86,7 @@ class Batches:
         """Answer all that wait, and those that come meanwhile."""
         try:
             while self.waiting:
-                batch = []
+                batch: list[tuple[Pixels, asyncio.Future[Row]]] = []
                 while self.waiting and len(batch) < self.most:
                     pixels, answer = self.waiting.popleft()
                     if not answer.done():

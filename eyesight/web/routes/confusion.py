@@ -75,7 +75,7 @@ def cell(request: Request, name: str, true: int, said: int) -> Response:
     at_hand = pictures(run)
     predictions = run.predictions()
     places = in_cell(predictions, true, said)
-    shown = []
+    shown: list[dict[str, Any]] = []
     for place in places.tolist():
         if len(shown) < SHOWN and (at_hand.whole or place in at_hand.rows):
             probability = float(predictions.confidence[place])
