@@ -19,6 +19,7 @@ from eyesight.system.progress import Talk, silent
 __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "silent"]
 
 TABLE_ENOUGH = 0.5  # of a table's rows must lead to pictures, for it to decide the classes
+STRAYS = 0.1  # of the pictures outside of class folders: then a table is asked first
 FEW = 20  # pictures that may lie beside an .npz
 SUBMISSION = "submission"  # Kaggle's example of an answer; its labels are made up
 
@@ -53,9 +54,9 @@ def with_groups(source: Source, layout: Layout) -> Source:
             code=2,
         )
     number = len(set(groups)) - unmatched
-    note = f"{number:,} groups by data.group_pattern, each on one side of the split"
+    note = f"groups by data.group_pattern: {number:,}, each on one side of the split"
     if unmatched:
-        note += f"; {unmatched:,} pictures have no group"
+        note += f"; pictures without a group: {unmatched:,}"
     return replace(source, groups=groups, notes=(*source.notes, note))
 
 
@@ -162,7 +163,8 @@ def _open_pictures(
         if len(arrays) == 1 and len(pictures) < FEW:  # pictures of the data, not the data
             return npz.open_npz(name, arrays[0])
         raise
-    if len(source.classes) == 1 and tables:
+    strays = sum(problem.kind == "unlabelled" for problem in source.problems)
+    if tables and (len(source.classes) == 1 or strays > STRAYS * len(pictures)):
         try:
             return _open_tables(name, tables, root, pictures, layout, inside)
         except UserError:

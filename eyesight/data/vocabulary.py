@@ -10,10 +10,10 @@ from typing import Literal
 Split = Literal["train", "validation", "test"]
 
 SPLIT_WORDS: dict[Split, str] = {
-    "train": """train training trn learn learning trainieren entrenamiento entrainement apprentissage
+    "train": """train training trainings trn learn learning trainieren entrenamiento entrainement apprentissage
         treino treinamento treinar addestramento trening traning egitim latih pelatihan
         обучение обучающая тренировка 训练 訓練 学習 훈련 학습""",
-    "validation": """val valid validation validate dev devel development eval validierung validacion
+    "validation": """val valid validation validate dev devel development eval validierung validierungs validacion
         validacao validazione validering walidacja dogrulama validasi
         валидация проверка 验证 驗證 検証 검증""",
     "test": """test testing tst holdout prueba pruebas teste testes prova essai uji pengujian

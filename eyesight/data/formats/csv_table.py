@@ -76,7 +76,7 @@ def open_csv(
         unnamed = finder.unnamed({str(record.path) for record in records})
         if unnamed:
             tables = " and ".join(path.name for path in paths)
-            notes.append(f"{unnamed:,} pictures are not named by {tables} and are not used")
+            notes.append(f"pictures not named by {tables}, and not used: {unnamed:,}")
     return _source(name, records, notes, grouped=bool(layout.group_column))
 
 

@@ -234,13 +234,6 @@ def split_folders(folder: Folder) -> dict[str, Split]:
     the names are otherwise alike.
     """
     children = folder.children
-    exact: dict[str, Split] = {}
-    for child in children:
-        split = exact_split(child.name)
-        if split is not None:
-            exact[child.name] = split
-    if any(folder.folders[name].folders for name in exact):
-        return exact
     named: dict[str, Split] = {}
     rests = set()
     for child in children:
@@ -248,9 +241,17 @@ def split_folders(folder: Folder) -> dict[str, Split]:
         if split is not None:
             named[child.name] = split
             rests.add(rest)
-    different = len(set(named.values())) > 1 and "train" in named.values()
-    clear = len(named) == len(children) or any(folder.folders[name].folders for name in named)
-    if different and clear and len(rests) == 1:
+    alike = len(set(named.values())) > 1 and "train" in named.values() and len(rests) == 1
+    if alike and len(named) == len(children):
+        return named
+    exact: dict[str, Split] = {}
+    for child in children:
+        split = exact_split(child.name)
+        if split is not None:
+            exact[child.name] = split
+    if any(folder.folders[name].folders for name in exact):
+        return exact
+    if alike and any(folder.folders[name].folders for name in named):
         return named
     return {}
 
@@ -306,7 +307,7 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
         )
     level = _class_depth(children, name)
     if level == 1:
-        if all(is_container(child.name) and not child.folders for child in children):
+        if all(_only_contains(child) for child in children):
             return None
         structure.stray(folder.files)
         return [(child, child.name) for child in children]
@@ -322,6 +323,11 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
         inner = classes_of(child, structure, name)
         class_folders += inner or []
     return class_folders
+
+
+def _only_contains(folder: Folder) -> bool:
+    """Whether the names of a folder and of all below it say only that images lie there."""
+    return is_container(folder.name) and all(map(_only_contains, folder.children))
 
 
 def _class_depth(children: Sequence[Folder], name: str) -> int:

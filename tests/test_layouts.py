@@ -1,0 +1,271 @@
+"""A folder is not a class because it holds pictures: splits, wrappers, folds, sites, strays."""
+
+import numpy as np
+import pytest
+from test_sources import draw, draw_all, table, trouble
+
+from eyesight.data.formats.folders import UnclearError
+from eyesight.data.layout import Layout
+from eyesight.data.opening import open_source
+from eyesight.errors import UserError
+
+
+def filled(root, *folders, count=2):
+    """`count` pictures in each of these folders."""
+    for number, folder in enumerate(folders):
+        for index in range(count):
+            draw(root / folder / f"{number}_{index}.png", 100 * number + index)
+    return root
+
+
+def splits_of(source):
+    """Folder → its splits, for the first two parts of each id."""
+    return {
+        name.split("/")[0]: split for name, split in zip(source.ids, source.splits, strict=True)
+    }
+
+
+@pytest.mark.parametrize(
+    ("train", "other", "split"),
+    [
+        ("training_set", "test_set", "test"),
+        ("seg_train", "seg_test", "test"),
+        ("asl_alphabet_train", "asl_alphabet_test", "test"),
+        ("train_data", "test_data", "test"),
+        ("train2017", "val2017", "validation"),
+        ("train", "test1", "test"),
+        ("train_images", "dev_images", "validation"),
+        ("trainset", "testset", "test"),
+        ("TrainImages", "ValidImages", "validation"),
+        ("Training", "holdout", "test"),
+        ("entrenamiento", "prueba", "test"),
+        ("entraînement", "validation", "validation"),
+        ("Trainingsdaten", "Testdaten", "test"),
+        ("训练集", "测试集", "test"),
+        ("훈련", "검증", "validation"),
+        ("обучение", "тест", "test"),
+        ("treino", "teste", "test"),
+    ],
+)
+def test_splits_by_words_and_affixes(tmp_path, train, other, split):
+    filled(tmp_path, f"{train}/cat", f"{train}/dog", f"{other}/cat", f"{other}/dog")
+    source = open_source(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert splits_of(source) == {train: "train", other: split}
+    assert source.problems == () and (train in source.notes[0] or train in ("train", "test"))
+
+
+@pytest.mark.parametrize("inner", ["{split}", "images", "data"])
+def test_a_split_within_a_folder_of_its_own_name(tmp_path, inner):
+    names = [
+        f"{split}/{inner.format(split=split)}/{name}"
+        for split in ("seg_train", "seg_test")
+        for name in ("sea", "street")
+    ]
+    source = open_source(filled(tmp_path, *names))
+    assert source.classes == ("sea", "street")
+    assert splits_of(source) == {"seg_train": "train", "seg_test": "test"}
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train", "test"),
+        ("train", "test1"),
+        ("train_images", "test_images"),
+        ("train2017", "val2017"),
+        ("images_part_1", "images_part_2"),
+        ("fold_0", "fold_1", "fold_2"),
+        ("site_a", "site_b"),
+        ("dataset", "docs"),
+        ("images",),
+        ("images/train", "images/val"),
+        ("train/images", "valid/images"),
+        ("test/test", "train/train"),
+    ],
+)
+def test_flat_splits_and_containers_are_no_classes(tmp_path, folders):
+    filled(tmp_path, *folders)
+    with pytest.raises(UnclearError, match="no class folders") as caught:
+        open_source(tmp_path)
+    assert f"{folders[0]} (2 pictures)" in caught.value.message
+    assert "data.class_level" in caught.value.hint
+
+
+def test_boxes_are_mentioned_where_they_lie(tmp_path):
+    filled(tmp_path, "images/train", "images/val")
+    (tmp_path / "labels" / "train").mkdir(parents=True)
+    (tmp_path / "labels" / "train" / "0_0.txt").write_text("0 0.5 0.5 0.1 0.1")
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path)
+    assert "boxes" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        ("train", "bus", "car"),
+        ("train_station", "test_tube"),
+        ("bullet_train", "steam_train"),
+        ("0", "1", "2"),
+        ("camera", "plate"),
+        ("valid", "invalid"),
+        ("cat", "docs"),
+        ("a", "b"),
+    ],
+)
+def test_classes_that_only_look_like_splits(tmp_path, folders):
+    source = open_source(filled(tmp_path, *folders))
+    assert set(source.classes) == set(folders) and set(source.splits) == {""}
+
+
+@pytest.mark.parametrize(
+    "above",
+    [("fold_0", "fold_1", "fold_2"), ("site_a", "site_b"), ("alice", "bob"), ("2019", "2020")],
+)
+def test_below_folds_and_sites_lie_the_classes(tmp_path, above):
+    filled(tmp_path, *(f"{outer}/{name}" for outer in above for name in ("healthy", "ill")))
+    source = open_source(tmp_path)
+    assert source.classes == ("healthy", "ill") and set(source.splits) == {""}
+    assert above[0] in source.notes[0] and "class_level" in source.notes[0]
+    assert open_source(tmp_path, layout=Layout(class_level=1)).classes == tuple(above)
+
+
+def test_a_site_may_lack_a_class(tmp_path):
+    filled(tmp_path, "site_1/pos", "site_1/neg", "site_2/pos")
+    assert open_source(tmp_path).classes == ("neg", "pos")
+
+
+def test_what_two_levels_could_be_is_refused(tmp_path):
+    filled(tmp_path, "alice/cat", "alice/dog", "bob/cat", "bob/bird", "eve/dog", "eve/bird")
+    with pytest.raises(UserError, match="alice, bob, eve, or the folders in them") as caught:
+        open_source(tmp_path)
+    assert "data.class_level=1 or 2" in caught.value.hint
+    assert open_source(tmp_path, layout=Layout(class_level=2)).classes == ("bird", "cat", "dog")
+
+
+@pytest.mark.parametrize("inner", ["images", "part_{}", "batch{}"])
+def test_containers_in_class_folders_are_not_asked(tmp_path, inner):
+    names = [f"{name}/{inner.format(number)}" for name in ("cat", "dog") for number in (1, 2)]
+    assert open_source(filled(tmp_path, *dict.fromkeys(names))).classes == ("cat", "dog")
+
+
+def test_groups_of_classes_keep_the_outer_folder(tmp_path):
+    filled(tmp_path, "animal/cat", "animal/dog", "vehicle/bus", "vehicle/car")
+    assert open_source(tmp_path).classes == ("animal", "vehicle")
+
+
+def test_splits_inside_the_classes(tmp_path):
+    filled(tmp_path, "cat/train", "cat/test", "dog/train", "dog/test")
+    source = open_source(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert {name: split for name, (split, _) in table(source).items()}["cat/test/1_0.png"] == "test"
+
+
+def test_sites_inside_the_splits(tmp_path):
+    filled(
+        tmp_path, "train/s1/a", "train/s1/b", "train/s2/a", "train/s2/b", "test/s1/a", "test/s1/b"
+    )
+    source = open_source(tmp_path)
+    assert source.classes == ("a", "b") and set(source.splits) == {"train", "test"}
+
+
+def test_a_repository_around_the_data(tmp_path):
+    filled(tmp_path, "dataset/train/cat", "dataset/train/dog", "docs", "assets")
+    source = open_source(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert trouble(source) == {("docs", "unlabelled"): True, ("assets", "unlabelled"): True}
+
+
+def test_a_nested_copy_is_named_once_and_left_out(tmp_path):
+    parts = [f"{split}/{name}" for split in ("train", "val") for name in ("a", "b")]
+    filled(tmp_path / "xray", *parts, *(f"xray/{part}" for part in parts))
+    source = open_source(tmp_path)
+    assert len(source.ids) == 8 and trouble(source) == {("xray/xray", "unlabelled"): True}
+    assert "8 pictures left out" in source.problems[0].detail
+
+
+def test_a_stray_picture_beside_a_wrapper_is_named(tmp_path):
+    filled(tmp_path, "photos/cat", "photos/dog")
+    draw(tmp_path / "cover.png", 7)
+    source = open_source(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert trouble(source) == {("cover.png", "unlabelled"): True}
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [
+        ("images", "masks"),
+        ("JPEGImages", "SegmentationClass"),
+        ("leftImg8bit/train/ulm", "gtFine/train/ulm"),
+        ("train/images", "train/masks"),
+        ("imgs", "labels"),
+        ("7/images", "7/masks"),
+    ],
+)
+def test_pictures_and_masks_are_no_classes(tmp_path, images, masks):
+    filled(tmp_path, images, masks)
+    if images.startswith("7"):
+        filled(tmp_path, "8/images", "8/masks")
+    with pytest.raises(UserError, match="masks, not classes") as caught:
+        open_source(tmp_path)
+    assert "data.target=mask" in caught.value.hint
+
+
+def test_names_that_differ_only_in_spaces_are_refused(tmp_path):
+    filled(tmp_path, "a", " a", "b")
+    with pytest.raises(UserError, match="differ only in spaces"):
+        open_source(tmp_path)
+
+
+def test_the_level_a_person_names(tmp_path):
+    filled(tmp_path, "2020/train/cat/small", "2020/test/dog/large", "2021/train/dog/small")
+    source = open_source(tmp_path, layout=Layout(class_level=3))
+    assert source.classes == ("cat", "dog")
+    assert sorted(source.splits.tolist()) == ["test"] * 2 + ["train"] * 4
+    assert any("class_level" in note for note in source.notes)
+    with pytest.raises(UserError, match="no picture lies 9 folders deep"):
+        open_source(tmp_path, layout=Layout(class_level=9))
+
+
+def test_the_folder_a_person_names(tmp_path):
+    filled(tmp_path, "photos/cat", "photos/dog", "drawings/cat", "drawings/dog")
+    source = open_source(tmp_path, layout=Layout(images="photos"))
+    assert source.classes == ("cat", "dog") and source.ids[0] == "cat/0_0.png"
+    with pytest.raises(UserError, match="paintings"):
+        open_source(tmp_path, layout=Layout(images="paintings"))
+
+
+def test_groups_by_a_regular_expression(tmp_path):
+    draw_all(tmp_path, "a/p1_1.png", "a/p1_2.png", "a/p2_1.png", "b/p2_2.png", "b/other.png")
+    source = open_source(tmp_path, layout=Layout(group_pattern=r"(p\d+)_"))
+    groups = dict(zip(source.ids, source.groups, strict=True))
+    assert groups["a/p1_1.png"] == groups["a/p1_2.png"] == "p1" and groups["b/p2_2.png"] == "p2"
+    assert len(set(source.groups)) == 3 and "pictures without a group: 1" in source.notes[-1]
+    for pattern, message in (("(", "no regular expression"), ("xyz", "matches no name")):
+        with pytest.raises(UserError, match=message):
+            open_source(tmp_path, layout=Layout(group_pattern=pattern))
+
+
+def test_what_a_person_says_is_never_ignored(tmp_path):
+    filled(tmp_path / "set", "a", "b")
+    np.savez(tmp_path / "x.npz", images=np.zeros((2, 4, 4), np.uint8), labels=[0, 1])
+    for place, layout, message in (
+        ("set", Layout(label_column="breed"), "holds no table"),
+        ("x.npz", Layout(class_level=1), "has no class_level"),
+        ("x.npz", Layout(images="a"), "has no images"),
+    ):
+        with pytest.raises(UserError, match=message):
+            open_source(tmp_path / place, layout=layout)
+
+
+def test_a_very_deep_folder_ends(tmp_path):
+    filled(tmp_path, "a", "b")
+    deep = tmp_path / "a"
+    for _ in range(230):
+        deep = deep / "d"
+    deep.mkdir(parents=True)
+    source = open_source(tmp_path)
+    assert len(source.ids) == 4
+    assert any("levels deep" in problem.detail for problem in source.problems)

@@ -1,0 +1,287 @@
+"""Columns are read by where they lead and what they are called, or refused by name."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from test_sources import draw, draw_all, table, trouble
+
+from eyesight.data.layout import Layout
+from eyesight.data.opening import open_source
+from eyesight.data.split import Holdout, split
+from eyesight.errors import UserError
+
+NAMES = [f"{number}.png" for number in range(6)]
+KINDS = ["cat", "dog", "bird"]
+
+
+def written(tmp_path, text, encoding="utf-8", names=NAMES):
+    """A table beside six pictures."""
+    draw_all(tmp_path, *names)
+    (tmp_path / "labels.csv").write_text(text, encoding=encoding)
+    return tmp_path
+
+
+def lines(header, form, count=6, names=NAMES):
+    """`form` filled in for each picture: i its number, name, stem and kind."""
+    rows = [header] * bool(header)
+    for number in range(count):
+        name = names[number]
+        rows.append(
+            form.format(i=number, name=name, stem=name.split(".")[0], kind=KINDS[number % 3])
+        )
+    return "\n".join(rows) + "\n"
+
+
+@pytest.mark.parametrize(
+    ("header", "form"),
+    [
+        ("image,x,y,class", "{name},{i},{i},{kind}"),
+        ("id,path,label", "{i},{name},{kind}"),
+        ("label,path", "{kind},{name}"),
+        ("path,category,label", "{name},animal,{kind}"),
+        ("path,class,species", "{name},{kind},s{i}"),
+        ("path,width,height,klass", "{name},32,32,{kind}"),
+        ("filename,width,height,class,xmin,ymin,xmax,ymax", "{name},9,9,{kind},1,1,5,5"),
+        ("id,breed", "{stem},{kind}"),
+        ("Image Index,Finding Labels,Patient Age", "{name},{kind},4{i}"),
+        ("image_id;dx;age", "{stem};{kind};4{i}"),
+        ("path,label,fold", "{name},{kind},{i}"),
+        ("class_id,class_name,file", "1{i},{kind},{name}"),
+        ("Datei;Kategorie", "{name};{kind}"),
+        ("image|label", "{name}|{kind}"),
+        ("file\tlabel", "{name}\t{kind}"),
+        ("이미지,라벨", "{name},{kind}"),
+        ("image_name,target", "{stem},{kind}"),
+        ("Image,Id", "{name},{kind}"),
+        ("fname,what", "{name},{kind}"),
+        ("sep=;\npath;label", "{name};{kind}"),
+        ("# drawn by hand\npath,label", "{name},{kind}"),
+        ("", "{name},{kind}"),
+        ("", "{kind},{name}"),
+        ("", "TRAIN,{name},{kind}"),
+        ("path,label", "./{name},{kind}"),
+        ("path,label", "/home/me/{name},{kind}"),
+        ("path,label", ".\\{name},{kind}"),
+        ("image,MEL,NV,UNK", None),
+        ("filename, cat, dog, bird", None),
+    ],
+)
+def test_the_right_columns(tmp_path, header, form):
+    if form is None:
+        ones = "\n".join(
+            f"{name}, " + ", ".join("1.0" if i % 3 == k else "0.0" for k in range(3))
+            for i, name in enumerate(NAMES)
+        )
+        source = open_source(written(tmp_path, f"{header}\n{ones}\n"))
+        names = [name.strip() for name in header.split(",")[1:]]
+        assert sorted(source.classes) == sorted(names)
+        assert [source.classes[label] for label in source.labels[:3]] == names
+    else:
+        source = open_source(written(tmp_path, lines(header, form)))
+        assert [source.classes[label] for label in source.labels] == KINDS * 2
+    assert source.problems == () and source.notes[0].startswith("labels.csv: column")
+
+
+@pytest.mark.parametrize(
+    ("header", "form", "names", "hint"),
+    [
+        ("path,colour,shape", "{name},c{i},{kind}", ["'colour'", "'shape'"], "label_column=colour"),
+        (
+            "path,species,breed",
+            "{name},s{i},{kind}",
+            ["'species'", "'breed'"],
+            "label_column=species",
+        ),
+        ("left,right,label", "{name},0.png,{kind}", ["'left'", "'right'"], "image_column=left"),
+        ("", "{name},{kind},{i}", ["'2'", "'3'"], "label_column=2"),
+        ("path,width,fold", "{name},3,{i}", ["no column of labels"], "label_column"),
+        ("path,label,split", "{name},{kind},1", ["'split'", "holds 1"], "split_column=none"),
+    ],
+)
+def test_what_is_ambiguous_is_refused_with_the_candidates(tmp_path, header, form, names, hint):
+    with pytest.raises(UserError) as caught:
+        open_source(written(tmp_path, lines(header, form)))
+    assert all(name in caught.value.message for name in names) and hint in caught.value.hint
+
+
+def test_what_a_person_says_decides(tmp_path):
+    text = lines("left,right,colour,shape,part", "{name},0.png,c{i},{kind},test")
+    layout = Layout(image_column="left", label_column="shape", split_column="none")
+    source = open_source(written(tmp_path, text), layout=layout)
+    assert source.classes == ("bird", "cat", "dog") and set(source.splits) == {""}
+    by_number = Layout(image_column="1", label_column="4", split_column="part")
+    source = open_source(tmp_path / "labels.csv", layout=by_number)
+    assert set(source.splits) == {"test"} and source.classes == ("bird", "cat", "dog")
+    with pytest.raises(UserError, match="'shapes'") as caught:
+        open_source(tmp_path, layout=Layout(image_column="left", label_column="shapes"))
+    assert "did you mean shape" in caught.value.hint
+
+
+def test_two_classes_in_a_one_hot_row_are_refused(tmp_path):
+    text = "image,a,b\n0.png,1,1\n1.png,0,1\n2.png,1,0\n"
+    with pytest.raises(UserError, match="several of the columns a, b"):
+        open_source(written(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("header", "values", "expected"),
+    [
+        ("path,label,is_valid", ["True", "False"], ["validation", "train"]),
+        ("path,label,is_test", ["1", "0"], ["test", "train"]),
+        ("path,label,is_training_image", ["1", "0"], ["train", "test"]),
+        ("path,label,split", ["dev", "train"], ["validation", "train"]),
+        ("path,label,subset", ["Testing", "Training"], ["test", "train"]),
+        ("path,label,Usage", ["검증", "훈련"], ["validation", "train"]),
+        ("path,label,data_split", ["holdout", "UNASSIGNED"], ["test", ""]),
+    ],
+)
+def test_splits_in_a_column(tmp_path, header, values, expected):
+    rows = [f"{name},{KINDS[i % 3]},{values[i % 2]}" for i, name in enumerate(NAMES)]
+    source = open_source(written(tmp_path, "\n".join([header, *rows])))
+    assert source.splits.tolist() == expected * 3
+    assert f"split = {header.split(',')[2]}" in source.notes[0]
+
+
+@pytest.mark.parametrize("missing", ["NaN", "nan", "", "null", "<NA>", "N/A"])
+def test_a_missing_label_is_no_class(tmp_path, missing):
+    source = open_source(written(tmp_path, f"path,label\n0.png,{missing}\n1.png,a\n2.png,None\n"))
+    assert source.classes == ("None", "a") and trouble(source) == {("0.png", "unlabelled"): True}
+
+
+def test_numbers_in_two_spellings_are_one_class(tmp_path):
+    source = open_source(
+        written(tmp_path, "path,label\n0.png,1.0\n1.png,1\n2.png,2.0\n3.png,NaN\n")
+    )
+    assert source.classes == ("1", "2")
+    other = open_source(
+        written(tmp_path / "b", "path,label\n0.png,01\n1.png,1\n2.png,1.5\n3.png,1.0\n")
+    )
+    assert other.classes == ("01", "1", "1.0", "1.5")
+
+
+def test_a_second_header_is_no_row(tmp_path):
+    text = "path,label\n0.png,a\n1.png,b\npath,label\n2.png,a\n"
+    source = open_source(written(tmp_path, text))
+    assert source.classes == ("a", "b") and trouble(source) == {("path", "ignored"): True}
+
+
+@pytest.mark.parametrize(
+    ("text", "classes"),
+    [
+        ('0.png;"cat, grey"\n1.png;"dog, brown"\n', ("cat, grey", "dog, brown")),
+        ("0.png,cat;small\n1.png,dog;small\n", ("cat;small", "dog;small")),
+        ("path;label\n0.png;a|b\n1.png;c|d\n", ("a|b", "c|d")),
+        ('path,label\n0.png,"a\nb"\n1.png,c\n', ("a b", "c")),
+        ("#1.png,a\n0.png,b\n", ("a", "b")),
+    ],
+)
+def test_delimiters_and_what_labels_hold(tmp_path, text, classes):
+    draw(tmp_path / "#1.png", 9)
+    assert open_source(written(tmp_path, text)).classes == classes
+
+
+def test_names_are_found_in_other_spellings(tmp_path):
+    decomposed = unicodedata.normalize("NFD", "Hündin.png")
+    draw_all(tmp_path, decomposed, "B.PNG", "sub/c d#%20.png", "sub/e.png", "deep/er/e.png")
+    text = "path,label\nHündin.png,a\nb.png,b\nc d#%20.png,a\ner/e.png,b\ngone.png,a\ne,b\n"
+    (tmp_path / "labels.csv").write_text(text, encoding="utf-8")
+    source = open_source(tmp_path)
+    assert len(source.ids) == 4 and source.read(3) == (tmp_path / "deep/er/e.png").read_bytes()
+    details = {problem.id: problem.detail for problem in source.problems}
+    assert "several files have this name" in details["e"] and "no such file" in details["gone.png"]
+
+
+def test_a_file_in_another_folder_is_not_taken_for_it(tmp_path):
+    draw_all(tmp_path, "cat/1.png", "x.png", "y.png")
+    (tmp_path / "labels.csv").write_text("path,label\ndog/1.png,dog\nx.png,a\ny.png,b\n")
+    source = open_source(tmp_path / "labels.csv")
+    assert trouble(source) == {("dog/1.png", "missing"): True}
+
+
+def test_a_table_decides_over_flat_splits(tmp_path):
+    draw_all(tmp_path, *(f"train/{name}" for name in NAMES), "test/900.png")
+    (tmp_path / "labels.csv").write_text(lines("id,label", "{name},{kind}"))
+    (tmp_path / "sample_submission.csv").write_text("id,label\n900.png,cat\n")
+    source = open_source(tmp_path)
+    assert source.classes == ("bird", "cat", "dog") and len(source.ids) == 6
+    assert any("not named by labels.csv, and not used: 1" in note for note in source.notes)
+
+
+def test_a_table_of_metadata_over_numbered_parts(tmp_path):
+    draw_all(tmp_path, *(f"images_{1 + n % 2:03d}/images/{name}" for n, name in enumerate(NAMES)))
+    (tmp_path / "Data_Entry.csv").write_text(
+        lines("Image Index,Finding Labels,Follow-up #", "{name},{kind},{i}")
+    )
+    assert open_source(tmp_path).classes == ("bird", "cat", "dog")
+
+
+def test_tables_of_two_splits_name_their_own_folder(tmp_path):
+    draw_all(tmp_path, *(f"{part}/{name}" for part in ("train", "test") for name in NAMES))
+    for part in ("train", "test"):
+        (tmp_path / f"{part}.csv").write_text(lines("path,label", "{name},{kind}"))
+    source = open_source(tmp_path)
+    places = table(source)
+    assert len(places) == 12 and sorted(source.splits.tolist()) == ["test"] * 6 + ["train"] * 6
+    assert source.read(0) == (tmp_path / "test/0.png").read_bytes()
+
+
+def test_two_tables_of_the_same_pictures_are_refused(tmp_path):
+    written(tmp_path, lines("path,label", "{name},{kind}"))
+    (tmp_path / "other.csv").write_text(lines("path,label", "{name},x{i}"))
+    with pytest.raises(UserError, match=r"labels\.csv, other\.csv"):
+        open_source(tmp_path)
+
+
+def test_class_folders_win_over_a_table_which_is_named(tmp_path):
+    draw_all(tmp_path, "cat/0.png", "dog/1.png")
+    (tmp_path / "labels.csv").write_text("path,label\ncat/0.png,x\ndog/1.png,y\n")
+    source = open_source(tmp_path)
+    assert source.classes == ("cat", "dog") and "a table" in source.problems[0].detail
+    assert open_source(tmp_path / "labels.csv").classes == ("x", "y")
+
+
+def test_images_of_a_table_lie_where_a_person_says(tmp_path):
+    draw_all(tmp_path, *(f"photos/{name}" for name in NAMES))
+    (tmp_path / "about").mkdir()
+    path = tmp_path / "about" / "labels.csv"
+    path.write_text(lines("path,label", "{name},{kind}"))
+    with pytest.raises(UserError, match="no row"):
+        open_source(path)
+    assert len(open_source(path, layout=Layout(images="../photos")).ids) == 6
+    with pytest.raises(UserError, match=r"data\.images"):
+        open_source(path, layout=Layout(images="nowhere"))
+
+
+def test_groups_of_a_column_stay_on_one_side(tmp_path):
+    names = [f"{number}.png" for number in range(40)]
+    draw_all(tmp_path, *names)
+    rows = [f"{name},{KINDS[i % 2]},p{i // 4}" for i, name in enumerate(names)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,patient", *rows]))
+    layout = Layout(group_column="patient", label_column="label")
+    source = open_source(tmp_path, layout=layout)
+    digests = [str(i) for i in range(40)]
+    usable = np.ones(40, dtype=bool)
+    for seed in range(5):
+        division = split(
+            source.labels,
+            source.splits,
+            digests,
+            usable,
+            Holdout(0.1, 0.25, seed),
+            groups=source.groups,
+        )
+        sides = [{source.groups[i] for i in rows.tolist()} for rows in division.parts.values()]
+        assert not sides[0] & sides[1] and not sides[0] & sides[2] and not sides[1] & sides[2]
+        assert 4 <= len(division.parts["test"]) <= 12 and len(division.parts["validation"]) >= 4
+        assert set(source.labels[division.parts["train"]]) == {0, 1}
+
+
+def test_groups_that_the_data_tears_are_told():
+    labels = np.arange(8) % 2
+    given = np.array(["train"] * 4 + ["test"] * 4)
+    groups = ["a", "a", "b", "b", "b", "c", "c", "c"]
+    division = split(
+        labels, given, list("12345678"), np.ones(8, bool), Holdout(0.0, 0.2), groups=groups
+    )
+    assert any("both sides" in note and "b" in note for note in division.notes)
