@@ -47,7 +47,7 @@ class Queue:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold the lock until the block ends; raises Refused when too many wait or it takes long."""
+        """Hold the lock until the block ends; raises Refused when too many wait."""
         if not self.places.acquire(blocking=False):
             raise busy(f"too many {self.task} are being drawn")
         try:

@@ -75,7 +75,7 @@ def newest(folder: Path) -> Run:
 
 
 def has_classifier(run: Run) -> bool:
-    """Whether a run has a classifier; a damaged run has none and keeps no other from being served."""
+    """Whether a run has a classifier; a damaged run counts as having none."""
     with suppress(UserError):
         return (run.classifier_path / "classifier.json").is_file() and bool(run.target)
     return False

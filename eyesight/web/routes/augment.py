@@ -1,6 +1,6 @@
-"""What augmentation does, to look at: every setting a slider, the pictures changed by the very functions of training.
+"""The page that shows augmentation: a slider for each setting, images changed as in training.
 
-torch is imported when the first picture is asked for, not before: a server that only answers never loads it.
+torch is imported with the first image: a server that only answers never loads it.
 """
 
 from __future__ import annotations
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from eyesight.data.images import Images
 
 router = APIRouter()
-SLIDERS: dict[
-    str, tuple[float, float, float, float]
-] = {  # lowest, highest, step, and what changes nothing
+# Lowest value, highest value, step, and the value that changes nothing.
+SLIDERS: dict[str, tuple[float, float, float, float]] = {
     "crop": (0, 16, 1, 0),
     "rotate": (0, 180, 1, 0),
     "shift": (0, 0.5, 0.01, 0),
@@ -51,15 +50,15 @@ SLIDERS: dict[
     "cutmix": (0, 2, 0.1, 0),
 }
 FLIPS = Literal["none", "random", "alternating"]
-SIDE = 112  # pixels of a shown picture at least, where it has so many
+SIDE = 112  # pixels of a shown image at least, where it has as many
 turns = Queue("augmented images", 8)
 
 _fields: dict[str, Any] = {
     name: (type(getattr(Augment(), name, 0.0)), Field(still, ge=low, le=high, allow_inf_nan=False))
     for name, (low, high, _, still) in SLIDERS.items()
 }
-Wanted = create_model(
-    "Wanted",
+Settings = create_model(
+    "Settings",
     flip=(FLIPS, "none"),
     draw=(int, Field(0, ge=0, le=10**6, description="another seed")),
     **_fields,
@@ -67,16 +66,16 @@ Wanted = create_model(
 
 
 class Shown(BaseModel):
-    """A picture as a data: address, and what it is taken for."""
+    """An image as a data: address, and its label."""
 
     picture: str
     label: str
 
 
 class Augmented(BaseModel):
-    """Pictures as they are, and the first of them as training would see them in a few epochs."""
+    """Images as they are, and as training would see them in a few epochs."""
 
-    source: str = Field(description="what the pictures are from; empty for drawn ones")
+    source: str = Field(description="where the images come from; empty for drawn ones")
     line: str = Field(description="the same settings for a command")
     before: list[Shown]
     trials: list[list[Shown]]
@@ -84,22 +83,20 @@ class Augmented(BaseModel):
 
 @router.get("/augment", response_class=HTMLResponse, include_in_schema=False)
 def page(request: Request, show: bool = False) -> Response:
-    """The sliders; the pictures come by script, or with the page where there is none."""
-    asked = {
-        name: value for name, value in request.query_params.items() if name in Wanted.model_fields
-    }
+    """The sliders; the images come by script, or with the page for browsers without scripts."""
+    query = request.query_params.items()
+    given = {name: value for name, value in query if name in Settings.model_fields}
     try:
-        settings = Wanted(**asked)
+        settings = Settings(**given)
     except ValueError:
-        settings = Wanted()
-    found = changed(service_of(request), settings) if show else None
-    facts = {
+        settings = Settings()
+    context = {
         "sliders": SLIDERS,
         "flips": ("none", "random", "alternating"),
         "settings": settings.model_dump(),
-        "found": found,
+        "found": changed(service_of(request), settings) if show else None,
     }
-    return templates.TemplateResponse(request, "augment.html", facts)
+    return templates.TemplateResponse(request, "augment.html", context)
 
 
 @router.get(
@@ -107,23 +104,23 @@ def page(request: Request, show: bool = False) -> Response:
     responses={
         503: {
             "model": Problem,
-            "description": "too many at once; Retry-After says when to come again",
+            "description": "too many at once; Retry-After says when to try again",
         }
     },
 )
-def augmented(request: Request, wanted: Annotated[Wanted, Query()]) -> Augmented:  # type: ignore[valid-type]
-    """What these settings do to pictures of the served network's training, of a run, or drawn ones, whichever is at hand."""
-    return changed(service_of(request), wanted)
+def augmented(request: Request, settings: Annotated[Settings, Query()]) -> Augmented:  # type: ignore[valid-type]
+    """Augment images of the served network's training data, of a run's, or drawn ones."""
+    return changed(service_of(request), settings)
 
 
-def changed(service: Service, wanted: Any) -> Augmented:
-    """The pictures of `augmented`; raises Refused when too many wait for theirs."""
-    how = asked_for(wanted)
+def changed(service: Service, settings: Any) -> Augmented:
+    """The images before and after augmentation; raises Refused when too many requests wait."""
+    augment = augment_of(settings)
     with turns.turn():
         from eyesight.report import augmentation
 
         source, images = material(service)
-        recipe = Recipe(augment=how, training=Training(seed=wanted.draw))
+        recipe = Recipe(augment=augment, training=Training(seed=settings.draw))
         before = np.asarray(images.pixels)
         labels = [images.classes[label] for label in images.labels]
         trials = [
@@ -132,25 +129,23 @@ def changed(service: Service, wanted: Any) -> Augmented:
         few = augmentation.CHANGED
     return Augmented(
         source=source,
-        line=line(how),
+        line=line(augment),
         before=shown(before[:few], labels[:few]),
         trials=[shown(pixels, captions) for pixels, captions in trials],
     )
 
 
-def asked_for(wanted: Any) -> Augment:
+def augment_of(settings: Any) -> Augment:
     """The sliders' values as a recipe holds them."""
-    values: dict[str, Any] = wanted.model_dump(exclude={"draw"})
-    values |= {
-        name: (values.pop(f"{name}_low"), values.pop(f"{name}_high"))
-        for name in ("brightness", "contrast")
-    }
+    values: dict[str, Any] = settings.model_dump(exclude={"draw"})
+    for name in ("brightness", "contrast"):
+        values[name] = (values.pop(f"{name}_low"), values.pop(f"{name}_high"))
     return Augment(**values)
 
 
-def line(how: Augment) -> str:
-    """The settings that change something, for a command."""
-    changes = differences(Recipe(augment=how), Recipe())
+def line(augment: Augment) -> str:
+    """The settings that change something, as options of a command."""
+    changes = differences(Recipe(augment=augment), Recipe())
     return " ".join(f"--set {path}={_text(value)}" for path, value in changes.items())
 
 
@@ -161,34 +156,37 @@ def _text(value: Any) -> str:
 
 
 def shown(pixels: Pixels, labels: list[str]) -> list[Shown]:
-    """Pictures N,C,H,W as a page can show them, large ones thinned out."""
+    """Images N,C,H,W for a page; of large ones only every second, third … pixel."""
     step = max(1, min(pixels.shape[2:]) // SIDE)
-    files = [encode_png(np.ascontiguousarray(one[:, ::step, ::step])) for one in pixels]
-    return [
-        Shown(picture=f"data:image/png;base64,{base64.b64encode(file).decode()}", label=label)
-        for file, label in zip(files, labels, strict=True)
-    ]
+    shown_images = []
+    for image, label in zip(pixels, labels, strict=True):
+        file = encode_png(np.ascontiguousarray(image[:, ::step, ::step]))
+        address = f"data:image/png;base64,{base64.b64encode(file).decode()}"
+        shown_images.append(Shown(picture=address, label=label))
+    return shown_images
 
 
 def material(service: Service) -> tuple[str, Images]:
-    """A few pictures and what they are from: the served network's training, the newest run whose data is at hand, or drawn ones ("")."""
+    """A few images and where they come from: the name of a network or run, "" for drawn ones.
+
+    The training data of the served network is taken first, then that of the newest run.
+    """
     facts = service.recogniser.facts
     folders = {kept_at(facts.get("store")): str(facts.get("name") or "")}
     for run in reversed(list_runs(service.runs) if service.runs else []):
         folders.setdefault(kept_at(run.data.get("store")), run.name)
     for folder, name in folders.items():
-        if (
-            folder is not None
-            and (folder / "store.json").is_file()
-            and (found := _of_store(folder))
-        ):
-            return name, found
+        if folder is None or not (folder / "store.json").is_file():
+            continue
+        images = _of_store(folder)
+        if images is not None:
+            return name, images
     return "", _drawn()
 
 
 @lru_cache(maxsize=4)
 def _of_store(folder: Path) -> Images | None:
-    """The first training pictures of prepared data, in memory; None when it is damaged or has none."""
+    """The first training images of prepared data; None when it is damaged or has none."""
     from eyesight.data.images import Images
     from eyesight.report import augmentation
 
@@ -220,7 +218,7 @@ def _drawn() -> Images:
 
 
 def drawn(side: int = 96) -> tuple[Pixels, npt.NDArray[np.int64]]:
-    """A boat, a flag and a house that are not symmetric, in several colours: pixels N,3,H,W and labels N."""
+    """Boats, flags and houses in several colours, none symmetric: pixels N,3,H,W, labels N."""
     down, across = np.mgrid[0:side, 0:side] / side
     boat = ((down > 0.65) & (down < 0.8) & (np.abs(across - 0.5) < 0.75 - down + 0.25)) | (
         (across > 0.5) & (down > across - 0.35) & (down < 0.6)

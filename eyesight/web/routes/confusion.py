@@ -113,7 +113,7 @@ def picture(request: Request, name: str, place: int) -> Response:
 
 
 def pictures(run: Run) -> Pictures:
-    """The test images that can be shown: all where the prepared data is at hand, else the kept ones."""
+    """The test images that can be shown: all of the prepared data, else those that the run kept."""
     file = run.path / "predictions.npz"
     if not file.is_file():
         return Pictures(np.zeros((0, 1, 1, 1), np.uint8), {}, False)

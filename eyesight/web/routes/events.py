@@ -50,7 +50,7 @@ async def _stream(file: Path) -> AsyncIterator[str]:
 
 
 async def follow(file: Path) -> AsyncIterator[str]:
-    """Whole lines of a log as it grows; ends after "done" or "failed", or when the run is removed."""
+    """Whole lines of a log as it grows, until "done", "failed" or the removal of the run."""
     position = 0
     partial = b""
     quiet = 0.0
