@@ -6,58 +6,100 @@ PyTorch.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from eyesight.classifier import Classifier, load
+    from eyesight.api import (
+        Diagnosis,
+        compare,
+        doctor,
+        evaluate,
+        export,
+        resolve,
+        scan,
+        train,
+        write_report,
+    )
+    from eyesight.classifier import Classifier
+    from eyesight.comparison.compare import Comparison
     from eyesight.errors import UserError
-    from eyesight.experiment import evaluate, train
-    from eyesight.recipe import Recipe
+    from eyesight.inference.onnx_classifier import OnnxClassifier
+    from eyesight.inference.predict import load
+    from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training, Transfer
     from eyesight.recipes import RECIPES
-    from eyesight.report.report import write_report
-    from eyesight.results.predictions import Predictions, summary
-    from eyesight.runs import Run, list_runs, resolve
+    from eyesight.results.history import EpochMetrics, History, Metrics
+    from eyesight.results.predictions import Predictions
+    from eyesight.runs import Run, list_runs
 
 __version__ = "0.1.0"
 
-_HOMES = {
-    "Classifier": "classifier",
-    "load": "classifier",
-    "UserError": "errors",
-    "evaluate": "experiment",
-    "train": "experiment",
-    "summary": "results.predictions",
-    "Predictions": "results.predictions",
-    "Recipe": "recipe",
-    "RECIPES": "recipes",
-    "resolve": "runs",
-    "write_report": "report.report",
-    "Run": "runs",
-    "list_runs": "runs",
+HOMES = {
+    "api": (
+        "Diagnosis",
+        "compare",
+        "doctor",
+        "evaluate",
+        "export",
+        "resolve",
+        "scan",
+        "train",
+        "write_report",
+    ),
+    "classifier": ("Classifier",),
+    "comparison.compare": ("Comparison",),
+    "errors": ("UserError",),
+    "inference.onnx_classifier": ("OnnxClassifier",),
+    "inference.predict": ("load",),
+    "recipe": ("Augment", "Data", "Loss", "Model", "Optim", "Recipe", "Training", "Transfer"),
+    "recipes": ("RECIPES",),
+    "results.history": ("EpochMetrics", "History", "Metrics"),
+    "results.predictions": ("Predictions",),
+    "runs": ("Run", "list_runs"),
 }
 
 __all__ = [
     "RECIPES",
+    "Augment",
     "Classifier",
+    "Comparison",
+    "Data",
+    "Diagnosis",
+    "EpochMetrics",
+    "History",
+    "Loss",
+    "Metrics",
+    "Model",
+    "OnnxClassifier",
+    "Optim",
     "Predictions",
     "Recipe",
     "Run",
+    "Training",
+    "Transfer",
     "UserError",
+    "compare",
+    "doctor",
     "evaluate",
+    "export",
     "list_runs",
     "load",
     "resolve",
-    "summary",
+    "scan",
     "train",
     "write_report",
 ]
 
+if not TYPE_CHECKING:  # a type checker takes the names above, and no others
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    def __getattr__(name: str) -> object:
+        from importlib import import_module
+
+        for module, names in HOMES.items():
+            if name in names:
+                value = getattr(import_module(f"eyesight.{module}"), name)
+                globals()[name] = value
+                return value
         raise AttributeError(f"module 'eyesight' has no attribute {name!r}")
-    return getattr(import_module(f"eyesight.{_HOMES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -27,9 +27,9 @@ from eyesight.data import inputs
 from eyesight.data.images import Images, at_once
 from eyesight.data.prepare import Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import UserError
-from eyesight.models import registry
-from eyesight.models.layers import Network, Shape
-from eyesight.recipe import Model, group
+from eyesight.models import own, registry
+from eyesight.models.layers import Network
+from eyesight.recipe import Model, group, is_own
 from eyesight.results.predictions import Predictions, predicted
 from eyesight.runs import Results
 from eyesight.system.files import whole_file
@@ -79,6 +79,7 @@ class Description(TypedDict, total=False):
     target: str
     noise: float
     weights_sha256: str
+    code_sha256: str  # of the source file of a network of one's own
     facts: Facts
 
 
@@ -178,9 +179,9 @@ class Classifier:
 
     def _description(self, weights: str) -> Description:
         options = dataclasses.asdict(self.model).items()
-        return {
+        description: Description = {
             "format": FORMAT,
-            "model": {name: value for name, value in options if value is not None},
+            "model": {name: value for name, value in options if value not in (None, ())},
             "shape": list(self.network.shape),
             "classes": list(self.classes),
             "preparation": self.preparation.to_dict(),
@@ -192,6 +193,9 @@ class Classifier:
             "weights_sha256": weights,
             "facts": self.facts,
         }
+        if is_own(self.model.name):
+            description["code_sha256"] = own.fingerprint(self.model.name)
+        return description
 
 
 def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
@@ -215,7 +219,8 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
             "copy the folder again",
         ) from None
     target = description.get("target", "class")
-    network = _build(model, shape, target, len(classes))
+    outputs = registry.outputs(target, shape, len(classes))
+    network = registry.build(model, shape, outputs, description.get("code_sha256"))
     weights = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
     network.load_state_dict(weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -223,10 +228,6 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
     return Classifier(
         network, model, classes, preparation, views, facts, noise, source=f"classifier in {folder}"
     )
-
-
-def _build(model: Model, shape: Shape, target: str, classes: int) -> Network:
-    return registry.build(model, shape, registry.outputs(target, shape, classes))
 
 
 def read_description(folder: Path) -> Description:

@@ -30,10 +30,10 @@ from eyesight.data.images import Images
 from eyesight.distributed import group as distributed
 from eyesight.distributed import launch
 from eyesight.errors import UserError
-from eyesight.models import registry, weights
+from eyesight.models import own, registry, weights
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
-from eyesight.recipe import Recipe, differences, from_dict, to_dict
+from eyesight.recipe import Recipe, differences, from_dict, is_own, to_dict
 from eyesight.results.predictions import write_arrays
 from eyesight.runs import Run, now
 from eyesight.system import memory
@@ -88,13 +88,13 @@ def run(recipe: Recipe, out: Path, context: Context) -> Run:
     memory.keep()
     context.clock.budget = recipe.training.budget
     resolved, data, path = resolve(recipe, out, context)
-    with context.group.folder(path) as folder, (own := Run(folder)).hold():
+    with context.group.folder(path) as folder, (opened := Run(folder)).hold():
         try:
-            execute(Job(own, resolved, data, context))
+            execute(Job(opened, resolved, data, context))
         except UserError as error:
-            own.append({"event": "failed", "message": error.message, "hint": error.hint})
+            opened.append({"event": "failed", "message": error.message, "hint": error.hint})
             raise
-    return own
+    return opened
 
 
 def resolve(recipe: Recipe, out: Path, context: Context) -> tuple[Recipe, Dataset, Path]:
@@ -108,6 +108,7 @@ def resolve(recipe: Recipe, out: Path, context: Context) -> tuple[Recipe, Datase
     resolved = from_dict(decided)
     data = group.in_turn(lambda: load_data(resolved, reporter))
     group.same(lambda: {"set of pictures": data.store.key, "split": data.hash})
+    initialise.check(resolved, data)
     path = Path(group.once(lambda: str(find_or_begin(recipe, data, out, context).path)))
     report_data(data, context)
     return resolved, data, path
@@ -186,6 +187,8 @@ def build(job: Job) -> Network:
     notes: dict[str, Any] = {}
     if registry.is_backbone(recipe.model):
         notes["weights"] = group.in_turn(lambda: load_backbone(job, network))
+    if is_own(recipe.model.name):
+        notes["code"] = own.fingerprint(recipe.model.name)
     group.alike(network)
     if group.size > 1:
         notes["processes"] = group.size

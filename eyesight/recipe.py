@@ -6,15 +6,19 @@ A field's annotation is its type on the command line: `--set optim.lr=0.02` is p
 from __future__ import annotations
 
 import dataclasses
+import html
 import json
+import re
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from eyesight.errors import UserError, unknown
 
 FORMAT = 1
+OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ class Model:
         None  # on a pretrained backbone: words such as "average 256 dropout.5"; own keeps its classifier; skips 64: a map
     )
     code: int | None = None  # numbers that an autoencoder's bottleneck keeps of a picture
+    options: tuple[str, ...] = ()  # name=value arguments of a network of one's own, my_net.py:MyNet
 
 
 @dataclass(frozen=True)
@@ -205,6 +210,13 @@ class Recipe:
     training: Training = field(default_factory=Training)
     transfer: Transfer = field(default_factory=Transfer)
 
+    def _repr_html_(self) -> str:
+        rows = []
+        for path, value in differences(self, Recipe()).items():
+            rows.append(f"<tr><td>{path}</td><td>{html.escape(str(value))}</td></tr>")
+        title = html.escape(f"{self.name}: {self.summary}")
+        return f"<p><b>{title}</b></p><table>{''.join(rows)}</table>"
+
 
 LIMITS: dict[str, tuple[float, float]] = {
     "data.class_level": (0, 100),
@@ -283,6 +295,8 @@ def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
         raise unknown("recipe field", path, sorted(fields))
     group, name = path.split(".")
     part = getattr(recipe, group)
+    if path == "model.name":
+        text = absolute(text)
     value = parse(text, _types(type(part))[name], path)
     low, high = LIMITS.get(path, (None, None))
     if low is not None and value is not None and not low <= value <= high:
@@ -292,6 +306,19 @@ def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
             code=2,
         )
     return replace(recipe, **{group: replace(part, **{name: value})})
+
+
+def is_own(name: str) -> bool:
+    """Whether a model's name is that of a network of one's own: FILE.py:NAME or module:NAME."""
+    return OWN.fullmatch(name) is not None
+
+
+def absolute(name: str) -> str:
+    """The name of a network of one's own with an absolute path; any other name unchanged."""
+    place, _, attribute = name.rpartition(":")
+    if is_own(name) and place.endswith(".py"):
+        return f"{Path(place).expanduser().absolute()}:{attribute}"
+    return name
 
 
 def parse(text: str, kind: Any, path: str) -> Any:

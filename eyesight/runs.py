@@ -5,6 +5,7 @@ The log only grows; a line torn by `kill -9` is passed over when reading and nev
 
 from __future__ import annotations
 
+import html
 import json
 import math
 import os
@@ -25,6 +26,7 @@ from eyesight.errors import MissingError, UserError
 from eyesight.recipe import Recipe, override
 from eyesight.recipes import RECIPES, find
 from eyesight.results import predictions, reconstructions, segmentations
+from eyesight.results.history import History, Metrics, curves_svg
 from eyesight.results.predictions import Predictions, read_arrays
 from eyesight.results.reconstructions import Reconstructions
 from eyesight.results.scores import MEASURES, Measure
@@ -40,11 +42,26 @@ LOADERS: dict[str, Callable[[Path], Any]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Run:
-    """One training in its folder, for example `runs/0007-lenet5`."""
+    """One training in its folder, for example `runs/0007-lenet5`.
+
+    Raises UserError when there is no such folder; the name may be cut after its number.
+    """
 
     path: Path
+
+    def __init__(self, path: str | Path) -> None:
+        folder = Path(path)
+        if not folder.is_dir():
+            folder = _find(folder)
+        object.__setattr__(self, "path", folder)
+
+    def _repr_html_(self) -> str:
+        parts = [f"<b>{html.escape(self.name)}</b>: {self.status}"]
+        if self.result:
+            parts.append(html.escape(f"{self.measure.title} {self.measure.sentence(self.result['test'])}"))
+        return f"<p>{', '.join(parts)}</p>{curves_svg(self.history)}"
 
     @staticmethod
     def create(parent: Path, name: str) -> Run:
@@ -57,7 +74,7 @@ class Run:
         return Run((parent / f"{number:04d}").rename(parent / f"{number:04d}-{name}"))
 
     @staticmethod
-    def open(path: Path) -> Run:
+    def open(path: str | Path) -> Run:
         """The run at `path`, whose name may be cut after the number; raises UserError when it is none or too new."""
         folder = _find(Path(path))
         if not (folder / "recipe.json").is_file():
@@ -141,6 +158,18 @@ class Run:
                     epochs.pop()
                 epochs.append(event)
         return epochs
+
+    @property
+    def history(self) -> History:
+        """The epochs so far, with loss and score on training and validation images."""
+        return History.of(self.epochs, self.measure)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures of the test images; raises UserError when the run is not done."""
+        if not self.result:
+            raise MissingError(f"{self.path} has no result: the run is {self.status}", self.way_on)
+        return Metrics.of(self.result.get("test") or {}, self.measure)
 
     @property
     def result(self) -> dict[str, Any]:
@@ -282,8 +311,9 @@ class Run:
         return read_arrays(file) if file.is_file() else {}
 
 
-def list_runs(parent: Path) -> list[Run]:
+def list_runs(parent: str | Path = "runs") -> list[Run]:
     """Every run in the folder `parent`, in the order they were made."""
+    parent = Path(parent)
     if not parent.is_dir():
         return []
     folders = [path for path in parent.iterdir() if (path / "recipe.json").is_file()]

@@ -474,7 +474,7 @@ def test_the_same_members_have_the_same_folder(tmp_path):
 def test_names_in_the_figure_overlap_nothing():
     random = np.random.default_rng(0)
     rows = [
-        Row(f"network number {k}", "done", runs=[Run(None)], seconds=float(random.uniform(50, 60)))
+        Row(f"network number {k}", "done", runs=[Run(".")], seconds=float(random.uniform(50, 60)))
         for k in range(12)
     ]
     for row in rows:

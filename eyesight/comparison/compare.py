@@ -5,7 +5,9 @@ A training is a process of its own: one that crashes or runs out of memory is a 
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import os
 import re
@@ -13,6 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from html import escape as html_escape
 from itertools import product
 from pathlib import Path
 from typing import Any, get_origin, get_type_hints
@@ -24,8 +27,8 @@ from eyesight.data.loading import prepared as prepared_pictures
 from eyesight.distributed import child
 from eyesight.distributed.child import Outcome
 from eyesight.errors import UserError
-from eyesight.models import zoo
-from eyesight.recipe import GROUPS, Recipe, same_training
+from eyesight.models import own, zoo
+from eyesight.recipe import GROUPS, Recipe, override, same_training
 from eyesight.report import html
 from eyesight.runs import Run, is_run, list_runs, resolve
 from eyesight.system.progress import Talk, silent
@@ -54,6 +57,17 @@ class Comparison:
     trained: int
     reused: int
     failed: int
+
+    def __str__(self) -> str:
+        return table.write(table.ordered(self.rows), "table")
+
+    def _repr_html_(self) -> str:
+        rows = list(csv.reader(io.StringIO(table.write(table.ordered(self.rows), "csv"))))
+        lines = []
+        for row in rows:
+            lines.append("".join(f"<td>{html_escape(cell)}</td>" for cell in row))
+        notes = "".join(f"<p>{html_escape(note)}</p>" for note in self.notes)
+        return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>{notes}"
 
     @property
     def notes(self) -> list[str]:
@@ -166,6 +180,30 @@ def members(
     return found
 
 
+def members_of(
+    recipe: Recipe,
+    folder: str,
+    data: str | None = None,
+    settings: Sequence[str] = (),
+    seeds: int = 1,
+    budget: str | None = None,
+) -> list[Member]:
+    """As `members`, for a recipe that has no name and is kept in `folder`."""
+    shared = list(settings)
+    if budget is not None:
+        shared.append(f"training.budget={budget}")
+    made = []
+    for chosen, label in variants(shared):
+        changed = override(recipe, chosen)
+        if data is not None:
+            changed = replace(changed, data=replace(changed.data, source=data))
+        row = " ".join(part for part in (recipe.name or recipe.model.name, label) if part)
+        for seed in range(seeds):
+            number = changed.training.seed + seed
+            made.append(_seeded(row, folder, changed, chosen, data, number))
+    return made
+
+
 def _seeded(
     row: str, name: str, made: Recipe, settings: Sequence[str], data: str | None, seed: int
 ) -> Member:
@@ -268,6 +306,8 @@ def _state(run: Run) -> str:
 def trained_as(run: Run, wanted: Recipe) -> bool:
     """Whether the run's recipe agrees in every field that decides a training."""
     try:
+        if not own.is_same_code(wanted.model.name, run.environment):
+            return False
         if wanted.model.weights is None:
             return same_training(run.recipe, wanted)
         from eyesight.training.resume import (

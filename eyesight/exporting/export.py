@@ -57,6 +57,7 @@ class Exported:
     file: Path
     bytes: int
     parity: Parity
+    int8: Exported | None = None  # its 8-bit variant
 
     def __str__(self) -> str:
         return describe(self)

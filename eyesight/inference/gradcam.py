@@ -62,7 +62,7 @@ def _units(body: nn.Module) -> list[nn.Module]:
     """The layers that a body runs one after another; none where it does more than that."""
     if isinstance(body, Backbone):
         return list(body.units)
-    if isinstance(body, nn.Sequential):
+    if isinstance(body, nn.Sequential) and type(body).forward is nn.Sequential.forward:
         return list(body)
     return []
 

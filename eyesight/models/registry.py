@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 
 from eyesight.errors import UserError, unknown
+from eyesight.models import wrapped
 from eyesight.models.allconv import allconv
 from eyesight.models.autoencoder import autoencoder
 from eyesight.models.bottleneck import bottleneck
@@ -18,7 +19,7 @@ from eyesight.models.lenet import lenet5, lenet5_1998
 from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn
 from eyesight.models.unet import skips
 from eyesight.models.vgg import deep_mixup_cnn, mixup_cnn, small_vgg, vgg16
-from eyesight.recipe import Model
+from eyesight.recipe import Model, is_own
 
 MODELS: dict[str, Callable[..., Network]] = {
     "lenet5": lenet5,
@@ -40,23 +41,40 @@ MODELS: dict[str, Callable[..., Network]] = {
 }
 
 
-def build(model: Model, shape: Shape, classes: int) -> Network:
-    """The network for pictures of `shape` (C,H,W); raises UserError for an unknown name or an option it does not have."""
+def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -> Network:
+    """The network for images of `shape` (C,H,W).
+
+    `sha256` is that of the source file a classifier with a network of one's own was trained with.
+    Raises UserError for an unknown name, an option that the network does not have, and a network of
+    one's own that cannot be used.
+    """
+    if is_own(model.name):
+        network = wrapped.build(model, shape, classes, sha256)
+    else:
+        network = _build_named(model, shape, classes)
+    quicken(network)
+    return network
+
+
+def _build_named(model: Model, shape: Shape, classes: int) -> Network:
     make = _backbone(model.name) if is_backbone(model) else MODELS[model.name]
-    wanted = {
-        key: value
-        for key, value in dataclasses.asdict(model).items()
-        if key != "name" and value is not None
-    }
     accepted = _keywords(make)
-    for option in wanted:
+    options = {}
+    for option, value in dataclasses.asdict(model).items():
+        if option == "name" or value in (None, ()):
+            continue
         if option not in accepted:
             raise UserError(
                 f"the model {model.name} has no option {option!r}",
                 f"it takes {', '.join(accepted)}" if accepted else "it takes none",
             )
-    network = make(shape, classes, **wanted)
-    quicken(network)
+        options[option] = value
+    network = make(shape, classes, **options)
+    if not isinstance(network, Network):
+        raise UserError(
+            f"the model {model.name} is a {type(network).__name__}, no Network",
+            "a plain torch.nn.Module is used by its file: --set model.name=my_net.py:MyNet",
+        )
     return network
 
 
@@ -70,6 +88,8 @@ def is_backbone(model: Model) -> bool:
 
     Raises UserError for a name that is neither.
     """
+    if is_own(model.name):
+        return False
     if model.weights is not None or model.head is not None:
         return True
     if model.name in MODELS:

@@ -9,7 +9,7 @@ from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.models import registry
 from eyesight.models.layers import Network
-from eyesight.recipe import Recipe
+from eyesight.recipe import Recipe, is_own
 
 
 def ready(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
@@ -25,6 +25,12 @@ def ready(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
     if network.meets:
         network.meet(data.train.take(spread(len(data.train), 5000)))
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def check(recipe: Recipe, data: Dataset) -> None:
+    """Raise UserError for a network of one's own that cannot be used on these images."""
+    if is_own(recipe.model.name):
+        registry.build(recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train))
 
 
 def spread(count: int, most: int) -> torch.Tensor:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from eyesight.data.dataset import Dataset
 from eyesight.errors import UserError
+from eyesight.models import own
 from eyesight.models.weights import HUB_WEIGHTS, NONE, fingerprint, read
 from eyesight.recipe import Recipe, same_training
 from eyesight.runs import Run, list_runs
@@ -24,6 +25,8 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) ->
         )
         with suppress(UserError):  # a run of a later eyesight is none of ours
             if not unended or not trained_alike(run, recipe):
+                if unended and not own.is_same_code(recipe.model.name, run.environment):
+                    talk(f"{run.path} was begun with other code of {recipe.model.name}")
                 continue
             if (run.data.get("split"), run.data.get("store")) == (data.hash, data.store.key):
                 return run
@@ -50,6 +53,8 @@ def trained_alike(run: Run, wanted: Recipe) -> bool:
     By its place only where that cannot be told: the file is gone, or the run did not note what it began with.
     """
     recipe, given = run.recipe, wanted.model.weights
+    if not own.is_same_code(wanted.model.name, run.environment):
+        return False
     if not same_training(replace(recipe, model=replace(recipe.model, weights=given)), wanted):
         return False
     kept = run.environment.get("weights", {}).get("sha256")
