@@ -197,9 +197,7 @@ def compare(
     for recipe in recipes:
         if isinstance(recipe, Recipe):
             folder = _recipe_folder(recipe, Path(out))
-            members += comparison.members_of(
-                recipe, str(folder), source, settings, seeds, limit
-            )
+            members += comparison.members_of(recipe, str(folder), source, settings, seeds, limit)
             continue
         names.append(str(recipe.path if isinstance(recipe, Run) else recipe))
     if names:

@@ -60,7 +60,9 @@ class Run:
     def _repr_html_(self) -> str:
         parts = [f"<b>{html.escape(self.name)}</b>: {self.status}"]
         if self.result:
-            parts.append(html.escape(f"{self.measure.title} {self.measure.sentence(self.result['test'])}"))
+            parts.append(
+                html.escape(f"{self.measure.title} {self.measure.sentence(self.result['test'])}")
+            )
         return f"<p>{', '.join(parts)}</p>{curves_svg(self.history)}"
 
     @staticmethod

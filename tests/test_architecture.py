@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "eyesight"
 FLOORS = (
     ("__main__",),
     ("cli",),
-    ("web",),
+    ("api", "web"),
     ("comparison", "diagnosis", "experiment"),
     ("cluster", "exporting", "report", "training"),
     ("distributed", "inference"),
