@@ -1,128 +1,276 @@
-"""Arrays in an `.npz` file, under Keras' names (x_train, y_train) or MedMNIST's (train_images, train_labels) or plain images and labels.
+"""Arrays in an `.npz` file, under Keras' names (x_train, y_train), MedMNIST's (train_images, train_labels),
+plain images and labels, or near spellings of these (X_train, trainX).
 
-An `.npz` is a zip: what it claims to hold is checked before it is unpacked, and objects (pickles) are never loaded.
+An `.npz` is a zip: what it claims to hold is checked before it is unpacked, and objects (pickles) are never
+loaded.
 """
 
 from __future__ import annotations
 
+import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
+from eyesight.data import vocabulary
 from eyesight.data.source import Source, class_name, digest, from_arrays, in_order
+from eyesight.data.vocabulary import exact_split
 from eyesight.errors import UserError
 
 MOST_BYTES = 1 << 36
-KEYS = {  # split → the names its pictures and labels go by
-    "train": (
-        ("x_train", "y_train"),
-        ("train_images", "train_labels"),
-        ("images_train", "labels_train"),
-    ),
-    "validation": (
-        ("x_validation", "y_validation"),
-        ("x_val", "y_val"),
-        ("x_valid", "y_valid"),
-        ("val_images", "val_labels"),
-    ),
-    "test": (("x_test", "y_test"), ("test_images", "test_labels"), ("images_test", "labels_test")),
-    "": (("images", "labels"), ("x", "y"), ("X", "y"), ("data", "target")),
-}
+MOST_HEADER = 1 << 16  # bytes of a member's header, which is read before the array
+IMAGE_WORDS = frozenset(["x", "image", "images", "img", "imgs", "data", "pixels", "pictures", "inputs"])
+LABEL_WORDS = frozenset(["y", "label", "labels", "target", "targets", "output", "outputs"])
+CLASS_KEYS = frozenset(["classes", "class_names", "label_names", "target_names"])
+OVERSHOOT = (
+    1.5  # a maximum up to it is fractions that overshoot: resizing gives 1.1, rounding 1.0001
+)
+UNDERSHOOT = 0.1  # of the range, likewise below 0
 EXPECTED = "expected x_train, y_train, x_test, y_test, or images and labels, and perhaps classes"
+Role = Literal["images", "labels"]
+
+
+@dataclass(frozen=True)
+class Part:
+    """The arrays of one split: their keys, the images as they are in the file and the labels."""
+
+    split: str
+    image_key: str
+    label_key: str
+    images: np.ndarray
+    labels: np.ndarray
 
 
 def open_npz(name: str, path: Path) -> Source:
     """The source in an `.npz` file; UserError says which array is not as expected."""
-    held = _load(path)
-    parts = []
-    for split, pairs in KEYS.items():
-        pair = next((pair for pair in pairs if pair[0] in held), None)
-        if pair is not None:
-            pixels = _pictures(pair[0], held[pair[0]])
-            parts.append((split, pixels, _labels(pair[1], held.get(pair[1]), len(pixels), split)))
-    if not parts:
-        raise UserError(f"{path} holds {', '.join(held) or 'nothing'}", EXPECTED)
-    if len({pixels.shape[1:] for _, pixels, _ in parts}) > 1:
+    arrays = _load(path)
+    notes: list[str] = []
+    parts = [
+        _part(split, keys, arrays, notes) for split, keys in _keys_by_split(path, arrays).items()
+    ]
+    if len({part.images.shape[1:] for part in parts}) > 1:
         raise UserError(
             f"the parts of {path} hold pictures of different sizes",
             "expected one size for training and test",
         )
-    classes, numbered = _numbered([labels for *_, labels in parts], held.get("classes"))
-    entry = path.stat()
-    fingerprint = digest(["npz", entry.st_size, entry.st_mtime_ns, *classes])
-    return from_arrays(
+    pixels = _to_uint8(parts, notes)
+    class_key = next((key for key in arrays if key.lower() in CLASS_KEYS), None)
+    given = arrays[class_key] if class_key else None
+    classes, labels = _numbered([part.labels for part in parts], given)
+    status = path.stat()
+    fingerprint = digest(["npz", 2, status.st_size, status.st_mtime_ns, *classes])
+    source = from_arrays(
         name,
         [
-            (split, pixels, labels)
-            for (split, pixels, _), labels in zip(parts, numbered, strict=True)
+            (part.split, part_pixels, part_labels)
+            for part, part_pixels, part_labels in zip(parts, pixels, labels, strict=True)
         ],
         classes,
         fingerprint,
     )
+    used = ", ".join(f"{part.image_key} and {part.label_key or 'no labels'}" for part in parts)
+    return replace(source, notes=(f"arrays: {used}", *notes))
 
 
 def _load(path: Path) -> Mapping[str, np.ndarray]:
     """Every array by name."""
     try:
         with zipfile.ZipFile(path) as archive:
-            claimed = sum(entry.file_size for entry in archive.infolist())
-        if claimed > min(MOST_BYTES, max(1 << 28, 1000 * path.stat().st_size)):
-            raise UserError(
-                f"{path} unpacks to {claimed:,} bytes",
-                "that is too much for one file; give a folder of pictures",
-            )
+            _check_sizes(path, archive)
         with np.load(path, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (
         OSError,
         ValueError,
         EOFError,
+        KeyError,
+        MemoryError,
+        OverflowError,
+        RuntimeError,
+        SyntaxError,
+        TypeError,
         zipfile.BadZipFile,
         zlib.error,
-        NotImplementedError,
     ) as error:
+        hint = "expected arrays of numbers and text, without Python objects"
+        if "Object arrays" in str(error):
+            hint += ": save texts with np.array(labels, dtype=str)"
+        raise UserError(f"cannot read {path}: {error}", hint) from error
+
+
+def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raise UserError for members that unpack to too much, or arrays larger than their member."""
+    claimed = sum(entry.file_size for entry in archive.infolist())
+    if claimed > min(MOST_BYTES, max(1 << 28, 1000 * path.stat().st_size)):
         raise UserError(
-            f"cannot read {path}: {error}",
-            "expected arrays of numbers and text, without Python objects",
-        ) from error
+            f"{path} unpacks to {claimed:,} bytes",
+            "that is too much for one file; give a folder of pictures",
+        )
+    for entry in archive.infolist():
+        if not entry.filename.endswith(".npy"):
+            continue
+        with archive.open(entry) as member:
+            version = np.lib.format.read_magic(member)
+            if version == (1, 0):
+                shape, _, dtype = np.lib.format.read_array_header_1_0(member, MOST_HEADER)
+            else:
+                shape, _, dtype = np.lib.format.read_array_header_2_0(member, MOST_HEADER)
+        size = math.prod(shape) * dtype.itemsize
+        if size > entry.file_size and not dtype.hasobject:
+            raise UserError(
+                f"{path} is damaged: {entry.filename} claims {size:,} bytes and holds {entry.file_size:,}",
+                "save it again",
+            )
 
 
-def _pictures(key: str, array: np.ndarray) -> np.ndarray:
-    """uint8 N,C,H,W from N,H,W or N,H,W,C or N,C,H,W; fractions from 0 to 1 become 0 to 255."""
+def _keys_by_split(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, dict[Role, str]]:
+    """Split → the keys of its images and labels; raises UserError when there are no images."""
+    keys: dict[str, dict[Role, str]] = {}
+    for key in arrays:
+        role, split = _role_and_split(key)
+        if role is None:
+            continue
+        other = keys.setdefault(split, {}).setdefault(role, key)
+        if other != key:
+            raise UserError(f"{path} holds both {other} and {key}", f"keep one; {EXPECTED}")
+    keys = {split: roles for split, roles in keys.items() if "images" in roles}
+    if not keys:
+        held = ", ".join(arrays) or "nothing"
+        raise UserError(f"{path} holds {held}", f"{EXPECTED}: np.savez(file, images=…, labels=…)")
+    order = ("train", "validation", "test", "")
+    return {split: keys[split] for split in order if split in keys}
+
+
+def _role_and_split(key: str) -> tuple[Role | None, str]:
+    """What an array is by its key, and its split: `trainX` and `x_train` are the images of train."""
+    role: Role | None = None
+    split = ""
+    for token in vocabulary.column_key(key).split("_"):
+        if token in IMAGE_WORDS:
+            role = "images"
+        elif token in LABEL_WORDS:
+            role = "labels"
+        elif exact_split(token):
+            split = exact_split(token) or ""
+        else:
+            return None, ""
+    return role, split
+
+
+def _part(
+    split: str, keys: dict[Role, str], arrays: Mapping[str, np.ndarray], notes: list[str]
+) -> Part:
+    """The arrays of a split, the images as N,C,H,W."""
+    image_key = keys["images"]
+    label_key = keys.get("labels", "")
+    images = _channels_first(image_key, arrays[image_key], notes)
+    if label_key:
+        labels = _labels(label_key, arrays[label_key], len(images))
+    elif split == "test":
+        labels = np.full(len(images), -1)
+    else:
+        raise UserError(f"there are no labels for {image_key}", EXPECTED)
+    return Part(split, image_key, label_key, images, labels)
+
+
+def _channels_first(key: str, array: np.ndarray, notes: list[str]) -> np.ndarray:
+    """N,C,H,W from N,H,W or N,H,W,C or N,C,H,W."""
     if array.ndim == 3:
         array = array[:, None]
     elif array.ndim == 4 and array.shape[3] in (1, 3):
+        if array.shape[1] in (1, 3):
+            notes.append(f"{key} {array.shape} could be N,H,W,C or N,C,H,W; read as N,H,W,C")
         array = array.transpose(0, 3, 1, 2)
-    if array.ndim != 4 or array.shape[1] not in (1, 3) or 0 in array.shape:
+    if array.ndim == 4 and array.shape[1] in (1, 3) and 0 not in array.shape:
+        return array
+    hint = "expected N,H,W or N,H,W,C or N,C,H,W with 1 or 3 channels"
+    if array.ndim == 4 and 4 in (array.shape[1], array.shape[3]):
+        hint += "; for 4 channels, lay the picture on a background of its alpha and keep 3"
+    raise UserError(f"{key} has the shape {array.shape}", hint)
+
+
+def _to_uint8(parts: Sequence[Part], notes: list[str]) -> list[np.ndarray]:
+    """The images of all parts on one scale, uint8: bool and fractions become 0 to 255.
+
+    The scale of fractional numbers is decided once, by the range of all parts that hold them.
+    """
+    ranges = [_value_range(part) for part in parts]
+    floats = [
+        value_range
+        for part, value_range in zip(parts, ranges, strict=True)
+        if part.images.dtype.kind == "f"
+    ]
+    scale = 1.0
+    if floats:
+        low = min(low for low, _ in floats)
+        high = max(high for _, high in floats)
+        scale = _float_scale(parts, low, high, notes)
+    pixels = []
+    for part, (low, high) in zip(parts, ranges, strict=True):
+        array = part.images
+        if array.dtype.kind == "b":
+            pixels.append(np.ascontiguousarray(array.astype(np.uint8) * 255))
+            continue
+        if array.dtype.kind == "f":
+            array = np.round(np.clip(array * scale, 0, 255))
+        elif low < 0 or high > 255:
+            raise UserError(
+                f"{part.image_key} holds {array.dtype} from {low:g} to {high:g}",
+                "expected 0 to 255: scale the values before saving, for example images / images.max()",
+            )
+        if high * scale <= 1 or (high <= 1 and array.dtype.kind != "f"):
+            notes.append(
+                f"{part.image_key} holds nothing above {high:g}, so its pictures are nearly black "
+                "(save as bool, or times 255, if 1 means white)"
+            )
+        pixels.append(np.ascontiguousarray(array.astype(np.uint8)))
+    return pixels
+
+
+def _value_range(part: Part) -> tuple[float, float]:
+    """The least and greatest value of a part's images; UserError unless they are finite numbers."""
+    array = part.images
+    if array.dtype.kind not in "biuf":
         raise UserError(
-            f"{key} has the shape {array.shape}",
-            "expected N,H,W or N,H,W,C or N,C,H,W with 1 or 3 channels",
+            f"{part.image_key} holds {array.dtype}", "expected uint8, or fractions from 0 to 1"
         )
-    if array.dtype == np.uint8:
-        return np.ascontiguousarray(array)
-    if (
-        array.dtype.kind not in "iuf"
-        or not np.isfinite(array).all()
-        or array.min() < 0
-        or array.max() > 255
-    ):
+    low = float(array.min())
+    high = float(array.max())
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise UserError(
-            f"{key} holds {array.dtype} outside 0 to 255",
+            f"{part.image_key} holds NaN or infinite values",
             "expected uint8, or fractions from 0 to 1",
         )
-    scale = 255.0 if array.dtype.kind == "f" and array.max() <= 1 else 1.0
-    return np.ascontiguousarray(np.round(array * scale).astype(np.uint8))
+    return low, high
 
 
-def _labels(key: str, array: np.ndarray | None, count: int, split: str) -> np.ndarray:
-    """Labels as N integers or N texts; one-hot rows are read as their class; a test part may have none (-1)."""
-    if array is None:
-        if split != "test":
-            raise UserError(f"there is no {key}", EXPECTED)
-        return np.full(count, -1)
+def _float_scale(parts: Sequence[Part], low: float, high: float, notes: list[str]) -> float:
+    """255 for fractions from 0 to 1, 1 for 0 to 255; UserError for other ranges."""
+    keys = ", ".join(part.image_key for part in parts if part.images.dtype.kind == "f")
+    top = 1.0 if high <= OVERSHOOT else 255.0
+    if low < -UNDERSHOOT * top or high > 255 * (1 + UNDERSHOOT) or OVERSHOOT < high <= 2:
+        hint = "expected fractions from 0 to 1, or 0 to 255"
+        if -1.05 <= low < 0 and high <= 1.05:
+            hint += ": for -1 to 1, save (images + 1) / 2"
+        raise UserError(f"{keys} holds numbers from {low:g} to {high:g}", hint)
+    if low < 0 or high > top:
+        notes.append(f"{keys} runs from {low:g} to {high:g}: cut off at 0 and {top:g}")
+    for part in parts:
+        if part.images.dtype.kind == "f" and top == 255 and part.images.max() <= 1:
+            notes.append(
+                f"{part.image_key} lies between 0 and 1 where other parts reach {high:g}; all are "
+                "taken as 0 to 255"
+            )
+    return 255.0 / top
+
+
+def _labels(key: str, array: np.ndarray, count: int) -> np.ndarray:
+    """Labels as N integers or N texts; one-hot rows are read as their class, -1 is unlabelled."""
     if array.ndim == 2:
         array = array[:, 0] if array.shape[1] == 1 else _from_one_hot(key, array)
     if array.shape != (count,):
@@ -130,47 +278,59 @@ def _labels(key: str, array: np.ndarray | None, count: int, split: str) -> np.nd
             f"{key} has the shape {array.shape} for {count:,} pictures",
             "expected one label per picture",
         )
-    if array.dtype.kind == "f" and not (
-        np.isfinite(array).all() and (array == np.round(array)).all()
-    ):
-        raise UserError(f"{key} holds fractions", "expected whole numbers or texts")
-    if array.dtype.kind not in "iufUSb":
+    if array.dtype.kind == "f":
+        if not np.isfinite(array).all():
+            raise UserError(
+                f"{key} holds NaN or infinite values",
+                "expected whole numbers or texts; -1 stands for a picture without a label",
+            )
+        if not (array == np.round(array)).all():
+            raise UserError(f"{key} holds fractions", "expected whole numbers or texts")
+    if array.dtype.kind == "S":
+        try:
+            return np.char.decode(array, "utf-8")
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"{key} is not UTF-8 text: {error}", "save the labels as str"
+            ) from error
+    if array.dtype.kind == "U":
+        return array
+    if array.dtype.kind not in "iufb":
         raise UserError(f"{key} holds {array.dtype}", "expected whole numbers or texts")
-    return array.astype(str) if array.dtype.kind in "US" else array.astype(np.int64)
+    low = float(array.min(initial=0))
+    high = float(array.max(initial=0))
+    if low < -1 or high >= 1 << 31:
+        raise UserError(
+            f"{key} holds the label {low if low < -1 else high:g}",
+            "expected whole numbers from 0, or -1 for no label; a small integer type may have overflowed",
+        )
+    return array.astype(np.int64)
 
 
 def _from_one_hot(key: str, array: np.ndarray) -> np.ndarray:
-    if array.dtype.kind not in "iufb" or not (
-        ((array == 0) | (array == 1)).all() and (array.sum(1) == 1).all()
-    ):
+    is_number = array.dtype.kind in "iufb"
+    if not (is_number and ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()):
         raise UserError(
             f"{key} has the shape {array.shape} but is not one-hot",
             "expected one label per picture",
         )
-    return np.asarray(array.argmax(1))
+    return np.asarray(array.argmax(axis=1))
 
 
 def _numbered(
     labels: list[np.ndarray], given: np.ndarray | None
 ) -> tuple[tuple[str, ...], list[np.ndarray]]:
     """Class names and the labels as row numbers among them, -1 for none."""
-    texts = [
-        [class_name(str(label)) for label in part.tolist()] if part.dtype.kind == "U" else None
-        for part in labels
-    ]
+    texts: list[list[str] | None] = []
+    for part in labels:
+        if part.dtype.kind == "U":
+            texts.append([class_name(str(label)) for label in part.tolist()])
+        else:
+            texts.append(None)
     if given is None:
-        found = {
-            str(label)
-            for part in labels
-            if part.dtype.kind != "U"
-            for label in np.unique(part)
-            if label >= 0
-        }
-        classes = in_order(
-            found.union(*(filter(None, part) for part in texts if part)), letters=True
-        )
+        classes = _classes_of(labels, texts)
     else:
-        classes = tuple(class_name(str(label)) for label in given.ravel().tolist())
+        classes = tuple(class_name(_as_text(label)) for label in given.ravel().tolist())
     if not classes or len(set(classes)) != len(classes):
         raise UserError(
             "the class names are missing or repeat", "expected one name per class, each another"
@@ -183,10 +343,25 @@ def _numbered(
     return classes, rows
 
 
+def _classes_of(labels: list[np.ndarray], texts: list[list[str] | None]) -> tuple[str, ...]:
+    """The classes that occur, in natural order."""
+    names: set[str] = set()
+    for part, text in zip(labels, texts, strict=True):
+        if text is not None:
+            names.update(filter(None, text))
+        else:
+            names.update(str(label) for label in np.unique(part) if label >= 0)
+    return in_order(names, letters=True)
+
+
+def _as_text(label: object) -> str:
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else str(label)
+
+
 def _rows(
     part: np.ndarray, texts: list[str] | None, number: dict[str, int], *, by_place: bool
 ) -> np.ndarray:
-    """One part's labels as places among the classes; with names given, whole numbers are places already."""
+    """One part's labels as places among the classes; with names given, numbers are places already."""
     if texts is not None:
         unknown = sorted({text for text in texts if text and text not in number})
         if unknown:
