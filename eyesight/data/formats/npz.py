@@ -24,7 +24,9 @@ from eyesight.errors import UserError
 
 MOST_BYTES = 1 << 36
 MOST_HEADER = 1 << 16  # bytes of a member's header, which is read before the array
-IMAGE_WORDS = frozenset(["x", "image", "images", "img", "imgs", "data", "pixels", "pictures", "inputs"])
+IMAGE_WORDS = frozenset(
+    ["x", "image", "images", "img", "imgs", "data", "pixels", "pictures", "inputs"]
+)
 LABEL_WORDS = frozenset(["y", "label", "labels", "target", "targets", "output", "outputs"])
 CLASS_KEYS = frozenset(["classes", "class_names", "label_names", "target_names"])
 OVERSHOOT = (
