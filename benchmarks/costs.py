@@ -82,7 +82,7 @@ def step(where, *, quick, side=96, batch=64):
 
 def main():
     torch.set_num_threads(1)
-    memory.keep()
+    memory.keep_freed_memory()
     print("| side | " + " | ".join(CUTS.values()) + " |\n|---|" + "---|" * len(CUTS))
     for side in (96, 128, 160, 224):
         cells = [" / ".join(f"{value:.1f}" for value in frozen(side, where)) for where in CUTS]

@@ -24,7 +24,7 @@ def ours(name, side):
     from eyesight.recipe import Model
     from eyesight.system import memory
 
-    memory.keep()
+    memory.keep_freed_memory()
     network = (
         registry.build(Model(name, weights="none", head="own"), (3, side, side), 1000)
         .eval()

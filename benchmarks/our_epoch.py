@@ -24,7 +24,7 @@ from eyesight.training.loop import fit
 
 def main():
     name, file = sys.argv[1:]
-    memory.keep()
+    memory.keep_freed_memory()
     arrays = np.load(file)
     recipe = find(name)
     recipe = replace(recipe, training=replace(recipe.training, epochs=1000, patience=0))

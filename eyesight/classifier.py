@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from eyesight.data import inputs
-from eyesight.data.images import Images, at_once
+from eyesight.data.images import Images, chunk_size
 from eyesight.data.prepare import Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import UserError
 from eyesight.models import own, registry
@@ -32,8 +32,9 @@ from eyesight.models.layers import Network
 from eyesight.recipe import Model, group, is_own
 from eyesight.results.predictions import Predictions, predicted
 from eyesight.runs import Results
+from eyesight.system.digest import file_sha256
 from eyesight.system.files import whole_file
-from eyesight.system.tensors import checksum, save_tensors
+from eyesight.system.tensors import save_tensors
 from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
@@ -139,7 +140,7 @@ class Classifier:
         """Probabilities N,K of prepared images, uint8 N,C,H,W."""
         if not len(pixels):
             return np.zeros((0, len(self.classes)), dtype=np.float32)
-        batches = torch.split(torch.from_numpy(pixels), at_once(pixels.shape[1:]))
+        batches = torch.split(torch.from_numpy(pixels), chunk_size(pixels.shape[1:]))
         return torch.cat([self.forward(batch).cpu() for batch in batches]).numpy()
 
     def forward(self, pictures: Tensor) -> Tensor:
@@ -167,7 +168,7 @@ class Classifier:
             for name, tensor in self.network.state_dict().items():
                 tensors[name] = tensor.contiguous().cpu()
             save_tensors(tensors, temporary / "weights.safetensors")
-            description = self._description(checksum(temporary / "weights.safetensors"))
+            description = self._description(file_sha256(temporary / "weights.safetensors"))
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             with whole_file(temporary / "classifier.json") as file:
                 file.write(text.encode(errors="backslashreplace"))
@@ -256,7 +257,7 @@ def read_description(folder: Path) -> Description:
 
 def _load_weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     try:
-        if checksum(file) != expected:
+        if file_sha256(file) != expected:
             raise UserError(
                 f"{file} is not the file that classifier.json names: its checksum differs",
                 "the weights were changed or damaged; copy the folder again, or train again",

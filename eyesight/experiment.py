@@ -37,6 +37,7 @@ from eyesight.recipe import Recipe, differences, from_dict, is_own, to_dict
 from eyesight.results.predictions import write_arrays
 from eyesight.runs import Run, now
 from eyesight.system import memory
+from eyesight.system.device import default_device
 from eyesight.system.environment import environment
 from eyesight.system.progress import Callbacks, Epoch, Reporter, Talk, silent
 from eyesight.training import budget, extra_data, initialise, precision, transfer
@@ -85,7 +86,7 @@ def run(recipe: Recipe, out: Path, context: Context) -> Run:
 
     Only the first process writes to the run. Raises UserError as `train` does.
     """
-    memory.keep()
+    memory.keep_freed_memory()
     context.clock.budget = recipe.training.budget
     resolved, data, path = resolve(recipe, out, context)
     with context.group.folder(path) as folder, (opened := Run(folder)).hold():
@@ -182,7 +183,7 @@ def execute(job: Job) -> None:
 def build(job: Job) -> Network:
     """The network with its first weights, the same in every process; the run notes what it starts from."""
     recipe, data, group = job.recipe, job.data, job.context.group
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     network = initialise.ready(recipe, data, device)
     notes: dict[str, Any] = {}
     if registry.is_backbone(recipe.model):
@@ -398,7 +399,7 @@ def provenance(job: Job) -> Facts:
 
 def check_same(trained: Classifier, loaded: Classifier, images: Images) -> None:
     """Raise UserError when the classifier read back from disk answers differently from the one in memory."""
-    number = min(CHECKED, images.portion, len(images))
+    number = min(CHECKED, images.chunk, len(images))
     few = images.take(torch.arange(number))
     if not torch.allclose(trained.forward(few), loaded.forward(few), atol=1e-5):
         raise UserError(
@@ -445,4 +446,6 @@ def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:
         settled = transfer.resolve_preprocessing(run.settled)
         return loaded.infer(dataset.load(settled.data, talk=talk).test)
     other = replace(run.recipe.data, source=where)
-    return loaded.infer(dataset.to_judge_by(other, loaded.preparation, loaded.classes, talk=talk))
+    return loaded.infer(
+        dataset.evaluation_images(other, loaded.preparation, loaded.classes, talk=talk)
+    )

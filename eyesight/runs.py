@@ -10,7 +10,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -227,7 +227,7 @@ class Run:
         except OSError as error:
             raise disk_error(error, file) from error
 
-    def write_json(self, name: str, values: dict[str, Any]) -> None:
+    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
         """Write `values` to the file `name`, whole or not at all; numbers that are not finite become null."""
         text = json.dumps(_plain(values, "", []), indent=2, ensure_ascii=False, allow_nan=False)
         with whole_file(self.path / name) as file:

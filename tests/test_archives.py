@@ -262,7 +262,7 @@ def test_unpacking_happens_once_and_moves_with_the_bytes(tmp_path):
 def test_a_refused_archive_leaves_nothing_behind(tmp_path):
     with pytest.raises(UserError):
         unpack(make_tar(tmp_path / "a.tar", [("1", b"1"), ("../2", b"2")]))
-    assert [path for path in (cache_dir() / "archives").iterdir() if path.is_dir()] == []
+    assert list((cache_dir() / "archives").iterdir()) == []
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path, monkeypatch):
@@ -270,9 +270,9 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(archives.shutil, "copyfileobj", full)
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(UserError, match="the disk is full"):
         unpack(make_tar(tmp_path / "a.tar", [("1", b"1")]))
-    assert [path for path in (cache_dir() / "archives").iterdir() if path.is_dir()] == []
+    assert list((cache_dir() / "archives").iterdir()) == []
 
 
 def test_two_at_once_end_with_one_whole_folder(tmp_path):
@@ -289,4 +289,4 @@ def test_two_at_once_end_with_one_whole_folder(tmp_path):
         thread.join()
     assert len(results) == 4 and len(set(results)) == 1
     assert len(files(results[0])) == 200
-    assert list((cache_dir() / "archives").glob("tmp-*")) == []
+    assert list((cache_dir() / "archives").glob(".eyesight-*")) == []

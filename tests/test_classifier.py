@@ -139,11 +139,11 @@ def test_a_full_disk_leaves_the_old_classifier(tmp_path, monkeypatch):
 
 def test_many_large_pictures_are_not_looked_at_in_one_go(monkeypatch):
     assert [
-        classifier.at_once(shape) for shape in ((1, 28, 28), (3, 224, 224), (3, 4096, 4096))
+        classifier.chunk_size(shape) for shape in ((1, 28, 28), (3, 224, 224), (3, 4096, 4096))
     ] == [500, 55, 1]
     made, seen, (pixels, _) = make(), [], drawn.pictures(20)
     whole = made.probabilities(pixels)
-    monkeypatch.setattr(classifier, "at_once", lambda shape: 8)
+    monkeypatch.setattr(classifier, "chunk_size", lambda shape: 8)
     made.network.register_forward_pre_hook(lambda network, given: seen.append(len(given[0])))
     np.testing.assert_allclose(made.probabilities(pixels), whole, atol=1e-6)
     assert seen == [8, 8, 4] and made.probabilities(pixels[:0]).shape == (0, 3)

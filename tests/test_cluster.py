@@ -26,7 +26,7 @@ from eyesight.distributed import child
 from eyesight.errors import UserError
 from eyesight.inference import bulk, onnx_classifier
 from eyesight.runs import Run, list_runs
-from eyesight.system.environment import in_common, release
+from eyesight.system.environment import release, shared_versions
 
 pytestmark = pytest.mark.whole
 
@@ -112,7 +112,7 @@ def errand(out, **other):
         "sign": str(out / "sign"),
         "folder": str(out),
         "share": vars(HERE),
-        "versions": in_common(),
+        "versions": shared_versions(),
         **other,
     }
 
@@ -172,10 +172,10 @@ def raised(error):
 
 def test_other_versions_and_other_pictures_are_refused(tmp_path):
     kind, said = ray_cluster._train(
-        ["lenet5"], **errand(tmp_path, versions=in_common() | {"torch": "1.0"})
+        ["lenet5"], **errand(tmp_path, versions=shared_versions() | {"torch": "1.0"})
     )
     assert kind == "problem" and "other versions: torch" in said and "instead of 1.0;" in said
-    theirs = {"eyesight": in_common()["eyesight"].replace("(", "(0")}
+    theirs = {"eyesight": shared_versions()["eyesight"].replace("(", "(0")}
     ask = {
         "folder": str(tmp_path),
         "roots": [],

@@ -356,7 +356,7 @@ def test_how_a_process_died():
         child.outcome(1, json.dumps({"error": "no data", "hint": "give some"}), "")
         == "no data (give some)"
     )
-    assert child.outcome(3, "garbage", "") == "it ended with exit code 3: it said nothing"
+    assert child.outcome(3, "garbage", "") == "it ended with exit code 3: no reason was given"
 
 
 # tables and the page

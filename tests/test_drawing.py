@@ -12,7 +12,7 @@ from portables import by_brightness
 from eyesight.data.prepare import BadPicture
 from eyesight.errors import UserError
 from eyesight.inference import annotate, dense, onnx_classifier, predict
-from eyesight.system.files import distinct
+from eyesight.system.files import unique_names
 
 TOP = [
     ("golden retriever", 0.9),
@@ -110,8 +110,8 @@ def test_copies_lie_beside_each_other_and_originals_stay(tmp_path):
 
 
 def test_names_that_would_meet_get_a_number_that_nobody_has():
-    assert distinct(["a", "a", "a-2", "b", "a"]) == ["a", "a-3", "a-2", "b", "a-4"]
-    assert distinct(["a-2", "A", "a", "a"]) == ["a-2", "A", "a-3", "a-4"], (
+    assert unique_names(["a", "a", "a-2", "b", "a"]) == ["a", "a-3", "a-2", "b", "a-4"]
+    assert unique_names(["a-2", "A", "a", "a"]) == ["a-2", "A", "a-3", "a-4"], (
         "some disks see no difference between A and a"
     )
     paths = [Path("x/a.png"), Path("y/a.png"), Path("z/a-2.png"), Path("x/a.png")]

@@ -160,7 +160,7 @@ def test_a_failed_drawing_leaves_nothing_behind(shelf, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(glyphs, "_draw", full)
-    with pytest.raises(UserError, match="No space left"):
+    with pytest.raises(UserError, match="the disk is full"):
         glyph_source([shelf])
     assert list((Path(os.environ["EYESIGHT_CACHE"]) / "glyphs").iterdir()) == []
 

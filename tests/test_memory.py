@@ -13,13 +13,13 @@ from eyesight.system import memory
 )
 def test_a_person_may_say_how_much(monkeypatch, said, bytes_):
     monkeypatch.setenv("EYESIGHT_MEMORY", said)
-    assert memory.spare() == bytes_
+    assert memory.data_limit() == bytes_
 
 
 def test_nonsense_is_an_error(monkeypatch):
     monkeypatch.setenv("EYESIGHT_MEMORY", "much")
     with pytest.raises(UserError, match="'much', which is no size"):
-        memory.spare()
+        memory.data_limit()
 
 
 def system(root, available, limit="", used=0):
@@ -41,8 +41,8 @@ def test_a_container_counts_where_it_leaves_less(tmp_path):
         ("small", (str(500 << 20), 100 << 20), 400 << 20),
     ):
         (tmp_path / name).mkdir()
-        assert memory.free(system(tmp_path / name, 1 << 20, *more)) == left
-    assert memory.free(tmp_path / "nothing") > memory.MOST
+        assert memory.available(system(tmp_path / name, 1 << 20, *more)) == left
+    assert memory.available(tmp_path / "nothing") > memory.MOST
 
 
 def test_larger_pictures_stay_where_they_are(monkeypatch):

@@ -59,7 +59,7 @@ def test_extra_pictures_join_the_training_pictures_only(folders):
 
 
 def test_few_pictures_count_several_times(folders, monkeypatch):
-    monkeypatch.setattr(dataset, "SHARE", 2.0)
+    monkeypatch.setattr(dataset, "EXTRA_SHARE", 2.0)
     data = dataset.load(wanted(folders))
     assert len(data.train) == 96 + 4 * 48 and len(set(data.train.ids)) == 96 + 48
     assert len(data.train.take(data.train.rows.new_tensor(range(len(data.train))))) == len(

@@ -277,7 +277,7 @@ def test_arrays_of_every_shape():
     assert np.array_equal(prepare(grey[:, :, None], Preparation(channels=1))[0], grey)
     clear = np.zeros((4, 4, 4), dtype=np.uint8)
     assert prepare(clear, AS_IS).min() == 255
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError, match="float32"):
         prepare(grey.astype(np.float32), AS_IS)
 
 

@@ -18,7 +18,6 @@ LEAVES = "from eyesight.system.files import scratch; import time\nwith scratch()
 @pytest.fixture
 def temporary(tmp_path, monkeypatch):
     monkeypatch.setattr(files, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     return tmp_path
 
 
@@ -30,18 +29,18 @@ def test_the_folder_of_a_killed_process_is_swept_and_no_other(temporary):
     ) as process:
         left = Path(process.stdout.readline().decode().strip())
         (left / "checkpoint").mkdir()
-        files.sweep()
-        assert left.is_dir(), "its process lives"
+        for path in temporary.iterdir():
+            os.utime(path, (1, 1))  # however old it looks: a clock two days ahead changes nothing
+        files.sweep(temporary)
+        assert (left / "checkpoint").is_dir(), "its process lives"
         process.kill()
-    begun, old = temporary / f"{files.SCRATCH}begun", temporary / f"{files.SCRATCH}old"
-    for folder in (begun, old, temporary / "eyesight-other"):
-        folder.mkdir()
-    os.utime(old, (1, 1))
+    (temporary / "eyesight-other").mkdir()
     with files.scratch() as mine:
-        assert set(temporary.iterdir()) == {mine, begun, temporary / "eyesight-other"}
-        files.sweep()
+        held = {mine, mine.with_suffix(".lock")}
+        assert set(temporary.iterdir()) == {*held, temporary / "eyesight-other"}
+        files.sweep(temporary)
         assert mine.is_dir()
-    assert not mine.exists()
+    assert list(temporary.iterdir()) == [temporary / "eyesight-other"]
 
 
 @contextmanager

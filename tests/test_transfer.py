@@ -1,6 +1,6 @@
 """Frozen features computed once: equal to computing them always, never taken for others, within the space they announce."""
 
-import os
+import shutil
 import time
 from collections import namedtuple
 from dataclasses import dataclass, replace
@@ -18,6 +18,9 @@ from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, Transfer, override
 from eyesight.recipes import RECIPES, folder
+from eyesight.system import cache
+from eyesight.system.array_file import ArrayFile
+from eyesight.system.cache import cache_dir
 from eyesight.system.progress import Callbacks
 from eyesight.training import budget, features, transfer
 from eyesight.training.checkpoint import State
@@ -61,9 +64,7 @@ def cached(net, images, where="conv4", how=PLAIN, views=1, **options):
     cut, trunk = halves(net, images, where)
     key = features.Key("toy", options.pop("seed", 0), options.pop("precision", "float32"))
     found = features.compute(trunk, images, how, views, key, **options)
-    return Tail(
-        net, list(net.body.units[cut:]), found.shape, torch.as_tensor(found.pixels).dtype
-    ), found
+    return Tail(net, list(net.body.units[cut:]), found.shape, found.kind), found
 
 
 @pytest.mark.parametrize("where", ["all", "conv4", "conv2"])
@@ -121,7 +122,7 @@ def test_versions_are_the_picture_its_mirror_image_and_random_changes(images):
     torch.testing.assert_close(found.only(1).take(torch.arange(4)), mirrored, atol=1e-5, rtol=1e-5)
     first, third = found.only(0).take(torch.arange(4)), found.only(2).take(torch.arange(4))
     assert not torch.allclose(first, third) and not torch.allclose(mirrored, third)
-    shown = [found.at(number).take(torch.arange(4)) for number in range(4)]
+    shown = [found.at_pass(number).take(torch.arange(4)) for number in range(4)]
     assert torch.equal(shown[0], shown[3]) and not torch.equal(shown[0], shown[1])
     assert features.versions(PLAIN, 4) == 1
 
@@ -131,12 +132,14 @@ def test_the_file_is_as_large_as_announced_and_is_used_again(images, monkeypatch
     _, found = cached(
         network(images), images, views=2, how=Augment(flip="random"), reporter=to(said)
     )
-    (file,) = (features.cache_dir() / "activations").iterdir()
+    (file,) = (cache_dir() / "features").glob("*/values.bin")
     assert file.stat().st_size == found.count * 2 * 4 * int(np.prod(found.shape))
     assert "MB" in said[0]
     monkeypatch.setattr(features, "_write", lambda *rest: pytest.fail("computed again"))
     _, again = cached(network(images), images, views=2, how=Augment(flip="random"))
-    assert torch.equal(torch.as_tensor(again.pixels), torch.as_tensor(found.pixels))
+    assert torch.equal(
+        torch.from_numpy(np.asarray(again.pixels)), torch.from_numpy(np.asarray(found.pixels))
+    )
 
 
 def test_other_weights_pictures_cuts_versions_or_arithmetic_never_share_a_file(images):
@@ -156,22 +159,23 @@ def test_other_weights_pictures_cuts_versions_or_arithmetic_never_share_a_file(i
 
 def test_without_room_on_the_disk_it_stops_before_computing(images, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
-    monkeypatch.setattr(
-        features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 10)
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 10))
     monkeypatch.setattr(features, "_write", lambda *rest: pytest.fail("computed"))
     with pytest.raises(UserError, match="features of the frozen part take"):
         cached(network(images), images)
 
 
-def test_features_larger_than_the_memory_of_any_machine_are_mapped(tmp_path):
+def test_features_larger_than_the_memory_of_any_machine_are_read(tmp_path):
     try:
         with (tmp_path / "many.bin").open("wb") as file:
             file.truncate(1 << 40)  # without a byte on the disk
     except OSError:
         pytest.skip("this file system has no sparse files of that size")
-    values = features.mapped(tmp_path / "many.bin", (1 << 20, 1, 1, 1 << 19), torch.bfloat16)
-    assert values[1 << 19].sum() == 0 and values.dtype == torch.bfloat16
+    rows = torch.arange(1 << 10)
+    values = ArrayFile(tmp_path / "many.bin", (1 << 20, 1, 1, 1 << 19), "i2")
+    found = Activations(values, rows, rows, ("a",), ("",) * len(rows), count=len(rows))
+    taken = found.take(torch.tensor([1 << 9]))
+    assert taken.sum() == 0 and taken.dtype == torch.bfloat16
 
 
 def test_without_validation_pictures_the_training_ones_are_computed_all_the_same(tmp_path):
@@ -185,16 +189,12 @@ def test_without_validation_pictures_the_training_ones_are_computed_all_the_same
 
 def test_as_many_versions_are_kept_as_the_disk_has_room_for(images, monkeypatch):
     Usage = namedtuple("Usage", "total used free")
-    older = features.cache_dir() / "activations" / "older.bin"
-    monkeypatch.setattr(
-        features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 100)
-    )
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 100))
     assert [features.fitting(size, 4) for size in (60, 1000, 1)] == [1, 1, 4]
-    older.write_bytes(b"makes way " * 5)
-    older.with_name("gone.bin").symlink_to(
-        "nowhere"
-    )  # as one that another training removes meanwhile
-    assert features.fitting(60, 4) == 2
+    with cache.build("features") as folder:
+        (folder / "values.bin").write_bytes(b"makes way " * 5)
+        cache.keep(folder, "older", "older pictures")
+    assert features.fitting(60, 4) >= 2
 
 
 def test_where_the_disk_is_short_fewer_versions_of_all_features_are_made(images, monkeypatch):
@@ -226,32 +226,12 @@ def test_extra_pictures_of_the_same_names_never_share_features(images, held_out)
 
 def test_a_file_that_was_torn_is_computed_again(images):
     _, found = cached(network(images), images)
-    wanted = torch.as_tensor(found.pixels).clone()
-    (file,) = (features.cache_dir() / "activations").iterdir()
+    wanted = torch.from_numpy(np.asarray(found.pixels)).clone()
+    (file,) = (cache_dir() / "features").glob("*/values.bin")
     file.write_bytes(file.read_bytes()[:-7])
-    assert torch.equal(torch.as_tensor(cached(network(images), images)[1].pixels), wanted)
-
-
-def test_what_a_killed_process_left_half_built_goes_after_a_day(tmp_path):
-    old, new = tmp_path / ".building-old", tmp_path / ".building-new"
-    for file in (old, new):
-        file.write_bytes(b"half")
-    os.utime(old, (time.time() - 2 * features.DAY,) * 2)
-    features.make_room(tmp_path, 1)
-    assert not old.exists() and new.exists()
-
-
-def test_a_file_in_use_does_not_stop_the_search_for_room(tmp_path, monkeypatch):
-    Usage = namedtuple("Usage", "total used free")
-    (tmp_path / "used.bin").write_bytes(b"mapped")
-    monkeypatch.setattr(features.shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE))
-
-    def refuse(*rest, **options):
-        raise PermissionError
-
-    monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(UserError, match="features of the frozen part take"):
-        features.make_room(tmp_path, 1)
+    assert torch.equal(
+        torch.from_numpy(np.asarray(cached(network(images), images)[1].pixels)), wanted
+    )
 
 
 def test_features_go_to_a_device_only_where_they_leave_room(images, monkeypatch):
@@ -259,7 +239,7 @@ def test_features_go_to_a_device_only_where_they_leave_room(images, monkeypatch)
     monkeypatch.setattr(
         torch.cuda,
         "mem_get_info",
-        lambda device: (2 * torch.as_tensor(found.pixels).nbytes - 2, 1 << 40),
+        lambda device: (2 * torch.from_numpy(np.asarray(found.pixels)).nbytes - 2, 1 << 40),
     )
     assert found.resident("cuda") is found
 
@@ -300,7 +280,7 @@ def test_all_that_is_frozen_uses_one_arithmetic(images, monkeypatch):
     answers = iter(["bfloat16", "float32", "float32"])
     monkeypatch.setattr(transfer.precision, "choose", lambda *rest, **options: next(answers))
     first, second = frozen(images, freeze="all", thaw="conv4", thaw_epochs=1).stages()
-    assert first.train.pixels.dtype == second.train.pixels.dtype == torch.bfloat16
+    assert first.train.kind == second.train.kind == torch.bfloat16
 
 
 def test_a_float32_trunk_goes_on_from_bfloat16_features(images):
@@ -308,9 +288,7 @@ def test_a_float32_trunk_goes_on_from_bfloat16_features(images):
     _, below = cached(net, images, precision="bfloat16")
     cut = net.body.place("conv4")
     above = Trunk(net, list(net.body.units[cut:]), below.shape, pictures=False)
-    assert (
-        features.compute(above, below, PLAIN, 1, features.Key("toy")).pixels.dtype == torch.float32
-    )
+    assert features.compute(above, below, PLAIN, 1, features.Key("toy")).kind == torch.float32
 
 
 def test_a_second_stage_that_would_lose_what_the_first_trained_is_refused(images):
@@ -553,7 +531,7 @@ def test_activations_are_pictures_to_the_loop(images):
         memory_format=torch.channels_last
     )
     assert labels.tolist() == images.labels[index].tolist()
-    assert Path(features.cache_dir() / "activations" / f"{found.key}.bin").is_file()
+    assert (cache_dir() / "features" / found.key / "values.bin").is_file()
 
 
 def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
@@ -563,9 +541,9 @@ def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
     assert short.views == 1 and len(short) == 48 and "1 versions of 48" in said[-1]
     _, one = cached(network(images), images, how=how, views=1)
     assert one.key == short.key and torch.equal(
-        torch.as_tensor(one.pixels), torch.as_tensor(short.pixels)
+        torch.from_numpy(np.asarray(one.pixels)), torch.from_numpy(np.asarray(short.pixels))
     )
-    (file,) = (features.cache_dir() / "activations").iterdir()
+    (file,) = (cache_dir() / "features").glob("*/values.bin")
     assert file.stat().st_size == short.count * 4 * int(np.prod(short.shape))
 
 

@@ -64,7 +64,7 @@ def test_the_pictures_are_those_of_the_training_as_it_changes_them(tmp_path):
     )
     found = client.get("/api/augment?rotate=45&mixup=1&draw=7").json()
     assert found["source"] == "lamp"
-    first = augmentation.first(dataset.whole(data.store))
+    first = augmentation.first(dataset.images_of(data.store))
     pixels = first.take(torch.arange(len(first))).numpy()
     assert [base64.b64decode(one["picture"].partition(",")[2]) for one in found["before"]] == [
         encode_png(one) for one in pixels[:4]

@@ -11,7 +11,6 @@ import os
 import platform
 import shutil
 import socket
-import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -27,14 +26,14 @@ from eyesight.distributed import child
 from eyesight.distributed.child import Outcome
 from eyesight.errors import UserError
 from eyesight.inference.predict import csv_table, predict_files
-from eyesight.runs import Run
+from eyesight.runs import Run, list_runs
 from eyesight.system.cache import cache_dir
-from eyesight.system.environment import in_common
+from eyesight.system.environment import shared_versions
 from eyesight.system.memory import cores as cores_here
 from eyesight.system.progress import Talk, silent
 
 LOCAL, RUNNING = "ray", "auto"
-DAY = 86_400.0  # seconds
+KEPT = 20  # runs that were sent to their callers and are kept
 RETRIES = 3  # of a task whose process or machine dies
 PATIENCE = 5.0  # seconds for an address to answer
 STORE = (
@@ -180,7 +179,7 @@ def trainer(
                 sign=str(sign),
                 folder=str(Path.cwd()),
                 share=vars(share),
-                versions=in_common(),
+                versions=shared_versions(),
             )
             calls = ((member, partial(task, list(member.arguments))) for member in members)
             for member, answer in _results(ray, calls, len(members)):
@@ -215,7 +214,7 @@ def answerer(
                 "top": top,
                 "prepare": prepare,
                 "share": vars(share),
-                "versions": in_common(),
+                "versions": shared_versions(),
             }
             calls = (
                 (number, partial(task, paths, **same)) for number, paths in chain([first], parts)
@@ -328,7 +327,7 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
 
 def _stranger(versions: Mapping[str, str]) -> str:
     """What this machine has other than the caller, whose work it must refuse then; empty where nothing differs."""
-    own = in_common()
+    own = shared_versions()
     others = [
         f"{name} {own.get(name, 'none')} instead of {wanted}"
         for name, wanted in versions.items()
@@ -373,13 +372,14 @@ def _train(
 
 
 def _sweep(shelf: Path) -> None:
-    """Remove the runs that were sent to their callers more than a day ago: until then one that did not arrive can be fetched."""
-    for folder in shelf.iterdir():
+    """Remove runs that were sent to their callers; the latest stay, for one that did not arrive.
+
+    A run that a process still trains is never removed.
+    """
+    newest_first = sorted(shelf.iterdir(), key=lambda folder: folder.stat().st_mtime, reverse=True)
+    for folder in newest_first[KEPT:]:
         with suppress(OSError):
-            if (
-                time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-                > DAY
-            ):
+            if not any(run.held for run in list_runs(folder)):
                 shutil.rmtree(folder)
 
 

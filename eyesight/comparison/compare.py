@@ -23,7 +23,7 @@ from typing import Any, get_origin, get_type_hints
 from eyesight import recipe
 from eyesight.comparison import plots, statistics, table
 from eyesight.comparison.statistics import Row
-from eyesight.data.loading import prepared as prepared_pictures
+from eyesight.data.loading import prepare_data
 from eyesight.distributed import child
 from eyesight.distributed.child import Outcome
 from eyesight.errors import UserError
@@ -257,7 +257,7 @@ def prepare(
     keys = {}
     for data in dict.fromkeys(wanted):
         try:
-            keys[data] = prepared_pictures(data, talk=talk, progress=progress).store.key
+            keys[data] = prepare_data(data, talk=talk, progress=progress).store.key
         except (
             Exception
         ) as error:  # a file that crashes the decoder must not take the other rows with it

@@ -23,8 +23,8 @@ from eyesight.models.summary import count, layers
 from eyesight.models.zoo import Entry
 from eyesight.recipe import Model
 from eyesight.report import html, plots
-from eyesight.system.cache import cache_dir
-from eyesight.system.files import whole_file
+from eyesight.system import cache
+from eyesight.system.device import default_device
 from eyesight.system.progress import Talk, silent
 
 BATCH = 16  # pictures in a batch that is timed
@@ -108,13 +108,12 @@ def entries(pattern: str) -> list[Entry]:
 
 def look_up(entry: Entry) -> Row:
     """The counted facts of a network, remembered in the cache."""
-    file = cache_dir() / "zoo" / f"{entry.timm}-{pretrained.version()}.json"
-    try:
-        found = json.loads(file.read_text())
-        found["stages"] = tuple(found["stages"])
-    except (OSError, ValueError, KeyError):
+    key = [entry.timm, pretrained.version()]
+    found = cache.read_note("networks", key)
+    if not isinstance(found, dict):
         found = counted(entry.timm)
-        _remember(file, found)
+        cache.write_note("networks", key, found)
+    found["stages"] = tuple(found["stages"])
     return Row(entry=entry, weights=weights.at_hand(entry.timm), **found)
 
 
@@ -139,12 +138,6 @@ def counted(name: str) -> dict[str, Any]:
     }
 
 
-def _remember(file: Path, found: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(file) as opened:
-        opened.write(json.dumps(found).encode())
-
-
 def timed(row: Row) -> dict[str, tuple[float, float]]:
     """Seconds of a forward pass for one picture and for a batch, on every device that is there."""
     name, size = row.entry.timm, row.size
@@ -152,7 +145,7 @@ def timed(row: Row) -> dict[str, tuple[float, float]]:
         Model(name, head="own"), (3, size, size), pretrained.own_classes(name)
     ).eval()
     found = {}
-    for device in ["cpu", *["cuda"] * torch.cuda.is_available()]:
+    for device in dict.fromkeys(("cpu", default_device().type)):
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         found[device] = (_seconds(network, 1, size, device), _seconds(network, BATCH, size, device))
     return found

@@ -8,30 +8,28 @@ from __future__ import annotations
 
 import bz2
 import gzip
-import hashlib
-import json
 import lzma
 import os
 import re
 import shutil
 import stat
 import tarfile
-import tempfile
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager, closing, suppress
+from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
-from eyesight.data.source import digest, hidden, printable
+from eyesight.data.source import hidden, path_stamp, printable
 from eyesight.errors import UserError
-from eyesight.system.cache import cache_dir
+from eyesight.system import cache
+from eyesight.system.digest import file_sha256
 from eyesight.system.progress import Talk, silent
 
+FILES = "files"  # the folder inside an entry of the cache
 SUFFIXES = (".zip", ".tar", ".tgz", ".tar.gz", ".tbz2", ".tar.bz2", ".txz", ".tar.xz")
 BROKEN = (
     tarfile.TarError,
@@ -83,20 +81,27 @@ def is_archive(path: Path) -> bool:
 
 
 def unpack(archive: Path, *, talk: Talk = silent, limits: Limits = LIMITS) -> tuple[Path, str]:
-    """The folder in the cache that holds the archive's files, and the archive's SHA-256; unpacked at the first call only."""
-    shelf = cache_dir() / "archives"
+    """The folder in the cache that holds the archive's files, and the archive's SHA-256.
+
+    It is unpacked at the first call, and again when its files in the cache were damaged.
+    """
     try:
-        shelf.mkdir(parents=True, exist_ok=True)
-        checksum = _remembered_sha256(archive, shelf, talk)
-        folder = shelf / checksum[:32]
-        if not folder.is_dir():
-            talk(f"unpacking {archive.name} ({archive.stat().st_size:,} bytes)")
-            sweep(shelf)
-            _unpack_whole(archive, folder, limits)
+        checksum = _remembered_sha256(archive, talk)
+        size = archive.stat().st_size
     except OSError as error:
-        hint = "is the disk full? EYESIGHT_CACHE can name another folder"
-        raise UserError(f"cannot unpack {archive}: {error.strerror or error}", hint) from error
-    return folder, checksum
+        raise UserError(
+            f"cannot read {archive}: {error.strerror or error}",
+            "check the path and its permissions",
+        ) from error
+    key = checksum[:32]
+    folder = cache.recall("archives", key)
+    if folder is not None:
+        return folder / FILES, checksum
+    talk(f"unpacking {archive.name} ({size:,} bytes)")
+    with cache.build("archives") as building:
+        (building / FILES).mkdir()
+        extract(archive, building / FILES, limits)
+        return cache.keep(building, key, archive.name) / FILES, checksum
 
 
 def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
@@ -143,20 +148,6 @@ def safe_path(name: str) -> PurePosixPath:
     return path
 
 
-def sha256(path: Path) -> str:
-    """The file's SHA-256 in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sweep(shelf: Path) -> None:
-    """Removes what a killed process left unfinished on the shelf more than a day ago."""
-    for leftover in shelf.glob("tmp-*"):
-        with suppress(OSError):  # another process was faster, or still holds it
-            if time.time() - leftover.stat().st_mtime > 86_400:
-                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
-
-
 def _magic(file: IO[bytes]) -> bytes:
     magic = file.read(6)
     file.seek(0)
@@ -168,34 +159,17 @@ def _is_zip(file: IO[bytes]) -> bool:
     return _magic(file).startswith((b"PK\3\4", b"PK\5\6"))
 
 
-def _unpack_whole(archive: Path, folder: Path, limits: Limits) -> None:
-    """Into a temporary folder first, so that a folder under its final name is always complete."""
-    temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=folder.parent))
-    try:
-        extract(archive, temporary, limits)
-        try:
-            temporary.replace(folder)
-        except OSError:
-            if not folder.is_dir():  # otherwise another process was faster, with the same bytes
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _remembered_sha256(archive: Path, shelf: Path, talk: Talk) -> str:
-    """The checksum, read again only when the file's place, size or time changed."""
-    entry = archive.stat()
-    note = shelf / f"{digest([archive.resolve(), entry.st_size, entry.st_mtime_ns])}.json"
-    try:
-        return str(json.loads(note.read_text())["sha256"])
-    except (OSError, ValueError, KeyError, TypeError):
-        if entry.st_size > LARGE:
-            talk(f"reading {archive.name} ({entry.st_size:,} bytes) for its checksum")
-        checksum = sha256(archive)
-    handle, temporary = tempfile.mkstemp(prefix="tmp-", dir=shelf)
-    with os.fdopen(handle, "w") as file:
-        json.dump({"sha256": checksum, "archive": printable(archive.name)}, file)
-    Path(temporary).replace(note)
+def _remembered_sha256(archive: Path, talk: Talk) -> str:
+    """The archive's checksum, read again only when the file may have changed."""
+    stamp = path_stamp(archive)
+    remembered = cache.read_note("archives", stamp)
+    if isinstance(remembered, str):
+        return remembered
+    size = archive.stat().st_size
+    if size > LARGE:
+        talk(f"reading {archive.name} ({size:,} bytes) for its checksum")
+    checksum = file_sha256(archive)
+    cache.write_note("archives", stamp, checksum)
     return checksum
 
 

@@ -1,4 +1,4 @@
-"""Pictures cut to the bounding boxes that their data set gives for them, before anything else happens to them."""
+"""Images cropped to the bounding boxes that their data set gives, before they are prepared."""
 
 from __future__ import annotations
 
@@ -6,26 +6,31 @@ from dataclasses import replace
 
 import numpy as np
 
-from eyesight.data.prepare import BadPicture, read
+from eyesight.data.prepare import BadPicture, Pixels, read
 from eyesight.data.source import Source, digest
 from eyesight.errors import UserError
 
 
-def cut(source: Source) -> Source:
-    """The same pictures, each cut to its box; raises UserError where the data gives none."""
+def crop_to_boxes(source: Source) -> Source:
+    """The same images, each cropped to its box; raises UserError where the data gives none."""
     if source.boxes is None:
-        hint = "Stanford Dogs has them in annotation.tar, beside images.tar; leave out data.box to train on whole pictures"
-        raise UserError(f"data.box needs bounding boxes, and {source.name} has none", hint)
-    boxes, whole = source.boxes(), source.read
+        raise UserError(
+            f"data.box needs bounding boxes, and {source.name} has none",
+            "Stanford Dogs has them in annotation.tar, beside images.tar; "
+            "leave out data.box to train on whole pictures",
+        )
+    boxes = source.boxes()
 
-    def inside(index: int) -> np.ndarray:
-        found = whole(index)
-        pixels = np.asarray(read(found).image) if isinstance(found, bytes) else found
+    def read_cropped(index: int) -> Pixels:
+        content = source.read(index)
+        pixels = content if isinstance(content, np.ndarray) else np.asarray(read(content).image)
         left, top, right, bottom = boxes[index]
-        part = pixels[max(0, top) : bottom, max(0, left) : right]
-        if not part.size:
+        cropped = pixels[max(0, top) : bottom, max(0, left) : right]
+        if not cropped.size:
             raise BadPicture("box", f"its bounding box {boxes[index]} lies outside of it")
-        return part
+        return cropped
 
-    fingerprint = digest(["boxes", source.fingerprint, *boxes]) if source.fingerprint else ""
-    return replace(source, read=inside, pixels=None, boxes=None, fingerprint=fingerprint)
+    fingerprint = ""
+    if source.fingerprint:
+        fingerprint = digest(["boxes", source.fingerprint, *boxes])
+    return replace(source, read=read_cropped, pixels=None, boxes=None, fingerprint=fingerprint)

@@ -1,10 +1,9 @@
-"""A data set ready to train on: the store of a source, divided into training, validation and test pictures."""
+"""A data set ready to train on: a store divided into training, validation and test images."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from eyesight import recipe
 from eyesight.data.images import Images
-from eyesight.data.loading import prepared
+from eyesight.data.loading import prepare_data
 from eyesight.data.masks.images import Masked
 from eyesight.data.masks.legend import IGNORED
 from eyesight.data.masks.prepared import Prepared
@@ -22,217 +21,240 @@ from eyesight.data.prepare import Preparation
 from eyesight.data.split import Holdout, split, split_hash
 from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
-from eyesight.system.progress import Talk, silent
+from eyesight.system.progress import Progress, Talk, no_progress, silent
 
-LEAST = 100  # validation pictures, or a tenth of all where there are fewer than a thousand
-HALF = 32  # characters of a hash, which tell pictures apart as well as all of it
-OWN = 0.2  # of the extra pictures: held out
-SHARE, MOST = 0.1, 50  # of the training pictures, and times that one extra picture may count
-Progress = Callable[[int, int], None]
+MIN_VALIDATION = 100  # images, or a tenth of all where there are fewer than a thousand
+HASH_LENGTH = 32  # characters of a hash, which tell splits apart as well as all 64
+OWN_SHARE = 0.2  # of the extra images are held out
+EXTRA_SHARE = 0.1  # of the training images that extra ones are repeated to become …
+MAX_REPEATS = 50  # … but each at most so often
+
+
+class Facts(TypedDict, total=False):
+    """What a run keeps of its data (data.json); `colours` where the target is a mask."""
+
+    name: str
+    classes: list[str]
+    counts: dict[str, int]
+    per_class: dict[str, list[int]]
+    problems: list[dict[str, object]]
+    notes: list[str]
+    preparation: dict[str, object]
+    store: str
+    split: str
+    colours: list[list[int]]
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """`notes` are remarks for people; `hash` changes when any picture changes sides."""
+    """Images of a store in three parts; `hash` changes when any image changes sides."""
 
     name: str
-    store: Store  # of the pictures
+    store: Store
     train: Images
     validation: Images
     test: Images
-    notes: tuple[str, ...]
+    notes: tuple[str, ...]  # for people
     hash: str
-    own: Images | None = None  # held out of the extra pictures
+    own: Images | None = None  # held out of the extra images
 
-    def facts(self) -> dict[str, Any]:
+    def facts(self) -> Facts:
         """What a run keeps of its data, as plain JSON values."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        return {
-            "name": self.name,
-            "classes": list(self.train.classes),
-            "counts": {name: len(images) for name, images in parts.items()},
-            "per_class": {name: images.counts.tolist() for name, images in parts.items()},
-            "problems": [vars(problem) for problem in self.store.problems],
-            "notes": list(self.notes),
-            "preparation": self.store.preparation.to_dict(),
-            "store": self.store.key,
-            "split": self.hash,
-            **(
-                {"colours": [list(colour) for colour in self.train.colours]}
-                if isinstance(self.train, Masked)
-                else {}
-            ),
-        }
+        facts = Facts(
+            name=self.name,
+            classes=list(self.train.classes),
+            counts={name: len(images) for name, images in parts.items()},
+            per_class={name: images.counts.tolist() for name, images in parts.items()},
+            problems=[vars(problem) for problem in self.store.problems],
+            notes=list(self.notes),
+            preparation=self.store.preparation.to_dict(),
+            store=self.store.key,
+            split=self.hash,
+        )
+        if isinstance(self.train, Masked):
+            facts["colours"] = [list(colour) for colour in self.train.colours]
+        return facts
 
 
-def load(
-    wanted: recipe.Data, *, talk: Talk = silent, progress: Progress = lambda done, total: None
-) -> Dataset:
-    """The data set a recipe asks for; raises UserError when there is none or it cannot be trained on."""
-    found = prepared(wanted, talk=talk, progress=progress)
-    store = found.store
-    known = max(1, int((store.labels >= 0).sum()))
-    held = max(wanted.validation, min(0.1, LEAST / known)) if wanted.validation else 0.0
+def load(data: recipe.Data, *, talk: Talk = silent, progress: Progress = no_progress) -> Dataset:
+    """The data set that a recipe asks for.
+
+    Raises UserError when there is none or it cannot be trained on.
+    """
+    prepared = prepare_data(data, talk=talk, progress=progress)
+    store = prepared.store
+    validation = data.validation
+    if validation:
+        labelled = max(1, int((store.labels >= 0).sum()))
+        validation = max(validation, min(0.1, MIN_VALIDATION / labelled))
     division = split(
         store.labels,
         store.splits,
         store.digests,
-        found.usable,
-        Holdout(held, wanted.test, wanted.split_seed),
+        prepared.usable,
+        Holdout(validation, data.test, data.split_seed),
         store.classes,
-        found.groups,
+        prepared.groups,
     )
     parts = division.parts
-    notes = [*found.notes, *division.notes]
-    images = every(found)
+    images = all_images(prepared)
     divided = {name: images.subset(index) for name, index in parts.items()}
     if not len(divided["train"]):
         raise UserError(
-            f"no pictures are left to train on in {wanted.source}",
+            f"no pictures are left to train on in {data.source}",
             "hold out less: --set data.test=0.1",
         )
-    made = Dataset(
-        wanted.source,
-        store,
-        divided["train"],
-        divided["validation"],
-        divided["test"],
-        tuple(notes),
-        split_hash(store.ids, parts),
+    dataset = Dataset(
+        name=data.source,
+        store=store,
+        train=divided["train"],
+        validation=divided["validation"],
+        test=divided["test"],
+        notes=(*prepared.notes, *division.notes),
+        hash=split_hash(store.ids, parts),
     )
-    return with_extra(made, wanted, talk, progress) if wanted.extra else made
+    return add_extra(dataset, data, talk, progress) if data.extra else dataset
 
 
-def whole(store: Store) -> Images:
-    """Every picture of a store."""
+def images_of(store: Store) -> Images:
+    """Every image of a store."""
     return Images.of(store.pixels, store.labels, store.classes, store.ids)
 
 
-def every(found: Prepared) -> Images:
-    """Every picture, with its mask where it has one."""
-    images = whole(found.store)
-    if found.masks is None:
+def all_images(prepared: Prepared) -> Images:
+    """Every image, with its mask where it has one."""
+    images = images_of(prepared.store)
+    if prepared.masks is None:
         return images
     return Masked(
         images.pixels,
         images.rows,
         images.labels,
-        found.classes,
+        prepared.classes,
         images.ids,
-        found.masks,
-        found.colours,
+        prepared.masks,
+        prepared.colours,
     )
 
 
-def with_extra(
-    data: Dataset,
-    wanted: recipe.Data,
-    talk: Talk = silent,
-    progress: Progress = lambda done, total: None,
+def add_extra(
+    dataset: Dataset, data: recipe.Data, talk: Talk = silent, progress: Progress = no_progress
 ) -> Dataset:
-    """The data set with the pictures of `wanted.extra` among the training pictures, a fifth of each class held out as `own`.
+    """The data set with the images of `data.extra` among the training images.
 
-    Copies of what the data holds are left out: held out, they would have been learnt from.
-    A few drawn by hand among MNIST's 60,000 would teach nothing, so each counts as often as makes them a tenth of all, up to MOST times.
-    Raises UserError for a class that is not in the data, and for pictures that do not fit in memory.
+    A fifth of each class is held out as `own`. Exact copies of images in the data are left out: held
+    out, they would have been learnt from. A few images among MNIST's 60,000 would teach nothing, so
+    each is repeated until they are a tenth of all, at most 50 times.
+    Raises UserError for a class that is not in the data, and for images that do not fit in memory.
     """
-    if wanted.target != "class":
+    if data.target != "class":
         raise UserError(
-            f"more training pictures can be joined to classes only, not with a {wanted.target} as target",
+            f"data.extra joins pictures to classes only, and the target is a {data.target}",
             "leave out data.extra",
         )
-    source = open_source(wanted.extra, talk=talk)
     store = prepare_store(
-        source, recipe.Data(wanted.extra), progress=progress, preparation=data.store.preparation
+        open_source(data.extra, talk=talk),
+        recipe.Data(data.extra),
+        progress=progress,
+        preparation=dataset.store.preparation,
     )
-    labels = labels_of(store.labels, store.classes, data.store.classes, wanted.extra, "the data")
-    seen = set(data.store.digests)
-    usable = np.array([digest not in seen for digest in store.digests], dtype=bool)
-    unsplit = np.full(len(labels), "")
-    holdout = Holdout(0.0, OWN, wanted.split_seed)
-    parts = split(labels, unsplit, store.digests, usable, holdout).parts
-    extra = Images.of(store.pixels, labels, data.store.classes, store.ids)
-    more, train = extra.subset(parts["train"]).resident(), data.train.resident()
-    if not isinstance(train.pixels, Tensor) or not isinstance(more.pixels, Tensor):
+    class_names = dataset.store.classes
+    labels = renumber(store.labels, store.classes, class_names, data.extra, "the data")
+    learnt = set(dataset.store.digests)
+    is_new = np.array([digest not in learnt for digest in store.digests], dtype=bool)
+    holdout = Holdout(0.0, OWN_SHARE, data.split_seed)
+    parts = split(labels, np.full(len(labels), ""), store.digests, is_new, holdout).parts
+    extra = Images.of(store.pixels, labels, class_names, store.ids)
+    added, own = extra.subset(parts["train"]).resident(), extra.subset(parts["test"])
+    repeats = round(EXTRA_SHARE * len(dataset.train) / max(1, len(added)))
+    repeats = min(MAX_REPEATS, max(1, repeats))
+    note = (
+        f"{len(added):,} pictures of {data.extra} join the training pictures, "
+        f"counted {repeats} times; {len(own):,} others are held out"
+    )
+    if not is_new.all():
+        note += f"; {int((~is_new).sum()):,} copies of the data's own are left out"
+    return replace(
+        dataset,
+        train=_joined(dataset.train.resident(), added, repeats),
+        own=own,
+        notes=(*dataset.notes, note),
+        hash=base_hash(dataset.hash) + store.key[:HASH_LENGTH],
+    )
+
+
+def _joined(train: Images, added: Images, repeats: int) -> Images:
+    """The training images and those added, each so often."""
+    if not isinstance(train.pixels, Tensor) or not isinstance(added.pixels, Tensor):
         raise UserError(
             "the training pictures are too many to join others to them in memory",
             "choose a smaller data.size",
         )
-    times = min(MOST, max(1, round(SHARE * len(train) / max(1, len(more)))))
-    rows = torch.cat([train.rows, len(train) + more.rows.repeat(times)])
-    joined = replace(
-        train,
-        pixels=torch.cat([train.pixels, more.pixels]),
-        rows=rows,
-        labels=torch.cat([train.labels, more.labels.repeat(times)]),
-        ids=train.ids + more.ids * times,
-    )
-    own = extra.subset(parts["test"])
-    note = f"{len(more):,} pictures of {wanted.extra} join the training pictures, counted {times} times; {len(own):,} others are held out"
-    note += f"; {int((~usable).sum()):,} copies of the data's own are left out" * (not usable.all())
     return replace(
-        data,
-        train=joined,
-        own=own,
-        notes=(*data.notes, note),
-        hash=without_extra(data.hash) + store.key[:HALF],
+        train,
+        pixels=torch.cat([train.pixels, added.pixels]),
+        rows=torch.cat([train.rows, len(train) + added.rows.repeat(repeats)]),
+        labels=torch.cat([train.labels, added.labels.repeat(repeats)]),
+        ids=train.ids + added.ids * repeats,
     )
 
 
-def without_extra(split: str) -> str:
-    """The half of a split's hash that extra pictures leave as it is: data sets that differ in those alone share it."""
-    return split[:HALF]
+def base_hash(split: str) -> str:
+    """The part of a split's hash that extra images leave as it is."""
+    return split[:HASH_LENGTH]
 
 
-def labels_of(
+def renumber(
     labels: NDArray[np.int64],
-    names: tuple[str, ...],
-    classes: tuple[str, ...],
-    where: str,
-    who: str,
+    from_names: tuple[str, ...],
+    to_names: tuple[str, ...],
+    place: str,
+    owner: str,
 ) -> NDArray[np.int64]:
-    """Labels that count in `names` as places in `classes`, -1 where there is none; raises UserError for a name that is not among them."""
-    strangers = [name for name in names if name not in classes]
-    if strangers:
-        raise UserError(
-            f"{who} does not know {', '.join(map(repr, strangers[:5]))}, which {where} holds",
-            f"it knows {', '.join(classes[:20])}",
-        )
-    place = np.array([classes.index(name) for name in names], dtype=np.int64)
-    return np.where(labels >= 0, place[labels], -1)
+    """Labels that count in `from_names` as numbers in `to_names`; -1 stays.
 
-
-def to_judge(
-    where: str, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent
-) -> Images:
-    """The labelled pictures at `where` (its test part, where it has one), prepared and labelled for a classifier of `classes`.
-
-    Raises UserError when the data has a class the classifier does not know; the order of classes may differ.
+    Raises UserError, which says that `owner` does not know a class in `place`.
     """
-    found = prepared(recipe.Data(where), preparation=preparation, talk=talk)
-    labels = labels_of(found.store.labels, found.classes, classes, where, "the classifier")
-    images = Images.of(found.store.pixels, labels, classes, found.store.ids)
-    return images.subset(test_part(found.store, labels >= 0))
-
-
-def to_judge_by(
-    wanted: recipe.Data, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent
-) -> Images:
-    """As `to_judge`, for whatever a recipe's data group has as its target."""
-    if wanted.target == "class":
-        return to_judge(wanted.source, preparation, classes, talk=talk)
-    found = prepared(wanted, preparation=preparation, talk=talk)
-    images = every(found)
-    if isinstance(images, Masked):
-        places = np.full(256, IGNORED, dtype=np.int64)
-        places[: len(found.classes)] = labels_of(
-            np.arange(len(found.classes)), found.classes, classes, wanted.source, "the classifier"
+    unknown = [name for name in from_names if name not in to_names]
+    if unknown:
+        raise UserError(
+            f"{owner} does not know {', '.join(map(repr, unknown[:5]))}, which {place} holds",
+            f"it knows {', '.join(to_names[:20])}",
         )
-        images = images.renamed(places, classes)
-    return images.subset(test_part(found.store, found.usable))
+    numbers = np.array([to_names.index(name) for name in from_names], dtype=np.int64)
+    return np.where(labels >= 0, numbers[labels], -1)
 
 
-def test_part(store: Store, known: np.ndarray) -> np.ndarray:
-    """Places of the pictures that may be judged on: those of the test part, or all where the data has none."""
-    chosen = known & (store.splits == "test") if (store.splits[known] == "test").any() else known
-    return np.flatnonzero(chosen)
+def evaluation_images(
+    data: recipe.Data, preparation: Preparation, classes: tuple[str, ...], *, talk: Talk = silent
+) -> Images:
+    """The labelled images of `data` that a classifier of `classes` is evaluated on.
+
+    They are those of the test part, or all where the data has none, prepared as the classifier
+    expects. Raises UserError when the data has a class that the classifier does not know; the order
+    of classes may differ.
+    """
+    if data.target == "class":
+        data = recipe.Data(data.source)
+    prepared = prepare_data(data, preparation=preparation, talk=talk)
+    store = prepared.store
+    if data.target == "class":
+        labels = renumber(store.labels, prepared.classes, classes, data.source, "the classifier")
+        images = Images.of(store.pixels, labels, classes, store.ids)
+        return images.subset(test_part(store, labels >= 0))
+    images = all_images(prepared)
+    if isinstance(images, Masked):
+        names = prepared.classes
+        numbers = np.full(256, IGNORED, dtype=np.int64)
+        numbers[: len(names)] = renumber(
+            np.arange(len(names)), names, classes, data.source, "the classifier"
+        )
+        images = images.renamed(numbers, classes)
+    return images.subset(test_part(store, prepared.usable))
+
+
+def test_part(store: Store, usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Rows of the usable images in the test part, or of all usable ones where it is empty."""
+    in_test = usable & (store.splits == "test")
+    return np.flatnonzero(in_test if in_test.any() else usable)

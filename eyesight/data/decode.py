@@ -1,6 +1,7 @@
-"""From encoded bytes to an upright picture of eight bits, grey or colour; every awkward kind of file is handled on purpose.
+"""From encoded bytes to an upright image of 8 bits, grey or colour.
 
-Size and format are read from the header first: a picture of 400 megapixels is refused before a byte of it is decoded.
+Every awkward kind of file is handled on purpose. Size and format are read from the header first: an
+image of 400 megapixels is refused before a byte of it is decoded.
 """
 
 from __future__ import annotations
@@ -15,12 +16,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError, features
 
 Pixels = NDArray[np.uint8]
 Picture = Image.Image
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM")
+FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # and HEIF once it was needed
 MOST_PIXELS = 64 * 2**20
+DEPTHS = (8, 10, 12, 14, 16)  # bits that samples of 16 bits may really use
+DEEP = "16 bits a sample scaled to 8"
 BEGINNINGS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
@@ -29,6 +32,14 @@ BEGINNINGS = {
     b"II*\x00": "TIFF",
     b"MM\x00*": "TIFF",
     b"RIFF": "WebP",
+}
+BRANDS = {  # of ISO media files, which begin with a length, "ftyp" and a brand
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"heic": "HEIC",
+    b"heix": "HEIC",
+    b"hevc": "HEIC",
+    b"mif1": "HEIC",
 }
 PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"  # and then width and height
 UPRIGHT = {
@@ -40,6 +51,8 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+if features.check("avif"):
+    FORMATS.append("AVIF")
 _quiet_lock = threading.Lock()
 _quiet_depth = 0
 _quiet_filters: Any = None
@@ -47,7 +60,7 @@ _quiet_filters: Any = None
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about one picture that a person should know; `fatal` ones are left out."""
+    """Something about one image that a person should know; `fatal` ones are left out."""
 
     id: str
     kind: str
@@ -55,8 +68,11 @@ class Problem:
     fatal: bool
 
 
-class BadPicture(Exception):  # noqa: N818 - bad pictures are expected: it is caught by whoever reads them, never shown as an error
-    """Bytes that cannot become a picture: `kind` is unreadable, truncated, empty, huge, missing or size."""
+class BadPicture(Exception):  # noqa: N818 - caught by whoever reads images, never shown as an error
+    """Bytes that cannot become an image.
+
+    `kind` is unreadable, truncated, empty, huge, missing or size.
+    """
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(f"{kind}: {detail}")
@@ -66,17 +82,22 @@ class BadPicture(Exception):  # noqa: N818 - bad pictures are expected: it is ca
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """An upright picture of mode L or RGB, and what the file was."""
+    """An upright image of mode L or RGB, and what the file was."""
 
     image: Picture
     notes: tuple[tuple[str, str], ...]  # kind and detail of what was mended
     format: str
     mode: str  # of the file, as Pillow names it
+    depth: int = 0  # bits that grey samples of 16 bits use; 0 for other images
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Ignore Pillow's warnings; counted, because `warnings.catch_warnings` entered by several threads leaves wrong filters behind."""
+    """Ignore Pillow's warnings.
+
+    The blocks are counted, because `warnings.catch_warnings` leaves wrong filters behind when
+    several threads enter it.
+    """
     global _quiet_depth, _quiet_filters
     with _quiet_lock:
         _quiet_depth += 1
@@ -94,39 +115,58 @@ def quiet() -> Iterator[None]:
 
 
 def decode(data: bytes) -> tuple[Picture, list[tuple[str, str]]]:
-    """The first frame, upright, as mode L or RGB, with what was mended (kind, detail); raises BadPicture."""
+    """The first frame, upright, as mode L or RGB, with what was mended (kind, detail).
+
+    Raises BadPicture.
+    """
     decoded = read(data)
     return decoded.image, list(decoded.notes)
 
 
-def read(data: bytes) -> Decoded:
-    """As `decode`, with the file's format and mode; raises BadPicture."""
+def read(data: bytes, depth: int = 0) -> Decoded:
+    """As `decode`, with the file's format and mode; raises BadPicture.
+
+    `depth` says how many bits grey samples of 16 bits use; 0 takes all 16.
+    """
     if not data:
         raise BadPicture("empty", "the file has no bytes")
+    _register_heif(data)
     with quiet():
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return _load(image)
-        except (BadPicture, MemoryError):
+                return _load(image, depth)
+        except BadPicture:
             raise
-        except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error, zlib.error … on broken files
+        except MemoryError:
+            raise too_large() from None
+        except Exception as error:  # Pillow raises OSError, ValueError, SyntaxError, struct.error …
             raise _explain(error, data) from None
 
 
+def too_large() -> BadPicture:
+    """The error for an image for which there is not enough memory."""
+    return BadPicture("huge", "there is not enough memory for it")
+
+
 def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
-    """Width and height as the header gives them, or as they are when turned upright, before anything is decoded; raises BadPicture."""
+    """Width and height by the header, before anything is decoded; raises BadPicture.
+
+    With `upright` as they are when the image is turned upright.
+    """
     if not data:
         raise BadPicture("empty", "the file has no bytes")
-    if (
-        data.startswith(PNG) and len(data) >= 24 and not upright
-    ):  # at a fixed place, 40 times faster than to ask; `read` checks again
+    if data.startswith(PNG) and len(data) >= 24 and not upright:
+        # At a fixed place, 40 times faster than to ask Pillow; `read` checks again.
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    _register_heif(data)
     with quiet():
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                return image.size[::-1] if upright and _orientation(image) >= 5 else image.size
+                if upright and _orientation(image) >= 5:
+                    return image.size[::-1]
+                return image.size
         except MemoryError:
-            raise
+            raise too_large() from None
         except Exception as error:
             raise _explain(error, data) from None
 
@@ -134,47 +174,70 @@ def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
 def from_picture(image: Picture) -> Picture:
     """A PIL image, upright, as mode L or RGB; raises BadPicture."""
     with quiet():
-        return _load(image).image
+        return _load(image, 0).image
 
 
-def _load(image: Picture) -> Decoded:
+def _load(image: Picture, depth: int) -> Decoded:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise BadPicture("huge", f"{width} x {height} is over {MOST_PIXELS // 2**20} megapixels")
     if width < 1 or height < 1:
         raise BadPicture("unreadable", f"a picture of {width} x {height} pixels")
-    raw = " ".join(
-        str(tile[3]) for tile in getattr(image, "tile", ())
-    )  # how the file packs its samples; gone after loading
-    notes = list(_depth(image.mode, raw))
-    turned = (
-        _orientation(image) if image.format == "TIFF" else 1
-    )  # Pillow turns TIFF files itself while loading
-    image.load()
-    if image.format != "MPO" and _is_animated(image):
+    # How the file packs its samples is gone after loading.
+    raw_mode = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
+    notes = list(_depth_notes(image.mode, raw_mode))
+    # Pillow turns TIFF files itself while loading.
+    turned = _orientation(image) if image.format == "TIFF" else 1
+    animated = image.format != "MPO" and _is_animated(image)
+    image.load()  # after asking for the number of frames, which may leave another one loaded
+    if animated:
         notes.append(("animated", "only the first frame is used"))
+    values = _wide_samples(image)
+    used_depth = 0
+    if values is None:
+        upright = _plain(image, grey=raw_mode.startswith("LA;16"))
+    else:
+        used_depth = _used_depth(values)
+        upright = Image.fromarray(_eight_bits(values, depth))
     left = _orientation(image)
-    upright = _plain(image, grey=raw.startswith("LA;16"))
     if left in UPRIGHT:
         upright = upright.transpose(UPRIGHT[left])
     if left != 1 or turned != 1:
-        notes.append(
-            ("rotated", f"turned upright as EXIF orientation {left if left != 1 else turned} says")
-        )
+        orientation = left if left != 1 else turned
+        notes.append(("rotated", f"turned upright as EXIF orientation {orientation} says"))
     if image.mode == "CMYK":
         notes.append(("cmyk", "converted to RGB without a colour profile"))
-    return Decoded(
-        upright,
-        tuple(notes),
-        {"MPO": "JPEG"}.get(image.format or "", image.format or ""),
-        image.mode,
-    )
+    file_format = image.format or ""
+    if file_format == "MPO":
+        file_format = "JPEG"
+    return Decoded(upright, tuple(notes), file_format, image.mode, used_depth)
+
+
+def _register_heif(data: bytes) -> None:
+    """Teach Pillow to read HEIC when such a file comes and the package pillow-heif is there."""
+    if _brand(data) == "HEIC" and "HEIF" not in FORMATS:
+        try:
+            import pillow_heif
+        except ImportError:
+            raise BadPicture(
+                "unreadable",
+                "a HEIC file: pip install 'eyesight[heif]' lets it be read, or save it as JPEG",
+            ) from None
+        pillow_heif.register_heif_opener()
+        FORMATS.append("HEIF")
+
+
+def _brand(data: bytes) -> str:
+    return BRANDS.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
 
 
 def _explain(error: Exception, data: bytes) -> BadPicture:
     if isinstance(error, Image.DecompressionBombError):
         return BadPicture("huge", f"over {MOST_PIXELS // 2**20} megapixels")
     begins = next((name for start, name in BEGINNINGS.items() if data.startswith(start)), "")
+    if _brand(data) == "AVIF" and not features.check("avif"):
+        return BadPicture("unreadable", "an AVIF file, which this Pillow was built without")
+    begins = begins or _brand(data)
     text = str(error)
     if isinstance(error, UnidentifiedImageError) and not _stops_early(data, begins):
         if begins and len(data) < 512:
@@ -205,12 +268,12 @@ def _stops_early(data: bytes, begins: str) -> bool:
     ) + 2 > len(data)
 
 
-def _depth(mode: str, raw: str) -> Iterator[tuple[str, str]]:
-    """Notes on samples deeper than 8 bits; the raw mode says so where Pillow itself drops the low byte."""
+def _depth_notes(mode: str, raw_mode: str) -> Iterator[tuple[str, str]]:
+    """Notes on samples deeper than 8 bits; the raw mode tells where Pillow drops the low byte."""
     if mode == "F":
         yield "float", "decimal values scaled from their own range to 0..255"
-    elif mode.startswith("I") or ";16" in raw:
-        yield "deep16", "16 bits a sample scaled to 8"
+    elif mode.startswith("I") or ";16" in raw_mode:
+        yield "deep16", DEEP
 
 
 def _orientation(image: Picture) -> int:
@@ -228,24 +291,30 @@ def _is_animated(image: Picture) -> bool:
         return False
 
 
+def _wide_samples(image: Picture) -> NDArray[Any] | None:
+    """The values of an image whose samples are wider than 8 bits, H,W; None for others."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        return np.asarray(image)
+    return None
+
+
 def _plain(image: Picture, *, grey: bool = False) -> Picture:
-    """Any mode as L or RGB, 8 bits, transparency on white; `grey` where only the file knew that it has no colour."""
+    """Any mode of 8 bits as L or RGB, transparency on white.
+
+    `grey` where only the file knew that it has no colour.
+    """
     mode = image.mode
-    if mode == "F" or mode.startswith("I"):
-        return Image.fromarray(_eight_bits(np.asarray(image)))
-    grey = (
-        grey or mode in ("1", "L", "LA", "La") or (mode in ("P", "PA") and _has_grey_palette(image))
-    )
+    if mode in ("P", "PA"):
+        grey = grey or _has_grey_palette(image)
+    grey = grey or mode in ("1", "L", "LA", "La")
     if image.has_transparency_data or mode in ("La", "RGBa"):
         image = _on_white(image.convert("RGBA"))
     return in_mode(image, "L" if grey else "RGB")
 
 
 def in_mode(image: Picture, mode: str) -> Picture:
-    """The picture in this mode, itself where it is already."""
-    return (
-        image if image.mode == mode else image.convert(mode)
-    )  # converting copies even where nothing changes
+    """The image in this mode; itself where it is already, because converting copies."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _has_grey_palette(image: Picture) -> bool:
@@ -259,27 +328,46 @@ def _on_white(image: Picture) -> Picture:
     return white
 
 
-def _eight_bits(values: NDArray[Any]) -> Pixels:
-    """16-bit samples times 1/257; decimals and wider integers from their own range to 0..255, what is not finite as the lowest."""
-    if values.dtype.kind != "f" and values.min() >= 0 and values.max() <= 65535:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+def _is_16_bit(values: NDArray[Any]) -> bool:
+    return values.dtype.kind != "f" and values.min() >= 0 and values.max() <= 65535
+
+
+def _used_depth(values: NDArray[Any]) -> int:
+    """The bits that samples of 16 bits use; 0 for decimals and for wider integers."""
+    if not _is_16_bit(values):
+        return 0
+    peak = int(values.max())
+    return next(depth for depth in DEPTHS if peak < 1 << depth)
+
+
+def _eight_bits(values: NDArray[Any], depth: int = 0) -> Pixels:
+    """Wide samples as 8 bits: 0 … 2^depth - 1 of a 16-bit sample become 0 … 255.
+
+    Decimals and wider integers are scaled from their own range; what is not finite is the lowest.
+    """
+    if _is_16_bit(values):
+        peak = (1 << (depth or 16)) - 1
+        exact = np.minimum(values, peak).astype(np.uint32)
+        return np.asarray((exact * 255 + peak // 2) // peak, dtype=np.uint8)
     exact = values.astype(np.float64)
     finite = np.isfinite(exact)
     if not finite.any():
         raise BadPicture("unreadable", "no pixel has a finite value")
     low, high = float(exact[finite].min()), float(exact[finite].max())
-    scaled = (np.where(finite, exact, low) - low) * (255.0 / (high - low) if high > low else 0.0)
+    factor = 255.0 / (high - low) if high > low else 0.0
+    scaled = (np.where(finite, exact, low) - low) * factor
     return np.rint(scaled).astype(np.uint8)
 
 
 def from_array(pixels: Pixels) -> Picture:
-    """A uint8 array H,W or H,W,C with 1, 3 or 4 channels as an image of mode L or RGB."""
-    assert pixels.dtype == np.uint8 and pixels.ndim in (2, 3), (
-        f"uint8 H,W or H,W,C expected, not {pixels.dtype} {pixels.shape}"
-    )
+    """A uint8 array H,W or H,W,C with 1, 3 or 4 channels as an image of mode L or RGB.
+
+    Raises ValueError for any other array.
+    """
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3):
+        raise ValueError(f"uint8 H,W or H,W,C expected, not {pixels.dtype} {pixels.shape}")
     if pixels.ndim == 3 and pixels.shape[2] == 1:
         pixels = pixels[:, :, 0]
-    assert pixels.ndim == 2 or pixels.shape[2] in (3, 4), (
-        f"1, 3 or 4 channels expected, not {pixels.shape}"
-    )
+    if pixels.ndim == 3 and pixels.shape[2] not in (3, 4):
+        raise ValueError(f"1, 3 or 4 channels expected, not {pixels.shape}")
     return _plain(Image.fromarray(np.ascontiguousarray(pixels)))

@@ -1,4 +1,4 @@
-"""The store of a source and what is to be given for each of its pictures: a class, the picture itself, or a mask; without torch."""
+"""A store together with its targets: classes, the images themselves, or masks; without torch."""
 
 from __future__ import annotations
 
@@ -15,37 +15,41 @@ from eyesight.data.masks.prepared import Prepared, _masked
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import Preparation
 from eyesight.data.source import Source
-from eyesight.data.store import asked_for, prepare_store
+from eyesight.data.store import preparation_of, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data
-from eyesight.system.progress import Progress, Talk, silent
+from eyesight.system.progress import Progress, Talk, no_progress, silent
 
 UNLABELLED = "unlabelled"
 
 
-def prepared(
-    wanted: Data,
+def prepare_data(
+    data: Data,
     *,
     preparation: Preparation | None = None,
     talk: Talk = silent,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
 ) -> Prepared:
-    """The pictures that a recipe's data group asks for, prepared as it says or as `preparation` does; raises UserError."""
-    if not wanted.source:
+    """The images that a recipe's data group asks for, with their targets.
+
+    They are prepared as `preparation` says, or else as `data` does. Raises UserError.
+    """
+    if not data.source:
         raise UserError(
             "this recipe does not say where its pictures are",
             "name a folder, an archive or a named set with --data",
         )
-    if wanted.target == "mask":
-        return _masked(wanted, preparation or asked_for(wanted), talk, progress)
-    layout = Layout.of(wanted)
-    if wanted.target == "picture":  # one class, or none, is enough to learn to restore pictures
-        source = labelled(open_any(wanted.source, layout, talk))
-        preparation = preparation or asked_for(wanted)
+    if data.target == "mask":
+        return _masked(data, preparation or preparation_of(data), talk, progress)
+    layout = Layout.of(data)
+    if data.target == "picture":
+        # One class, or none, is enough to learn to restore images.
+        source = label_all(open_any(data.source, layout, talk))
+        preparation = preparation or preparation_of(data)
     else:
-        source = open_source(wanted.source, layout=layout, talk=talk)
+        source = open_source(data.source, layout=layout, talk=talk)
     store = prepare_store(
-        source, wanted, progress=progress, strict=wanted.strict, preparation=preparation
+        source, data, progress=progress, strict=data.strict, preparation=preparation
     )
     usable = np.ones(len(store.labels), dtype=bool)
     groups = groups_of(source, store.ids)
@@ -61,15 +65,15 @@ def groups_of(source: Source, ids: Sequence[str]) -> tuple[str, ...] | None:
 
 
 def open_any(where: str, layout: Layout, talk: Talk = silent) -> Source:
-    """As `open_source`, but a folder whose pictures lie in no class folders will do as well."""
+    """As `open_source`, but the images of a folder need not lie in class folders."""
     try:
         return open_source(where, layout=layout, talk=talk)
     except UnclearError:
         return open_unlabelled(where, listing.walk(Path(where).expanduser()))
 
 
-def labelled(source: Source) -> Source:
-    """The source with a class of their own for pictures that have none."""
+def label_all(source: Source) -> Source:
+    """The source with a class of their own for images that have none."""
     if (source.labels >= 0).all():
         return source
     labels = np.where(source.labels < 0, len(source.classes), source.labels)

@@ -6,9 +6,7 @@ Whichever door opened, the decompressed files must have the SHA-256 written here
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
-import tempfile
 import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +23,8 @@ from eyesight.data.glyphs.render import CLASSES
 from eyesight.data.source import Source, digest, from_arrays
 from eyesight.errors import UserError, unknown
 from eyesight.system.cache import cache_dir
+from eyesight.system.digest import file_sha256, sha256
+from eyesight.system.files import sweep, unfinished_folder, whole_file
 from eyesight.system.progress import Talk, silent
 
 DIGITS = tuple("0123456789")
@@ -227,9 +227,7 @@ def fetch(name: str, *, talk: Talk = silent) -> Path:
     wanted, folder = NAMED[name], cache_dir() / "named" / name
     try:
         missing = [
-            payload
-            for payload in wanted.payloads
-            if not _has_size(folder / payload.name, payload.size)
+            payload for payload in wanted.payloads if not _is_right(folder / payload.name, payload)
         ]
         if missing:
             missing = _search(name, missing, folder, talk)
@@ -254,15 +252,17 @@ def given(name: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _has_size(path: Path, size: int) -> bool:
-    """Whether a cached file is whole; it was verified when it was put there."""
-    return path.is_file() and path.stat().st_size == size
+def _is_right(path: Path, payload: Payload) -> bool:
+    """Whether a file in the cache is the original."""
+    if not path.is_file() or path.stat().st_size != payload.size:
+        return False
+    return file_sha256(path) == payload.sha256
 
 
 def _search(name: str, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
     """What is still missing after the user's own files and every door; each door is asked for the rest only, and once."""
     folder.mkdir(parents=True, exist_ok=True)
-    archives.sweep(folder)
+    sweep(folder)
     own = given(name)
     for place in _places(own, talk) if own else ():
         missing = _keep(missing, place, folder, talk)
@@ -283,14 +283,12 @@ def _places(own: Path, talk: Talk) -> list[Path]:
 
 def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
     """What is still missing after this door."""
-    with tempfile.TemporaryDirectory(
-        prefix="tmp-", dir=folder, ignore_cleanup_errors=True
-    ) as temporary:
+    with unfinished_folder(folder) as temporary:
         try:
-            door.open(Path(temporary), [payload.name for payload in missing], talk)
+            door.open(temporary, [payload.name for payload in missing], talk)
         except REASONS as reason:
             talk(f"{door.name}: {reason}")
-        return _keep(missing, Path(temporary), folder, talk)
+        return _keep(missing, temporary, folder, talk)
 
 
 def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list[Payload]:
@@ -313,25 +311,12 @@ def _verified(payload: Payload, path: Path, folder: Path, talk: Talk) -> bool:
     except (OSError, EOFError, zlib.error) as error:
         talk(f"{path.name} is damaged and was not used: {error}")
         return False
-    if len(contents) != payload.size or hashlib.sha256(contents).hexdigest() != payload.sha256:
+    if len(contents) != payload.size or sha256(contents) != payload.sha256:
         talk(f"{path.name} is not the original file (its checksum is wrong) and was not used")
         return False
-    _put(contents, folder / payload.name)
+    with whole_file(folder / payload.name) as kept:
+        kept.write(contents)
     return True
-
-
-def _put(contents: bytes, target: Path) -> None:
-    """Writes the file whole or not at all; a race between two processes ends with the same bytes."""
-    handle, temporary = tempfile.mkstemp(prefix="tmp-", dir=target.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(contents)
-        Path(temporary).replace(target)
-    except PermissionError:  # Windows, while another process has the same bytes open
-        if not _has_size(target, len(contents)):
-            raise
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _no_way(name: str, missing: list[Payload]) -> UserError:
@@ -395,5 +380,5 @@ def bundled_digits() -> Source:
         "digits",
         [("", pixels, labels)],
         DIGITS,
-        f"named:{hashlib.sha256(pixels.tobytes() + labels.tobytes()).hexdigest()[:32]}",
+        f"named:{sha256(pixels.tobytes(), labels.tobytes())[:32]}",
     )

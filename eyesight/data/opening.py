@@ -83,7 +83,7 @@ def each_picture(where: str | Path) -> Iterator[FileEntry]:
     path = Path(where).expanduser()
     if path.is_file():
         status = path.stat()
-        yield FileEntry(str(path), (path.name,), status.st_size, status.st_mtime_ns)
+        yield listing.file_entry(str(path), (path.name,), status)
         return
     if not path.is_dir():
         raise UserError(f"{where} does not exist", "expected a picture or a folder of pictures")

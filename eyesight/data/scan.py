@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from eyesight.data.decode import DEEP
 from eyesight.data.duplicates import settle_duplicates
 from eyesight.data.prepare import (
     BadPicture,
@@ -29,6 +30,7 @@ from eyesight.data.prepare import (
     to_pixels,
 )
 from eyesight.errors import UserError
+from eyesight.system.memory import cores
 
 if TYPE_CHECKING:
     from eyesight.data.opening import Source
@@ -43,6 +45,9 @@ SUFFIXES = {
     **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
     ".gif": "GIF",
     ".webp": "WEBP",
+    ".avif": "AVIF",
+    ".heic": "HEIF",
+    ".heif": "HEIF",
 }
 AT_ONCE = 16  # pictures a thread takes at a time: one by one, handing over costs as much as decoding a small picture
 
@@ -59,6 +64,7 @@ class Found:
     notes: tuple[tuple[str, str], ...] = ()
     bad: BadPicture | None = None
     pixels: Pixels | None = None
+    depth: int = 0  # bits that grey samples of 16 bits use
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +119,7 @@ class Findings:
         self.problems: list[Problem] = list(source.problems)
         self.usable = np.zeros(len(source.ids), dtype=bool)
         self.colour = False
+        self.depth = 0  # the most bits that grey samples of 16 bits use; 0 when there are none
 
     def add(self, found: Found) -> None:
         """The next picture."""
@@ -131,6 +138,7 @@ class Findings:
         self.modes[found.mode] += 1
         self.formats[found.format or "array"] += 1
         self.colour = self.colour or not found.grey
+        self.depth = max(self.depth, found.depth)
         self.usable[index] = True
 
     def add_arrays(self, pixels: Pixels) -> None:
@@ -146,6 +154,7 @@ class Findings:
     def judged(self) -> Scan:
         """The whole: duplicates settled, pictures counted."""
         source = self.source
+        self._say_depth()
         unlabelled = np.flatnonzero(self.usable & (source.labels < 0))
         self.usable[unlabelled] = False
         self.problems += [
@@ -171,6 +180,15 @@ class Findings:
             channels=3 if self.colour else 1,
             notes=source.notes,
         )
+
+    def _say_depth(self) -> None:
+        """Where samples of 16 bits use fewer in the whole set, the notes say how they are scaled."""
+        if self.depth in (0, 16):
+            return
+        detail = f"{self.depth} of 16 bits a sample are used in this set, and scaled to 8"
+        for index, problem in enumerate(self.problems):
+            if problem.kind == "deep16" and problem.detail == DEEP:
+                self.problems[index] = replace(problem, detail=detail)
 
 
 def scan(source: Source, progress: Progress = lambda done, total: None) -> Scan:
@@ -273,7 +291,7 @@ def examine(source: Source, index: int, how: Preparation | None = None) -> Found
 
 
 def _examine_array(picture: Pixels, how: Preparation | None) -> Found:
-    planes = picture[None, None] if picture.ndim == 2 else picture.transpose(2, 0, 1)[None]
+    planes = _planes(picture)
     mode = {1: "L", 4: "RGBA"}.get(planes.shape[1], "RGB")
     return _prepared(array_digests(planes)[0], Decoded(from_array(picture), (), "", mode), how)
 
@@ -281,7 +299,7 @@ def _examine_array(picture: Pixels, how: Preparation | None) -> Found:
 def _examine_file(data: bytes, how: Preparation | None) -> Found:
     digest = sha256(data).hexdigest()
     try:
-        return _prepared(digest, read(data), how)
+        return _prepared(digest, read(data, how.depth if how else 0), how)
     except BadPicture as bad:
         return Found(digest, bad=bad)
 
@@ -293,8 +311,38 @@ def _prepared(digest: str, decoded: Decoded, how: Preparation | None) -> Found:
         how = replace(how, channels=1 if grey else 3)
     pixels = to_pixels(image, how) if how else None
     return Found(
-        digest, image.size, decoded.mode, decoded.format, grey, decoded.notes, pixels=pixels
+        digest,
+        image.size,
+        decoded.mode,
+        decoded.format,
+        grey,
+        decoded.notes,
+        pixels=pixels,
+        depth=decoded.depth,
     )
+
+
+def content_digests(source: Source) -> list[str]:
+    """The digests that a scan of the source gives, without decoding anything."""
+    if source.pixels is not None:
+        return array_digests(source.pixels)
+    with ThreadPoolExecutor(min(8, cores())) as pool:
+        return list(pool.map(lambda index: _content_digest(source, index), range(len(source.ids))))
+
+
+def _content_digest(source: Source, index: int) -> str:
+    try:
+        content = source.read(index)
+    except (BadPicture, OSError):
+        return ""
+    if isinstance(content, bytes):
+        return sha256(content).hexdigest()
+    return array_digests(_planes(content))[0]
+
+
+def _planes(picture: Pixels) -> Pixels:
+    """H,W or H,W,C as 1,C,H,W."""
+    return picture[None, None] if picture.ndim == 2 else picture.transpose(2, 0, 1)[None]
 
 
 def array_digests(pixels: Pixels) -> list[str]:

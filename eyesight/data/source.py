@@ -7,6 +7,7 @@ A file is an image by its name or by its first bytes: a photo without extension 
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import unicodedata
 from collections import defaultdict
@@ -126,6 +127,20 @@ def digest(parts: Iterable[object]) -> str:
     """A short SHA-256 of the parts' texts, in order."""
     text = "\0".join(printable(str(part)) for part in parts)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def file_stamp(status: os.stat_result) -> tuple[int, ...]:
+    """What changes whenever a file is written to or replaced, without reading it.
+
+    It only decides whether a file has to be read again: the content decides what it is.
+    """
+    times = (status.st_mtime_ns, status.st_ctime_ns)
+    return status.st_dev, status.st_ino, status.st_size, *times
+
+
+def path_stamp(path: Path) -> tuple[str | int, ...]:
+    """`file_stamp` with the path that all links lead to."""
+    return str(path.resolve()), *file_stamp(path.stat())
 
 
 def in_order(names: Iterable[str], *, letters: bool = False) -> tuple[str, ...]:

@@ -1,331 +1,345 @@
-"""Prepared pixels on disk, written once and memory-mapped.
+"""Prepared images on disk, written once.
 
-A store is keyed by what is in it, so it never goes stale; an index from the cheap fingerprint of a source finds it in milliseconds.
+A store is named by the hash of what it was made from: the content of every image, labels, names,
+splits and preparation. An index remembers under which fingerprint (paths, inodes, sizes, times) a
+source had which content: an unchanged fingerprint saves reading the images; with any other they are
+read and hashed, and the content decides.
 """
 
 from __future__ import annotations
 
-import errno
 import json
-import os
 import re
 import zlib
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypedDict
 from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eyesight.data import boxes
-from eyesight.data.pixel_file import Rows, no_room
-from eyesight.data.prepare import Pixels, Preparation, Problem, fits, prepare_all
-from eyesight.data.scan import Findings, Progress, Scan, check, walk
-from eyesight.errors import UserError
+from eyesight.data.pixel_file import PixelWriter, no_space
+from eyesight.data.prepare import Preparation, Problem, fits, prepare_all
+from eyesight.data.scan import Findings, Scan, check, content_digests, walk
+from eyesight.errors import DiskFullError, UserError
 from eyesight.recipe import Data
-from eyesight.system.cache import cache_dir, sweep, temporary
+from eyesight.system import cache
+from eyesight.system.array_file import ArrayFile
+from eyesight.system.digest import sha256
+from eyesight.system.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from eyesight.data.opening import Source
 
-FORMAT = 1
+FORMAT = 2
+KIND = "stores"
 SPLITS = ("", "train", "validation", "test")
-PORTION = 64 << 20  # bytes prepared at a time on the path without a loop
+PORTION = 64 << 20  # bytes prepared at a time where images come as arrays
+DAMAGED = (
+    OSError, ValueError, KeyError, TypeError, IndexError, EOFError, NotImplementedError, BadZipFile,
+    zlib.error,
+)  # fmt: skip
+
+
+class Summary(TypedDict):
+    """The health check without its problems."""
+
+    pictures: int
+    usable: int
+    counts: dict[str, dict[str, int]]
+    sizes: dict[str, int]
+    modes: dict[str, int]
+    formats: dict[str, int]
+    size: list[int]
+    channels: int
 
 
 @dataclass(frozen=True, eq=False)
 class Store:
-    """The usable pictures of a source, prepared alike."""
+    """The usable images of a source, all prepared alike."""
 
-    pixels: Pixels  # N,C,H,W, mapped from disk
+    pixels: ArrayFile  # uint8 N,C,H,W
     labels: NDArray[np.int64]
     ids: tuple[str, ...]
     splits: NDArray[np.str_]  # "train", "validation", "test" or "" where the data does not say
-    digests: tuple[str, ...]
+    digests: tuple[str, ...]  # SHA-256 of each image's content
     classes: tuple[str, ...]
     problems: tuple[Problem, ...]
     preparation: Preparation
     key: str
-    found: dict[str, Any]  # the health check without its problems: counts, sizes, modes, formats
+    summary: Summary
 
     @property
     def counts(self) -> dict[str, dict[str, int]]:
-        """Class → split → pictures; "unsplit" where the data does not say."""
-        return dict(self.found["counts"])
+        """Class → split → images; "unsplit" where the data does not say."""
+        return dict(self.summary["counts"])
 
 
 def prepare_store(
     source: Source,
-    wanted: Data,
+    data: Data,
     *,
-    progress: Progress = lambda done, total: None,
+    progress: Progress = no_progress,
     strict: bool = False,
     preparation: Preparation | None = None,
 ) -> Store:
-    """The store of a source, built if need be; `preparation` overrules `wanted` and lets a single class pass (for evaluation).
+    """The store of a source, from the cache or built now.
 
-    Raises UserError for bad files under `strict`, for pictures of several sizes without data.size, and for a full disk.
+    `preparation` overrules what `data` asks for and lets a single class pass, as evaluation needs.
+    Raises UserError for bad files under `strict`, for images of several sizes without data.size,
+    and DiskFullError.
     """
-    how = preparation or asked_for(wanted)
-    source = boxes.cut(source) if wanted.box else source
-    entry = cache_dir() / "stores" / "index" / _source_key(source, how)
-    store = _recall(entry) if source.fingerprint else None
+    asked = preparation or preparation_of(data)
+    source = boxes.crop_to_boxes(source) if data.box else source
+    store = _recall(source, asked)
     if store is None:
-        store = _build(source, how, progress, training=preparation is None)
-        if source.fingerprint:
-            _write_entry(entry, store.key)
-    if strict or wanted.strict:
+        store = _build(source, asked, progress, training=preparation is None)
+        _remember(source, asked, store.key)
+    if strict or data.strict:
         refuse_problems(store.problems)
     return store
 
 
-def asked_for(wanted: Data) -> Preparation:
+def preparation_of(data: Data) -> Preparation:
     """The preparation that a recipe's data group describes."""
-    interpolation = "bilinear" if wanted.interpolation == "auto" else wanted.interpolation
-    policy = (wanted.resize, wanted.pad, wanted.padding, interpolation, wanted.crop_fraction or 1.0)
-    return Preparation(wanted.size, wanted.size, wanted.channels, *policy)
+    return Preparation(
+        height=data.size,
+        width=data.size,
+        channels=data.channels,
+        resize=data.resize,
+        pad=data.pad,
+        padding=data.padding,
+        interpolation="bilinear" if data.interpolation == "auto" else data.interpolation,
+        crop_fraction=data.crop_fraction or 1.0,
+        depth=0,
+    )
 
 
 def refuse_problems(problems: tuple[Problem, ...]) -> None:
     """Raise UserError naming the first files that would be left out."""
     bad = [problem for problem in problems if problem.fatal]
-    if bad:
-        first = "; ".join(f"{problem.id} ({problem.kind})" for problem in bad[:5]) + (
-            "; …" if len(bad) > 5 else ""
-        )
-        number = "1 bad file" if len(bad) == 1 else f"{len(bad)} bad files"
-        raise UserError(
-            f"{number}: {first}", "mend or remove them, or leave out --strict to train without them"
-        )
-
-
-def kept_at(key: object) -> Path | None:
-    """The folder of the prepared data with this key; None for what is no key, since it may come from a file that anybody wrote."""
-    return (
-        cache_dir() / "stores" / key
-        if isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key)
-        else None
+    if not bad:
+        return
+    first = "; ".join(f"{problem.id} ({problem.kind})" for problem in bad[:5])
+    if len(bad) > 5:
+        first += "; …"
+    number = "1 bad file" if len(bad) == 1 else f"{len(bad)} bad files"
+    raise UserError(
+        f"{number}: {first}", "mend or remove them, or leave out --strict to train without them"
     )
 
 
+def store_folder(key: object) -> Path | None:
+    """The folder of the store with this key; None where `key` is none, for it may come from a file."""
+    if isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key):
+        return cache.entry_path(KIND, key)
+    return None
+
+
 def open_store(folder: Path) -> Store | None:
-    """A store by its folder, or None when it is absent, damaged or of another format."""
-    try:
-        about = json.loads((folder / "store.json").read_text("utf-8"))
-        if about["format"] != FORMAT:
-            return None
-        pixels = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-        with (
-            (folder / "pictures.npz").open("rb") as file,
-            np.load(file, allow_pickle=False) as table,
-        ):
-            labels, codes, names, digests = (
-                table[name] for name in ("labels", "splits", "ids", "digests")
-            )
-        preparation = Preparation.from_dict(about["preparation"])
-        ids = tuple(names.tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1])
-        hexadecimal = np.frombuffer(digests.tobytes().hex().encode(), dtype="S64").astype("U64")
-        problems = tuple(Problem(**problem) for problem in about["problems"])
-    except (
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        EOFError,
-        NotImplementedError,
-        BadZipFile,
-        zlib.error,
-    ):
+    """The store in a folder, checked; None when it is absent, damaged or of another format."""
+    if not cache.is_whole(folder):
         return None
-    if not (
-        pixels.dtype == np.uint8
-        and pixels.shape == (len(labels), *preparation.shape)
-        and len(ids) == len(codes) == len(labels)
-    ):
+    try:
+        return _read(folder)
+    except DAMAGED:
+        return None
+
+
+def _read(folder: Path) -> Store | None:
+    about = json.loads((folder / "store.json").read_text("utf-8"))
+    if about["format"] != FORMAT:
+        return None
+    pixels = ArrayFile.from_npy(folder / "pixels.npy")
+    with (folder / "pictures.npz").open("rb") as file, np.load(file, allow_pickle=False) as table:
+        labels = table["labels"]
+        splits = np.array(SPLITS)[table["splits"]]
+        names = table["ids"].tobytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+        hexadecimal = table["digests"].tobytes().hex()
+    preparation = Preparation.from_dict(about["preparation"])
+    digests = [hexadecimal[start : start + 64] for start in range(0, len(hexadecimal), 64)]
+    if pixels.dtype != np.uint8 or pixels.shape != (len(labels), *preparation.shape):
+        return None
+    if not len(names) == len(splits) == len(digests) == len(labels):
         return None
     return Store(
         pixels=pixels,
         labels=labels,
-        ids=ids,
-        splits=np.array(SPLITS)[codes],
-        digests=tuple(hexadecimal.tolist()),
+        ids=tuple(names),
+        splits=splits,
+        digests=tuple(digests),
         classes=tuple(about["classes"]),
-        problems=problems,
+        problems=tuple(Problem(**problem) for problem in about["problems"]),
         preparation=preparation,
         key=folder.name,
-        found=about["found"],
+        summary=about["summary"],
     )
 
 
-def _recall(entry: Path) -> Store | None:
-    try:
-        key = entry.read_text("utf-8").strip()
-    except (OSError, ValueError):
+def _recall(source: Source, asked: Preparation) -> Store | None:
+    """The store of exactly this content.
+
+    Where the fingerprint is new but the same names were prepared before, reading and hashing tells
+    whether their content is the same: that is quicker than preparing, at the speed of the disk.
+    """
+    names = _names_digest(source, asked)
+    key = cache.read_note("stores", [names, source.fingerprint]) if source.fingerprint else None
+    if key is None and source.fingerprint and cache.read_note("stores", names) is not None:
+        key = _content_key(names, content_digests(source))
+        store = _open(key)
+        if store is not None:
+            _remember(source, asked, store.key)
+        return store
+    return _open(key)
+
+
+def _open(key: object) -> Store | None:
+    folder = store_folder(key)
+    if folder is None or cache.recall(KIND, folder.name) is None:
         return None
-    folder = kept_at(key)
-    return open_store(folder) if folder else None
+    return open_store(folder)
 
 
-def _write_entry(entry: Path, key: str) -> None:
-    """Atomically; without it the store is merely built again."""
-    partial = entry.with_name(f"{entry.name}.{os.getpid()}")
-    with suppress(OSError):
-        entry.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(key, "utf-8")
-        partial.replace(entry)
+def _remember(source: Source, asked: Preparation, key: str) -> None:
+    if source.fingerprint:
+        names = _names_digest(source, asked)
+        cache.write_note("stores", [names, source.fingerprint], key)
+        cache.write_note("stores", names, key)
 
 
-def _source_key(source: Source, how: Preparation) -> str:
-    """Labels and names belong to it, so that a fingerprint which forgets them does no harm."""
-    digest = sha256(
-        json.dumps([FORMAT, source.fingerprint, source.classes, how.to_dict()]).encode()
+def _names_digest(source: Source, asked: Preparation) -> str:
+    """Everything that decides a store except the content of the images."""
+    problems = [vars(problem) for problem in source.problems]
+    is_official = source.fingerprint.startswith("named:")  # whose copies are kept
+    facts = [FORMAT, source.classes, asked.to_dict(), problems, is_official]
+    return sha256(
+        json.dumps(facts).encode(),
+        sha256(_joined(source.ids)).encode(),
+        sha256(np.ascontiguousarray(source.labels).data).encode(),
+        sha256(_joined(source.splits.tolist())).encode(),
     )
-    for part in (
-        _joined(source.ids),
-        source.labels.tobytes(),
-        source.splits.dtype.str.encode(),
-        source.splits.tobytes(),
-    ):
-        digest.update(sha256(part).digest())
-    return digest.hexdigest()
 
 
-def _build(source: Source, how: Preparation, progress: Progress, *, training: bool) -> Store:
-    """Read, check, prepare and write in one pass, into a folder of its own that becomes the store when it is whole."""
-    stores, needed = cache_dir() / "stores", 0
+def _content_key(names: str, digests: list[str]) -> str:
+    return sha256(names.encode(), *(digest.encode() + b"\0" for digest in digests))
+
+
+def _build(source: Source, asked: Preparation, progress: Progress, *, training: bool) -> Store:
+    """Read, check, prepare and write in one pass."""
+    needed = 0
     try:
-        stores.mkdir(parents=True, exist_ok=True)
-        sweep(stores)
-        with temporary(stores) as folder:
-            rows = Rows(folder / "pixels.npy", how, len(source.ids))
+        with cache.build(KIND) as folder:
+            writer = PixelWriter(folder / "pixels.npy", asked, len(source.ids))
             try:
-                scan = _fill(source, rows, progress)
-                needed = rows.needed
-                _check(scan, how, rows, training=training)
-                rows.finish(scan.usable[np.array(rows.pictures, dtype=np.int64)])
+                scan, writer = _fill(source, writer, progress)
+                _check(scan, asked, writer, training=training)
+                writer.finish(scan.usable[np.array(writer.indices, dtype=np.int64)])
             finally:
-                needed = rows.needed
-                rows.file.close()
-            key = _write_table(folder, source, scan, rows.how)
-            return _settle(stores, folder, key)
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise no_room(stores, needed) from error
-        if (
-            isinstance(error, (PermissionError, NotADirectoryError, FileExistsError))
-            or error.errno == errno.EROFS
-        ):
-            raise UserError(
-                f"cannot write to the cache {stores}: {error.strerror}",
-                "set EYESIGHT_CACHE to a folder of yours",
-            ) from error
-        raise
+                needed = writer.needed
+                writer.file.close()
+            _write_table(folder, source, scan, writer.preparation)
+            key = _content_key(_names_digest(source, asked), scan.digests)
+            path = cache.keep(folder, key, source.name)
+    except DiskFullError:
+        raise no_space(cache.cache_dir() / KIND, needed) from None
+    store = open_store(path)
+    if store is None:
+        raise UserError(
+            f"{path} cannot be opened although it was just written",
+            "check the disk, or set EYESIGHT_CACHE to a folder on another",
+        )
+    return store
 
 
-def _fill(source: Source, rows: Rows, progress: Progress) -> Scan:
+def _fill(source: Source, writer: PixelWriter, progress: Progress) -> tuple[Scan, PixelWriter]:
+    """Write every usable image; what the source holds, and the writer that holds them.
+
+    Where files of 16 bits a sample use fewer, which is known in the end, all are prepared again.
+    """
     findings = Findings(source)
-    if source.pixels is not None and fits(source.pixels, rows.how):
-        how = replace(rows.how, channels=rows.how.channels or source.pixels.shape[1])
-        portion = max(1, PORTION // max(1, source.pixels[:1].nbytes))
-        for start in range(0, len(source.ids), portion):
-            some = source.pixels[start : start + portion]
-            findings.add_arrays(some)
-            rows.add(prepare_all(some, how), start)
-            progress(min(start + portion, len(source.ids)), len(source.ids))
-    else:
-        for index, found in enumerate(walk(source, rows.how)):
-            findings.add(found)
-            if found.pixels is not None:
-                rows.add(found.pixels[None], index)
-            progress(index + 1, len(source.ids))
-    return findings.judged()
+    if source.pixels is not None and fits(source.pixels, writer.preparation):
+        for start, pixels in _array_portions(source.pixels):
+            channels = writer.preparation.channels or pixels.shape[1]
+            findings.add_arrays(pixels)
+            writer.add(prepare_all(pixels, replace(writer.preparation, channels=channels)), start)
+            progress(start + len(pixels), len(source.ids))
+        return findings.judged(), writer
+    asked = writer.preparation
+    for index, examined in enumerate(walk(source, asked)):
+        findings.add(examined)
+        if examined.pixels is not None:
+            writer.add(examined.pixels[None], index)
+        progress(index + 1, len(source.ids))
+    if asked.depth == 0 and findings.depth not in (0, 16):
+        writer.file.close()
+        again = PixelWriter(writer.path, replace(asked, depth=findings.depth), writer.total)
+        return _fill(source, again, progress)
+    return findings.judged(), writer
 
 
-def _check(scan: Scan, how: Preparation, rows: Rows, *, training: bool) -> None:
-    """Raise UserError when there is nothing to learn from, or when the pictures do not come to one size."""
-    if odd := [problem for problem in scan.problems if problem.kind == "size"]:
-        example = f"{odd[0].id} is {odd[0].detail}"
-        hint = "--set data.resize=squash, crop or letterbox brings every picture to one size"
+def _array_portions(pixels: NDArray[np.uint8]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    step = max(1, PORTION // max(1, pixels[:1].nbytes))
+    for start in range(0, len(pixels), step):
+        yield start, pixels[start : start + step]
+
+
+def _check(scan: Scan, asked: Preparation, writer: PixelWriter, *, training: bool) -> None:
+    """Raise UserError when there is nothing to learn from, or when the sizes differ."""
+    odd = [problem for problem in scan.problems if problem.kind == "size"]
+    if odd:
         raise UserError(
-            f"data.resize is none, but {len(odd):,} pictures have another size: {example}", hint
+            f"data.resize is none, but {len(odd):,} pictures have another size: "
+            f"{odd[0].id} is {odd[0].detail}",
+            "--set data.resize=squash, crop or letterbox brings every picture to one size",
         )
-    if rows.mixed:
-        common = ", ".join(
-            f"{width}x{height} ({number:,})"
-            for (width, height), number in scan.sizes.most_common(3)
-        )
-        smallest = min(scan.sizes, key=lambda size: size[0] * size[1])
-        side = min(scan.sizes.most_common(1)[0][0])
-        message = f"the pictures of {scan.name} have {len(scan.sizes):,} sizes: most often {common}; the smallest is {smallest[0]}x{smallest[1]}"
-        raise UserError(
-            message, f"choose one size for all, for example --set data.size={min(side, 224)}"
-        )
+    if writer.sizes_differ:
+        raise _sizes_differ(scan)
     if training or not scan.usable.any():
         check(scan)
 
 
-def _write_table(folder: Path, source: Source, scan: Scan, how: Preparation) -> str:
-    """Everything but the pixels; returns the key of the store."""
+def _sizes_differ(scan: Scan) -> UserError:
+    sizes = scan.sizes.most_common()
+    common = ", ".join(f"{width}x{height} ({count:,})" for (width, height), count in sizes[:3])
+    smallest = min(scan.sizes, key=lambda size: size[0] * size[1])
+    suggestion = min(224, *sizes[0][0])
+    return UserError(
+        f"the pictures of {scan.name} have {len(sizes):,} sizes: most often {common}; "
+        f"the smallest is {smallest[0]}x{smallest[1]}",
+        f"choose one size for all, for example --set data.size={suggestion}",
+    )
+
+
+def _write_table(folder: Path, source: Source, scan: Scan, preparation: Preparation) -> None:
+    """Everything but the pixels."""
     kept = np.flatnonzero(scan.usable)
     names, codes = np.unique(source.splits[kept], return_inverse=True)
-    columns: dict[str, NDArray[Any]] = {
-        "labels": source.labels[kept],
-        "splits": np.array([SPLITS.index(str(name)) for name in names], dtype=np.int8)[codes],
-        "ids": np.frombuffer(_joined(source.ids[index] for index in kept.tolist()), dtype=np.uint8),
-        "digests": np.frombuffer(
-            bytes.fromhex("".join(scan.digests[index] for index in kept.tolist())), dtype=np.uint8
-        ),
-    }
-    found = {
-        name: value
-        for name, value in scan.to_dict().items()
-        if name not in ("name", "classes", "problems")
-    }
-    problems = [vars(problem) for problem in scan.problems]
+    split_codes = np.array([SPLITS.index(str(name)) for name in names], dtype=np.int8)
+    digests = bytes.fromhex("".join(scan.digests[index] for index in kept.tolist()))
+    ids = _joined(source.ids[index] for index in kept.tolist())
+    with (folder / "pictures.npz").open("wb") as file:
+        np.savez(
+            file,
+            labels=source.labels[kept],
+            splits=split_codes[codes],
+            ids=np.frombuffer(ids, dtype=np.uint8),
+            digests=np.frombuffer(digests, dtype=np.uint8),
+        )
+    summary = scan.to_dict()
+    for name in ("name", "classes", "problems", "notes"):
+        del summary[name]
     about = {
         "format": FORMAT,
         "classes": source.classes,
-        "preparation": how.to_dict(),
-        "found": found,
-        "problems": problems,
+        "preparation": preparation.to_dict(),
+        "summary": summary,
+        "problems": [vars(problem) for problem in scan.problems],
     }
-    text = json.dumps(about)
-    digest = sha256(text.encode())
-    for column in columns.values():
-        digest.update(sha256(np.ascontiguousarray(column).data).digest())
-    with (folder / "pictures.npz").open("wb") as file:
-        np.savez(file, **columns)  # type: ignore[arg-type]
-        _flush(file)
-    with (folder / "store.json").open("w", encoding="utf-8") as words:
-        words.write(text)
-        _flush(words)
-    return digest.hexdigest()
-
-
-def _settle(stores: Path, folder: Path, key: str) -> Store:
-    """Give the folder its name, unless another process was faster; a damaged store of that name makes way."""
-    target = stores / key
-    for _ in range(3):
-        if store := open_store(target):
-            return store
-        with suppress(OSError):  # another process may be doing the same at this moment
-            if target.exists():
-                with temporary(stores) as aside:
-                    target.replace(aside / "damaged")
-            folder.replace(target)
-    store = open_store(target)
-    assert store, f"{target} cannot be opened although it was just written"
-    return store
+    (folder / "store.json").write_text(json.dumps(about), "utf-8")
 
 
 def _joined(names: Iterable[str]) -> bytes:
     return "\0".join((*names, "")).encode("utf-8", "surrogateescape")
-
-
-def _flush(file: IO[Any]) -> None:
-    file.flush()
-    os.fsync(file.fileno())

@@ -6,22 +6,14 @@ The process ends when the one that began it dies, however it dies: it waits at a
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from eyesight.runs import Run
+from eyesight.system.child_process import describe_exit, last_error, run_eyesight
 
 Outcome = Run | str  # a finished run, or why there is none
-TOGETHER = """
-import os, threading
-threading.Thread(target=lambda: (os.read(0, 1), os._exit(1)), daemon=True).start()
-from eyesight.cli.main import main
-main()
-"""
+ALONE = {"RANK": "0", "WORLD_SIZE": "1"}  # whatever the environment says of other processes
 
 
 def train(
@@ -35,35 +27,16 @@ def train(
 
     An unfinished run of the same recipe goes on where it was.
     """
-    command = [
-        sys.executable,
-        "-c",
-        TOGETHER,
+    done = run_eyesight(
         "train",
         *arguments,
         f"--out={out}",
         "--resume",
         "--json",
-    ]
-    alone = {
-        name: value for name, value in os.environ.items() if name not in ("RANK", "WORLD_SIZE")
-    }  # as some clusters set them
-    reading, writing = os.pipe()
-    try:
-        done = subprocess.run(  # noqa: S603 - this program with arguments that it has parsed
-            command,
-            capture_output=True,
-            stdin=reading,
-            cwd=folder,
-            env={**alone, **(environment or {}), "PYTHONIOENCODING": "utf-8"},
-            encoding="utf-8",
-            errors="replace",
-            check=False,
-        )
-    finally:
-        os.close(reading)
-        os.close(writing)
-    return outcome(done.returncode, done.stdout, done.stderr, folder)
+        folder=folder,
+        environment={**ALONE, **(environment or {})},
+    )
+    return outcome(done.code, done.stdout, done.stderr, folder)
 
 
 def outcome(code: int, printed: str, said: str, folder: Path | None = None) -> Outcome:
@@ -78,16 +51,4 @@ def outcome(code: int, printed: str, said: str, folder: Path | None = None) -> O
         return str(answer["error"]) + (
             f" ({answer['hint']})".replace("\n", "; ") if answer.get("hint") else ""
         )
-    last = next(
-        (line.strip() for line in reversed(said.splitlines()) if line.strip()), "it said nothing"
-    )
-    return f"{_death(code)}: {last}"
-
-
-def _death(code: int) -> str:
-    if code >= 0:
-        return f"it ended with exit code {code}"
-    name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
-    return f"it was killed by {name}" + (
-        ", perhaps for want of memory" if name == "SIGKILL" else ""
-    )
+    return f"it {describe_exit(code)}: {last_error(said)}"

@@ -32,7 +32,7 @@ from eyesight.data.images import Images
 from eyesight.distributed import launch
 from eyesight.distributed.launch import RESUME, Place
 from eyesight.errors import UserError
-from eyesight.system.environment import in_common
+from eyesight.system.environment import shared_versions
 from eyesight.system.files import scratch
 
 JOINING = timedelta(minutes=5)  # in which all processes must have found each other
@@ -347,7 +347,7 @@ class Group:
 
 def versions() -> dict[str, str]:
     """What the processes of a group must have in common besides recipe and pictures."""
-    return {f"version of {name}": version for name, version in in_common().items()}
+    return {f"version of {name}": version for name, version in shared_versions().items()}
 
 
 def join() -> Group:

@@ -6,7 +6,6 @@ Nothing here imports torch: the process that starts the others only watches them
 from __future__ import annotations
 
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -18,7 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from eyesight.errors import UserError
+from eyesight.system.child_process import describe_exit, start_eyesight
 from eyesight.system.files import scratch, sweep
+from eyesight.system.memory import cores
 
 GRACE = 30.0  # seconds in which the others end by themselves when one has ended
 OURS = "EYESIGHT_PROCESSES"  # set for the processes that `start` has started
@@ -66,11 +67,6 @@ def refuses_silently() -> bool:
     return silent() and (MET in os.environ or OURS in os.environ or place().local > 0)
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def several(count: int | None, talk: Callable[[str], None]) -> None:
     """Come back in a process that trains: alone, as one of those that were started, or not at all where some are to be started.
 
@@ -100,8 +96,7 @@ def start(count: int, arguments: Sequence[str], talk: Callable[[str], None]) -> 
         try:
             for rank in range(count):
                 surroundings = {**_environment(rank, count), **shared}
-                command = [sys.executable, "-m", "eyesight", *arguments]
-                children.append(subprocess.Popen(command, env=surroundings, stdin=subprocess.PIPE))  # noqa: S603 - ourselves
+                children.append(start_eyesight(arguments, environment=surroundings))
             return _watch(children, folder / "alone", talk)
         except KeyboardInterrupt:  # which all of them got
             _wait(children, GRACE)
@@ -112,7 +107,7 @@ def start(count: int, arguments: Sequence[str], talk: Callable[[str], None]) -> 
                 child.wait()
                 assert child.stdin
                 child.stdin.close()
-            sweep()  # after those that were killed
+            sweep(folder.parent)  # after those that were killed
 
 
 def _environment(rank: int, count: int) -> dict[str, str]:
@@ -152,7 +147,7 @@ def _watch(
         time.sleep(0.05)
     codes = [child.poll() for child in children]
     killed = [
-        f"process {rank} of {len(codes)} {_ending(code)}"
+        f"process {rank} of {len(codes)} {describe_exit(code)}"
         for rank, code in enumerate(codes)
         if code is not None and code < 0
     ]
@@ -179,13 +174,6 @@ def _wait(children: Sequence[subprocess.Popen[bytes]], seconds: float) -> bool:
     while (running := any(child.poll() is None for child in children)) and time.monotonic() < end:
         time.sleep(0.05)
     return not running
-
-
-def _ending(code: int) -> str:
-    try:
-        return f"was killed by {signal.Signals(-code).name}"
-    except ValueError:
-        return f"was killed by signal {-code}"
 
 
 def signal_complete() -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import eyesight
@@ -12,8 +10,9 @@ from eyesight.inference.onnx_classifier import load
 from eyesight.inference.predict import classifier_folder
 from eyesight.models.zoo import timm_name
 from eyesight.runs import Run
-from eyesight.system.cache import cache_dir
-from eyesight.system.child_process import last_error
+from eyesight.system import cache
+from eyesight.system.child_process import run_eyesight
+from eyesight.system.digest import value_sha256
 from eyesight.system.progress import Talk, silent
 
 
@@ -50,25 +49,21 @@ def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
 
     Raises UserError when the export fails.
     """
-    folder = cache_dir() / "networks"
-    options = []
-    variant = timm_name(name)
-    if only:
-        options = ["--only", only]
-        variant += f"-{only}"
-    file = folder / f"{variant}-{eyesight.__version__}.onnx"
-    if not file.is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        talk(f"exporting {name} once, to {file}")
-        _export(name, "--out", str(file), *options)
-    return file
+    network = timm_name(name)
+    options = ["--only", only] if only else []
+    file_name = f"{network}-{only}.onnx" if only else f"{network}.onnx"
+    key = value_sha256([network, only, eyesight.__version__])
+    folder = cache.recall("networks", key)
+    if folder is None:
+        talk(f"exporting {name} once, into the cache")
+        with cache.build("networks") as building:
+            _export(name, "--out", str(building / file_name), *options)
+            folder = cache.keep(building, key, file_name)
+    return folder / file_name
 
 
 def _export(name: str, *options: str) -> None:
-    command = [sys.executable, "-m", "eyesight", "export", name, *options]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603 - this very program
-    if done.returncode:
-        hint = f"see `eyesight export {name}`"
-        if "hint: " in done.stderr:
-            hint = done.stderr.rpartition("hint: ")[2].strip()
-        raise UserError(f"{name} could not be exported: {last_error(done.stderr)}", hint)
+    done = run_eyesight("export", name, *options)
+    if done.code:
+        hint = done.hint or f"see `eyesight export {name}`"
+        raise UserError(f"{name} could not be exported: {done.error}", hint)

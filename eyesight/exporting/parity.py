@@ -72,7 +72,7 @@ def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent
 def _given(run: Run, loaded: Classifier, data: str, talk: Talk) -> Held:
     """Labelled images at `data`, half to check with and half to calibrate with."""
     choice = replace(run.recipe.data, source=data)
-    images = dataset.to_judge_by(choice, loaded.preparation, loaded.classes, talk=talk)
+    images = dataset.evaluation_images(choice, loaded.preparation, loaded.classes, talk=talk)
     if len(images) < 2:
         raise UserError(
             f"{data} holds {len(images)} labelled pictures, too few to check with",
@@ -83,7 +83,7 @@ def _given(run: Run, loaded: Classifier, data: str, talk: Talk) -> Held:
 
 
 def _held(origin: str, images: Images, others: Images) -> Held:
-    chosen = _spread(len(images), min(MOST_CHECKED, 4 * images.portion))
+    chosen = _spread(len(images), min(MOST_CHECKED, 4 * images.chunk))
     calibrating = others.take(_spread(len(others), CALIBRATING)).numpy()
     pixels = images.take(chosen).numpy()
     return Held(origin, pixels, images.labels[chosen].numpy(), calibrating)

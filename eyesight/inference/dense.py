@@ -26,7 +26,7 @@ from eyesight.errors import UserError
 from eyesight.inference.annotate import beside, masked
 from eyesight.inference.onnx_classifier import OnnxClassifier, load
 from eyesight.runs import Run
-from eyesight.system.files import distinct, whole_file
+from eyesight.system.files import unique_names, whole_file
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
@@ -123,7 +123,7 @@ class Places:
 def named(paths: Sequence[Path]) -> dict[Path, str]:
     """A name for each file's output: its own without the ending, numbered where it repeats."""
     different = list(dict.fromkeys(paths))
-    return dict(zip(different, distinct(path.stem for path in different), strict=True))
+    return dict(zip(different, unique_names(path.stem for path in different), strict=True))
 
 
 def _read(

@@ -20,7 +20,7 @@ from eyesight.inference import onnx_classifier
 from eyesight.inference.annotate import annotated, overlaid
 from eyesight.inference.onnx_classifier import OnnxClassifier
 from eyesight.runs import Run
-from eyesight.system.files import distinct, whole_file
+from eyesight.system.files import unique_names, whole_file
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
@@ -212,7 +212,7 @@ def _copies(
 ) -> Iterator[tuple[FilePrediction, Path]]:
     """Each readable image with a file for its copy; later images of the same name get a number."""
     readable = [prediction for prediction in predictions if not prediction.problem]
-    names = distinct(Path(prediction.path).stem for prediction in readable)
+    names = unique_names(Path(prediction.path).stem for prediction in readable)
     for prediction, name in zip(readable, names, strict=True):
         yield prediction, folder / (name + ending)
 

@@ -16,7 +16,7 @@ from eyesight.data.masks.images import Masked
 from eyesight.inference.annotate import overlay
 from eyesight.recipe import Augment, Recipe
 from eyesight.report import plots
-from eyesight.system.progress import Talk, silent
+from eyesight.system.progress import Progress, Talk, silent
 from eyesight.tasks import TASKS, losses
 
 SHOWN, CHANGED, TRIALS = (
@@ -31,7 +31,7 @@ def draw(
     out: Path,
     *,
     talk: Talk = silent,
-    progress: dataset.Progress = lambda done, total: None,
+    progress: Progress = lambda done, total: None,
 ) -> Path:
     """Write the picture to `out` (PNG) and return its path; `recipe.training.seed` decides the changes. Masks lie over their pictures."""
     if recipe.augment == Augment():

@@ -1,1 +1,1 @@
-"""Files, cache, memory, progress and facts of the machine."""
+"""Files, locks, the cache, child processes, memory, and facts of the machine."""

@@ -1,8 +1,10 @@
-"""What a result depends on besides its recipe: versions, commit, machine; found out without importing any of the libraries."""
+"""What a result depends on besides its recipe: versions, commit and machine.
+
+None of the libraries is imported for it.
+"""
 
 from __future__ import annotations
 
-import hashlib
 import os
 import platform
 import re
@@ -11,16 +13,20 @@ import subprocess
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+
+from eyesight.system.digest import sha256
 
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow", "scikit-learn", "safetensors")
-BUILD = re.compile(
-    r"\+(?:cpu|cu\d+|rocm[\d.]+|xpu)(?:\.cxx11\.abi)?$"
-)  # for which processor or card the same code was built
+BUILD = re.compile(r"\+(?:cpu|cu\d+|rocm[\d.]+|xpu)(?:\.cxx11\.abi)?$")
 
 
-def environment(**more: Any) -> dict[str, Any]:
-    """Versions and machine as plain values, with what only the caller knows (threads, device, seed …) in `more`."""
+def environment(**more: object) -> dict[str, object]:
+    """Versions and machine as plain values; the caller adds what only it knows (device, seed …)."""
+    versions = {}
+    for name in LIBRARIES:
+        version = _version(name)
+        if version is not None:
+            versions[name] = version
     return {
         "eyesight": _version("eyesight"),
         "commit": commit(),
@@ -28,58 +34,65 @@ def environment(**more: Any) -> dict[str, Any]:
         "platform": platform.platform(),
         "cpu": cpu(),
         "cores": os.cpu_count(),
-        "versions": {
-            name: version for name in LIBRARIES if (version := _version(name)) is not None
-        },
+        "versions": versions,
         **more,
     }
 
 
-def in_common() -> dict[str, str]:
-    """What machines that work together must have alike: the release of torch, and eyesight, whose very code counts and not its number."""
-    torch, own = _version("torch"), _version("eyesight")
-    return {"eyesight": f"{own} ({code()})", "torch": release(torch) if torch else "none"}
+def shared_versions() -> dict[str, str]:
+    """What machines that train together must have alike: the release of torch, and this code."""
+    torch = _version("torch")
+    return {
+        "eyesight": f"{_version('eyesight')} ({code()})",
+        "torch": release(torch) if torch else "none",
+    }
 
 
 def release(version: str) -> str:
-    """A version without what it was built for: `2.11.0+cpu` is 2.11.0; `2.12.0.dev20260101`, `2.12.0rc1` and `2.11.0+git0123` stay."""
+    """A version without the processor or card it was built for: `2.11.0+cpu` is 2.11.0.
+
+    Other suffixes stay: `2.12.0.dev20260101`, `2.12.0rc1`, `2.11.0+git0123`.
+    """
     return BUILD.sub("", version)
 
 
 @cache
 def code() -> str:
     """A short SHA-256 of the package's own source, whatever its lines end with."""
-    root, digest = Path(__file__).parents[1], hashlib.sha256()
-    for name, file in sorted(
-        (file.relative_to(root).as_posix(), file) for file in root.rglob("*.py")
-    ):
-        digest.update(name.encode() + b"\0" + file.read_bytes().replace(b"\r\n", b"\n") + b"\0")
-    return digest.hexdigest()[:12]
+    root = Path(__file__).parents[1]
+    files = {file.relative_to(root).as_posix(): file for file in root.rglob("*.py")}
+    parts = []
+    for name, file in sorted(files.items()):
+        parts += [name.encode(), b"\0", file.read_bytes().replace(b"\r\n", b"\n"), b"\0"]
+    return sha256(*parts)[:12]
 
 
 def commit() -> str | None:
-    """The commit of the checkout this package runs from, `-dirty` when files differ; None outside a checkout."""
-    root, git = Path(__file__).parents[2], shutil.which("git")
+    """The commit of the checkout this package runs from, or None outside a checkout.
+
+    It ends with `-dirty` when files differ from the commit.
+    """
+    root = Path(__file__).parents[2]
+    git = shutil.which("git")
     if git is None or not (root / ".git").exists():
         return None
-    return _said(
-        [git, "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
-    )
+    describe = ["describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    return _output([git, "-C", str(root), *describe])
 
 
 def cpu() -> str:
-    """The processor's name as its maker gives it, or the architecture when the system does not tell."""
+    """The processor's name, or the architecture when the system does not tell."""
     information = Path("/proc/cpuinfo")
     if information.is_file():
         for line in information.read_text(errors="replace").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
-    sysctl = shutil.which("sysctl") if platform.system() == "Darwin" else None
-    return (
-        (_said([sysctl, "-n", "machdep.cpu.brand_string"]) if sysctl else None)
-        or platform.processor()
-        or platform.machine()
-    )
+    sysctl = shutil.which("sysctl")
+    if platform.system() == "Darwin" and sysctl:
+        brand = _output([sysctl, "-n", "machdep.cpu.brand_string"])
+        if brand:
+            return brand
+    return platform.processor() or platform.machine()
 
 
 def _version(name: str) -> str | None:
@@ -89,10 +102,10 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _said(command: list[str]) -> str | None:
-    """What a command printed; None when it failed."""
+def _output(command: list[str]) -> str | None:
+    """The standard output of a command, or None when it failed."""
     try:
-        answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603 - fixed commands
+        done = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)  # noqa: S603 - fixed commands
     except (OSError, subprocess.SubprocessError):
         return None
-    return answer.stdout.strip() or None
+    return done.stdout.strip() or None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -14,11 +13,11 @@ from eyesight.system.files import whole_file
 
 
 def save_tensors(
-    tensors: dict[str, Tensor], path: Path, notes: dict[str, str] | None = None
+    tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None = None
 ) -> None:
-    """Write named tensors with their notes to `path` (.safetensors), whole or not at all."""
+    """Write named tensors and the file's metadata to `path` (.safetensors), whole or not at all."""
     with whole_file(path) as file:
-        file.write(save(tensors, notes))
+        file.write(save(tensors, metadata))
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -29,9 +28,3 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(
             f"{path} cannot be read: {error}", "it may be damaged; copy or fetch it again"
         ) from None
-
-
-def checksum(file: Path) -> str:
-    """The SHA-256 of a file."""
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -83,7 +83,7 @@ class Classify(Task):
         parts = [
             answers(pixels)
             for pixels, _, _ in images.batches(
-                torch.arange(len(images)), batch or images.portion, device
+                torch.arange(len(images)), batch or images.chunk, device
             )
         ]
         values = (

@@ -93,7 +93,7 @@ class Reconstruct(Task):
             "codes": [],
         }
         for pixels, _, index in images.batches(
-            torch.arange(len(images)), batch or images.portion, device_of(network)
+            torch.arange(len(images)), batch or images.chunk, device_of(network)
         ):
             clean = scaled(pixels)
             asked = noisy(clean, noise)

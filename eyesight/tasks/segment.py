@@ -85,7 +85,7 @@ class Segment(Task):
         parts = [
             counted(answers(pixels).argmax(1), masks, len(images.classes)).cpu()
             for pixels, masks, _ in images.batches(
-                torch.arange(len(images)), batch or images.portion, device_of(network)
+                torch.arange(len(images)), batch or images.chunk, device_of(network)
             )
         ]
         size = len(images.classes)

@@ -66,7 +66,7 @@ def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Vi
 def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
     """Seconds to evaluate all validation and test images, measured on a few; half as much again for safety."""
     count = 64 if max(data.train.shape[1:]) <= 64 else 16
-    count = min(count, data.train.portion, len(data.train))
+    count = min(count, data.train.chunk, len(data.train))
     images = data.train.take(torch.arange(count))
     tries = []
     for _ in range(3):  # the fastest: a machine that is busy for a moment must not eat the budget

@@ -9,7 +9,7 @@ from typing import Any
 
 from eyesight import classifier
 from eyesight.classifier import Classifier
-from eyesight.data.dataset import without_extra
+from eyesight.data.dataset import base_hash
 from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
@@ -25,7 +25,7 @@ def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
     }
     if earlier is not None:
         old, known = earlier
-        same = without_extra(old.data.get("split", "")) == without_extra(run.data["split"])
+        same = base_hash(old.data.get("split", "")) == base_hash(run.data["split"])
         test = old.result.get("test") if same else None
         found |= {
             "before": known.infer(held).summary(),

@@ -6,19 +6,12 @@ The file is keyed by pictures, weights, versions and arithmetic, so that it can 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import math
 import os
-import shutil
-import tempfile
 import time
-import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 import torch
@@ -30,8 +23,9 @@ from eyesight.errors import UserError
 from eyesight.models.backbone import Backbone, keep_statistics
 from eyesight.models.layers import Network, Shape
 from eyesight.models.weights import fingerprint
-from eyesight.system.cache import cache_dir
-from eyesight.system.files import disk_error
+from eyesight.system import cache
+from eyesight.system.array_file import ArrayFile
+from eyesight.system.digest import value_sha256
 from eyesight.system.progress import Progress, Reporter
 from eyesight.training.precision import autocast
 
@@ -40,8 +34,9 @@ BATCH = 64
 LEAST = 128  # images are computed however late it is
 PROBED = 16  # images on which speed is tried: a short budget must not go into measuring
 SPARE = 1 << 30  # bytes that stay free on the disk
-DAY = 86_400.0  # seconds without a byte after which a file that is being built was left behind
 KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+BY_SIZE = {kind.itemsize: kind for kind in KINDS.values()}
+VALUES = "values.bin"  # the file in an entry of the cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +54,7 @@ class Activations(Images):
         height, width, channels = self.pixels.shape[1:]
         return channels, height, width
 
-    def at(self, passes: int) -> Activations:
+    def at_pass(self, passes: int) -> Activations:
         """As a pass sees them: every picture shows its versions in turn, each picture from a place of its own."""
         return replace(self, passes=passes)
 
@@ -69,18 +64,34 @@ class Activations(Images):
 
     def take(self, index: Tensor) -> Tensor:
         """The activations of these pictures, n,C,H,W, channels last."""
-        values = cast(Tensor, self.pixels)
         rows = self.rows[index.to(self.rows.device)]
         version = ((rows * 2654435761 >> 7) + self.passes) % self.views
-        return values[(version * self.count + rows).to(values.device)].permute(0, 3, 1, 2)
+        return self._rows(version * self.count + rows).permute(0, 3, 1, 2)
+
+    @property
+    def kind(self) -> torch.dtype:
+        """The type of the numbers."""
+        if isinstance(self.pixels, ArrayFile):
+            return BY_SIZE[self.pixels.dtype.itemsize]
+        return torch.as_tensor(self.pixels).dtype
+
+    def _rows(self, rows: Tensor) -> Tensor:
+        """Rows n,H,W,C of `pixels`."""
+        if isinstance(self.pixels, ArrayFile):
+            return torch.from_numpy(self.pixels[rows.numpy()]).view(self.kind)
+        values = torch.as_tensor(self.pixels)
+        return values[rows.to(values.device)]
 
     def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
         """On the device where they fill at most half of what is free; on the processor the mapped file serves as well as a copy."""
-        values, device = cast(Tensor, self.pixels), torch.device(device)
+        device = torch.device(device)
         if device.type == "cpu":
             return self
-        most = torch.cuda.mem_get_info(device)[0] // 2 if limit is None else limit
-        return self if values.nbytes > most else replace(self, pixels=values.to(device))
+        if limit is None:
+            limit = torch.cuda.mem_get_info(device)[0] // 2
+        if self.pixels.nbytes > limit:
+            return self
+        return replace(self, pixels=self._rows(torch.arange(len(self.pixels))).to(device))
 
 
 class Trunk(Network):
@@ -206,7 +217,7 @@ class _Work:
             drawn,
             torch.__version__,
         ]
-        return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+        return value_sha256(facts)[:32]
 
 
 def compute(
@@ -229,17 +240,16 @@ def compute(
     digest = work.digest()
     if not len(images):
         return _activations(work, digest, torch.empty(work.size, dtype=key.kind))
-    file = cache_dir() / "activations" / f"{digest}.bin"
-    if not _is_whole(file, work):
-        make_room(file.parent, work.bytes)
-        done = _compute(work, file, deadline, reporter or Reporter())
-        if done.total < work.total:
-            work, digest = done, done.digest()
-            file = file.replace(file.with_name(f"{digest}.bin"))
-            os.truncate(file, work.bytes)
-    values = mapped(file, work.size, key.kind)
-    with suppress(OSError):
-        os.utime(file)  # the least recently used makes way for others
+    folder = cache.recall("features", digest)
+    if folder is None:
+        make_room(work.bytes)
+        with cache.build("features") as building:
+            done = _compute(work, building / VALUES, deadline, reporter or Reporter())
+            if done.total < work.total:
+                work, digest = done, done.digest()
+                os.truncate(building / VALUES, work.bytes)
+            folder = cache.keep(building, digest, f"{len(work.images):,} pictures")
+    values = ArrayFile(folder / VALUES, work.size, f"i{key.kind.itemsize}")
     return _activations(work, digest, values)
 
 
@@ -264,7 +274,7 @@ def _compute(work: _Work, file: Path, deadline: float, reporter: Reporter) -> _W
     return replace(work, images=work.images.subset(np.arange(count)), views=views)
 
 
-def _activations(work: _Work, digest: str, values: Tensor) -> Activations:
+def _activations(work: _Work, digest: str, values: Tensor | ArrayFile) -> Activations:
     images, count = work.images, len(work.images)
     return Activations(
         values,
@@ -278,17 +288,6 @@ def _activations(work: _Work, digest: str, values: Tensor) -> Activations:
     )
 
 
-def mapped(file: Path, size: Sequence[int], kind: torch.dtype) -> Tensor:
-    """The numbers in a file, to be read only.
-
-    What torch maps by itself may be written, so that systems count it as memory and refuse it where it is larger than all they have.
-    """
-    numbers = np.memmap(file, dtype=f"i{kind.itemsize}", mode="r", shape=tuple(size))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch would rather have numbers that can be written
-        return torch.from_numpy(numbers).view(kind)
-
-
 def output_shape(trunk: Trunk) -> Shape:
     """The shape C,H,W of the activations of one picture."""
     with torch.inference_mode():
@@ -297,52 +296,25 @@ def output_shape(trunk: Trunk) -> Shape:
         )
 
 
-def _is_whole(file: Path, work: _Work) -> bool:
-    return file.is_file() and file.stat().st_size == work.bytes
-
-
-def make_room(folder: Path, needed: int) -> None:
-    """Remove older activations while the disk is short; raises UserError when that is not enough."""
-    folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
-    older = _kept(folder)
-    while needed + SPARE > shutil.disk_usage(folder).free and older:
-        with suppress(
-            FileNotFoundError, PermissionError
-        ):  # gone already, or in use by another training
-            older.pop(0)[2].unlink()
-    free = shutil.disk_usage(folder).free
+def make_room(needed: int) -> None:
+    """Remove older features while the disk is short; raises UserError when that is not enough."""
+    free = cache.make_room("features", needed, SPARE)
     if needed + SPARE > free:
         raise UserError(
-            f"the features of the frozen part take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB left",
-            "free some space, name another folder in EYESIGHT_CACHE, or keep fewer: --set transfer.views=1, or 0 for none at all",
+            f"the features of the frozen part take {needed / 1e9:.1f} GB, and the disk of "
+            f"{cache.cache_dir()} has {free / 1e9:.1f} GB left",
+            "free some space, name another folder in EYESIGHT_CACHE, or keep fewer: "
+            "--set transfer.views=1, or 0 for none at all",
         )
 
 
 def fitting(size: int, views: int) -> int:
-    """How many of `views` versions of so many bytes the disk has room for when all older activations make way; one at least."""
-    folder = cache_dir() / "activations"
-    folder.mkdir(parents=True, exist_ok=True)
-    older = sum(size for _, size, _ in _kept(folder))
-    return max(1, min(views, (shutil.disk_usage(folder).free + older - SPARE) // max(1, size)))
+    """How many of `views` versions of so many bytes the disk has room for, one at least.
 
-
-def _kept(folder: Path) -> list[tuple[float, int, Path]]:
-    """When the activations here were last used, their bytes and their files, the oldest first."""
-    found = []
-    for file in folder.glob("*.bin"):
-        with suppress(FileNotFoundError):  # another training makes room, too
-            about = file.stat()
-            found.append((about.st_mtime, about.st_size, file))
-    return sorted(found)
-
-
-def sweep(folder: Path) -> None:
-    """Remove what a killed process left half built; a file that still grows is younger than a day."""
-    for file in folder.glob(".building-*"):
-        with suppress(FileNotFoundError, PermissionError):
-            if time.time() - file.stat().st_mtime > DAY:
-                file.unlink()
+    All older features make way for them.
+    """
+    room = cache.room("features") - SPARE
+    return max(1, min(views, room // max(1, size)))
 
 
 @torch.inference_mode()
@@ -385,21 +357,14 @@ def version(
 
 
 def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Progress) -> int:
-    """The batches' bytes in one file, whole or not at all; how many images they were."""
-    handle, name = tempfile.mkstemp(prefix=".building-", dir=file.parent)
-    temporary, done = Path(name), 0
+    """Write the batches' bytes one after another; how many images they were."""
+    done = 0
     progress(done, total)
-    try:
-        with os.fdopen(handle, "wb") as opened:
-            for values in batches:
-                opened.write(values.cpu().view(torch.uint8).numpy().data)
-                done += len(values)
-                progress(done, total)
-        temporary.replace(file)
-    except OSError as error:
-        raise disk_error(error, file) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with file.open("wb") as opened:
+        for values in batches:
+            opened.write(values.cpu().view(torch.uint8).numpy().data)
+            done += len(values)
+            progress(done, total)
     return done
 
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from eyesight import augment, tasks
-from eyesight.data.images import Images, portions
+from eyesight.data.images import Images, even_batches
 from eyesight.distributed.batchnorm import Synchronised
 from eyesight.errors import UserError
 from eyesight.models.layers import Network, Shape
@@ -216,14 +216,14 @@ class _Loop:
         with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
             # Dropout takes no generator.
             torch.manual_seed(seed * 1_000_003 + state.passes + (self.group.rank << 40))
-            images = self.train.at(state.passes)
-            for step, batch in enumerate(portions(order, self.batch)):
+            images = self.train.at_pass(state.passes)
+            for step, batch in enumerate(even_batches(order, self.batch)):
                 state.progress = self.progress()
                 if state.progress >= 1 and state.steps >= self.clock.minimum_steps:
                     break
                 generator = augment.generator(seed, state.passes, step, self.device)
                 own, random = self._share(batch, generator)
-                totals = totals + self._step(images.see(own, self.device), random)
+                totals = totals + self._step(images.batch(own, self.device), random)
                 self.seen += len(batch)
         state.passes += 1
         state.progress = self.progress()
@@ -315,7 +315,7 @@ class _Loop:
         self.state.network.eval()
         totals = NOTHING
         if share:
-            for pixels, labels, _ in images.batches(order, images.portion, self.device):
+            for pixels, labels, _ in images.batches(order, images.chunk, self.device):
                 inputs, targets = self.task.eval_batch(pixels, labels, images, self.recipe.augment)
                 with self.autocast():
                     outputs = self.state.forward(inputs).float()

@@ -6,19 +6,15 @@ Remembering matters as much as measuring: a training repeated on the same machin
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import platform
 import time
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 
 from eyesight.models.layers import Network
 from eyesight.recipe import Model
-from eyesight.system.cache import cache_dir
-from eyesight.system.files import whole_file
+from eyesight.system import cache
 from eyesight.system.progress import Talk, silent
 
 GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
@@ -52,11 +48,9 @@ def choose(
         trains,
         sum(parameter.requires_grad for parameter in network.parameters()),
     ]
-    file = (
-        cache_dir() / "precision" / f"{hashlib.sha256(repr(facts).encode()).hexdigest()[:24]}.json"
-    )
-    if (found := _remembered(file)) is not None:
-        return found
+    remembered = cache.read_note("precision", repr(facts))
+    if remembered in ("float32", "bfloat16"):
+        return str(remembered)
     talk(
         f"trying once whether bfloat16 is faster here than float32 {'to train with' if trains else 'for the frozen part'}"
     )
@@ -64,9 +58,7 @@ def choose(
         seconds(network, batch, arithmetic, trains=trains) for arithmetic in ("float32", "bfloat16")
     )
     chosen = "bfloat16" if exact > GAIN * rough else "float32"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with whole_file(file) as opened:
-        opened.write(json.dumps({"precision": chosen}).encode())
+    cache.write_note("precision", repr(facts), chosen)
     return chosen
 
 
@@ -75,14 +67,6 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
     if precision == "bfloat16":
         return torch.autocast(device.type, torch.bfloat16)
     return nullcontext()
-
-
-def _remembered(file: Path) -> str | None:
-    try:
-        found = json.loads(file.read_text())["precision"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    return found if found in ("float32", "bfloat16") else None
 
 
 def seconds(

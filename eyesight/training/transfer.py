@@ -260,7 +260,7 @@ class FrozenFeatures:
             second = self._trunk(lowest, cut, parts["train"].shape)
             parts = self._compute(second, dict(parts))
         train, validation = parts["train"], parts["validation"]
-        kind = torch.as_tensor(train.pixels).dtype
+        kind = train.kind
         return Tail(self.network, units[cut:], train.shape, kind), train, validation
 
     @property

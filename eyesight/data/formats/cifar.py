@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from eyesight.data.decode import BadPicture, decode
-from eyesight.data.source import Source, digest, from_arrays
+from eyesight.data.source import Source, digest, from_arrays, path_stamp
 from eyesight.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -63,14 +63,10 @@ def open_cifar(name: str, files: Sequence[Path]) -> Source:
             "use the binary version (cifar-10-binary.tar.gz) or a folder of pictures",
         )
     parts = [("test" if path.name == TEST else "train", *read_batch(path)) for path in batches]
-    used = [path.stat() for path in batches]
     fingerprint = digest(
         [
             "cifar",
-            *(
-                (path.name, entry.st_size, entry.st_mtime_ns)
-                for path, entry in zip(batches, used, strict=True)
-            ),
+            *(path_stamp(path) for path in batches),
         ]
     )
     return from_arrays(name, parts, CLASSES, fingerprint)

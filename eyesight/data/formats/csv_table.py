@@ -23,6 +23,7 @@ from eyesight.data.source import (
     Source,
     class_name,
     digest,
+    file_stamp,
     in_order,
     printable,
     reader,
@@ -220,7 +221,7 @@ def _source(name: str, records: list[Record], notes: list[str], *, grouped: bool
     facts = []
     for record in usable:
         assert record.status is not None
-        changed = (record.status.st_size, record.status.st_mtime_ns)
+        changed = (record.path, *file_stamp(record.status))
         facts.append((record.id, record.label, record.split, *changed))
     return Source(
         name=name,

@@ -117,10 +117,7 @@ def open_folders(
     if not classes:
         raise UnclearError(f"no picture in {name} lies in a class folder: {seen(root)}", EXPECTED)
     number = {label: index for index, label in enumerate(classes)} | {"": -1}
-    facts = [
-        (file.id, file.size, file.modified_ns, *place)
-        for file, place in zip(placed, places, strict=True)
-    ]
+    facts = [(file.id, file.identity, *place) for file, place in zip(placed, places, strict=True)]
     return Source(
         name=name,
         classes=classes,
@@ -129,7 +126,7 @@ def open_folders(
         splits=np.array([split for split, _ in places], dtype="<U10"),
         read=reader([file.location for file in placed]),
         pixels=None,
-        fingerprint=digest(["folder", *facts]),
+        fingerprint=digest(["folder", tree.root.resolve(), *facts]),
         problems=(*tree.problems, *structure.problems, *_ignored(tree, pictures)),
         notes=tuple(dict.fromkeys(structure.notes)),
     )
@@ -147,7 +144,7 @@ def open_unlabelled(name: str, tree: Tree) -> Source:
     for file in pictures:
         named = [split_and_rest(part)[0] for part in file.parts[:-1]]
         splits.append(next((split for split in named if split), ""))
-    facts = [(file.id, file.size, file.modified_ns) for file in pictures]
+    facts = [(file.id, file.identity) for file in pictures]
     return Source(
         name=name,
         classes=(),

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eyesight.data.source import Source, digest, from_arrays
+from eyesight.data.source import Source, digest, from_arrays, path_stamp
 from eyesight.errors import UserError
 
 NAME = re.compile(
@@ -79,10 +79,8 @@ def open_idx(name: str, files: Sequence[Path]) -> Source:
         )
     numbers = np.unique(np.concatenate([labels for *_, labels in parts]))
     parts = [(split, pixels, np.searchsorted(numbers, labels)) for split, pixels, labels in parts]
-    used = [file.stat() for pair in pairs.values() for file in pair]
-    fingerprint = digest(
-        ["idx", *sorted(pairs), *((entry.st_size, entry.st_mtime_ns) for entry in used)]
-    )
+    used = [file for pair in pairs.values() for file in pair]
+    fingerprint = digest(["idx", *sorted(pairs), *map(path_stamp, used)])
     return from_arrays(name, parts, tuple(str(number) for number in numbers), fingerprint)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eyesight.data.prepare import Problem
-from eyesight.data.source import hidden, natural, natural_text, printable
+from eyesight.data.source import file_stamp, hidden, natural, natural_text, printable
 from eyesight.system.progress import Talk, silent
 
 Parts = tuple[str, ...]
@@ -25,6 +25,7 @@ class FileEntry:
     parts: Parts
     size: int
     modified_ns: int
+    identity: str  # device, inode and times: differs whenever the file was written or replaced
 
     @property
     def path(self) -> Path:
@@ -35,6 +36,12 @@ class FileEntry:
     def id(self) -> str:
         """Path below the root, with slashes."""
         return printable("/".join(self.parts))
+
+
+def file_entry(location: str, parts: Parts, status: os.stat_result) -> FileEntry:
+    """The entry of a file, by what `stat` says of it."""
+    identity = " ".join(map(str, file_stamp(status)))
+    return FileEntry(location, parts, status.st_size, status.st_mtime_ns, identity)
 
 
 @dataclass(frozen=True)
@@ -115,7 +122,7 @@ def _add(
     if stat.S_ISDIR(status.st_mode):
         yield from _enter(Path(location), parts, tree, entered)
     elif stat.S_ISREG(status.st_mode):
-        yield FileEntry(location, parts, status.st_size, status.st_mtime_ns)
+        yield file_entry(location, parts, status)
     else:  # opening a pipe would wait for ever
         name = printable("/".join(parts))
         tree.problems.append(Problem(name, "ignored", "not a regular file", fatal=False))

@@ -18,7 +18,7 @@ from typing import Literal
 import numpy as np
 
 from eyesight.data import vocabulary
-from eyesight.data.source import Source, class_name, digest, from_arrays, in_order
+from eyesight.data.source import Source, class_name, digest, from_arrays, in_order, path_stamp
 from eyesight.data.vocabulary import exact_split
 from eyesight.errors import UserError
 
@@ -64,8 +64,7 @@ def open_npz(name: str, path: Path) -> Source:
     class_key = next((key for key in arrays if key.lower() in CLASS_KEYS), None)
     given = arrays[class_key] if class_key else None
     classes, labels = _numbered([part.labels for part in parts], given)
-    status = path.stat()
-    fingerprint = digest(["npz", 2, status.st_size, status.st_mtime_ns, *classes])
+    fingerprint = digest(["npz", 2, path_stamp(path), *classes])
     source = from_arrays(
         name,
         [

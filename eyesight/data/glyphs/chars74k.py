@@ -14,7 +14,7 @@ import numpy as np
 
 from eyesight.data import archives
 from eyesight.data.glyphs.render import CLASSES
-from eyesight.data.source import Source, digest, reader
+from eyesight.data.source import Source, digest, path_stamp, reader
 from eyesight.errors import UserError
 from eyesight.system.progress import Talk, silent
 
@@ -62,7 +62,7 @@ def chars74k_source(path: Path, talk: Talk = silent) -> Source:
             [
                 "chars74k",
                 root.resolve(),
-                *((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files),
+                *map(path_stamp, files),
             ]
         ),
     )

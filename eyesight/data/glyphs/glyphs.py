@@ -7,8 +7,6 @@ Families of one design (by name or by their drawings) are in one split, and a fa
 from __future__ import annotations
 
 import json
-import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -30,9 +28,8 @@ from eyesight.data.glyphs.families import (
 )
 from eyesight.data.glyphs.render import CLASSES, SIDE, STYLES
 from eyesight.data.prepare import Problem
-from eyesight.data.source import Source, digest, printable
-from eyesight.errors import UserError
-from eyesight.system.cache import cache_dir
+from eyesight.data.source import Source, digest, path_stamp, printable
+from eyesight.system import cache
 from eyesight.system.progress import Talk, silent
 
 HALF = (
@@ -56,17 +53,13 @@ def glyph_source(folders: Sequence[Path] = (), talk: Talk = silent) -> Source:
     UserError when there are fewer than three designs.
     """
     files = font_files([Path(folder) for folder in folders] or font_folders())
-    key = digest(
-        [render.RENDERER, *((path, path.stat().st_size, path.stat().st_mtime_ns) for path in files)]
-    )
-    place = cache_dir() / "glyphs" / key
-    if not (place / "glyphs.json").is_file():
-        _build(files, place, talk)
+    key = digest([render.RENDERER, *map(path_stamp, files)])
+    place = cache.recall("glyphs", key) or _build(files, key, talk)
     about = json.loads((place / "glyphs.json").read_text(encoding="utf-8"))
     talk(about["summary"])
     parts = [Part(part["split"], part["family"], tuple(part["styles"])) for part in about["parts"]]
     problems = tuple(Problem(**problem) for problem in about["problems"])
-    return _source(parts, np.load(place / "pixels.npy", mmap_mode="r"), key, problems)
+    return _source(parts, np.load(place / "pixels.npy"), key, problems)
 
 
 def _source(
@@ -91,37 +84,20 @@ def _source(
     )
 
 
-def _build(files: Sequence[Path], place: Path, talk: Talk) -> None:
-    """Draws the set into a temporary folder and moves it to `place` when it is whole."""
+def _build(files: Sequence[Path], key: str, talk: Talk) -> Path:
+    """Draw the set and keep it in the cache; returns its folder there."""
     problems: list[Problem] = []
     talk(f"reading {len(files):,} font files")
     found, small = _usable(_families(files, problems), problems)
-    try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix="tmp-", dir=place.parent))
-    except OSError as error:
-        raise _disk(place, error) from error
-    try:
-        parts, made = _draw_until_whole(found, small, temporary / "pixels.npy", problems, talk)
+    with cache.build("glyphs") as folder:
+        parts, made = _draw_until_whole(found, small, folder / "pixels.npy", problems, talk)
         about = {
             "summary": summary(parts, made),
             "parts": [asdict(part) for part in parts],
             "problems": [vars(one) for one in problems],
         }
-        (temporary / "glyphs.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
-        if not place.exists():
-            temporary.replace(place)
-    except OSError as error:
-        raise _disk(place, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _disk(place: Path, error: OSError) -> UserError:
-    return UserError(
-        f"cannot write the drawn characters to {place.parent}: {error.strerror or error}",
-        "EYESIGHT_CACHE can name another folder",
-    )
+        (folder / "glyphs.json").write_text(json.dumps(about, indent=1), encoding="utf-8")
+        return cache.keep(folder, key, f"{len(files):,} font files")
 
 
 def _families(files: Sequence[Path], problems: list[Problem]) -> list[Family]:

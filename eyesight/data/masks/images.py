@@ -13,6 +13,7 @@ from torch import Tensor
 from eyesight.data.images import Images
 from eyesight.data.masks.legend import IGNORED, Colour
 from eyesight.system import memory
+from eyesight.system.array_file import ArrayFile
 
 __all__ = ["IGNORED", "Masked"]
 
@@ -21,16 +22,16 @@ __all__ = ["IGNORED", "Masked"]
 class Masked(Images):
     """As `Images`, but the classes are the pixels': row `rows[i]` of `masks` (uint8 M,H,W, in memory or mapped) belongs to picture i."""
 
-    masks: Tensor | npt.NDArray[np.uint8]
+    masks: Tensor | npt.NDArray[np.uint8] | ArrayFile
     colours: tuple[Colour, ...]
 
     @property
-    def portion(self) -> int:
+    def chunk(self) -> int:
         """As for pictures, but an answer holds a number for each class and pixel: 64 MB of them."""
         return max(
             1,
             min(
-                super().portion,
+                super().chunk,
                 (64 << 20) // (4 * len(self.classes) * int(np.prod(self.shape[1:]))),
             ),
         )
@@ -57,7 +58,7 @@ class Masked(Images):
 
     def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
         """With pixels and masks in the device's memory where they fit in `limit` bytes."""
-        if len(self) * int(np.prod(self.shape)) > (memory.spare() if limit is None else limit):
+        if len(self) * int(np.prod(self.shape)) > (memory.data_limit() if limit is None else limit):
             return self
         every = torch.arange(len(self))
         kept: dict[str, Any] = {

@@ -171,7 +171,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         raise UserError(f"no mask in {name} has the name of a picture: {examples}", EXPECTED)
     found = [pictures[key][0] for key in both]
     listed = [
-        (file.id, file.size, file.modified_ns, pictures[key][1])
+        (file.location, file.identity, pictures[key][1])
         for file, key in zip(found, both, strict=True)
     ]
     return Pairs(
@@ -188,7 +188,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         ),
         mask_reader([masks[key] for key in both], found),
         names,
-        digest((file.id, file.size, file.modified_ns) for file in (masks[key] for key in both)),
+        digest((file.location, file.identity) for file in (masks[key] for key in both)),
         legend.CAMVID
         if any("trainannot" in map(str.lower, file.parts) for file in masks.values())
         else None,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,9 @@ from eyesight.data.prepare import Preparation, mask_to_pixels
 from eyesight.data.store import Store, prepare_store, refuse_problems
 from eyesight.errors import UserError
 from eyesight.recipe import Data
-from eyesight.system.cache import cache_dir, temporary
+from eyesight.system import cache
+from eyesight.system.array_file import ArrayFile
+from eyesight.system.digest import value_sha256
 from eyesight.system.progress import Progress, Talk
 
 FORMAT = 3
@@ -36,7 +37,7 @@ class Prepared:
     store: Store
     usable: npt.NDArray[np.bool_]
     classes: tuple[str, ...]
-    masks: npt.NDArray[np.uint8] | None = None
+    masks: npt.NDArray[np.uint8] | ArrayFile | None = None
     colours: tuple[Colour, ...] = ()
     notes: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None  # N; images of one group stay on one side of the split
@@ -57,9 +58,8 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
         pairs.legend and (pairs.legend.names, pairs.legend.colours),
     ]
     rule += [pairs.usual is not None]
-    key = sha256(json.dumps(rule).encode()).hexdigest()
-    folder = cache_dir() / "masks" / key
-    about = _recall(folder) or _build(pairs, store, wanted.ignore, folder, progress)
+    key = value_sha256(rule)
+    folder, about = _recall(key) or _build(pairs, store, wanted.ignore, key, progress)
     problems = tuple(Problem(**problem) for problem in about["problems"])
     if wanted.strict:
         refuse_problems((*store.problems, *problems))
@@ -71,7 +71,7 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
             f"no mask in {wanted.source} can be used; the first, {first}",
             "check the masks and the file of class names",
         )
-    planes = np.load(folder / "masks.npy", mmap_mode="r", allow_pickle=False)
+    planes = ArrayFile.from_npy(folder / "masks.npy")
     store = replace(store, problems=(*store.problems, *problems), key=key)
     colours = tuple(tuple(colour) for colour in about["colours"])
     return Prepared(
@@ -84,17 +84,16 @@ def _masked(wanted: Data, how: Preparation, talk: Talk, progress: Progress) -> P
     )
 
 
-def _recall(folder: Path) -> dict[str, Any]:
-    try:
-        found: dict[str, Any] = json.loads((folder / "masks.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if (folder / "masks.npy").is_file() else {}
+def _recall(key: str) -> tuple[Path, dict[str, Any]] | None:
+    folder = cache.recall("masks", key)
+    if folder is None:
+        return None
+    return folder, json.loads((folder / "masks.json").read_text("utf-8"))
 
 
 def _build(
-    pairs: Pairs, store: Store, ignore: str, folder: Path, progress: Progress
-) -> dict[str, Any]:
+    pairs: Pairs, store: Store, ignore: str, cache_key: str, progress: Progress
+) -> tuple[Path, dict[str, Any]]:
     """Read every mask twice, first for the values that occur, then to keep it; what cannot be used is a problem."""
     row = {name: place for place, name in enumerate(pairs.source.ids)}
     rows = [row[name] for name in store.ids]
@@ -110,8 +109,7 @@ def _build(
         progress(place + 1, 2 * len(rows))
     key = legend.key(pairs.legend, np.flatnonzero(seen), ignore, pairs.usual)
     shape = (len(rows), *store.preparation.shape[1:])
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with temporary(folder.parent) as building:
+    with cache.build("masks") as building:
         planes = np.lib.format.open_memmap(
             building / "masks.npy", mode="w+", dtype=np.uint8, shape=shape
         )
@@ -136,9 +134,7 @@ def _build(
         }
         about |= {"left_out": sorted(bad), "guessed": key.guessed}
         (building / "masks.json").write_text(json.dumps(about), "utf-8")
-        if not folder.exists():
-            building.replace(folder)
-    return about
+        return cache.keep(building, cache_key, pairs.source.name), about
 
 
 def in_classes(values: masks.Values, key: Key) -> npt.NDArray[np.uint8]:

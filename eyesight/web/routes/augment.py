@@ -18,7 +18,7 @@ from pydantic import BaseModel, Field, create_model
 from starlette.responses import Response
 
 from eyesight.data.prepare import Pixels, encode_png
-from eyesight.data.store import kept_at, open_store
+from eyesight.data.store import open_store, store_folder
 from eyesight.recipe import Augment, Recipe, Training, differences
 from eyesight.results.predictions import readable
 from eyesight.runs import list_runs
@@ -172,9 +172,9 @@ def material(service: Service) -> tuple[str, Images]:
     The training data of the served network is taken first, then that of the newest run.
     """
     facts = service.recogniser.facts
-    folders = {kept_at(facts.get("store")): str(facts.get("name") or "")}
+    folders = {store_folder(facts.get("store")): str(facts.get("name") or "")}
     for run in reversed(list_runs(service.runs) if service.runs else []):
-        folders.setdefault(kept_at(run.data.get("store")), run.name)
+        folders.setdefault(store_folder(run.data.get("store")), run.name)
     for folder, name in folders.items():
         if folder is None or not (folder / "store.json").is_file():
             continue

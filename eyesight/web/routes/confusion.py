@@ -19,10 +19,11 @@ from fastapi.responses import HTMLResponse
 from starlette.responses import Response
 
 from eyesight.data.prepare import Pixels, encode_png
-from eyesight.data.store import Store, kept_at, open_store
+from eyesight.data.store import Store, open_store, store_folder
 from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, readable
 from eyesight.runs import Run
+from eyesight.system.array_file import ArrayFile
 from eyesight.web.limits import Refused
 from eyesight.web.routes.api import find_run, service_of
 from eyesight.web.routes.figures import judged
@@ -38,7 +39,7 @@ SHOWN = 60  # pictures of one cell
 class Pictures:
     """The test pictures that can be shown, by their place among the predictions."""
 
-    pixels: Pixels  # N,C,H,W
+    pixels: Pixels | ArrayFile  # N,C,H,W
     rows: dict[int, int]  # place → row of `pixels`
     whole: bool  # whether these are all
 
@@ -117,7 +118,7 @@ def pictures(run: Run) -> Pictures:
     file = run.path / "predictions.npz"
     if not file.is_file():
         return Pictures(np.zeros((0, 1, 1, 1), np.uint8), {}, False)
-    return _pictures(run, file.stat().st_mtime_ns, kept_at(run.data.get("store")))
+    return _pictures(run, file.stat().st_mtime_ns, store_folder(run.data.get("store")))
 
 
 @lru_cache(maxsize=2)  # a page of pictures asks for this sixty times
