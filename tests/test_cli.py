@@ -33,7 +33,7 @@ FLAGS = {
     "recipes": {"--json"},
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
-    "show": {"--data", "--json", "--set"},
+    "show": {"--data", "--json", "--layers", "--set"},
     "train": {"--budget", "--data", "--extra", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
 }  # fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken away
 
@@ -209,9 +209,20 @@ def test_evaluate_show_and_report(trained):
 def test_show_prints_every_layer_and_the_total():
     lines = run("show", "lenet5").stdout.splitlines()
     assert any(
-        line.split() == ["body.3", "Conv2d", "16×10×10", "2,416", "241,600"] for line in lines
+        line.split() == ["body.3", "Conv2d", "5×5", "16×10×10", "2,416", "240,000"]
+        for line in lines
     )
-    assert lines[-1].split()[-2:] == ["61,706", "423,038"]
+    assert lines[-1].split()[-3:] == ["10", "61,706", "416,520"]
+    assert {"optim.lr = 0.005", "training.batch = 128", "optim.name = adam"} <= set(lines)
+
+
+def test_show_counts_the_layers_of_a_line_as_the_textbook_does():
+    lines = run("show", "--layers", "256x256x3 conv3x64/2 conv5x128/2").stdout.splitlines()
+    first, second, total = lines[1:]
+    assert first.split()[-3] == f"{28 * 64:,}" and first.split()[-1] == f"{128 * 128 * 28 * 64:,}"
+    assert second.split()[-1] == f"{64 * 64 * 1601 * 128:,}"
+    assert "128×64×64" in total
+    assert "--layers" in run("show", code=2).stderr
     assert json.loads(run("show", "lenet5", "--json").stdout)["parameters"] == 61706
 
 
@@ -279,5 +290,5 @@ def test_a_terminal_that_knows_few_characters_is_served_all_the_same():
 
 def test_recipes_are_listed_with_their_systems():
     found = json.loads(run("recipes", "--json").stdout)["recipes"]
-    assert {recipe["name"]: recipe["system"] for recipe in found}["lenet5"] == "B1"
+    assert {recipe["name"]: recipe["system"] for recipe in found}["lenet5_published"] == "B1"
     assert all(set(recipe) == {"name", "summary", "system", "source", "result"} for recipe in found)

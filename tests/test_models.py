@@ -13,7 +13,8 @@ from eyesight.errors import UserError
 from eyesight.models.layers import Normalise, ScaledTanh, Stack, activation, initialise
 from eyesight.models.lenet import SparseConvolution, Subsample
 from eyesight.models.registry import MODELS, build
-from eyesight.models.summary import count, layers
+from eyesight.models.sketch import sketch
+from eyesight.models.summary import count, layers, summarise
 from eyesight.recipe import Model
 
 CLASSIFIERS = [
@@ -326,12 +327,69 @@ def test_the_network_without_pooling_averages_six_by_six_class_maps():
     assert [row.shape for row in rows if row.kind == "Conv2d"][-1] == (10, 6, 6)
 
 
-def test_multiply_adds_follow_the_textbook():
+def test_costs_follow_the_textbook():
     # B14: 256×256×3 through 64 filters 3×3 with stride 2, then 128 filters 5×5 with stride 2.
-    stack = Stack((3, 256, 256), act="linear").conv(64, 3, stride=2).conv(128, 5, stride=2)
-    rows = layers(nn.Sequential(Normalise(3), stack.build()), (3, 256, 256))[1:]
-    assert [row.multiply_adds for row in rows] == [128 * 128 * 28 * 64, 64 * 64 * 1601 * 128]
-    assert [row.parameters for row in rows] == [64 * 28, 128 * 1601]
+    net, shape = sketch("256x256x3 conv3x64/2 conv5x128/2")
+    summary = summarise(net, shape)
+    first, second = summary.layers
+    assert (first.parameters, second.parameters) == (28 * 64, 1601 * 128)
+    assert first.operations == 128 * 128 * 28 * 64 and second.operations == 64 * 64 * 1601 * 128
+    assert first.multiply_adds == 128 * 128 * 27 * 64
+    assert summary.output == (128, 64, 64)
+    assert summary.operations == first.operations + second.operations
+
+
+def test_a_sketch_reads_every_kind_of_layer():
+    net, shape = sketch("8x8x1 conv3x4-replicate max2 conv3x4-valid average2/1 dropout.5 fc3")
+    rows = layers(net, shape)
+    assert [(row.kind, row.settings, row.shape) for row in rows] == [
+        ("Conv2d", "3×3, padding 1, replicate", (4, 8, 8)),
+        ("MaxPool2d", "2×2, stride 2", (4, 4, 4)),
+        ("Conv2d", "3×3", (4, 2, 2)),
+        ("AvgPool2d", "2×2, stride 1", (4, 1, 1)),
+        ("Dropout", "rate 0.5", (4, 1, 1)),
+        ("Flatten", "", (4,)),
+        ("Linear", "", (3,)),
+    ]
+    flat = net[0](torch.full((1, 1, 8, 8), 3.0))
+    torch.testing.assert_close(flat, flat[:, :, :1, :1].expand_as(flat))  # no border of zeros
+
+
+@pytest.mark.parametrize("line", ["", "8x8x1", "8x8 conv3x4", "8x8x1 conv3", "8x8x1 dense4"])
+def test_a_sketch_that_cannot_be_read_is_refused_with_an_example(line):
+    with pytest.raises(UserError, match="cannot read") as caught:
+        sketch(line)
+    assert "conv3x64/2" in caught.value.hint
+
+
+def test_layers_are_called_by_their_public_names():
+    rows = layers(network("fast_digits", GREY), GREY)
+    assert {row.kind for row in rows} == {
+        "Normalise",
+        "Conv2d",
+        "MaxPool2d",
+        "BatchNorm2d",
+        "ReLU",
+        "Flatten",
+        "Linear",
+    }
+
+
+@pytest.mark.parametrize("name", ["lenet5", "dropout_cnn", "allconv", "autoencoder", "skips"])
+def test_every_parameter_stands_in_a_row(name):
+    net = network(name)
+    rows = layers(net, COLOUR)
+    assert sum(row.parameters for row in rows) == count(net)
+
+
+def test_upsampling_has_rows_and_the_summary_ends_with_the_output():
+    net = network("autoencoder", GREY, 1)
+    summary = summarise(net, GREY)
+    shuffles = [row.shape for row in summary.layers if row.kind == "PixelShuffle"]
+    assert shuffles == [(32, 14, 14), (1, 28, 28)] and summary.output == GREY
+    maps = summarise(network("skips", COLOUR, 4), COLOUR)
+    assert maps.output == (4, 32, 32)
+    assert [row.settings for row in maps.layers if row.kind == "Upsample"] == ["nearest"] * 3
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)

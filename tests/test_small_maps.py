@@ -53,7 +53,7 @@ def test_it_is_the_gradient_of_the_plain_convolution(count, kernel, sides, bias,
 
 
 def test_large_maps_and_evaluation_go_the_usual_way(monkeypatch):
-    monkeypatch.setattr(small_maps, "_Quick", None)
+    monkeypatch.setattr(small_maps, "_Fast", None)
     layer = nn.Conv2d(2, 4, 3, padding=1)
     quicken(layer)
     with torch.autocast("cpu", torch.bfloat16):

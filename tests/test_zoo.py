@@ -34,6 +34,9 @@ NAMES = [
 def test_every_known_name_leads_to_weights_that_timm_has(name):
     entry = zoo.find(name)
     assert entry is not None and entry.name == name
+    if name == "ResNet152V2":
+        assert timm.is_model("resnetv2_152") and "no ImageNet weights" in entry.note
+        return
     assert entry.timm in timm.list_pretrained(entry.timm.split(".")[0] + "*")
 
 
@@ -56,14 +59,18 @@ def test_no_two_entries_share_a_spelling_and_other_names_stay_as_they_are():
 def test_published_facts_are_in_order():
     for entry in zoo.ZOO:
         assert 50 < entry.top1 < (entry.top5 or 99) < 100 and entry.parameters
-        assert 50 < entry.timm_top1 < entry.timm_top5 < 100
-        assert entry.source and entry.timm_source and abs(entry.top1 - entry.timm_top1) < 6
+        assert entry.source and entry.timm_source
+        if entry.timm_top1 is not None:
+            assert 50 < entry.timm_top1 < entry.timm_top5 < 100
+            assert abs(entry.top1 - entry.timm_top1) < 6
     assert sum(entry.depth is None or entry.top5 is None for entry in zoo.ZOO) == 4, (
         "of the others all is published"
     )
 
 
-@pytest.mark.parametrize("name", ["MobileNetV2", "DenseNet121", "EfficientNetB0", "MobileNet"])
+@pytest.mark.parametrize(
+    "name", ["MobileNetV2", "DenseNet121", "EfficientNetB0", "MobileNet", "ResNet152V2"]
+)
 def test_counted_parameters_are_the_published_ones(name):
     (row,) = [row for row in zoo_table.rows(name) if row.entry.name == name]
     assert row.parameters / 1e6 == pytest.approx(row.entry.parameters, rel=0.03)

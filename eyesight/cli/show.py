@@ -1,20 +1,22 @@
-"""The table of a recipe's layers, before any picture is read: what the network will be for the data the recipe names."""
+"""What `eyesight show` prints: a recipe's settings, and the table of its network's layers."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 from eyesight.data import dataset
 from eyesight.models import registry, weights, zoo
-from eyesight.models.summary import count, layers
-from eyesight.recipe import Recipe
+from eyesight.models.sketch import sketch
+from eyesight.models.summary import Layer, Summary, count, summarise
+from eyesight.recipe import Recipe, differences
 from eyesight.recipes.folder import AUTO, PREFERRED, Seen, choose
 from eyesight.runs import Run
 from eyesight.training import transfer
 
-SHAPES = {
+NAMED_SHAPES = {
     "mnist": (1, 28, 10),
     "fashion_mnist": (1, 28, 10),
     "digits": (1, 28, 10),
@@ -22,109 +24,192 @@ SHAPES = {
     "glyphs": (1, 90, 52),
     "shapes": (3, 64, 4),
 }
-UNKNOWN = (3, 32, 10)  # channels, side and classes of a network whose data is not named yet
-USUAL = Seen(
-    pictures=1000, classes=10, side=500
-)  # where a recipe that looks at its pictures has none to look at
+UNNAMED_SHAPE = (3, 32, 10)  # channels, side and classes where no data is named yet
+USUAL = Seen(pictures=1000, classes=10, side=500)  # for a recipe without images to look at
+ALWAYS_SHOWN = (
+    "data.source",
+    "model.name",
+    "loss.name",
+    "optim.name",
+    "optim.lr",
+    "optim.schedule",
+    "training.epochs",
+    "training.batch",
+)
+ROW = "{:<{name}}  {:<{kind}}  {:<{settings}}  {:>{output}}  {:>12}  {:>15}"
+WITH_OPERATIONS = ROW + "  {:>15}"
 
 
-def describe(recipe: Recipe, run: Path, *, look: bool = False) -> dict[str, Any]:
-    """Input shape, classes, totals and layers as plain values; the data is opened only when asked to `look`, or was by a run."""
+class Weights(TypedDict):
+    """What a pretrained network's weights were trained to see, and where they lie."""
+
+    size: int
+    interpolation: str
+    crop_fraction: float
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+    fixed: bool
+    weights: str | None
+
+
+class Description(TypedDict):
+    """A network as plain values: its layers with their costs for one image, and the totals."""
+
+    shape: list[int]
+    output: list[int]
+    classes: int
+    parameters: int
+    multiply_adds: int
+    operations: int
+    layers: list[dict[str, object]]
+    chosen: NotRequired[list[str]]  # of a pretrained network: what was picked for it, and why
+    trains: NotRequired[list[str]]
+    pretrained: NotRequired[Weights]
+
+
+def settings_lines(recipe: Recipe) -> list[str]:
+    """The recipe's settings that differ from the defaults, and those that people look for."""
+    shown = differences(recipe, Recipe())
+    for path in ALWAYS_SHOWN:
+        group, field = path.split(".")
+        shown[path] = getattr(getattr(recipe, group), field)
+    groups = list(asdict(Recipe()))
+    paths = sorted(shown, key=lambda path: groups.index(path.split(".")[0]))
+    return [f"{path} = {shown[path]}" for path in paths]
+
+
+def describe(recipe: Recipe, run: Path, *, look: bool = False) -> Description:
+    """The network that the recipe will train.
+
+    The data is opened only when asked to `look`; of a run, its own record of it is used.
+    """
     if not look and (run / "recipe.json").is_file():
         recipe = Run.open(run).settle(recipe)
-    why = list[str]()
+    reasons = list[str]()
     if recipe.model.name == AUTO and not recipe.data.source:
-        recipe, why = choose(
-            recipe, USUAL, [name for name in PREFERRED if weights.at_hand(zoo.timm_name(name))]
-        )
-        why.insert(
-            0,
-            f"as for {USUAL.pictures:,} photographs of {USUAL.classes} classes; --data shows it for yours",
-        )
+        recipe, reasons = _chosen_for_usual_images(recipe)
     backbone = recipe.model.name == AUTO or registry.is_backbone(recipe.model)
-    recipe = transfer.resolve_preprocessing(recipe, why.append) if backbone else recipe
-    shape, classes = _expected(recipe, run, look)
-    network = registry.build(
-        recipe.model, shape, registry.outputs(recipe.data.target, shape, classes)
-    )
-    rows = layers(network, shape)
-    more = (
-        {
-            "chosen": why,
-            "trains": transfer.trained(network, recipe),
-            "pretrained": expected(recipe.model.name),
-        }
-        if backbone
-        else {}
-    )
+    if backbone:
+        recipe = transfer.resolve_preprocessing(recipe, reasons.append)
+    shape, classes = _input(recipe, run, look)
+    outputs = registry.outputs(recipe.data.target, shape, classes)
+    network = registry.build(recipe.model, shape, outputs)
+    description = described(summarise(network, shape), shape, classes, count(network))
+    if backbone:
+        description["chosen"] = reasons
+        description["trains"] = transfer.trained(network, recipe)
+        description["pretrained"] = expected(recipe.model.name)
+    return description
+
+
+def described(
+    summary: Summary, shape: tuple[int, ...], classes: int, parameters: int
+) -> Description:
+    """A summary as plain values."""
     return {
-        **more,
         "shape": list(shape),
+        "output": list(summary.output),
         "classes": classes,
-        "parameters": count(network),
-        "multiply_adds": sum(row.multiply_adds for row in rows),
-        "layers": [vars(row) for row in rows],
+        "parameters": parameters,
+        "multiply_adds": summary.multiply_adds,
+        "operations": summary.operations,
+        "layers": [asdict(layer) for layer in summary.layers],
     }
 
 
-def expected(name: str) -> dict[str, Any]:
-    """What the weights of a pretrained network were trained to see, and where they lie on this machine."""
+def _chosen_for_usual_images(recipe: Recipe) -> tuple[Recipe, list[str]]:
+    at_hand = [name for name in PREFERRED if weights.at_hand(zoo.timm_name(name))]
+    chosen, reasons = choose(recipe, USUAL, at_hand)
+    usual = f"as for {USUAL.pictures:,} photographs of {USUAL.classes} classes"
+    return chosen, [f"{usual}; --data shows it for yours", *reasons]
+
+
+def expected(name: str) -> Weights:
+    """What the weights of a pretrained network were trained to see, and where they lie."""
     from eyesight.models import pretrained
 
-    return {**asdict(pretrained.expected(name)), "weights": weights.at_hand(zoo.timm_name(name))}
+    expects = pretrained.expected(name)
+    return {
+        "size": expects.size,
+        "interpolation": expects.interpolation,
+        "crop_fraction": expects.crop_fraction,
+        "mean": expects.mean,
+        "deviation": expects.deviation,
+        "fixed": expects.fixed,
+        "weights": weights.at_hand(zoo.timm_name(name)),
+    }
 
 
-def pretrained_lines(found: dict[str, Any]) -> list[str]:
-    """For people: the same, and what trains."""
-    sees = found["pretrained"]
-    mean, deviation = (
-        ", ".join(f"{value:.3g}" for value in sees[key]) for key in ("mean", "deviation")
-    )
-    how = f"{sees['size']}×{sees['size']}, {sees['interpolation']}, centre {sees['crop_fraction']:.3g}; mean {mean}; deviation {deviation}"
-    stages = found["trains"]
-    return [
-        *found["chosen"],
-        f"the weights expect {how}",
-        f"weights at hand: {sees['weights'] or 'none; training looks for them'}",
-        *(
-            f"stage {number}: {line}" if len(stages) > 1 else line
-            for number, line in enumerate(stages, 1)
-        ),
+def pretrained_lines(description: Description) -> list[str]:
+    """For people: what was chosen, what the weights expect, and what trains."""
+    expects = description["pretrained"]
+    mean = ", ".join(f"{value:.3g}" for value in expects["mean"])
+    deviation = ", ".join(f"{value:.3g}" for value in expects["deviation"])
+    side = f"{expects['size']}×{expects['size']}"
+    crop = f"centre {expects['crop_fraction']:.3g}"
+    lines = [
+        *description["chosen"],
+        f"the weights expect {side}, {expects['interpolation']}, {crop}; "
+        f"mean {mean}; deviation {deviation}",
+        f"weights at hand: {expects['weights'] or 'none; training looks for them'}",
     ]
+    stages = description["trains"]
+    if len(stages) == 1:
+        return [*lines, *stages]
+    return lines + [f"stage {number}: {line}" for number, line in enumerate(stages, 1)]
 
 
-def _expected(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]:
+def _input(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]:
+    """The shape C,H,W of the images, and the number of classes."""
     if look:
         data = dataset.load(recipe.data)
         return data.train.shape, len(data.train.classes)
-    if (run / "data.json").is_file() and (known := Run.open(run).data):
-        how = known["preparation"]
-        return (
-            how["channels"],
-            how["height"] + 2 * how["pad"],
-            how["width"] + 2 * how["pad"],
-        ), len(known["classes"])
-    channels, side, classes = SHAPES.get(recipe.data.source, UNKNOWN)
+    record = Run.open(run).data if (run / "data.json").is_file() else {}
+    if record:
+        preparation = record["preparation"]
+        height = preparation["height"] + 2 * preparation["pad"]
+        width = preparation["width"] + 2 * preparation["pad"]
+        return (preparation["channels"], height, width), len(record["classes"])
+    channels, side, classes = NAMED_SHAPES.get(recipe.data.source, UNNAMED_SHAPE)
     side = (recipe.data.size or side) + 2 * recipe.data.pad
     return (recipe.data.channels or channels, side, side), classes
 
 
-def layer_table(found: dict[str, Any]) -> str:
-    """For people: a line for each layer, then the totals."""
-    rows = [
-        row for row in found["layers"] if row["kind"] != "Identity"
-    ]  # which pretrained networks are full of
-    wide = max(24, *(len(row["name"]) for row in rows))
-    lines = [
-        f"{'layer':<{wide}} {'kind':<20} {'output':>14} {'parameters':>12} {'multiply-adds':>15}"
-    ]
-    for row in rows:
-        output = "×".join(map(str, row["shape"]))
-        lines.append(
-            f"{row['name']:<{wide}} {row['kind']:<20} {output:>14} {row['parameters']:>12,} {row['multiply_adds']:>15,}"
-        )
-    shape = "×".join(map(str, found["shape"]))
-    lines.append(
-        f"{'total':<{wide}} {'from ' + shape:<20} {found['classes']:>14} {found['parameters']:>12,} {found['multiply_adds']:>15,}"
+def layer_table(description: Description, *, operations: bool = False) -> str:
+    """For people: a line for each layer, then the totals; `operations` adds their column.
+
+    Layers that do nothing, of which pretrained networks are full, are left out.
+    """
+    layers = [Layer(**layer) for layer in description["layers"]]  # type: ignore[arg-type]
+    shown = [layer for layer in layers if layer.kind != "Identity"]
+    form = WITH_OPERATIONS if operations else ROW
+    titles = ("layer", "kind", "settings", "output", "parameters", "multiply-adds", "operations")
+    rows: list[tuple[str, ...]] = [titles]
+    for layer in shown:
+        costs = _costs(layer.parameters, layer.multiply_adds, layer.operations)
+        rows.append((layer.name, layer.kind, layer.settings, _shape(layer.shape), *costs))
+    totals = _costs(
+        description["parameters"], description["multiply_adds"], description["operations"]
     )
-    return "\n".join(lines)
+    source = f"from {_shape(description['shape'])}"
+    rows.append(("total", source, "", _shape(description["output"]), *totals))
+    widths = {
+        column: max(len(row[index]) for row in rows)
+        for index, column in enumerate(("name", "kind", "settings", "output"))
+    }
+    return "\n".join(form.format(*row, **widths) for row in rows)
+
+
+def _costs(parameters: int, multiply_adds: int, operations: int) -> tuple[str, str, str]:
+    return f"{parameters:,}", f"{multiply_adds:,}", f"{operations:,}"
+
+
+def _shape(shape: Sequence[int]) -> str:
+    return "×".join(map(str, shape))
+
+
+def sketched(text: str) -> Description:
+    """The layers that a line such as "256x256x3 conv3x64/2" describes, with their costs."""
+    network, shape = sketch(text)
+    summary = summarise(network, shape)
+    return described(summary, shape, summary.output[0], count(network))

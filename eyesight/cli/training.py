@@ -55,24 +55,52 @@ def recipes(as_json: AsJson = False) -> None:
 
 @app.command()
 def show(
-    name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False
+    name: Annotated[str, typer.Argument(metavar="RECIPE|RUN")] = "",
+    data: DataPath = None,
+    settings: Settings = None,
+    line: Annotated[
+        str,
+        typer.Option(
+            "--layers",
+            metavar="LINE",
+            help='count layers instead, such as "256x256x3 conv3x64/2 max2 fc10"',
+        ),
+    ] = "",
+    as_json: AsJson = False,
 ) -> None:
     """Print the resolved recipe and the table of its network's layers; nothing is trained."""
     from eyesight import recipe as recipe_module
-    from eyesight.cli.show import describe, layer_table, pretrained_lines
+    from eyesight.cli.show import (
+        describe,
+        layer_table,
+        pretrained_lines,
+        settings_lines,
+        sketched,
+    )
     from eyesight.runs import resolve
 
-    recipe = resolve(name, *settings or (), data=data)
-    found = describe(recipe, Path(name), look=data is not None)
-    if as_json:
-        show_json({"recipe": recipe_module.to_dict(recipe), **found})
+    if bool(name) == bool(line):
+        hint = 'eyesight show lenet5, or eyesight show --layers "28x28x1 conv5x6 max2"'
+        raise UserError("show takes a recipe, a run or --layers", hint, code=2)
+    if line:
+        description = sketched(line)
+        if as_json:
+            show_json(dict(description))
+        else:
+            say(layer_table(description, operations=True))
         return
-    for path, value in recipe_module.differences(recipe, recipe_module.Recipe()).items():
-        say(f"{path} = {value}")
+    recipe = resolve(name, *settings or (), data=data)
+    description = describe(recipe, Path(name), look=data is not None)
+    if as_json:
+        show_json({"recipe": recipe_module.to_dict(recipe), **description})
+        return
+    for setting in settings_lines(recipe):
+        say(setting)
     say()
-    for line in pretrained_lines(found) if "pretrained" in found else ():
-        say(line)
-    say(layer_table(found))
+    if "pretrained" in description:
+        for reason in pretrained_lines(description):
+            say(reason)
+    say(layer_table(description))
 
 
 @app.command("data")

@@ -1,1 +1,1 @@
-"""Networks: ours and the published ones, one family per file; pretrained backbones through timm."""
+"""Networks: ours and the published ones, one family a file; pretrained backbones through timm."""

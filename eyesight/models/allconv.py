@@ -1,4 +1,4 @@
-"""A network of nothing but convolutions: strides instead of pooling, an average instead of dense layers."""
+"""A network of nothing but convolutions: strides replace pooling, averaging the dense layers."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ def allconv(
 ) -> Network:
     """All-CNN-C of Springenberg et al. 2014: 1,369,738 parameters on 32×32×3 with ten classes.
 
-    The paper drops .2 of the input and .5 after each strided layer (scaled by `dropout`), has no normalisation, pads all 3×3
-    filters but the last ones, which leaves 6×6 places to average over, and puts a ReLU even on the class maps.
+    The paper drops .2 of the input and .5 after each strided layer (scaled by `dropout`), has no
+    normalisation, pads all 3×3 filters but the last ones, which leaves 6×6 positions to average
+    over, and puts a ReLU even on the class maps.
     """
-    narrow, wide = max(1, round(96 * width)), max(1, round(192 * width))
-    body = Stack(shape, normalise="before" if normalise else "none").dropout(0.2 * dropout)
-    body.conv(narrow).conv(narrow).conv(narrow, stride=2).dropout(0.5 * dropout)
-    body.conv(wide).conv(wide).conv(wide, stride=2).dropout(0.5 * dropout)
-    body.conv(wide, padding="valid").conv(wide, 1)
-    head = Stack(body.shape).conv(classes, 1).average()
-    network = Network(shape, body.build(), head.build())
+    narrow = max(1, round(96 * width))
+    wide = max(1, round(192 * width))
+    stack = Stack(shape, normalise="before" if normalise else "none")
+    stack.dropout(0.2 * dropout)
+    for filters in (narrow, wide):
+        stack.conv(filters).conv(filters).conv(filters, stride=2)
+        stack.dropout(0.5 * dropout)
+    stack.conv(wide, padding="valid").conv(wide, 1)
+    head = Stack(stack.shape).conv(classes, 1).average()
+    network = Network(shape, stack.build(), head.build())
     initialise(network, "he")
     return network

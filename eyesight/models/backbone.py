@@ -1,13 +1,13 @@
-"""What a pretrained network is made of: units that can be frozen up to a cut, and a head by description.
+"""The body and head of a pretrained network: units that freeze up to a cut, a head by description.
 
-A frozen unit stays in evaluation mode while the rest trains: batch normalisation that goes on counting would undo what it knows.
+A frozen unit stays in evaluation mode while the rest trains: otherwise batch normalisation would
+overwrite its pretrained statistics.
 """
 
 from __future__ import annotations
 
 import re
 from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,35 +15,38 @@ from torch import Tensor, nn
 from eyesight.errors import UserError
 from eyesight.models.layers import Shape, Stack, initialise
 
-POOLS = {"average": nn.AdaptiveAvgPool2d, "max": nn.AdaptiveMaxPool2d}
+POOLS: dict[str, type[nn.AdaptiveAvgPool2d] | type[nn.AdaptiveMaxPool2d]] = {
+    "average": nn.AdaptiveAvgPool2d,
+    "max": nn.AdaptiveMaxPool2d,
+}
 OWN = "own"  # the head that the backbone was trained with
-ONLY = {
-    "dogs": range(151, 269)
-}  # of ImageNet's thousand: from Chihuahua to Mexican hairless, 118 breeds
+# Classes of ImageNet by subject: from Chihuahua to Mexican hairless, 118 breeds of dogs.
+ONLY = {"dogs": range(151, 269)}
+HEAD_WORDS = "average, max, flatten, norm, dropout.5 or the number of a dense layer's units"
 
 
 class Backbone(nn.Module):
-    """Units one after another; those before `cut` are frozen: no gradient, and batch normalisation in evaluation mode."""
+    """Units in sequence; those before `cut` are frozen: no gradient, batch norm in eval mode."""
 
     def __init__(self, units: list[tuple[str, nn.Module]], stages: dict[str, int]) -> None:
         super().__init__()
         self.prefixes = tuple(name for name, _ in units)  # as timm names them
         self.stages = stages
-        self.units = nn.Sequential(
-            OrderedDict((name.replace(".", "_") or "whole", unit) for name, unit in units)
-        )
-        for place, unit in enumerate(self.units):
-            unit.below_head = sum(start > place for start in stages.values()) + 1  # type: ignore[assignment]  # read by the optimiser
+        named = [(name.replace(".", "_") or "whole", unit) for name, unit in units]
+        self.units = nn.Sequential(OrderedDict(named))
+        for index, unit in enumerate(self.units):
+            later = [start for start in stages.values() if start > index]
+            unit.below_head = len(later) + 1  # type: ignore[assignment]  # read by the optimiser
         self.cut = 0
-        self.keeps = False  # whether batch normalisation above the cut, too, goes by the statistics that came with the weights
+        self.keeps = False  # whether batch norm above the cut keeps its pretrained statistics too
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Normalised pictures to features N,C,H,W."""
+        """Normalised images to features N,C,H,W."""
         features: Tensor = self.units(pictures)
         return features
 
     def train(self, mode: bool = True) -> Backbone:
-        """As any module, but what is frozen stays in evaluation mode."""
+        """As `nn.Module.train`, except that frozen units stay in evaluation mode."""
         super().train(mode)
         for unit in self.units[: self.cut]:
             unit.eval()
@@ -54,44 +57,59 @@ class Backbone(nn.Module):
     def freeze(self, cut: int) -> None:
         """Freeze the units before `cut`, and no others."""
         self.cut = cut
-        for place, unit in enumerate(self.units):
-            unit.requires_grad_(place >= cut)
+        for index, unit in enumerate(self.units):
+            unit.requires_grad_(index >= cut)
         self.train(self.training)
 
     def place(self, where: str) -> int:
-        """The cut that "all", "none", a stage (conv5, 5) or a unit (layer4.1) names: it is the first that trains; raises UserError."""
-        known = {"all": len(self.units), "none": 0, **self.stages}
-        known |= {name.removeprefix("conv"): place for name, place in self.stages.items()}
-        known |= {name: place for place, name in enumerate(self.prefixes) if name not in known}
-        if where not in known:
-            hint = f"it has the stages {', '.join(self.stages)}; all freezes the whole backbone, none nothing"
-            raise UserError(f"this backbone has no stage {where!r} to freeze up to", hint, code=2)
-        return known[where]
+        """The cut that `where` names: its first unit is the first that trains.
+
+        `where` is "all", "none", a stage (conv5, 5) or a unit (layer4.1); raises UserError for
+        anything else.
+        """
+        cuts = {name: index for index, name in enumerate(self.prefixes)}
+        for name, start in self.stages.items():
+            cuts[name.removeprefix("conv")] = start
+            cuts[name] = start
+        cuts["all"] = len(self.units)
+        cuts["none"] = 0
+        if where not in cuts:
+            stages = ", ".join(self.stages)
+            raise UserError(
+                f"this backbone has no stage {where!r} to freeze up to",
+                f"it has the stages {stages}; all freezes the whole backbone, none nothing",
+                code=2,
+            )
+        return cuts[where]
 
 
 def keep_statistics(module: nn.Module) -> None:
-    """Put every batch normalisation into evaluation mode; its weight and bias may still train."""
+    """Put every batch normalisation into eval mode; its weight and bias may still train."""
     for layer in module.modules():
         if isinstance(layer, nn.modules.batchnorm._BatchNorm):
             layer.eval()
 
 
 class Whole(nn.Module):
-    """A backbone that is no chain: one unit, whose features are the vector that its classifier would get."""
+    """A backbone that is no chain, as one unit: its features are its classifier's input."""
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        model.reset_classifier(0)
+        model.reset_classifier(0)  # type: ignore[operator]
         self.model = model
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Features N,C,1,1."""
+        """Normalised images to features N,C,1,1."""
         features: Tensor = self.model(pictures)
         return features[:, :, None, None]
 
 
 class Own(nn.Module):
-    """The classifier that the backbone was trained with: what is left of a timm network, or the last layer of one that is no chain."""
+    """The classifier that the backbone was trained with.
+
+    `model` is the rest of a timm network (`prefix` empty), or the last layer of one that is no
+    chain.
+    """
 
     def __init__(self, model: nn.Module, prefix: str) -> None:
         super().__init__()
@@ -99,40 +117,39 @@ class Own(nn.Module):
         self.prefix = prefix
 
     def forward(self, features: Tensor) -> Tensor:
-        """Logits of the classes that the backbone was trained on."""
-        model: Any = self.model
-        logits: Tensor = model(features.flatten(1)) if self.prefix else model.forward_head(features)
+        """Features to logits of the classes that the backbone was trained on."""
+        if self.prefix:
+            logits: Tensor = self.model(features.flatten(1))
+        else:
+            logits = self.model.forward_head(features)  # type: ignore[operator]
         return logits
 
 
 class Narrowed(nn.Module):
-    """Logits of the `chosen` classes, then one of all others together: the probability of that one is the sum of theirs."""
+    """Logits of the `chosen` classes and one for all others, whose probabilities are summed."""
 
     chosen: Tensor
     others: Tensor
 
     def __init__(self, chosen: range, classes: int) -> None:
         super().__init__()
+        others = [index for index in range(classes) if index not in chosen]
         self.register_buffer("chosen", torch.tensor(list(chosen)), persistent=False)
-        self.register_buffer(
-            "others",
-            torch.tensor([one for one in range(classes) if one not in chosen]),
-            persistent=False,
-        )
+        self.register_buffer("others", torch.tensor(others), persistent=False)
 
     def forward(self, logits: Tensor) -> Tensor:
         """N,K to N,chosen + 1."""
-        return torch.cat(
-            [
-                logits.index_select(1, self.chosen),
-                logits.index_select(1, self.others).logsumexp(1, keepdim=True),
-            ],
-            1,
-        )
+        chosen = logits.index_select(1, self.chosen)
+        others = logits.index_select(1, self.others).logsumexp(1, keepdim=True)
+        return torch.cat([chosen, others], 1)
 
 
 def new_head(words: list[str], body: Backbone, shape: Shape, classes: int) -> nn.Sequential:
-    """Layers for a description such as "average 256 dropout.5": pooling that comes first joins the body, below the freeze point."""
+    """Layers for a description such as "average 256 dropout.5", ending in logits.
+
+    Pooling that comes first joins the body, below the freeze point. Raises UserError for a word
+    it does not know.
+    """
     if words and words[0] in POOLS:
         body.units.add_module("pool", POOLS[words.pop(0)](1))
         body.prefixes = (*body.prefixes, "pool")
@@ -150,24 +167,24 @@ def new_head(words: list[str], body: Backbone, shape: Shape, classes: int) -> nn
 
 
 def _add(stack: Stack, word: str) -> None:
+    """Append the layer that a word of a head's description means."""
+    is_map = len(stack.shape) > 1
+    channels = stack.shape[0]
     if word in POOLS:
         stack.add(nn.Sequential(POOLS[word](1), nn.Flatten()))
     elif word == "flatten":
         stack.add(nn.Flatten())
     elif word == "norm":
-        stack.add(
-            nn.BatchNorm2d(stack.shape[0])
-            if len(stack.shape) > 1
-            else nn.BatchNorm1d(stack.shape[0])
-        )
-    elif word.isdigit() and int(word) > 0:
-        stack.conv(int(word), 1) if len(stack.shape) > 1 else stack.dense(int(word))
+        stack.add(nn.BatchNorm2d(channels) if is_map else nn.BatchNorm1d(channels))
     elif re.fullmatch(r"dropout0?\.\d+", word):
         stack.dropout(float(word.removeprefix("dropout")))
-    else:
-        known = "average, max, flatten, norm, dropout.5 or the number of a dense layer's units, separated by spaces"
+    elif not word.isdigit() or int(word) == 0:
         raise UserError(
             f"cannot read {word!r} in the description of a head",
-            f"known: {known}; own keeps the backbone's own",
+            f"it takes {HEAD_WORDS}, separated by spaces; own keeps the backbone's own",
             code=2,
         )
+    elif is_map:
+        stack.conv(int(word), 1)
+    else:
+        stack.dense(int(word))

@@ -1,4 +1,4 @@
-"""The font network: stacks of 1×1, 3×3, 1×1 convolutions without shortcuts, made for 90×90 characters in 52 classes."""
+"""The font network: stacks of 1×1, 3×3, 1×1 convolutions without shortcuts."""
 
 from __future__ import annotations
 
@@ -13,18 +13,19 @@ def bottleneck(
     initialise: str = "he",
     softmax: bool = False,
 ) -> Network:
-    """2,636,148 parameters on 90×90×1 with 52 classes; every convolution has a bias and is batch-normalised.
+    """The term project's network: 2,636,148 parameters on 90×90×1 with 52 classes.
 
-    `dropout` scales the two rates .5 and .3. `softmax` puts back the fault that kept its loss above ln(e+51)−1.
+    Every convolution has a bias and is batch-normalised. `dropout` scales the two rates .5 and
+    .3. `softmax` puts back the fault that kept its loss above ln(e+51)−1.
     """
-    body = Stack(shape, normalise="before")
-    body.conv(16, 7, padding=3).pool(3, 2, 1)
+    stack = Stack(shape, normalise="before")
+    stack.conv(16, 7, padding=3).pool(3, 2, 1)
     for narrow, wide in ((16, 32), (32, 128), (128, 256), (256, 512)):
         for _ in range(2):
-            body.conv(narrow, 1).conv(narrow, 3).conv(wide, 1)
+            stack.conv(narrow, 1).conv(narrow, 3).conv(wide, 1)
         if wide < 512:
-            body.pool()
+            stack.pool()
         else:
-            body.average(2)
-    body.dropout(0.5 * dropout).dense(256, normalise=True).dropout(0.3 * dropout)
-    return finish(shape, body, classes, softmax, initialise)
+            stack.average(2)
+    stack.dropout(0.5 * dropout).dense(256, normalise=True).dropout(0.3 * dropout)
+    return finish(shape, stack, classes, softmax, initialise)

@@ -1,7 +1,8 @@
 """Our own networks, made for what a processor with few cores does well.
 
-Pooling comes before normalisation and activation, which then touch a quarter of the values; filters come in multiples of 32; strides
-shrink the picture early, because on these machines moving activations through memory costs more than multiplying them.
+Pooling comes before normalisation and activation, which then touch a quarter of the values;
+filters come in multiples of 32; strides shrink the image early, because on these machines moving
+activations through memory costs more than multiplying them.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from eyesight.models.layers import Flatten, Network, Shape, Stack
 
 
 class Residual(nn.Module):
-    """x + act(norm(conv(x))): one 3×3 convolution beside the identity."""
+    """x + relu(norm(conv(x))): one 3×3 convolution beside the identity."""
 
     def __init__(self, filters: int) -> None:
         super().__init__()
@@ -38,47 +39,63 @@ def _block(
     stack.conv(filters, kernel, stride=stride, padding=padding, act="linear", bias=False)
     if pool > 1:
         stack.pool(pool)
-    return stack.add(nn.BatchNorm2d(filters)).add(nn.ReLU(inplace=True))
+    return stack.add(nn.BatchNorm2d(filters), nn.ReLU(inplace=True))
 
 
 def _finish(shape: Shape, body: Stack, classes: int) -> Network:
     body.add(Flatten())
-    network = Network(shape, body.build(), Stack(body.shape, act="linear").dense(classes).build())
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    head = Stack(body.shape, act="linear").dense(classes)
+    network = Network(shape, body.build(), head.build())
+    initialise_normal(network)
     return network
 
 
+def initialise_normal(network: nn.Module) -> None:
+    """Draw the weights of every convolution from He's normal distribution, in place."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+
+
 def fast_digits(shape: Shape, classes: int, *, width: float = 1.0, depth: int = 2) -> Network:
-    """Stride-2 stem, one pooled convolution, `depth` residual ones, a dense layer: 116,458 parameters on 28×28×1 with depth 2."""
-    narrow, wide = 8 * round(4 * width), 8 * round(8 * width)
-    body = _block(Stack(shape), narrow, 5, stride=2, padding="valid")
-    _block(body, wide, pool=2)
+    """Stride-2 stem, one pooled convolution, `depth` residual ones, a dense layer.
+
+    116,458 parameters on 28×28×1 with depth 2.
+    """
+    narrow = 8 * round(4 * width)
+    wide = 8 * round(8 * width)
+    stack = _block(Stack(shape), narrow, 5, stride=2, padding="valid")
+    _block(stack, wide, pool=2)
     for _ in range(depth):
-        body.add(Residual(wide))
-    return _finish(shape, body, classes)
+        stack.add(Residual(wide))
+    return _finish(shape, stack, classes)
 
 
 def fast_glyphs(
     shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0
 ) -> Network:
-    """Stride-2 stem and three pooled stages of `depth` residual convolutions each, for pictures of 64 to 128 pixels."""
-    body = _block(Stack(shape), 8 * round(4 * width), 5, stride=2)
+    """Stride-2 stem and three pooled stages, for images of 64 to 128 pixels.
+
+    The second and third stage have `depth` residual convolutions each.
+    """
+    stack = _block(Stack(shape), 8 * round(4 * width), 5, stride=2)
     for filters in (64, 128, 256):
-        _block(body, 8 * round(filters * width / 8), pool=2)
-        for _ in range(depth if filters > 64 else 0):
-            body.add(Residual(body.shape[0]))
-    return _finish(shape, body.dropout(dropout), classes)
+        _block(stack, 8 * round(filters * width / 8), pool=2)
+        if filters == 64:
+            continue
+        for _ in range(depth):
+            stack.add(Residual(stack.shape[0]))
+    return _finish(shape, stack.dropout(dropout), classes)
 
 
 class Whitening(nn.Module):
-    """A 2×2 convolution, never trained, whose filters are the principal directions of the pictures' own patches, and their negatives.
+    """A frozen 2×2 convolution: the principal components of image patches, and their negatives.
 
-    It hands the next layer uncorrelated inputs of variance one from the first step on (Page 2019).
+    Its outputs are uncorrelated and of variance one from the first step on (Page 2019).
     """
 
     weight: Tensor
+    settings = "2×2, frozen"
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -87,13 +104,13 @@ class Whitening(nn.Module):
         self.register_buffer("weight", torch.cat([directions, -directions]))
 
     @torch.no_grad()
-    def meet(self, pictures: Tensor) -> None:
-        """Take the directions from normalised pictures N,C,H,W."""
-        patches = functional.unfold(pictures, 2).transpose(1, 2).reshape(-1, pictures.shape[1] * 4)
+    def init_from_data(self, pictures: Tensor) -> None:
+        """Take the principal components from normalised images N,C,H,W."""
+        channels = pictures.shape[1]
+        patches = functional.unfold(pictures, 2).transpose(1, 2).reshape(-1, channels * 4)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
-        directions = (
-            (vectors / (values + 5e-4).sqrt()).T.flip(0).reshape(-1, pictures.shape[1], 2, 2)
-        )
+        whitened = vectors / (values + 5e-4).sqrt()
+        directions = whitened.T.flip(0).reshape(-1, channels, 2, 2)
         self.weight.copy_(torch.cat([directions, -directions]))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -101,12 +118,12 @@ class Whitening(nn.Module):
         return functional.conv2d(x, self.weight.to(x.dtype))
 
     def multiply_adds(self, output: Tensor) -> int:
-        """Of one picture."""
+        """Of one image."""
         return output[0].numel() * self.weight[0].numel()
 
 
-class Strongest(nn.Module):
-    """The largest value of each channel wherever it is: pooling over the whole map, so that pictures may have any size."""
+class GlobalMaxPool(nn.Module):
+    """The maximum of each channel over the whole map, so that images may have any size."""
 
     def forward(self, x: Tensor) -> Tensor:
         """N,C,H,W to N,C."""
@@ -114,7 +131,7 @@ class Strongest(nn.Module):
 
 
 class Scale(nn.Module):
-    """Times a constant: keeps the first logits small however wide the last layer is."""
+    """Multiply by a constant: keeps the first logits small however wide the last layer is."""
 
     def __init__(self, factor: float) -> None:
         super().__init__()
@@ -132,19 +149,20 @@ def _norm(filters: int) -> nn.BatchNorm2d:
 
 
 def fast_objects(shape: Shape, classes: int, *, width: float = 1.0) -> Network:
-    """Whitening, then three groups of two convolutions that begin as the identity (after Jordan 2024, airbench94).
+    """Whitening, then three groups of two convolutions that begin as the identity.
 
-    1,972,480 trained parameters on 32×32×3 with ten classes; made for the optimiser Muon.
+    After Jordan 2024, airbench94. 1,972,480 trained parameters on 32×32×3 with ten classes; made
+    for the optimiser Muon.
     """
-    body = Stack(shape, act="gelu").add(Whitening(shape[0])).add(nn.GELU())
+    stack = Stack(shape, act="gelu").add(Whitening(shape[0]), nn.GELU())
     for filters in (64, 256, 256):
         count = 8 * round(filters * width / 8)
-        body.conv(count, act="linear", bias=False).pool().add(_norm(count)).add(nn.GELU())
-        body.conv(count, act="linear", bias=False).add(_norm(count)).add(nn.GELU())
-    body.add(Strongest())
-    head = nn.Linear(body.shape[0], classes, bias=False)
+        stack.conv(count, act="linear", bias=False).pool().add(_norm(count), nn.GELU())
+        stack.conv(count, act="linear", bias=False).add(_norm(count), nn.GELU())
+    stack.add(GlobalMaxPool())
+    head = nn.Linear(stack.shape[0], classes, bias=False)
     nn.init.normal_(head.weight)
-    for layer in body.layers:
+    for layer in stack.layers:
         if isinstance(layer, nn.Conv2d):
             nn.init.dirac_(layer.weight[: layer.weight.shape[1]])
-    return Network(shape, body.build(), nn.Sequential(head, Scale(1 / 9)))
+    return Network(shape, stack.build(), nn.Sequential(head, Scale(1 / 9)))

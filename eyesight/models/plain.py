@@ -1,4 +1,4 @@
-"""The plain networks of the textbook and the two articles: convolutions, pooling, dropout, dense layers."""
+"""Plain networks of the textbook and the articles: convolutions, pooling, dropout, dense layers."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ def dropout_cnn(
     initialise: str = "glorot",
     softmax: bool = False,
 ) -> Network:
-    """Two pairs of valid 3×3 convolutions and FC512: 890,410 parameters on 32×32×3, 594,922 on 28×28×1.
+    """Two pairs of valid 3×3 convolutions and FC512.
 
-    `dropout` scales the three rates .25, .25 and .5; 0 switches them off, to show what they prevent.
+    890,410 parameters on 32×32×3, 594,922 on 28×28×1. `dropout` scales the three rates .25, .25
+    and .5; 0 switches them off, to show what they prevent.
     """
-    body = Stack(shape, act=activation, padding="valid")
-    body.conv(32).conv(32).pool().dropout(0.25 * dropout)
-    body.conv(64).conv(64).pool().dropout(0.25 * dropout)
-    body.dense(512).dropout(0.5 * dropout)
-    return finish(shape, body, classes, softmax, initialise)
+    stack = Stack(shape, act=activation, padding="valid")
+    stack.conv(32).conv(32).pool().dropout(0.25 * dropout)
+    stack.conv(64).conv(64).pool().dropout(0.25 * dropout)
+    stack.dense(512).dropout(0.5 * dropout)
+    return finish(shape, stack, classes, softmax, initialise)
 
 
 def baseline_cnn(
@@ -33,11 +34,15 @@ def baseline_cnn(
     dropout: float = 0.2,
     initialise: str = "glorot",
 ) -> Network:
-    """Two valid convolutions without activation, pooling of stride 1, FC64 and FC32: 1,407,178 parameters on 32×32×3."""
-    body = Stack(shape, act=activation, padding="valid")
-    body.conv(64).pool(2, 1).conv(32).pool(2, 1)
-    body.dense(64, act="relu").dropout(dropout).dense(32, act="relu").dropout(dropout)
-    return finish(shape, body, classes, how=initialise)
+    """Two valid convolutions without activation, pooling of stride 1, FC64 and FC32.
+
+    1,407,178 parameters on 32×32×3.
+    """
+    stack = Stack(shape, act=activation, padding="valid")
+    stack.conv(64).pool(2, 1).conv(32).pool(2, 1)
+    stack.dense(64, act="relu").dropout(dropout)
+    stack.dense(32, act="relu").dropout(dropout)
+    return finish(shape, stack, classes, scheme=initialise)
 
 
 def basic_cnn(
@@ -48,9 +53,12 @@ def basic_cnn(
     activation: str = "relu",
     initialise: str = "glorot",
 ) -> Network:
-    """Three convolutions with pooling and dropout .23, FC1024 with `dropout`: 549,898 parameters on 32×32×3."""
-    body = Stack(shape, act=activation, padding="same")
+    """Three convolutions with pooling and dropout .23, FC1024 with `dropout`.
+
+    549,898 parameters on 32×32×3.
+    """
+    stack = Stack(shape, act=activation, padding="same")
     for filters in (16, 32, 32):
-        body.conv(filters).pool().dropout(0.23)
-    body.dense(1024).dropout(dropout)
-    return finish(shape, body, classes, how=initialise)
+        stack.conv(filters).pool().dropout(0.23)
+    stack.dense(1024).dropout(dropout)
+    return finish(shape, stack, classes, scheme=initialise)

@@ -1,11 +1,11 @@
-"""A timm backbone as a chain of named units, its own preprocessing, its freeze points and a head by description.
+"""A timm backbone as a chain of named units, with its preprocessing, freeze points and a new head.
 
-A stage is whatever works at one resolution, so `conv5` is the last stage of every family, as in the papers on residual networks.
+A stage is whatever works at one resolution, so `conv5` is the last stage of every family, as in
+the papers on residual networks.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,8 @@ HEADS = frozenset(
     ["global_pool", "head", "head_drop", "pre_logits", "fc", "classifier", "classif", "last_linear"]
 )
 SKIPS = "skips"  # the first word of a head that gives a map
-# Families whose units, one after another, are known to be their forward pass; of any other this is found out by trying.
+SKIP_FILTERS = 64
+# Families whose units in sequence are their forward pass; of any other this is tried.
 CHAINS = frozenset(
     [
         "ResNet",
@@ -48,7 +49,7 @@ CHAINS = frozenset(
 
 @dataclass(frozen=True)
 class Expects:
-    """What a backbone's weights were trained to see: `size` is the side in pixels."""
+    """The preprocessing that a backbone's weights were trained with; `size` in pixels."""
 
     size: int
     interpolation: Literal["bilinear", "bicubic"]
@@ -56,6 +57,17 @@ class Expects:
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     fixed: bool  # takes no other size
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """timm's description of the weights of one name."""
+
+    expects: Expects
+    shape: Shape  # C,H,W of the images that they were trained on
+    classes: int
+    classifier: str  # the name of the last layer
+    hub_name: str  # empty where there are no weights
 
 
 @dataclass(frozen=True)
@@ -69,66 +81,79 @@ class Outline:
 def build(
     name: str, shape: Shape, classes: int, *, weights: str | None = None, head: str = "average"
 ) -> Network:
-    """The backbone called `name` with a new head, its weights drawn at random; raises UserError when it cannot take `shape`.
+    """The backbone called `name` with a new head, its weights drawn at random.
 
-    `weights` is what `eyesight.models.weights` will look for; here it changes nothing.
+    `weights` is what `eyesight.models.weights` will look for; here it changes nothing. Raises
+    UserError when the backbone cannot take `shape`.
     """
     expects = expected(name)
     if shape[0] != 3:
         raise UserError(
-            f"{name} sees colour, and these pictures have {shape[0]} channel",
+            f"{name} takes colour images, and these have {shape[0]} channel",
             "--set data.channels=3 repeats grey three times",
         )
     if head.startswith(SKIPS):
-        return _mapper(name, shape, classes, head)
+        network = _mapper(name, shape, classes, head)
+    else:
+        network = _classifier(name, shape, classes, head)
+    network.normalise.set(torch.tensor(expects.mean), torch.tensor(expects.deviation))
+    return network
+
+
+def _classifier(name: str, shape: Shape, classes: int, head: str) -> Network:
+    """The backbone with a head that gives one class an image."""
     outline = _outline(name)
-    after = _features(name, shape)
+    features = _features(name, shape)
     model = create(name)
     own = _own(model, classes, name) if head == OWN else None
     units: list[tuple[str, nn.Module]] = _units(model) if outline.chain else [("", Whole(model))]
     quicken(model)
     body = Backbone(units, dict(outline.stages))
-    network = Network(shape, body, own or new_head(head.split(), body, after, classes))
+    network = Network(shape, body, own or new_head(head.split(), body, features, classes))
     if own and outline.chain:
         _leave_head(model)
-    network.normalise.set(torch.tensor(expects.mean), torch.tensor(expects.deviation))
     return network
 
 
 def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
-    """The backbone with skip connections behind it and a map for each class at the end; raises UserError for one that is no chain."""
+    """The backbone with skip connections and a map for each class.
+
+    Raises UserError for a backbone that is no chain, and for a head it cannot read.
+    """
     from eyesight.models.unet import Tapped, on_backbone
 
-    outline, words, expects = _outline(name), head.split(), expected(name)
+    outline = _outline(name)
     if not outline.chain:
         raise UserError(
             f"{name} is no chain of stages, so nothing can be joined to their ends",
             "choose another, such as ResNet50",
         )
-    if words[1:] and not (len(words) == 2 and words[1].isdigit() and int(words[1]) > 0):
-        raise UserError(
-            f"cannot read {head!r} as the description of a head",
-            f'"{SKIPS} 64" joins the stages in up to 64 channels',
-            code=2,
-        )
+    filters = _skip_filters(head)
     model = create(name)
     quicken(model)
     body = Tapped(_units(model), dict(outline.stages))
     with torch.device("meta"):
         shapes = _shapes(_units(create(name).eval()), torch.zeros(1, *shape))
-    network = on_backbone(
-        shape,
-        classes,
-        body,
-        [shapes[end][0] for end in body.ends],
-        int(words[1]) if words[1:] else 64,
-    )
-    network.normalise.set(torch.tensor(expects.mean), torch.tensor(expects.deviation))
-    return network
+    depths = [shapes[end][0] for end in body.ends]
+    return on_backbone(shape, classes, body, depths, filters)
+
+
+def _skip_filters(head: str) -> int:
+    """The channels in a head's description such as "skips 64"."""
+    numbers = head.split()[1:]
+    if not numbers:
+        return SKIP_FILTERS
+    if len(numbers) > 1 or not numbers[0].isdigit() or int(numbers[0]) == 0:
+        raise UserError(
+            f"cannot read {head!r} as the description of a head",
+            f'"{SKIPS} {SKIP_FILTERS}" joins the stages in up to {SKIP_FILTERS} channels',
+            code=2,
+        )
+    return int(numbers[0])
 
 
 class DepthwiseSame(Conv2dSame):  # type: ignore[misc, unused-ignore]
-    """timm's convolution that pads as TensorFlow does, where each channel has its own filters."""
+    """timm's depthwise convolution with TensorFlow's padding, with faster gradients."""
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Features N,C,H,W to N,C,h,w."""
@@ -137,15 +162,15 @@ class DepthwiseSame(Conv2dSame):  # type: ignore[misc, unused-ignore]
 
 
 def quicken(model: nn.Module) -> None:
-    """Let the depthwise convolutions of a network learn as fast as they can; tensors and names stay."""
-    quicker = {nn.Conv2d: Depthwise, Conv2dSame: DepthwiseSame}
+    """Let depthwise convolutions use faster gradients, in place; tensors and names stay."""
+    faster = {nn.Conv2d: Depthwise, Conv2dSame: DepthwiseSame}
     for module in model.modules():
-        if type(module) in quicker and is_depthwise(module):
-            module.__class__ = quicker[type(module)]
+        if type(module) in faster and is_depthwise(module):
+            module.__class__ = faster[type(module)]
 
 
 def parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
-    """What of a network has pretrained weights: (prefix of the names that timm gives its tensors, module)."""
+    """The pretrained modules of a network, each with the prefix of timm's tensor names."""
     body = network.body
     assert isinstance(body, Backbone)
     for prefix, unit in zip(body.prefixes, body.units, strict=True):
@@ -155,12 +180,14 @@ def parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
         yield network.head.prefix, network.head.model
 
 
-def create(name: str, **options: Any) -> nn.Module:
-    """timm's own network, with random weights unless the options say otherwise; raises UserError naming the nearest known one."""
-    full = zoo.timm_name(name)
+def create(name: str, *, pretrained: bool = False) -> nn.Module:
+    """timm's own network, with random weights unless `pretrained`.
+
+    Raises UserError naming the nearest name that exists.
+    """
     if not is_known(name):
         raise unknown("network", name, names())
-    model: nn.Module = timm.create_model(full, **options)
+    model: nn.Module = timm.create_model(zoo.timm_name(name), pretrained=pretrained)
     return model
 
 
@@ -170,13 +197,13 @@ def is_known(name: str) -> bool:
 
 
 def names() -> list[str]:
-    """What people may write: the known names, then timm's."""
+    """All names that people may write: those of the zoo, then timm's."""
     return [*(entry.name for entry in zoo.ZOO), *timm.list_models()]
 
 
 def own_classes(name: str) -> int:
-    """How many classes the weights tell apart."""
-    return int(configuration(name)["num_classes"])
+    """The number of classes that the weights were trained on."""
+    return configuration(name).classes
 
 
 def stages(network: Network) -> tuple[str, ...]:
@@ -186,90 +213,106 @@ def stages(network: Network) -> tuple[str, ...]:
 
 
 def version() -> str:
-    """timm's."""
+    """The version of timm."""
     return str(timm.__version__)
 
 
-def configuration(name: str) -> dict[str, Any]:
-    """What timm says about the weights of this name."""
+def configuration(name: str) -> Configuration:
+    """timm's description of the weights; raises UserError where there is none."""
     full = zoo.timm_name(name)
     if not is_known(name):
         raise unknown("network", name, names())
-    found = timm.get_pretrained_cfg(full)
-    if found is None:
-        others = timm.list_pretrained(full.split(".")[0] + "*")
-        raise UserError(
-            f"timm knows no weights {full!r}", f"it knows {', '.join(others) or 'none'}"
-        )
-    return dataclasses.asdict(found)
+    config = timm.get_pretrained_cfg(full)
+    if config is None:
+        others = ", ".join(timm.list_pretrained(full.split(".")[0] + "*"))
+        raise UserError(f"timm has no weights {full!r}", f"it has {others or 'none'}")
+    bilinear = config.interpolation == "bilinear"
+    expects = Expects(
+        size=int(config.input_size[1]),
+        interpolation="bilinear" if bilinear else "bicubic",
+        crop_fraction=float(config.crop_pct),
+        mean=tuple(config.mean),
+        deviation=tuple(config.std),
+        fixed=bool(config.fixed_input_size),
+    )
+    return Configuration(
+        expects,
+        shape=tuple(config.input_size),
+        classes=int(config.num_classes),
+        classifier=str(config.classifier),
+        hub_name=str(config.hf_hub_id or ""),
+    )
 
 
 def expected(name: str) -> Expects:
     """The preprocessing that belongs to the weights."""
-    found = configuration(name)
-    interpolation: Literal["bilinear", "bicubic"] = (
-        "bilinear" if found["interpolation"] == "bilinear" else "bicubic"
-    )
-    size, fixed = int(found["input_size"][1]), bool(found.get("fixed_input_size"))
-    return Expects(
-        size,
-        interpolation,
-        float(found["crop_pct"]),
-        tuple(found["mean"]),
-        tuple(found["std"]),
-        fixed,
-    )
+    return configuration(name).expects
 
 
 def hub_name(name: str) -> str:
     """The hub's name of the weights, empty where there are none."""
-    return str(configuration(name)["hf_hub_id"] or "")
+    return configuration(name).hub_name
 
 
 def in_hub_cache(name: str) -> Path | None:
-    """The file that an earlier look into the hub left on this machine."""
-    from huggingface_hub import (
-        try_to_load_from_cache,
-    )  # part of timm; half a second that most commands need not wait
+    """The file that an earlier download from the hub left on this machine."""
+    from huggingface_hub import try_to_load_from_cache  # half a second that most commands save
 
-    found = try_to_load_from_cache(hub_name(name), "model.safetensors") if hub_name(name) else None
-    return Path(found) if isinstance(found, str) else None
+    hub = hub_name(name)
+    file = try_to_load_from_cache(hub, "model.safetensors") if hub else None
+    return Path(file) if isinstance(file, str) else None
 
 
 def from_hub(name: str) -> dict[str, Tensor]:
-    """The tensors of timm's own weights; raises OSError, RuntimeError or ValueError when they cannot be had."""
+    """The tensors of timm's own weights; raises OSError, RuntimeError or ValueError."""
     return dict(create(name, pretrained=True).state_dict())
 
 
 def imagenet_classes() -> tuple[str, ...]:
-    """The thousand names of ImageNet-1k in the order of the logits; the two that occur twice carry their synset."""
-    known = ImageNetInfo()
-    names = [known.index_to_description(place).split(",")[0] for place in range(1000)]
-    return tuple(
-        f"{name} ({known.index_to_label_name(place)})" if names.count(name) > 1 else name
-        for place, name in enumerate(names)
-    )
+    """The thousand class names of ImageNet-1k in the order of the logits.
+
+    The two names that occur twice carry their synset.
+    """
+    info = ImageNetInfo()
+    first_names = [info.index_to_description(index).split(",")[0] for index in range(1000)]
+    class_names = []
+    for index, name in enumerate(first_names):
+        if first_names.count(name) > 1:
+            name = f"{name} ({info.index_to_label_name(index)})"
+        class_names.append(name)
+    return tuple(class_names)
 
 
 def imagenet_places(classes: Sequence[str]) -> dict[int, int]:
-    """Which of these names are ImageNet's, by synset (`n02085620-Chihuahua`) or any synonym: place here to place there."""
-    known, names = ImageNetInfo(), dict[str, list[int]]()
-    for place in range(1000):
-        for name in {_plain(one) for one in known.index_to_description(place).split(",")} | {
-            known.index_to_label_name(place)
-        }:
-            names.setdefault(name, []).append(place)
-    found = {
-        here: names.get(_plain(name)) or names.get(synset(name), [])
-        for here, name in enumerate(classes)
-    }
-    return {here: places[0] for here, places in found.items() if len(places) == 1}
+    """Index in `classes` to index in ImageNet, for every class that ImageNet has too.
+
+    Classes are matched by synset (`n02085620-Chihuahua`) or by any synonym.
+    """
+    by_name = _imagenet_names()
+    places = {}
+    for index, name in enumerate(classes):
+        matches = by_name.get(_plain(name)) or by_name.get(synset(name), [])
+        if len(matches) == 1:
+            places[index] = matches[0]
+    return places
+
+
+@lru_cache(maxsize=1)
+def _imagenet_names() -> dict[str, list[int]]:
+    """Every synonym and synset of ImageNet with the classes that bear it."""
+    info = ImageNetInfo()
+    by_name: dict[str, list[int]] = {}
+    for index in range(1000):
+        synonyms = {_plain(name) for name in info.index_to_description(index).split(",")}
+        for name in synonyms | {info.index_to_label_name(index)}:
+            by_name.setdefault(name, []).append(index)
+    return by_name
 
 
 def synset(name: str) -> str:
-    """The number of ImageNet's that a folder's name begins with, as in `n02085620-Chihuahua`; "" for any other name."""
-    found = re.match(r"n\d{8}(?![^\W_])", name)
-    return found[0] if found else ""
+    """ImageNet's number at the start of a name such as `n02085620-Chihuahua`, else ""."""
+    match = re.match(r"n\d{8}(?![^\W_])", name)
+    return match[0] if match else ""
 
 
 def _plain(name: str) -> str:
@@ -278,57 +321,56 @@ def _plain(name: str) -> str:
 
 def _units(model: nn.Module) -> list[tuple[str, nn.Module]]:
     """The layers of a timm network up to its head, plain sequences opened, in order."""
-    found: list[tuple[str, nn.Module]] = []
+    units: list[tuple[str, nn.Module]] = []
     for name, child in model.named_children():
         if name in HEADS:
             break
-        found += _opened(name, child)
-    return [(name, unit) for name, unit in found if not isinstance(unit, nn.Identity)]
+        units += _opened(name, child)
+    return [(name, unit) for name, unit in units if not isinstance(unit, nn.Identity)]
 
 
 def _opened(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
-    if isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward:
-        return [
-            pair
-            for inner, child in module.named_children()
-            for pair in _opened(f"{name}.{inner}", child)
-        ]
-    return [(name, module)]
+    plain = isinstance(module, nn.Sequential) and type(module).forward is nn.Sequential.forward
+    if not plain:
+        return [(name, module)]
+    units = []
+    for inner, child in module.named_children():
+        units += _opened(f"{name}.{inner}", child)
+    return units
 
 
 @lru_cache(maxsize=64)
 def _outline(name: str) -> Outline:
     """Whether the backbone is a chain, and its stages, both at the size it was trained with."""
-    shape = tuple(configuration(name)["input_size"])
+    shape = configuration(name).shape
     with torch.device("meta"):
         model = create(name).eval()
         if not _is_chain(name, model):
             return Outline(False, (("conv1", 0),))
-        return Outline(True, _stages(_shapes(_units(model), torch.zeros(1, *shape)), shape))
+        shapes = _shapes(_units(model), torch.zeros(1, *shape))
+    return Outline(True, _stages(shapes, shape))
 
 
 @lru_cache(maxsize=64)
 def _features(name: str, shape: Shape) -> Shape:
-    """The shape of the features of pictures of `shape`, found without computing anything; raises UserError when nothing is left."""
+    """The shape of the features of images of `shape`, on the meta device.
+
+    Raises UserError when nothing is left of them.
+    """
     expects = expected(name)
     if expects.fixed and shape[1:] != (expects.size, expects.size):
         raise _wrong_size(name, shape)
     with torch.device("meta"):
         model: Any = create(name).eval()
-        pictures = torch.zeros(1, *shape)
+        images = torch.zeros(1, *shape)
+        forward = model.forward_features if _outline(name).chain else Whole(model)
         try:
-            after = tuple(
-                (
-                    model.forward_features(pictures)
-                    if _outline(name).chain
-                    else Whole(model)(pictures)
-                ).shape[1:]
-            )
+            features = tuple(forward(images).shape[1:])
         except (RuntimeError, AssertionError):
             raise _wrong_size(name, shape) from None
-    if 0 in after:
+    if 0 in features:
         raise _wrong_size(name, shape)
-    return after
+    return features
 
 
 def _shapes(units: list[tuple[str, nn.Module]], features: Tensor) -> list[Shape]:
@@ -340,61 +382,65 @@ def _shapes(units: list[tuple[str, nn.Module]], features: Tensor) -> list[Shape]
 
 
 def _is_chain(name: str, model: nn.Module) -> bool:
-    """Whether the units in order are the forward pass: known of some families, tried on numbers for the others."""
+    """Whether the units in sequence are the forward pass; tried where the family is not listed."""
     if type(model).__name__ in CHAINS:
         return True
     with torch.device("cpu"), torch.random.fork_rng(devices=[]), torch.no_grad():
         trial: Any = create(name).eval()
-        features = pictures = torch.rand(1, *configuration(name)["input_size"])
+        features = images = torch.rand(1, *configuration(name).shape)
         try:
             for _, unit in _units(trial):
                 features = unit(features)
-        except Exception:  # whatever a layer says to what was never meant for it
+        except Exception:  # a layer may raise anything for what it was never meant for
             return False
-        whole = trial.forward_features(pictures)
+        whole = trial.forward_features(images)
     return features.ndim == 4 and features.shape == whole.shape and torch.equal(features, whole)
 
 
 def _stages(shapes: list[Shape], shape: Shape) -> tuple[tuple[str, int], ...]:
-    """(name, first unit) of each stage: a new one begins with the unit that halves the picture, unless nothing follows it."""
+    """(name, first unit) of each stage.
+
+    A stage begins with the unit that halves the map, unless nothing follows that unit.
+    """
     starts, side = [0], shape[1]
-    for place, (_, height, _) in enumerate(shapes):
-        if height <= 0.6 * side:
-            if place > 0 and place + 1 < len(shapes):
-                starts.append(place)
-            side = height
+    for index, (_, height, _) in enumerate(shapes):
+        if height > 0.6 * side:
+            continue
+        side = height
+        if 0 < index < len(shapes) - 1:
+            starts.append(index)
     return tuple((f"conv{number}", start) for number, start in enumerate(starts, 1))
 
 
 def _wrong_size(name: str, shape: Shape) -> UserError:
     expects = expected(name)
-    found = "×".join(map(str, shape[1:]))
+    size = "×".join(map(str, shape[1:]))
     if expects.fixed:
         return UserError(
-            f"{name} takes pictures of {expects.size}×{expects.size} only, not {found}",
+            f"{name} takes images of {expects.size}×{expects.size} only, not {size}",
             f"--set data.size={expects.size}",
         )
     return UserError(
-        f"pictures of {found} are too small for {name}: they shrink to nothing on the way",
-        f"--set data.size={expects.size} gives it what it was trained on; a little less will do",
+        f"images of {size} are too small for {name}: they shrink to nothing on the way",
+        f"--set data.size={expects.size} is what it was trained on; a little less will do",
     )
 
 
-def _own(model: Any, classes: int, name: str) -> Own:
+def _own(model: nn.Module, classes: int, name: str) -> Own:
     """The classifier that came with the backbone."""
     if model.num_classes != classes:
         raise UserError(
-            f"the own head of {name} tells {model.num_classes} classes apart, not {classes}",
+            f"the own head of {name} has {model.num_classes} classes, not {classes}",
             "--set model.head=average makes a new one",
         )
     if _outline(name).chain:
         return Own(model, "")
-    layer, prefix = model.get_classifier(), str(configuration(name)["classifier"])
-    return Own(layer, prefix)
+    layer = model.get_classifier()  # type: ignore[operator]
+    return Own(layer, configuration(name).classifier)
 
 
 def _leave_head(model: nn.Module) -> None:
-    """Take out of the network what has become part of a body, so that no tensor is there twice."""
+    """Remove from the network what has become part of a body, so that no tensor is there twice."""
     for name, _ in list(model.named_children()):
         if name in HEADS:
             return

@@ -1,4 +1,4 @@
-"""Networks by name: `build` makes one for pictures of a shape; each family stands in a file of its own."""
+"""Networks by name: `build` makes one for images of a shape."""
 
 from __future__ import annotations
 
@@ -79,14 +79,15 @@ def _build_named(model: Model, shape: Shape, classes: int) -> Network:
 
 
 def outputs(target: str, shape: Shape, classes: int) -> int:
-    """How many numbers a head emits for a picture or for each of its pixels: a channel each to restore it, else a class each."""
+    """The number of outputs per image or pixel: a channel each to restore it, else a class each."""
     return shape[0] if target == "picture" else classes
 
 
 def is_backbone(model: Model) -> bool:
-    """Whether a pretrained network is meant: some names, such as vgg16, are both, and then `weights` or `head` decide.
+    """Whether a pretrained network is meant.
 
-    Raises UserError for a name that is neither.
+    Some names, such as vgg16, are both; then `weights` or `head` decide. Raises UserError for a
+    name that is neither.
     """
     if is_own(model.name):
         return False
@@ -102,7 +103,7 @@ def is_backbone(model: Model) -> bool:
 
 
 def options(name: str) -> list[str]:
-    """What may be set on the model called `name`."""
+    """The names of the options of the model called `name`."""
     return _keywords(MODELS[name] if name in MODELS else _backbone(name))
 
 
@@ -113,8 +114,8 @@ def _backbone(name: str) -> Callable[..., Network]:
 
 
 def _keywords(make: Callable[..., Network]) -> list[str]:
-    return [
-        option
-        for option, part in inspect.signature(make).parameters.items()
-        if part.kind is part.KEYWORD_ONLY
-    ]
+    keywords = []
+    for option, parameter in inspect.signature(make).parameters.items():
+        if parameter.kind is parameter.KEYWORD_ONLY:
+            keywords.append(option)
+    return keywords

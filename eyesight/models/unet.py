@@ -1,6 +1,6 @@
-"""Networks that give a class for every pixel: features of several depths, joined again from the coarsest to the finest.
+"""Networks that give every pixel a class: features of several stages, joined from coarse to fine.
 
-No layer is dense: the last convolution emits the map, so a picture of any size has its own.
+No layer is dense: the last convolution emits the map, so an image may have any size.
 """
 
 from __future__ import annotations
@@ -13,40 +13,57 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyesight.models.backbone import Backbone
+from eyesight.models.fast import initialise_normal
 from eyesight.models.layers import Network, Shape
 
-FINE = 160  # pictures whose shorter side is longer than this get maps half as high and wide, enlarged: edges lose half a pixel
+# Images whose shorter side is longer get maps of half the size, enlarged: edges lose half a pixel.
+FINE = 160
+
+
+class Resize(nn.Module):
+    """Interpolation to a given size."""
+
+    shown_as = "Upsample"
+
+    def __init__(self, mode: str) -> None:
+        super().__init__()
+        self.settings = mode
+
+    def forward(self, x: Tensor, size: tuple[int, int]) -> Tensor:
+        """N,C,H,W to N,C,*size."""
+        align_corners = None if self.settings == "nearest" else False
+        return functional.interpolate(x, size, mode=self.settings, align_corners=align_corners)
 
 
 class Mapper(Network):
-    """Body: features from fine to coarse; neck: joins them; head: the last convolution, which emits a map of logits for each class."""
+    """Body: features from fine to coarse; neck: joins them; head: a convolution to class maps."""
 
     emits = "mask"
 
     def __init__(self, shape: Shape, body: nn.Module, neck: nn.Module, head: nn.Module) -> None:
         super().__init__(shape, body, head)
         self.neck = neck
+        self.enlarge = Resize("bilinear")
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Logits N,K,H,W, one map a class; of large pictures half as high and wide while it learns.
+        """Images N,C,H,W to logits N,K,H,W; of large images half as high and wide in training.
 
-        Eleven maps of 480×360 are 30 million numbers for a batch of 16: to enlarge, to lose on, and the same backwards.
+        Eleven maps of 480×360 are 30 million numbers for a batch of 16, forward and backward.
         """
         features = self.neck(self.body(self.normalise(pictures)))
+        height, width = pictures.shape[2:]
         with torch.autocast(features.device.type, enabled=False):
             maps: Tensor = self.head(features.float())
-            high, wide = pictures.shape[2:]
-            if maps.shape[2] >= high:
-                return maps[:, :, :high, :wide]
-            if self.training and min(high, wide) > FINE:
+            if maps.shape[2] >= height:
+                return maps[:, :, :height, :width]
+            if self.training and min(height, width) > FINE:
                 return maps
-            return functional.interpolate(
-                maps, size=pictures.shape[2:], mode="bilinear", align_corners=False
-            )
+            enlarged: Tensor = self.enlarge(maps, (height, width))
+            return enlarged
 
 
 def convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) -> nn.Sequential:
-    """A convolution, normalised, with its activation."""
+    """A convolution with batch normalisation and ReLU."""
     return nn.Sequential(
         nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(after),
@@ -54,110 +71,114 @@ def convolution(before: int, after: int, *, kernel: int = 3, stride: int = 1) ->
     )
 
 
-class Quarters(nn.Module):
-    """A convolution to four times the maps, laid side by side so that each place becomes four (Shi et al. 2016).
+class UpsampledMaps(nn.Module):
+    """A convolution to four times the maps and a pixel shuffle (Shi et al. 2016).
 
-    So no layer has to work at the picture's own size, where there is little to compute and most to move.
+    No layer then works at the image's own size, where there is little to compute and much to move.
     """
 
     def __init__(self, before: int, classes: int) -> None:
         super().__init__()
         self.conv = nn.Conv2d(before, 4 * classes, 3, padding=1)
+        self.shuffle = nn.PixelShuffle(2)
 
     def forward(self, features: Tensor) -> Tensor:
         """N,C,H,W to N,classes,2H,2W."""
-        return functional.pixel_shuffle(self.conv(features), 2)
+        maps: Tensor = self.shuffle(self.conv(features))
+        return maps
 
 
 class Pyramid(nn.Module):
-    """Stages one after another, the features of each handed out, from fine to coarse."""
+    """Stages in sequence that return the features of each, from fine to coarse."""
 
     def __init__(self, stages: Sequence[nn.Module]) -> None:
         super().__init__()
         self.stages = nn.ModuleList(stages)
 
     def forward(self, pictures: Tensor) -> list[Tensor]:
-        """Pictures to the features of every stage."""
-        found = [self.stages[0](pictures)]
+        """Images to the features of every stage."""
+        features = [self.stages[0](pictures)]
         for stage in self.stages[1:]:
-            found.append(stage(found[-1]))
-        return found
+            features.append(stage(features[-1]))
+        return features
 
 
 class Tapped(Backbone):
-    """A pretrained chain that hands out the features with which each of its stages ends; it is frozen like any other."""
+    """A pretrained chain that returns the features at the end of each stage; can be frozen."""
 
     @property
     def ends(self) -> list[int]:
-        """The last unit of every stage."""
-        return [start - 1 for start in sorted(self.stages.values()) if start] + [
-            len(self.units) - 1
-        ]
+        """The index of the last unit of every stage."""
+        starts = sorted(self.stages.values())
+        return [start - 1 for start in starts if start > 0] + [len(self.units) - 1]
 
     def forward(self, pictures: Tensor) -> list[Tensor]:  # type: ignore[override]
-        """Normalised pictures to the features of every stage, from fine to coarse."""
-        found = []
-        for place, unit in enumerate(self.units):
+        """Normalised images to the features of every stage, from fine to coarse."""
+        ends = self.ends
+        features = []
+        for index, unit in enumerate(self.units):
             pictures = unit(pictures)
-            if place in self.ends:
-                found.append(pictures)
-        return found
+            if index in ends:
+                features.append(pictures)
+        return features
 
 
 class Join(nn.Module):
-    """From coarse to fine: enlarge, set beside the finer features (the skip connection), convolve."""
+    """From coarse to fine: upsample, concatenate the finer features (skip connection), convolve."""
 
     def __init__(self, depths: Sequence[int], filters: Sequence[int]) -> None:
-        """`depths` and `filters` from fine to coarse: channels that come in, and channels after joining there."""
+        """`depths` are the channels of the stages from fine to coarse, `filters` those joined."""
         super().__init__()
-        self.steps = nn.ModuleList(
-            convolution(
-                depths[place] + (filters[place + 1] if place + 2 < len(depths) else depths[-1]),
-                filters[place],
-            )
-            for place in range(len(depths) - 1)
-        )
+        steps = []
+        for level in range(len(depths) - 1):
+            coarsest = level + 2 == len(depths)
+            coarser = depths[-1] if coarsest else filters[level + 1]
+            steps.append(convolution(depths[level] + coarser, filters[level]))
+        self.steps = nn.ModuleList(steps)
+        self.upsample = Resize("nearest")
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Features from fine to coarse to one map of features as large as the finest."""
         joined = features[-1]
-        for place in range(len(features) - 2, -1, -1):
-            grown = functional.interpolate(joined, size=features[place].shape[2:], mode="nearest")
-            joined = self.steps[place](torch.cat([features[place], grown], 1))
+        for level in range(len(features) - 2, -1, -1):
+            finer = features[level]
+            height, width = finer.shape[2:]
+            upsampled = self.upsample(joined, (height, width))
+            joined = self.steps[level](torch.cat([finer, upsampled], 1))
         return joined
 
 
 def skips(
     shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0
 ) -> Mapper:
-    """From scratch: stages that halve the picture, all but the first of `depth` convolutions more; joined by skip connections."""
+    """A network from scratch: strided stages joined by skip connections.
+
+    Every stage but the first has `depth` more convolutions.
+    """
     large = min(shape[1:]) > FINE
-    filters = [
-        8 * max(1, round(count * width / 8))
-        for count in ((16,) if large else ()) + (32, 64, 96, 128)
-    ]
+    counts = (16, 32, 64, 96, 128) if large else (32, 64, 96, 128)
+    filters = [8 * max(1, round(count * width / 8)) for count in counts]
     stages: list[nn.Module] = [convolution(shape[0], filters[0], kernel=5, stride=2)]
     for before, after in pairwise(filters):
-        stages.append(
-            nn.Sequential(
-                convolution(before, after, stride=2),
-                *(convolution(after, after) for _ in range(depth)),
-            )
-        )
-    neck = nn.Sequential(
-        Join(filters, filters), nn.Dropout2d(dropout) if dropout else nn.Identity()
-    )
-    head = nn.Conv2d(filters[0], classes, 1) if large else Quarters(filters[0], classes)
+        more = [convolution(after, after) for _ in range(depth)]
+        stages.append(nn.Sequential(convolution(before, after, stride=2), *more))
+    drop = nn.Dropout2d(dropout) if dropout else nn.Identity()
+    neck = nn.Sequential(Join(filters, filters), drop)
+    head: nn.Module = UpsampledMaps(filters[0], classes)
+    if large:
+        head = nn.Conv2d(filters[0], classes, 1)
     network = Mapper(shape, Pyramid(stages), neck, nn.Sequential(head))
-    for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    initialise_normal(network)
     return network
 
 
 def on_backbone(
     shape: Shape, classes: int, body: Tapped, depths: Sequence[int], filters: int
 ) -> Mapper:
-    """A pretrained chain with skip connections behind it, each joined in at most `filters` channels; `depths` are those of its stages."""
-    kept = [min(filters, count) for count in depths]
-    return Mapper(shape, body, Join(depths, kept), nn.Sequential(nn.Conv2d(kept[0], classes, 1)))
+    """A pretrained chain with skip connections behind it.
+
+    `depths` are the channels of its stages, each joined in at most `filters`.
+    """
+    joined = [min(filters, count) for count in depths]
+    head = nn.Sequential(nn.Conv2d(joined[0], classes, 1))
+    return Mapper(shape, body, Join(depths, joined), head)

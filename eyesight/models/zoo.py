@@ -1,6 +1,7 @@
-"""Pretrained networks by the names people know, the timm network that matches each best, and what was published about both.
+"""Pretrained networks by well-known names, the timm network that matches each best, and figures.
 
-Two accuracies stand side by side because they belong to different weights: the known name's own, and those that timm can fetch.
+Two accuracies stand side by side because they belong to different weights: those of the
+well-known name, and those that timm can fetch.
 """
 
 from __future__ import annotations
@@ -18,22 +19,26 @@ LITE_SOURCE = "EfficientNet-Lite, readme in tensorflow/tpu, floating point"
 
 @dataclass(frozen=True)
 class Entry:
-    """A known network; accuracies on the ImageNet validation pictures in per cent, None where nothing certain is at hand."""
+    """A network; accuracies in per cent on ImageNet's validation images, None where not known."""
 
     name: str  # as people write it
     timm: str  # the timm network and the weights that match best
-    top1: float | None = None  # published for the known name
+    top1: float | None = None  # published for the name
     top5: float | None = None
-    parameters: float | None = None  # millions, published for the known name, with its classifier
-    depth: int | None = None  # layers with activations and normalisation counted, as published
+    parameters: float | None = None  # millions, with the classifier, published for the name
+    depth: int | None = None  # layers, activations and normalisation included, as published
     timm_top1: float | None = None  # published for the timm weights
     timm_top5: float | None = None
     note: str = ""
-    source: str = KNOWN_SOURCE  # of the known name's figures
+    source: str = KNOWN_SOURCE  # of the name's figures
     timm_source: str = TIMM_SOURCE
 
 
-V2_NOTE = "timm's weights come from a newer training recipe than the original's, and its accuracy is at 288 pixels"
+V2_NOTE = "timm's weights come from a newer recipe, and their accuracy is at 288 pixels"
+NO_V2_WEIGHTS = (
+    "no ImageNet weights of this network are published with timm: "
+    "name a file with --set model.weights=FILE"
+)
 ZOO: tuple[Entry, ...] = (
     Entry("Xception", "legacy_xception.tf_in1k", 79.0, 94.5, 22.9, 81, 79.040, 94.382),
     Entry("VGG16", "vgg16.tv_in1k", 71.3, 90.1, 138.4, 16, 71.592, 90.384),
@@ -45,9 +50,9 @@ ZOO: tuple[Entry, ...] = (
     Entry("ResNet101V2", "resnetv2_101.a1h_in1k", 77.2, 93.8, 44.7, 205, 83.002, 96.454, V2_NOTE),
     Entry(
         "ResNet152V2",
-        "resnetv2_152x2_bit.goog_teacher_in21k_ft_in1k",
-        *(78.0, 94.2, 60.4, 307, 82.876, 96.582),
-        note="twice as wide as the original: timm has no ImageNet weights for resnetv2_152 itself, which works with a weights file",
+        "resnetv2_152.untrained",
+        *(78.0, 94.2, 60.4, 307),
+        note=NO_V2_WEIGHTS,
     ),
     Entry("InceptionV3", "inception_v3.tf_in1k", 77.9, 93.7, 23.9, 189, 77.862, 93.644),
     Entry(
@@ -114,7 +119,7 @@ ZOO: tuple[Entry, ...] = (
 
 
 def plain(name: str) -> str:
-    """A name without case and separators."""
+    """A name in lower case without separators."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -123,18 +128,18 @@ _BY_TIMM = {key: entry for entry in ZOO for key in (entry.timm, entry.timm.split
 
 
 def find(name: str) -> Entry | None:
-    """The entry that a known name in any spelling, or the exact timm name, means; None for other names."""
+    """The entry of a well-known name in any spelling, or of an exact timm name; else None."""
     return _BY_TIMM.get(name) or _BY_NAME.get(plain(name))
 
 
 def timm_name(name: str) -> str:
-    """The timm name for a known one; any other name is returned as it is."""
+    """The timm name of a well-known one; any other name is returned as it is."""
     entry = find(name)
     return entry.timm if entry else name
 
 
 def matching(pattern: str = "") -> list[Entry]:
-    """The entries whose known or timm name contains `pattern`."""
+    """The entries whose well-known or timm name contains `pattern`."""
     return [
         entry
         for entry in ZOO

@@ -22,8 +22,8 @@ def ready(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
     tasks.of(recipe).check(recipe, network)
     if recipe.data.scaling == "standard":
         network.normalise.set(*statistics(data.train))
-    if network.meets:
-        network.meet(data.train.take(spread(len(data.train), 5000)))
+    if network.needs_data_init:
+        network.init_from_data(data.train.take(spread(len(data.train), 5000)))
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

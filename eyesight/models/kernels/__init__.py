@@ -1,1 +1,1 @@
-"""Faster CPU kernels that stand in for PyTorch's convolutions."""
+"""Faster CPU kernels in place of PyTorch's convolutions."""
