@@ -173,8 +173,8 @@ def test_a_head_that_cannot_be_read_is_an_error(head):
         (Model("inception_v3", weights="none"), (3, 32, 32), "too small"),
         (Model("vgg11", weights="none"), (3, 16, 16), "too small"),
         (Model("test_vit", weights="none"), (3, 32, 32), "160×160 only"),
-        (Model("resnet18", weights="none"), (1, 32, 32), "sees colour"),
-        (Model("resnet18", weights="none", head="own"), (3, 32, 32), "tells 1000 classes apart"),
+        (Model("resnet18", weights="none"), (1, 32, 32), "takes colour images"),
+        (Model("resnet18", weights="none", head="own"), (3, 32, 32), "has 1000 classes"),
         (Model("resnet18", weights="none", width=2.0), (3, 32, 32), "no option 'width'"),
     ],
 )

@@ -147,7 +147,7 @@ def test_weights_that_do_not_fit_are_told_by_tensor_and_shape(tmp_path, state):
         {f"x{place}": tensor for place, tensor in enumerate(list(state.values())[1:])},
         tmp_path / "v.safetensors",
     )
-    with pytest.raises(UserError, match="stands where"):
+    with pytest.raises(UserError, match="is expected"):
         weights.fill(network(), Model(NAME, weights=str(tmp_path / "v.safetensors")))
 
 
