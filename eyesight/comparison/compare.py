@@ -161,7 +161,8 @@ def members(
     if seeds < 1:
         raise UserError(f"--seeds is at least 1, not {seeds}", "--seeds 3, say", code=2)
     shared = [*settings, *[f"training.budget={budget}"] * (budget is not None)]
-    found, alone = [], sum(not is_run(name) for name in names) == 1
+    found = []
+    alone = sum(not is_run(name) for name in names) == 1
     runs = {name: Run.open(Path(name)) for name in names if is_run(name)}
     called = Counter([*(run.name for run in set(runs.values())), *(set(names) - set(runs))])
     for name in dict.fromkeys(names):
@@ -335,10 +336,8 @@ def _told(outcome: Outcome) -> str:
     if isinstance(outcome, str):
         return f"failed: {outcome}"
     result = outcome.result
-    score, seconds = (
-        result["test"].get(outcome.measure.key),
-        (result.get("seconds") or {}).get("total"),
-    )
+    score = result["test"].get(outcome.measure.key)
+    seconds = (result.get("seconds") or {}).get("total")
     said = outcome.measure.text(score) if score is not None else "done"
     parts = [said, f"in {html.duration(seconds)}" if seconds else "", f"({outcome.path})"]
     return " ".join(part for part in parts if part)

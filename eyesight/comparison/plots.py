@@ -156,7 +156,8 @@ def together(named: Mapping[str, Sequence[Mapping[str, Any]]], measure: str) -> 
             if epoch.get(f"validation_{measure}") is not None
         ]
         if known:
-            dashes, marker = "-" if place < len(PALETTE) else "--", "o" if len(known) == 1 else None
+            dashes = "-" if place < len(PALETTE) else "--"
+            marker = "o" if len(known) == 1 else None
             axes.plot(
                 *zip(*known, strict=True),
                 dashes,
@@ -241,14 +242,16 @@ def _limit(axes: Axes, means: Sequence[float], values: Sequence[float]) -> None:
         axes.set_ylim(min(values) - margin, max(values) + margin)
         return
     floor = 1 - 6 * (1 - min(means)) - 0.002
-    low, high = max(floor, min(values)), min(1.0, max(values))
+    low = max(floor, min(values))
+    high = min(1.0, max(values))
     margin = 0.08 * max(high - low, 1e-3)
     axes.set_ylim(max(-0.01, low - margin), high + margin)
 
 
 def _logarithmic(axes: Axes, values: Sequence[float], room: float) -> None:
     """A logarithmic axis with a factor of `room` beside the values, numbered at 1, 2 and 5 where that is few."""
-    least, most = min(values), max(values)
+    least = min(values)
+    most = max(values)
     room = 1.05 if room == 1 else max(room, (most / least) ** 0.35)
     axes.set_xscale("log")
     axes.set_xlim(least / room**0.6, most * room)

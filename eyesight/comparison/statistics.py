@@ -134,7 +134,8 @@ def mean(values: Iterable[float | None], *, whole: bool = False) -> Any:
 
 
 def _figures(run: Run) -> dict[str, Any]:
-    result, epochs = run.result, run.epochs
+    result = run.result
+    epochs = run.epochs
     test = result["test"]
     passes = sum(epoch.get("seconds") or 0 for epoch in epochs)
     pictures = sum(epoch.get("pictures") or 0 for epoch in epochs)
@@ -173,7 +174,9 @@ def over_seeds(values: Sequence[float], most: float = 1.0) -> Spread:
     """Mean, deviation and Student's 95 % interval of the mean of at least two scores, kept within 0 and the `most` there can be."""
     from scipy.special import stdtrit
 
-    count, middle, sd = len(values), float(np.mean(values)), float(np.std(values, ddof=1))
+    count = len(values)
+    middle = float(np.mean(values))
+    sd = float(np.std(values, ddof=1))
     half = float(stdtrit(count - 1, 0.975)) * sd / count**0.5
     return Spread(middle, sd, (max(0.0, middle - half), min(most, middle + half)), "student")
 
@@ -187,7 +190,8 @@ def judge(run: Run) -> Judged | None:
     known = said.labelled() if isinstance(said, Predictions) else said
     if not len(known):
         return None
-    order, truth = np.argsort(np.array(known.ids), kind="stable"), known.truth()
+    order = np.argsort(np.array(known.ids), kind="stable")
+    truth = known.truth()
     pictures = "\n".join([run.measure.key, *(f"{known.ids[i]}\t{truth[i]}" for i in order)])
     return Judged(hashlib.sha256(pictures.encode()).hexdigest(), known.scores()[order])
 
@@ -274,7 +278,8 @@ def _welch(apart: float, parts: Sequence[tuple[float, int]], pictures: int) -> f
 
 def holm(chances: Sequence[float]) -> list[float]:
     """p-values of a family of tests, corrected so that together they err once in twenty at 5 % (Holm 1979)."""
-    adjusted, highest = [0.0] * len(chances), 0.0
+    adjusted = [0.0] * len(chances)
+    highest = 0.0
     for place, index in enumerate(np.argsort(chances, kind="stable")):
         highest = max(highest, min(1.0, (len(chances) - place) * chances[index]))
         adjusted[index] = highest

@@ -52,7 +52,8 @@ class Row:
         """As plain JSON values."""
         entry = asdict(self.entry)
         known = entry["name"] != entry["timm"]
-        told, timms = entry.pop("source"), entry.pop("timm_source")
+        told = entry.pop("source")
+        timms = entry.pop("timm_source")
         sources = {
             "accuracy_source": told if self.entry.top1 else None,
             "timm_accuracy_source": timms if self.entry.timm_top1 else None,
@@ -140,7 +141,8 @@ def counted(name: str) -> dict[str, Any]:
 
 def timed(row: Row) -> dict[str, tuple[float, float]]:
     """Seconds of a forward pass for one picture and for a batch, on every device that is there."""
-    name, size = row.entry.timm, row.size
+    name = row.entry.timm
+    size = row.size
     network = registry.build(
         Model(name, head="own"), (3, size, size), pretrained.own_classes(name)
     ).eval()

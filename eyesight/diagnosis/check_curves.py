@@ -77,7 +77,8 @@ def failed(patient: Patient) -> Finding | None:
 
 def too_short(patient: Patient) -> Finding | None:
     """The budget was spent before training had well begun."""
-    budget, top1 = patient.recipe.training.budget, patient.measured("train_top1")
+    budget = patient.recipe.training.budget
+    top1 = patient.measured("train_top1")
     progress = patient.curve("progress")
     stopped = (
         len(progress) > 0 and progress[-1] < SPENT
@@ -107,7 +108,8 @@ def diverged(patient: Patient) -> Finding | None:
     loss = patient.measured("train_loss")
     if len(loss) < 2 or len(patient.classes) < 2:
         return None
-    guess, lowest = chance_loss(patient.recipe.loss, len(patient.classes)), int(loss.argmin())
+    guess = chance_loss(patient.recipe.loss, len(patient.classes))
+    lowest = int(loss.argmin())
     if not (loss[-1] > WORSE_THAN_CHANCE * loss[lowest] and loss[-1] > 1.2 * guess):
         return None
     return Finding(
@@ -123,14 +125,13 @@ def diverged(patient: Patient) -> Finding | None:
 
 def collapse(patient: Patient) -> Finding | None:
     """Nearly every picture gets the same answer, or the accuracy fell to chance and stayed there."""
-    fell, share = collapse_epoch(patient), one_class(patient)
+    fell = collapse_epoch(patient)
+    share = one_class(patient)
     if fell is None and share is None:
         return None
-    parts, loss, guess = (
-        [],
-        patient.curve("train_loss"),
-        chance_loss(patient.recipe.loss, max(2, len(patient.classes))),
-    )
+    parts = []
+    loss = patient.curve("train_loss")
+    guess = chance_loss(patient.recipe.loss, max(2, len(patient.classes)))
     if fell is not None:
         top1 = patient.curve("train_top1")
         parts.append(
@@ -164,7 +165,8 @@ def collapse(patient: Patient) -> Finding | None:
 
 def collapse_epoch(patient: Patient) -> int | None:
     """The epoch in which an accuracy well above chance fell to chance for good; None when it did not."""
-    top1, chance = patient.measured("train_top1"), patient.chance
+    top1 = patient.measured("train_top1")
+    chance = patient.chance
     if len(top1) < 2 or not chance:
         return None
     low = top1 <= chance + LOST * (1 - chance)
@@ -237,7 +239,8 @@ def learning_rate_low(patient: Patient) -> Finding | None:
         or too_short(patient)
     ):
         return None
-    guess, falls = chance_loss(patient.recipe.loss, len(patient.classes)), -np.diff(loss)
+    guess = chance_loss(patient.recipe.loss, len(patient.classes))
+    falls = -np.diff(loss)
     half = len(falls) // 2
     even = (falls > 0).mean() >= 0.8 and falls[half:].mean() > 0.4 * falls[:half].mean()
     if (
@@ -266,10 +269,12 @@ def learning_rate_low(patient: Patient) -> Finding | None:
 
 def overfitting(patient: Patient) -> Finding | None:
     """Validation got worse for a long while, while training got better."""
-    held, train = patient.measured("validation_loss"), patient.measured("train_loss")
+    held = patient.measured("validation_loss")
+    train = patient.measured("train_loss")
     if len(held) < 6 or len(train) < 6:
         return None
-    best, gap = int(held.argmin()) + 1, _gap(patient)
+    best = int(held.argmin()) + 1
+    gap = _gap(patient)
     if (
         best > 0.6 * len(held)
         or held[-1] < 1.15 * held.min()
@@ -293,11 +298,9 @@ def overfitting(patient: Patient) -> Finding | None:
 
 def underfitting(patient: Patient) -> Finding | None:
     """Training and validation stand still together at a low accuracy, well above chance."""
-    top1, held, loss = (
-        patient.measured("train_top1"),
-        patient.measured("validation_top1"),
-        patient.measured("train_loss"),
-    )
+    top1 = patient.measured("train_top1")
+    held = patient.measured("validation_top1")
+    loss = patient.measured("train_loss")
     if len(loss) < 8 or len(top1) != len(loss) or len(held) != len(loss):
         return None
     third = -(-len(loss) // 3)
@@ -319,13 +322,15 @@ def underfitting(patient: Patient) -> Finding | None:
 
 def floor_fits(patient: Patient) -> str:
     """What speaks for a second softmax without the network: losses that follow its formula, or answers that never pass its bound; or ""."""
-    recipe, classes = patient.recipe.loss, len(patient.classes)
+    recipe = patient.recipe.loss
+    classes = len(patient.classes)
     if (
         recipe.name != "cross_entropy" or classes < 5
     ):  # with fewer classes the floor lies where healthy losses lie
         return ""
     for part in ("validation", "train"):
-        loss, top1 = patient.measured(f"{part}_loss"), patient.measured(f"{part}_top1")
+        loss = patient.measured(f"{part}_loss")
+        top1 = patient.measured(f"{part}_top1")
         if len(loss) and len(loss) == len(top1) and top1[-1] > 0.6:
             expected = np.array(
                 [double_softmax_loss(value, classes, recipe.smoothing) for value in top1]
@@ -343,11 +348,9 @@ def _bounded(patient: Patient, classes: int) -> str:
     held = patient.held_out
     if held is None or len(held) < 200:
         return ""
-    right, surest, bound = (
-        float((held.predicted == held.labels).mean()),
-        float(held.confidence.max()),
-        math.e / (math.e + classes - 1),
-    )
+    right = float((held.predicted == held.labels).mean())
+    surest = float(held.confidence.max())
+    bound = math.e / (math.e + classes - 1)
     if right < max(0.3, 3 * patient.chance) or surest > bound * 1.001:
         return ""
     most = f"e / (e + {classes - 1}) = {bound:.2%} at most"
@@ -366,7 +369,8 @@ def _formula(
 
 def double_softmax_loss(top1: float, classes: int, smoothing: float = 0.0) -> float:
     """The cross-entropy when sure answers pass a softmax twice: ln(e + K − 1) less the target at the answer that was given."""
-    at_right, at_wrong = 1 - smoothing + smoothing / classes, smoothing / classes
+    at_right = 1 - smoothing + smoothing / classes
+    at_wrong = smoothing / classes
     return math.log(math.e + classes - 1) - top1 * at_right - (1 - top1) * at_wrong
 
 
@@ -412,7 +416,8 @@ def _gradients(patient: Patient, fell: int) -> str:
 
 def _gap(patient: Patient) -> tuple[float, float] | None:
     """The last training and validation accuracy, where they differ by more than `GAP` and more than chance explains."""
-    train, held = patient.measured("train_top1"), patient.measured("validation_top1")
+    train = patient.measured("train_top1")
+    held = patient.measured("validation_top1")
     if not len(train) or not len(held):
         return None
     count = len(patient.validation) if patient.validation is not None else 100

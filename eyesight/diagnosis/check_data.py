@@ -45,13 +45,12 @@ def labels_shuffled(patient: Patient) -> Finding | None:
     """Training pictures are learnt while validation stays at chance; or nothing is, and similar pictures do not share labels either."""
     if labels_constant(patient):
         return None
-    near, count = (
-        neighbours(patient),
-        len(patient.validation.labelled()) if patient.validation is not None else 0,
-    )
+    near = neighbours(patient)
+    count = len(patient.validation.labelled()) if patient.validation is not None else 0
     if near and not near[2] and (stuck := no_learning(patient)):
         return _shuffled(f"{stuck}; {_like(near, patient)}", "warning")
-    train, held = patient.measured("train_top1"), patient.measured("validation_top1")
+    train = patient.measured("train_top1")
+    held = patient.measured("validation_top1")
     if len(train) < 3 or len(held) < 3 or count < 30 or (near and near[2]):
         return None
     error = math.sqrt(patient.chance * (1 - patient.chance) / count)
@@ -85,7 +84,8 @@ def _shuffled(evidence: str, severity: Severity) -> Finding:
 
 def no_learning(patient: Patient) -> str:
     """What says that the training accuracy never left chance after hundreds of steps; empty when it did."""
-    top1, loss = patient.measured("train_top1"), patient.measured("train_loss")
+    top1 = patient.measured("train_top1")
+    loss = patient.measured("train_loss")
     if (
         not len(top1)
         or not len(loss)
@@ -105,7 +105,8 @@ def no_learning(patient: Patient) -> str:
 
 def not_learning(patient: Patient) -> Finding | None:
     """The network learns nothing although the pictures can be told apart without one."""
-    stuck, near = no_learning(patient), neighbours(patient)
+    stuck = no_learning(patient)
+    near = neighbours(patient)
     if not stuck or (near and not near[2]) or check_curves.collapse(patient):
         return None
     if near:
@@ -122,16 +123,16 @@ def not_learning(patient: Patient) -> Finding | None:
 
 def neighbours(patient: Patient) -> tuple[float, int, bool] | None:
     """(accuracy of the most similar training picture's label, pictures compared, whether that is clearly above chance)."""
-    train, held = patient.samples.get("train"), _held(patient)
+    train = patient.samples.get("train")
+    held = _held(patient)
     if train is None or len(train) < ENOUGH_TO_COMPARE:
         return None
     if held is None or len(held) < 50:
         whole = train.few(4000)
-        train, held = (
-            Sample(whole.pixels[::2], whole.labels[::2]),
-            Sample(whole.pixels[1::2], whole.labels[1::2]),
-        )
-    train, held = train.few(4000), held.few(500)
+        train = Sample(whole.pixels[::2], whole.labels[::2])
+        held = Sample(whole.pixels[1::2], whole.labels[1::2])
+    train = train.few(4000)
+    held = held.few(500)
     right = float(
         (
             train.labels[nearest(signatures(train.pixels), signatures(held.pixels))] == held.labels
@@ -167,7 +168,8 @@ def class_imbalance(patient: Patient) -> Finding | None:
     counts = np.array(patient.per_class)
     if len(counts) < 2 or counts.max() < 20 or patient.chance >= ALMOST_ALL:
         return None
-    ratio, recalls = counts.max() / max(1, counts.min()), _recalls(patient)
+    ratio = counts.max() / max(1, counts.min())
+    recalls = _recalls(patient)
     behind = recalls is not None and recalls[1] - recalls[0] > BEHIND
     if ratio < RATIO or not (
         behind
@@ -176,7 +178,8 @@ def class_imbalance(patient: Patient) -> Finding | None:
         )
     ):
         return None
-    small, large = int(counts.argmin()), int(counts.argmax())
+    small = int(counts.argmin())
+    large = int(counts.argmax())
     names = (
         f"{patient.classes[large]!r} has {counts[large]:,} training pictures",
         f"{patient.classes[small]!r} {counts[small]:,}",
@@ -196,11 +199,13 @@ def class_imbalance(patient: Patient) -> Finding | None:
 
 def _recalls(patient: Patient) -> tuple[float, float] | None:
     """Recall over the pictures of the smaller and of the larger half of the classes, None without ten held-out pictures of each."""
-    held, counts = patient.held_out, np.array(patient.per_class)
+    held = patient.held_out
+    counts = np.array(patient.per_class)
     if held is None or held.classes != patient.classes:
         return None
     small = np.argsort(counts, kind="stable")[: len(counts) // 2]
-    of_small, right = np.isin(held.labels, small), held.predicted == held.labels
+    of_small = np.isin(held.labels, small)
+    right = held.predicted == held.labels
     if min(of_small.sum(), (~of_small).sum()) < 10:
         return None
     return float(right[of_small].mean()), float(right[~of_small].mean())
@@ -208,7 +213,8 @@ def _recalls(patient: Patient) -> tuple[float, float] | None:
 
 def leak(patient: Patient) -> Finding | None:
     """Held-out pictures that are, or all but are, training pictures."""
-    train, held = patient.samples.get("train"), _held(patient)
+    train = patient.samples.get("train")
+    held = _held(patient)
     if train is None or held is None or not patient.thorough or len(train) < 2:
         return None
     alike = int(copies(train.pixels, held.pixels).sum())
@@ -251,7 +257,8 @@ def copies(train: NDArray[np.uint8], held: NDArray[np.uint8]) -> NDArray[np.bool
 
     Alike in the cells is not enough (thin strokes average out), so those are compared by the pixel; empty pictures do not count.
     """
-    known, wanted = signatures(train), signatures(held)
+    known = signatures(train)
+    wanted = signatures(held)
     match = nearest(known, wanted)
     close = np.abs(known[match] - wanted).max(1) <= ALIKE_CELL
     contrast = np.array([picture.std() for picture in held]) > 2 * ALIKE

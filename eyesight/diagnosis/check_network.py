@@ -74,7 +74,8 @@ def linear_stack(patient: Patient) -> Finding | None:
     runs = patient.runs
     if not runs or not check_curves.settings(patient):
         return None
-    layers, optim = sum(map(len, runs)), patient.recipe.optim
+    layers = sum(map(len, runs))
+    optim = patient.recipe.optim
     deep = layers - len(runs) >= 4
     rows = ", ".join(str(len(run)) for run in runs)
     evidence = f"{layers} layers stand in {len(runs)} unbroken rows of {rows}: each row could be a single layer"
@@ -104,7 +105,8 @@ def _grown(patient: Patient) -> str:
     scales = {row.name: row.deviation for row in (patient.probe.layers if patient.probe else ())}
     if stacked[0] not in scales or stacked[-1] not in scales:
         return ""
-    first, last = scales[stacked[0]], scales[stacked[-1]]
+    first = scales[stacked[0]]
+    last = scales[stacked[-1]]
     if not patient.trained or last < 100 * first:
         return ""
     return f"in the trained network the values have a deviation of {first:.2g} after {stacked[0]} and of {last:.2g} after {stacked[-1]}"
@@ -161,7 +163,8 @@ def ignores_input(patient: Patient) -> Finding | None:
 
 def input_scaling(patient: Patient) -> Finding | None:
     """The numbers that enter the first layer, or its first batch norm, are not of the size the network was made for."""
-    probe, how = patient.probe, patient.recipe.data.scaling
+    probe = patient.probe
+    how = patient.recipe.data.scaling
     if probe is None:
         return None
     mean, deviation = probe.normalised
@@ -224,7 +227,8 @@ def learning_rate_trial(patient: Patient) -> Finding | None:
     """Before any run: the learning rate is outside what anybody uses, or a trial of some steps went wrong or nowhere."""
     if patient.epochs or check_curves.failed(patient):
         return None
-    optim, trial = patient.recipe.optim, patient.trial
+    optim = patient.recipe.optim
+    trial = patient.trial
     low, high = PLAUSIBLE.get(optim.name, PLAUSIBLE_ELSE)
     if not low <= optim.lr <= high:
         size = "high" if optim.lr > high else "low"
@@ -251,9 +255,11 @@ def learning_rate_trial(patient: Patient) -> Finding | None:
 
 def _verdict(patient: Patient) -> str:
     """Either "high", "low" or nothing, for how the trial went at the recipe's own rate."""
-    trial, optim = patient.trial, patient.recipe.optim
+    trial = patient.trial
+    optim = patient.recipe.optim
     assert trial
-    guess, own = chance_loss(patient.recipe.loss, len(patient.classes)), trial.own
+    guess = chance_loss(patient.recipe.loss, len(patient.classes))
+    own = trial.own
     late = sum(own[-4:]) / len(own[-4:])
     softly = (
         optim.warmup or optim.schedule == "one_cycle"

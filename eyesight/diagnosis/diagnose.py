@@ -121,7 +121,9 @@ def keep(run: Run, findings: list[Finding]) -> None:
 
 def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Patient:
     """Everything a run knows of itself, with the pictures of its data where they are at hand, else with those of its gallery."""
-    recipe, known, log = run.settled, run.data, run.log
+    recipe = run.settled
+    known = run.data
+    log = run.log
     classes = tuple(known.get("classes", ()))
     samples = samples_of(data) if data else gallery(run)
     fresh = _fresh(recipe, _shape(known), len(classes), samples.get("train"))
@@ -160,7 +162,8 @@ def admit_recipe(
 ) -> Patient:
     """A recipe before its first run: its network with fresh weights, and its pictures where they are at hand."""
     if data:
-        shape, names = data.train.shape, data.store.classes
+        shape = data.train.shape
+        names = data.store.classes
     else:
         names = tuple(f"class {number + 1}" for number in range(classes))
     samples = samples_of(data) if data else {}

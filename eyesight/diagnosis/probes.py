@@ -35,7 +35,8 @@ RANGES = {
     "adagrad": (1e-5, 3.0),
 }  # learning rates worth trying; others:
 RANGE = (1e-6, 1.0)
-OWN_STEPS, RISING_STEPS = 12, 40
+OWN_STEPS = 12
+RISING_STEPS = 40
 BATCH = 64  # pictures in a step of a trial at most
 
 
@@ -157,7 +158,8 @@ def _drift(name: str, layer: nn.BatchNorm2d, inputs: Tensor) -> tuple[str, float
         or int(layer.num_batches_tracked) < 50
     ):
         return None
-    mean, variance = inputs.mean((0, 2, 3)), inputs.var((0, 2, 3))
+    mean = inputs.mean((0, 2, 3))
+    variance = inputs.var((0, 2, 3))
     distance = (mean - layer.running_mean).abs() / (layer.running_var + layer.eps).sqrt()
     ratio = (variance + layer.eps) / (layer.running_var + layer.eps)
     return name, float(distance.median()), float(ratio.median())
@@ -211,7 +213,8 @@ def moved(
     for name, tensor in before.items():
         watched = any(name == prefix or name.startswith(prefix + ".") for prefix in prefixes)
         if watched and name in after and not torch.equal(tensor.cpu(), after[name].cpu()):
-            old, new = tensor.cpu().double(), after[name].cpu().double()
+            old = tensor.cpu().double()
+            new = after[name].cpu().double()
             changes[name] = float((old - new).abs().max() / old.abs().max().clamp_min(1e-12))
     return changes
 
@@ -318,7 +321,8 @@ def _walk(
             step = step if before is None else _share(network, before)
             found.append(float(loss.detach()))
             size = float(answers.detach().abs().max())
-            first, last = first or size, max(last, size) if math.isfinite(size) else math.inf
+            first = first or size
+            last = max(last, size) if math.isfinite(size) else math.inf
             gone = not math.isfinite(found[-1]) or (stop and found[-1] > 4 * found[0])
             if gone or (time.monotonic() - began > patience and number >= 2):
                 break
@@ -357,7 +361,8 @@ def _norm(weight: Tensor) -> Tensor:
 
 def smoothed(values: list[float], weight: float = 0.6) -> list[float]:
     """An exponential average without the pull of its start; what is not finite stays so."""
-    average, found = 0.0, []
+    average = 0.0
+    found = []
     for count, value in enumerate(values, 1):
         average = weight * average + (1 - weight) * value
         found.append(average / (1 - weight**count))

@@ -43,10 +43,8 @@ def draw(
     if isinstance(images, Masked):
         pixels, names = laid_over(images, images.take(index), images.targets(index))
     else:
-        pixels, names = (
-            images.take(index).numpy(),
-            [images.classes[label] for label in images.labels],
-        )
+        pixels = images.take(index).numpy()
+        names = [images.classes[label] for label in images.labels]
     trials = [changed(images, recipe, epoch) for epoch in range(TRIALS)]
     plots.save(
         plots.augmented(
@@ -71,7 +69,8 @@ def first(images: Images) -> Images:
 
 def changed(images: Images, recipe: Recipe, epoch: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
     """The first four pictures (uint8 N,C,H,W) as the training of this epoch would see them, and what they are then taken for."""
-    index, random = torch.arange(len(images)), generator(recipe.training.seed, epoch, 0)
+    index = torch.arange(len(images))
+    random = generator(recipe.training.seed, epoch, 0)
     if isinstance(images, Masked):
         pictures, masks = TASKS["mask"].change(
             images.take(index), images.targets(index), images, recipe.augment, random, epoch, index

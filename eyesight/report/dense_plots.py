@@ -147,7 +147,8 @@ def _sheet(
         cell.shape for block in blocks for row in block for cell in row if cell is not None
     )
     step = max(1, -(-max(shape[:2]) // MOST_PIXELS))
-    high, wide = shape[0] // step, shape[1] // step
+    high = shape[0] // step
+    wide = shape[1] // step
     parts: list[npt.NDArray[np.uint8]] = []
     starts: list[float] = []
     for block in blocks:
@@ -157,8 +158,10 @@ def _sheet(
         ]
         parts.append(np.zeros((round(gap * wide / inches), parts[-1].shape[1], 4), np.uint8))
     sheet = np.concatenate(parts)
-    across, down = sheet.shape[1] / wide, len(sheet) / high
-    width, height = across * inches, down * inches * high / wide
+    across = sheet.shape[1] / wide
+    down = len(sheet) / high
+    width = across * inches
+    height = down * inches * high / wide
     figure = Figure(figsize=(left + width + 0.05, top + height + bottom))
     whole = figure.get_size_inches()
     axes = figure.add_axes(

@@ -68,7 +68,9 @@ def _rows(kept: dict[str, Any], name: str, most: int) -> list[tuple[str, Any]]:
 
 
 def _overlays(run: Run, said: Segmentations) -> Iterator[Panel]:
-    kept, scores, classes = run.gallery(), said.scores(), readable(said.classes)
+    kept = run.gallery()
+    scores = said.scores()
+    classes = readable(said.classes)
     titles = {
         "shown": (
             "overlays",

@@ -168,7 +168,9 @@ def augmented(
 ) -> Figure:
     """Pictures as they are, five a row, and beside them one row of changed ones for each trial, with their labels below."""
     lines = max(label.count("\n") for row in labels for label in row) + 1
-    step, right, most = 1.11 + 0.16 * lines, 5.85, max(map(len, trials))
+    step = 1.11 + 0.16 * lines
+    right = 5.85
+    most = max(map(len, trials))
     figure = Figure(
         figsize=(
             right + max(1.05 * most + 0.1, 3.6),

@@ -48,7 +48,8 @@ def write_figures(run: Run) -> list[Path]:
 def classified(run: Run) -> dict[str, Any]:
     """The figures of a classifier beside its curves, by name."""
     known = labelled(run)
-    gallery, predictions = run.gallery(), run.predictions() if known is not None else None
+    gallery = run.gallery()
+    predictions = run.predictions() if known is not None else None
     classes = readable(run.data.get("classes") or ())
     figures: dict[str, Any] = {}
     if known is not None and len(known):
@@ -90,13 +91,17 @@ def page(run: Run) -> str:
 
 def facts(run: Run) -> dict[str, Any]:
     """Everything the page says, computed from the run folder."""
-    log, epochs, data, recipe = run.log, run.epochs, run.data, run.recipe
+    log = run.log
+    epochs = run.epochs
+    data = run.data
+    recipe = run.recipe
     start: dict[str, Any] = next((event for event in log if event.get("event") == "start"), {})
     failure: dict[str, Any] = next(
         (event for event in reversed(log) if event.get("event") == "failed"), {}
     )
     place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
-    known, measure = labelled(run), run.measure
+    known = labelled(run)
+    measure = run.measure
     test = summary(known) if known else run.result.get("test", {})
     return {
         "name": recipe.name or run.name,
@@ -131,7 +136,9 @@ def judgement(known: Predictions | None) -> dict[str, Any]:
     """Figures and tables of labelled predictions; nothing of them without any."""
     if not known:
         return {"confusion": None, "calibration": None, "pairs": [], "rows": []}
-    probabilities, labels, classes = known.probabilities, known.labels, readable(known.classes)
+    probabilities = known.probabilities
+    labels = known.labels
+    classes = readable(known.classes)
     return {
         "confusion": plots.confusion(metrics.confusion(probabilities, labels), classes),
         "calibration": plots.calibration(metrics.calibration(probabilities, labels)),
@@ -142,7 +149,8 @@ def judgement(known: Predictions | None) -> dict[str, Any]:
 
 def sentence(known: Predictions) -> str:
     """The accuracy as one would say it, and what guessing would have given."""
-    right, n = int(metrics.correct(known.probabilities, known.labels).sum()), len(known)
+    right = int(metrics.correct(known.probabilities, known.labels).sum())
+    n = len(known)
     share = np.bincount(known.labels).max() / n
     guess = f"Always naming the most frequent class would be right in {percent(float(share), 1)}."
     if right == n:
@@ -161,7 +169,8 @@ def sentence(known: Predictions) -> str:
 
 def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
     """The figures beside the accuracy: name, value, remark; what the run does not tell is left out."""
-    result, environment = run.result, run.environment
+    result = run.result
+    environment = run.environment
     seconds = result.get("seconds") or {}
     best = (
         epoch["epoch"]
@@ -218,13 +227,12 @@ def stages(run: Run) -> list[tuple[str, ...]]:
         for epoch in reversed(run.epochs)
         if epoch.get("best") or run.recipe.training.keep == "last"
     )
-    kept, rows = next(best, None), list[tuple[str, ...]]()
+    kept = next(best, None)
+    rows = list[tuple[str, ...]]()
     for found in run.result.get("stages") or ():
         part = "validation" if "validation_loss" in found else "train"
-        begin, score = (
-            begins[found["stage"] - 1],
-            run.measure.text(found[f"{part}_{run.measure.key}"]),
-        )
+        begin = begins[found["stage"] - 1]
+        score = run.measure.text(found[f"{part}_{run.measure.key}"])
         facts = (
             words.get(begin, f"from {begin} on"),
             f"{found['epochs']:,}",
@@ -280,7 +288,8 @@ def mistakes(run: Run, gallery: dict[str, npt.NDArray[Any]]) -> Iterable[dict[st
     for pixels, index in list(
         zip(gallery["mistakes_pixels"], gallery["mistakes_index"], strict=False)
     )[:MISTAKES]:
-        true, said = int(predictions.labels[index]), int(predictions.predicted[index])
+        true = int(predictions.labels[index])
+        said = int(predictions.predicted[index])
         yield {
             "source": picture(pixels),
             "id": predictions.ids[index],

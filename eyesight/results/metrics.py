@@ -106,7 +106,9 @@ def macro_f1(probabilities: Floats, labels: Labels) -> float:
 def per_class(probabilities: Floats, labels: Labels, classes: Sequence[str]) -> list[ClassRow]:
     """One row a class, in the order of `classes`."""
     matrix = confusion(probabilities, labels)
-    there, said, right = matrix.sum(axis=1), matrix.sum(axis=0), matrix.diagonal()
+    there = matrix.sum(axis=1)
+    said = matrix.sum(axis=0)
+    right = matrix.diagonal()
     return [
         ClassRow(
             name=name,
@@ -173,7 +175,8 @@ def calibration(probabilities: Floats, labels: Labels, bins: int = 10) -> Calibr
     sums = np.bincount(place, weights=confidence, minlength=bins)
     rights = np.bincount(place, weights=right, minlength=bins)
     with np.errstate(invalid="ignore"):
-        means, shares = sums / counts, rights / counts
+        means = sums / counts
+        shares = rights / counts
     error = float(np.abs(sums - rights).sum() / len(labels)) if len(labels) else float("nan")
     return Calibration(means, shares, counts.astype(np.int64), error)
 
@@ -187,15 +190,18 @@ def costly_mistakes(probabilities: Floats, labels: Labels, most: int) -> Labels:
 
 def paired_difference(first: Floats, second: Floats, labels: Labels) -> Difference:
     """Whether two classifiers' accuracies on the same pictures can be told apart."""
-    right, other = correct(first, labels), correct(second, labels)
-    b, c = int((right & ~other).sum()), int((~right & other).sum())
+    right = correct(first, labels)
+    other = correct(second, labels)
+    b = int((right & ~other).sum())
+    c = int((~right & other).sum())
     p = 1.0 if b == c else _mid_p(min(b, c), b + c)
     return Difference(b, c, (b - c) / len(labels) if len(labels) else float("nan"), p)
 
 
 def _mid_p(least: int, n: int) -> float:
     """Twice P(X < least) plus P(X = least) for n tosses of a fair coin, in whole numbers so that nothing is rounded away."""
-    ways, below = 1, 0
+    ways = 1
+    below = 0
     for k in range(least):
         below += ways
         ways = ways * (n - k) // (k + 1)

@@ -220,7 +220,8 @@ def summary(predictions: Predictions) -> dict[str, Any]:
     Also top5 where there are more than five classes, and top1_ignoring_case where some differ only in case.
     """
     known = predictions.labelled()
-    probabilities, labels = known.probabilities, known.labels
+    probabilities = known.probabilities
+    labels = known.labels
     n = len(labels)
     if n == 0:
         return {"n": 0, "top1": None, "interval": None, "macro_f1": None, "loss": None, "ece": None}

@@ -36,10 +36,8 @@ class Reconstructions:
         n = len(self)
         if n == 0:
             return {"n": 0, "psnr": None, "interval": None, "mse": None, "ssim": None, "loss": None}
-        mean, half = (
-            float(self.psnr.mean()),
-            Z95 * float(self.psnr.std(ddof=1 if n > 1 else 0)) / n**0.5,
-        )
+        mean = float(self.psnr.mean())
+        half = Z95 * float(self.psnr.std(ddof=1 if n > 1 else 0)) / n**0.5
         mse = float(self.errors.astype(np.float64).mean())
         known = self.ssim[np.isfinite(self.ssim)]
         ssim = float(known.mean()) if len(known) else None

@@ -38,10 +38,8 @@ def choose(validation: Predictions, wanted: float = WANTED) -> Threshold | None:
     known = validation.labelled()
     if not len(known):
         return None
-    confidence, right = (
-        known.confidence.astype(np.float64),
-        correct(known.probabilities, known.labels),
-    )
+    confidence = known.confidence.astype(np.float64)
+    right = correct(known.probabilities, known.labels)
     wanted = max(wanted, (1 + float(right.mean())) / 2)
     order = np.argsort(-confidence, kind="stable")
     shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
