@@ -81,10 +81,10 @@ def train(
     """
     from eyesight import experiment
     from eyesight.distributed import group
-    from eyesight.report.live import reporter
     from eyesight.system.progress import Reporter
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
+    from eyesight.views.live import reporter
 
     place = Path(out)
     resolved = resolve(
@@ -182,8 +182,8 @@ def compare(
     Raises UserError for unknown names, fields and values, and without recipes.
     """
     from eyesight.comparison import compare as comparison
-    from eyesight.report.live import reporter
     from eyesight.system.progress import Reporter
+    from eyesight.views.live import reporter
 
     source = None
     if data is not None:
@@ -268,8 +268,8 @@ def export(
     from eyesight.data.own import source_of
     from eyesight.exporting import export as exporting
     from eyesight.inference.predict import is_backbone_name
-    from eyesight.report.live import reporter
     from eyesight.system.progress import Reporter
+    from eyesight.views.live import reporter
 
     own = reporter() if verbose else Reporter()
     target = None if file is None else Path(file)
@@ -322,8 +322,8 @@ def doctor(
     Raises UserError for unknown names, fields and values.
     """
     from eyesight.diagnosis import diagnose
-    from eyesight.report.live import reporter
     from eyesight.system.progress import Reporter
+    from eyesight.views.live import reporter
 
     own = reporter() if verbose else Reporter()
     run = subject if isinstance(subject, Run) else None
@@ -336,8 +336,8 @@ def doctor(
         patient = diagnose.admit_recipe(recipe, diagnose.open_data(recipe, own.message))
     findings = diagnose.examine(patient)
     if run is not None:
-        diagnose.keep(run, findings)
-    return Diagnosis(findings, diagnose.checked(), diagnose.describe(patient, findings))
+        diagnose.keep(run, patient, findings)
+    return Diagnosis(findings, diagnose.checked(patient), diagnose.describe(patient, findings))
 
 
 def scan(data: DataSource, *, out: str | Path = "runs") -> Scan | MaskScan:

@@ -95,7 +95,7 @@ def test_one_seed_has_the_interval_of_its_pictures(tmp_path):
         61706,
         416_520,
         1234,
-        2.0,
+        3.0,
         300.0,
     )
 
@@ -113,6 +113,38 @@ def test_a_resumed_run_counts_the_seconds_of_all_its_parts(tmp_path):
     run = drawn_run(tmp_path, first(90), seconds=100.0)
     run.append({**run.result, "seconds": {"training": 30.0, "total": 33.0}})
     assert statistics.row("toy", [run]).seconds == pytest.approx(100.0)
+
+
+def test_seconds_are_all_that_a_person_waited_and_their_parts_are_columns(tmp_path):
+    run = drawn_run(tmp_path, first(90))
+    spent = {"data": 1.0, "features": 44.0, "training": 2.0, "evaluation": 3.0, "total": 50.5}
+    run.append({**run.result, "seconds": spent})
+    row = statistics.row("toy", [run])
+    assert row.seconds == 50.5 and row.parts["features"] == 44.0
+    assert "features 44.0" in table.parts(row)
+    record = next(csv.DictReader(table.comma_separated([row]).splitlines()))
+    assert float(record["seconds_features"]) == 44.0
+
+
+def test_training_and_validation_scores_are_those_of_the_kept_epoch(tmp_path):
+    run = drawn_run(tmp_path, first(90))
+    scores = {"train_top1": 0.98, "validation_top1": 0.82, "train_loss": 0.1}
+    run.append({"event": "epoch", "epoch": 3, "best": True, **scores})
+    run.append({"event": "epoch", "epoch": 4, "train_top1": 1.0, "validation_top1": 0.7})
+    row = statistics.row("toy", [run])
+    assert (row.train_score, row.validation_score, row.train_loss) == (0.98, 0.82, 0.1)
+    assert "98.00" in table.terminal([row]) and "82.00" in table.terminal([row])
+
+
+def test_one_diverged_run_does_not_flatten_the_curves_of_the_others(tmp_path):
+    good = drawn_run(tmp_path, first(99), name="good")
+    other = drawn_run(tmp_path, first(98), name="other")
+    bad = drawn_run(tmp_path, first(10), name="bad")
+    rows = [statistics.row(run.name, [run]) for run in (good, other, bad)]
+    axes = plots.curves(rows, plots.colours(rows), "epoch").axes[0]
+    assert axes.get_ylim()[0] > 0.5
+    marks = [line for line in axes.lines if line.get_marker() == "v"]
+    assert len(marks) >= 1, "what lies outside is marked"
 
 
 def test_a_run_without_labelled_test_pictures_is_a_row_without_a_rank(tmp_path):
@@ -393,9 +425,8 @@ def test_terminal_table_is_aligned_and_says_why(tmp_path):
     lines = table.terminal(rows).splitlines()
     assert "96.50 ± 0.71" in lines[1] and "1=" in lines[1]
     assert lines[1].index("96.50") < lines[0].index("95 %") and len(lines[0]) == len(lines[1])
-    assert "1 of 2 are missing: it was killed by SIGKILL" in lines[3] and lines[4].endswith(
-        f"failed: no weights {EVIL}"
-    )
+    assert "1 of 2 are missing: it was killed by SIGKILL" in lines[4]
+    assert lines[5].endswith(f"failed: no weights {EVIL}")
 
 
 def test_csv_and_markdown(tmp_path):

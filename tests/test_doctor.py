@@ -153,7 +153,7 @@ def test_a_trained_network_on_drawn_pictures_passes_in_silence(tmp_path, monkeyp
         and len(patient.samples["train"]) == 288
     )
     assert [finding.to_dict() for finding in diagnose.examine(patient)] == []
-    assert diagnose.attend(run, pytest.fail) == []
+    assert diagnose.diagnose(run, pytest.fail) == []
     assert not (run.path / "doctor.json").exists()
     assert ids(diagnose.admit_recipe(run.recipe, pictures)) == []
 
@@ -384,7 +384,7 @@ def test_a_run_that_ended_with_an_error_is_told_that_error_and_nothing_of_its_ra
     assert "learning_rate_high" not in ids(patient)
     assert "learning_rate_high" in ids(replace(patient, failure=""))
     said = []
-    assert [finding.id for finding in diagnose.attend(run, said.append)] == [
+    assert [finding.id for finding in diagnose.diagnose(run, said.append)] == [
         "failed"
     ] and said == [], "who asked has the error before them"
 
@@ -707,9 +707,9 @@ def test_an_interrupted_run_without_data_or_predictions_is_examined(tmp_path):
 
 def test_the_doctor_comes_unasked_only_when_something_looks_wrong(tmp_path):
     said = []
-    assert diagnose.attend(planted(tmp_path, HEALTHY.epochs), said.append) == [] and said == []
+    assert diagnose.diagnose(planted(tmp_path, HEALTHY.epochs), said.append) == [] and said == []
     run = planted(tmp_path, collapsed())
-    assert [finding.id for finding in diagnose.attend(run, said.append)] == ["collapse"]
+    assert [finding.id for finding in diagnose.diagnose(run, said.append)] == ["collapse"]
     assert "one answer to everything" in said[0] and str(run.path) in said[1]
     assert [finding["id"] for finding in run.read_json("doctor.json")["findings"]] == ["collapse"]
 
@@ -718,9 +718,9 @@ def test_a_doctor_who_fails_spoils_nothing(tmp_path, monkeypatch):
     def broken(patient):
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr(diagnose, "CHECKS", (broken,))
+    monkeypatch.setattr(diagnose, "CHECKS", (diagnose.Check(broken, ("curves", "recipe alone")),))
     said = []
-    assert diagnose.attend(planted(tmp_path), said.append) == []
+    assert diagnose.diagnose(planted(tmp_path), said.append) == []
     assert "oh" in said[0]
 
 
@@ -730,7 +730,9 @@ def test_the_command_prints_one_object_or_words(tmp_path):
     found = json.loads(answer.stdout)
     assert answer.exit_code == 0 and found["run"] == str(run.path)
     assert [finding["id"] for finding in found["findings"]] == ["collapse"]
-    assert {"collapse", "leak", "double_softmax"} <= set(found["checked"])
+    assert {"collapse", "double_softmax"} <= set(found["checked"])
+    assert found["not_checked"]["leak"] == "all images", "there are none at hand"
+    assert not set(found["checked"]) & set(found["not_checked"])
     words = CliRunner().invoke(app, ["doctor", str(planted(tmp_path, HEALTHY.epochs).path)]).stdout
     assert words.startswith("nothing looks wrong with") and "8 epochs" in words
 

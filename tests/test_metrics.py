@@ -89,14 +89,14 @@ def test_costly_mistakes_begin_with_the_worst_and_hold_only_mistakes():
 
 def test_calibration_error_by_hand():
     p = np.array([[0.9, 0.1], [0.9, 0.1], [0.6, 0.4], [0.6, 0.4]])
-    result = metrics.calibration(p, np.array([0, 0, 0, 1]))
+    result = metrics.reliability(p, np.array([0, 0, 0, 1]))
     assert result.error == pytest.approx(0.5 * abs(0.9 - 1.0) + 0.5 * abs(0.6 - 0.5))
     assert result.counts.sum() == 4
     assert np.isnan(result.accuracy).sum() == 8
 
 
 def test_certainty_falls_into_the_last_bin():
-    assert metrics.calibration(np.array([[1.0, 0.0]]), np.array([0])).counts[-1] == 1
+    assert metrics.reliability(np.array([[1.0, 0.0]]), np.array([0])).counts[-1] == 1
 
 
 def test_paired_difference_by_hand():

@@ -7,9 +7,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.text import Text
 
-from eyesight.report import plots
 from eyesight.results import metrics
-from eyesight.results.metrics import ClassRow
+from eyesight.views import plots
 
 
 def drawn_epochs(count, **more):
@@ -71,6 +70,35 @@ def test_curves_without_any_validation():
     figure = plots.curves(drawn_epochs(4, validation_loss=None, validation_top1=None))
     labels = [label for label, _ in words(figure)]
     assert "validation" not in labels and "epoch 4 kept" in labels
+
+
+def test_curves_show_their_first_point_whole_and_mark_what_diverged():
+    axes = plots.curves(drawn_epochs(5), ("loss",)).axes[0]
+    assert axes.get_xlim()[0] < 1 and axes.get_ylim()[1] > 2.1
+    epochs = drawn_epochs(6)
+    epochs[4]["validation_loss"] = 1e6
+    axes = plots.curves(epochs, ("loss",)).axes[0]
+    assert axes.get_ylim()[1] < 10
+    assert [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "^"] == [[5]]
+
+
+def test_a_confusion_matrix_of_many_classes_has_a_scale():
+    few, many = (plots.confusion(np.eye(count, dtype=np.int64), ["a"] * count) for count in (5, 40))
+    assert len(few.axes[0].child_axes) == 0
+    scale = many.axes[0].child_axes[0]
+    assert "10 %" in [label.get_text() for label in scale.get_yticklabels()]
+    assert is_whole(many)
+
+
+def test_long_names_stand_in_two_lines():
+    assert plots.two_lines("Shih Tzu") == "Shih Tzu"
+    assert plots.two_lines("Staffordshire bullterrier") == "Staffordshire\nbullterrier"
+
+
+def test_the_bars_of_the_reliability_diagram_carry_their_counts():
+    p = np.array([[0.9, 0.1]] * 7 + [[0.4, 0.6]] * 3)
+    figure = plots.reliability(metrics.reliability(p, np.zeros(10, np.int64)))
+    assert [text.get_text() for text in figure.axes[0].texts] == ["3", "7"]
 
 
 def test_curves_bridge_missing_values():
@@ -160,20 +188,9 @@ def test_mistakes_say_true_predicted_and_probability(name):
 
 def test_calibration_skips_empty_bins():
     p = np.array([[0.9, 0.1], [0.95, 0.05], [0.4, 0.6]])
-    figure = plots.calibration(metrics.calibration(p, np.array([0, 1, 1])))
+    figure = plots.reliability(metrics.reliability(p, np.array([0, 1, 1])))
     assert is_whole(figure)
     assert np.isfinite(figure.axes[0].lines[1].get_ydata()).all()
-
-
-@pytest.mark.parametrize("count", [1, 10, 120])
-def test_recalls_put_the_worst_on_top(count):
-    rows = [ClassRow(f"class {k}", 5, 1.0, k / count, 1.0) for k in range(count)] + [
-        ClassRow("absent", 0, None, None, 0.0)
-    ]
-    figure = plots.recalls(rows)
-    assert is_whole(figure)
-    assert figure.axes[0].get_yticklabels()[-1].get_text() == "class 0"
-    assert len(figure.axes[0].get_yticklabels()) == min(count, 40)
 
 
 def test_svg_takes_its_colours_from_the_page():

@@ -269,7 +269,7 @@ def test_augment_draws_a_picture(monkeypatch, capsys, pets, tmp_path):
 
 
 def test_pictures_that_come_class_after_class_are_shown_in_turn():
-    from eyesight.report.augmentation import first
+    from eyesight.views.augmentation import first
 
     def images(labels):
         return Images.of(
@@ -290,8 +290,8 @@ def test_what_is_shown_is_what_training_sees():
     import torch
 
     from eyesight.augment import augment, generator
-    from eyesight.report.augmentation import changed
     from eyesight.tasks.losses import one_hot
+    from eyesight.views.augmentation import changed
 
     pixels = np.random.default_rng(0).integers(0, 256, (15, 3, 8, 8), dtype=np.uint8)
     images = Images.of(pixels, np.arange(15) % 3, ("a", "b", "c"), tuple(map(str, range(15))))
@@ -314,14 +314,14 @@ def test_what_is_shown_is_what_training_sees():
 def test_captions_of_blends():
     import torch
 
-    from eyesight.report.augmentation import caption
+    from eyesight.views.augmentation import caption
 
     assert caption(torch.tensor([0.0, 1.0]), ("cat", "dog")) == "dog"
     assert caption(torch.tensor([0.3, 0.7]), ("cat", "dog")) == "70% dog\n30% cat"
 
 
 def test_a_recipe_that_changes_nothing_says_how_to(capsys, pets, tmp_path):
-    from eyesight.report.augmentation import draw
+    from eyesight.views.augmentation import draw
 
     said = []
     draw(resolve("basic_cnn", data=pets), tmp_path / "same.png", talk=said.append)

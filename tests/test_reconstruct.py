@@ -15,7 +15,7 @@ from eyesight.models import registry
 from eyesight.models.autoencoder import autoencoder
 from eyesight.recipe import Augment, Model
 from eyesight.report import report
-from eyesight.results import reconstructions, similarity
+from eyesight.results import reconstructions
 from eyesight.results.reconstructions import Reconstructions, in_two_dimensions
 from eyesight.runs import resolve
 from eyesight.tasks import TASKS
@@ -206,15 +206,15 @@ def test_psnr_and_ssim():
     random = np.random.default_rng(0)
     true = random.random((3, 1, 16, 16)).astype(np.float32)
     near = np.clip(true + 0.01, 0, 1)
-    assert similarity.psnr(true, true).tolist() == [100.0] * 3
-    assert similarity.psnr(true, near) == pytest.approx(
+    assert reconstructions.psnr(true, true).tolist() == [100.0] * 3
+    assert reconstructions.psnr(true, near) == pytest.approx(
         -10 * np.log10(((true - near) ** 2).mean((1, 2, 3))), rel=1e-4
     )
     assert (
-        similarity.ssim(true, true) == pytest.approx(1.0)
-        and (similarity.ssim(true, 1 - true) < 0.5).all()
+        reconstructions.ssim(true, true) == pytest.approx(1.0)
+        and (reconstructions.ssim(true, 1 - true) < 0.5).all()
     )
-    assert np.isnan(similarity.ssim(true[:, :, :2, :2], true[:, :, :2, :2])).all(), (
+    assert np.isnan(reconstructions.ssim(true[:, :, :2, :2], true[:, :, :2, :2])).all(), (
         "too small for a window"
     )
 

@@ -10,10 +10,11 @@ import pytest
 
 from eyesight import recipe as recipes
 from eyesight.recipe import Data, Recipe
-from eyesight.report import html, report
+from eyesight.report import report
 from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, summary, write_arrays
 from eyesight.runs import Run
+from eyesight.views import html, run_view
 
 EVIL = "<script>alert(1)</script>"
 
@@ -163,7 +164,8 @@ def test_problems_are_listed_by_kind_with_those_left_out_first():
     problems = [{"id": "a", "kind": "rotated", "fatal": False}] * 3 + [
         {"id": "b", "kind": "truncated", "fatal": True}
     ]
-    assert [(kind, fatal, len(found)) for kind, fatal, found in report.by_kind(problems)] == [
+    groups = report.by_kind(problems)
+    assert [(group.kind, group.fatal, len(group.problems)) for group in groups] == [
         ("truncated", True, 1),
         ("rotated", False, 3),
     ]
@@ -177,12 +179,12 @@ def test_doctor_findings_are_shown_and_a_broken_file_is_not_fatal(tmp_path):
     )
     assert "floor 2.984" in report.page(run)
     (run.path / "doctor.json").write_text("{")
-    assert report.findings(run) == []
+    assert run_view.findings(run) == []
 
 
 def test_large_colour_pictures_are_made_small(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 300, 200), dtype=np.uint8)
-    assert len(report.picture(pixels)) < 4 / 3 * 100 * 66 * 3 * 1.1
+    assert len(report.thumbnail(pixels)) < 4 / 3 * 100 * 66 * 3 * 1.1
     read(report.page(drawn_run(tmp_path, channels=3, side=200)))
 
 
@@ -244,7 +246,7 @@ def test_written_elsewhere_on_request(tmp_path):
 
 
 def test_works_without_torch():
-    code = "import sys, eyesight.report, eyesight.runs; print('torch' in sys.modules)"
+    code = "import sys, eyesight.report.report, eyesight.runs; print('torch' in sys.modules)"
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True
@@ -282,14 +284,14 @@ def staged(parent, best):
 
 
 def test_each_stage_of_a_staged_training_has_a_row_and_the_one_that_was_kept_is_named(tmp_path):
-    for best, kept in ((3, ["kept", ""]), (4, ["", "kept"])):
+    for best, kept in ((3, [True, False]), (4, [False, True])):
         rows = report.stages(staged(tmp_path / str(best), best))
-        assert [(row[0], row[2]) for row in rows] == [
-            ("1", "the head alone"),
-            ("2", "from conv5 on"),
+        assert [(row.number, row.part) for row in rows] == [
+            (1, "the head alone"),
+            (2, "from conv5 on"),
         ]
-        assert [row[4:6] for row in rows] == [("1 min 1 s", html.percent(0.8125))] * 2 and [
-            row[1] for row in rows
-        ] == kept
+        assert all(row.seconds == "1 min 1 s" for row in rows)
+        assert all(row.score == html.percent(0.8125) for row in rows)
+        assert [row.kept for row in rows] == kept
     assert "Stage by stage" in report.page(staged(tmp_path / "page", 4))
     assert "Stage by stage" not in report.page(drawn_run(tmp_path / "plain"))

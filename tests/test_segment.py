@@ -469,7 +469,7 @@ def test_what_only_classes_have_a_meaning_for_is_refused(trained, tmp_path, monk
 
 def test_the_viewer_lays_masks_over_pictures(trained, tmp_path):
     root, _ = trained
-    from eyesight.report import augmentation
+    from eyesight.views import augmentation
 
     made = resolve("segment", "augment.rotate=30", data=root / "data")
     images = augmentation.first(dataset.load(made.data).train)

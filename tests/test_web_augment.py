@@ -14,7 +14,7 @@ from eyesight.data import dataset
 from eyesight.data.prepare import encode_png
 from eyesight.inference import onnx_classifier
 from eyesight.recipe import Augment, Data, Recipe, Training, override
-from eyesight.report import augmentation
+from eyesight.views import augmentation
 from eyesight.web.application import application
 from eyesight.web.limits import Queue, Refused
 from eyesight.web.routes import augment

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from portables import by_brightness
 
 from eyesight.inference import onnx_classifier
-from eyesight.report import augmentation
 from eyesight.runs import Run
+from eyesight.views import augmentation
 from eyesight.web.application import application
 from eyesight.web.limits import Limits
 

@@ -349,14 +349,15 @@ def doctor_(
         patient = diagnose.admit_recipe(recipe, pictures, shape, network["classes"])
     findings = diagnose.examine(patient)
     if run is not None:
-        diagnose.keep(run, findings)
+        diagnose.keep(run, patient, findings)
     if as_json:
         show_json(
             {
                 "run": None if run is None else str(run.path),
                 "recipe": recipe.name,
                 "findings": [finding.to_dict() for finding in findings],
-                "checked": diagnose.checked(),
+                "checked": diagnose.checked(patient),
+                "not_checked": diagnose.not_checked(patient),
             }
         )
         return

@@ -152,8 +152,8 @@ def augment(
 ) -> None:
     """Draw training pictures and what the recipe's augmentation makes of them."""
     from eyesight.cli import console
-    from eyesight.report.augmentation import draw
     from eyesight.runs import resolve
+    from eyesight.views.augmentation import draw
 
     recipe = resolve(
         name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data
@@ -229,7 +229,7 @@ def train(
 
     run = trained(recipe, out, resume)
     console.talk("drawing figures and writing the report")
-    diagnose.attend(run, console.talk)
+    diagnose.diagnose(run, console.talk)
     write_figures(run)
     report = write_report(run)
     result = run.result
@@ -282,7 +282,7 @@ def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
         sys.exit(0)
     except UserError:
         if not silent():
-            diagnose.attend_failed(recipe, out, console.talk)
+            diagnose.diagnose_failed(recipe, out, console.talk)
         raise
 
 

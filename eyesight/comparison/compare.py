@@ -1,13 +1,13 @@
-"""Train what is missing, several seeds each, and set all runs side by side in one table and on one page.
+"""Train what is missing, several seeds each, and compare all runs in one table and on one page.
 
-A training is a process of its own: one that crashes or runs out of memory is a row with its reason, and a budget counts from its start.
+A training is a process of its own: one that crashes or runs out of memory becomes a row with its
+reason, and a budget counts from its start.
 """
 
 from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import json
 import os
 import re
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from html import escape as html_escape
 from itertools import product
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import NamedTuple, TypeAlias, get_origin, get_type_hints
 
 from eyesight import recipe
 from eyesight.comparison import plots, statistics, table
@@ -29,29 +29,34 @@ from eyesight.distributed.child import Outcome
 from eyesight.errors import UserError
 from eyesight.models import own, zoo
 from eyesight.recipe import GROUPS, Recipe, override, same_training
-from eyesight.report import html
 from eyesight.runs import Run, is_run, list_runs, resolve
 from eyesight.system.progress import Talk, silent
+from eyesight.views import html
 
-Progress = Callable[[int, int], None]
+Progress: TypeAlias = Callable[[int, int], None]
+Stores: TypeAlias = dict[recipe.Data, str]  # the key of the prepared images, by how they are made
+TEMPLATE = Path(__file__).parent / "templates" / "compare.html"
+BUSY = "another process is training it; ask again when it has finished"
 
 
 @dataclass(frozen=True)
 class Member:
-    """One training of a comparison: `arguments` are those of `eyesight train` that make it; a given `run` is taken as it is."""
+    """One training of a comparison; a finished `run` is taken as it is."""
 
     name: str  # of its row
     recipe: Recipe
-    arguments: tuple[str, ...] = ()
+    arguments: tuple[str, ...] = ()  # of the `eyesight train` that makes it
     run: Run | None = None
 
     def __str__(self) -> str:
-        return self.name if self.run else f"{self.name}, seed {self.recipe.training.seed}"
+        if self.run:
+            return self.name
+        return f"{self.name}, seed {self.recipe.training.seed}"
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The rows in the order given, and how many trainings ended well, were there already, or failed."""
+    """The rows in the order given, and how many trainings were made, reused, or failed."""
 
     rows: list[Row]
     trained: int
@@ -62,29 +67,29 @@ class Comparison:
         return table.write(table.ordered(self.rows), "table")
 
     def _repr_html_(self) -> str:
-        rows = list(csv.reader(io.StringIO(table.write(table.ordered(self.rows), "csv"))))
         lines = []
-        for row in rows:
+        for row in csv.reader(table.comma_separated(table.ordered(self.rows)).splitlines()):
             lines.append("".join(f"<td>{html_escape(cell)}</td>" for cell in row))
         notes = "".join(f"<p>{html_escape(note)}</p>" for note in self.notes)
         return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>{notes}"
 
     @property
     def notes(self) -> list[str]:
-        """What one must know to read the table."""
+        """What a reader of the table must know."""
         return statistics.notes(self.rows)
 
-    def to_dict(self, sort: str = "accuracy") -> dict[str, Any]:
+    def to_dict(self, sort: str = "accuracy") -> dict[str, object]:
         """As plain JSON values, the rows ordered by a column."""
-        counts = {"trained": self.trained, "reused": self.reused, "failed": self.failed}
         return {
             "rows": [row.to_dict() for row in table.ordered(self.rows, sort)],
-            **counts,
+            "trained": self.trained,
+            "reused": self.reused,
+            "failed": self.failed,
             "notes": self.notes,
         }
 
 
-Trainer = Callable[[Sequence[Member], Path], Iterator[tuple[Member, Outcome]]]
+Trainer: TypeAlias = Callable[[Sequence[Member], Path], Iterator[tuple[Member, Outcome]]]
 
 
 def compare(
@@ -95,51 +100,59 @@ def compare(
     talk: Talk = silent,
     progress: Progress = lambda done, total: None,
 ) -> Comparison:
-    """Train the members of which `out` holds no finished run, and rank them all; raises UserError when there are none.
+    """Train the members of which `out` holds no finished run, and rank them all.
 
-    A finished run counts when its recipe is the same in every field and it learned from the pictures that are there now.
+    A finished run counts when its recipe is the same in every field and it learned from the images
+    that are there now. Raises UserError without members.
     """
     if not members:
         raise UserError("there is nothing to compare", "name recipes or runs", code=2)
-    stores = prepare(
-        [prepared(member.recipe) for member in members if not member.run], talk, progress
-    )
-    outcomes = {
-        member: found for member in members if (found := at_hand(member, out, stores)) is not None
-    }
+    to_train = [member for member in members if not member.run]
+    stores = prepare([preparation(member.recipe) for member in to_train], talk, progress)
+    outcomes: dict[Member, Outcome] = {}
+    for member in members:
+        outcome = at_hand(member, out, stores)
+        if outcome is not None:
+            outcomes[member] = outcome
     missing = [member for member in members if member not in outcomes]
-    reused = sum(isinstance(found, Run) for found in outcomes.values())
+    reused = _count_runs(outcomes)
     for member, outcome in report(train(missing, out), len(missing), talk):
-        outcomes[member] = of_these_pictures(outcome, stores.get(prepared(member.recipe)))
+        store = stores.get(preparation(member.recipe))
+        outcomes[member] = of_these_pictures(outcome, store)
     rows = [_row(name, group, outcomes) for name, group in grouped(members).items()]
     statistics.rank(rows)
-    runs = sum(isinstance(found, Run) for found in outcomes.values())
+    runs = _count_runs(outcomes)
     return Comparison(rows, runs - reused, reused, len(outcomes) - runs)
 
 
+def _count_runs(outcomes: dict[Member, Outcome]) -> int:
+    return sum(isinstance(outcome, Run) for outcome in outcomes.values())
+
+
 def of_these_pictures(outcome: Outcome, store: str | None) -> Outcome:
-    """The outcome, or that it was trained where other pictures lie under the same name."""
+    """The outcome, or why it does not count: other images lie under the same name elsewhere."""
     if isinstance(outcome, str) or statistics.same_pictures(outcome, store):
         return outcome
-    return f"{outcome.path} learned from other pictures than are here: make them the same on every machine, or name a folder that all see"
-
-
-BUSY = "another process is training it; ask again when it has finished"
-
-
-def _row(name: str, members: Sequence[Member], outcomes: dict[Member, Outcome]) -> Row:
-    found = [outcomes[member] for member in members]
-    reasons = [outcome for outcome in found if isinstance(outcome, str)]
-    return statistics.row(
-        name,
-        [outcome for outcome in found if isinstance(outcome, Run)],
-        reasons,
-        running=BUSY in reasons,
+    return (
+        f"{outcome.path} learned from other pictures than are here: make them the same on every "
+        "machine, or name a folder that all see"
     )
 
 
+def _row(name: str, members: Sequence[Member], outcomes: dict[Member, Outcome]) -> Row:
+    runs = []
+    reasons = []
+    for member in members:
+        outcome = outcomes[member]
+        if isinstance(outcome, Run):
+            runs.append(outcome)
+        else:
+            reasons.append(outcome)
+    return statistics.row(name, runs, reasons, running=BUSY in reasons)
+
+
 def grouped(members: Iterable[Member]) -> dict[str, list[Member]]:
-    """The members of each row by its name, in the order given, none twice."""
+    """The members of each row by its name, in the order given, without duplicates."""
     groups: dict[str, list[Member]] = {}
     for member in dict.fromkeys(members):
         groups.setdefault(member.name, []).append(member)
@@ -154,31 +167,48 @@ def members(
     seeds: int = 1,
     budget: str | None = None,
 ) -> list[Member]:
-    """What `names` (recipes or folders of runs) stand for: each recipe in each variant of the settings with each seed.
+    """The trainings that `names` (recipes or run folders) stand for.
 
-    Raises UserError for unknown names and settings. Data, settings, seeds and budget do not touch runs.
+    Each recipe in each variant of the settings with each seed; data, settings, seeds and budget do
+    not touch runs. Raises UserError for unknown names and settings.
     """
     if seeds < 1:
         raise UserError(f"--seeds is at least 1, not {seeds}", "--seeds 3, say", code=2)
-    shared = [*settings, *[f"training.budget={budget}"] * (budget is not None)]
-    found = []
-    alone = sum(not is_run(name) for name in names) == 1
+    shared = list(settings)
+    if budget is not None:
+        shared.append(f"training.budget={budget}")
     runs = {name: Run.open(Path(name)) for name in names if is_run(name)}
-    called = Counter([*(run.name for run in set(runs.values())), *(set(names) - set(runs))])
+    recipes = [name for name in dict.fromkeys(names) if name not in runs]
+    titles = Counter([*(run.name for run in set(runs.values())), *recipes])
+    made = []
     for name in dict.fromkeys(names):
-        if run := runs.get(name):
-            found.append(
-                Member(run.name if called[run.name] == 1 else str(run.path), run.recipe, run=run)
-            )
-            continue
-        for chosen, label in variants(shared):
-            made = resolve(name, *chosen, data=data)
-            row = " ".join(part for part in ("" if alone and label else name, label) if part)
-            found += [
-                _seeded(row, name, made, chosen, data, made.training.seed + seed)
-                for seed in range(seeds)
-            ]
-    return found
+        if name in runs:
+            made.append(_member_of(runs[name], alone=titles[runs[name].name] == 1))
+        else:
+            made += _trainings(name, shared, seeds, data, alone=len(recipes) == 1)
+    return made
+
+
+def _member_of(run: Run, *, alone: bool) -> Member:
+    """A finished run, called by its path where several have its name."""
+    title = run.name
+    if not alone:
+        title = str(run.path)
+    return Member(title, run.recipe, run=run)
+
+
+def _trainings(
+    name: str, settings: Sequence[str], seeds: int, data: str | None, *, alone: bool
+) -> Iterator[Member]:
+    """A recipe in each variant of the settings with each seed."""
+    for variant in variants(settings):
+        resolved = resolve(name, *variant.settings, data=data)
+        title = variant.label
+        if not alone or not title:
+            title = f"{name} {variant.label}".strip()
+        first = resolved.training.seed
+        for seed in range(first, first + seeds):
+            yield _seeded(title, name, resolved, variant.settings, data, seed)
 
 
 def members_of(
@@ -194,128 +224,135 @@ def members_of(
     if budget is not None:
         shared.append(f"training.budget={budget}")
     made = []
-    for chosen, label in variants(shared):
-        changed = override(recipe, chosen)
+    for variant in variants(shared):
+        changed = override(recipe, variant.settings)
         if data is not None:
             changed = replace(changed, data=replace(changed.data, source=data))
-        row = " ".join(part for part in (recipe.name or recipe.model.name, label) if part)
-        for seed in range(seeds):
-            number = changed.training.seed + seed
-            made.append(_seeded(row, folder, changed, chosen, data, number))
+        title = f"{recipe.name or recipe.model.name} {variant.label}".strip()
+        first = changed.training.seed
+        for seed in range(first, first + seeds):
+            made.append(_seeded(title, folder, changed, variant.settings, data, seed))
     return made
 
 
 def _seeded(
-    row: str, name: str, made: Recipe, settings: Sequence[str], data: str | None, seed: int
+    title: str, name: str, resolved: Recipe, settings: Sequence[str], data: str | None, seed: int
 ) -> Member:
-    chosen = [f"--set={setting}" for setting in (*settings, f"training.seed={seed}")]
-    arguments = (name, *chosen, *[f"--data={data}"] * (data is not None))
-    return Member(row, replace(made, training=replace(made.training, seed=seed)), arguments)
+    arguments = [name]
+    arguments += [f"--set={setting}" for setting in (*settings, f"training.seed={seed}")]
+    if data is not None:
+        arguments.append(f"--data={data}")
+    training = replace(resolved.training, seed=seed)
+    return Member(title, replace(resolved, training=training), tuple(arguments))
 
 
-def variants(settings: Sequence[str]) -> list[tuple[list[str], str]]:
-    """The settings with one value for each field that was given several (`model.name=A,B`), and what tells them apart."""
-    choices = [
-        [(f"{path}={value}", path, value) for value in values]
-        for path, values in map(_values, settings)
-    ]
-    several = {choice[0][1] for choice in choices if len(choice) > 1}
-    return [
-        (
-            [text for text, _, _ in chosen],
-            " ".join(_label(path, value) for _, path, value in chosen if path in several),
-        )
-        for chosen in product(*choices)
-    ]
+class Variant(NamedTuple):
+    """Settings with one value for each field, and what tells them from the other variants."""
+
+    settings: list[str]
+    label: str
+
+
+def variants(settings: Sequence[str]) -> list[Variant]:
+    """Every combination of the values of fields that were given several (`model.name=A,B`)."""
+    fields = [_values(setting) for setting in settings]
+    made = []
+    for values in product(*(values for _, values in fields)):
+        chosen = []
+        labels = []
+        for (path, choices), value in zip(fields, values, strict=True):
+            chosen.append(f"{path}={value}")
+            if len(choices) > 1:
+                labels.append(_label(path, value))
+        made.append(Variant(chosen, " ".join(labels)))
+    return made
 
 
 def _label(path: str, value: str) -> str:
-    return value if path == "model.name" else f"{path}={value}"
+    if path == "model.name":
+        return value
+    return f"{path}={value}"
 
 
 def _values(setting: str) -> tuple[str, list[str]]:
+    """The path of a setting and its values, separated by commas unless these may be part of one."""
     path, _, text = setting.partition("=")
-    group, _, name = path.strip().partition(".")
-    kinds = get_type_hints(type(getattr(Recipe(), group))) if group in GROUPS else {}
-    listed = (
-        name not in kinds or get_origin(kinds[name]) is tuple or path.strip() == "data.source"
-    )  # there a comma belongs to the value
-    values = (
-        [text.strip()]
-        if listed
-        else [value.strip() for value in text.split(",") if value.strip()] or [""]
-    )
-    return path.strip(), values
+    path = path.strip()
+    group, _, name = path.partition(".")
+    kinds = {}
+    if group in GROUPS:
+        kinds = get_type_hints(type(getattr(Recipe(), group)))
+    is_list = name not in kinds or get_origin(kinds[name]) is tuple
+    if is_list or path == "data.source":
+        return path, [text.strip()]
+    values = [value.strip() for value in text.split(",")]
+    return path, [value for value in values if value] or [""]
 
 
-def prepare(
-    wanted: Iterable[recipe.Data], talk: Talk, progress: Progress
-) -> dict[recipe.Data, str]:
-    """The keys of the prepared pictures; prepared before any training begins, so that no member pays for the others.
+def prepare(preparations: Iterable[recipe.Data], talk: Talk, progress: Progress) -> Stores:
+    """Prepare all images before any training begins, so that no member pays for the others.
 
-    Data that cannot be opened has none: finished runs need none, and trainings will say what is wrong.
+    Data that cannot be opened has no key: finished runs need none, and trainings will say what is
+    wrong.
     """
-    keys = {}
-    for data in dict.fromkeys(wanted):
+    keys: Stores = {}
+    for data in dict.fromkeys(preparations):
         try:
             keys[data] = prepare_data(data, talk=talk, progress=progress).store.key
-        except (
-            Exception
-        ) as error:  # a file that crashes the decoder must not take the other rows with it
+        except Exception as error:  # a file that crashes the decoder must not end the other rows
             talk(f"{data.source or 'no data'}: {error}")
     return keys
 
 
-def prepared(wanted: Recipe) -> recipe.Data:
-    """How the pictures of a recipe are prepared: pretrained networks have their own ways."""
-    model = wanted.model
-    if (
-        model.weights is None
-        and model.head is None
-        and zoo.find(model.name) is None
-        and model.name != "auto"
-    ):
-        return wanted.data
+def preparation(member: Recipe) -> recipe.Data:
+    """How a recipe prepares its images: pretrained networks have their own ways."""
+    model = member.model
+    is_plain = model.weights is None and model.head is None and model.name != "auto"
+    if is_plain and zoo.find(model.name) is None:
+        return member.data
     from eyesight.training.transfer import resolve_preprocessing
 
     try:
-        return resolve_preprocessing(wanted).data
+        return resolve_preprocessing(member).data
     except UserError:  # training will say it again, in its row
-        return wanted.data
+        return member.data
 
 
-def at_hand(member: Member, out: Path, stores: dict[recipe.Data, str]) -> Outcome | None:
-    """The member's finished run, or why it cannot be trained now; None when it has to be trained."""
+def at_hand(member: Member, out: Path, stores: Stores) -> Outcome | None:
+    """The member's finished run, or why it cannot be trained now; None when it must be trained."""
     if member.run:
-        return member.run if member.run.status == "done" else f"the run {_state(member.run)}"
-    status: dict[str, Run] = {}
+        if member.run.status == "done":
+            return member.run
+        return f"the run {_state(member.run)}"
+    store = stores.get(preparation(member.recipe))
+    by_status: dict[str, Run] = {}
     for run in reversed(list_runs(out)):
-        if trained_as(run, member.recipe) and statistics.same_pictures(
-            run, stores.get(prepared(member.recipe))
-        ):
-            status.setdefault(run.status, run)
-    return status.get("done") or (BUSY if "running" in status else None)
+        if trained_as(run, member.recipe) and statistics.same_pictures(run, store):
+            by_status.setdefault(run.status, run)
+    if "done" in by_status:
+        return by_status["done"]
+    if "running" in by_status:
+        return BUSY
+    return None
 
 
 def _state(run: Run) -> str:
-    failure: dict[str, Any] = next(
-        (event for event in reversed(run.log) if event.get("event") == "failed"), {}
-    )
-    return f"failed: {failure.get('message')}" if run.status == "failed" else f"is {run.status}"
+    if run.status != "failed":
+        return f"is {run.status}"
+    failures = [event for event in run.log if event.get("event") == "failed"]
+    return f"failed: {failures[-1].get('message')}"
 
 
-def trained_as(run: Run, wanted: Recipe) -> bool:
+def trained_as(run: Run, member: Recipe) -> bool:
     """Whether the run's recipe agrees in every field that decides a training."""
     try:
-        if not own.is_same_code(wanted.model.name, run.environment):
+        if not own.is_same_code(member.model.name, run.environment):
             return False
-        if wanted.model.weights is None:
-            return same_training(run.recipe, wanted)
-        from eyesight.training.resume import (
-            trained_alike,
-        )  # imports torch, which only files of weights need
+        if member.model.weights is None:
+            return same_training(run.recipe, member)
+        from eyesight.training.resume import trained_alike  # imports torch, for files of weights
 
-        return trained_alike(run, wanted)
+        return trained_alike(run, member)
     except UserError:
         return False  # damaged, or from a later version
 
@@ -323,86 +360,98 @@ def trained_as(run: Run, wanted: Recipe) -> bool:
 def report(
     outcomes: Iterable[tuple[Member, Outcome]], total: int, talk: Talk
 ) -> Iterator[tuple[Member, Outcome]]:
-    """The same outcomes, with a line for each: which of how many, the result, the time left by the mean so far."""
-    began = time.monotonic()
+    """Pass the outcomes on, with a line for each: its number, its result, the time left."""
+    start = time.monotonic()
     for done, (member, outcome) in enumerate(outcomes, 1):
-        spent = time.monotonic() - began
-        left = f"; {html.duration(spent / done * (total - done))} left" if done < total else ""
-        talk(f"[{done}/{total}] {member}: {_told(outcome)}{left}")
+        mean = (time.monotonic() - start) / done
+        line = f"[{done}/{total}] {member}: {_result(outcome)}"
+        if done < total:
+            line += f"; {html.duration(mean * (total - done))} left"
+        talk(line)
         yield member, outcome
 
 
-def _told(outcome: Outcome) -> str:
+def _result(outcome: Outcome) -> str:
     if isinstance(outcome, str):
         return f"failed: {outcome}"
     result = outcome.result
     score = result["test"].get(outcome.measure.key)
     seconds = (result.get("seconds") or {}).get("total")
-    said = outcome.measure.text(score) if score is not None else "done"
-    parts = [said, f"in {html.duration(seconds)}" if seconds else "", f"({outcome.path})"]
-    return " ".join(part for part in parts if part)
+    words = "done"
+    if score is not None:
+        words = outcome.measure.text(score)
+    if seconds:
+        words += f" in {html.duration(seconds)}"
+    return f"{words} ({outcome.path})"
 
 
 def one_after_another(members: Sequence[Member], out: Path) -> Iterator[tuple[Member, Outcome]]:
-    """Train each member in a process of its own, here; an unfinished run of the same recipe goes on where it was."""
+    """Train each member here, in a process of its own; an unfinished run goes on where it was."""
     for member in members:
         yield member, child.train(member.arguments, out)
 
 
 def folder(members: Sequence[Member], names: Sequence[str], out: Path) -> Path:
-    """Where the page of this very comparison is kept: the same members, the same folder."""
-    identity = "\n".join(
-        sorted(
-            f"{member.run.path if member.run else recipe.to_json(member.recipe)}"
-            for member in members
-        )
-    )
-    name = re.sub(r"[^\w.-]+", "-", "-".join(Path(name).name for name in names))[:60].strip("-.")
-    told = hashlib.sha256(identity.encode(errors="backslashreplace")).hexdigest()[:6]
-    return out / f"comparison-{name}-{told}"
+    """Where the page of this comparison is kept: the same members, the same folder."""
+    identities = []
+    for member in members:
+        if member.run:
+            identities.append(str(member.run.path))
+        else:
+            identities.append(recipe.to_json(member.recipe))
+    identity = "\n".join(sorted(identities)).encode(errors="backslashreplace")
+    digest = hashlib.sha256(identity).hexdigest()[:6]
+    name = re.sub(r"[^\w.-]+", "-", "-".join(Path(name).name for name in names))
+    return out / f"comparison-{name[:60].strip('-.')}-{digest}"
 
 
-def write(found: Comparison, place: Path, *, sort: str = "accuracy", command: str = "") -> Path:
-    """Write index.html, table.csv, table.md, comparison.json and the figures into the folder `place`; the path of the page."""
-    rows = table.ordered(found.rows, sort)
+def write(
+    comparison: Comparison, place: Path, *, sort: str = "accuracy", command: str = ""
+) -> Path:
+    """Write page, tables, JSON and figures into the folder `place`; returns the page's path."""
+    rows = table.ordered(comparison.rows, sort)
+    values = json.dumps(comparison.to_dict(sort), indent=2, ensure_ascii=False)
     html.write(table.comma_separated(rows) + "\n", place / "table.csv")
     html.write(table.markdown(rows) + "\n", place / "table.md")
-    html.write(
-        json.dumps(found.to_dict(sort), indent=2, ensure_ascii=False) + "\n",
-        place / "comparison.json",
-    )
+    html.write(values + "\n", place / "comparison.json")
     return html.write(page(rows, place, command), place / "index.html")
 
 
 def page(rows: Sequence[Row], place: Path, command: str) -> str:
     """The page as HTML; it links to the reports of the runs beside it."""
     colours = plots.colours(rows)
-    facts = {
+    links = {}
+    for row in rows:
+        for run in row.runs:
+            link = os.path.relpath(run.path / "report.html", place)
+            links[run.path] = link.replace(os.sep, "/")
+    values = {
         "rows": rows,
         "columns": list(zip(table.COLUMNS, table.titles(rows), strict=True)),
         "palette": colours,
         "sentence": sentence(rows),
         "notes": statistics.notes(rows),
-        "links": {
-            run.path: os.path.relpath(run.path / "report.html", place).replace(os.sep, "/")
-            for row in rows
-            for run in row.runs
-        },
+        "links": links,
         "figures": plots.figures(rows, colours),
         "command": command,
     }
-    return html.render("compare.html", facts)
+    return html.render(TEMPLATE, values)
 
 
 def sentence(rows: Sequence[Row]) -> str:
-    """Which is best, and what the test pictures cannot tell from it."""
+    """Which row is best, and which ones the test images cannot tell from it."""
     ranked = [row for row in table.ordered(rows) if row.rank]
     if not ranked or any(row.test for row in ranked):
         return ""
     best = ranked[0]
     assert best.score is not None, "only rows with an accuracy have a rank"
-    if len(ranked) > 1 and not best.tied_with:
-        return f"{best.name} is best with {best.measure.text(best.score.mean)}, and the difference to every other row is more than chance."
-    others = ", ".join(best.tied_with)
-    tie = f" The test pictures cannot tell it from {others}." if others else ""
-    return f"{best.name} reached {best.measure.text(best.score.mean)}.{tie}"
+    score = best.measure.text(best.score.mean)
+    if best.tied_with:
+        others = ", ".join(best.tied_with)
+        return f"{best.name} reached {score}. The test pictures cannot tell it from {others}."
+    if len(ranked) == 1:
+        return f"{best.name} reached {score}."
+    return (
+        f"{best.name} is best with {score}, and the difference to every other row is more than "
+        "chance."
+    )

@@ -1,33 +1,50 @@
-"""Runs side by side: a row for each recipe, with intervals, and which rows the test pictures can tell apart.
+"""Statistics of a comparison: a row for each recipe, and which rows the test images tell apart.
 
-What is compared is the mean accuracy over a recipe's seeds, as the table shows it, and never the accuracy of several networks voting.
+Compared is the mean accuracy over a recipe's seeds, as the table shows it, and never the accuracy
+of several networks voting.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from eyesight.errors import UserError
-from eyesight.results import metrics
+from eyesight.results.metrics import mc_nemar
 from eyesight.results.predictions import Predictions
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.runs import Run
 
 LEVEL = 0.05  # of all comparisons in a table together
+PARTS = ("data", "features", "training", "evaluation")  # of the seconds
+FIGURES = (
+    "macro_f1",
+    "loss",
+    "train_score",
+    "train_loss",
+    "validation_score",
+    "validation_loss",
+    "parameters",
+    "multiply_adds",
+    "seconds",
+    "pictures_per_second",
+    "bytes",
+)
+WHOLE = ("parameters", "multiply_adds", "bytes")  # numbers whose mean is rounded
 Status = Literal["done", "partial", "failed", "running"]
+Summary: TypeAlias = Mapping[str, Any]  # a run's test summary
 
 
 @dataclass(frozen=True, eq=False)
 class Judged:
-    """The score of each test picture (of a classifier: whether it was right), by id; the same `key` means the same pictures and task."""
+    """The score of each test image, by id; the same `key` means the same images and task."""
 
     key: str
     scores: npt.NDArray[np.bool_] | npt.NDArray[np.float64]
@@ -35,7 +52,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class Spread:
-    """A score: `sd` over seeds, None for one; the 95 % `interval` is of the mean over seeds, or of one network over pictures."""
+    """A score; `sd` is over seeds, None for one.
+
+    The 95 % `interval` is of the mean over seeds, or of one network over images.
+    """
 
     mean: float
     sd: float | None
@@ -45,19 +65,28 @@ class Spread:
 
 @dataclass(eq=False)
 class Row:
-    """One recipe (or one run) in a table; None is unknown, `test` a letter when rows were judged on different pictures."""
+    """One recipe (or one run) in a table; None is unknown.
+
+    `test` is a letter when rows were judged on different images. `seconds` are what a person
+    waited, `parts` the same by part; training and validation scores are those of the kept epoch.
+    """
 
     name: str
     status: Status
     reason: str = ""
     runs: list[Run] = field(default_factory=list)
     score: Spread | None = None
-    measure: Measure = MEASURES["class"]  # what the score is
+    measure: Measure = MEASURES["class"]  # of the score
     macro_f1: float | None = None
     loss: float | None = None
+    train_score: float | None = None
+    train_loss: float | None = None
+    validation_score: float | None = None
+    validation_loss: float | None = None
     parameters: int | None = None
     multiply_adds: int | None = None
     seconds: float | None = None
+    parts: dict[str, float | None] = field(default_factory=dict)
     pictures_per_second: float | None = None
     bytes: int | None = None
     rank: int | None = None
@@ -66,112 +95,138 @@ class Row:
 
     @property
     def seeds(self) -> int:
-        """How many runs the row is the mean of."""
+        """The number of runs that the row is the mean of."""
         return len(self.runs)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain JSON values."""
         names = ("name", "status", "reason", "seeds", "rank", "tied_with", "test", *FIGURES)
         values = {name: getattr(self, name) for name in names}
-        score = asdict(self.score) if self.score else None
-        scores = {
-            "measure": self.measure.key,
-            "score": score,
-            "top1": score if self.measure.key == "top1" else None,
-        }
-        return {**values, **scores, "runs": [str(run.path) for run in self.runs]}
-
-
-FIGURES = (
-    "macro_f1",
-    "loss",
-    "parameters",
-    "multiply_adds",
-    "seconds",
-    "pictures_per_second",
-    "bytes",
-)
+        score = None
+        if self.score is not None:
+            score = asdict(self.score)
+        values["parts"] = dict(self.parts)
+        values["measure"] = self.measure.key
+        values["score"] = score
+        values["top1"] = None
+        if self.measure.key == "top1":
+            values["top1"] = score
+        values["runs"] = [str(run.path) for run in self.runs]
+        return values
 
 
 def row(
     name: str, runs: Sequence[Run], reasons: Sequence[str] = (), *, running: bool = False
 ) -> Row:
     """The row of the finished `runs`, means over them; `reasons` say why others are missing."""
-    status: Status = (
-        "partial" if runs and reasons else "done" if runs else "running" if running else "failed"
-    )
+    status: Status = "done"
     reason = "; ".join(dict.fromkeys(reasons))
     if runs and reasons:
+        status = "partial"
         reason = f"{len(reasons)} of {len(reasons) + len(runs)} are missing: {reason}"
-    measure = runs[0].measure if runs else MEASURES["class"]
+    elif running and not runs:
+        status = "running"
+    elif not runs:
+        status = "failed"
+    measure = MEASURES["class"]
+    if runs:
+        measure = runs[0].measure
+    tests = [run.result["test"] for run in runs]
+    figures = [_figures(run) for run in runs]
+    means: dict[str, Any] = {}
+    for key in FIGURES:
+        means[key] = mean([values[key] for values in figures])
+        if key in WHOLE and means[key] is not None:
+            means[key] = round(means[key])
+    parts = {part: mean([_seconds(run).get(part) for run in runs]) for part in PARTS}
     return Row(
-        name,
-        status,
-        reason,
-        list(runs),
-        score([run.result["test"] for run in runs], measure),
-        measure,
-        **_means(runs),
+        name, status, reason, list(runs), score(tests, measure), measure, parts=parts, **means
     )
 
 
-def _means(runs: Sequence[Run]) -> dict[str, Any]:
-    found = [_figures(run) for run in runs]
-    return {
-        name: mean([figures[name] for figures in found], whole=name in WHOLE) for name in FIGURES
-    }
-
-
-WHOLE = ("parameters", "multiply_adds", "bytes")
-
-
-def mean(values: Iterable[float | None], *, whole: bool = False) -> Any:
-    """The mean of the known values; None when there are none."""
-    known = [value for value in values if value is not None]
-    if not known:
+def mean(values: Iterable[float | None]) -> float | None:
+    """The mean of the values that are not None; None when there are none."""
+    measured = [value for value in values if value is not None]
+    if not measured:
         return None
-    return round(sum(known) / len(known)) if whole else sum(known) / len(known)
+    return sum(measured) / len(measured)
 
 
-def _figures(run: Run) -> dict[str, Any]:
+def _figures(run: Run) -> dict[str, float | None]:
+    """What a run adds to the means of its row, by the names in `FIGURES`."""
     result = run.result
     epochs = run.epochs
-    test = result["test"]
+    kept = _kept_epoch(run)
     passes = sum(epoch.get("seconds") or 0 for epoch in epochs)
     pictures = sum(epoch.get("pictures") or 0 for epoch in epochs)
+    speed = None
+    if pictures and passes:
+        speed = pictures / passes
     weights = run.classifier_path / "weights.safetensors"
-    spent = (result.get("seconds") or {}).get("training")
-    return {
-        **{name: test.get(name) for name in ("macro_f1", "loss")},
-        **{name: result.get(name) for name in ("parameters", "multiply_adds")},
-        "seconds": None
-        if spent is None
-        else max(spent, passes),  # a resumed run timed only its last part; its epochs know them all
-        "pictures_per_second": pictures / passes if pictures and passes else None,
-        "bytes": weights.stat().st_size if weights.is_file() else None,
-    }
+    size = None
+    if weights.is_file():
+        size = weights.stat().st_size
+    values = {key: result["test"].get(key) for key in ("macro_f1", "loss")}
+    for part in ("train", "validation"):
+        values[f"{part}_score"] = kept.get(f"{part}_{run.measure.key}")
+        values[f"{part}_loss"] = kept.get(f"{part}_loss")
+    values["parameters"] = result.get("parameters")
+    values["multiply_adds"] = result.get("multiply_adds")
+    values["seconds"] = _waited(run)
+    values["pictures_per_second"] = speed
+    values["bytes"] = size
+    return values
 
 
-def score(tests: Sequence[dict[str, Any]], measure: Measure = MEASURES["class"]) -> Spread | None:
-    """The score of one recipe from its runs' test summaries; None without labelled test pictures."""
-    known = [test for test in tests if test.get(measure.key) is not None]
-    if not known:
+def _kept_epoch(run: Run) -> Summary:
+    """The epoch whose weights were kept; empty when the log does not say."""
+    epochs: list[Summary] = list(run.epochs)
+    if run.recipe.training.keep != "last":
+        epochs = [epoch for epoch in epochs if epoch.get("best")]
+    return (epochs or [{}])[-1]
+
+
+def _seconds(run: Run) -> dict[str, float]:
+    """The seconds by part; a resumed run timed only its last part, but its epochs know them all."""
+    seconds = dict(run.result.get("seconds") or {})
+    if "training" in seconds:
+        passes = sum(epoch.get("seconds") or 0 for epoch in run.epochs)
+        seconds["training"] = max(seconds["training"], passes)
+    return seconds
+
+
+def _waited(run: Run) -> float | None:
+    """The seconds from the start of the command to its end, of a resumed run in all its parts."""
+    seconds = run.result.get("seconds") or {}
+    total = seconds.get("total")
+    if total is None:
+        return _seconds(run).get("training")
+    passes = sum(epoch.get("seconds") or 0 for epoch in run.epochs)
+    return max(float(total) + float(seconds.get("before") or 0), passes)
+
+
+def score(tests: Sequence[Summary], measure: Measure = MEASURES["class"]) -> Spread | None:
+    """The score of one recipe from its runs' test summaries; None without labelled test images."""
+    judged = [test for test in tests if test.get(measure.key) is not None]
+    if not judged:
         return None
-    if len(known) == 1:
-        low, high = known[0]["interval"]
-        return Spread(
-            known[0][measure.key],
-            None,
-            (low, high),
-            "wilson" if measure.key == "top1" else "pictures",
-        )
-    return over_seeds(
-        [test[measure.key] for test in known], most=1.0 if measure.unit == "%" else math.inf
-    )
+    values = [test[measure.key] for test in judged]
+    if len(judged) > 1:
+        most = math.inf
+        if measure.unit == "%":
+            most = 1.0
+        return over_seeds(values, most)
+    low, high = judged[0]["interval"]
+    if measure.key == "top1":
+        return Spread(values[0], None, (low, high), "wilson")
+    return Spread(values[0], None, (low, high), "pictures")
 
 
 def over_seeds(values: Sequence[float], most: float = 1.0) -> Spread:
-    """Mean, deviation and Student's 95 % interval of the mean of at least two scores, kept within 0 and the `most` there can be."""
+    """Mean, standard deviation and Student's 95 % interval of the mean of at least two scores.
+
+    The interval is kept within 0 and the `most` there can be.
+    """
     from scipy.special import stdtrit
 
     count = len(values)
@@ -182,44 +237,51 @@ def over_seeds(values: Sequence[float], most: float = 1.0) -> Spread:
 
 
 def judge(run: Run) -> Judged | None:
-    """The score of each labelled test picture; None when the run kept none, or they cannot be read."""
+    """The score of each labelled test image; None when the run kept no readable predictions."""
     try:
-        said = run.said("test")
+        results = run.said("test")
     except UserError:
         return None
-    known = said.labelled() if isinstance(said, Predictions) else said
-    if not len(known):
+    if isinstance(results, Predictions):
+        results = results.labelled()
+    if not len(results):
         return None
-    order = np.argsort(np.array(known.ids), kind="stable")
-    truth = known.truth()
-    pictures = "\n".join([run.measure.key, *(f"{known.ids[i]}\t{truth[i]}" for i in order)])
-    return Judged(hashlib.sha256(pictures.encode()).hexdigest(), known.scores()[order])
+    order = np.argsort(np.array(results.ids), kind="stable")
+    truth = results.truth()
+    lines = [run.measure.key]
+    lines += [f"{results.ids[place]}\t{truth[place]}" for place in order]
+    key = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return Judged(key, results.scores()[order])
 
 
 def rank(rows: Sequence[Row]) -> None:
-    """Give every row with predictions its rank, one more than the number of rows that are certainly better, and its ties.
+    """Rank every row with predictions: one more than the rows that are certainly better.
 
-    Certainly: by `difference`, Holm's correction over all pairs on the same pictures, at 5 %.
+    Certainly: by `difference`, with Holm's correction over all pairs on the same images, at 5 %.
+    Rows that cannot be told apart are tied.
     """
-    judged = {
-        id(row): [found for run in row.runs if (found := judge(run))] for row in rows if row.score
-    }
+    judged: dict[int, list[Judged]] = {}
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        seen = judged.get(id(row), [])
-        if seen and len(seen) == row.seeds and len({one.key for one in seen}) == 1:
-            groups.setdefault(seen[0].key, []).append(row)
+        if row.score is None:
+            continue
+        results = [result for result in map(judge, row.runs) if result is not None]
+        judged[id(row)] = results
+        keys = {result.key for result in results}
+        if len(results) == row.seeds and len(keys) == 1:
+            groups.setdefault(keys.pop(), []).append(row)
     for letter, group in enumerate(groups.values()):
         _rank_group(group, judged)
         for row in group:
-            row.test = chr(ord("A") + letter % 26) if len(groups) > 1 else None
+            if len(groups) > 1:
+                row.test = chr(ord("A") + letter % 26)
 
 
 def _rank_group(rows: Sequence[Row], judged: dict[int, list[Judged]]) -> None:
     pairs = list(combinations(rows, 2))
-    chances = holm([difference(judged[id(a)], judged[id(b)]) for a, b in pairs])
+    p_values = [difference(judged[id(one)], judged[id(other)]) for one, other in pairs]
     better = {id(row): 0 for row in rows}
-    for (first, second), p in zip(pairs, chances, strict=True):
+    for (first, second), p in zip(pairs, holm(p_values), strict=True):
         if p >= LEVEL:
             first.tied_with.append(second.name)
             second.tied_with.append(first.name)
@@ -230,103 +292,105 @@ def _rank_group(rows: Sequence[Row], judged: dict[int, list[Judged]]) -> None:
 
 
 def _accuracy(row: Row) -> float:
-    return row.score.mean if row.score else -math.inf
+    if row.score is None:
+        return -math.inf
+    return row.score.mean
 
 
 def difference(first: Sequence[Judged], second: Sequence[Judged]) -> float:
-    """The chance (two-sided p) of mean scores so far apart if the recipes were equally good, from the same pictures.
+    """The p-value (two-sided) of equal mean scores, from results on the same images.
 
-    One classifier each: McNemar's test, mid-p. Several seeds, or other scores than right and wrong: t of the difference, its
-    variance that of the pictures' paired differences plus that of each recipe's seeds, degrees of freedom by Welch and Satterthwaite.
-    The disagreement of seeds about single pictures is counted in both parts, which errs on the side of a tie.
+    One classifier each: McNemar's test, mid-p. Several seeds, or other scores than right and wrong:
+    t of the difference, its variance that of the images' paired differences plus that of each
+    recipe's seeds, degrees of freedom by Welch and Satterthwaite. The disagreement of seeds about
+    single images is counted in both parts, which errs on the side of a tie.
     """
     if len(first) == len(second) == 1 and first[0].scores.dtype == np.bool_:
-        return _mc_nemar(first[0].scores, second[0].scores)  # type: ignore[arg-type]
-    a, b = (np.stack([one.scores for one in side]).astype(np.float64) for side in (first, second))
-    apart = a.mean(axis=0) - b.mean(axis=0)
-    if len(apart) < 2:
-        return 1.0
-    parts = [(apart.var(ddof=1) / len(apart), len(apart) - 1)]
-    parts += [
-        (side.mean(axis=1).var(ddof=1) / len(side), len(side) - 1)
-        for side in (a, b)
-        if len(side) > 1
+        return mc_nemar(first[0].scores, second[0].scores).p  # type: ignore[arg-type]
+    sides = [
+        np.stack([result.scores for result in side]).astype(np.float64) for side in (first, second)
     ]
-    return _welch(
-        float(apart.mean()), [(float(variance), free) for variance, free in parts], len(apart)
-    )
+    paired = sides[0].mean(axis=0) - sides[1].mean(axis=0)
+    n = len(paired)
+    if n < 2:
+        return 1.0
+    parts = [(float(paired.var(ddof=1)) / n, n - 1)]
+    for side in sides:
+        seeds = len(side)
+        if seeds > 1:
+            parts.append((float(side.mean(axis=1).var(ddof=1)) / seeds, seeds - 1))
+    return _welch(float(paired.mean()), parts, n)
 
 
-def _mc_nemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> float:
-    right, other = (
-        np.stack([side, ~side], axis=1).astype(np.float32) for side in (first, second)
-    )  # two classes: right, wrong
-    return metrics.paired_difference(right, other, np.zeros(len(first), np.int64)).p
-
-
-def _welch(apart: float, parts: Sequence[tuple[float, int]], pictures: int) -> float:
+def _welch(difference: float, parts: Sequence[tuple[float, int]], n: int) -> float:
+    """The p-value of a difference whose variance is the sum of `parts` (variance, freedom)."""
     from scipy.special import stdtr
 
     variance = sum(part for part, _ in parts)
-    if variance == 0:
-        return (
-            1.0 if apart == 0 else 2.0 ** (1 - pictures)
-        )  # the same on every picture: as with a coin that never turned
-    free = variance**2 / sum(part**2 / freedom for part, freedom in parts)
-    return float(2 * stdtr(free, -abs(apart) / variance**0.5))
+    if variance == 0 and difference == 0:
+        return 1.0
+    if variance == 0:  # the same on every image: as with a coin that never turned
+        return 2.0 ** (1 - n)
+    freedom = variance**2 / sum(part**2 / free for part, free in parts)
+    return float(2 * stdtr(freedom, -abs(difference) / variance**0.5))
 
 
-def holm(chances: Sequence[float]) -> list[float]:
-    """p-values of a family of tests, corrected so that together they err once in twenty at 5 % (Holm 1979)."""
-    adjusted = [0.0] * len(chances)
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of a family of tests, corrected for their number (Holm 1979)."""
+    adjusted = [0.0] * len(p_values)
     highest = 0.0
-    for place, index in enumerate(np.argsort(chances, kind="stable")):
-        highest = max(highest, min(1.0, (len(chances) - place) * chances[index]))
+    for place, index in enumerate(np.argsort(p_values, kind="stable")):
+        corrected = min(1.0, (len(p_values) - place) * p_values[index])
+        highest = max(highest, corrected)
         adjusted[index] = highest
     return adjusted
 
 
+NOTES = {
+    "student": "± is the standard deviation over the seeds; the interval there is the 95 % "
+    "interval of the mean over seeds, on these very test pictures (Student's t: with two seeds it is "
+    "wide or, by chance, far too narrow)",
+    "wilson": "the interval of an accuracy without ± is the 95 % interval of one network over the "
+    "test pictures (Wilson); it does not cover other seeds",
+    "pictures": "the interval of another score without ± is the 95 % interval of one network over "
+    "the test pictures, of mean IoU by bootstrap",
+    "tied": "rank: one more than the rows that are certainly better; = means that the test pictures "
+    f"cannot separate it from another row (paired test, Holm, {LEVEL:.0%} in all)",
+    "tests": "rows with different letters were judged on different test pictures: their scores "
+    "cannot be compared",
+    "unranked": "no rank: its runs kept no predictions, or were not all judged on the same test "
+    "pictures",
+    "seconds": "seconds: all that a person waited; pictures/s trained: pictures that passed through "
+    "the training steps, each epoch anew, by the seconds of the epochs alone",
+    "epochs": "training and validation: score and loss in the epoch whose weights were kept; "
+    "training is measured while the weights change, on augmented pictures",
+    "machines": "the runs were made on different machines or numbers of threads: their seconds "
+    "cannot be compared",
+}
+
+
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What one must know to read the table."""
-    found = []
+    """What a reader of the table must know."""
     methods = {row.score.method for row in rows if row.score}
-    if "student" in methods:
-        found.append(
-            "after ± the deviation over the seeds; the interval there: 95 % for the mean over seeds, on these very test pictures "
-            "(Student's t: with two seeds it is wide or, by chance, far too narrow)"
-        )
-    if "wilson" in methods:
-        found.append(
-            "interval of an accuracy without ±: 95 % for one network over the test pictures (Wilson); it knows nothing of other seeds"
-        )
-    if "pictures" in methods:
-        found.append(
-            "interval of another score without ±: 95 % for one network over the test pictures, of mean IoU by drawing them anew"
-        )
-    if any(row.tied_with for row in rows):
-        found.append(
-            f"rank: one more than the rows that are certainly better; = means that the test pictures cannot separate it from another row "
-            f"(paired test, Holm, {LEVEL:.0%} in all)"
-        )
-    if any(row.test for row in rows):
-        found.append(
-            "rows with different letters were judged on different test pictures: their scores cannot be compared"
-        )
-    if any(row.score and row.rank is None for row in rows):
-        found.append(
-            "no rank: its runs kept no predictions, or were not all judged on the same test pictures"
-        )
-    if len({_machine(run) for row in rows for run in row.runs}) > 1:
-        found.append(
-            "the runs were made on different machines or numbers of threads: their seconds cannot be compared"
-        )
-    return found
+    machines = {_machine(run) for row in rows for run in row.runs}
+    applies = {
+        "student": "student" in methods,
+        "wilson": "wilson" in methods,
+        "pictures": "pictures" in methods,
+        "tied": any(row.tied_with for row in rows),
+        "tests": any(row.test for row in rows),
+        "unranked": any(row.score and row.rank is None for row in rows),
+        "seconds": any(row.seconds for row in rows),
+        "epochs": any(row.train_loss is not None for row in rows),
+        "machines": len(machines) > 1,
+    }
+    return [text for key, text in NOTES.items() if applies[key]]
 
 
-def _machine(run: Run) -> tuple[Any, ...]:
+def _machine(run: Run) -> tuple[object, ...]:
     return tuple(run.environment.get(name) for name in ("cpu", "device", "threads"))
 
 
 def same_pictures(run: Run, store: str | None) -> bool:
-    """Whether a run learned from the prepared pictures `store`, as far as either is known."""
+    """Whether a run learned from the prepared images `store`, as far as both are recorded."""
     return store is None or run.data.get("store") in (None, store)

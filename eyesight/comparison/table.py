@@ -1,18 +1,25 @@
-"""A comparison as text: for the terminal, as CSV with every figure unrounded, as Markdown; best rows first, failures last."""
+"""A comparison as text: for the terminal, as CSV with every figure unrounded, as Markdown.
+
+The best rows come first, failures last.
+"""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
-from eyesight.comparison.statistics import Row
+from eyesight.comparison.statistics import PARTS, Row
 from eyesight.errors import UserError, unknown
 from eyesight.results.scores import MEASURES
+from eyesight.system.tables import csv_text, markdown_table, text_table
 
 FORMATS = ("table", "csv", "markdown")
+MISSING = "–"
+LEFT = (0, 1)  # columns that are flush left: rank and name
+UNITS = ((1e9, "G"), (1e6, "M"), (1e3, "k"))
+
+Value: TypeAlias = float | str | tuple[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -21,111 +28,148 @@ class Column:
 
     key: str
     title: str
-    value: Callable[[Row], Any]
+    value: Callable[[Row], Value]
     text: Callable[[Row], str]
     down: bool = False
 
     def number(self, row: Row) -> float:
         """What a page sorts by; unknown values are the least."""
         value = self.value(row)
+        if value is None:
+            return -1.0
         if isinstance(value, tuple):
-            value = 1000 * ord(value[0] or "A") + value[1]
-        return -1.0 if value is None else float(value)
+            letter, rank = value
+            return 1000.0 * ord(letter or "A") + rank
+        return float(value)
 
 
 def _rank(row: Row) -> str:
-    return "" if row.rank is None else f"{row.test or ''}{row.rank}{'=' if row.tied_with else ''}"
+    if row.rank is None:
+        return ""
+    tie = ""
+    if row.tied_with:
+        tie = "="
+    return f"{row.test or ''}{row.rank}{tie}"
+
+
+def _rank_value(row: Row) -> Value:
+    if row.rank is None:
+        return None
+    return row.test or "", row.rank
 
 
 def _score(row: Row) -> str:
     if row.score is None:
-        return "–"
-    number = row.measure.number
-    return number(row.score.mean) + (
-        f" ± {number(row.score.sd)}" if row.score.sd is not None else ""
-    )
+        return MISSING
+    text = row.measure.number(row.score.mean)
+    if row.score.sd is not None:
+        text += f" ± {row.measure.number(row.score.sd)}"
+    return text
+
+
+def _score_value(row: Row) -> Value:
+    if row.score is None:
+        return None
+    return row.score.mean
 
 
 def _interval(row: Row) -> str:
-    return (
-        "–"
-        if row.score is None
-        else " – ".join(row.measure.number(end) for end in row.score.interval)
+    if row.score is None:
+        return MISSING
+    return " – ".join(row.measure.number(end) for end in row.score.interval)
+
+
+def _interval_value(row: Row) -> Value:
+    if row.score is None:
+        return None
+    return row.score.interval[0]
+
+
+def _number(key: str, title: str, form: str, *, down: bool = False) -> Column:
+    """A column of the row's attribute `key` in the format `form`."""
+    return Column(
+        key,
+        title,
+        lambda row: getattr(row, key),
+        lambda row: shown(getattr(row, key), form),
+        down=down,
+    )
+
+
+def _scaled(key: str, title: str) -> Column:
+    """A column of a score in the unit of the row's measure."""
+
+    def text(row: Row) -> str:
+        value = getattr(row, key)
+        if value is None:
+            return MISSING
+        return row.measure.number(value)
+
+    return Column(key, title, lambda row: getattr(row, key), text, down=True)
+
+
+def _count(key: str, title: str, unit: str = "") -> Column:
+    """A column of a large number in three digits."""
+    return Column(
+        key, title, lambda row: getattr(row, key), lambda row: short(getattr(row, key), unit)
     )
 
 
 def shown(value: float | None, form: str) -> str:
     """A number in a format, or a dash."""
-    return "–" if value is None else format(value, form)
+    if value is None:
+        return MISSING
+    return format(value, form)
 
 
 def short(value: float | None, unit: str = "") -> str:
     """A large number in three digits: 417 k, 24.1 M, 1.35 G."""
     if value is None:
-        return "–"
-    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        return MISSING
+    for size, letter in UNITS:
         if value >= 0.9995 * size:
             scaled = value / size
-            return (
-                f"{scaled:.{2 if scaled < 9.995 else 1 if scaled < 99.95 else 0}f} {letter}{unit}"
-            )
+            digits = 2
+            if scaled >= 99.95:
+                digits = 0
+            elif scaled >= 9.995:
+                digits = 1
+            return f"{scaled:.{digits}f} {letter}{unit}"
     return f"{value:.0f} {unit}".strip()
 
 
+def parts(row: Row) -> str:
+    """The seconds by part, as `data 3.0 + features 40.2 + training 1.1 + evaluation 2.0`."""
+    return " + ".join(f"{part} {row.parts[part]:,.1f}" for part in PARTS if row.parts.get(part))
+
+
 COLUMNS = (
-    Column("rank", "rank", lambda row: (row.test or "", row.rank) if row.rank else None, _rank),
+    Column("rank", "rank", _rank_value, _rank),
     Column("name", "name", lambda row: row.name, lambda row: row.name),
-    Column("seeds", "seeds", lambda row: row.seeds, lambda row: str(row.seeds), down=True),
-    Column(
-        "accuracy",
-        "accuracy %",
-        lambda row: row.score.mean if row.score else None,
-        _score,
-        down=True,
-    ),
-    Column(
-        "interval",
-        "95 % interval",
-        lambda row: row.score.interval[0] if row.score else None,
-        _interval,
-        down=True,
-    ),
-    Column(
-        "macro_f1",
-        "macro-F1",
-        lambda row: row.macro_f1,
-        lambda row: shown(row.macro_f1, ".4f"),
-        down=True,
-    ),
-    Column("loss", "loss", lambda row: row.loss, lambda row: shown(row.loss, ".4f")),
-    Column(
-        "parameters",
-        "parameters",
-        lambda row: row.parameters,
-        lambda row: shown(row.parameters, ","),
-    ),
-    Column(
-        "multiply_adds",
-        "multiply-adds",
-        lambda row: row.multiply_adds,
-        lambda row: short(row.multiply_adds),
-    ),
-    Column("seconds", "seconds", lambda row: row.seconds, lambda row: shown(row.seconds, ",.1f")),
-    Column(
-        "pictures_per_second",
-        "pictures/s",
-        lambda row: row.pictures_per_second,
-        lambda row: shown(row.pictures_per_second, ",.0f"),
-        down=True,
-    ),
-    Column("bytes", "size", lambda row: row.bytes, lambda row: short(row.bytes, "B")),
+    _number("seeds", "seeds", "d", down=True),
+    Column("accuracy", "accuracy %", _score_value, _score, down=True),
+    Column("interval", "95 % interval", _interval_value, _interval, down=True),
+    _number("macro_f1", "macro-F1", ".4f", down=True),
+    _number("loss", "loss", ".4f"),
+    _scaled("train_score", "training"),
+    _number("train_loss", "training loss", ".4f"),
+    _scaled("validation_score", "validation"),
+    _number("validation_loss", "validation loss", ".4f"),
+    _number("parameters", "parameters", ","),
+    _count("multiply_adds", "multiply-adds"),
+    _number("seconds", "seconds", ",.1f"),
+    Column("parts", "of which", lambda row: row.seconds, parts),
+    _number("pictures_per_second", "pictures/s trained", ",.0f", down=True),
+    _count("bytes", "size", "B"),
 )
 
 
 def titles(rows: Sequence[Row]) -> list[str]:
-    """The titles of the columns: the score is called what it is, where all rows have the same."""
-    found = {row.measure for row in rows if row.runs} or {MEASURES["class"]}
-    title = f"{found.pop().words}" if len(found) == 1 else "score"
+    """The titles of the columns; the score has its own name where all rows have the same."""
+    measures = {row.measure for row in rows if row.runs} or {MEASURES["class"]}
+    title = "score"
+    if len(measures) == 1:
+        title = measures.pop().words
     return [title if column.key == "accuracy" else column.title for column in COLUMNS]
 
 
@@ -145,17 +189,18 @@ def column(key: str) -> Column:
     return COLUMNS[keys.index(key)]
 
 
-def _usage(kind: str, name: str, known: Sequence[str]) -> UserError:
-    error = unknown(kind, name, known)
+def _usage(kind: str, name: str, choices: Sequence[str]) -> UserError:
+    error = unknown(kind, name, choices)
     error.code = 2
     return error
 
 
 def ordered(rows: Sequence[Row], sort: str = "accuracy") -> list[Row]:
-    """The rows by a column, the best first; what it does not know and what failed come last, in the order given."""
+    """The rows by a column, the best first; unknown values and failures come last."""
     by = column(sort)
-    known = [row for row in rows if row.runs and by.value(row) is not None]
-    return sorted(known, key=by.value, reverse=by.down) + [row for row in rows if row not in known]
+    sortable = [row for row in rows if row.runs and by.value(row) is not None]
+    rest = [row for row in rows if row not in sortable]
+    return sorted(sortable, key=by.value, reverse=by.down) + rest  # type: ignore[arg-type]
 
 
 def write(rows: Sequence[Row], form: str) -> str:
@@ -164,84 +209,52 @@ def write(rows: Sequence[Row], form: str) -> str:
 
 
 def terminal(rows: Sequence[Row]) -> str:
-    """Aligned columns; a row without results says why."""
-    table = [titles(rows)] + [[column.text(row) for column in COLUMNS] for row in rows]
-    wide = [max(map(len, cells)) for cells in zip(*table, strict=True)]
-    lines = [_aligned(table[0], wide)]
-    for row, cells in zip(rows, table[1:], strict=True):
-        lines.append(
-            _aligned(cells, wide)
-            if row.runs
-            else f"{_aligned(cells[:2], wide)}  {row.status}: {row.reason}"
-        )
-        lines += [f"{_aligned(['', ''], wide)}  {row.reason}"] * (row.status == "partial")
-    return "\n".join(lines)
-
-
-def _aligned(cells: Sequence[str], wide: Sequence[int]) -> str:
-    return "  ".join(
-        f"{cell:<{width}}" if place < 2 else f"{cell:>{width}}"
-        for place, (cell, width) in enumerate(zip(cells, wide, strict=False))
-    )
+    """Aligned columns; below them the reason of every row without, or with fewer, results."""
+    table = text_table(titles(rows), map(_cells, rows), LEFT)
+    reasons = [f"{row.name}: {row.status}: {row.reason}" for row in rows if row.reason]
+    return "\n".join([table, *reasons])
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A Markdown table."""
-    lines = [titles(rows), ["---" if place < 2 else "---:" for place in range(len(COLUMNS))]]
+    """A Markdown table; the reason of a row without results stands in its third column."""
+    lines = []
     for row in rows:
-        cells = [column.text(row) for column in COLUMNS]
-        lines.append(
-            cells
-            if row.runs
-            else [*cells[:2], f"{row.status}: {row.reason}", *[""] * (len(COLUMNS) - 3)]
-        )
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|").replace("\n", " ") for cell in cells) + " |"
-        for cells in lines
-    )
+        cells = _cells(row)
+        if not row.runs:
+            cells = [*cells[:2], f"{row.status}: {row.reason}", *[""] * (len(cells) - 3)]
+        lines.append(cells)
+    return markdown_table(titles(rows), lines, LEFT)
+
+
+def _cells(row: Row) -> list[str]:
+    return [column.text(row) for column in COLUMNS]
 
 
 def comma_separated(rows: Sequence[Row]) -> str:
     """CSV with a header; shares from 0 to 1, nothing rounded, missing values empty."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(_record(Row("", "done"))), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_record(row) for row in rows)
-    return file.getvalue().rstrip("\n")
-
-
-def _record(row: Row) -> dict[str, Any]:
-    values = row.to_dict()
-    score = values.pop("score") or {
-        "mean": None,
-        "sd": None,
-        "interval": (None, None),
-        "method": None,
-    }
-    low, high = score["interval"]
-    record = {
-        "accuracy": score["mean"],
-        "sd": score["sd"],
-        "low": low,
-        "high": high,
-        "interval_method": score["method"],
-    }
-    del values["top1"]
-    return {
-        **_head(values),
-        **record,
-        **{key: value for key, value in values.items() if key not in HEAD},
-        **_lists(values),
-    }
+    records = [_record(row) for row in rows]
+    header = list(_record(Row("", "done")))
+    lines = [[record[key] for key in header] for record in records]
+    return csv_text([header, *lines]).rstrip("\n")
 
 
 HEAD = ("name", "status", "reason", "seeds", "rank", "test")
 
 
-def _head(values: dict[str, Any]) -> dict[str, Any]:
-    """The columns that say which row it is."""
-    return {key: values[key] for key in HEAD}
-
-
-def _lists(values: dict[str, Any]) -> dict[str, str]:
-    return {key: ";".join(values[key]) for key in ("tied_with", "runs")}
+def _record(row: Row) -> dict[str, object]:
+    """The columns of the CSV by name."""
+    values = row.to_dict()
+    record: dict[str, object] = {key: values.pop(key) for key in HEAD}
+    del values["top1"]
+    score = values.pop("score") or {}
+    low, high = score.get("interval", (None, None))
+    record["accuracy"] = score.get("mean")
+    record["sd"] = score.get("sd")
+    record["low"] = low
+    record["high"] = high
+    record["interval_method"] = score.get("method")
+    seconds = values.pop("parts")
+    for part in PARTS:
+        record[f"seconds_{part}"] = seconds.get(part)
+    lists = {key: ";".join(values.pop(key)) for key in ("tied_with", "runs")}
+    return {**record, **values, **lists}

@@ -1,4 +1,4 @@
-"""What the curves and the answers of a training give away; pure functions of numbers, no network is asked.
+"""Checks of the curves and the predictions of a training: pure functions of numbers.
 
 Every threshold is loose on purpose: a doctor who cries wolf is not asked twice.
 """
@@ -15,16 +15,12 @@ from eyesight.diagnosis.evidence import ENOUGH_STEPS, Finding, Patient, chance_l
 
 ONE_CLASS = 0.95  # share of all answers that makes a collapse …
 ONE_CLASS_TRUE = 0.7  # … unless this share of the pictures is of one class anyway
-LEARNT, LOST = (
-    0.3,
-    0.1,
-)  # of the way from chance to 100 %: above the one it had learnt, below the other it has forgotten
+LEARNT = 0.3  # of the way from chance to 100 %: above it, the network had learnt something …
+LOST = 0.1  # … below it, it has forgotten
 WORSE_THAN_CHANCE = 1.5  # times the loss of a blind guess
 SWING = 0.2  # growth of the loss from one epoch to the next that healthy training hardly shows …
 SWINGS = 0.4  # … in this share of the epochs
-CRAWL = (
-    0.25  # a training that took less than this share off the loss of a blind guess has hardly begun
-)
+CRAWL = 0.25  # of a blind guess's loss: a training that took off less has hardly begun
 GAP = 0.1  # accuracy on training pictures minus validation
 FIT = 0.8  # a training accuracy that is nothing to worry about
 SPENT = 0.9  # of a budget that was used up; a step that would end late is not begun
@@ -40,36 +36,37 @@ def not_finite(patient: Patient) -> Finding | None:
     evidence = (
         patient.failure or f"the log lost {', '.join(lost)}, which were infinite or no numbers"
     )
-    evidence += (
-        f"; the training losses before were {', '.join(before)}"
-        if before
-        else "; it did not survive its first epoch"
-    )
-    evidence += (
-        f"; the last gradient had norm {last:.3g}"
-        if (last := _last(patient, "gradient")) is not None
-        else ""
-    )
+    if before:
+        evidence += f"; the training losses before were {', '.join(before)}"
+    else:
+        evidence += "; it did not survive its first epoch"
+    gradient = _last(patient, "gradient")
+    if gradient is not None:
+        evidence += f"; the last gradient had norm {gradient:.3g}"
     return Finding(
         "not_finite",
         "The numbers overflowed",
         "fatal",
         evidence,
         f"{lower(patient)}; or --set optim.clip=1",
-        "One step that is too large makes the next gradient larger still, until the numbers no longer fit.",
+        "One step that is too large makes the next gradient larger still, until the numbers no "
+        "longer fit.",
     )
 
 
 def failed(patient: Patient) -> Finding | None:
-    """The run ended with an error that has nothing to do with its numbers: a budget without time for a step, a full disk."""
+    """The run ended with an error that has nothing to do with its numbers.
+
+    A budget without time for a step, a full disk.
+    """
     if not patient.failure or not_finite(patient):
         return None
-    done = len(patient.epochs)
+    epochs = plural(len(patient.epochs), "epoch")
     return Finding(
         "failed",
         "The run ended with an error",
         "fatal",
-        f"{patient.failure}; by then it had finished {done or 'no'} epoch{'s' * (done != 1)}",
+        f"{patient.failure}; by then it had finished {epochs}",
         patient.hint or "repeat it: `eyesight train RUN`",
         "What the network had learnt by then, if anything, did not cause this and cannot mend it.",
     )
@@ -95,12 +92,22 @@ def too_short(patient: Patient) -> Finding | None:
         "too_short",
         "The budget ended before the training had well begun",
         "warning",
-        f"{budget:g} s had time for {patient.steps} step{'s' * (patient.steps != 1)} of {patient.recipe.training.batch} pictures; "
+        f"{budget:g} s had time for {plural(patient.steps, 'step')} of "
+        f"{patient.recipe.training.batch} pictures; "
         f"accuracy on training pictures was {top1[-1]:.1%}",
-        "a longer --budget; with the recipe's own length, --set training.budget=none; or a smaller network or smaller pictures "
+        "a longer --budget; with the recipe's own length, --set training.budget=none; or a "
+        "smaller network or smaller pictures "
         "(--set data.size=N)",
-        f"Hardly any network shows what it can do within its first {ENOUGH_STEPS} steps, whatever their size.",
+        f"Hardly any network shows what it can do within its first {ENOUGH_STEPS} steps, "
+        "whatever their size.",
     )
+
+
+def plural(count: int, noun: str) -> str:
+    """A number with its noun: `no epochs`, `1 epoch`, `2 epochs`."""
+    if count == 1:
+        return f"1 {noun}"
+    return f"{count or 'no'} {noun}s"
 
 
 def diverged(patient: Patient) -> Finding | None:
@@ -116,7 +123,8 @@ def diverged(patient: Patient) -> Finding | None:
         "diverged",
         "The loss grew instead of falling",
         "fatal",
-        f"the training loss was {loss[lowest]:.3g} in epoch {lowest + 1} and {loss[-1]:.3g} in epoch {len(loss)}; "
+        f"the training loss was {loss[lowest]:.3g} in epoch {lowest + 1} and {loss[-1]:.3g} in "
+        f"epoch {len(loss)}; "
         f"a blind guess has {guess:.3g}",
         remedy(patient),
         "Steps longer than the valley is wide land higher on the other side each time.",
@@ -124,7 +132,7 @@ def diverged(patient: Patient) -> Finding | None:
 
 
 def collapse(patient: Patient) -> Finding | None:
-    """Nearly every picture gets the same answer, or the accuracy fell to chance and stayed there."""
+    """Nearly every image gets the same answer, or the accuracy fell to chance for good."""
     fell = collapse_epoch(patient)
     share = one_class(patient)
     if fell is None and share is None:
@@ -135,7 +143,8 @@ def collapse(patient: Patient) -> Finding | None:
     if fell is not None:
         top1 = patient.curve("train_top1")
         parts.append(
-            f"training accuracy was {top1[: fell - 1].max():.1%}, fell to {top1[fell - 1]:.1%} in epoch {fell} and stayed"
+            f"training accuracy was {top1[: fell - 1].max():.1%}, fell to {top1[fell - 1]:.1%} "
+            f"in epoch {fell} and stayed"
         )
         parts.append(f"the loss went from {loss[fell - 2]:.3g} to {loss[fell - 1]:.3g}")
         parts.append(_gradients(patient, fell))
@@ -143,57 +152,66 @@ def collapse(patient: Patient) -> Finding | None:
         parts.append(f"{share[1]:.1%} of the held-out pictures are called {share[0]!r}")
     if len(loss) and abs(loss[-1] / guess - 1) < 0.05:
         parts.append(
-            f"the last loss, {loss[-1]:.3f}, is that of a blind guess, ln {len(patient.classes)} = {guess:.3f}"
+            f"the last loss, {loss[-1]:.3f}, is that of a blind guess, ln "
+            f"{len(patient.classes)} = {guess:.3f}"
         )
-    if patient.trained and (dead := dead_layers(patient)):
-        parts.append(
-            "; ".join(
-                f"{amount:.0%} of the units of {name} are 0 for every picture"
-                for name, amount in dead
-            )
-        )
+    if patient.trained:
+        for name, amount in dead_layers(patient):
+            parts.append(f"{amount:.0%} of the units of {name} are 0 for every picture")
     return Finding(
         "collapse",
         "The network gives one answer to everything",
         "fatal",
         "; ".join(part for part in parts if part),
         remedy(patient),
-        "Once steps that are too large have pushed a whole layer of units below 0 for every picture, no gradient passes it; only the "
+        "Once steps that are too large have pushed a whole layer of units below 0 for every "
+        "picture, no gradient passes it; only the "
         "last bias still learns, and the best it can say is how frequent each class is.",
     )
 
 
 def collapse_epoch(patient: Patient) -> int | None:
-    """The epoch in which an accuracy well above chance fell to chance for good; None when it did not."""
+    """The epoch in which an accuracy well above chance fell to chance for good.
+
+    None when it did not.
+    """
     top1 = patient.measured("train_top1")
     chance = patient.chance
     if len(top1) < 2 or not chance:
         return None
     low = top1 <= chance + LOST * (1 - chance)
-    first = (
-        len(top1) - int(np.argmin(low[::-1])) if not low.all() else 0
-    )  # where the last unbroken stretch at chance begins
+    first = 0  # of the last unbroken stretch at chance
+    if not low.all():
+        first = len(top1) - int(np.argmin(low[::-1]))
     if not 0 < first < len(top1) or top1[:first].max() < chance + LEARNT * (1 - chance):
         return None
     return first + 1
 
 
 def one_class(patient: Patient) -> tuple[str, float] | None:
-    """The class that nearly all held-out pictures are said to be, with its share; None when there is no such class."""
+    """The class that nearly all held-out pictures are said to be, with its share.
+
+    None when there is no such class.
+    """
     held = patient.held_out
     if held is None or len(held) < 20 or len(held.classes) < 2 or patient.steps < ENOUGH_STEPS:
         return None
-    said = np.bincount(held.predicted, minlength=len(held.classes)) / len(held)
+    predicted = np.bincount(held.predicted, minlength=len(held.classes)) / len(held)
     true = np.bincount(held.labels, minlength=len(held.classes)) / len(held)
-    if said.max() < ONE_CLASS or true.max() > ONE_CLASS_TRUE:
+    if predicted.max() < ONE_CLASS or true.max() > ONE_CLASS_TRUE:
         return None
-    return held.classes[int(said.argmax())], float(said.max())
+    return held.classes[int(predicted.argmax())], float(predicted.max())
 
 
 def dead_layers(patient: Patient) -> list[tuple[str, float]]:
     """Layers most of whose rectified units are 0 for every probe picture, with the share."""
-    rows = patient.probe.layers if patient.probe else ()
-    return [(row.name, row.dead) for row in rows if row.dead is not None and row.dead > 0.5]
+    if patient.probe is None:
+        return []
+    layers = []
+    for row in patient.probe.layers:
+        if row.dead is not None and row.dead > 0.5:
+            layers.append((row.name, row.dead))
+    return layers
 
 
 def learning_rate_high(patient: Patient) -> Finding | None:
@@ -208,21 +226,26 @@ def learning_rate_high(patient: Patient) -> Finding | None:
         too_short(patient) is None or not len(held) or held[-1] >= guess
     )  # a mean of few steps is that of the first ones
     if loss[0] > WORSE_THAN_CHANCE * guess and begun:
-        evidence = f"the first epoch's mean loss was {loss[0]:.3g}, worse than a blind guess, which has {guess:.3g}"
+        evidence = (
+            f"the first epoch's mean loss was {loss[0]:.3g}, worse than a blind guess, "
+            f"which has {guess:.3g}"
+        )
     elif len(rises) >= 4 and rises.mean() >= SWINGS:
-        evidence = f"in {rises.sum()} of {len(rises)} epochs the training loss grew by more than {SWING:.0%}"
+        evidence = (
+            f"in {rises.sum()} of {len(rises)} epochs the training loss grew by more "
+            f"than {SWING:.0%}"
+        )
     else:
         return None
-    evidence += (
-        f"; the gradient's norm was up to {peak:.3g}"
-        if (peak := _peak(patient, "gradient")) is not None
-        else ""
-    )
+    gradient = _peak(patient, "gradient")
+    if gradient is not None:
+        evidence += f"; the gradient's norm was up to {gradient:.3g}"
     return Finding(
         "learning_rate_high",
         "The learning rate looks far too high",
         "warning",
-        f"{evidence}; {patient.recipe.optim.name} ran at {patient.recipe.optim.lr:g}{suggestion(patient)}",
+        f"{evidence}; {patient.recipe.optim.name} ran at "
+        f"{patient.recipe.optim.lr:g}{suggestion(patient)}",
         remedy(patient),
         "Steps that are too long jump over every valley they are meant to go down into.",
     )
@@ -253,17 +276,20 @@ def learning_rate_low(patient: Patient) -> Finding | None:
     top1 = patient.curve("train_top1")
     evidence = f"in {len(loss)} epochs the training loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
     evidence += f", evenly by {falls.mean() / loss[0]:.1%} an epoch"
-    evidence += (
-        f"; accuracy is {top1[-1]:.1%} and was {top1[0]:.1%}" if np.isfinite(top1).all() else ""
-    )
-    better = patient.trial.best if patient.trial else patient.recipe.optim.lr * 10
+    if np.isfinite(top1).all():
+        evidence += f"; accuracy is {top1[-1]:.1%} and was {top1[0]:.1%}"
+    better = patient.recipe.optim.lr * 10
+    if patient.trial:
+        better = patient.trial.best
     return Finding(
         "learning_rate_low",
         "The learning rate looks far too low",
         "warning",
-        f"{evidence}; a blind guess has {guess:.4g}; {patient.recipe.optim.name} ran at {patient.recipe.optim.lr:g}{suggestion(patient)}",
+        f"{evidence}; a blind guess has {guess:.4g}; {patient.recipe.optim.name} ran at "
+        f"{patient.recipe.optim.lr:g}{suggestion(patient)}",
         f"--set optim.lr={better:.1g}",
-        "Each step is a small part of the way that its gradient allows, so the epochs are over before the descent begins.",
+        "Each step is a small part of the way that its gradient allows, so the epochs are over "
+        "before the descent begins.",
     )
 
 
@@ -282,17 +308,23 @@ def overfitting(patient: Patient) -> Finding | None:
         or gap is None
     ):
         return None
+    keep = ""
+    if patient.recipe.training.keep == "last":
+        keep = " --set training.keep=best"
     return Finding(
         "overfitting",
         "It learns the training pictures by heart",
         "warning",
-        f"validation loss was lowest, {held.min():.3g}, in epoch {best} of {len(held)} and ended at {held[-1]:.3g}, while training loss "
-        f"fell to {train[-1]:.3g}; accuracy is {gap[0]:.1%} on training and {gap[1]:.1%} on validation pictures",
-        "more pictures, or augmentation (--set augment.shift=0.1 --set augment.rotate=10), more dropout, "
-        f"--set optim.weight_decay=5e-4 with adamw, or stop in time with --set training.patience={max(3, len(held) // 10)}"
-        + " --set training.keep=best"
-        * (patient.recipe.training.keep == "last"),
-        "A network with room to spare stores its training pictures one by one instead of what they have in common.",
+        f"validation loss was lowest, {held.min():.3g}, in epoch {best} of {len(held)} and "
+        f"ended at {held[-1]:.3g}, while training loss "
+        f"fell to {train[-1]:.3g}; accuracy is {gap[0]:.1%} on training and {gap[1]:.1%} on "
+        "validation pictures",
+        "more pictures, or augmentation (--set augment.shift=0.1 --set augment.rotate=10), "
+        "more dropout, "
+        "--set optim.weight_decay=5e-4 with adamw, or stop in time with --set "
+        f"training.patience={max(3, len(held) // 10)}{keep}",
+        "A network with room to spare stores its training pictures one by one instead of what "
+        "they have in common.",
     )
 
 
@@ -312,16 +344,23 @@ def underfitting(patient: Patient) -> Finding | None:
         "underfitting",
         "It cannot fit even its training pictures",
         "warning",
-        f"accuracy is {top1[-1]:.1%} on training and {held[-1]:.1%} on validation pictures, and over the last {third} epochs "
+        f"accuracy is {top1[-1]:.1%} on training and {held[-1]:.1%} on validation pictures, and "
+        f"over the last {third} epochs "
         f"the training loss changed by {still:.1%} only",
-        "a larger network (--set model.width=2 where it has one), less dropout (--set model.dropout=0.5), less augmentation, "
-        f"or a higher rate at first: --set optim.lr={patient.recipe.optim.lr * 3:g} --set optim.schedule=cosine",
-        "Where more training does not help and new pictures are no harder than old ones, the network or its freedom is too small.",
+        "a larger network (--set model.width=2 where it has one), less dropout (--set "
+        "model.dropout=0.5), less augmentation, "
+        f"or a higher rate at first: --set optim.lr={patient.recipe.optim.lr * 3:g} --set "
+        "optim.schedule=cosine",
+        "Where more training does not help and new pictures are no harder than old ones, the "
+        "network or its freedom is too small.",
     )
 
 
 def floor_fits(patient: Patient) -> str:
-    """What speaks for a second softmax without the network: losses that follow its formula, or answers that never pass its bound; or ""."""
+    """The evidence for a second softmax without the network; empty without any.
+
+    Losses that follow its formula, or probabilities that never exceed its bound.
+    """
     recipe = patient.recipe.loss
     classes = len(patient.classes)
     if (
@@ -354,7 +393,10 @@ def _bounded(patient: Patient, classes: int) -> str:
     if right < max(0.3, 3 * patient.chance) or surest > bound * 1.001:
         return ""
     most = f"e / (e + {classes - 1}) = {bound:.2%} at most"
-    return f"{right:.1%} of {len(held):,} answers are right, and none is given more than {surest:.2%}: {most}"
+    return (
+        f"{right:.1%} of {len(held):,} answers are right, and none is given more than "
+        f"{surest:.2%}: {most}"
+    )
 
 
 def _formula(
@@ -362,13 +404,15 @@ def _formula(
 ) -> str:
     right, wrong = (double_softmax_loss(value, classes, smoothing) for value in (1.0, 0.0))
     return (
-        f"with {top1:.1%} right the loss would be {top1:.3f}·{right:.3f} + {1 - top1:.3f}·{wrong:.3f} = "
-        f"{top1 * right + (1 - top1) * wrong:.3f}, and the log has {loss:.3f} ({part}, epoch {epoch})"
+        f"with {top1:.1%} right the loss would be {top1:.3f}·{right:.3f} + "
+        f"{1 - top1:.3f}·{wrong:.3f} = "
+        f"{top1 * right + (1 - top1) * wrong:.3f}, and the log has {loss:.3f} ({part}, epoch "
+        f"{epoch})"
     )
 
 
 def double_softmax_loss(top1: float, classes: int, smoothing: float = 0.0) -> float:
-    """The cross-entropy when sure answers pass a softmax twice: ln(e + K − 1) less the target at the answer that was given."""
+    """The cross-entropy of certain answers after two softmaxes: ln(e + K − 1) − target."""
     at_right = 1 - smoothing + smoothing / classes
     at_wrong = smoothing / classes
     return math.log(math.e + classes - 1) - top1 * at_right - (1 - top1) * at_wrong
@@ -376,35 +420,39 @@ def double_softmax_loss(top1: float, classes: int, smoothing: float = 0.0) -> fl
 
 def lower(patient: Patient) -> str:
     """The setting for a tenth of the learning rate, or for what a trial found."""
-    trial = patient.trial
     rate = patient.recipe.optim.lr / 10
-    return f"--set optim.lr={min(rate, trial.best) if trial else rate:.2g}"
+    if patient.trial:
+        rate = min(rate, patient.trial.best)
+    return f"--set optim.lr={rate:.2g}"
 
 
 def suggestion(patient: Patient) -> str:
     """What the trial says of the rate, as the end of a sentence."""
-    return (
-        f"; in a trial the loss fell fastest at {patient.trial.best:.1g}" if patient.trial else ""
-    )
+    if patient.trial is None:
+        return ""
+    return f"; in a trial the loss fell fastest at {patient.trial.best:.1g}"
 
 
 def remedy(patient: Patient) -> str:
-    """For a collapse: activations and normalisation where the layers stand without, else smaller steps."""
+    """For a collapse: activations and normalisation where they lack, or smaller steps."""
     if not patient.runs:
         return f"{lower(patient)} with --set optim.warmup=0.1, and --set optim.clip=1"
-    return f"put activations between the layers, and normalise: {settings(patient)}; a smaller rate only delays it"
+    return (
+        f"put activations between the layers, and normalise: {settings(patient)}; a smaller "
+        "rate only delays it"
+    )
 
 
 def settings(patient: Patient) -> str:
     """The settings this model has against a stack of linear layers."""
     from eyesight.models.registry import options
 
-    wanted = {"activation": "relu", "normalise": "true"}
-    return " ".join(
-        f"--set model.{name}={value}"
-        for name, value in wanted.items()
-        if name in options(patient.recipe.model.name)
-    )
+    available = options(patient.recipe.model.name)
+    changes = []
+    for name, value in (("activation", "relu"), ("normalise", "true")):
+        if name in available:
+            changes.append(f"--set model.{name}={value}")
+    return " ".join(changes)
 
 
 def _gradients(patient: Patient, fell: int) -> str:
@@ -415,25 +463,31 @@ def _gradients(patient: Patient, fell: int) -> str:
 
 
 def _gap(patient: Patient) -> tuple[float, float] | None:
-    """The last training and validation accuracy, where they differ by more than `GAP` and more than chance explains."""
+    """The last training and validation accuracy, if they differ by more than chance explains."""
     train = patient.measured("train_top1")
     held = patient.measured("validation_top1")
     if not len(train) or not len(held):
         return None
-    count = len(patient.validation) if patient.validation is not None else 100
+    count = 100
+    if patient.validation is not None:
+        count = len(patient.validation)
     error = math.sqrt(max(held[-1] * (1 - held[-1]), 1e-4) / max(1, count))
-    return (
-        (float(train[-1]), float(held[-1])) if train[-1] - held[-1] > max(GAP, 3 * error) else None
-    )
+    if train[-1] - held[-1] <= max(GAP, 3 * error):
+        return None
+    return float(train[-1]), float(held[-1])
 
 
 def _last(patient: Patient, name: str) -> float | None:
     values = patient.curve(name)
     values = values[np.isfinite(values)]
-    return float(values[-1]) if len(values) else None
+    if not len(values):
+        return None
+    return float(values[-1])
 
 
 def _peak(patient: Patient, name: str) -> float | None:
     values = patient.curve(name)
     values = values[np.isfinite(values)]
-    return float(values.max()) if len(values) else None
+    if not len(values):
+        return None
+    return float(values.max())

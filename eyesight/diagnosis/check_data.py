@@ -1,4 +1,4 @@
-"""What the pictures and labels give away: labels that mean nothing, classes out of proportion, held-out pictures that were trained on."""
+"""Checks of images and labels: shuffled labels, unbalanced classes, leaked test images."""
 
 from __future__ import annotations
 
@@ -12,18 +12,15 @@ from eyesight.diagnosis.check_curves import LOST
 from eyesight.diagnosis.evidence import Finding, Patient, Sample, Severity, chance_loss
 
 ALMOST_ALL = 0.99  # share of one class that leaves nothing to learn
-RATIO, LARGE_RATIO = 5.0, 20.0  # largest class to smallest
+RATIO = 5.0  # largest class to smallest, where the small ones are recognised worse
+LARGE_RATIO = 20.0  # where they will be
 BEHIND = 0.2  # recall by which small classes lie behind large ones
 LEAK = 0.005  # share of held-out pictures: fewer cannot move the accuracy by more than half a point
 CELLS = 8  # side of the signature by which pictures are compared
-ALIKE_CELL, ALIKE = (
-    2.0,
-    2.5,
-)  # of 255: largest difference of a cell, mean difference of a pixel, in copies saved again
+ALIKE_CELL = 2.0  # of 255: largest difference of a cell, in copies that were saved again
+ALIKE = 2.5  # of 255: mean difference of a pixel
 ENOUGH_TO_COMPARE = 200  # training pictures for judging the labels without the network
-ERRORS = (
-    4.0  # standard errors that a nearest-neighbour accuracy must lie above chance to mean something
-)
+ERRORS = 4.0  # standard errors above chance from which a nearest-neighbour accuracy means something
 
 
 def labels_constant(patient: Patient) -> Finding | None:
@@ -35,19 +32,26 @@ def labels_constant(patient: Patient) -> Finding | None:
         "labels_constant",
         "All labels are the same",
         "fatal",
-        f"{max(patient.per_class):,} of {sum(patient.per_class):,} training pictures are called {name!r}",
+        f"{max(patient.per_class):,} of {sum(patient.per_class):,} training pictures are called "
+        f"{name!r}",
         "check how the labels were read: `eyesight data DATA` counts every class",
         "A network that always gives the one answer is right, and learns nothing else.",
     )
 
 
 def labels_shuffled(patient: Patient) -> Finding | None:
-    """Training pictures are learnt while validation stays at chance; or nothing is, and similar pictures do not share labels either."""
+    """Training pictures are learnt while validation stays at chance.
+
+    Or nothing is, and similar pictures do not share labels either.
+    """
     if labels_constant(patient):
         return None
     near = neighbours(patient)
-    count = len(patient.validation.labelled()) if patient.validation is not None else 0
-    if near and not near[2] and (stuck := no_learning(patient)):
+    count = 0
+    if patient.validation is not None:
+        count = len(patient.validation.labelled())
+    stuck = no_learning(patient)
+    if near and not near[2] and stuck:
         return _shuffled(f"{stuck}; {_like(near, patient)}", "warning")
     train = patient.measured("train_top1")
     held = patient.measured("validation_top1")
@@ -60,15 +64,21 @@ def labels_shuffled(patient: Patient) -> Finding | None:
     ):
         return None
     evidence = (
-        f"accuracy reached {train[-1]:.1%} on training pictures, but never more than {held.max():.1%} on {count} validation pictures, "
+        f"accuracy reached {train[-1]:.1%} on training pictures, but never more than "
+        f"{held.max():.1%} on {count} validation pictures, "
         f"where always naming the most frequent class gives {patient.chance:.1%}"
     )
-    return _shuffled(f"{evidence}; {_like(near, patient)}" if near else evidence, "fatal")
+    if near:
+        evidence += f"; {_like(near, patient)}"
+    return _shuffled(evidence, "fatal")
 
 
 def _like(near: tuple[float, int, bool], patient: Patient) -> str:
     chance = f"chance gives {patient.chance:.1%}"
-    return f"of {near[1]} held-out pictures {near[0]:.1%} have the label of the training picture most like them, where {chance}"
+    return (
+        f"of {near[1]} held-out pictures {near[0]:.1%} have the label of the training "
+        f"picture most like them, where {chance}"
+    )
 
 
 def _shuffled(evidence: str, severity: Severity) -> Finding:
@@ -77,13 +87,18 @@ def _shuffled(evidence: str, severity: Severity) -> Finding:
         "The labels look shuffled",
         severity,
         evidence,
-        "look at the samples in the run's report: do the names fit the pictures? then check how labels were paired with files",
-        "Random labels can be learnt by heart, one picture at a time, but nothing about them carries over to other pictures.",
+        "look at the samples in the run's report: do the names fit the pictures? then check "
+        "how labels were paired with files",
+        "Random labels can be learnt by heart, one picture at a time, but nothing about them "
+        "carries over to other pictures.",
     )
 
 
 def no_learning(patient: Patient) -> str:
-    """What says that the training accuracy never left chance after hundreds of steps; empty when it did."""
+    """What says that the training accuracy never left chance after hundreds of steps.
+
+    Empty when it did.
+    """
     top1 = patient.measured("train_top1")
     loss = patient.measured("train_loss")
     if (
@@ -100,7 +115,10 @@ def no_learning(patient: Patient) -> str:
     ):
         return ""
     accuracy = f"the training accuracy is {top1[-1]:.1%} (chance {patient.chance:.1%})"
-    return f"after {patient.steps:,} steps {accuracy} and the loss {loss[-1]:.3g} (blind guess {guess:.3g})"
+    return (
+        f"after {patient.steps:,} steps {accuracy} and the loss {loss[-1]:.3g} (blind guess "
+        f"{guess:.3g})"
+    )
 
 
 def not_learning(patient: Patient) -> Finding | None:
@@ -117,12 +135,17 @@ def not_learning(patient: Patient) -> Finding | None:
         "fatal",
         stuck,
         check_curves.remedy(patient),
-        "What is in the pictures does not reach the last layer, or the steps destroy what they build.",
+        "What is in the pictures does not reach the last layer, or the steps destroy what they "
+        "build.",
     )
 
 
 def neighbours(patient: Patient) -> tuple[float, int, bool] | None:
-    """(accuracy of the most similar training picture's label, pictures compared, whether that is clearly above chance)."""
+    """The accuracy of the nearest training image's label.
+
+    Returns (accuracy, images compared, whether that is clearly above chance); None without enough
+    images.
+    """
     train = patient.samples.get("train")
     held = _held(patient)
     if train is None or len(train) < ENOUGH_TO_COMPARE:
@@ -133,60 +156,54 @@ def neighbours(patient: Patient) -> tuple[float, int, bool] | None:
         held = Sample(whole.pixels[1::2], whole.labels[1::2])
     train = train.few(4000)
     held = held.few(500)
-    right = float(
-        (
-            train.labels[nearest(signatures(train.pixels), signatures(held.pixels))] == held.labels
-        ).mean()
-    )
+    match = nearest(signatures(train.pixels), signatures(held.pixels))
+    right = float((train.labels[match] == held.labels).mean())
     error = math.sqrt(patient.chance * (1 - patient.chance) / len(held))
-    return (
-        right,
-        len(held),
-        right > patient.chance + ERRORS * error or right > 2 * patient.chance + 2 * error,
-    )
+    clearly = right > patient.chance + ERRORS * error or right > 2 * patient.chance + 2 * error
+    return right, len(held), clearly
 
 
 def _held(patient: Patient) -> Sample | None:
-    parts = [
-        patient.samples[name]
-        for name in ("validation", "test")
-        if len(patient.samples.get(name, ()))
-    ]
-    known = [(part.pixels[part.labels >= 0], part.labels[part.labels >= 0]) for part in parts]
-    return (
-        Sample(
-            np.concatenate([pixels for pixels, _ in known]),
-            np.concatenate([labels for _, labels in known]),
-        )
-        if known
-        else None
-    )
+    """The labelled images of validation and test."""
+    pixels = []
+    labels = []
+    for name in ("validation", "test"):
+        part = patient.samples.get(name)
+        if part is not None and len(part):
+            labelled = part.labels >= 0
+            pixels.append(part.pixels[labelled])
+            labels.append(part.labels[labelled])
+    if not pixels:
+        return None
+    return Sample(np.concatenate(pixels), np.concatenate(labels))
 
 
 def class_imbalance(patient: Patient) -> Finding | None:
-    """Classes of very different size, the small ones recognised worse; or so different that they will be."""
+    """Classes of very different size, the small ones recognised worse.
+
+    Or so different that they will be.
+    """
     counts = np.array(patient.per_class)
     if len(counts) < 2 or counts.max() < 20 or patient.chance >= ALMOST_ALL:
         return None
     ratio = counts.max() / max(1, counts.min())
     recalls = _recalls(patient)
     behind = recalls is not None and recalls[1] - recalls[0] > BEHIND
-    if ratio < RATIO or not (
-        behind
-        or (
-            ratio >= LARGE_RATIO and patient.recipe.loss.class_weights == "none" and recalls is None
-        )
-    ):
+    weighted = patient.recipe.loss.class_weights != "none"
+    expected = ratio >= LARGE_RATIO and not weighted and recalls is None
+    if ratio < RATIO or not (behind or expected):
         return None
     small = int(counts.argmin())
     large = int(counts.argmax())
-    names = (
-        f"{patient.classes[large]!r} has {counts[large]:,} training pictures",
-        f"{patient.classes[small]!r} {counts[small]:,}",
+    evidence = (
+        f"{patient.classes[large]!r} has {counts[large]:,} training pictures, "
+        f"{patient.classes[small]!r} {counts[small]:,}: {ratio:.0f} to 1"
     )
-    evidence = f"{names[0]}, {names[1]}: {ratio:.0f} to 1"
     if recalls is not None:
-        evidence += f"; recall is {recalls[0]:.1%} on the smaller half of the classes and {recalls[1]:.1%} on the larger"
+        evidence += (
+            f"; recall is {recalls[0]:.1%} on the smaller half of the classes and "
+            f"{recalls[1]:.1%} on the larger"
+        )
     return Finding(
         "class_imbalance",
         "Small classes are neglected",
@@ -198,7 +215,10 @@ def class_imbalance(patient: Patient) -> Finding | None:
 
 
 def _recalls(patient: Patient) -> tuple[float, float] | None:
-    """Recall over the pictures of the smaller and of the larger half of the classes, None without ten held-out pictures of each."""
+    """Recall over the pictures of the smaller and of the larger half of the classes.
+
+    None without ten held-out pictures of each.
+    """
     held = patient.held_out
     counts = np.array(patient.per_class)
     if held is None or held.classes != patient.classes:
@@ -225,45 +245,49 @@ def leak(patient: Patient) -> Finding | None:
         "leak",
         "Held-out pictures were trained on",
         "warning",
-        f"{alike:,} of {len(held):,} held-out pictures look like a training picture, pixel by pixel, and {patient.copies:.1%} have "
+        f"{alike:,} of {len(held):,} held-out pictures look like a training picture, pixel by "
+        f"pixel, and {patient.copies:.1%} have "
         f"the very same bytes; up to {share:.1%} of the accuracy may be memory",
-        "split by where pictures come from (one folder a split, or a split column in a CSV), and remove pictures saved twice",
+        "split by where pictures come from (one folder a split, or a split column in a CSV), "
+        "and remove pictures saved twice",
         "A picture that was learnt by heart is recognised whatever was learnt about its class.",
     )
 
 
 def signatures(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Each picture's grey values in 8×8 cells, N,64, from 0 to 255; smaller pictures keep their own pixels."""
+    """Each picture's grey values in 8×8 cells, N,64, from 0 to 255.
+
+    Smaller pictures keep their own pixels.
+    """
     grey = np.stack([part.astype(np.float32).mean(0) for part in pixels])
-    for axis in (1, 2):
-        edges = np.unique(
-            np.linspace(0, grey.shape[axis], min(CELLS, grey.shape[axis]) + 1).astype(int)
-        )
-        grey = np.add.reduceat(grey, edges[:-1], axis=axis) / np.diff(edges).reshape(
-            (-1, 1) if axis == 1 else (-1,)
-        )
+    for axis, shape in ((1, (-1, 1)), (2, (-1,))):
+        side = grey.shape[axis]
+        edges = np.unique(np.linspace(0, side, min(CELLS, side) + 1).astype(int))
+        sizes = np.diff(edges).reshape(shape)
+        grey = np.add.reduceat(grey, edges[:-1], axis=axis) / sizes
     return grey.reshape(len(grey), -1).astype(np.float32)
 
 
-def nearest(known: NDArray[np.float32], wanted: NDArray[np.float32]) -> NDArray[np.int64]:
-    """For each row of `wanted` the row of `known` at the smallest Euclidean distance."""
-    half = (known**2).sum(1) / 2
-    parts = np.array_split(wanted, max(1, -(-len(wanted) // 500)))
-    return np.concatenate([(half - part @ known.T).argmin(1) for part in parts]).astype(np.int64)
+def nearest(reference: NDArray[np.float32], queries: NDArray[np.float32]) -> NDArray[np.int64]:
+    """For each row of `queries` the nearest row of `reference`, by Euclidean distance."""
+    half = (reference**2).sum(1) / 2
+    parts = np.array_split(queries, max(1, -(-len(queries) // 500)))
+    rows = [(half - part @ reference.T).argmin(1) for part in parts]
+    return np.concatenate(rows).astype(np.int64)
 
 
 def copies(train: NDArray[np.uint8], held: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """For each held-out picture, whether a training picture is the same but for what saving it again changes.
+    """Whether each held-out image is a training image, but for what saving it again changes.
 
-    Alike in the cells is not enough (thin strokes average out), so those are compared by the pixel; empty pictures do not count.
+    Alike in the cells is not enough (thin strokes average out), so those are compared by the pixel;
+    empty pictures do not count.
     """
-    known = signatures(train)
-    wanted = signatures(held)
-    match = nearest(known, wanted)
-    close = np.abs(known[match] - wanted).max(1) <= ALIKE_CELL
+    reference = signatures(train)
+    queries = signatures(held)
+    match = nearest(reference, queries)
+    close = np.abs(reference[match] - queries).max(1) <= ALIKE_CELL
     contrast = np.array([picture.std() for picture in held]) > 2 * ALIKE
     for place in np.flatnonzero(close & contrast):
         difference = np.abs(train[match[place]].astype(np.int16) - held[place]).mean()
         close[place] = difference <= min(ALIKE, 0.1 * held[place].std())
-    found: NDArray[np.bool_] = close & contrast
-    return found
+    return np.asarray(close & contrast, dtype=np.bool_)

@@ -1,7 +1,7 @@
-"""What is wrong with this training, and why: gathers everything known of a run or a recipe and asks every check in turn.
+"""What is wrong with a training, and why: gathers what a run or a recipe shows, and checks it.
 
-A check is a function from `Patient` to `Finding` or None and stands in `symptoms` (curves and answers), `anatomy` (the network) or
-`material` (pictures and labels); a new one is a line in `CHECKS`.
+A check is a function from `Patient` to `Finding` or None, in `check_curves`, `check_network` or
+`check_data`; a new one is a line in `CHECKS`, with what it needs to look at.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -31,128 +32,185 @@ if TYPE_CHECKING:
     from eyesight.data.images import Images
     from eyesight.models.layers import Network
 
-Check = Callable[[Patient], Finding | None]
-CHECKS: tuple[Check, ...] = (
-    check_curves.not_finite,
-    check_curves.failed,
-    check_curves.too_short,
-    check_curves.diverged,
-    check_curves.collapse,
-    check_network.double_softmax,
-    check_network.linear_stack,
-    check_network.dead_units,
-    check_network.ignores_input,
-    check_data.not_learning,
-    check_data.labels_constant,
-    check_data.labels_shuffled,
-    check_curves.learning_rate_high,
-    check_curves.learning_rate_low,
-    check_network.learning_rate_trial,
-    check_network.input_scaling,
-    check_network.frozen_moved,
-    check_curves.overfitting,
-    check_curves.underfitting,
-    check_data.class_imbalance,
-    check_data.leak,
-)
-ANY_TARGET: tuple[Check, ...] = (
-    check_curves.not_finite,
-    check_curves.failed,
-)  # the others know what classes, labels and a blind guess are
+Facts: TypeAlias = Mapping[str, object]
 ORDER = ("fatal", "warning", "note")
-TRAINING_PICTURES, HELD_OUT_PICTURES = 20_000, 2_000  # looked at, at most
+TRAINING_IMAGES = 20_000  # looked at, at most
+HELD_OUT_IMAGES = 2_000
 PIXEL_BYTES = 256 << 20  # and no more than this of each split
+WIDTH = 110  # of lines for people
+
+
+@dataclass(frozen=True)
+class Check:
+    """A check with the evidence that it needs: names in `EVIDENCE`, of which one is enough."""
+
+    run: Callable[[Patient], Finding | None]
+    needs: tuple[str, ...]
+    any_target: bool = False  # also for tasks without classes
+
+    @property
+    def name(self) -> str:
+        """The name of its function, which is that of its finding."""
+        return self.run.__name__
+
+    def possible(self, patient: Patient) -> bool:
+        """Whether the patient has what the check looks at."""
+        if patient.recipe.data.target != "class" and not self.any_target:
+            return False
+        return any(EVIDENCE[need](patient) for need in self.needs)
+
+
+EVIDENCE: dict[str, Callable[[Patient], bool]] = {
+    "ending": lambda patient: bool(patient.epochs or patient.failure),
+    "curves": lambda patient: bool(patient.epochs),
+    "validation curves": lambda patient: len(patient.measured("validation_loss")) > 0,
+    "predictions": lambda patient: patient.held_out is not None,
+    "counts": lambda patient: bool(patient.per_class),
+    "network": lambda patient: patient.network is not None,
+    "activations": lambda patient: patient.probe is not None,
+    "trained activations": lambda patient: patient.trained and patient.probe is not None,
+    "frozen layers": lambda patient: bool(patient.trained and patient.frozen and patient.before),
+    "recipe alone": lambda patient: not patient.epochs and not patient.failure,
+    "all images": lambda patient: patient.thorough and len(patient.samples) > 1,
+}
+CHECKS = (
+    Check(check_curves.not_finite, ("ending",), any_target=True),
+    Check(check_curves.failed, ("ending",), any_target=True),
+    Check(check_curves.too_short, ("curves",)),
+    Check(check_curves.diverged, ("curves",)),
+    Check(check_curves.collapse, ("curves", "predictions")),
+    Check(check_network.double_softmax, ("network", "curves")),
+    Check(check_network.linear_stack, ("network",)),
+    Check(check_network.dead_units, ("trained activations",)),
+    Check(check_network.ignores_input, ("predictions",)),
+    Check(check_data.not_learning, ("curves",)),
+    Check(check_data.labels_constant, ("counts",)),
+    Check(check_data.labels_shuffled, ("curves",)),
+    Check(check_curves.learning_rate_high, ("curves",)),
+    Check(check_curves.learning_rate_low, ("curves",)),
+    Check(check_network.learning_rate_trial, ("recipe alone",)),
+    Check(check_network.input_scaling, ("activations",)),
+    Check(check_network.frozen_moved, ("frozen layers",)),
+    Check(check_curves.overfitting, ("validation curves",)),
+    Check(check_curves.underfitting, ("validation curves",)),
+    Check(check_data.class_imbalance, ("counts",)),
+    Check(check_data.leak, ("all images",)),
+)
 
 
 def examine(patient: Patient) -> list[Finding]:
-    """What every check found, the worst first; one finding of a kind."""
-    found: dict[str, Finding] = {}
-    for check in CHECKS if patient.recipe.data.target == "class" else ANY_TARGET:
-        if (finding := check(patient)) is not None:
-            found.setdefault(finding.id, finding)
-    return sorted(found.values(), key=lambda finding: ORDER.index(finding.severity))
+    """The findings of every check that the patient has evidence for, the worst first."""
+    findings: dict[str, Finding] = {}
+    for check in CHECKS:
+        if not check.possible(patient):
+            continue
+        finding = check.run(patient)
+        if finding is not None:
+            findings.setdefault(finding.id, finding)
+    return sorted(findings.values(), key=lambda finding: ORDER.index(finding.severity))
 
 
-def checked() -> list[str]:
-    """The names of all checks."""
-    return [check.__name__ for check in CHECKS]
+def checked(patient: Patient) -> list[str]:
+    """The names of the checks that could be made."""
+    return [check.name for check in CHECKS if check.possible(patient)]
 
 
-def attend(run: Run, talk: Talk) -> list[Finding]:
-    """After a training: the checks that cost nothing, and only if one of them finds something also those that ask the network.
+def not_checked(patient: Patient) -> dict[str, str]:
+    """The names of the other checks, and what they would have needed."""
+    missing = {}
+    for check in CHECKS:
+        if not check.possible(patient):
+            missing[check.name] = " or ".join(check.needs)
+    return missing
 
-    What is found is kept in the run and told; a doctor who fails is passed over, since the run is more than its diagnosis.
+
+def diagnose(run: Run, talk: Talk) -> list[Finding]:
+    """Examine a run after its training: without the network, and with it if that finds something.
+
+    Findings are kept in the run and told. A failing doctor is passed over: the run is done.
     """
     try:
-        findings = examine(admit_run(run, None, ask_network=False))
-        if findings:
-            findings = examine(admit_run(run, None))
-            keep(run, findings)
-            if new := [
-                finding for finding in findings if finding.id != "failed"
-            ]:  # the error itself is told by who asked for the run
-                talk(listing(new))
-                talk(f"more with `eyesight doctor {run.path}`")
-    except Exception as problem:  # whatever it is, the run is done and must be reported
+        if not examine(admit_run(run, None, ask_network=False)):
+            return []
+        patient = admit_run(run, None)
+        findings = examine(patient)
+        keep(run, patient, findings)
+        # Whoever asked for the run is told of its error already.
+        new = [finding for finding in findings if finding.id != "failed"]
+        if new:
+            talk(listing(new))
+            talk(f"more with `eyesight doctor {run.path}`")
+    except Exception as problem:
         talk(f"the doctor could not look at {run.path}: {problem}")
         return []
     return findings
 
 
-def attend_failed(recipe: Recipe, out: Path, talk: Talk) -> None:
-    """After a training that failed: the same, for the newest run of this recipe in `out` if it says that it failed."""
-    with suppress(UserError):  # whatever is wrong with other runs must not hide what went wrong now
+def diagnose_failed(recipe: Recipe, out: Path, talk: Talk) -> None:
+    """Examine the newest run in `out` if it is of this recipe and failed."""
+    with suppress(UserError):  # a fault of other runs must not hide what went wrong now
         newest = next(reversed(list_runs(out)), None)
-        if (
-            newest is not None
-            and newest.status == "failed"
-            and same_training(newest.recipe, recipe)
-        ):
-            attend(newest, talk)
+        if newest is None or newest.status != "failed":
+            return
+        if same_training(newest.recipe, recipe):
+            diagnose(newest, talk)
 
 
-def keep(run: Run, findings: list[Finding]) -> None:
-    """Write the findings into the run, where its report finds them."""
-    run.write_json(
-        "doctor.json",
-        {"findings": [finding.to_dict() for finding in findings], "checked": checked()},
-    )
+def keep(run: Run, patient: Patient, findings: list[Finding]) -> None:
+    """Write the findings into the run, where its report reads them."""
+    values = {
+        "findings": [finding.to_dict() for finding in findings],
+        "checked": checked(patient),
+        "not_checked": not_checked(patient),
+    }
+    run.write_json("doctor.json", values)
 
 
 def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Patient:
-    """Everything a run knows of itself, with the pictures of its data where they are at hand, else with those of its gallery."""
+    """Everything a run shows, with the images of its data, or else of its gallery."""
     recipe = run.settled
-    known = run.data
+    facts = run.data
     log = run.log
-    classes = tuple(known.get("classes", ()))
-    samples = samples_of(data) if data else gallery(run)
-    fresh = _fresh(recipe, _shape(known), len(classes), samples.get("train"))
-    trained, facts = load_trained(run) if ask_network else (None, {})
-    network = trained or (_built(fresh) if ask_network else None)
-    begun = next(
-        (place for place in range(len(log) - 1, -1, -1) if log[place].get("event") == "start"), 0
-    )
-    failure: Mapping[str, Any] = next(
-        (event for event in reversed(log[begun:]) if event.get("event") == "failed"), {}
-    )
+    classes = tuple(facts.get("classes", ()))
+    samples = gallery(run)
+    copies = 0.0
+    if data:
+        samples = samples_of(data)
+        copies = exact_copies(data)
+    fresh = _fresh(recipe, _shape(facts), len(classes), samples.get("train"))
+    network = None
+    trained = None
+    frozen: tuple[str, ...] = ()
+    if ask_network:
+        trained, known = load_trained(run)
+        network = trained or _built(fresh)
+        if trained is not None:
+            frozen = _frozen(trained, known)
+    starts = [place for place, event in enumerate(log) if event.get("event") == "start"]
+    begun = log[max(starts, default=0) :]
+    failures = [event for event in begun if event.get("event") == "failed"]
+    failure = (failures or [{}])[-1]
+    lost: list[str] = []
+    for event in begun:
+        lost += event.get("not_finite", ())
     return Patient(
         name=str(run.path),
         recipe=recipe,
         classes=classes,
-        per_class=tuple(known.get("per_class", {}).get("train", ())),
+        per_class=tuple(facts.get("per_class", {}).get("train", ())),
         epochs=tuple(run.epochs),
         failure=str(failure.get("message", "")),
         hint=str(failure.get("hint", "")),
-        lost=tuple(name for event in log[begun:] for name in event.get("not_finite", ())),
+        lost=tuple(lost),
         validation=_predictions(run, "validation"),
         test=_predictions(run, "test"),
         network=network,
         trained=trained is not None,
-        frozen=_frozen(network, facts) if trained else (),
+        frozen=frozen,
         before=(lambda: _tensors(fresh)) if fresh else None,
         fresh=fresh,
         samples=samples,
-        copies=exact_copies(data) if data else 0.0,
+        copies=copies,
         thorough=data is not None,
     )
 
@@ -160,46 +218,50 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
 def admit_recipe(
     recipe: Recipe, data: Dataset | None, shape: tuple[int, ...] = (), classes: int = 0
 ) -> Patient:
-    """A recipe before its first run: its network with fresh weights, and its pictures where they are at hand."""
+    """A recipe before its first run: its network with fresh weights, and its images if at hand."""
+    names = tuple(f"class {number + 1}" for number in range(classes))
+    samples: dict[str, Sample] = {}
+    per_class: tuple[int, ...] = ()
+    copies = 0.0
     if data:
         shape = data.train.shape
         names = data.store.classes
-    else:
-        names = tuple(f"class {number + 1}" for number in range(classes))
-    samples = samples_of(data) if data else {}
+        samples = samples_of(data)
+        per_class = tuple(data.train.counts.tolist())
+        copies = exact_copies(data)
     fresh = _fresh(recipe, shape, len(names), samples.get("train"))
     return Patient(
         name=recipe.name or recipe.model.name,
         recipe=recipe,
         classes=names,
-        per_class=tuple(data.train.counts.tolist()) if data else (),
+        per_class=per_class,
         network=_built(fresh),
         fresh=fresh,
         samples=samples,
-        copies=exact_copies(data) if data else 0.0,
+        copies=copies,
         thorough=data is not None,
     )
 
 
 def at_hand(recipe: Recipe) -> bool:
-    """Whether the recipe's pictures can be had without asking the network."""
+    """Whether the recipe's images can be had without the internet."""
     source = recipe.data.source
-    if source in NAMED:
-        places = (
-            cache_dir() / "named" / source,
-            cache_dir() / source,
-        )  # what was fetched, and what was drawn
-        return given(source) is not None or any(place.is_dir() for place in places)
-    return bool(source) and Path(source).exists()
+    if source not in NAMED:
+        return bool(source) and Path(source).exists()
+    fetched = cache_dir() / "named" / source
+    drawn = cache_dir() / source
+    return given(source) is not None or fetched.is_dir() or drawn.is_dir()
 
 
 def open_data(recipe: Recipe, talk: Talk = silent) -> Dataset | None:
-    """The recipe's pictures when they are at hand and usable; why not is told."""
+    """The recipe's images if they are at hand and usable; otherwise tell why not."""
     from eyesight.data import dataset
 
     if not at_hand(recipe):
+        source = recipe.data.source or "no source"
         talk(
-            f"the pictures ({recipe.data.source or 'no source'}) are not at hand, so they are not looked at; name them with --data"
+            f"the pictures ({source}) are not at hand, so they are not looked at; name them with "
+            "--data"
         )
         return None
     try:
@@ -210,39 +272,35 @@ def open_data(recipe: Recipe, talk: Talk = silent) -> Dataset | None:
 
 
 def samples_of(data: Dataset) -> dict[str, Sample]:
-    """Evenly spread pictures of every split."""
+    """Evenly spread images of every split."""
     return {
-        "train": _take(data.train, TRAINING_PICTURES),
-        "validation": _take(data.validation, HELD_OUT_PICTURES),
-        "test": _take(data.test, HELD_OUT_PICTURES),
+        "train": _take(data.train, TRAINING_IMAGES),
+        "validation": _take(data.validation, HELD_OUT_IMAGES),
+        "test": _take(data.test, HELD_OUT_IMAGES),
     }
 
 
 def _take(images: Images, most: int) -> Sample:
     import torch
 
-    most = min(most, len(images), max(1, PIXEL_BYTES // max(1, int(np.prod(images.shape)))))
-    chosen = (
-        torch.linspace(0, len(images) - 1, most).long()
-        if most
-        else torch.zeros(0, dtype=torch.long)
-    )
+    affordable = max(1, PIXEL_BYTES // max(1, int(np.prod(images.shape))))
+    count = min(most, len(images), affordable)
+    chosen = torch.linspace(0, max(0, len(images) - 1), count).long()
     return Sample(images.take(chosen).numpy(), images.labels[chosen].numpy())
 
 
 def gallery(run: Run) -> dict[str, Sample]:
-    """The training pictures that a run keeps for its report, or nothing."""
+    """The training images that a run keeps for its report; nothing when it keeps none."""
     with suppress(UserError, KeyError):
         kept = run.gallery()
         if len(kept.get("samples_labels", ())):
-            return {
-                "train": Sample(kept["samples_pixels"], kept["samples_labels"].astype(np.int64))
-            }
+            sample = Sample(kept["samples_pixels"], kept["samples_labels"].astype(np.int64))
+            return {"train": sample}
     return {}
 
 
 def exact_copies(data: Dataset) -> float:
-    """The share of held-out pictures whose file is, byte by byte, also a training picture."""
+    """The share of held-out images whose file is, byte by byte, also a training image."""
     digests = dict(zip(data.store.ids, data.store.digests, strict=True))
     trained = {digests[name] for name in data.train.ids}
     held = [digests[name] for name in (*data.validation.ids, *data.test.ids)]
@@ -255,30 +313,36 @@ def _predictions(run: Run, split: str) -> Predictions | None:
     return None
 
 
-def load_trained(run: Run) -> tuple[Network | None, Mapping[str, Any]]:
-    """The run's network and what its classifier says of itself; (None, nothing) when it has none that can be read."""
+def load_trained(run: Run) -> tuple[Network | None, Facts]:
+    """The run's network and what its classifier records; (None, nothing) when it is unreadable."""
     if run.classifier_path.is_dir():
         from eyesight import classifier
 
         with suppress(UserError, RuntimeError, KeyError, TypeError):
-            found = classifier.load(run.classifier_path)
-            return found.network, found.facts
+            loaded = classifier.load(run.classifier_path)
+            return loaded.network, loaded.facts
     return None, {}
 
 
-def _shape(known: Mapping[str, Any]) -> tuple[int, ...]:
-    how = known.get("preparation")
+def _shape(facts: Mapping[str, dict[str, int]]) -> tuple[int, ...]:
+    preparation = facts.get("preparation")
+    if not preparation:
+        return ()
+    border = 2 * preparation["pad"]
     return (
-        (how["channels"], how["height"] + 2 * how["pad"], how["width"] + 2 * how["pad"])
-        if how
-        else ()
+        preparation["channels"],
+        preparation["height"] + border,
+        preparation["width"] + border,
     )
 
 
 def _fresh(
     recipe: Recipe, shape: tuple[int, ...], classes: int, train: Sample | None
 ) -> Callable[[], Network] | None:
-    """Makes the recipe's network as it was before the first step; None when its input or classes are not known."""
+    """A function that builds the network as it was before the first step.
+
+    None when its input or its classes are unknown.
+    """
     if not shape or classes < 1:
         return None
 
@@ -289,67 +353,81 @@ def _fresh(
 
         with torch.random.fork_rng():
             torch.manual_seed(recipe.training.seed)
-            network = registry.build(
-                recipe.model, shape, registry.outputs(recipe.data.target, shape, classes)
-            )
+            outputs = registry.outputs(recipe.data.target, shape, classes)
+            network = registry.build(recipe.model, shape, outputs)
         if recipe.data.scaling == "standard" and train is not None and len(train):
             pixels = torch.from_numpy(train.few(1000).pixels).double() / 255
-            network.normalise.set(pixels.mean((0, 2, 3)).float(), pixels.std((0, 2, 3)).float())
+            mean = pixels.mean((0, 2, 3)).float()
+            deviation = pixels.std((0, 2, 3)).float()
+            network.normalise.set(mean, deviation)
         return network.to(memory_format=torch.channels_last)
 
     return build
 
 
 def _built(fresh: Callable[[], Network] | None) -> Network | None:
+    if fresh is None:
+        return None
     with suppress(UserError):
-        return fresh() if fresh else None
+        return fresh()
     return None
 
 
 def _tensors(fresh: Callable[[], Network]) -> dict[str, Tensor]:
-    network = _built(lambda: fresh())
-    return dict(network.state_dict()) if network is not None else {}
+    network = _built(fresh)
+    if network is None:
+        return {}
+    return dict(network.state_dict())
 
 
-def _frozen(network: Network | None, facts: Mapping[str, Any]) -> tuple[str, ...]:
+def _frozen(network: Network, facts: Facts) -> tuple[str, ...]:
     """What the classifier names as frozen, or what does not train by the network's own account."""
     from eyesight.diagnosis import probes
 
     named = facts.get("frozen")
-    return (
-        tuple(named)
-        if isinstance(named, list | tuple)
-        else probes.frozen(network)
-        if network is not None
-        else ()
-    )
+    if isinstance(named, list | tuple):
+        return tuple(map(str, named))
+    return probes.frozen(network)
 
 
 def listing(findings: list[Finding]) -> str:
-    """For people: a title, evidence, remedy and reason for each."""
+    """For people: title, evidence, remedy and reason of each finding."""
     blocks = []
     for finding in findings:
-        parts = (("evidence", finding.evidence), ("remedy", finding.remedy), ("why", finding.why))
         lines = [f"{finding.severity}: {finding.title}"]
-        lines += [
-            textwrap.fill(text, 110, initial_indent=f"  {name:<9} ", subsequent_indent=" " * 12)
-            for name, text in parts
-        ]
+        parts = {"evidence": finding.evidence, "remedy": finding.remedy, "why": finding.why}
+        for name, text in parts.items():
+            first = f"  {name:<9} "
+            lines.append(
+                textwrap.fill(text, WIDTH, initial_indent=first, subsequent_indent=" " * 12)
+            )
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
 
 def describe(patient: Patient, findings: list[Finding]) -> str:
-    """For people: the findings, or that nothing looks wrong; and what was looked at."""
-    seen = [f"{len(patient.epochs)} epochs"] if patient.epochs else []
-    seen += [f"{len(patient.held_out):,} answers"] if patient.held_out is not None else []
-    seen += (
-        [f"the {'trained' if patient.trained else 'untrained'} network"]
-        if patient.network is not None
-        else []
-    )
-    seen += [f"{sum(map(len, patient.samples.values())):,} pictures"] if patient.samples else []
-    looked = textwrap.fill(
-        f"looked at {', '.join(seen) or 'the recipe alone'}; checks: {', '.join(checked())}", 110
-    )
-    return f"{listing(findings) or f'nothing looks wrong with {patient.name}'}\n\n{looked}"
+    """For people: the findings, or that nothing looks wrong; what was looked at, and what not."""
+    text = listing(findings) or f"nothing looks wrong with {patient.name}"
+    names = checked(patient)
+    evidence = ", ".join(_evidence(patient)) or "the recipe alone"
+    lines = [f"looked at {evidence}; {len(names)} checks: {', '.join(names)}"]
+    missing = not_checked(patient)
+    if missing:
+        lines.append(f"not checked for want of evidence: {', '.join(missing)}")
+    return "\n\n".join([text, *(textwrap.fill(line, WIDTH) for line in lines)])
+
+
+def _evidence(patient: Patient) -> list[str]:
+    """What there is to look at, in words."""
+    words = []
+    if patient.epochs:
+        words.append(f"{len(patient.epochs)} epochs")
+    if patient.held_out is not None:
+        words.append(f"{len(patient.held_out):,} predictions")
+    if patient.trained:
+        words.append("the trained network")
+    elif patient.network is not None:
+        words.append("the untrained network")
+    if patient.samples:
+        words.append(f"{sum(map(len, patient.samples.values())):,} pictures")
+    return words

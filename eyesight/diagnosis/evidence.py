@@ -1,6 +1,9 @@
-"""Everything the doctor knows of one training, gathered once; what has to be measured is measured when a check first asks.
+"""Everything the doctor knows of one training, gathered once.
 
-Any part may be missing, as in a run that was killed in its first epoch: every check says nothing where it lacks what it needs.
+What has to be measured is measured when a check first asks.
+
+Any part may be missing, as in a run that was killed in its first epoch: every check says nothing
+where it lacks what it needs.
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ if TYPE_CHECKING:
     from eyesight.diagnosis.probes import Probe, Trial
     from eyesight.models.layers import Network
 
-ENOUGH_STEPS = 100  # before that, a network that says the same for every picture is only at the beginning of its training
-PROBED = 200  # pictures shown to the network
+ENOUGH_STEPS = 100  # before that, the same answer for every image is only a beginning
+MANY_STEPS = 10**9  # of a log that does not count them
+PROBED = 200  # images shown to the network
 
 
 Severity = Literal["fatal", "warning", "note"]
@@ -30,7 +34,10 @@ Severity = Literal["fatal", "warning", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that looks wrong: `evidence` holds the numbers, `remedy` what to set or run, `why` the mechanism in a sentence."""
+    """Something that looks wrong.
+
+    `evidence` holds the numbers, `remedy` what to set or run, `why` the mechanism in a sentence.
+    """
 
     id: str
     title: str
@@ -64,8 +71,9 @@ class Sample:
 class Patient:
     """A run, or a recipe before its first run.
 
-    `network` holds the trained weights where `trained`, else those drawn by the seed. `frozen` names what must not have moved since
-    `before`. `copies` is the share of held-out pictures whose file is also a training picture. `thorough` allows probes that take seconds.
+    `network` holds the trained weights where `trained`, else those drawn by the seed. `frozen`
+    names what must not have moved since `before`. `copies` is the share of held-out pictures whose
+    file is also a training picture. `thorough` allows probes that take seconds.
     """
 
     name: str
@@ -98,42 +106,51 @@ class Patient:
     def measured(self, name: str) -> NDArray[np.float64]:
         """The same, empty unless every epoch has it."""
         values = self.curve(name)
-        return values if np.isfinite(values).all() else values[:0]
+        if not np.isfinite(values).all():
+            return values[:0]
+        return values
 
     @property
     def steps(self) -> int:
-        """Steps of the optimiser so far, by the pictures that were seen; large for logs that do not count them."""
+        """Steps of the optimiser so far, by the pictures that were seen.
+
+        Large for logs that do not count them.
+        """
         counted = self.curve("pictures")
-        return (
-            int(counted.sum() / self.recipe.training.batch)
-            if len(counted) and np.isfinite(counted).all()
-            else 10**9 * bool(self.epochs)
-        )
+        if not len(counted):
+            return 0
+        if not np.isfinite(counted).all():
+            return MANY_STEPS
+        return int(counted.sum() / self.recipe.training.batch)
 
     @cached_property
     def chance(self) -> float:
-        """The accuracy of always naming the most frequent class; 0 when nothing is known of the classes."""
+        """The accuracy of always naming the most frequent class.
+
+        0 when nothing is known of the classes.
+        """
         if sum(self.per_class):
             return max(self.per_class) / sum(self.per_class)
-        return 1 / len(self.classes) if self.classes else 0.0
+        if not self.classes:
+            return 0.0
+        return 1 / len(self.classes)
 
     @cached_property
     def held_out(self) -> Predictions | None:
         """The labelled test predictions, or those of validation, or None."""
         for predictions in (self.test, self.validation):
-            if predictions is not None and len(known := predictions.labelled()):
-                return known
+            if predictions is not None and len(predictions.labelled()):
+                return predictions.labelled()
         return None
 
     @cached_property
     def pictures(self) -> Sample | None:
         """The pictures for probing: training pictures, else whatever is at hand."""
-        found = [
-            self.samples[name]
-            for name in ("train", "validation", "test")
-            if len(self.samples.get(name, ()))
-        ]
-        return found[0].few(PROBED) if found else None
+        for name in ("train", "validation", "test"):
+            sample = self.samples.get(name)
+            if sample is not None and len(sample):
+                return sample.few(PROBED)
+        return None
 
     @cached_property
     def probe(self) -> Probe | None:
@@ -155,7 +172,10 @@ class Patient:
 
     @cached_property
     def softmax(self) -> bool | None:
-        """Whether the network's answers are already probabilities; None when there is no network to ask."""
+        """Whether the network's answers are already probabilities.
+
+        None when there is no network to ask.
+        """
         if self.network is None:
             return None
         from eyesight.diagnosis import probes
@@ -166,7 +186,10 @@ class Patient:
 
     @cached_property
     def trial(self) -> Trial | None:
-        """A few steps on a copy, at the recipe's rate and at rising rates; None unless pictures are at hand and time is allowed."""
+        """A few steps on a copy, at the recipe's rate and at rising rates.
+
+        None unless pictures are at hand and time is allowed.
+        """
         train = self.samples.get("train")
         if not self.thorough or self.fresh is None or train is None or len(train) < 2:
             return None
@@ -178,7 +201,10 @@ class Patient:
 
 
 def chance_loss(loss: Loss, classes: int) -> float:
-    """The loss of giving every class the same probability: ln K for cross-entropy, whatever the smoothing."""
+    """The loss of giving every class the same probability.
+
+    Ln K for cross-entropy, whatever the smoothing.
+    """
     if loss.name == "mse":
         return (1 - 1 / classes) / classes
     return math.log(classes) * ((1 - 1 / classes) ** loss.gamma if loss.name == "focal" else 1.0)

@@ -1,4 +1,4 @@
-"""Measurements on a network: what every layer gives for some pictures, which layers are one in truth, what a few steps do.
+"""Measurements on a network: the output of every layer, linear runs, trials of some steps.
 
 A network that is probed is left as it was; trials run on copies.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,18 +22,11 @@ from eyesight.tasks import losses
 from eyesight.training import optim
 
 LINEAR = (nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, nn.Linear)
-TRANSPARENT = (
-    nn.Identity,
-    nn.Dropout,
-    nn.Dropout2d,
-    nn.Flatten,
-)  # what stands between two linear layers without parting them
+# What stands between two linear layers without parting them.
+TRANSPARENT = (nn.Identity, nn.Dropout, nn.Dropout2d, nn.Flatten)
 AVERAGES = (nn.AvgPool2d, nn.AdaptiveAvgPool2d)
-RANGES = {
-    "sgd": (1e-4, 30.0),
-    "muon": (1e-4, 10.0),
-    "adagrad": (1e-5, 3.0),
-}  # learning rates worth trying; others:
+# Learning rates worth trying.
+RANGES = {"sgd": (1e-4, 30.0), "muon": (1e-4, 10.0), "adagrad": (1e-5, 3.0)}
 RANGE = (1e-6, 1.0)
 OWN_STEPS = 12
 RISING_STEPS = 40
@@ -42,7 +35,10 @@ BATCH = 64  # pictures in a step of a trial at most
 
 @dataclass(frozen=True)
 class Row:
-    """One layer's output over all pictures: mean and deviation of its values; `dead` is the share of rectified units that are always 0."""
+    """One layer's output over all pictures: mean and deviation of its values.
+
+    `dead` is the share of rectified units that are always 0.
+    """
 
     name: str
     kind: str
@@ -53,8 +49,11 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """`answers` N,K are the raw outputs; `normalised` is (mean, deviation) of what the first real layer sees; `drift` compares a batch
-    norm's memory with these pictures: (name, distance of the means in deviations, ratio of the variances), medians over channels.
+    """`answers` N,K are the raw outputs.
+
+    `normalised` is (mean, deviation) of what the first real layer sees; `drift` compares a batch
+    norm's memory with these pictures: (name, distance of the means in deviations, ratio of the
+    variances), medians over channels.
     """
 
     layers: tuple[Row, ...]
@@ -64,48 +63,47 @@ class Probe:
 
 
 @torch.no_grad()
-def probe(network: Network, pixels: NDArray, batch: int = 50) -> Probe:  # type: ignore[type-arg]
-    """Show the network these uint8 pictures N,C,H,W, in evaluation mode, and note what comes out of every layer."""
+def probe(network: Network, pixels: NDArray[np.uint8], batch: int = 50) -> Probe:
+    """Run uint8 images N,C,H,W through the network and record what comes out of every layer."""
     gathered: dict[str, _Gathered] = {}
-    norm = next(
-        (
-            (name, layer)
-            for name, layer in network.named_modules()
-            if isinstance(layer, nn.BatchNorm2d)
-        ),
-        None,
-    )
-    hooks = [
-        layer.register_forward_hook(_Noting(gathered, name)) for name, layer in _leaves(network)
-    ]
+    modules = network.named_modules()
+    norms = [(name, layer) for name, layer in modules if isinstance(layer, nn.BatchNorm2d)]
+    hooks = []
+    for name, layer in _leaves(network):
+        hooks.append(layer.register_forward_hook(_Noting(gathered, name)))
     inputs: list[Tensor] = []
-    if norm:
-        hooks.append(
-            norm[1].register_forward_hook(
-                lambda layer, given, output: inputs.append(given[0].float())
-            )
-        )
+    if norms:
+        hooks.append(norms[0][1].register_forward_hook(_keep_input(inputs)))
     training = network.training
     device = network.normalise.mean.device
     try:
         network.eval()
-        answers = [
-            network(part.to(device)).float().cpu()
-            for part in torch.split(torch.from_numpy(pixels), batch)
-        ]
+        answers = []
+        for part in torch.split(torch.from_numpy(pixels), batch):
+            answers.append(network(part.to(device)).float().cpu())
     finally:
         for hook in hooks:
             hook.remove()
         network.train(training)
     rows = tuple(entry.row(name) for name, entry in gathered.items())
     first = gathered.get("normalise")
-    seen = (first.row("normalise").mean, first.row("normalise").deviation) if first else (0.0, 1.0)
-    return Probe(
-        rows,
-        torch.cat(answers),
-        seen,
-        _drift(norm[0], norm[1], torch.cat(inputs)) if norm and inputs else None,
-    )
+    normalised = (0.0, 1.0)
+    if first is not None:
+        row = first.row("normalise")
+        normalised = (row.mean, row.deviation)
+    drift = None
+    if inputs:
+        drift = _drift(*norms[0], torch.cat(inputs))
+    return Probe(rows, torch.cat(answers), normalised, drift)
+
+
+def _keep_input(inputs: list[Tensor]) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+    """A forward hook that appends a layer's input to `inputs`."""
+
+    def hook(layer: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        inputs.append(given[0].float())
+
+    return hook
 
 
 class _Gathered:
@@ -122,25 +120,25 @@ class _Gathered:
         self.sum += float(values.sum())
         self.square += float(values.square().sum())
         if self.kind == "ReLU":
-            silent = (
-                (output <= 0).flatten(2).all(2).all(0) if output.ndim > 2 else (output <= 0).all(0)
-            )
-            self.dead = silent if self.dead is None else self.dead & silent
+            silent = output <= 0
+            if output.ndim > 2:
+                silent = silent.flatten(2).all(2)
+            silent = silent.all(0)
+            if self.dead is not None:
+                silent &= self.dead
+            self.dead = silent
 
     def row(self, name: str) -> Row:
         mean = self.sum / max(1, self.count)
         variance = self.square / max(1, self.count) - mean**2
-        return Row(
-            name,
-            self.kind,
-            mean,
-            math.sqrt(max(0.0, variance)),
-            None if self.dead is None else float(self.dead.float().mean()),
-        )
+        dead = None
+        if self.dead is not None:
+            dead = float(self.dead.float().mean())
+        return Row(name, self.kind, mean, math.sqrt(max(0.0, variance)), dead)
 
 
 class _Noting:
-    """A forward hook that adds to what was gathered of its layer, in the order in which pictures pass."""
+    """A forward hook that adds to what was gathered of its layer."""
 
     def __init__(self, gathered: dict[str, _Gathered], name: str) -> None:
         self.gathered, self.name = gathered, name
@@ -150,7 +148,10 @@ class _Noting:
 
 
 def _drift(name: str, layer: nn.BatchNorm2d, inputs: Tensor) -> tuple[str, float, float] | None:
-    """How far the pictures are from what this batch norm remembers; None before it has seen 50 batches."""
+    """How far the pictures are from what this batch norm remembers.
+
+    None before it has seen 50 batches.
+    """
     if (
         layer.running_mean is None
         or layer.running_var is None
@@ -166,30 +167,31 @@ def _drift(name: str, layer: nn.BatchNorm2d, inputs: Tensor) -> tuple[str, float
 
 
 def _leaves(network: nn.Module) -> list[tuple[str, nn.Module]]:
-    return [
-        (name, layer)
-        for name, layer in network.named_modules()
-        if name and not list(layer.children())
-    ]
+    leaves = []
+    for name, layer in network.named_modules():
+        if name and not list(layer.children()):
+            leaves.append((name, layer))
+    return leaves
 
 
 def linear_runs(network: Network) -> tuple[tuple[str, ...], ...]:
-    """Linear layers that follow one another with nothing bent in between: each such run could be a single layer.
+    """Linear layers that follow one another with nothing bent in between.
 
-    Only in networks that are plain successions; in others the order of the layers does not say who feeds whom.
+    Each such run could be a single layer.
+
+    Only in networks that are plain successions; in others the order of the layers does not say who
+    feeds whom.
     """
-    if any(
-        list(layer.children()) and not isinstance(layer, nn.Sequential | Network)
-        for layer in network.modules()
-    ):
-        return ()
-    found: list[list[str]] = [[]]
+    for layer in network.modules():
+        if list(layer.children()) and not isinstance(layer, nn.Sequential | Network):
+            return ()
+    runs: list[list[str]] = [[]]
     for name, layer in _leaves(network):
         if isinstance(layer, LINEAR):
-            found[-1].append(name)
+            runs[-1].append(name)
         elif not isinstance(layer, TRANSPARENT + AVERAGES):
-            found.append([])
-    return tuple(tuple(names) for names in found if len(names) > 1)
+            runs.append([])
+    return tuple(tuple(names) for names in runs if len(names) > 1)
 
 
 def ends_in_softmax(network: nn.Module) -> bool:
@@ -207,7 +209,7 @@ def are_probabilities(answers: Tensor) -> bool:
 def moved(
     before: Mapping[str, Tensor], after: Mapping[str, Tensor], names: Iterable[str]
 ) -> dict[str, float]:
-    """Of the tensors `names` (or below them), those that differ, with the largest change relative to the largest value."""
+    """The tensors among `names` (or below them) that differ, with their largest relative change."""
     prefixes = tuple(names)
     changes = {}
     for name, tensor in before.items():
@@ -220,7 +222,10 @@ def moved(
 
 
 def frozen(network: nn.Module) -> tuple[str, ...]:
-    """Modules and parameters that do not train; a module whose every parameter is frozen counts with its running statistics."""
+    """Modules and parameters that do not train.
+
+    A module whose every parameter is frozen counts with its running statistics.
+    """
     names = [name for name, parameter in network.named_parameters() if not parameter.requires_grad]
     for name, layer in _leaves(network):
         own = list(layer.parameters())
@@ -231,8 +236,10 @@ def frozen(network: nn.Module) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Trial:
-    """`own` are the losses of some steps at the recipe's rate, `growth` how many times larger than at first the largest answer became,
-    `largest` the answer itself; `best` is the rate at which the loss fell fastest, `breaks` the one at which it blew up.
+    """A trial of some steps: `own` are the losses at the recipe's own rate.
+
+    `growth` how many times larger than at first the largest answer became, `largest` the answer
+    itself; `best` is the rate at which the loss fell fastest, `breaks` the one at which it blew up.
     """
 
     own: tuple[float, ...]
@@ -253,7 +260,10 @@ def trial(
     classes: int,
     patience: float = 30.0,
 ) -> Trial:
-    """Some steps at the recipe's own rate, then some at rising rates (Smith 2017), each on a copy; about `patience` seconds at most."""
+    """Some steps at the recipe's own rate, then some at rising rates (Smith 2017), each on a copy.
+
+    About `patience` seconds at most.
+    """
     batches = _Batches(pixels, labels, classes, recipe)
     low, high = RANGES.get(recipe.optim.name, RANGE)
     rising = [low * (high / low) ** (step / (RISING_STEPS - 1)) for step in range(RISING_STEPS)]
@@ -271,24 +281,23 @@ def trial(
 class _Batches:
     """Batches from a few pictures, over and over, and the recipe's loss on them."""
 
-    def __init__(self, pixels: NDArray, labels: NDArray, classes: int, recipe: Recipe) -> None:  # type: ignore[type-arg]
-        known = labels >= 0
-        order = torch.randperm(
-            int(known.sum()), generator=torch.Generator().manual_seed(recipe.training.seed)
-        )
-        self.pixels, self.labels = (
-            torch.from_numpy(pixels[known])[order],
-            torch.from_numpy(labels[known])[order],
-        )
-        self.classes, self.size = classes, min(BATCH, recipe.training.batch, len(self.labels))
+    def __init__(
+        self, pixels: NDArray[np.uint8], labels: NDArray[np.int64], classes: int, recipe: Recipe
+    ) -> None:
+        labelled = labels >= 0
+        generator = torch.Generator().manual_seed(recipe.training.seed)
+        order = torch.randperm(int(labelled.sum()), generator=generator)
+        self.pixels = torch.from_numpy(pixels[labelled])[order]
+        self.labels = torch.from_numpy(labels[labelled])[order]
+        self.classes = classes
+        self.size = min(BATCH, recipe.training.batch, len(self.labels))
         self.loss = losses.build(recipe.loss, torch.bincount(self.labels, minlength=classes))
 
     def __call__(self, step: int) -> tuple[Tensor, Tensor]:
         """(pixels, targets N,K) of a step."""
         index = torch.arange(step * self.size, (step + 1) * self.size) % len(self.labels)
-        return self.pixels[index].contiguous(memory_format=torch.channels_last), losses.one_hot(
-            self.labels[index], self.classes
-        )
+        pixels = self.pixels[index].contiguous(memory_format=torch.channels_last)
+        return pixels, losses.one_hot(self.labels[index], self.classes)
 
 
 def _walk(
@@ -300,10 +309,13 @@ def _walk(
     *,
     stop: bool,
 ) -> tuple[list[float], float, float, float]:
-    """(losses, growth and size of the largest answer, relative size of the first step) along these rates, on a copy."""
+    """Train a copy along these rates.
+
+    Returns (losses, growth of the largest answer, its size, relative size of the first step).
+    """
     network = copy.deepcopy(network).train()
     optimiser = optim.build(recipe.optim, network)
-    found: list[float] = []
+    walked: list[float] = []
     first = last = step = 0.0
     began = time.monotonic()
     with torch.random.fork_rng():
@@ -316,41 +328,47 @@ def _walk(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             optim.clip(network, recipe.optim.clip)
-            before = None if number else heaviest(network)
-            optimiser.step()
-            step = step if before is None else _share(network, before)
-            found.append(float(loss.detach()))
+            if number == 0:
+                before = heaviest(network)
+                optimiser.step()
+                step = _share(network, before)
+            else:
+                optimiser.step()
+            walked.append(float(loss.detach()))
             size = float(answers.detach().abs().max())
             first = first or size
-            last = max(last, size) if math.isfinite(size) else math.inf
-            gone = not math.isfinite(found[-1]) or (stop and found[-1] > 4 * found[0])
+            last = max(last, size)
+            if not math.isfinite(size):
+                last = math.inf
+            gone = not math.isfinite(walked[-1]) or (stop and walked[-1] > 4 * walked[0])
             if gone or (time.monotonic() - began > patience and number >= 2):
                 break
-    return found, last / max(first, 1e-12), last, step
+    return walked, last / max(first, 1e-12), last, step
 
 
 def heaviest(network: nn.Module) -> dict[str, Tensor]:
     """A copy of the weights (not biases) of the convolutions."""
-    return {
-        name: weight.detach().clone()
-        for name, weight in network.named_parameters()
-        if weight.ndim == 4
-    }
+    weights = {}
+    for name, weight in network.named_parameters():
+        if weight.ndim == 4:
+            weights[name] = weight.detach().clone()
+    return weights
 
 
 @torch.no_grad()
 def _share(network: nn.Module, before: dict[str, Tensor]) -> float:
-    """The median over layers of ‖step‖ / ‖weights‖ in spectral norm: by how much one step may change what a layer passes on."""
+    """The median over layers of ‖step‖ / ‖weights‖ in spectral norm."""
     after = dict(network.named_parameters())
-    shares = [
-        float(_norm(after[name] - old) / _norm(old).clamp_min(1e-12))
-        for name, old in before.items()
-    ]
-    return sorted(shares)[len(shares) // 2] if shares else 0.0
+    shares = [0.0]
+    if before:
+        shares = []
+    for name, old in before.items():
+        shares.append(float(_norm(after[name] - old) / _norm(old).clamp_min(1e-12)))
+    return sorted(shares)[len(shares) // 2]
 
 
 def _norm(weight: Tensor) -> Tensor:
-    """The largest singular value of a weight as a matrix, by a few power iterations (exact to a few per cent)."""
+    """The largest singular value of a weight as a matrix, to a few per cent, by power iteration."""
     matrix = weight.flatten(1)
     vector = torch.ones(matrix.shape[1]) / math.sqrt(matrix.shape[1])
     for _ in range(12):
@@ -362,26 +380,25 @@ def _norm(weight: Tensor) -> Tensor:
 def smoothed(values: list[float], weight: float = 0.6) -> list[float]:
     """An exponential average without the pull of its start; what is not finite stays so."""
     average = 0.0
-    found = []
+    averages = []
     for count, value in enumerate(values, 1):
         average = weight * average + (1 - weight) * value
-        found.append(average / (1 - weight**count))
-    return found
+        averages.append(average / (1 - weight**count))
+    return averages
 
 
 def read_range(rates: list[float], losses: list[float]) -> tuple[float, float | None]:
-    """(rate at which the loss fell fastest, rate at which it blew up or None) from losses at rising rates."""
-    lowest = min(
-        range(len(losses)),
-        key=lambda place: losses[place] if math.isfinite(losses[place]) else math.inf,
-    )
-    after = range(lowest + 1, len(losses))
-    breaks = next(
-        (rates[place] for place in after if not losses[place] < 1.5 * losses[0] + 1e-9), None
-    )
-    falls = [
-        losses[place - 1] - losses[place] if math.isfinite(losses[place]) else -math.inf
-        for place in range(1, lowest + 1)
-    ]
-    best = rates[1 + falls.index(max(falls))] if falls and max(falls) > 0 else rates[0]
+    """Where the loss fell fastest, and where it blew up (or None), from losses at rising rates."""
+    values = np.array(losses)
+    values[~np.isfinite(values)] = np.inf
+    lowest = int(values.argmin())
+    blown_up = np.flatnonzero(values[lowest + 1 :] >= 1.5 * values[0] + 1e-9)
+    breaks = None
+    if len(blown_up):
+        breaks = rates[lowest + 1 + int(blown_up[0])]
+    best = rates[0]
+    falls = values[:lowest] - values[1 : lowest + 1]
+    falls[np.isnan(falls)] = -np.inf
+    if len(falls) and falls.max() > 0:
+        best = rates[1 + int(falls.argmax())]
     return best, breaks

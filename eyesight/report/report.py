@@ -1,347 +1,332 @@
-"""One self-contained page about one run: made from the run folder alone, without the data, the network or the internet."""
+"""The report of a run: one self-contained page, written from the run's folder alone."""
 
 from __future__ import annotations
 
 import base64
-import json
-from collections.abc import Iterable
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
-import numpy.typing as npt
+from matplotlib.figure import Figure
 
 from eyesight import recipe as recipes
-from eyesight.data.prepare import encode_png
-from eyesight.report import galleries, html, plots
-from eyesight.report.html import duration, percent
+from eyesight.data.prepare import Pixels, encode_png
 from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, readable, summary
 from eyesight.runs import Run
+from eyesight.views import dense_plots, html, plots, run_view
+from eyesight.views.html import duration, percent
 
-SAMPLES, MISTAKES = 30, 40  # pictures shown at most
-THUMBNAIL = 128  # longest side in pixels of a shown picture
+TEMPLATE = Path(__file__).parent / "templates" / "report.html"
+SAMPLES = 30  # images shown at most
+MISTAKES = 40
+THUMBNAIL = 128  # longest side in pixels of a shown image
+PIXELATED = 48  # up to this side the pixels of an image should be seen, not blurred
+PARTS = {"all": "the head alone", "none": "everything"}  # what `transfer.freeze` leaves to train
+
+Json: TypeAlias = Mapping[str, Any]  # an object that was read from the run
+
+
+@dataclass(frozen=True)
+class Card:
+    """A figure beside the accuracy."""
+
+    title: str
+    value: str
+    remark: str = ""
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """What a stage of a staged training reached by itself."""
+
+    number: int
+    kept: bool
+    part: str  # of the network that trained
+    epochs: int
+    seconds: str
+    score: str
+    loss: str
+
+
+@dataclass(frozen=True)
+class ProblemGroup:
+    """Problems of one kind in the data."""
+
+    kind: str
+    fatal: bool  # whether the files were left out
+    problems: list[Json]
 
 
 def write_report(run: Run, out: Path | None = None) -> Path:
-    """Write the page to `out`, by default `report.html` in the run; a run that is not done gives a page that says so."""
+    """Write the page to `out`, by default `report.html` in the run, and return its path.
+
+    The page of a run that has not ended says so.
+    """
     return html.write(page(run), out or run.path / "report.html")
 
 
 def write_figures(run: Run) -> list[Path]:
-    """Write the report's figures as pictures of their own into the run's folder `figures`: what there is to show of it."""
-    figures: dict[str, Any] = (
-        {"curves": plots.curves(run.epochs, ("loss", run.measure.key))} if run.epochs else {}
-    )
-    figures |= (
-        classified(run)
-        if run.target == "class"
-        else {panel.name: panel.figure for panel in galleries.panels(run)}
-    )
+    """Write the report's figures as PNG into the run's folder `figures`; returns their paths."""
+    figures: dict[str, Figure] = {}
+    if run.epochs:
+        figures["curves"] = plots.curves(run.epochs, ("loss", run.measure.key))
+    if run.target == "class":
+        figures |= _classifier_figures(run)
+    else:
+        figures |= {panel.name: panel.figure for panel in dense_plots.panels(run)}
     run.figures_path.mkdir(exist_ok=True)
+    paths = []
     for name, figure in figures.items():
-        plots.save(figure, run.figures_path / f"{name}.png")
-    return [run.figures_path / f"{name}.png" for name in figures]
+        paths.append(run.figures_path / f"{name}.png")
+        plots.save(figure, paths[-1])
+    return paths
 
 
-def classified(run: Run) -> dict[str, Any]:
+def _classifier_figures(run: Run) -> dict[str, Figure]:
     """The figures of a classifier beside its curves, by name."""
-    known = labelled(run)
+    figures: dict[str, Figure] = {}
+    predictions = run_view.labelled(run)
+    if predictions is not None:
+        matrix = metrics.confusion(predictions.probabilities, predictions.labels)
+        figures["confusion"] = plots.confusion(matrix, readable(predictions.classes))
     gallery = run.gallery()
-    predictions = run.predictions() if known is not None else None
-    classes = readable(run.data.get("classes") or ())
-    figures: dict[str, Any] = {}
-    if known is not None and len(known):
-        figures["confusion"] = plots.confusion(
-            metrics.confusion(known.probabilities, known.labels), readable(known.classes)
-        )
-    if len(gallery.get("samples_pixels", ())):
-        figures["samples"] = plots.samples(
-            gallery["samples_pixels"], [classes[label] for label in gallery["samples_labels"]]
-        )
-    wrong = gallery.get("mistakes_index", np.zeros(0, np.int64))[:MISTAKES]
-    if predictions is not None and len(wrong):
-        true, said = (
-            [classes[label] for label in labels[wrong]]
-            for labels in (predictions.labels, predictions.predicted)
-        )
+    samples = run_view.samples(run, len(gallery.get("samples_pixels", ())))
+    if samples:
+        names = [name for _, name in samples]
+        figures["samples"] = plots.samples(np.stack([pixels for pixels, _ in samples]), names)
+    mistakes = run_view.mistakes(run, MISTAKES)
+    if mistakes:
         figures["mistakes"] = plots.mistakes(
-            gallery["mistakes_pixels"][:MISTAKES],
-            true,
-            said,
-            predictions.confidence[wrong].tolist(),
+            gallery["mistakes_pixels"][: len(mistakes)],
+            [mistake.true for mistake in mistakes],
+            [mistake.predicted for mistake in mistakes],
+            [mistake.probability for mistake in mistakes],
         )
     return figures
 
 
-def labelled(run: Run) -> Predictions | None:
-    """The labelled test predictions of a classifier; None before there are any, and of a run with another task."""
-    return (
-        run.predictions().labelled()
-        if run.target == "class" and (run.path / "predictions.npz").is_file()
-        else None
-    )
-
-
 def page(run: Run) -> str:
     """The whole page as HTML."""
-    return html.render("report.html", facts(run))
+    predictions = run_view.labelled(run)
+    values = {**_about(run), **_training(run), **_results(run, predictions)}
+    return html.render(TEMPLATE, values)
 
 
-def facts(run: Run) -> dict[str, Any]:
-    """Everything the page says, computed from the run folder."""
-    log = run.log
-    epochs = run.epochs
-    data = run.data
+def _about(run: Run) -> dict[str, object]:
+    """Where the run comes from and how to make it again."""
     recipe = run.recipe
-    start: dict[str, Any] = next((event for event in log if event.get("event") == "start"), {})
-    failure: dict[str, Any] = next(
-        (event for event in reversed(log) if event.get("event") == "failed"), {}
-    )
+    start = _last_event(run, "start")
     place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
-    known = labelled(run)
-    measure = run.measure
-    test = summary(known) if known else run.result.get("test", {})
     return {
         "name": recipe.name or run.name,
         "summary": recipe.summary,
         "place": place,
         "status": run.status,
-        "failure": failure,
-        "source": recipe.data.source or data.get("source") or "",
+        "failure": _last_event(run, "failed"),
+        "source": recipe.data.source or run.data.get("source") or "",
         "date": date(start.get("time")),
-        "test": test,
-        "measure": measure,
-        "sentence": sentence(known) if known else galleries.sentence(run),
-        "panels": galleries.panels(run),
-        "cards": cards(run, test),
-        "curves": [plots.curves(epochs, (what,)) for what in ("loss", measure.key)]
-        if epochs
-        else [],
-        "stages": stages(run),
-        "mixed": any(epoch.get("train_clean") for epoch in epochs),
-        "findings": findings(run),
-        "problems": by_kind(data.get("problems") or []),
+        "problems": by_kind(run.data.get("problems") or []),
         "differences": recipes.differences(recipe, recipes.Recipe()),
         "recipe_json": recipes.to_json(recipe),
         "environment": list(flat(run.environment)),
         "command": start.get("command") or f"eyesight train {place}",
-        **judgement(known),
-        **pictures(run, known),
     }
 
 
-def judgement(known: Predictions | None) -> dict[str, Any]:
-    """Figures and tables of labelled predictions; nothing of them without any."""
-    if not known:
-        return {"confusion": None, "calibration": None, "pairs": [], "rows": []}
-    probabilities = known.probabilities
-    labels = known.labels
-    classes = readable(known.classes)
+def _training(run: Run) -> dict[str, object]:
+    """How the training went."""
+    epochs = run.epochs
+    curves = []
+    if epochs:
+        curves = [plots.curves(epochs, (key,)) for key in ("loss", run.measure.key)]
     return {
-        "confusion": plots.confusion(metrics.confusion(probabilities, labels), classes),
-        "calibration": plots.calibration(metrics.calibration(probabilities, labels)),
-        "pairs": metrics.confused_pairs(probabilities, labels, classes),
-        "rows": metrics.per_class(probabilities, labels, classes),
+        "measure": run.measure,
+        "curves": curves,
+        "stages": stages(run),
+        "mixed": any(epoch.get("train_clean") for epoch in epochs),
+        "findings": run_view.findings(run),
     }
 
 
-def sentence(known: Predictions) -> str:
-    """The accuracy as one would say it, and what guessing would have given."""
-    right = int(metrics.correct(known.probabilities, known.labels).sum())
-    n = len(known)
-    share = np.bincount(known.labels).max() / n
-    guess = f"Always naming the most frequent class would be right in {percent(float(share), 1)}."
-    if right == n:
-        return f"It made no mistake on {n:,} pictures that it had not seen before. {guess}"
-    if right == 0:
-        return (
-            f"It was wrong about every one of {n:,} pictures that it had not seen before. {guess}"
-        )
-    often = (
-        f"wrong about 1 in {round(n / (n - right)):,}"
-        if 2 * right > n
-        else f"right about only 1 in {round(n / right):,}"
-    )
-    return f"It was {often} of {n:,} pictures that it had not seen before. {guess}"
+def _results(run: Run, predictions: Predictions | None) -> dict[str, object]:
+    """What the run reached on its test images."""
+    test = run.result.get("test", {})
+    words = dense_plots.sentence(run)
+    confusion = None
+    calibration = None
+    if predictions is not None:
+        test = summary(predictions)
+        words = sentence(predictions)
+        probabilities = predictions.probabilities
+        matrix = metrics.confusion(probabilities, predictions.labels)
+        confusion = plots.confusion(matrix, readable(predictions.classes))
+        calibration = plots.reliability(metrics.reliability(probabilities, predictions.labels))
+    judgement = run_view.judgement(predictions)
+    samples = run_view.samples(run, SAMPLES)
+    mistakes = run_view.mistakes(run, MISTAKES)
+    pixels = run.gallery().get("mistakes_pixels", ())
+    return {
+        "test": test,
+        "sentence": words,
+        "cards": cards(run, test),
+        "panels": list(dense_plots.panels(run)),
+        "confusion": confusion,
+        "calibration": calibration,
+        "pairs": judgement.pairs,
+        "rows": judgement.rows,
+        "samples": [(thumbnail(image), name) for image, name in samples],
+        "mistakes": [(thumbnail(pixels[mistake.place]), mistake) for mistake in mistakes],
+        "pixelated": _pixelated(run),
+    }
 
 
-def cards(run: Run, test: dict[str, Any]) -> list[tuple[str, str, str]]:
-    """The figures beside the accuracy: name, value, remark; what the run does not tell is left out."""
+def _last_event(run: Run, name: str) -> Json:
+    """The last event of that name in the log; empty without one."""
+    events: list[Json] = [event for event in run.log if event.get("event") == name]
+    return (events or [{}])[-1]
+
+
+def sentence(predictions: Predictions) -> str:
+    """The accuracy in words, and what guessing would have given."""
+    n = len(predictions)
+    hits = int(predictions.scores().sum())
+    share = float(np.bincount(predictions.labels).max() / n)
+    guess = f"Always naming the most frequent class would be right in {percent(share, 1)}."
+    images = f"{n:,} pictures that it had not seen before"
+    if hits == n:
+        return f"It made no mistake on {images}. {guess}"
+    if hits == 0:
+        return f"It was wrong about every one of {images}. {guess}"
+    if 2 * hits > n:
+        frequency = f"wrong about 1 in {round(n / (n - hits)):,}"
+    else:
+        frequency = f"right about only 1 in {round(n / hits):,}"
+    return f"It was {frequency} of {images}. {guess}"
+
+
+def cards(run: Run, test: Json) -> list[Card]:
+    """The figures beside the accuracy; what the run does not tell is left out."""
+    shown = [*_training_cards(run), *_test_cards(test), *_machine_cards(run.environment)]
+    return [card for card in shown if card.value] + count_cards(run.data.get("counts"))
+
+
+def _training_cards(run: Run) -> Iterator[Card]:
     result = run.result
-    environment = run.environment
     seconds = result.get("seconds") or {}
-    best = (
-        epoch["epoch"]
-        for epoch in reversed(run.epochs)
-        if epoch.get("best") or run.recipe.training.keep == "last"
-    )
-    kept = next(best, None)
-    found = [
-        ("parameters", _text(result.get("parameters"), "{:,}"), ""),
-        (
-            "training",
-            _time(seconds.get("training")),
-            f"{_time(seconds.get('total'))} in all" if seconds.get("total") else "",
-        ),
-        ("epochs", str(len(run.epochs) or ""), f"epoch {kept} kept" if kept else ""),
-        ("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "every class counts alike"),
-        ("top-5 accuracy", percent(test["top5"], 2) if test.get("top5") is not None else "", ""),
-        ("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats")
-        if "mse" not in test
-        else ("", "", ""),
-        ("mean squared error", _text(test.get("mse"), "{:.5f}"), "of values from 0 to 1"),
-        ("structural similarity", _text(test.get("ssim"), "{:.4f}"), "1 is equal"),
-        (
-            "unfamiliar from",
-            _text(test.get("unfamiliar_from"), "{:.4f}"),
-            "the error that 99 % stay below",
-        ),
-        (
-            "pixel accuracy",
-            percent(test["pixel_accuracy"], 2) if test.get("pixel_accuracy") is not None else "",
-            "",
-        ),
-        (
-            "calibration error",
-            percent(test["ece"], 1) if test.get("ece") is not None else "",
-            "confidence against accuracy",
-        ),
-        (
-            "device",
-            _text(environment.get("device") or environment.get("cpu"), "{}"),
-            _threads(environment),
-        ),
-    ]
-    return [card for card in found if card[1]] + counts(run.data.get("counts"))
+    total = ""
+    if seconds.get("total"):
+        total = f"{duration(seconds['total'])} in all"
+    kept = ""
+    best = _kept(run)
+    if best is not None:
+        kept = f"epoch {best['epoch']} kept"
+    yield Card("parameters", _text(result.get("parameters"), "{:,}"))
+    yield Card("training", _duration(seconds.get("training")), total)
+    yield Card("epochs", str(len(run.epochs) or ""), kept)
 
 
-def stages(run: Run) -> list[tuple[str, ...]]:
-    """What each stage of a staged training reached by itself: number, whether it was kept, what trained, epochs, time, score, loss."""
-    how = run.settled.transfer
-    begins = (how.freeze, how.thaw)
-    words = {"all": "the head alone", "none": "everything"}
-    best = (
-        epoch.get("stage")
-        for epoch in reversed(run.epochs)
-        if epoch.get("best") or run.recipe.training.keep == "last"
-    )
-    kept = next(best, None)
-    rows = list[tuple[str, ...]]()
-    for found in run.result.get("stages") or ():
-        part = "validation" if "validation_loss" in found else "train"
-        begin = begins[found["stage"] - 1]
-        score = run.measure.text(found[f"{part}_{run.measure.key}"])
-        facts = (
-            words.get(begin, f"from {begin} on"),
-            f"{found['epochs']:,}",
-            duration(found["seconds"]),
-        )
-        loss = f"{found[f'{part}_loss']:.4f}"
+def _test_cards(test: Json) -> Iterator[Card]:
+    yield Card("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "every class counts alike")
+    yield Card("top-5 accuracy", _percent(test.get("top5"), 2))
+    if "mse" not in test:
+        yield Card("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats")
+    yield Card("mean squared error", _text(test.get("mse"), "{:.5f}"), "of values from 0 to 1")
+    yield Card("structural similarity", _text(test.get("ssim"), "{:.4f}"), "1 is equal")
+    threshold = _text(test.get("unfamiliar_from"), "{:.4f}")
+    yield Card("unfamiliar from", threshold, "the error that 99 % stay below")
+    yield Card("pixel accuracy", _percent(test.get("pixel_accuracy"), 2))
+    yield Card("calibration error", _percent(test.get("ece"), 1), "confidence against accuracy")
+
+
+def _machine_cards(environment: Json) -> Iterator[Card]:
+    threads = ""
+    if environment.get("threads"):
+        threads = f"{environment['threads']} threads"
+    device = environment.get("device") or environment.get("cpu")
+    yield Card("device", _text(device, "{}"), threads)
+
+
+def count_cards(counts: object) -> list[Card]:
+    """A card with the number of images by split; a split has a number, or numbers by class."""
+    totals: dict[str, int] = {}
+    if isinstance(counts, dict):
+        for name, part in counts.items():
+            if isinstance(part, dict):
+                part = sum(part.values())
+            if isinstance(part, int):
+                totals[name] = part
+    if not totals:
+        return []
+    remark = " · ".join(f"{total:,} {name}" for name, total in totals.items())
+    return [Card("pictures", f"{sum(totals.values()):,}", remark)]
+
+
+def _kept(run: Run) -> Json | None:
+    """The epoch whose weights were kept."""
+    epochs: list[Json] = list(run.epochs)
+    if run.recipe.training.keep != "last":
+        epochs = [epoch for epoch in epochs if epoch.get("best")]
+    return epochs[-1] if epochs else None
+
+
+def stages(run: Run) -> list[StageRow]:
+    """A row for each stage of a staged training; nothing for other trainings."""
+    transfer = run.settled.transfer
+    first_layers = (transfer.freeze, transfer.thaw)
+    kept = _kept(run) or {}
+    rows = []
+    for stage in run.result.get("stages") or ():
+        number = stage["stage"]
+        part = "train"
+        if "validation_loss" in stage:
+            part = "validation"
+        first = first_layers[number - 1]
         rows.append(
-            (str(found["stage"]), "kept" if found["stage"] == kept else "", *facts, score, loss)
+            StageRow(
+                number=number,
+                kept=number == kept.get("stage"),
+                part=PARTS.get(first, f"from {first} on"),
+                epochs=stage["epochs"],
+                seconds=duration(stage["seconds"]),
+                score=run.measure.text(stage[f"{part}_{run.measure.key}"]),
+                loss=f"{stage[f'{part}_loss']:.4f}",
+            )
         )
     return rows
 
 
-def counts(found: Any) -> list[tuple[str, str, str]]:
-    """A card with the number of pictures by split; a split's entry is a number, or numbers by class."""
-    if not isinstance(found, dict):
-        return []
-    totals = {
-        name: sum(part.values()) if isinstance(part, dict) else part for name, part in found.items()
-    }
-    totals = {name: total for name, total in totals.items() if isinstance(total, int)}
-    value = f"{sum(totals.values()):,}"
-    return (
-        [("pictures", value, " · ".join(f"{total:,} {name}" for name, total in totals.items()))]
-        if totals
-        else []
-    )
-
-
-def pictures(run: Run, known: Predictions | None) -> dict[str, Any]:
-    """The kept samples and the most costly mistakes as data URIs with their captions."""
-    gallery = run.gallery()
-    classes = readable(run.data.get("classes") or (known.classes if known else ()))
-    if run.target == "mask":  # its samples have masks instead of a label
-        return {"samples": [], "mistakes": [], "pixelated": _pixelated(gallery)}
-    kept = zip(gallery.get("samples_pixels", ()), gallery.get("samples_labels", ()), strict=False)
-    samples = [
-        (picture(pixels), classes[label] if 0 <= label < len(classes) else "")
-        for pixels, label in list(kept)[:SAMPLES]
-    ]
-    return {
-        "samples": samples,
-        "mistakes": list(mistakes(run, gallery)),
-        "pixelated": _pixelated(gallery),
-    }
-
-
-def mistakes(run: Run, gallery: dict[str, npt.NDArray[Any]]) -> Iterable[dict[str, Any]]:
-    """The kept mistakes; their indices count in the stored predictions, labelled or not."""
-    if "mistakes_pixels" not in gallery or not (run.path / "predictions.npz").is_file():
-        return
-    predictions = run.predictions()
-    classes = readable(predictions.classes)
-    for pixels, index in list(
-        zip(gallery["mistakes_pixels"], gallery["mistakes_index"], strict=False)
-    )[:MISTAKES]:
-        true = int(predictions.labels[index])
-        said = int(predictions.predicted[index])
-        yield {
-            "source": picture(pixels),
-            "id": predictions.ids[index],
-            "true": classes[true],
-            "said": classes[said],
-            "sure": percent(predictions.probabilities[index, said], 1),
-            "given": percent(predictions.probabilities[index, true], 1),
-        }
-
-
-def picture(pixels: npt.NDArray[np.uint8]) -> str:
-    """Pixels C,H,W as a data URI, averaged down to at most 128 on a side."""
-    step = -(-max(pixels.shape[1:]) // THUMBNAIL)
+def thumbnail(pixels: Pixels) -> str:
+    """An image C,H,W as a data URI, averaged down to at most 128 pixels on a side."""
+    channels, height, width = pixels.shape
+    step = -(-max(height, width) // THUMBNAIL)
     if step > 1:
-        channels, height, width = (pixels.shape[0], *(side // step for side in pixels.shape[1:]))
-        blocks = pixels[:, : height * step, : width * step].reshape(
-            channels, height, step, width, step
-        )
+        height //= step
+        width //= step
+        whole = pixels[:, : height * step, : width * step]
+        blocks = whole.reshape(channels, height, step, width, step)
         pixels = blocks.mean(axis=(2, 4)).round().astype(np.uint8)
     return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
 
 
-def findings(run: Run) -> list[dict[str, str]]:
-    """What the doctor found: title, evidence, remedy, severity; nothing when it was not asked or its file is broken."""
-    try:
-        found = json.loads((run.path / "doctor.json").read_bytes())
-    except (OSError, ValueError):
-        return []
-    found = found.get("findings", []) if isinstance(found, dict) else found
-    keys = ("title", "evidence", "remedy", "severity")
-    return [
-        {key: str(finding.get(key, "")) for key in keys}
-        for finding in found
-        if isinstance(finding, dict)
-    ]
-
-
-def by_kind(problems: list[dict[str, Any]]) -> list[tuple[str, bool, list[dict[str, Any]]]]:
-    """Problems in groups (kind, whether they were left out, problems), those left out first, then the most frequent."""
-    groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
+def by_kind(problems: Sequence[Json]) -> list[ProblemGroup]:
+    """Problems grouped by kind: those left out first, then the most frequent."""
+    groups: dict[tuple[str, bool], ProblemGroup] = {}
     for problem in problems:
-        groups.setdefault((str(problem.get("kind", "")), bool(problem.get("fatal"))), []).append(
-            problem
-        )
-    ordered = sorted(
-        groups.items(), key=lambda group: (not group[0][1], -len(group[1]), group[0][0])
+        kind = str(problem.get("kind", ""))
+        fatal = bool(problem.get("fatal"))
+        group = groups.setdefault((kind, fatal), ProblemGroup(kind, fatal, []))
+        group.problems.append(problem)
+    return sorted(
+        groups.values(), key=lambda group: (not group.fatal, -len(group.problems), group.kind)
     )
-    return [(kind, fatal, found) for (kind, fatal), found in ordered]
 
 
-def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
-    """Nested values as lines of name and text; what is unknown is left out."""
+def flat(values: Json, prefix: str = "") -> Iterator[tuple[str, str]]:
+    """Nested values as pairs of name and text; what is unknown is left out."""
     for key, value in values.items():
         if isinstance(value, dict):
             yield from flat(value, f"{prefix}{key} ")
@@ -352,29 +337,33 @@ def flat(values: dict[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
 def date(text: str | None) -> str:
     """`2026-11-22T12:25:01+00:00` as `22 November 2026, 12:25`; empty when there is none."""
     try:
-        when = datetime.fromisoformat(text or "")
+        moment = datetime.fromisoformat(text or "")
     except ValueError:
         return ""
-    return f"{when.day} {when:%B %Y, %H:%M}"
+    return f"{moment.day} {moment:%B %Y, %H:%M}"
 
 
-def _text(value: Any, form: str) -> str:
-    return "" if value is None else form.format(value)
+def _text(value: object, form: str) -> str:
+    if value is None:
+        return ""
+    return form.format(value)
 
 
-def _time(seconds: float | None) -> str:
-    return "" if seconds is None else duration(seconds)
+def _percent(share: float | None, digits: int) -> str:
+    if share is None:
+        return ""
+    return percent(share, digits)
 
 
-def _threads(environment: dict[str, Any]) -> str:
-    threads = environment.get("threads")
-    return f"{threads} threads" if threads else ""
+def _duration(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    return duration(seconds)
 
 
-def _pixelated(gallery: dict[str, npt.NDArray[Any]]) -> bool:
-    """Whether the pictures are so small that their pixels should be seen instead of blurred."""
-    return any(
-        len(array) and max(array.shape[2:]) <= 48
-        for name, array in gallery.items()
-        if name.endswith("_pixels")
-    )
+def _pixelated(run: Run) -> bool:
+    """Whether the images are so small that their pixels should be seen instead of blurred."""
+    for name, array in run.gallery().items():
+        if name.endswith("_pixels") and len(array) and max(array.shape[2:]) <= PIXELATED:
+            return True
+    return False

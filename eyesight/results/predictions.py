@@ -1,4 +1,4 @@
-"""What a classifier said about named pictures: ids, labels, probabilities; every metric, figure and page is computed from these."""
+"""Predictions of a classifier for named images; every metric, figure and page comes from these."""
 
 from __future__ import annotations
 
@@ -16,15 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.errors import MissingError, UserError
-from eyesight.results.metrics import (
-    calibration,
-    correct,
-    ignoring_case,
-    log_loss,
-    macro_f1,
-    top_k,
-    wilson,
-)
+from eyesight.results import metrics
 from eyesight.system.files import whole_file
 
 if TYPE_CHECKING:
@@ -35,7 +27,7 @@ SHOWN = 20  # rows of the table in a notebook
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Probabilities of N pictures over K classes; a label of -1 is unknown."""
+    """Probabilities of N images over K classes; a label of -1 is unknown."""
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]  # N
@@ -45,9 +37,9 @@ class Predictions:
 
     def __post_init__(self) -> None:
         assert self.probabilities.shape == (len(self.ids), len(self.classes)), (
-            "one row a picture, one column a class"
+            "one row an image, one column a class"
         )
-        assert self.labels.shape == (len(self.ids),), "one label a picture"
+        assert self.labels.shape == (len(self.ids),), "one label an image"
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -99,7 +91,7 @@ class Predictions:
 
     @property
     def predicted(self) -> npt.NDArray[np.int64]:
-        """The most probable class of every picture, int64 N."""
+        """The most probable class of every image, int64 N."""
         return np.asarray(self.probabilities.argmax(axis=1), dtype=np.int64)
 
     @property
@@ -107,27 +99,25 @@ class Predictions:
         """The probability of the most probable class, float32 N."""
         return np.asarray(self.probabilities.max(axis=1, initial=0), dtype=np.float32)
 
+    def subset(self, rows: npt.NDArray[np.int64]) -> Predictions:
+        """The predictions of some images, in the order of `rows`."""
+        ids = tuple(self.ids[row] for row in rows)
+        return Predictions(ids, self.labels[rows], self.probabilities[rows], self.classes)
+
     def labelled(self) -> Predictions:
-        """Only the pictures whose label is known."""
-        keep = np.flatnonzero(self.labels >= 0)
-        return Predictions(
-            tuple(self.ids[i] for i in keep),
-            self.labels[keep],
-            self.probabilities[keep],
-            self.classes,
-        )
+        """The predictions of the images with a label."""
+        return self.subset(np.flatnonzero(self.labels >= 0))
 
     def summary(self) -> dict[str, Any]:
-        """The figures of every table, as `eyesight.results.metrics.summary` gives them."""
-
+        """The metrics of every table, as `eyesight.results.predictions.summary` gives them."""
         return summary(self)
 
     def scores(self) -> npt.NDArray[np.bool_]:
-        """Whether each picture was classified right."""
+        """Whether each image was classified correctly."""
         return np.asarray(self.predicted == self.labels, dtype=np.bool_)
 
     def truth(self) -> list[str]:
-        """What each picture was compared with, for telling whether two runs were judged alike."""
+        """The true class name of each image; two runs with the same were judged alike."""
         return [self.classes[label] for label in self.labels]
 
     def save(self, path: Path) -> None:
@@ -173,15 +163,14 @@ def html_table(predictions: Predictions) -> str:
 
 
 def load(path: Path) -> Predictions:
-    """The predictions that `save` wrote; raises UserError when the file is missing or broken."""
+    """Read what `save` wrote; raises UserError when the file is missing or damaged."""
     arrays = read_arrays(path)
     try:
-        ids, classes = (tuple(str(name) for name in arrays[key]) for key in ("ids", "classes"))
         return Predictions(
-            ids,
+            tuple(map(str, arrays["ids"])),
             arrays["labels"].astype(np.int64),
             arrays["probabilities"].astype(np.float32),
-            classes,
+            tuple(map(str, arrays["classes"])),
         )
     except (ValueError, KeyError, TypeError, AssertionError) as error:
         raise MissingError(
@@ -189,20 +178,28 @@ def load(path: Path) -> Predictions:
         ) from None
 
 
-def readable(classes: Sequence[str]) -> tuple[str, ...]:
-    """Names for people: `n02085620-Shih_Tzu` as `Shih Tzu`; unchanged where two classes would then look alike."""
-    names = tuple(re.sub(r"^n\d{8}-", "", name).replace("_", " ").strip() for name in classes)
-    return names if len(set(names)) == len(names) and all(names) else tuple(classes)
+def readable(class_names: Sequence[str]) -> tuple[str, ...]:
+    """Class names for people: `n02085620-Shih_Tzu` becomes `Shih Tzu`.
+
+    Unchanged where two names would then be equal.
+    """
+    names = tuple(re.sub(r"^n\d{8}-", "", name).replace("_", " ").strip() for name in class_names)
+    if len(set(names)) == len(names) and all(names):
+        return names
+    return tuple(class_names)
 
 
 def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
     """Write named arrays to `path` (.npz), whole or not at all."""
     with whole_file(path) as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]  # the stubs take the names for options
+        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
 def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
-    """The named arrays in `path`, never a pickle; raises UserError when the file is missing or broken."""
+    """Read the named arrays in `path`, never a pickle.
+
+    Raises UserError when the file is missing or damaged.
+    """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
@@ -215,25 +212,25 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
 
 
 def summary(predictions: Predictions) -> dict[str, Any]:
-    """The figures of every table: n, top1, its 95 % interval, macro_f1, loss, ece; None without labels.
+    """The metrics of every table: n, top1, its 95 % interval, macro_f1, loss, ece.
 
-    Also top5 where there are more than five classes, and top1_ignoring_case where some differ only in case.
+    None without labels. Also top5 with more than five classes, and top1_ignoring_case where some
+    class names differ only in case.
     """
-    known = predictions.labelled()
-    probabilities = known.probabilities
-    labels = known.labels
+    labelled = predictions.labelled()
+    probabilities = labelled.probabilities
+    labels = labelled.labels
     n = len(labels)
     if n == 0:
         return {"n": 0, "top1": None, "interval": None, "macro_f1": None, "loss": None, "ece": None}
-    right = int(correct(probabilities, labels).sum())
-    caseless = ignoring_case(probabilities, labels, predictions.classes)
-    return {
-        "n": n,
-        "top1": right / n,
-        "interval": list(wilson(right, n)),
-        **({"top5": top_k(probabilities, labels, 5)} if probabilities.shape[1] > 5 else {}),
-        **({"top1_ignoring_case": caseless} if caseless is not None else {}),
-        "macro_f1": macro_f1(probabilities, labels),
-        "loss": log_loss(probabilities, labels),
-        "ece": calibration(probabilities, labels).error,
-    }
+    hits = int(metrics.correct(probabilities, labels).sum())
+    values = {"n": n, "top1": hits / n, "interval": list(metrics.wilson(hits, n))}
+    if probabilities.shape[1] > 5:
+        values["top5"] = metrics.top_k(probabilities, labels, 5)
+    caseless = metrics.ignoring_case(probabilities, labels, predictions.classes)
+    if caseless is not None:
+        values["top1_ignoring_case"] = caseless
+    values["macro_f1"] = metrics.macro_f1(probabilities, labels)
+    values["loss"] = metrics.log_loss(probabilities, labels)
+    values["ece"] = metrics.reliability(probabilities, labels).error
+    return values

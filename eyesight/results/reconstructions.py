@@ -1,4 +1,4 @@
-"""How well named pictures were restored from the few numbers that a bottleneck lets through; kept where classifiers keep probabilities."""
+"""Reconstructions of named images by an autoencoder: how well each came through the bottleneck."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ import numpy.typing as npt
 from eyesight.errors import UserError
 from eyesight.results.predictions import read_arrays, write_arrays
 
+Floats = npt.NDArray[np.floating[Any]]
 Z95 = 1.959964  # standard errors on either side of a mean in a 95 % interval
-FAMILIAR = 0.99  # share of the validation pictures that lie below the error from which a picture is called unfamiliar
+FAMILIAR = 0.99  # share of the validation images whose error is below the threshold
+BEST = 100.0  # dB of an image restored to the last bit, where PSNR would be infinite
+WINDOW = 7  # side of the squares in which SSIM compares
+COLUMNS = ("labels", "errors", "psnr", "ssim", "codes")
 
 
 @dataclass(frozen=True, eq=False)
 class Reconstructions:
-    """N pictures: mean squared error and PSNR of each, SSIM where it was computed (else NaN), and the numbers in the bottleneck N,B."""
+    """Mean squared error, PSNR, SSIM (NaN where not computed) and bottleneck of N images."""
 
     ids: tuple[str, ...]
     labels: npt.NDArray[np.int64]  # N, -1 is unknown
@@ -26,22 +30,24 @@ class Reconstructions:
     errors: npt.NDArray[np.float32]
     psnr: npt.NDArray[np.float32]
     ssim: npt.NDArray[np.float32]
-    codes: npt.NDArray[np.float32]
+    codes: npt.NDArray[np.float32]  # N,B: the values in the bottleneck
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def summary(self) -> dict[str, Any]:
-        """The figures of every table: n, mean PSNR in dB with its 95 % interval over pictures, mean squared error, SSIM …"""
+        """The metrics of every table: mean PSNR in dB with its 95 % interval, MSE, SSIM."""
         n = len(self)
         if n == 0:
             return {"n": 0, "psnr": None, "interval": None, "mse": None, "ssim": None, "loss": None}
         mean = float(self.psnr.mean())
-        half = Z95 * float(self.psnr.std(ddof=1 if n > 1 else 0)) / n**0.5
+        deviation = float(self.psnr.std(ddof=min(1, n - 1)))
+        half = Z95 * deviation / n**0.5
         mse = float(self.errors.astype(np.float64).mean())
-        known = self.ssim[np.isfinite(self.ssim)]
-        ssim = float(known.mean()) if len(known) else None
-        facts = {"unfamiliar_from": self.threshold(), "ssim_n": len(known)}
+        measured = self.ssim[np.isfinite(self.ssim)]
+        ssim = None
+        if len(measured):
+            ssim = float(measured.mean())
         return {
             "n": n,
             "psnr": mean,
@@ -49,43 +55,40 @@ class Reconstructions:
             "mse": mse,
             "ssim": ssim,
             "loss": mse,
-            **facts,
+            "unfamiliar_from": self.threshold(),
+            "ssim_n": len(measured),
         }
 
     def scores(self) -> npt.NDArray[np.float64]:
-        """The PSNR of every picture."""
+        """The PSNR of every image."""
         return self.psnr.astype(np.float64)
 
     def threshold(self) -> float:
-        """The error that 99 % of these pictures stay below: what lies above it is unlike what was learnt."""
+        """The error that 99 % of these images stay below; above it an image is unfamiliar."""
         return float(np.quantile(self.errors.astype(np.float64), FAMILIAR))
 
     def strangest(self, most: int) -> npt.NDArray[np.int64]:
-        """Indices of the pictures that were restored worst, the worst first."""
+        """Indices of the images with the largest error, the largest first."""
         return np.argsort(-self.errors, kind="stable")[:most].astype(np.int64)
 
     def truth(self) -> list[str]:
-        """What each picture was compared with, for telling whether two runs were judged alike."""
+        """An empty text for each image: it is compared with itself."""
         return ["" for _ in self.ids]
 
     def save(self, path: Path) -> None:
         """Write everything to `path` (.npz), whole or not at all."""
-        arrays = {
-            name: getattr(self, name) for name in ("labels", "errors", "psnr", "ssim", "codes")
-        }
-        write_arrays(
-            path,
-            ids=np.array(self.ids, dtype=np.str_),
-            classes=np.array(self.classes, dtype=np.str_),
-            **arrays,
-        )
+        arrays = {name: getattr(self, name) for name in COLUMNS}
+        arrays["ids"] = np.array(self.ids, dtype=np.str_)
+        arrays["classes"] = np.array(self.classes, dtype=np.str_)
+        write_arrays(path, **arrays)
 
 
 def load(path: Path) -> Reconstructions:
-    """What `save` wrote; raises UserError when the file is missing or broken."""
+    """Read what `save` wrote; raises UserError when the file is missing or damaged."""
     arrays = read_arrays(path)
     try:
-        ids, classes = (tuple(str(name) for name in arrays.pop(key)) for key in ("ids", "classes"))
+        ids = tuple(map(str, arrays.pop("ids")))
+        classes = tuple(map(str, arrays.pop("classes")))
         return Reconstructions(ids=ids, classes=classes, **arrays)
     except (TypeError, KeyError) as error:
         raise UserError(
@@ -94,10 +97,46 @@ def load(path: Path) -> Reconstructions:
 
 
 def in_two_dimensions(codes: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float64], float]:
-    """Codes N,B in the two directions in which they differ most, N,2, and the share of the variance seen there; two numbers stay."""
+    """The first two principal components of codes N,B: N,2, and their share of the variance.
+
+    Codes of one or two values stay as they are.
+    """
     if codes.shape[1] <= 2:
-        return np.pad(codes.astype(np.float64), ((0, 0), (0, 2 - codes.shape[1]))), 1.0
+        missing = 2 - codes.shape[1]
+        return np.pad(codes.astype(np.float64), ((0, 0), (0, missing))), 1.0
     centred = codes.astype(np.float64) - codes.mean(axis=0)
     _, sizes, directions = np.linalg.svd(centred, full_matrices=False)
-    total = float((sizes**2).sum())
-    return centred @ directions[:2].T, float((sizes[:2] ** 2).sum()) / total if total else 1.0
+    points = centred @ directions[:2].T
+    variances = sizes**2
+    if not variances.any():
+        return points, 1.0
+    return points, float(variances[:2].sum() / variances.sum())
+
+
+def psnr(true: Floats, restored: Floats) -> npt.NDArray[np.float64]:
+    """Peak signal-to-noise ratio in dB of pairs of images in [0, 1], N,C,H,W; at most 100."""
+    from skimage.metrics import peak_signal_noise_ratio  # takes a second to import
+
+    values = np.empty(len(true))
+    with np.errstate(divide="ignore"):
+        for row, (image, other) in enumerate(zip(true, restored, strict=True)):
+            values[row] = peak_signal_noise_ratio(image, other, data_range=1.0)  # type: ignore[no-untyped-call]
+    return np.minimum(values, BEST)
+
+
+def ssim(true: Floats, restored: Floats) -> npt.NDArray[np.float64]:
+    """Structural similarity of pairs of images in [0, 1], N,C,H,W; 1 for equal ones.
+
+    Wang et al. 2004, in uniform squares of 7 pixels; NaN for images smaller than 3 pixels.
+    """
+    from skimage.metrics import structural_similarity
+
+    values = np.full(len(true), np.nan)
+    side = min(WINDOW, *true.shape[2:])
+    side -= 1 - side % 2  # an odd number
+    if side < 3:
+        return values
+    options = {"data_range": 1.0, "channel_axis": 0, "win_size": side}
+    for row, (image, other) in enumerate(zip(true, restored, strict=True)):
+        values[row] = structural_similarity(image, other, **options)  # type: ignore[no-untyped-call]
+    return values

@@ -1,4 +1,4 @@
-"""By what a task is scored: its key in results and logs, its name for people, how it is written; greater is better for each of them."""
+"""The score of each task: its key in results and logs, its name and its unit; greater is better."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measure:
-    """`key` names the score in a run's results and, behind `train_` and `validation_`, in its log."""
+    """`key` names the score in results, and after `train_` and `validation_` in the log."""
 
     key: str
     title: str
@@ -18,7 +18,7 @@ class Measure:
 
     @property
     def scale(self) -> float:
-        """What a kept value is multiplied by to be shown."""
+        """The factor from a stored value to a shown one."""
         return 100.0 if self.unit == "%" else 1.0
 
     @property
@@ -38,14 +38,13 @@ class Measure:
         """The score in a result with its interval and the number of pictures."""
         if test.get(self.key) is None:
             return "unknown: no labelled test pictures"
-        low, high = (
-            f"{self.number(end)}{'%' if self.unit == '%' else ''}" for end in test["interval"]
-        )
-        value = (
-            f"{self.number(test[self.key])}%"
-            if self.unit == "%"
-            else f"{self.number(test[self.key])} {self.unit}"
-        )
+        mark = ""
+        unit = f" {self.unit}"
+        if self.unit == "%":
+            mark = "%"
+            unit = "%"
+        low, high = (f"{self.number(end)}{mark}" for end in test["interval"])
+        value = f"{self.number(test[self.key])}{unit}"
         return f"{value} (95 % interval {low} to {high}, n = {test['n']:,})"
 
 

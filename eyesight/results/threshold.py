@@ -1,4 +1,7 @@
-"""From which probability on an answer may be called sure: chosen on validation pictures, never on the test set."""
+"""From which probability on an answer may be called sure.
+
+Chosen on validation pictures, never on the test set.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,17 @@ from eyesight.results.predictions import Predictions
 
 WANTED = 0.99  # accuracy of what is called sure
 LEAST = 0.5  # below this the other classes together are as likely as the one named
-FEW = 0.1  # share of the pictures that must be above: a threshold that hardly any answer reaches would call everything unsure
+# Share of the pictures that must be above: a threshold that hardly any answer reaches would call
+# everything unsure
+FEW = 0.1
 
 
 @dataclass(frozen=True)
 class Threshold:
-    """Answers of probability `value` or more were right in `accuracy` of the cases, and `share` of `n` pictures got one."""
+    """Answers of probability `value` or more were right in `accuracy` of the cases.
+
+    And `share` of `n` pictures got one.
+    """
 
     value: float
     accuracy: float
@@ -32,8 +40,9 @@ class Threshold:
 def choose(validation: Predictions, wanted: float = WANTED) -> Threshold | None:
     """The lowest probability above which at least `wanted` of the answers are right.
 
-    None where it cannot be chosen: without labelled pictures, or where only a few of them would be above it.
-    A classifier that is better than `wanted` on everything is asked to leave out half of its mistakes instead.
+    None where it cannot be chosen: without labelled pictures, or where only a few of them would be
+    above it. A classifier that is better than `wanted` on everything is asked to leave out half of
+    its mistakes instead.
     """
     known = validation.labelled()
     if not len(known):

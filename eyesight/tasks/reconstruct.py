@@ -16,7 +16,7 @@ from eyesight.models.autoencoder import AutoEncoder
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
-from eyesight.results import similarity
+from eyesight.results import reconstructions
 from eyesight.results.reconstructions import Reconstructions
 from eyesight.tasks.losses import Loss
 from eyesight.tasks.task import SAMPLES, WORST, Answers, Task, device_of, in_turn, scaled
@@ -99,10 +99,10 @@ class Reconstruct(Task):
             asked = noisy(clean, noise)
             true, restored = clean.cpu().numpy(), answers(asked).cpu().numpy()
             columns["errors"].append(((restored.astype(np.float64) - true) ** 2).mean((1, 2, 3)))
-            columns["psnr"].append(similarity.psnr(true, restored))
+            columns["psnr"].append(reconstructions.psnr(true, restored))
             compared = np.full(len(true), np.nan)
             chosen = np.flatnonzero(index.cpu().numpy() % every == 0)
-            compared[chosen] = similarity.ssim(true[chosen], restored[chosen])
+            compared[chosen] = reconstructions.ssim(true[chosen], restored[chosen])
             columns["ssim"].append(compared)
             columns["codes"].append(network.code_of(asked).cpu().numpy())
         joined: dict[str, Any] = {

@@ -117,7 +117,7 @@ def changed(service: Service, settings: Any) -> Augmented:
     """The images before and after augmentation; raises Refused when too many requests wait."""
     augment = augment_of(settings)
     with turns.turn():
-        from eyesight.report import augmentation
+        from eyesight.views import augmentation
 
         source, images = material(service)
         recipe = Recipe(augment=augment, training=Training(seed=settings.draw))
@@ -188,7 +188,7 @@ def material(service: Service) -> tuple[str, Images]:
 def _of_store(folder: Path) -> Images | None:
     """The first training images of prepared data; None when it is damaged or has none."""
     from eyesight.data.images import Images
-    from eyesight.report import augmentation
+    from eyesight.views import augmentation
 
     store = open_store(folder)
     if store is None:

@@ -24,9 +24,9 @@ from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, readable
 from eyesight.runs import Run
 from eyesight.system.array_file import ArrayFile
+from eyesight.views import run_view
 from eyesight.web.limits import Refused
 from eyesight.web.routes.api import find_run, service_of
-from eyesight.web.routes.figures import judged
 from eyesight.web.templating import templates
 
 router = APIRouter(include_in_schema=False)
@@ -69,7 +69,7 @@ def _shade(count: int, total: int) -> int:
 def cell(request: Request, name: str, true: int, said: int) -> Response:
     """The pictures of one class that were taken for another, the surest first."""
     run = find_run(service_of(request), name)
-    labelled = judged(run)
+    labelled = run_view.labelled(run)
     classes = range(len(labelled.classes)) if labelled else range(0)
     if true not in classes or said not in classes:
         raise Refused(404, "the run has no such cell", "see its confusion matrix")

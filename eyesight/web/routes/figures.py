@@ -13,8 +13,9 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from eyesight.results import metrics
-from eyesight.results.predictions import Predictions, readable
+from eyesight.results.predictions import readable
 from eyesight.runs import Run
+from eyesight.views import run_view
 from eyesight.web.limits import Queue, Refused
 from eyesight.web.routes.api import find_run, service_of
 
@@ -54,24 +55,16 @@ def together(
 
 def drawn(figure: Any) -> Response:
     """The figure as PNG; raises Refused without one."""
-    from eyesight.report import plots
+    from eyesight.views import plots
 
     if figure is None:
         raise Refused(404, "the run has no such figure yet", "try again when it has ended")
     return Response(plots.png(figure, DPI), media_type="image/png")
 
 
-def judged(run: Run) -> Predictions | None:
-    """The labelled test predictions, None without any."""
-    if run.target != "class" or not (run.path / "predictions.npz").is_file():
-        return None
-    predictions = run.predictions().labelled()
-    return predictions if len(predictions) else None
-
-
 def _curves(score: str) -> Callable[[Run], Any]:
     def draw(run: Run) -> Any:
-        from eyesight.report import plots
+        from eyesight.views import plots
 
         measure = run.measure.key if score == "top1" else score
         return plots.curves(run.epochs, (measure,)) if run.epochs else None
@@ -80,9 +73,9 @@ def _curves(score: str) -> Callable[[Run], Any]:
 
 
 def _confusion(run: Run) -> Any:
-    from eyesight.report import plots
+    from eyesight.views import plots
 
-    predictions = judged(run)
+    predictions = run_view.labelled(run)
     if predictions is None:
         return None
     counts = metrics.confusion(predictions.probabilities, predictions.labels)
@@ -90,19 +83,19 @@ def _confusion(run: Run) -> Any:
 
 
 def _calibration(run: Run) -> Any:
-    from eyesight.report import plots
+    from eyesight.views import plots
 
-    predictions = judged(run)
+    predictions = run_view.labelled(run)
     if predictions is None:
         return None
-    return plots.calibration(metrics.calibration(predictions.probabilities, predictions.labels))
+    return plots.reliability(metrics.reliability(predictions.probabilities, predictions.labels))
 
 
 def _panel(name: str) -> Callable[[Run], Any]:
     def draw(run: Run) -> Any:
-        from eyesight.report import galleries
+        from eyesight.views import dense_plots
 
-        return next((panel.figure for panel in galleries.each(run) if panel.name == name), None)
+        return next((panel.figure for panel in dense_plots.panels(run) if panel.name == name), None)
 
     return draw
 

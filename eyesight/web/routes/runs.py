@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import quote
 
-import numpy as np
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.responses import Response
@@ -19,13 +16,14 @@ from eyesight.data.prepare import Pixels, encode_png
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import file_of
 from eyesight.recipe import Recipe, differences, to_json
-from eyesight.results import metrics
-from eyesight.results.predictions import Predictions, readable
 from eyesight.runs import Run
+from eyesight.system.tables import csv_text
+from eyesight.views import run_view
+from eyesight.views.run_view import Finding
 from eyesight.web.limits import Refused
 from eyesight.web.routes import confusion, figures
 from eyesight.web.routes.api import find_run, gone, service_of
-from eyesight.web.routes.figures import TOGETHER, judged, pen
+from eyesight.web.routes.figures import TOGETHER, pen
 from eyesight.web.run_table import Column, Selection, row, select, stamp
 from eyesight.web.templating import templates
 
@@ -79,16 +77,21 @@ def page(request: Request, name: str) -> Response:
 
 def facts(run: Run) -> dict[str, Any]:
     """What the page shows, computed from the run folder."""
-    has_predictions = (run.path / "predictions.npz").is_file()
+    predictions = run_view.labelled(run)
+    judgement = run_view.judgement(predictions)
+    has_predictions = run_view.has_predictions(run)
     return {
-        **class_facts(judged(run)),
+        "matrix": confusion.table(predictions) if predictions else [],
+        "classes": judgement.class_names,
+        "rows": judgement.rows,
+        "pairs": judgement.pairs,
         "run": row(run),
         "epochs": len(run.epochs),
         "place": f"{run.path.absolute().parent.name}/{run.name}",
         "changes": differences(run.recipe, Recipe()),
         "recipe": to_json(run.recipe),
         "findings": findings(run),
-        "mistakes": mistakes(run),
+        "mistakes": run_view.mistakes(run, MISTAKES),
         "exported": file_of(run).is_file(),
         "kept": has_predictions,
         "named": run.target == "class",
@@ -96,56 +99,18 @@ def facts(run: Run) -> dict[str, Any]:
     }
 
 
-def class_facts(predictions: Predictions | None) -> dict[str, Any]:
-    """The confusion matrix, the rows of the classes and the confused pairs, where there are any."""
-    if predictions is None:
-        return {"matrix": [], "classes": [], "rows": [], "pairs": []}
-    names = readable(predictions.classes)
-    scored = (predictions.probabilities, predictions.labels, names)
-    return {
-        "matrix": confusion.table(predictions),
-        "classes": names,
-        "rows": metrics.per_class(*scored),
-        "pairs": metrics.confused_pairs(*scored),
-    }
-
-
-def findings(run: Run) -> list[dict[str, str]]:
+def findings(run: Run) -> list[Finding]:
     """The doctor's findings after the training, or those of its quick checks now."""
     from eyesight.diagnosis import diagnose
-    from eyesight.report import report
 
-    kept = report.findings(run)
-    if kept:
-        return kept
+    stored = run_view.findings(run)
+    if stored:
+        return stored
     try:
-        return [
-            finding.to_dict()
-            for finding in diagnose.examine(diagnose.admit_run(run, None, ask_network=False))
-        ]
+        new = diagnose.examine(diagnose.admit_run(run, None, ask_network=False))
     except Exception:  # a damaged or half written run has a page without findings
         return []
-
-
-def mistakes(run: Run) -> list[dict[str, Any]]:
-    """The costliest mistakes: place in the gallery, id, true and predicted class, probability."""
-    indices = run.gallery().get("mistakes_index", np.zeros(0, dtype=np.int64))
-    if not len(indices):
-        return []
-    predictions = run.predictions()
-    names = readable(predictions.classes)
-    rows = []
-    for place, index in enumerate(indices[:MISTAKES]):
-        rows.append(
-            {
-                "place": place,
-                "id": predictions.ids[index],
-                "true": names[predictions.labels[index]],
-                "said": names[predictions.predicted[index]],
-                "probability": float(predictions.confidence[index]),
-            }
-        )
-    return rows
+    return [Finding(one.title, one.evidence, one.remedy, one.severity) for one in new]
 
 
 @router.get("/runs/{name}/mistakes/{place}.png")
@@ -197,13 +162,11 @@ def predictions_csv(request: Request, name: str) -> Response:
     """The predictions for the test images: id, true class, predicted class, probability."""
     predictions = find_run(service_of(request), name).predictions()
     classes = predictions.classes
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(("id", "true", "predicted", "probability"))
+    rows = [("id", "true", "predicted", "probability")]
     for index, image_id in enumerate(predictions.ids):
         label = predictions.labels[index]
         true = classes[label] if label >= 0 else ""
         predicted = classes[predictions.predicted[index]]
-        writer.writerow((image_id, true, predicted, f"{predictions.confidence[index]:.6f}"))
+        rows.append((image_id, true, predicted, f"{predictions.confidence[index]:.6f}"))
     headers = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, '')}.csv"}
-    return Response(text.getvalue(), media_type="text/csv; charset=utf-8", headers=headers)
+    return Response(csv_text(rows), media_type="text/csv; charset=utf-8", headers=headers)

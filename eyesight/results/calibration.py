@@ -1,0 +1,126 @@
+"""Whether a classifier's confidence can be believed, and the temperature that mends it.
+
+Guo et al. 2017: dividing the logits by one number, fitted on validation images, makes what is said
+with 80 % right in 80 % of the cases. It never changes which class is the most probable.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from eyesight.results.metrics import BINS, Floats, Labels, bin_of, correct, log_loss, reliability
+
+LEAST = 50  # validation images below which a temperature would be noise
+RANGE = (0.05, 20.0)  # of temperatures
+SAMPLES = 1000  # bootstrap samples
+
+
+@dataclass(frozen=True)
+class Error:
+    """The expected calibration error with two 95 % ranges by bootstrap, over images."""
+
+    value: float
+    interval: tuple[float, float]  # of the error itself
+    perfect: tuple[float, float]  # that a perfectly calibrated classifier of these answers shows
+
+
+@dataclass(frozen=True, eq=False)
+class RiskCoverage:
+    """The error among the most confident answers, by the share of images that are answered."""
+
+    coverage: npt.NDArray[np.float64]
+    risk: npt.NDArray[np.float64]
+    area: float  # under the curve, smaller is better (Geifman and El-Yaniv 2017)
+
+
+def softmax(logits: Floats, temperature: float = 1.0) -> npt.NDArray[np.float32]:
+    """Probabilities N,K of logits N,K divided by `temperature`."""
+    scaled = np.asarray(logits, dtype=np.float64) / temperature
+    scaled -= scaled.max(axis=1, keepdims=True)
+    values = np.exp(scaled)
+    return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float32)
+
+
+def fit_temperature(logits: Floats, labels: Labels) -> float:
+    """The temperature with the lowest cross-entropy on labelled logits N,K.
+
+    1 where fewer than 50 images have a label, or where one class alone occurs.
+    """
+    from scipy.optimize import minimize_scalar
+
+    chosen = labels >= 0
+    if chosen.sum() < LEAST or len(np.unique(labels[chosen])) < 2:
+        return 1.0
+    logits = np.asarray(logits, dtype=np.float64)[chosen]
+    own = logits[np.arange(len(logits)), labels[chosen]]
+
+    def loss(log_temperature: float) -> float:
+        scaled = logits / np.exp(log_temperature)
+        most = scaled.max(axis=1)
+        normaliser = most + np.log(np.exp(scaled - most[:, None]).sum(axis=1))
+        return float((normaliser - own / np.exp(log_temperature)).mean())
+
+    fit = minimize_scalar(loss, bounds=np.log(RANGE), method="bounded", options={"xatol": 1e-4})
+    return float(np.exp(fit.x))
+
+
+def at_temperature(probabilities: Floats, temperature: float) -> npt.NDArray[np.float32]:
+    """What probabilities N,K at temperature 1 become at another, or back again with its inverse."""
+    tiny = np.finfo(np.float32).tiny
+    return softmax(np.log(np.maximum(probabilities, tiny)), temperature)
+
+
+def calibration_error(probabilities: Floats, labels: Labels, bins: int = BINS) -> Error:
+    """The expected calibration error, its interval, and what perfect calibration would show."""
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    hits = correct(probabilities, labels)
+    place = bin_of(confidence, bins)
+    n = len(labels)
+    random = np.random.default_rng(0)
+    own, perfect = np.empty(SAMPLES), np.empty(SAMPLES)
+    for sample in range(SAMPLES):
+        rows = random.integers(0, n, n)
+        own[sample] = _error(confidence[rows], hits[rows], place[rows], bins)
+        simulated = random.random(n) < confidence
+        perfect[sample] = _error(confidence, simulated, place, bins)
+    value = reliability(probabilities, labels, bins).error
+    return Error(value, _middle(own), _middle(perfect))
+
+
+def _error(
+    confidence: npt.NDArray[np.float64],
+    hits: npt.NDArray[np.bool_],
+    place: npt.NDArray[np.int64],
+    bins: int,
+) -> float:
+    gaps = np.bincount(place, weights=confidence - hits, minlength=bins)
+    return float(np.abs(gaps).sum() / len(confidence))
+
+
+def _middle(values: npt.NDArray[np.float64]) -> tuple[float, float]:
+    low, high = np.quantile(values, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def risk_coverage(probabilities: Floats, labels: Labels) -> RiskCoverage:
+    """What answering only the most confident images buys."""
+    confidence = probabilities.max(axis=1)
+    wrong = ~correct(probabilities, labels)
+    order = np.argsort(-confidence, kind="stable")
+    answered = np.arange(1, len(order) + 1)
+    risk = np.cumsum(wrong[order]) / answered
+    return RiskCoverage(answered / len(order), risk, float(risk.mean()))
+
+
+def before_and_after(
+    probabilities: Floats, labels: Labels, temperature: float
+) -> dict[str, dict[str, float]]:
+    """Calibration error and log loss of calibrated answers, and of the same at temperature 1."""
+    raw = at_temperature(probabilities, 1 / temperature)
+    return {
+        name: {"ece": reliability(values, labels).error, "loss": log_loss(values, labels)}
+        for name, values in (("before", raw), ("after", probabilities))
+    }

@@ -1,0 +1,123 @@
+"""What the report and the web pages show of a run, from its folder alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+from eyesight.data.prepare import Pixels
+from eyesight.results import metrics
+from eyesight.results.metrics import ClassRow, Pair
+from eyesight.results.predictions import Predictions, readable
+from eyesight.runs import Run
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """The tables about labelled predictions, with class names for people."""
+
+    class_names: tuple[str, ...]
+    rows: list[ClassRow]
+    pairs: list[Pair]
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A misclassified test image: `place` in the run's gallery, and the two probabilities."""
+
+    place: int
+    id: str
+    true: str
+    predicted: str
+    probability: float  # of the predicted class
+    probability_of_true: float
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A finding of the doctor, as it was stored in the run."""
+
+    title: str
+    evidence: str
+    remedy: str
+    severity: str
+
+
+def labelled(run: Run) -> Predictions | None:
+    """The labelled test predictions of a classifier; None without any, and for other tasks."""
+    if run.target != "class" or not has_predictions(run):
+        return None
+    predictions = run.predictions().labelled()
+    if not len(predictions):
+        return None
+    return predictions
+
+
+def has_predictions(run: Run) -> bool:
+    """Whether the run has predicted its test images."""
+    return (run.path / "predictions.npz").is_file()
+
+
+def judgement(predictions: Predictions | None) -> Judgement:
+    """The tables about labelled predictions; empty without any."""
+    if predictions is None:
+        return Judgement((), [], [])
+    names = readable(predictions.classes)
+    rows = metrics.per_class(predictions.probabilities, predictions.labels, names)
+    pairs = metrics.confused_pairs(predictions.probabilities, predictions.labels, names)
+    return Judgement(names, rows, pairs)
+
+
+def mistakes(run: Run, most: int) -> list[Mistake]:
+    """The most costly mistakes of those whose pixels the run keeps, at most `most`."""
+    indices = run.gallery().get("mistakes_index", np.zeros(0, dtype=np.int64))
+    if not len(indices) or not has_predictions(run):
+        return []
+    predictions = run.predictions()
+    names = readable(predictions.classes)
+    rows = []
+    for place, index in enumerate(indices[:most]):
+        true = int(predictions.labels[index])
+        predicted = int(predictions.predicted[index])
+        probabilities = predictions.probabilities[index]
+        rows.append(
+            Mistake(
+                place=place,
+                id=predictions.ids[index],
+                true=names[true],
+                predicted=names[predicted],
+                probability=float(probabilities[predicted]),
+                probability_of_true=float(probabilities[true]),
+            )
+        )
+    return rows
+
+
+def samples(run: Run, most: int) -> list[tuple[Pixels, str]]:
+    """Training images that the run keeps, uint8 C,H,W, with their class names."""
+    gallery = run.gallery()
+    if run.target == "mask" or "samples_pixels" not in gallery:  # a mask is no name
+        return []
+    names = readable(run.data.get("classes") or ())
+    shown = []
+    for pixels, label in zip(gallery["samples_pixels"], gallery["samples_labels"], strict=True):
+        name = ""
+        if 0 <= label < len(names):
+            name = names[label]
+        shown.append((pixels, name))
+    return shown[:most]
+
+
+def findings(run: Run) -> list[Finding]:
+    """What the doctor stored in the run; nothing when it was not asked or its file is damaged."""
+    try:
+        stored = json.loads((run.path / "doctor.json").read_bytes())
+    except (OSError, ValueError):
+        return []
+    if isinstance(stored, dict):
+        stored = stored.get("findings", [])
+    keys = ("title", "evidence", "remedy", "severity")
+    entries = [entry for entry in stored if isinstance(entry, dict)]
+    return [Finding(*(str(entry.get(key, "")) for key in keys)) for entry in entries]
