@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import TypedDict, cast
 
 import torch
 from torch import nn
@@ -121,6 +121,16 @@ def entries(pattern: str) -> list[Entry]:
 
 
 def look_up(entry: Entry) -> Row:
+    """The row of a network; its counts are kept in the cache."""
+    key = [entry.timm, pretrained.version()]
+    kept = cache.read_note("networks", key)
+    if isinstance(kept, dict):
+        counts = cast(Counts, kept)
+    else:
+        counts = counted(entry.timm)
+        cache.write_note("networks", key, counts)
+    counts["stages"] = tuple(counts["stages"])
+    return Row(entry=entry, weights=weights.at_hand(entry.timm), **counts)
 
 
 def counted(name: str) -> Counts:
@@ -141,6 +151,16 @@ def counted(name: str) -> Counts:
     }
 
 
+def _build(name: str, size: int) -> Network:
+    model = Model(name, head="own")
+    return registry.build(model, (3, size, size), pretrained.own_classes(name))
+
+
+def timed(row: Row) -> dict[str, tuple[float, float]]:
+    """Seconds of a forward pass for one image and for a batch, on every device."""
+    network = _build(row.entry.timm, row.size).eval()
+    seconds = {}
+    for device in dict.fromkeys(("cpu", default_device().type)):
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         one = _seconds(network, 1, row.size, device)
         batch = _seconds(network, BATCH, row.size, device)
