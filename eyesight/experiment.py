@@ -1,13 +1,13 @@
-"""Recipe in, run out. READ THIS FIRST: it is the whole of a training, from files to an evaluated classifier.
+"""Recipe in, run out. READ THIS FIRST: it is the whole of a training, top to bottom.
 
-    train            what people call
-      run            what the program calls, with a `Context`
-        resolve      recipe, images and run folder, the same in every process
+    train                 what people call
+      run                 what the program calls, with a `Context`
+        resolve           recipe, images and run folder, the same in every process
         execute
-          build              the network before its first step
-          prepare_evaluation how to evaluate at the end, and the time to keep for it
-          train_stage        epochs, the log, checkpoints; most recipes have one stage
-          finish             save, load again, evaluate once, write everything down
+          build               the network before its first step
+          prepare_evaluation  how to evaluate at the end, and the time to keep for it
+          train_stage         epochs, the log, checkpoints; most recipes have one stage
+          finish              save, load again, evaluate once, write everything down
 
 The test images are seen once, at the end, by the classifier as it was saved.
 """
@@ -73,18 +73,20 @@ def train(
 ) -> Run:
     """Train `recipe` and return its run, a new folder in `out`.
 
-    `talk` receives messages for people (`talk=print`), `tell` every finished epoch. With `resume`, the newest
-    unfinished run of the same recipe on the same images is continued.
+    `talk` receives messages for people (`talk=print`), `tell` every finished epoch. With `resume`,
+    the newest unfinished run of the same recipe on the same images is continued.
 
-    Raises UserError for whatever a person can mend; a run that has a folder by then says so in its log.
+    Raises UserError for whatever a person can mend; a run that has a folder by then says so in its
+    log.
     """
     return run(recipe, Path(out), Context(reporter=Callbacks(talk, tell), resume=resume))
 
 
 def run(recipe: Recipe, out: Path, context: Context) -> Run:
-    """Train `recipe` into a new or continued run in `out`; every process of a group calls this alike.
+    """Train `recipe` into a new or continued run in `out`.
 
-    Only the first process writes to the run. Raises UserError as `train` does.
+    Every process of a group calls this alike. Only the first process writes to the run. Raises
+    UserError as `train` does.
     """
     memory.keep_freed_memory()
     context.clock.budget = recipe.training.budget
@@ -181,7 +183,10 @@ def execute(job: Job) -> None:
 
 
 def build(job: Job) -> Network:
-    """The network with its first weights, the same in every process; the run notes what it starts from."""
+    """The network with its first weights, the same in every process.
+
+    The run notes what it starts from.
+    """
     recipe, data, group = job.recipe, job.data, job.context.group
     device = default_device()
     network = initialise.ready(recipe, data, device)
@@ -207,7 +212,10 @@ def load_backbone(job: Job, network: Network) -> dict[str, str]:
 
 
 def write_environment(job: Job, device: torch.device, notes: dict[str, Any]) -> None:
-    """Machine, versions and what was chosen for the recipe; the arithmetic stays as the run began."""
+    """Machine, versions and what was chosen for the recipe.
+
+    The arithmetic stays as the run began.
+    """
     earlier = job.run.environment
     kept = {key: value for key, value in earlier.items() if key.startswith("precision")}
     machine = environment(
@@ -363,7 +371,10 @@ def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
 
 
 def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classifier:
-    """The classifier as it was read back from the run; raises UserError when that answers differently."""
+    """The classifier as it was read back from the run.
+
+    Raises UserError when that answers differently.
+    """
     recipe, data = job.recipe, job.data
     noise = recipe.augment.noise if recipe.data.target == "picture" else 0.0
     trained = Classifier(

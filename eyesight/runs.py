@@ -1,6 +1,7 @@
 """A run folder is the database: what was asked for, every epoch as it came, and what the classifier said.
 
-The log only grows; a line torn by `kill -9` is passed over when reading and never spoils the line appended after it.
+The log only grows; a line torn by `kill -9` is passed over when reading and never spoils the line
+appended after it.
 """
 
 from __future__ import annotations
@@ -77,7 +78,10 @@ class Run:
 
     @staticmethod
     def open(path: str | Path) -> Run:
-        """The run at `path`, whose name may be cut after the number; raises UserError when it is none or too new."""
+        """The run at `path`, whose name may be cut after the number.
+
+        Raises UserError when it is none or too new.
+        """
         folder = _find(Path(path))
         if not (folder / "recipe.json").is_file():
             raise UserError(
@@ -140,7 +144,10 @@ class Run:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What is known about the pictures: classes, counts, problems, split hash …; empty when not written yet."""
+        """What is known about the pictures: classes, counts, problems, split hash ….
+
+        Empty when not written yet.
+        """
         return self.read_json("data.json", missing_ok=True)
 
     @property
@@ -201,7 +208,10 @@ class Run:
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep the run to this process until the block ends or the process dies; raises UserError when another has it."""
+        """Keep the run to this process until the block ends or the process dies.
+
+        Raises UserError when another has it.
+        """
         with (self.path / "lock").open("a+b") as file:
             if not lock(file, patience=0.2):  # whoever asks for the status has it for an instant
                 raise UserError(
@@ -210,7 +220,10 @@ class Run:
             yield
 
     def append(self, event: dict[str, Any]) -> None:
-        """Add one event and its time to the log and see it onto the disk; numbers not finite become null, named in `not_finite`."""
+        """Add one event and its time to the log and see it onto the disk.
+
+        Numbers not finite become null, named in `not_finite`.
+        """
         lost: list[str] = []
         values = {
             **_plain(event, "", lost),
@@ -234,7 +247,10 @@ class Run:
             file.write(_bytes(text) + b"\n")
 
     def read_json(self, name: str, *, missing_ok: bool = False) -> dict[str, Any]:
-        """The object in the file `name`; raises UserError when it is broken or, unless `missing_ok`, missing."""
+        """The object in the file `name`.
+
+        Raises UserError when it is broken or, unless `missing_ok`, missing.
+        """
         file = self.path / name
         if missing_ok and not file.exists():
             return {}
@@ -281,7 +297,8 @@ class Run:
             return f"{again} --resume --out {self.path.parent}` ends it"
         if self.status == "done":
             return f"what is missing was removed since: {again}` trains it anew"
-        # The same training would fail again at the same place, unless what it lacked was outside of it, such as room on the disk.
+        # The same training would fail again at the same place, unless what it lacked was outside of
+        # it, such as room on the disk.
         goes_on = any(self.checkpoint_path.glob("state*")) and not any(
             option in mend for option in ("--set", "--budget")
         )
@@ -289,7 +306,10 @@ class Run:
         return f"it ended with: {failure.get('message')}; {mend or 'train it again'}{go_on}"
 
     def said(self, split: str = "test") -> Any:
-        """What was said about the "test" or "validation" pictures, by the run's task; raises UserError when there is nothing."""
+        """What was said about the "test" or "validation" pictures, by the run's task.
+
+        Raises UserError when there is nothing.
+        """
         file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
         if not file.is_file():
             raise MissingError(
@@ -298,7 +318,10 @@ class Run:
         return LOADERS[self.target](file)
 
     def predictions(self, split: str = "test") -> Predictions:
-        """The probabilities said about the "test" or "validation" pictures; raises UserError when there are none."""
+        """The probabilities said about the "test" or "validation" pictures.
+
+        Raises UserError when there are none.
+        """
         if self.target != "class":
             raise MissingError(
                 f"{self.path} gives a {self.target} for a picture, not a class",
@@ -308,7 +331,10 @@ class Run:
         return found
 
     def gallery(self) -> dict[str, npt.NDArray[Any]]:
-        """The pixels kept for pages (samples and costly mistakes), uint8 N,C,H,W; empty when none were kept."""
+        """The pixels kept for pages (samples and costly mistakes), uint8 N,C,H,W.
+
+        Empty when none were kept.
+        """
         file = self.path / "gallery.npz"
         return read_arrays(file) if file.is_file() else {}
 
@@ -352,7 +378,10 @@ def _claim(parent: Path, number: int) -> bool:
 
 
 def _find(path: Path) -> Path:
-    """`path`, or the one folder beside it that begins with its number; raises UserError when there is none."""
+    """`path`, or the one folder beside it that begins with its number.
+
+    Raises UserError when there is none.
+    """
     if path.is_dir():
         return path
     others = (
@@ -390,7 +419,10 @@ def _ends_whole(log: IO[bytes]) -> bool:
 
 
 def _bytes(text: str) -> bytes:
-    """JSON as bytes; what is no text in a path becomes JSON's own escape, which is read back as it was."""
+    """JSON as bytes.
+
+    What is no text in a path becomes JSON's own escape, which is read back as it was.
+    """
     return text.encode(errors="backslashreplace")
 
 

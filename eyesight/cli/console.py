@@ -1,4 +1,7 @@
-"""Talk on standard error: notes, progress bars with the time left, errors with their hints; never a byte on standard output."""
+"""Talk on standard error: notes, progress bars with the time left, errors with their hints.
+
+Never a byte on standard output.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +82,10 @@ class ConsoleReporter(Reporter):
         console.print(Text(epoch_line(epoch)))
 
     def progress(self, doing: str, done: float, total: float) -> None:
-        """Show how far the work is and the time left by its own speed; nothing about what is quick."""
+        """Show how far the work is and the time left by its own speed.
+
+        Nothing about what is quick.
+        """
         now = time.monotonic()
         if doing != self.doing or done < self.done or not done:
             self.doing, self.first = doing, done

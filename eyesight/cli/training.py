@@ -203,7 +203,10 @@ def train(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe; leaves a run folder with the classifier, its predictions and a report. Also under torchrun."""
+    """Train a recipe.
+
+    Leaves a run folder with the classifier, its predictions and a report. Also under torchrun.
+    """
     from eyesight.cli import console
     from eyesight.distributed.launch import several
     from eyesight.runs import resolve
@@ -324,7 +327,10 @@ def compare_(
     memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Train what is missing and print one table; `--set model.name=A,B` makes a row of each, an interrupted call goes on."""
+    """Train what is missing and print one table.
+
+    `--set model.name=A,B` makes a row of each, an interrupted call goes on.
+    """
     from eyesight.cli import console
     from eyesight.comparison import compare, table
 

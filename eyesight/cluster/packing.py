@@ -1,6 +1,7 @@
 """What travels to another machine and back as bytes: a classifier there, a finished run here.
 
-Nothing is ever unpickled: a classifier is the files it always is, checked as always, and a run is a tar that cannot leave its folder.
+Nothing is ever unpickled: a classifier is the files it always is, checked as always, and a run is a
+tar that cannot leave its folder.
 """
 
 from __future__ import annotations
@@ -26,7 +27,10 @@ STAYS = ("checkpoint", "lock")  # of a run that is done
 
 
 def pack_classifier(where: Path) -> dict[str, bytes]:
-    """The files of a classifier by name: an ONNX file, or the two of its folder; raises UserError when they cannot be read."""
+    """The files of a classifier by name: an ONNX file, or the two of its folder.
+
+    Raises UserError when they cannot be read.
+    """
     files = (
         [where]
         if where.suffix.lower() == ".onnx"
@@ -51,7 +55,10 @@ def key(files: Mapping[str, bytes]) -> str:
 def open_classifier(
     files: Mapping[str, bytes], *, threads: int = 1, device: str = "cpu"
 ) -> Classifier | onnx_classifier.OnnxClassifier:
-    """The classifier in the files, ready to answer with `threads`; raises UserError for what is damaged."""
+    """The classifier in the files, ready to answer with `threads`.
+
+    Raises UserError for what is damaged.
+    """
     with scratch() as folder:
         for name, content in files.items():
             (folder / Path(name).name).write_bytes(content)
@@ -79,7 +86,10 @@ def pack_run(run: Run) -> bytes:
 
 
 def unpack_run(packed: bytes, out: Path, name: str) -> Run:
-    """The run of a tar, under the next free number in `out`, whole or not at all; raises UserError for what is no run."""
+    """The run of a tar, under the next free number in `out`, whole or not at all.
+
+    Raises UserError for what is no run.
+    """
     out.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".arriving-", dir=out) as place:
         (Path(place) / "run.tar").write_bytes(packed)

@@ -1,6 +1,7 @@
-"""Trainings and answers as tasks of a Ray cluster, on this machine or on many; the one home of Ray, which is optional.
+"""Trainings and answers as tasks of a Ray cluster, on this machine or on many.
 
-Ray does a task again when the process or the machine under it dies; one that fails by itself is not repeated, for it would fail again.
+The one home of Ray, which is optional. Ray does a task again when the process or the machine under
+it dies; one that fails by itself is not repeated, for it would fail again.
 """
 
 from __future__ import annotations
@@ -41,7 +42,8 @@ STORE = (
 )  # bytes of shared memory on a cluster of one's own: tables and packed runs are small
 SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_worker_niceness": "0",  # of 15 otherwise: trainings with a budget would yield to everything
+    # Of 15 otherwise: trainings with a budget would yield to everything.
+    "RAY_worker_niceness": "0",
     "RAY_raylet_start_wait_time_s": "120",  # a busy machine needs more than the usual 30
     "RAY_NUM_REDIS_GET_RETRIES": "3",  # tries to join, each of about a second, of 20
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a task without a GPU sees is said by us
@@ -129,7 +131,10 @@ def _address(where: str) -> tuple[str, int] | None:
 
 @contextmanager
 def joined(where: str) -> Iterator[Any]:
-    """The module ray, connected while the block runs; a cluster started for it ends with it. Raises UserError when it cannot be reached."""
+    """The module ray, connected while the block runs.
+
+    A cluster started for it ends with it. Raises UserError when it cannot be reached.
+    """
     check(where)
     for key, value in SETTINGS.items():
         os.environ.setdefault(key, value)
@@ -165,7 +170,10 @@ def joined(where: str) -> Iterator[Any]:
 def trainer(
     where: str, share: Share, talk: Talk = silent
 ) -> Callable[[Sequence[Asked], Path], Iterator[tuple[Asked, Outcome]]]:
-    """Trains the members of a comparison as tasks; their runs arrive in `out`, whether or not the machines share that folder."""
+    """Trains the members of a comparison as tasks.
+
+    Their runs arrive in `out`, whether or not the machines share that folder.
+    """
 
     def train(members: Sequence[Asked], out: Path) -> Iterator[tuple[Asked, Outcome]]:
         if not members:
@@ -197,7 +205,10 @@ def answerer(
     prepare: str,
     talk: Talk = silent,
 ) -> Callable[[Iterator[tuple[int, list[str]]]], Iterator[tuple[int, bytes | str]]]:
-    """Answers parts of a list as tasks, with the classifier in `files`; the machines must see the pictures, not the classifier."""
+    """Answers parts of a list as tasks, with the classifier in `files`.
+
+    The machines must see the pictures, not the classifier.
+    """
 
     def answer(parts: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, bytes | str]]:
         first = next(parts, None)
@@ -240,7 +251,10 @@ def _task(
 def _results(
     ray: Any, calls: Iterable[tuple[T, Callable[[], Any]]], most: int
 ) -> Iterator[tuple[T, tuple[str, str | bytes]]]:
-    """The answer to each call as it comes, at most `most` under way; what is still under way is cancelled when the caller stops."""
+    """The answer to each call as it comes, at most `most` under way.
+
+    What is still under way is cancelled when the caller stops.
+    """
     waiting: dict[Any, T] = {}
     left = iter(calls)
     try:
@@ -277,7 +291,10 @@ def _first_line(error: BaseException) -> str:
 
 
 def _slots(ray: Any, share: Share) -> int:
-    """How many tasks run at a time; raises UserError when no machine is large enough for one, since it would wait for ever."""
+    """How many tasks run at a time.
+
+    Raises UserError when no machine is large enough for one, since it would wait for ever.
+    """
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
     slots = sum(share.times(machine) for machine in machines)
     if not slots:

@@ -1,7 +1,8 @@
 """Batch normalisation by the statistics of a batch that several processes share.
 
-torch's own SyncBatchNorm needs GPUs; this catches every call of `batch_norm` instead of replacing layers, so that saved weights, and layers
-that add an activation to the normalisation, stay what they are.
+torch's own SyncBatchNorm needs GPUs; this catches every call of `batch_norm` instead of replacing
+layers, so that saved weights, and layers that add an activation to the normalisation, stay what
+they are.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """A training in a process of its own, and what became of it.
 
-The process ends when the one that began it dies, however it dies: it waits at a pipe that only the other one holds open.
+The process ends when the one that began it dies, however it dies: it waits at a pipe that only the
+other one holds open.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A group of equal processes that train one network: each sees its share of every batch, and the gradients are added up.
 
-Not DistributedDataParallel: it averages the processes' gradients as if their shares were equal, and here shares are uneven, and empty ones
-are allowed. One sum of all gradients and of what the shares weigh is a single message a step, after which every process clips and steps
-with the same numbers.
+Not DistributedDataParallel: it averages the processes' gradients as if their shares were equal, and
+here shares are uneven, and empty ones are allowed. One sum of all gradients and of what the shares
+weigh is a single message a step, after which every process clips and steps with the same numbers.
 """
 
 from __future__ import annotations
@@ -38,7 +38,9 @@ from eyesight.system.files import scratch
 JOINING = timedelta(minutes=5)  # in which all processes must have found each other
 STEP = timedelta(
     minutes=10
-)  # after which a process that is silent during training is given up; one that was killed is noticed at once
+    # After which a process that is silent during training is given up; one that was killed is noticed
+    # at once.
+)
 PATIENCE = timedelta(
     days=1
 )  # for what one process does while the others wait: preparing pictures, computing features
@@ -51,7 +53,10 @@ class GoneError(UserError):
 
 
 class Group:
-    """This process among `size` equal ones; a group of one does nothing. `busy` is 0 while a batch has no picture for this process."""
+    """This process among `size` equal ones.
+
+    A group of one does nothing. `busy` is 0 while a batch has no picture for this process.
+    """
 
     def __init__(
         self,
@@ -124,7 +129,10 @@ class Group:
         return values
 
     def total(self, tally: Tensor) -> Tensor:
-        """The sum of the processes' vectors; a process that saw no picture has a scalar 0 instead, and so do all if none saw any."""
+        """The sum of the processes' vectors.
+
+        A process that saw no picture has a scalar 0 instead, and so do all if none saw any.
+        """
         if self.size == 1:
             return tally
         length = torch.tensor(tally.numel() if tally.ndim else 0)
@@ -247,7 +255,8 @@ class Group:
     def even_out(self, states: Iterable[dict[str, Tensor]]) -> None:
         """Average the statistics of batch normalisation, which every process has gathered on its own shares.
 
-        By their differences from the first process's: what is frozen is the same in all, and must stay so to the last bit.
+        By their differences from the first process's: what is frozen is the same in all, and must
+        stay so to the last bit.
         """
         found = [
             tensor
@@ -266,7 +275,10 @@ class Group:
             tensor.copy_(part.view_as(tensor))
 
     def infer(self, classifier: Classifier, images: Images) -> Any:
-        """What the classifier says of the pictures, each looked at by one process; whole in the first process, elsewhere only its share."""
+        """What the classifier says of the pictures, each looked at by one process.
+
+        Whole in the first process, elsewhere only its share.
+        """
         if self.size == 1:
             return classifier.infer(images)
         mine: Any = classifier.infer(
@@ -300,7 +312,10 @@ class Group:
 
     @contextmanager
     def folder(self, path: Path) -> Iterator[Path]:
-        """The first process's run folder; for the others a copy that is thrown away, so that all do the same and only one stays."""
+        """The first process's run folder.
+
+        For the others a copy that is thrown away, so that all do the same and only one stays.
+        """
         if self.size == 1:
             yield path
             return
@@ -353,7 +368,8 @@ def versions() -> dict[str, str]:
 def join() -> Group:
     """The group that the environment describes (RANK, WORLD_SIZE, MASTER_ADDR …, as torchrun sets them); a group of one without it.
 
-    A GPU for each process where there are enough, and NCCL between them; else gloo. Raises UserError when they do not find each other.
+    A GPU for each process where there are enough, and NCCL between them; else gloo. Raises
+    UserError when they do not find each other.
     """
     where = launch.place()
     if where.size == 1:

@@ -23,7 +23,8 @@ from eyesight.system.memory import cores
 
 GRACE = 30.0  # seconds in which the others end by themselves when one has ended
 OURS = "EYESIGHT_PROCESSES"  # set for the processes that `start` has started
-ALONE = "EYESIGHT_ALONE"  # names the file that the first of them leaves once it needs the others no more
+# Names the file that the first of them leaves once it needs the others no more.
+ALONE = "EYESIGHT_ALONE"
 MET = "EYESIGHT_MET"  # set once this process and the others have found each other
 RESUME = "`eyesight train … --resume` goes on from the last checkpoint, also with another number of processes"
 
@@ -39,7 +40,10 @@ class Place:
 
 
 def place() -> Place:
-    """What torchrun (or `start`) has written into the environment; alone where it has not. Raises UserError for nonsense."""
+    """What torchrun (or `start`) has written into the environment.
+
+    Alone where it has not. Raises UserError for nonsense.
+    """
     if "WORLD_SIZE" not in os.environ or "RANK" not in os.environ:
         return Place()
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
@@ -63,7 +67,10 @@ def silent() -> bool:
 
 
 def refuses_silently() -> bool:
-    """Whether another process says what stops this one; before they have met, one of each machine speaks for itself."""
+    """Whether another process says what stops this one.
+
+    Before they have met, one of each machine speaks for itself.
+    """
     return silent() and (MET in os.environ or OURS in os.environ or place().local > 0)
 
 
@@ -139,9 +146,11 @@ def _free_port() -> int:
 def _watch(
     children: Sequence[subprocess.Popen[bytes]], alone: Path, talk: Callable[[str], None]
 ) -> int:
-    """Wait for all; when one ends before its time, the others notice, and whoever does not is ended.
+    """Wait for all.
 
-    But not the first one once it has left the file `alone`: training is complete then, and its report may take as long as it takes.
+    When one ends before its time, the others notice, and whoever does not is ended. But not the
+    first one once it has left the file `alone`: training is complete then, and its report may take
+    as long as it takes.
     """
     while all(child.poll() in (None, 0) for child in children) and children[0].poll() is None:
         time.sleep(0.05)

@@ -47,13 +47,19 @@ class Epoch:
 
 
 class Reporter:
-    """Receives the reports of a long-running function. This one ignores them; override what you need."""
+    """Receives the reports of a long-running function. This one ignores them.
+
+    Override what you need.
+    """
 
     def message(self, text: str) -> None:
         """Receive one line for people."""
 
     def progress(self, doing: str, done: float, total: float) -> None:
-        """Receive how far `doing` is; called as often as once a step. A smaller `done` starts over."""
+        """Receive how far `doing` is.
+
+        Called as often as once a step. A smaller `done` starts over.
+        """
 
     def epoch(self, epoch: Epoch) -> None:
         """Receive a finished epoch."""

@@ -1,4 +1,7 @@
-"""The tasks by their target, as `data.target` names it; a new one is a class beside these and a line here."""
+"""The tasks by their target, as `data.target` names it.
+
+A new one is a class beside these and a line here.
+"""
 
 from __future__ import annotations
 

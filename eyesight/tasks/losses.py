@@ -1,6 +1,7 @@
 """What is minimised: cross-entropy, focal loss, mean squared error.
 
-Every loss takes logits N,K and target distributions N,K, so that mixed and smoothed labels need no special case.
+Every loss takes logits N,K and target distributions N,K, so that mixed and smoothed labels need no
+special case.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ def pictures(targets: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Loss:
-    """The mean, a scalar, of what is lost on (outputs, targets); the means of two batches are to each other as what their targets weigh."""
+    """The mean, a scalar, of what is lost on (outputs, targets).
+
+    The means of two batches are to each other as what their targets weigh.
+    """
 
     mean: Callable[[Tensor, Tensor], Tensor]
     weigh: Callable[[Tensor], Tensor] = pictures
@@ -36,7 +40,10 @@ class Loss:
 
 
 def build(loss: recipe.Loss, counts: Tensor) -> Loss:
-    """The loss as a function of (logits, targets) returning a scalar; `counts` are the pictures of each training class, K."""
+    """The loss as a function of (logits, targets) returning a scalar.
+
+    `counts` are the pictures of each training class, K.
+    """
     weights = balanced(counts) if loss.class_weights == "balanced" else None
     named: dict[str, Terms] = {
         "cross_entropy": cross_entropy,
@@ -53,7 +60,8 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
         importance = targets @ each
         if loss.smoothing:
             targets = targets * (1 - loss.smoothing) + loss.smoothing / targets.shape[1]
-        # An error of a class's probability counts for the picture's class, a missed logarithm for its own, as in torch.
+        # An error of a class's probability counts for the picture's class, a missed logarithm for
+        # its own, as in torch.
         factor = importance[:, None] if loss.name == "mse" else each
         return (terms(logits.float(), targets) * factor).sum() / importance.sum().clamp_min(1e-6)
 
@@ -66,7 +74,10 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def balanced(counts: Tensor) -> Tensor:
-    """Weights inverse to the class counts, with mean 1 over the pictures; an empty class weighs nothing."""
+    """Weights inverse to the class counts, with mean 1 over the pictures.
+
+    An empty class weighs nothing.
+    """
     return torch.where(counts > 0, counts.sum() / (counts.clamp_min(1) * (counts > 0).sum()), 0.0)
 
 

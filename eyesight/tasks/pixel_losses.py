@@ -1,4 +1,7 @@
-"""What is minimised where every pixel has a class: cross-entropy, focal loss, Dice; pixels marked as ignored count for nothing."""
+"""What is minimised where every pixel has a class: cross-entropy, focal loss, Dice.
+
+Pixels marked as ignored count for nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ from eyesight.tasks.losses import Loss, balanced
 
 
 def build(loss: recipe.Loss, counts: Tensor) -> Loss:
-    """The loss as a function of (logits N,K,H,W, masks uint8 N,H,W) returning a scalar; `counts` are the training pixels of each class."""
+    """The loss as a function of (logits N,K,H,W, masks uint8 N,H,W) returning a scalar.
+
+    `counts` are the training pixels of each class.
+    """
     weights = balanced(counts).float() if loss.class_weights == "balanced" else None
 
     def value(logits: Tensor, masks: Tensor) -> Tensor:
@@ -54,7 +60,10 @@ def thinned(masks: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def importance(true: Tensor, weight: Tensor | None) -> Tensor:
-    """The pixels that count, each with its class's weight; never 0, so that a batch without any costs nothing."""
+    """The pixels that count, each with its class's weight.
+
+    Never 0, so that a batch without any costs nothing.
+    """
     known = true[true != IGNORED]
     return (
         known.new_tensor(known.numel(), dtype=torch.float32)
@@ -69,7 +78,10 @@ def labelled(masks: Tensor) -> Tensor:
 
 
 def focal(logits: Tensor, true: Tensor, gamma: float, weight: Tensor | None) -> Tensor:
-    """−(1 − p)^γ log p of the true class, the mean over pixels (Lin et al. 2017, equation 4): what is easy hardly counts."""
+    """−(1 − p)^γ log p of the true class, the mean over pixels: what is easy hardly counts.
+
+    Equation 4 of Lin et al. 2017.
+    """
     losses = functional.cross_entropy(logits, true, ignore_index=IGNORED, reduction="none")
     missed = (1 - torch.exp(-losses)).clamp_min(1e-6) ** gamma
     each = 1.0 if weight is None else weight[true.where(true != IGNORED, 0)]
@@ -77,9 +89,10 @@ def focal(logits: Tensor, true: Tensor, gamma: float, weight: Tensor | None) -> 
 
 
 def dice(logits: Tensor, true: Tensor, weight: Tensor | None) -> Tensor:
-    """1 − 2·overlap / (size said + size true), the mean over classes (Milletari et al. 2016, without squares).
+    """1 − 2·overlap / (predicted size + true size), the mean over classes.
 
-    Overlap and sizes are those of the whole batch; classes that it does not show are left out, the others count by their `weight`.
+    As Milletari et al. 2016, without squares. Overlap and sizes are those of the whole batch.
+    Classes that it does not show are left out, the others count by their `weight`.
     """
     known = (true != IGNORED)[:, None]
     said = logits.softmax(1) * known

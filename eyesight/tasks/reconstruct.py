@@ -1,4 +1,7 @@
-"""The picture itself, through a bottleneck of few numbers, scored by PSNR; with noise in the recipe, the clean picture from a noisy one."""
+"""The picture itself, through a bottleneck of few numbers, scored by PSNR.
+
+With noise in the recipe, the clean picture from a noisy one.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,10 @@ SMALLEST = 1e-10  # squared error of a picture restored to the last bit, so that
 
 
 class Reconstruct(Task):
-    """The head emits a logit for each value of the picture; known is the picture itself, its label serves for colours only."""
+    """The head emits a logit for each value of the picture.
+
+    Known is the picture itself, its label serves for colours only.
+    """
 
     target = "picture"
     losses = ("mse", "binary_cross_entropy")
@@ -146,7 +152,10 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def noisy(clean: Tensor, noise: float) -> Tensor:
-    """Pictures from 0 to 1 with Gaussian noise of this deviation; a picture gets the same noise whatever else is in its batch."""
+    """Pictures from 0 to 1 with Gaussian noise of this deviation.
+
+    A picture gets the same noise whatever else is in its batch.
+    """
     if not noise:
         return clean
     drawn = []

@@ -24,7 +24,10 @@ SHOWN = 12  # samples, and as many of the worst
 
 
 class Segment(Task):
-    """The last convolution emits a map of logits for each class; known is a mask, a class number for each pixel, 255 for none."""
+    """The last convolution emits a map of logits for each class.
+
+    Known is a mask, a class number for each pixel, 255 for none.
+    """
 
     target = "mask"
     windows = True

@@ -1,6 +1,7 @@
 """A task is what the head emits and how that is scored, and nothing more: the loop, the run and the comparison know no other difference.
 
-A score comes from a tally of numbers that add up, so that batches, passes and processes may be summed in any order.
+A score comes from a tally of numbers that add up, so that batches, passes and processes may be
+summed in any order.
 """
 
 from __future__ import annotations
@@ -90,7 +91,10 @@ class Task(ABC):
 
     @abstractmethod
     def loss(self, choice: LossChoice, images: Images) -> Loss:
-        """A function of (outputs, targets) that returns a scalar; `images` are those to train on."""
+        """A function of (outputs, targets) that returns a scalar.
+
+        `images` are those to train on.
+        """
 
     @abstractmethod
     def change(

@@ -40,7 +40,10 @@ class Evaluation:
 
 
 def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluation:
-    """float32 and all views of the recipe; bfloat16 and then fewer views where that would eat much of a budget."""
+    """float32 and all views of the recipe.
+
+    bfloat16 and then fewer views where that would eat much of a budget.
+    """
     budget, views = recipe.training.budget, recipe.training.views
     if budget is None:
         return Evaluation("float32", views)
@@ -64,7 +67,10 @@ def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Vi
 
 
 def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
-    """Seconds to evaluate all validation and test images, measured on a few; half as much again for safety."""
+    """Seconds to evaluate all validation and test images, measured on a few.
+
+    Half as much again for safety.
+    """
     count = 64 if max(data.train.shape[1:]) <= 64 else 16
     count = min(count, data.train.chunk, len(data.train))
     images = data.train.take(torch.arange(count))

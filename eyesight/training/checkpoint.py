@@ -1,6 +1,7 @@
-"""Where a training stands: network, optimiser, averages, the best weights so far, and the history; one file on disk.
+"""Where a training stands: network, optimiser, averages, the best weights so far, and the history.
 
-The file is .safetensors with the numbers in its header: nothing that is loaded again could run code.
+One file on disk. The file is .safetensors with the numbers in its header: nothing that is loaded
+again could run code.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from eyesight.training.history import best_epoch
 
 @dataclass(eq=False)
 class State:
-    """`history` holds one dict an epoch with "loss" and "score" as monitored; `passes` counts the times the data was seen."""
+    """`history` holds one dict an epoch with "loss" and "score" as monitored.
+
+    `passes` counts the times the data was seen.
+    """
 
     network: Network
     optimiser: torch.optim.Optimizer
@@ -57,7 +61,10 @@ class State:
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def record(self, monitored: dict[str, Any], training: Training) -> bool:
-        """Add an epoch's monitored values to the history; whether they are the best so far and its weights therefore kept."""
+        """Add an epoch's monitored values to the history.
+
+        Whether they are the best so far and its weights therefore kept.
+        """
         self.history.append(monitored)
         best = best_epoch(self.history, training) == len(self.history)
         if best and training.keep == "best":
@@ -99,7 +106,10 @@ class State:
         )
 
     def restore(self, path: Path) -> None:
-        """Continue from what `save` wrote; raises UserError when the file is broken or of another network."""
+        """Continue from what `save` wrote.
+
+        Raises UserError when the file is broken or of another network.
+        """
         try:
             with safe_open(path, framework="pt") as file:
                 numbers = json.loads(file.metadata()["state"])

@@ -1,6 +1,7 @@
 """What a person's own pictures changed: a classifier trained on them against the one before, on those of them that were held out.
 
-Nothing is trained twice for it: the one before is the newest finished run beside this one that had no extra pictures.
+Nothing is trained twice for it: the one before is the newest finished run beside this one that had
+no extra pictures.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from eyesight.runs import Run, list_runs
 
 
 def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
-    """Accuracy on the held-out pictures before and after, as plain JSON values; "before" is None where there is no earlier run."""
+    """Accuracy on the held-out pictures before and after, as plain JSON values.
+
+    "before" is None where there is no earlier run.
+    """
     earlier = before(run, after)
     found: dict[str, Any] = {
         "extra": run.recipe.data.extra,

@@ -1,6 +1,7 @@
 """What a frozen part of a network makes of every picture, computed once per version of it and mapped from a file.
 
-The file is keyed by pictures, weights, versions and arithmetic, so that it can be shared by every recipe it fits and by no other.
+The file is keyed by pictures, weights, versions and arithmetic, so that it can be shared by every
+recipe it fits and by no other.
 """
 
 from __future__ import annotations
@@ -114,7 +115,10 @@ class Trunk(Network):
 
 
 class Tail(Network):
-    """The part of a network that trains: activations in, logits out; its modules are the network's own."""
+    """The part of a network that trains: activations in, logits out.
+
+    Its modules are the network's own.
+    """
 
     def __init__(
         self,
@@ -139,7 +143,10 @@ class Tail(Network):
         return self
 
     def forward(self, activations: Tensor) -> Tensor:
-        """Logits, N,K; under automatic casting the activations have the kind in which they left the trunk."""
+        """Logits, N,K.
+
+        Under automatic casting the activations have the kind in which they left the trunk.
+        """
         device = activations.device.type
         features = self.body(
             activations.to(self.kind if torch.is_autocast_enabled(device) else torch.float32)
@@ -151,7 +158,10 @@ class Tail(Network):
 
 @dataclass(frozen=True)
 class Key:
-    """What features depend on besides network, images and versions; `name` identifies the images and their preparation."""
+    """What features depend on besides network, images and versions.
+
+    `name` identifies the images and their preparation.
+    """
 
     name: str
     seed: int = 0
@@ -232,9 +242,9 @@ def compute(
 ) -> Activations:
     """The activations of `images` in `views` versions, from the cache or computed now.
 
-    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if none is, those of the first
-    images, a few at least.
-    Raises UserError, before anything is computed, when the disk has no room for them.
+    When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if
+    none is, those of the first images, a few at least. Raises UserError, before anything is
+    computed, when the disk has no room for them.
     """
     work = _Work(trunk, images, how, views, key, output_shape(trunk))
     digest = work.digest()

@@ -12,7 +12,8 @@ from eyesight.recipe import Training
 def best_epoch(history: Sequence[Mapping[str, float]], training: Training) -> int:
     """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`; 0 before the first.
 
-    Of equal scores, which few validation pictures often give, the one with the smaller loss is the better.
+    Of equal scores, which few validation pictures often give, the one with the smaller loss is the
+    better.
     """
     best, least, number = -math.inf, math.inf, 0
     decides = training.monitor != "loss" and training.min_delta == 0
@@ -49,7 +50,10 @@ def monitored_part(epochs: Sequence[Mapping[str, Any]]) -> str:
 def stage_results(
     epochs: Sequence[Mapping[str, Any]], training: Training, key: str
 ) -> list[dict[str, Any]]:
-    """Epochs, seconds and best values of each stage of a staged training; empty for a single stage."""
+    """Epochs, seconds and best values of each stage of a staged training.
+
+    Empty for a single stage.
+    """
     results = []
     numbers = sorted({epoch["stage"] for epoch in epochs if "stage" in epoch})
     for number in numbers:

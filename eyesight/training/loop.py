@@ -1,7 +1,8 @@
-"""The training loop: `for epoch in fit(state, …)` is the whole interface; early stopping and printing belong to the caller.
+"""The training loop: `for epoch in fit(state, …)` is the whole interface.
 
-What decides the next step is only the state and (seed, pass, step), so a training continued from its state ends bit for bit
-where an uninterrupted one does. In a group of processes each looks at its share of every batch.
+Early stopping and printing belong to the caller. What decides the next step is only the state and
+(seed, pass, step), so a training continued from its state ends bit for bit where an uninterrupted
+one does. In a group of processes each looks at its share of every batch.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ NOTHING = torch.zeros((), dtype=torch.float64)  # the sum of no tallies
 
 
 def plan(training: Training, count: int) -> tuple[int, int]:
-    """(batch, epochs) for `count` images; a recipe with `min_steps` gets smaller batches and more epochs on few."""
+    """(batch, epochs) for `count` images.
+
+    A recipe with `min_steps` gets smaller batches and more epochs on few.
+    """
     batch = training.batch
     if training.min_steps:
         batch = min(batch, max(16, count // 16))
@@ -53,8 +57,9 @@ def fit(
 ) -> Iterator[Epoch]:
     """Train `state.network` from where the state stands, an epoch at a time.
 
-    Under a budget, progress is the share of the time for training that has passed, otherwise the share of the steps.
-    Raises UserError when the loss is no longer a number, or when the budget leaves no time for a single step.
+    Under a budget, progress is the share of the time for training that has passed, otherwise the
+    share of the steps. Raises UserError when the loss is no longer a number, or when the budget
+    leaves no time for a single step.
     """
     loop = _Loop(state, train, recipe, context or Context(), precision)
     if state.history and loop.allowed <= 0:
@@ -108,7 +113,10 @@ class _Loop:
         self.reporter.progress(TRAINING, state.progress, 1.0)
 
     def _small_batch_factor(self) -> float:
-        """The factor on the learning rate for batches smaller than the recipe's (Goyal et al. 2017)."""
+        """The factor on the learning rate for batches smaller than the recipe's.
+
+        As in Goyal et al. 2017.
+        """
         training = self.recipe.training
         if self.recipe.optim.name not in ("sgd", "muon") or not training.min_steps:
             return 1.0
@@ -152,7 +160,8 @@ class _Loop:
         averaged = average.tensors if average else {}
         self.group.even_out([self.state.network.state_dict(), averaged])
         if self.clock.budget is not None and self.state.progress < 1:
-            # Validating, logging and saving after every fraction of a second would eat the budget of a small data set.
+            # Validating, logging and saving after every fraction of a second would eat the budget
+            # of a small data set.
             lasted = self.group.agree(self.clock.now() - began)
             self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, lasted)))
         totals = self.group.total(totals)
@@ -231,7 +240,10 @@ class _Loop:
         return totals
 
     def _share(self, batch: Tensor, random: torch.Generator) -> tuple[Tensor, torch.Generator]:
-        """This process's images of a batch, and their randomness; one without a share takes the first for nothing."""
+        """This process's images of a batch, and their randomness.
+
+        One without a share takes the first for nothing.
+        """
         if self.group.size == 1:
             return batch, random
         share = self.group.share(len(batch))

@@ -1,6 +1,7 @@
 """Muon: momentum whose matrices are replaced by the nearest orthogonal ones (Jordan et al. 2024).
 
-Filters are matrices of filters × (channels·k²); biases and norm parameters take plain Nesterov momentum.
+Filters are matrices of filters × (channels·k²); biases and norm parameters take plain Nesterov
+momentum.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from torch import Tensor
 
 @torch.no_grad()
 def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
-    """The orthogonal factor of a matrix, roughly, by a quintic Newton–Schulz iteration; rows and columns in any proportion.
+    """The orthogonal factor of a matrix, roughly, by a quintic Newton–Schulz iteration.
 
-    Where automatic casting is on, all of it is in bfloat16: casting every product by itself took half of the time.
+    Rows and columns in any proportion. Where automatic casting is on, all of it is in bfloat16:
+    casting every product by itself took half of the time.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
@@ -32,7 +34,10 @@ def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum; groups marked `orthogonal` (the body's weights) get orthogonalised updates."""
+    """Nesterov momentum.
+
+    Groups marked `orthogonal` (the body's weights) get orthogonalised updates.
+    """
 
     PLAIN_MOMENTUM = 0.85  # of the groups that are not orthogonalised
 
@@ -63,7 +68,8 @@ class Muon(torch.optim.Optimizer):
         parameter.mul_(1 - group["lr"] * group["weight_decay"])
         if group["orthogonal"]:
             if parameter.ndim == 4:
-                # Normalisation follows, so their scale does not matter; a fixed one keeps the effective rate from falling.
+                # Normalisation follows, so their scale does not matter; a fixed one keeps the
+                # effective rate from falling.
                 parameter.mul_(len(parameter) ** 0.5 / parameter.norm().clamp_min(1e-7))
             update = orthogonalise(update.flatten(1)).view(update.shape)
         parameter.add_(update, alpha=-group["lr"])

@@ -1,6 +1,7 @@
 """Optimisers with their parameter groups, and learning-rate schedules as functions of progress from 0 to 1.
 
-A schedule of progress, not of steps, ends where it should whether the training is measured in epochs or in minutes.
+A schedule of progress, not of steps, ends where it should whether the training is measured in
+epochs or in minutes.
 """
 
 from __future__ import annotations
@@ -58,9 +59,10 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
 
 
 def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, Any]]:
-    """The body's weights, the head's weights, and biases with norm parameters; `scale` keeps each group's factor on the rate.
+    """The body's weights, the head's weights, and biases with norm parameters.
 
-    With `layer_decay` the stages of a backbone have groups of their own.
+    `scale` keeps each group's factor on the rate. With `layer_decay` the stages of a backbone have
+    groups of their own.
     """
     head = {id(parameter) for parameter in getattr(network, "head", nn.Module()).parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -115,7 +117,10 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
 
 
 def schedule(optim: recipe.Optim, epochs: int) -> Schedule:
-    """The factor on `lr` at a progress from 0 to 1; `epochs` is the nominal length that `step_epochs` counts in."""
+    """The factor on `lr` at a progress from 0 to 1.
+
+    `epochs` is the nominal length that `step_epochs` counts in.
+    """
     cosine = lambda left: optim.floor + (1 - optim.floor) * (1 - math.cos(math.pi * left)) / 2  # noqa: E731
     shape: Schedule = {
         "constant": lambda left: 1.0,
@@ -141,7 +146,10 @@ def schedule(optim: recipe.Optim, epochs: int) -> Schedule:
 
 
 class Plateau:
-    """A factor that shrinks whenever the monitored loss has not improved for `patience` epochs; a function of the losses alone."""
+    """A factor that shrinks whenever the monitored loss has not improved for `patience` epochs.
+
+    A function of the losses alone.
+    """
 
     def __init__(self, optim: recipe.Optim) -> None:
         self.optim = optim
@@ -159,7 +167,10 @@ class Plateau:
 
 
 class Average:
-    """An exponential moving average of the weights; the buffers of normalisation are averaged too."""
+    """An exponential moving average of the weights.
+
+    The buffers of normalisation are averaged too.
+    """
 
     def __init__(self, network: nn.Module, decay: float) -> None:
         self.decay = decay
@@ -170,7 +181,10 @@ class Average:
 
     @torch.no_grad()
     def update(self, network: nn.Module) -> None:
-        """Move towards the weights of `network`; early on the decay is smaller, so that the start is forgotten."""
+        """Move towards the weights of `network`.
+
+        Early on the decay is smaller, so that the start is forgotten.
+        """
         self.steps += 1
         weight = 1 - min(self.decay, self.steps / (self.steps + 10))
         state = network.state_dict()

@@ -1,6 +1,7 @@
 """Which arithmetic trains faster here, float32 or bfloat16: timed once per network, batch and machine, then remembered.
 
-Remembering matters as much as measuring: a training repeated on the same machine must take the same arithmetic.
+Remembering matters as much as measuring: a training repeated on the same machine must take the same
+arithmetic.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ def choose(
 ) -> str:
     """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device.
 
-    Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of the way back.
+    Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of
+    the way back.
     """
     if wanted != "auto":
         return wanted

@@ -48,9 +48,10 @@ def remove_checkpoint(run: Run) -> None:
 
 
 def trained_alike(run: Run, wanted: Recipe) -> bool:
-    """Whether a run's recipe decides a training as `wanted` does; a file of weights counts by what is in it, wherever it lies.
+    """Whether a run's recipe decides a training as `wanted` does.
 
-    By its place only where that cannot be told: the file is gone, or the run did not note what it began with.
+    A file of weights counts by what is in it, wherever it lies. By its place only where that cannot
+    be told: the file is gone, or the run did not note what it began with.
     """
     recipe, given = run.recipe, wanted.model.weights
     if not own.is_same_code(wanted.model.name, run.environment):

@@ -1,6 +1,7 @@
 """Transfer learning: what is frozen is computed once, and a second stage may train more of the backbone.
 
-A stage trains a tail that shares its modules with the whole network, so that the whole network is trained when the stage ends.
+A stage trains a tail that shares its modules with the whole network, so that the whole network is
+trained when the stage ends.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ SIDES_READ = 30  # images whose sizes are read to choose a recipe
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A part of a training: `network` trains on `train` as `recipe` says; stages are numbered from 1 to `count`."""
+    """A part of a training: `network` trains on `train` as `recipe` says.
+
+    Stages are numbered from 1 to `count`.
+    """
 
     number: int
     count: int
@@ -122,7 +126,10 @@ def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
 
 
 def shorter_sides(source: Source) -> list[int]:
-    """The shorter sides of a few evenly spread images in pixels, in ascending order; files that cannot be read are passed over."""
+    """The shorter sides of a few evenly spread images in pixels, in ascending order.
+
+    Files that cannot be read are passed over.
+    """
     sides: list[int] = []
     for index in range(0, len(source.ids), max(1, len(source.ids) // SIDES_READ)):
         try:
@@ -137,7 +144,10 @@ def shorter_sides(source: Source) -> list[int]:
 def stages(
     recipe: Recipe, network: Network, data: Dataset, context: Context, start: int = 1
 ) -> Iterator[Stage]:
-    """The stages from number `start` on; each is prepared, its features computed, when the one before has ended."""
+    """The stages from number `start` on.
+
+    Each is prepared, its features computed, when the one before has ended.
+    """
     if not isinstance(network.body, Backbone):
         yield Stage(1, 1, recipe, network, data.train, data.validation)
         return
@@ -173,7 +183,8 @@ def stages(
 def stage_cuts(recipe: Recipe, body: Backbone) -> list[int]:
     """For each stage, the number of the backbone's first unit that trains.
 
-    Raises UserError when the second stage would train less than the first: its state would not hold what the first trained.
+    Raises UserError when the second stage would train less than the first: its state would not hold
+    what the first trained.
     """
     transfer = recipe.transfer
     cuts = [body.place(transfer.freeze)]
@@ -230,7 +241,10 @@ def trains(network: Network, cut: int) -> str:
 
 
 class FrozenFeatures:
-    """The features below each cut, computed from the images once; a higher cut continues from those of the lowest."""
+    """The features below each cut, computed from the images once.
+
+    A higher cut continues from those of the lowest.
+    """
 
     def __init__(
         self,
@@ -291,7 +305,10 @@ class FrozenFeatures:
         self.bytes_each = values * features.KINDS[self.arithmetic].itemsize
 
     def _compute(self, trunk: Trunk, parts: dict[str, Images]) -> dict[str, Activations]:
-        """By one process with every core; the others find its file, or where they have none compute the same."""
+        """By one process with every core.
+
+        The others find its file, or where they have none compute the same.
+        """
         group = self.context.group
         computed: dict[str, Activations] = {}
 
@@ -362,8 +379,8 @@ class FrozenFeatures:
     ) -> tuple[Images, int]:
         """The images and versions that a budget has time for: fewer versions first, then fewer images; says so.
 
-        `measured` is how many seconds an image took just now, 0 where nothing was measured: a machine may be busier than
-        a short try tells.
+        `measured` is how many seconds an image took just now, 0 where nothing was measured: a
+        machine may be busier than a short try tells.
         """
         clock, reporter = self.context.clock, self.context.reporter
         if clock.budget is None:
