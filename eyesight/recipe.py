@@ -1,6 +1,7 @@
-"""A recipe: everything that decides a training, as frozen dataclasses; what people may set, and nothing else.
+"""A recipe: everything that decides a training, as frozen dataclasses.
 
-A field's annotation is its type on the command line: `--set optim.lr=0.02` is parsed as the `float` it is declared to be.
+What people may set, and nothing else. A field's annotation is its type and its range on the command
+line, in `recipe.json` and in Python alike.
 """
 
 from __future__ import annotations
@@ -10,10 +11,21 @@ import html
 import json
 import re
 import types
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import cache
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeAlias,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from eyesight.errors import UserError, unknown
 
@@ -22,81 +34,143 @@ OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 
 
 @dataclass(frozen=True)
-class Data:
+class Range:
+    """The numbers from `low` to `high`, both included.
+
+    Of a pair, each number, the smaller one first.
+    """
+
+    low: float
+    high: float
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high  # False for nan
+
+    def __str__(self) -> str:
+        return f"from {_plain(self.low)} to {_plain(self.high)}"
+
+
+def _plain(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
+
+
+Fraction: TypeAlias = Annotated[float, Range(0, 1)]
+Degrees: TypeAlias = Annotated[float, Range(0, 180)]
+Decay: TypeAlias = Annotated[float, Range(0, 0.99999)]
+Factor: TypeAlias = Annotated[float, Range(0, 1000)]
+Factors: TypeAlias = Annotated[tuple[float, float], Range(0, 100)]
+Rate: TypeAlias = Annotated[float, Range(0, 1e30)]
+Beta: TypeAlias = Annotated[float, Range(0, 1000)]  # alpha of Beta(alpha, alpha)
+Count: TypeAlias = Annotated[int, Range(0, 1_000_000)]
+Seed: TypeAlias = Annotated[int, Range(0, 10**12)]
+Pixels: TypeAlias = Annotated[int, Range(0, 1024)]
+
+
+class _Checked:
+    """Checks every field of a dataclass against its annotation."""
+
+    def __post_init__(self) -> None:
+        group = type(self).__name__.lower()
+        for name, kind in _kinds(group).items():
+            kind.check(getattr(self, name), f"{group}.{name}")
+
+
+@dataclass(frozen=True)
+class Data(_Checked):
     """Where the pictures come from and how bytes become pixels."""
 
     source: str = ""  # a named set, a folder, a CSV, an .npz, an archive
-    images: str = ""  # folder of the images, below the data set or beside the table; empty: read from the data, as all of these
+    # Folder of the images, below the data set or beside the table; empty: read from the data, as
+    # all of these.
+    images: str = ""
     image_column: str = ""  # of a table, by name or number: the files
     label_column: str = ""  # of a table: the classes
     split_column: str = ""  # of a table: train, validation, test; none leaves it out
-    group_column: str = (
-        ""  # of a table: images of one group (patient, plate, site) stay on one side of the split
-    )
-    group_pattern: str = (
-        ""  # the same by a regular expression on the image's path, for example patient(\d+)
-    )
-    class_level: int = 0  # the class is the folder at this level below the data set, from 1
-    size: int = 0  # side in pixels after resizing; 0 keeps the pictures' own size, which must then be one size
-    channels: int = 0  # 1 grey, 3 colour; 0 takes what the pictures have
+    # Of a table: images of one group (patient, plate, site) stay on one side of the split.
+    group_column: str = ""
+    # The same by a regular expression on the image's path, for example patient(\d+).
+    group_pattern: str = ""
+    # The class is the folder at this level below the data set, from 1.
+    class_level: Annotated[int, Range(0, 100)] = 0
+    # Side in pixels after resizing; 0 keeps the pictures' own size, which must then be one size.
+    size: Annotated[int, Range(0, 4096)] = 0
+    channels: Literal[0, 1, 3] = 0  # 1 grey, 3 colour; 0 takes what the pictures have
     resize: Literal["squash", "crop", "letterbox", "none"] = "squash"
-    pad: int = 0  # pixels added on every side after resizing
+    pad: Pixels = 0  # pixels added on every side after resizing
     padding: Literal["zero", "replicate"] = "zero"
     interpolation: Literal["auto", "bilinear", "bicubic", "area"] = (
         "auto"  # auto is what a pretrained network expects, or bilinear
     )
-    crop_fraction: float = 0.0  # resize to size / fraction, then cut the centre; 0 is what a pretrained network expects, or 1
+    # Resize to size / fraction, then cut the centre; 0 is what a pretrained network expects, or 1.
+    crop_fraction: Fraction = 0.0
     scaling: Literal["unit", "standard"] = (
         "unit"  # what the network sees: 0..1, or mean 0 and deviation 1 over the training set
     )
-    validation: float = (
+    validation: Annotated[float, Range(0, 0.95)] = (
         0.1  # fraction of the training pictures held out when the data has no validation split
     )
-    test: float = 0.2  # fraction held out when the data has no test split
-    split_seed: int = 0  # the split has a seed of its own, so that runs with other seeds are judged on the same pictures
-    box: bool = False  # cut each picture to the bounding box that the data gives for it, as Stanford Dogs does; not when predicting
+    # Fraction held out when the data has no test split.
+    test: Annotated[float, Range(0, 0.95)] = 0.2
+    # The split has a seed of its own, so that runs with other seeds are judged on the same
+    # pictures.
+    split_seed: Seed = 0
+    # Cut each picture to the bounding box that the data gives for it, as Stanford Dogs does; not
+    # when predicting.
+    box: bool = False
     strict: bool = False  # stop at the first bad file instead of leaving it out
     target: Literal["class", "picture", "mask"] = (
         "class"  # what is to be given for a picture: its class, itself, a class for every pixel
     )
-    names: str = ""  # masks only: file with the names of the classes, perhaps with colours; found by itself beside the masks
-    ignore: str = "255 void unlabelled unlabeled"  # masks only: values or names of pixels that count for nothing; none keeps all
-    extra: str = ""  # more training pictures of the same classes, such as one's own; a fifth of them is held out to see what they change
+    # Masks only: file with the names of the classes, perhaps with colours; found by itself beside
+    # the masks.
+    names: str = ""
+    # Masks only: values or names of pixels that count for nothing; none keeps all.
+    ignore: str = "255 void unlabelled unlabeled"
+    # More training pictures of the same classes, such as one's own; a fifth of them is held out to
+    # see what they change.
+    extra: str = ""
 
 
 @dataclass(frozen=True)
-class Augment:
+class Augment(_Checked):
     """Random changes to a batch of training pictures; 0 or "none" switches each off."""
 
     flip: Literal["none", "random", "alternating"] = (
         "none"  # left-right; alternating flips every picture every other epoch
     )
-    crop: int = 0  # reflect-pad by this many pixels, then cut the old size at a random place
-    window: float = 1.0  # sides of a part cut out at a random place, as a fraction of the picture's: networks that give masks only
-    rotate: float = 0.0  # degrees, either way
-    shift: float = 0.0  # fraction of the side, both ways
-    zoom: float = 0.0  # scale drawn from 1 - zoom to 1 + zoom
-    shear: float = 0.0  # degrees, either way
-    elastic: float = 0.0  # size of a smooth random displacement, fraction of the side
-    brightness: tuple[float, float] = (1.0, 1.0)  # factor drawn from this range
-    contrast: tuple[float, float] = (
+    crop: Pixels = 0  # reflect-pad by this many pixels, then cut the old size at a random place
+    # Sides of a part cut out at a random place, as a fraction of the picture's: networks that give
+    # masks only.
+    window: Annotated[float, Range(0.05, 1)] = 1.0
+    rotate: Degrees = 0.0  # degrees, either way
+    shift: Fraction = 0.0  # fraction of the side, both ways
+    zoom: Annotated[float, Range(0, 0.95)] = 0.0  # scale drawn from 1 - zoom to 1 + zoom
+    shear: Annotated[float, Range(0, 80)] = 0.0  # degrees, either way
+    elastic: Fraction = 0.0  # size of a smooth random displacement, fraction of the side
+    brightness: Factors = (1.0, 1.0)  # factor drawn from this range
+    contrast: Factors = (
         1.0,
         1.0,
     )  # factor about the picture's mean, drawn from this range
-    noise: float = 0.0  # standard deviation of Gaussian noise, as a fraction of the full range
-    cutout: float = 0.0  # side of one grey square, fraction of the side
-    mixup: float = 0.0  # alpha of Beta(alpha, alpha)
-    cutmix: float = 0.0  # alpha of Beta(alpha, alpha)
+    # Standard deviation of Gaussian noise, as a fraction of the full range.
+    noise: Annotated[float, Range(0, 10)] = 0.0
+    cutout: Annotated[float, Range(0, 2)] = 0.0  # side of one grey square, fraction of the side
+    mixup: Beta = 0.0  # alpha of Beta(alpha, alpha)
+    cutmix: Beta = 0.0  # alpha of Beta(alpha, alpha)
 
 
 @dataclass(frozen=True)
-class Model:
-    """A network by name; what is None keeps the network's own value, what it does not know is refused."""
+class Model(_Checked):
+    """A network by name.
+
+    What is None keeps the network's own value, what it does not know is refused.
+    """
 
     name: str = "lenet5"
-    width: float | None = None  # multiplies the number of filters
-    depth: int | None = None  # repeats of a stage, where a network has them
-    dropout: float | None = None
+    width: Annotated[float, Range(0.01, 100)] | None = None  # multiplies the number of filters
+    # Repeats of a stage, where a network has them.
+    depth: Annotated[int, Range(1, 200)] | None = None
+    dropout: Annotated[float, Range(0, 0.99)] | None = None
     activation: str | None = None  # relu, gelu, tanh, linear …
     normalise: bool | None = None  # batch normalisation after each convolution
     initialise: Literal["glorot", "he"] | None = None
@@ -105,97 +179,120 @@ class Model:
         None  # of a pretrained backbone: imagenet, none for random ones, or a file
     )
     head: str | None = (
-        None  # on a pretrained backbone: words such as "average 256 dropout.5"; own keeps its classifier; skips 64: a map
+        # On a pretrained backbone: words such as "average 256 dropout.5"; own keeps its classifier;
+        # skips 64: a map.
+        None
     )
-    code: int | None = None  # numbers that an autoencoder's bottleneck keeps of a picture
+    # Numbers that an autoencoder's bottleneck keeps of a picture.
+    code: Annotated[int, Range(1, 1_000_000)] | None = None
     options: tuple[str, ...] = ()  # name=value arguments of a network of one's own, my_net.py:MyNet
 
 
 @dataclass(frozen=True)
-class Loss:
+class Loss(_Checked):
     """What is minimised."""
 
     name: Literal["cross_entropy", "focal", "mse", "binary_cross_entropy", "dice"] = "cross_entropy"
-    smoothing: float = 0.0  # label smoothing
-    gamma: float = 2.0  # focal loss only
+    smoothing: Fraction = 0.0  # label smoothing
+    gamma: Annotated[float, Range(0, 100)] = 2.0  # focal loss only
     class_weights: Literal["none", "balanced"] = "none"
 
 
 @dataclass(frozen=True)
-class Optim:
+class Optim(_Checked):
     """How it is minimised; the learning rate is `lr` times a function of progress from 0 to 1."""
 
     name: Literal["sgd", "adam", "adamw", "rmsprop", "adagrad", "muon"] = "adam"
-    lr: float = 0.001
-    momentum: float = 0.0  # sgd, rmsprop, muon
+    lr: Rate = 0.001
+    momentum: Decay = 0.0  # sgd, rmsprop, muon
     nesterov: bool = False
-    weight_decay: float = 0.0
-    beta1: float = 0.9
-    beta2: float = 0.999
-    epsilon: float = 1e-7
-    rho: float = 0.9  # rmsprop
+    weight_decay: Annotated[float, Range(0, 1_000_000)] = 0.0
+    beta1: Decay = 0.9
+    beta2: Annotated[float, Range(0, 0.9999999)] = 0.999
+    epsilon: Fraction = 1e-7
+    rho: Decay = 0.9  # rmsprop
     centred: bool = False  # rmsprop
     amsgrad: bool = False
-    accumulator: float = 0.1  # adagrad: initial value
+    accumulator: Annotated[float, Range(0, 1_000_000)] = 0.1  # adagrad: initial value
     schedule: Literal["constant", "step", "cosine", "one_cycle", "linear", "plateau"] = "constant"
-    warmup: float = (
+    warmup: Fraction = (
         0.0  # fraction of the training with a rising rate; for one_cycle the place of the peak
     )
-    floor: float = 0.0  # the last rate, as a fraction of `lr`
-    step_epochs: int = 0  # step: multiply by `step_factor` after this many epochs
-    step_factor: float = 0.5  # step and plateau
-    plateau_patience: int = 3
-    bias_scale: float = 1.0  # learning-rate factor of biases and norm parameters
-    head_scale: float = 1.0  # learning-rate factor of the head's weights
-    layer_decay: float = 1.0  # a pretrained backbone's last stage learns at this times the rate, the one before at its square, and so on
-    clip: float = 0.0  # largest norm of the gradient; 0 does not clip
+    floor: Fraction = 0.0  # the last rate, as a fraction of `lr`
+    step_epochs: Count = 0  # step: multiply by `step_factor` after this many epochs
+    step_factor: Fraction = 0.5  # step and plateau
+    plateau_patience: Annotated[int, Range(1, 1_000_000)] = 3
+    bias_scale: Factor = 1.0  # learning-rate factor of biases and norm parameters
+    head_scale: Factor = 1.0  # learning-rate factor of the head's weights
+    # A pretrained backbone's last stage learns at this times the rate, the one before at its
+    # square, and so on.
+    layer_decay: Fraction = 1.0
+    clip: Rate = 0.0  # largest norm of the gradient; 0 does not clip
 
 
 @dataclass(frozen=True)
-class Training:
+class Training(_Checked):
     """How long, in what portions, and which epoch is kept."""
 
-    epochs: int = 10
-    budget: float | None = None  # seconds for everything, from start to saved classifier
-    small: float = 1.0  # side of the pictures early on, as a part of their own: progressive resizing, for networks that take any size
-    small_until: float = 0.4  # share of the training on small pictures, where `small` is below 1
-    min_steps: int = 0  # smaller batches and more epochs on small data sets until this many steps are taken; epochs that are set stay
-    batch: int = 128
-    seed: int = 0
+    epochs: Annotated[int, Range(1, 1_000_000)] = 10
+    # Seconds for everything, from start to saved classifier.
+    budget: Annotated[float, Range(0.001, 10**9)] | None = None
+    # Side of the pictures early on, as a part of their own: progressive resizing, for networks that
+    # take any size.
+    small: Annotated[float, Range(0.1, 1)] = 1.0
+    small_until: Fraction = 0.4  # share of the training on small pictures, where `small` is below 1
+    # Smaller batches and more epochs on small data sets until this many steps are taken; epochs
+    # that are set stay.
+    min_steps: Annotated[int, Range(0, 10**9)] = 0
+    batch: Annotated[int, Range(1, 1_000_000)] = 128
+    seed: Seed = 0
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    patience: int = 0  # epochs without improvement before stopping; 0 never stops early
-    min_delta: float = 0.0  # what counts as improvement of the monitored value
+    patience: Count = 0  # epochs without improvement before stopping; 0 never stops early
+    # What counts as improvement of the monitored value.
+    min_delta: Annotated[float, Range(0, 1_000_000)] = 0.0
     monitor: Literal["loss", "score", "top1"] = (
         "loss"  # score: accuracy, or what else the task is scored by; top1 is the same
     )
     keep: Literal["best", "last"] = "best"
-    sync_norm: bool = False  # with several processes: batch normalisation by the whole batch instead of each process's share
-    average: float = 0.0  # decay of an exponential moving average of the weights; 0 for none
+    # With several processes: batch normalisation by the whole batch instead of each process's
+    # share.
+    sync_norm: bool = False
+    average: Decay = 0.0  # decay of an exponential moving average of the weights; 0 for none
     views: Literal["one", "flip", "shifts", "flip_shifts"] = "one"  # test-time augmentation
 
 
 @dataclass(frozen=True)
-class Transfer:
-    """How much of a pretrained backbone trains, in one stage or two; without effect on networks that start from nothing."""
+class Transfer(_Checked):
+    """How much of a pretrained backbone trains, in one stage or two.
 
-    freeze: str = "all"  # all: only the head trains; a stage such as conv5: it and what follows train too; none: everything trains
+    Without effect on networks that start from nothing.
+    """
+
+    # All: only the head trains; a stage such as conv5: it and what follows train too; none:
+    # everything trains.
+    freeze: str = "all"
     statistics: Literal["keep", "update"] = (
         "keep"  # of the batch normalisation in what trains of the backbone
     )
-    views: int = 2  # versions of each picture computed once below the frozen part: itself, mirrored, then changed at random; 0: always anew
+    # Versions of each picture computed once below the frozen part: itself, mirrored, then changed
+    # at random; 0: always anew.
+    views: Annotated[int, Range(0, 1000)] = 2
     thaw: str = (
         ""  # a second stage begins: the backbone trains from this stage on, as if named in freeze
     )
-    thaw_epochs: int = 0
-    thaw_share: float = 0.7  # of the time for training, under a budget
+    thaw_epochs: Count = 0
+    thaw_share: Fraction = 0.7  # of the time for training, under a budget
     thaw_optimiser: Literal["sgd", "adam", "adamw"] = "adam"
-    thaw_lr: float = 1e-4
-    thaw_batch: int = 0  # 0: as in the first stage
+    thaw_lr: Rate = 1e-4
+    thaw_batch: Count = 0  # 0: as in the first stage
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A named training: `source` says which published system it follows, `result` what was measured here."""
+    """A named training.
+
+    `source` says which published system it follows, `result` what was measured here.
+    """
 
     name: str = ""
     summary: str = ""
@@ -218,48 +315,124 @@ class Recipe:
         return f"<p><b>{title}</b></p><table>{''.join(rows)}</table>"
 
 
-LIMITS: dict[str, tuple[float, float]] = {
-    "data.class_level": (0, 100),
-    "data.size": (0, 4096),
-    "data.pad": (0, 1024),
-    "data.channels": (0, 3),
-    "data.crop_fraction": (0, 1),
-    "augment.zoom": (0, 0.95),
-    "augment.crop": (0, 1024),
-    "augment.window": (0.05, 1),
-    "loss.smoothing": (0, 1),
-    "loss.gamma": (0, 100),
-    "optim.lr": (0, 1e30),
-    "optim.momentum": (0, 0.99999),
-    "optim.weight_decay": (0, 1e6),
-    "optim.beta1": (0, 0.99999),
-    "optim.beta2": (0, 0.9999999),
-    "optim.warmup": (0, 1),
-    "optim.clip": (0, 1e30),
-    "optim.layer_decay": (0, 1),
-    "training.epochs": (1, 1e6),
-    "training.small": (0.1, 1),
-    "training.small_until": (0, 1),
-    "training.batch": (1, 1e6),
-    "training.seed": (0, 1e12),
-    "training.min_steps": (0, 1e9),
-    "training.patience": (0, 1e6),
-    "training.average": (0, 0.99999),
-    "transfer.views": (0, 1000),
-    "transfer.thaw_epochs": (0, 1e6),
-    "transfer.thaw_share": (0, 1),
-    "transfer.thaw_lr": (0, 1e30),
-    "transfer.thaw_batch": (0, 1e6),
-}
 GROUPS = ("data", "augment", "model", "loss", "optim", "training", "transfer")
+Group: TypeAlias = Data | Augment | Model | Loss | Optim | Training | Transfer
+Value: TypeAlias = str | int | float | bool | tuple[float, ...] | tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """What the annotation of a field says: its type, its range, and whether it may be None."""
+
+    kind: Any
+    range: Range | None
+    optional: bool
+
+    def check(self, value: object, path: str) -> None:
+        """Raise UserError naming the field and its range when `value` is not one of this kind."""
+        if value is None and self.optional:
+            return
+        origin = get_origin(self.kind)
+        if origin is Literal:
+            if value not in get_args(self.kind) or isinstance(value, bool):
+                raise unknown(f"value of {path}", str(value), map(str, get_args(self.kind)))
+        elif origin is tuple and get_args(self.kind)[-1] is Ellipsis:
+            if not isinstance(value, tuple) or not all(isinstance(part, str) for part in value):
+                raise UserError(
+                    f"{path} is texts separated by commas, not {_shown(value)!r}", "", code=2
+                )
+        elif origin is tuple:
+            self._check_pair(value, path)
+        elif not _is_a(value, self.kind) or not self._in_range(value):
+            raise self.refusal(value, path)
+
+    def _check_pair(self, value: object, path: str) -> None:
+        kinds = get_args(self.kind)
+        if not isinstance(value, tuple) or len(value) != len(kinds):
+            numbers = f"{len(kinds)} numbers separated by commas"
+            raise UserError(
+                f"{path} is {numbers}, not {_shown(value)!r}", f"--set {path}=0.8,1.2, say", code=2
+            )
+        for part in value:
+            if not _is_a(part, kinds[0]) or not self._in_range(part):
+                raise self.refusal(part, path)
+        if value != tuple(sorted(value)):
+            raise UserError(
+                f"{path} is a range: the smaller number comes first, not {_shown(value)}",
+                f"--set {path}={_shown(tuple(sorted(value)))}",
+                code=2,
+            )
+
+    def _in_range(self, value: Any) -> bool:
+        return self.range is None or value in self.range
+
+    def refusal(self, value: object, path: str) -> UserError:
+        """The error for a value of another type or outside the range."""
+        expected = "true or false"
+        if self.range is not None:
+            number = "a whole number" if self.kind is int else "a number"
+            expected = f"{number} {self.range}"
+        elif self.kind is not bool:
+            expected = "text"
+        default = field_value(Recipe(), path)
+        example = _shown(1 if default is None else default)
+        hint = f"for example --set {path}={example.lower()}"
+        return UserError(f"{path} is {expected}, not {_shown(value)}", hint, code=2)
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, tuple):
+        return ",".join(_shown(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _is_a(value: object, kind: type) -> bool:
+    """Whether a value is of the type: whole numbers count as numbers, True and False do not."""
+    if kind is bool or isinstance(value, bool):
+        return isinstance(value, bool) and kind is bool
+    if kind is int:
+        return isinstance(value, Integral)
+    if kind is float:
+        return isinstance(value, Real)
+    return isinstance(value, kind)
+
+
+@cache
+def _kinds(group: str) -> dict[str, _Kind]:
+    """The fields of a group, such as "model", by name."""
+    hints = get_type_hints(_group_type(group), include_extras=True)
+    return {name: _kind(hint) for name, hint in hints.items()}
+
+
+def _kind(hint: Any) -> _Kind:
+    if get_origin(hint) in (Union, types.UnionType):
+        inner = next(part for part in get_args(hint) if part is not type(None))
+        return replace(_kind(inner), optional=True)
+    if get_origin(hint) is Annotated:
+        kind, limits = get_args(hint)[:2]
+        return _Kind(kind, limits, optional=False)
+    return _Kind(hint, None, optional=False)
+
+
+def paths() -> dict[str, Range | None]:
+    """Every field that may be set, by its dotted path, with its range where it has one."""
+    return {
+        f"{group}.{name}": kind.range for group in GROUPS for name, kind in _kinds(group).items()
+    }
+
+
+def _group_type(name: str) -> type[Group]:
+    kind: type[Group] = get_type_hints(Recipe)[name]
+    return kind
 
 
 def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
-    """Apply `group.field=value` settings in order; epochs that are set are not raised by the recipe's own `min_steps`.
+    """Apply `group.field=value` settings in order.
 
-    Raises UserError naming the nearest right field, or the expected type.
+    Epochs that are set are not raised by the recipe's own `min_steps`.
+    Raises UserError naming the nearest field, or the type and range that were expected.
     """
-    paths = set()
+    changed = set()
     for setting in settings:
         path, equals, text = setting.partition("=")
         if not equals:
@@ -269,43 +442,27 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
                 code=2,
             )
         recipe = set_field(recipe, path.strip(), text.strip())
-        paths.add(path.strip())
-    if (
-        "training.epochs" in paths
-        and "training.min_steps" not in paths
-        and recipe.training.min_steps
-    ):
-        recipe = replace(
-            recipe, training=replace(recipe.training, min_steps=1)
-        )  # still smaller batches on small sets, but no more epochs
+        changed.add(path.strip())
+    training = recipe.training
+    if "training.epochs" in changed and "training.min_steps" not in changed and training.min_steps:
+        # Still smaller batches on few images, but no more epochs.
+        recipe = replace(recipe, training=replace(training, min_steps=1))
     return recipe
 
 
 def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
-    """One field by its dotted path, parsed from text."""
-    fields = {
-        f"{group}.{name}" for group in GROUPS for name in _types(type(getattr(recipe, group)))
-    }
+    """The recipe with one field, by its dotted path, parsed from text."""
+    fields = paths()
     if path not in fields:
-        bare = [full for full in sorted(fields) if full.split(".")[1] == path]
-        if bare:
+        same_name = [full for full in sorted(fields) if full.split(".")[1] == path]
+        if same_name:
             raise UserError(
-                f"unknown recipe field {path!r}", f"did you mean {' or '.join(bare)}?", code=2
+                f"unknown recipe field {path!r}", f"did you mean {' or '.join(same_name)}?", code=2
             )
         raise unknown("recipe field", path, sorted(fields))
-    group, name = path.split(".")
-    part = getattr(recipe, group)
     if path == "model.name":
         text = absolute(text)
-    value = parse(text, _types(type(part))[name], path)
-    low, high = LIMITS.get(path, (None, None))
-    if low is not None and value is not None and not low <= value <= high:
-        raise UserError(
-            f"{path} is a number from {low:g} to {high:g}, not {text}",
-            f"the recipe has {getattr(part, name)}",
-            code=2,
-        )
-    return replace(recipe, **{group: replace(part, **{name: value})})
+    return replace_field(recipe, path, parse(text, path))
 
 
 def is_own(name: str) -> bool:
@@ -321,46 +478,61 @@ def absolute(name: str) -> str:
     return name
 
 
-def parse(text: str, kind: Any, path: str) -> Any:
-    """Text as the annotated type `kind`; raises UserError saying what was expected."""
-    if get_origin(kind) in (Union, types.UnionType):
-        if text == "" or (
-            text.lower() == "none" and path != "model.weights"
-        ):  # there none is a value: weights drawn by the seed
-            return None
-        return parse(text, next(part for part in get_args(kind) if part is not type(None)), path)
-    if get_origin(kind) is Literal:
-        if text not in get_args(kind):
-            raise unknown(f"value of {path}", text, get_args(kind))
-        return text
-    if get_origin(kind) is tuple:
-        parts = [part for part in text.strip("()").split(",") if part.strip()]
-        kinds = get_args(kind)
-        if kinds[-1] is not Ellipsis and len(parts) != len(kinds):
-            said = f"{path} takes {len(kinds)} values separated by commas, not {text!r}"
-            raise UserError(said, f"--set {path}={','.join(['1'] * len(kinds))}, say", code=2)
-        return tuple(parse(part.strip(), kinds[0], path) for part in parts)
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UserError(
-                f"{path} is true or false, not {text!r}",
-                f"--set {path}=true or {path}=false",
-                code=2,
-            )
-        return text.lower() == "true"
+def replace_field(recipe: Recipe, path: str, value: object) -> Recipe:
+    """The recipe with another value in the field with this dotted path.
+
+    A JSON list becomes a tuple.
+    """
+    group, name = path.split(".")
+    if isinstance(value, list):
+        value = tuple(value)
+    field_change: dict[str, Any] = {name: value}
+    group_change: dict[str, Any] = {group: replace(getattr(recipe, group), **field_change)}
+    return replace(recipe, **group_change)
+
+
+def parse(text: str, path: str) -> Value:
+    """The value of the field `path` from text; raises UserError saying what was expected."""
+    group, name = path.split(".")
+    kind = _kinds(group)[name]
+    # For weights, none is a value: drawn by the seed.
+    is_none = text == "" or (text.lower() == "none" and path != "model.weights")
+    if kind.optional and is_none:
+        return None
+    value = _parse(text, kind, path)
+    kind.check(value, path)
+    return value
+
+
+def _parse(text: str, kind: _Kind, path: str) -> Value:
+    if get_origin(kind.kind) is Literal:
+        by_text: dict[str, Value] = {str(value): value for value in get_args(kind.kind)}
+        return by_text.get(text, text)
+    if get_origin(kind.kind) is tuple:
+        parts = [part.strip() for part in text.strip("()").split(",") if part.strip()]
+        if get_args(kind.kind)[0] is str:
+            return tuple(parts)
+        return tuple(_number(part, float, kind, path) for part in parts)
+    if kind.kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), text)
+    if path == "training.budget":
+        return seconds(text)
+    return text if kind.kind is str else _number(text, kind.kind, kind, path)
+
+
+def _number(text: str, number: type[int] | type[float], kind: _Kind, path: str) -> int | float:
     try:
-        return kind(seconds(text)) if path == "training.budget" else kind(text)
+        return number(text)
     except ValueError:
-        name = {"int": "a whole number", "float": "a number"}.get(kind.__name__, kind.__name__)
-        raise UserError(
-            f"{path} is {name}, not {text!r}", f"--set {path}={kind(1)}, say", code=2
-        ) from None
+        raise kind.refusal(text, path) from None
 
 
 def seconds(text: str) -> float:
     """A duration such as `90`, `60s`, `10m` or `1h`, in seconds."""
     units = {"s": 1.0, "m": 60.0, "h": 3600.0}
-    number, unit = (text[:-1], units[text[-1]]) if text[-1:] in units else (text, 1.0)
+    number, unit = text, 1.0
+    if text[-1:] in units:
+        number, unit = text[:-1], units[text[-1]]
     try:
         value = float(number) * unit
     except ValueError:
@@ -377,38 +549,51 @@ def to_dict(recipe: Recipe) -> dict[str, Any]:
     return {"format": FORMAT, **dataclasses.asdict(recipe)}
 
 
-def from_dict(values: dict[str, Any]) -> Recipe:
-    """The recipe that `to_dict` wrote; raises UserError for one from a later version or with unknown fields."""
-    if values.get("format", 0) > FORMAT:
+def from_dict(values: Mapping[str, object]) -> Recipe:
+    """The recipe that `to_dict` wrote.
+
+    Raises UserError for one from a later version, for unknown fields, and for values out of their
+    range.
+    """
+    version = values.get("format", 0)
+    if not isinstance(version, int) or version > FORMAT:
         raise UserError(
-            f"this recipe was written by a later eyesight (format {values['format']}, this one reads up to {FORMAT})",
+            f"this recipe was written by a later eyesight (format {version}, "
+            f"this one reads up to {FORMAT})",
             "upgrade eyesight to read it",
         )
-    groups = {}
-    for key, value in values.items():
-        if key == "format":
+    field_types = get_type_hints(Recipe)
+    parts: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "format":
             continue
-        if key not in _types(Recipe):
-            raise unknown("recipe field", key, _types(Recipe))
-        groups[key] = group(key, value) if key in GROUPS else value
-    return Recipe(**groups)
+        if name not in field_types:
+            raise unknown("recipe field", name, field_types)
+        parts[name] = group(name, value) if name in GROUPS else str(value)
+    return Recipe(**parts)
 
 
-def group(name: str, values: dict[str, Any]) -> Any:
-    """One group of a recipe, such as "model", from plain JSON values; raises UserError for unknown fields."""
-    kind = _types(Recipe)[name]
-    for key in values:
-        if key not in _types(kind):
+def group(name: str, values: object) -> Group:
+    """One group of a recipe, such as "model", from plain JSON values.
+
+    Raises UserError for unknown fields and for values out of their range.
+    """
+    if not isinstance(values, dict):
+        raise UserError(
+            f"the recipe's {name} is not an object with fields",
+            "copy the run again, or write it anew",
+        )
+    kind = _group_type(name)
+    fields = _kinds(name)
+    for field_name in values:
+        if field_name not in fields:
             raise unknown(
-                "recipe field", f"{name}.{key}", [f"{name}.{known}" for known in _types(kind)]
+                "recipe field", f"{name}.{field_name}", [f"{name}.{one}" for one in fields]
             )
-    return kind(
-        **{key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    )
-
-
-def _types(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
+    arguments: dict[str, Any] = {}
+    for key, value in values.items():
+        arguments[key] = tuple(value) if isinstance(value, list) else value
+    return kind(**arguments)
 
 
 def to_json(recipe: Recipe) -> str:
@@ -421,11 +606,18 @@ def same_training(recipe: Recipe, other: Recipe) -> bool:
     return all(getattr(recipe, name) == getattr(other, name) for name in GROUPS)
 
 
-def differences(recipe: Recipe, other: Recipe) -> dict[str, Any]:
+def differences(recipe: Recipe, other: Recipe) -> dict[str, Value]:
     """The fields of `recipe`, by dotted path, whose values differ from `other`'s."""
-    return {
-        f"{group}.{name}": getattr(getattr(recipe, group), name)
-        for group in GROUPS
-        for name in _types(type(getattr(recipe, group)))
-        if getattr(getattr(recipe, group), name) != getattr(getattr(other, group), name)
-    }
+    differing: dict[str, Value] = {}
+    for path in paths():
+        value = field_value(recipe, path)
+        if value != field_value(other, path):
+            differing[path] = value
+    return differing
+
+
+def field_value(recipe: Recipe, path: str) -> Value:
+    """The value of the field with this dotted path."""
+    group, name = path.split(".")
+    value: Value = getattr(getattr(recipe, group), name)
+    return value

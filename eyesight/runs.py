@@ -13,7 +13,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
@@ -130,11 +130,10 @@ class Run:
     def settle(self, recipe: Recipe) -> Recipe:
         """A recipe made from this run's, with what was chosen for the run wherever it still asks for what the run asked for."""
         asked = self.recipe
-        for path, value in (self.environment.get("chosen") or {}).items():
-            group, field = path.split(".")
-            if getattr(getattr(recipe, group), field) == getattr(getattr(asked, group), field):
-                values = {**asdict(getattr(recipe, group)), field: value}
-                recipe = replace(recipe, **{group: recipes.group(group, values)})
+        chosen = self.environment.get("chosen") or {}
+        for path, value in chosen.items():
+            if recipes.field_value(recipe, path) == recipes.field_value(asked, path):
+                recipe = recipes.replace_field(recipe, path, value)
         return recipe
 
     @property

@@ -1,0 +1,101 @@
+"""Every field of a recipe has a range, and it holds wherever the recipe comes from."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from eyesight.errors import UserError
+from eyesight.recipe import (
+    GROUPS,
+    Augment,
+    Model,
+    Recipe,
+    Training,
+    field_value,
+    from_dict,
+    override,
+    paths,
+    replace_field,
+    to_dict,
+    to_json,
+)
+from eyesight.recipes import RECIPES
+
+NUMBERS = {path: limits for path, limits in paths().items() if limits is not None}
+
+
+def test_every_number_has_a_range():
+    values = {path: field_value(Recipe(), path) for path in paths()}
+    numeric = {
+        path
+        for path, value in values.items()
+        if isinstance(value, int | float | tuple) and not isinstance(value, bool)
+    }
+    assert numeric - set(NUMBERS) == {"data.channels"}, "1 or 3, as a choice of values"
+    assert len(NUMBERS) > 55
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_numbers_outside_their_range_are_refused_from_everywhere(path):
+    group, name = path.split(".")
+    limits, pair = NUMBERS[path], isinstance(field_value(Recipe(), path), tuple)
+    part = getattr(Recipe(), group)
+    for number in (limits.low - 1, limits.high * 2 + 1, float("nan"), float("inf")):
+        value = (number, number) if pair else number
+        text = f"{number},{number}" if pair else str(number)
+        values = to_dict(Recipe())
+        values[group] = {**values[group], name: list(value) if pair else value}
+        for refused in (
+            lambda: replace(part, **{name: value}),
+            lambda: override(Recipe(), [f"{path}={text}"]),
+            lambda: from_dict(values),
+        ):
+            with pytest.raises(UserError) as error:
+                refused()
+            if path != "training.budget":  # as a text it is a duration
+                assert path in error.value.message
+                assert "from" in error.value.message and error.value.hint
+
+
+@pytest.mark.parametrize("path", NUMBERS)
+def test_the_ends_of_a_range_are_allowed(path):
+    for number in (NUMBERS[path].low, NUMBERS[path].high):
+        default = field_value(Recipe(), path)
+        value = (float(number),) * 2 if isinstance(default, tuple) else number
+        assert field_value(replace_field(Recipe(), path, value), path) == value
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Training(epochs=2.5), "training.epochs is a whole number from 1 to 1,000,000"),
+        (lambda: Training(epochs=True), "training.epochs is a whole number"),
+        (lambda: Training(batch="32"), "training.batch is a whole number"),
+        (lambda: Training(views="two"), "unknown value of training.views 'two'"),
+        (lambda: Model(name=3), "model.name is text, not 3"),
+        (lambda: Model(softmax=1), "model.softmax is true or false, not 1"),
+        (lambda: Augment(brightness=(3.0, 1.0)), "the smaller number comes first, not 3,1"),
+        (lambda: Augment(brightness=(1.0,)), "2 numbers separated by commas"),
+        (lambda: from_dict({"model": [1]}), "model is not an object"),
+        (lambda: from_dict({"format": "x"}), "later eyesight"),
+        (lambda: override(Recipe(), ["data.channels=2"]), "unknown value of data.channels '2'"),
+        (lambda: override(Recipe(), ["augment.flip=true"]), "unknown value of augment.flip"),
+    ],
+)
+def test_values_of_another_kind_are_refused(build, message):
+    with pytest.raises(UserError) as error:
+        build()
+    assert message in error.value.message
+
+
+def test_numbers_of_numpy_and_whole_numbers_for_fractions_are_taken():
+    numpy = pytest.importorskip("numpy")
+    training = Training(epochs=numpy.int64(3), budget=numpy.float32(2), average=0)
+    assert training.epochs == 3
+
+
+def test_every_recipe_is_read_back_as_it_was_written():
+    for build in RECIPES.values():
+        assert from_dict(json.loads(to_json(build()))) == build()
+    assert set(GROUPS) < set(to_dict(Recipe()))
