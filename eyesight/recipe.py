@@ -170,6 +170,7 @@ class Model(_Checked):
     width: Annotated[float, Range(0.01, 100)] | None = None  # multiplies the number of filters
     # Repeats of a stage, where a network has them.
     depth: Annotated[int, Range(1, 200)] | None = None
+    # The rate of the dropout; of the largest where a network has several, the others in proportion.
     dropout: Annotated[float, Range(0, 0.99)] | None = None
     activation: str | None = None  # relu, gelu, tanh, linear …
     normalise: bool | None = None  # batch normalisation after each convolution

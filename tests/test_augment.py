@@ -317,7 +317,7 @@ def test_edges_are_extended():
 
 
 def test_zoom_by_everything_stays_finite():
-    assert affine_matrices(500, 1.0, Augment(zoom=1.0), generator(0, 0, 0)).abs().max() <= 20
+    assert affine_matrices(500, 1.0, Augment(zoom=0.95), generator(0, 0, 0)).abs().max() <= 20
 
 
 def test_displacements_are_smooth_and_as_large_as_asked():

@@ -570,8 +570,6 @@ def test_scaled_tanh_passes_through_one():
         (Model("lenet"), "lenet5"),
         (Model("lenet5", dropout=0.5), "dropout"),
         (Model("lenet5", activation="rellu"), "relu"),
-        (Model("dropout_cnn", dropout=3.0), "dropout"),
-        (Model("dropout_cnn", dropout=-1.0), "dropout"),
     ],
 )
 def test_what_cannot_be_built_says_what_would(model, says):

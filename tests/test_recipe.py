@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import pytest
 
@@ -32,7 +33,8 @@ def test_every_number_has_a_range():
         for path, value in values.items()
         if isinstance(value, int | float | tuple) and not isinstance(value, bool)
     }
-    assert numeric - set(NUMBERS) == {"data.channels"}, "1 or 3, as a choice of values"
+    choices = {"data.channels", "model.options"}  # not numbers in a range
+    assert numeric - set(NUMBERS) == choices
     assert len(NUMBERS) > 55
 
 
@@ -47,9 +49,9 @@ def test_numbers_outside_their_range_are_refused_from_everywhere(path):
         values = to_dict(Recipe())
         values[group] = {**values[group], name: list(value) if pair else value}
         for refused in (
-            lambda: replace(part, **{name: value}),
-            lambda: override(Recipe(), [f"{path}={text}"]),
-            lambda: from_dict(values),
+            partial(replace, part, **{name: value}),
+            partial(override, Recipe(), [f"{path}={text}"]),
+            partial(from_dict, values),
         ):
             with pytest.raises(UserError) as error:
                 refused()
@@ -99,3 +101,28 @@ def test_every_recipe_is_read_back_as_it_was_written():
     for build in RECIPES.values():
         assert from_dict(json.loads(to_json(build()))) == build()
     assert set(GROUPS) < set(to_dict(Recipe()))
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (Model("dropout_cnn"), (3, 4000, 4000)),
+        (Model("allconv", width=100), (3, 32, 32)),
+        (Model("test_resnet", weights="none", head="average 100000000"), (3, 32, 32)),
+    ],
+)
+def test_a_network_that_cannot_fit_in_memory_is_refused_before_it_is_built(
+    model, shape, monkeypatch
+):
+    from eyesight.models import registry
+
+    monkeypatch.setattr(registry.memory, "free", lambda: 1 << 30)
+    with pytest.raises(UserError, match="GB of memory for its"):
+        registry.build(model, shape, 10)
+
+
+def test_a_large_network_that_fits_is_built():
+    from eyesight.models import registry
+
+    network = registry.build(Model("fast_digits", width=0.5, depth=60), (1, 28, 28), 10)
+    assert len(list(network.parameters())) > 120

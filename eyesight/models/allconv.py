@@ -6,7 +6,7 @@ from eyesight.models.layers import Network, Shape, Stack, initialise
 
 
 def allconv(
-    shape: Shape, classes: int, *, width: float = 1.0, dropout: float = 1.0, normalise: bool = False
+    shape: Shape, classes: int, *, width: float = 1.0, dropout: float = 0.5, normalise: bool = False
 ) -> Network:
     """All-CNN-C of Springenberg et al. 2014: 1,369,738 parameters on 32×32×3 with ten classes.
 

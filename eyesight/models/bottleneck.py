@@ -9,7 +9,7 @@ def bottleneck(
     shape: Shape,
     classes: int,
     *,
-    dropout: float = 1.0,
+    dropout: float = 0.5,
     initialise: str = "he",
     softmax: bool = False,
 ) -> Network:

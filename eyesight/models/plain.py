@@ -9,7 +9,7 @@ def dropout_cnn(
     shape: Shape,
     classes: int,
     *,
-    dropout: float = 1.0,
+    dropout: float = 0.5,
     activation: str = "relu",
     initialise: str = "glorot",
     softmax: bool = False,

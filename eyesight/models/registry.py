@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+
+import torch
 
 from eyesight.errors import UserError, unknown
 from eyesight.models import wrapped
@@ -20,6 +22,12 @@ from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn
 from eyesight.models.unet import skips
 from eyesight.models.vgg import deep_mixup_cnn, mixup_cnn, small_vgg, vgg16
 from eyesight.recipe import Model, is_own
+from eyesight.system import memory
+
+# Networks with larger options or sides are measured before they are built.
+LARGE = {"width": 4, "depth": 50, "code": 10_000}
+LARGE_SIDE, LARGE_LAYER = 1024, 20_000
+VALUES = 4  # kept of every parameter: itself, its gradient, two moments of the optimiser
 
 MODELS: dict[str, Callable[..., Network]] = {
     "lenet5": lenet5,
@@ -69,6 +77,8 @@ def _build_named(model: Model, shape: Shape, classes: int) -> Network:
                 f"it takes {', '.join(accepted)}" if accepted else "it takes none",
             )
         options[option] = value
+    if is_large(options, shape):
+        check_memory(lambda: make(shape, classes, **options), model.name)
     network = make(shape, classes, **options)
     if not isinstance(network, Network):
         raise UserError(
@@ -76,6 +86,31 @@ def _build_named(model: Model, shape: Shape, classes: int) -> Network:
             "a plain torch.nn.Module is used by its file: --set model.name=my_net.py:MyNet",
         )
     return network
+
+
+def is_large(options: Mapping[str, object], shape: Shape) -> bool:
+    """Whether a network may be so large that it is measured before it is built, which takes seconds."""
+    head = str(options.get("head", "")).replace(".", " ")
+    numbers = [int(word) for word in head.split() if word.isdecimal()]
+    for option, most in LARGE.items():
+        value = options.get(option, 0)
+        if isinstance(value, int | float) and value > most:
+            return True
+    return max(shape) > LARGE_SIDE or max(numbers, default=0) > LARGE_LAYER
+
+
+def check_memory(make: Callable[[], Network], name: str) -> None:
+    """Raise UserError when the network would not fit in memory with its gradient and two moments."""
+    with torch.device("meta"):
+        network = make()
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    needed, free = 4 * VALUES * parameters, memory.free()
+    if needed > free:
+        raise UserError(
+            f"training {name} takes {needed / 1e9:,.0f} GB of memory for its {parameters:,} parameters, "
+            f"and {free / 1e9:,.0f} GB are free",
+            "choose a smaller model.width, model.depth, model.head or data.size",
+        )
 
 
 def outputs(target: str, shape: Shape, classes: int) -> int:
