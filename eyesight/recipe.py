@@ -340,7 +340,9 @@ class _Kind:
         elif origin is tuple and get_args(self.kind)[-1] is Ellipsis:
             if not isinstance(value, tuple) or not all(isinstance(part, str) for part in value):
                 raise UserError(
-                    f"{path} is texts separated by commas, not {_shown(value)!r}", "", code=2
+                    f"{path} is texts separated by commas, not {_shown(value)!r}",
+                    "for example --set model.options=width=8",
+                    code=2,
                 )
         elif origin is tuple:
             self._check_pair(value, path)
