@@ -116,7 +116,7 @@ def test_a_network_that_cannot_fit_in_memory_is_refused_before_it_is_built(
 ):
     from eyesight.models import registry
 
-    monkeypatch.setattr(registry.memory, "free", lambda: 1 << 30)
+    monkeypatch.setattr(registry.memory, "available", lambda: 1 << 30)
     with pytest.raises(UserError, match="GB of memory for its"):
         registry.build(model, shape, 10)
 

@@ -10,17 +10,17 @@ def allconv(
 ) -> Network:
     """All-CNN-C of Springenberg et al. 2014: 1,369,738 parameters on 32×32×3 with ten classes.
 
-    The paper drops .2 of the input and .5 after each strided layer (scaled by `dropout`), has no
+    The paper drops .2 of the input and .5 after each strided layer (`dropout`), has no
     normalisation, pads all 3×3 filters but the last ones, which leaves 6×6 positions to average
     over, and puts a ReLU even on the class maps.
     """
     narrow = max(1, round(96 * width))
     wide = max(1, round(192 * width))
     stack = Stack(shape, normalise="before" if normalise else "none")
-    stack.dropout(0.2 * dropout)
+    stack.dropout(0.4 * dropout)
     for filters in (narrow, wide):
         stack.conv(filters).conv(filters).conv(filters, stride=2)
-        stack.dropout(0.5 * dropout)
+        stack.dropout(dropout)
     stack.conv(wide, padding="valid").conv(wide, 1)
     head = Stack(stack.shape).conv(classes, 1).average()
     network = Network(shape, stack.build(), head.build())

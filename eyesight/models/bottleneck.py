@@ -15,8 +15,8 @@ def bottleneck(
 ) -> Network:
     """The term project's network: 2,636,148 parameters on 90×90×1 with 52 classes.
 
-    Every convolution has a bias and is batch-normalised. `dropout` scales the two rates .5 and
-    .3. `softmax` puts back the fault that kept its loss above ln(e+51)−1.
+    Every convolution has a bias and is batch-normalised. The first
+    dropout has the rate `dropout`, the second .6 of it. `softmax` puts back the fault that kept its loss above ln(e+51)−1.
     """
     stack = Stack(shape, normalise="before")
     stack.conv(16, 7, padding=3).pool(3, 2, 1)
@@ -27,5 +27,5 @@ def bottleneck(
             stack.pool()
         else:
             stack.average(2)
-    stack.dropout(0.5 * dropout).dense(256, normalise=True).dropout(0.3 * dropout)
+    stack.dropout(dropout).dense(256, normalise=True).dropout(0.6 * dropout)
     return finish(shape, stack, classes, softmax, initialise)

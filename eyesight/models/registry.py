@@ -104,7 +104,7 @@ def check_memory(make: Callable[[], Network], name: str) -> None:
     with torch.device("meta"):
         network = make()
     parameters = sum(parameter.numel() for parameter in network.parameters())
-    needed, free = 4 * VALUES * parameters, memory.free()
+    needed, free = 4 * VALUES * parameters, memory.available()
     if needed > free:
         raise UserError(
             f"training {name} takes {needed / 1e9:,.0f} GB of memory for its {parameters:,} parameters, "
