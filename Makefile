@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test unit check format bench fonts browser clean
+.PHONY: demo test unit check format bench published fonts browser clean
 
 demo: .venv/ready
 	$(BIN)/eyesight train lenet5
@@ -24,6 +24,9 @@ format: .venv/tests
 
 bench: .venv/ready
 	$(BIN)/python benchmarks/run.py
+
+published: .venv/ready
+	$(BIN)/python benchmarks/published.py
 
 fonts:
 	sh scripts/install_fonts.sh

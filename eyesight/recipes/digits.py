@@ -67,7 +67,7 @@ def lenet5_published() -> Recipe:
         lenet5(),
         name="lenet5_published",
         summary="LeNet-5 on handwritten digits, as the textbook trains it",
-        result="in print 99.04 %",
+        result="99.07 % on MNIST's test set, one seed; in print 99.04 %",
         system="B1",
         source=BOOK,
         optim=KERAS_ADAM,
