@@ -301,6 +301,7 @@ class Diagnosis:
 
     findings: list[Finding]
     checks: list[str]
+    not_checked: dict[str, str]  # checks that lacked something to look at, with what that was
     text: str
 
     def __str__(self) -> str:
@@ -337,7 +338,12 @@ def doctor(
     findings = diagnose.examine(patient)
     if run is not None:
         diagnose.keep(run, patient, findings)
-    return Diagnosis(findings, diagnose.checked(patient), diagnose.describe(patient, findings))
+    return Diagnosis(
+        findings,
+        diagnose.checked(patient),
+        diagnose.not_checked(patient),
+        diagnose.describe(patient, findings),
+    )
 
 
 def scan(data: DataSource, *, out: str | Path = "runs") -> Scan | MaskScan:

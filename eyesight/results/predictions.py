@@ -17,6 +17,8 @@ import numpy.typing as npt
 
 from eyesight.errors import MissingError, UserError
 from eyesight.results import metrics
+from eyesight.results.history import Metrics
+from eyesight.results.scores import MEASURES
 from eyesight.system.files import whole_file
 
 if TYPE_CHECKING:
@@ -111,6 +113,11 @@ class Predictions:
     def summary(self) -> dict[str, Any]:
         """The metrics of every table, as `eyesight.results.predictions.summary` gives them."""
         return summary(self)
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures of the labelled images."""
+        return Metrics.of(self.summary(), MEASURES["class"])
 
     def scores(self) -> npt.NDArray[np.bool_]:
         """Whether each image was classified correctly."""

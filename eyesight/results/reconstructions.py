@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.errors import UserError
+from eyesight.results.history import Metrics
 from eyesight.results.predictions import read_arrays, write_arrays
+from eyesight.results.scores import MEASURES
 
 Floats = npt.NDArray[np.floating[Any]]
 Z95 = 1.959964  # standard errors on either side of a mean in a 95 % interval
@@ -58,6 +60,11 @@ class Reconstructions:
             "unfamiliar_from": self.threshold(),
             "ssim_n": len(measured),
         }
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures of the labelled images."""
+        return Metrics.of(self.summary(), MEASURES["picture"])
 
     def scores(self) -> npt.NDArray[np.float64]:
         """The PSNR of every image."""

@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.errors import UserError
+from eyesight.results.history import Metrics
 from eyesight.results.predictions import read_arrays, write_arrays
+from eyesight.results.scores import MEASURES
 
 RESAMPLES = 1000  # bootstrap samples for an interval
 Counts = npt.NDArray[np.int64]
@@ -60,6 +62,11 @@ class Segmentations:
             if np.isfinite(value):
                 values[name] = float(value)
         return values
+
+    @property
+    def metrics(self) -> Metrics:
+        """The figures of the labelled images."""
+        return Metrics.of(self.summary(), MEASURES["mask"])
 
     def scores(self) -> npt.NDArray[np.float64]:
         """The mean IoU within every image, over its true and predicted classes."""
