@@ -8,16 +8,22 @@ from __future__ import annotations
 import io
 import os
 import sys
-from typing import NoReturn
+from contextlib import suppress
+from typing import NoReturn, cast
 
-from eyesight.cli import judging, serving, training
+import typer
+
+from eyesight.cli import cache, judging, serving, training
 from eyesight.cli.options import app, show_json
+from eyesight.cli.streams import close_stdout, open_streams
 from eyesight.distributed import launch
 from eyesight.errors import UserError
 
-__all__ = ["app", "judging", "main", "serving", "training"]
+__all__ = ["app", "cache", "judging", "main", "serving", "training"]
 
 INTERRUPTED = 130
+# Newer versions of Typer bring a Click of their own: its class is found through a public one.
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
@@ -27,35 +33,66 @@ def main() -> None:
     # core; threads that sleep at once make small networks 1.5 times slower. GNU OpenMP reads this
     # when PyTorch is loaded, which is later.
     os.environ.setdefault("GOMP_SPINCOUNT", "20000")
+    open_streams()
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A file name may be no text, and a terminal may lack characters.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        app()  # exits by itself: 2 for wrong usage, 130 when interrupted
+        code = app(standalone_mode=False)
+        close_stdout()
     except SystemExit as end:
-        sys.exit(_exit_code(end))
-    except BrokenPipeError:
+        sys.exit(end.code)
+    except UsageError as wrong:
+        _refuse_usage(cast(typer.BadParameter, wrong), as_json=as_json)
+    except typer.Abort:
         sys.exit(1)
+    except BrokenPipeError:
+        _leave(1)
     except UserError as problem:
         refuse(problem, as_json=as_json)
     except OSError as problem:
-        message = str(problem.strerror or problem)
-        if problem.filename:
-            message = f"{problem.filename}: {message}"
-        hint = "check the path, its permissions and the free space"
-        refuse(UserError(message, hint), as_json=as_json)
+        refuse(_explain(_of_stdout() or problem), as_json=as_json)
+    sys.exit(_exit_code(code))
 
 
-def _exit_code(end: SystemExit) -> str | int | None:
+def _exit_code(code: object) -> int:
     """The exit code of a command that ended; an interrupted one says how to go on."""
-    if end.code != INTERRUPTED:
-        return end.code
+    if code != INTERRUPTED:
+        return code if isinstance(code, int) else 0
     if not launch.silent():
         sys.stderr.write(
             "\nstopped; `eyesight train … --resume` goes on from the last checkpoint, and so does a"
             " comparison asked for again\n"
         )
     return 1
+
+
+def _of_stdout() -> OSError | None:
+    """The error of standard output, if that is what cannot be written."""
+    try:
+        close_stdout()
+    except OSError as error:
+        return error
+    return None
+
+
+def _explain(problem: OSError) -> UserError:
+    message = str(problem.strerror or problem)
+    if problem.filename:
+        message = f"{problem.filename}: {message}"
+    return UserError(message, "check the path, its permissions and the free space")
+
+
+def _refuse_usage(wrong: typer.BadParameter, *, as_json: bool) -> NoReturn:
+    """Print what is wrong with the options, as Click does; and as JSON where that was asked for."""
+    if launch.refuses_silently():
+        sys.exit(wrong.exit_code)
+    wrong.show()
+    if as_json:
+        context = wrong.ctx
+        command = context.command_path if context else "eyesight"
+        _try_json({"error": wrong.format_message(), "hint": f"see `{command} --help`"})
+    _leave(wrong.exit_code)
 
 
 def refuse(problem: UserError, *, as_json: bool) -> NoReturn:
@@ -66,5 +103,17 @@ def refuse(problem: UserError, *, as_json: bool) -> NoReturn:
 
     console.error(problem)
     if as_json:
-        show_json({"error": problem.message, "hint": problem.hint})
-    sys.exit(problem.code)
+        _try_json({"error": problem.message, "hint": problem.hint})
+    _leave(problem.code)
+
+
+def _try_json(values: dict[str, str]) -> None:
+    with suppress(OSError):  # what stopped the command may have been this very output
+        show_json(values)
+
+
+def _leave(code: int) -> NoReturn:
+    """End with an exit code, also where what is left in the buffer of standard output is lost."""
+    with suppress(OSError):
+        close_stdout()
+    sys.exit(code)

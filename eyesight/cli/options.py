@@ -47,6 +47,9 @@ Only = Annotated[
         "--only", metavar="dogs", help="narrow a pretrained network to its 118 dog breeds"
     ),
 ]
+Fresh = Annotated[
+    bool, typer.Option("--fresh", help="prepare the data anew instead of taking it from the cache")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 Strict = Annotated[
     bool, typer.Option("--strict", help="stop at bad files instead of leaving them out")

@@ -14,6 +14,7 @@ from eyesight.cli.options import (
     AsJson,
     Cores,
     DataPath,
+    Fresh,
     Gpus,
     Memory,
     On,
@@ -27,6 +28,7 @@ from eyesight.cli.options import (
 from eyesight.distributed.launch import silent
 from eyesight.errors import UserError
 from eyesight.results.scores import Measure
+from eyesight.system import cache
 
 if TYPE_CHECKING:
     from eyesight.recipe import Recipe
@@ -184,6 +186,7 @@ def train(
     out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
         "runs"
     ),
+    fresh: Fresh = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="go on with the newest unfinished run of this recipe")
     ] = False,
@@ -223,6 +226,8 @@ def train(
         *(f"{path}={value}" for path, value in given.items() if value is not None),
         data=data,
     )
+    if fresh:
+        cache.start_fresh()
     several(processes, console.talk)  # comes back in a process that trains
     if not silent():
         console.talk("starting PyTorch")

@@ -22,7 +22,6 @@ from pathlib import Path
 from eyesight.errors import DiskFullError, UserError
 from eyesight.system.digest import chunked_sha256, value_sha256
 from eyesight.system.files import (
-    FOLDER,
     LOCK,
     UNFINISHED,
     disk_error,
@@ -46,11 +45,16 @@ KINDS = {
     "named": "downloaded data sets",
     "cluster": "runs of a cluster's jobs",
     "notes": "measurements and checksums to remember",
+    "activations": "features, as earlier versions kept them",
+    "precision": "measurements, as earlier versions kept them",
+    "zoo": "facts of networks, as earlier versions kept them",
 }
 DOWNLOADS = ("named",)  # not to be had again without a connection
 ELSEWHERE = "set EYESIGHT_CACHE to a folder of yours with enough room"
 
-_verified: dict[Path, object] = {}  # entries that this process has checked, and their files then
+_verified: dict[
+    Path, list[tuple[str | int, ...]]
+] = {}  # entries that this process has checked, and their files then
 _fresh = False
 _made_here: set[Path] = set()  # entries that this process has built
 
@@ -107,6 +111,7 @@ def recall(kind: str, key: str) -> Path | None:
         return None
     with suppress(OSError):  # a cache that is only read keeps the time
         os.utime(folder / ENTRY)
+        _verified[folder][0] = (ENTRY, *_state(folder / ENTRY))
     return folder
 
 
@@ -114,10 +119,11 @@ def is_whole(folder: Path) -> bool:
     """Whether the folder's files are those that were written, to the last bit."""
     try:
         description = json.loads((folder / ENTRY).read_text("utf-8"))
-        if description["format"] != FORMAT:
+        checksum = description.pop("sha256")
+        if description["format"] != FORMAT or checksum != value_sha256(description):
             return False
         files = dict(description["files"])
-        state = [(name, *_state(folder / name)) for name in sorted(files)]
+        state = [(name, *_state(folder / name)) for name in (ENTRY, *sorted(files))]
         if _verified.get(folder) == state:
             return True
         digests = chunked_sha256(folder / name for name in files)
@@ -186,13 +192,14 @@ def _seal(folder: Path, name: str) -> None:
     with ThreadPoolExecutor(8) as pool:  # a thousand files one after another take seconds
         list(pool.map(sync_file, files))
     digests = chunked_sha256(files)
-    description = {
+    description: dict[str, object] = {
         "format": FORMAT,
         "name": name,
         "files": {path.relative_to(folder).as_posix(): digest for path, digest in digests.items()},
     }
+    description["sha256"] = value_sha256(description)
     with whole_file(folder / ENTRY) as file:
-        file.write(json.dumps(description).encode(errors="backslashreplace"))
+        file.write(json.dumps(description).encode())
     for inner in folder.rglob("*"):
         if inner.is_dir():
             sync_folder(inner)
@@ -228,10 +235,11 @@ def _is_inside(path: str | bytes) -> bool:
 
 def read_note(topic: str, key: object) -> object:
     """What was remembered under this topic and key, a plain JSON value; None when nothing was."""
-    if _fresh:
+    path = _note_path(topic, key)
+    if _fresh and path not in _made_here:
         return None
     try:
-        note = json.loads(_note_path(topic, key).read_text("utf-8"))
+        note = json.loads(path.read_text("utf-8"))
         value: object = note["value"]
         if note["sha256"] == value_sha256(value):
             return value
@@ -248,6 +256,7 @@ def write_note(topic: str, key: object, value: object) -> None:
         _make_shelf(path.parent)
         with whole_file(path) as file:
             file.write(json.dumps({"value": value, "sha256": value_sha256(value)}).encode())
+        _made_here.add(path)
 
 
 def _note_path(topic: str, key: object) -> Path:
@@ -386,9 +395,3 @@ def _trim_to_limit(keeping: Path) -> None:
     limit = get_limit()
     if limit is not None:
         trim(limit, keeping)
-
-
-__all__ = [
-    "FOLDER", "KINDS", "Entry", "build", "cache_dir", "cache_error", "clean", "entries", "entry_path", "get_limit", "is_whole",
-    "keep", "make_room", "read_note", "recall", "remove", "set_limit", "start_fresh", "trim", "write_note",
-]  # fmt: skip

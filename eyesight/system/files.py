@@ -1,7 +1,7 @@
-"""Files and folders written whole or not at all, and locks that end with the process that holds them.
+"""Files and folders written whole or not at all, and locks that end with their process.
 
 What is being written has a name that begins with `.eyesight-` and a lock. The operating system
-releases the lock when the process dies, however it dies; `sweep` removes what nobody holds any more.
+releases the lock when the process dies, however it dies; `sweep` removes what nobody holds.
 """
 
 from __future__ import annotations
@@ -92,7 +92,10 @@ def unfinished_folder(parent: Path, mode: int = 0o777) -> Iterator[Path]:
 
 @contextmanager
 def scratch() -> Iterator[Path]:
-    """A private folder for temporary files, removed at the end; sweeps those of killed processes."""
+    """A private folder for temporary files, removed at the end.
+
+    Those of killed processes are swept.
+    """
     parent = Path(gettempdir())
     sweep(parent)
     with unfinished_folder(parent, mode=0o700) as folder:
@@ -168,7 +171,7 @@ def sync_file(path: Path) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Return when the folder's names are on the disk; nothing is done where folders have no fsync."""
+    """Return when the folder's names are on the disk, where folders can be synced."""
     if sys.platform == "win32":
         return
     descriptor = os.open(folder, os.O_RDONLY)
