@@ -12,6 +12,7 @@ from test_segment import COLOURS, masked_folder, save
 from eyesight.data.loading import prepare_data
 from eyesight.data.masks import legend, scan
 from eyesight.data.masks import pairs as masks
+from eyesight.data.masks.mask_file import Mask
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 
@@ -51,7 +52,7 @@ def test_pictures_of_many_sizes_can_be_checked(folder):
     save(folder / "images" / "006.png", np.zeros((40, 60, 3), np.uint8))
     save(folder / "masks" / "006.png", np.ones((40, 60), np.uint8))
     found = scan.scan_masks(str(folder))
-    assert found.usable == 10 and len(found.pictures_scan.sizes) == 2
+    assert found.usable == 10 and len(found.images.sizes) == 2
 
 
 def camvid(root):
@@ -85,10 +86,12 @@ def test_the_numbers_of_camvid_are_known_without_a_file(tmp_path):
 
 def test_many_masks_are_counted_in_the_memory_of_a_few():
     values = [np.full((64, 64), place, np.uint8) for place in (0, 1, 9)]
-    pairs = masks.Pairs(SimpleNamespace(ids=range(3000)), lambda row: values[row % 3], None, "")
+    pairs = masks.Pairs(
+        SimpleNamespace(ids=range(3000)), lambda row: Mask(values[row % 3]), None, ""
+    )
     tracemalloc.start()
-    pixels, shown = scan.covered(
-        pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}, lambda done: None
+    pixels, shown = scan.count_pixels(
+        pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}
     )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -12,8 +12,9 @@ from PIL import Image
 from eyesight import augment, experiment, recipe
 from eyesight.comparison import compare, statistics
 from eyesight.data import dataset
+from eyesight.data.decode import BadPicture
 from eyesight.data.loading import prepare_data
-from eyesight.data.masks import legend, pairs, shapes
+from eyesight.data.masks import legend, mask_file, shapes
 from eyesight.errors import UserError
 from eyesight.exporting import export
 from eyesight.inference import dense, onnx_classifier
@@ -44,6 +45,12 @@ TINY = (
 def save(file, pixels, mode=None):
     file.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels, mode).save(file)
+
+
+def in_numbers(values, colours):
+    """A mask as class numbers by the colours of its classes."""
+    names = legend.Legend(tuple(map(str, range(len(colours)))), tuple(colours))
+    return mask_file.class_numbers(mask_file.Mask(values), names)
 
 
 def masked_folder(root, count=24, side=32, colours=False, split=lambda place: ""):
@@ -219,11 +226,11 @@ def test_folders_without_pairs_say_what_was_expected(tmp_path, prepare, said):
 def test_nothing_but_ignored_values_is_an_error(tmp_path):
     for place in range(3):
         save(tmp_path / "images" / f"{place}.png", np.full((8, 8), 40 * place, np.uint8))
-        save(tmp_path / "masks" / f"{place}.png", np.full((8, 8), 255 * (place == 1), np.uint8))
+        save(tmp_path / "masks" / f"{place}.png", np.full((8, 8), 9 * (place == 1), np.uint8))
     with pytest.raises(UserError, match="1 is not ignored") as caught:
-        found(tmp_path)
+        found(tmp_path, ignore="9")
     assert "data.ignore=none" in caught.value.hint
-    assert found(tmp_path, ignore="none").classes == ("0", "255")
+    assert found(tmp_path, ignore="none").classes == ("0", "9")
 
 
 def test_a_void_class_counts_for_nothing(tmp_path):
@@ -239,11 +246,11 @@ def test_palette_masks_keep_their_numbers_and_jpeg_is_refused():
     image, stream = Image.fromarray(np.array([[0, 1], [2, 1]], np.uint8)), io.BytesIO()
     image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
     image.save(stream, "PNG")
-    assert pairs.decoded(stream.getvalue()).tolist() == [[0, 1], [2, 1]]
+    assert mask_file.decode_mask(stream.getvalue()).values.tolist() == [[0, 1], [2, 1]]
     stream = io.BytesIO()
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(stream, "JPEG")
-    with pytest.raises(pairs.BadPicture, match="JPEG"):
-        pairs.decoded(stream.getvalue())
+    with pytest.raises(BadPicture, match="JPEG"):
+        mask_file.decode_mask(stream.getvalue())
 
 
 def test_the_mask_of_a_turned_picture_has_the_size_of_the_upright_one(tmp_path):
@@ -264,16 +271,16 @@ def test_black_and_white_are_two_classes_where_a_file_says_so(channels):
     mask = mask if channels == 1 else np.stack([mask] * 3, 2)
     for colours in (((0,) * 3, (255,) * 3), ((255,) * 3, (0,) * 3)):
         black = colours.index((0, 0, 0))
-        assert pairs.in_numbers(mask, colours).tolist() == [[black, 1 - black], [black, black]]
-        assert (pairs.in_numbers(mask * 0, colours) == black).all()
+        assert in_numbers(mask, colours).tolist() == [[black, 1 - black], [black, black]]
+        assert (in_numbers(mask * 0, colours) == black).all()
 
 
 def test_numbers_are_numbers_although_colours_are_given():
     colours = ((128, 64, 128), (0, 0, 0), (9, 9, 9))
     numbers = np.array([[0, 2], [1, 255]], np.uint8)
-    assert pairs.in_numbers(numbers, colours) is numbers
-    assert (pairs.in_numbers(np.stack([numbers] * 3, 2), colours) == numbers).all()
-    assert (pairs.in_numbers(np.zeros((2, 2, 3), np.uint8), colours) == 1).all(), (
+    assert in_numbers(numbers, colours) is numbers
+    assert (in_numbers(np.stack([numbers] * 3, 2), colours) == numbers).all()
+    assert (in_numbers(np.zeros((2, 2, 3), np.uint8), colours) == 1).all(), (
         "nothing but black in a file of colours"
     )
 

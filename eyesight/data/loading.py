@@ -11,7 +11,7 @@ import numpy as np
 from eyesight.data.formats import listing
 from eyesight.data.formats.folders import UnclearError, open_unlabelled
 from eyesight.data.layout import Layout
-from eyesight.data.masks.prepared import Prepared, _masked
+from eyesight.data.masks.prepared import Prepared, prepare_masks
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import Preparation
 from eyesight.data.source import Source
@@ -40,7 +40,7 @@ def prepare_data(
             "name a folder, an archive or a named set with --data",
         )
     if data.target == "mask":
-        return _masked(data, preparation or preparation_of(data), talk, progress)
+        return prepare_masks(data, preparation or preparation_of(data), talk, progress)
     layout = Layout.of(data)
     if data.target == "picture":
         # One class, or none, is enough to learn to restore images.

@@ -29,7 +29,7 @@ from eyesight.data.prepare import (
     read,
     to_pixels,
 )
-from eyesight.errors import UserError
+from eyesight.errors import UserError, listed
 from eyesight.system.memory import cores
 
 if TYPE_CHECKING:
@@ -165,10 +165,11 @@ class Findings:
             self.problems.append(problem)
             self.usable[index] &= not problem.fatal
         width, height = next(iter(self.sizes)) if len(self.sizes) == 1 else (0, 0)
+        counts = count(source.classes, source.labels[self.usable], source.splits[self.usable])
         return Scan(
             name=source.name,
             classes=source.classes,
-            counts=count(source.classes, source.labels[self.usable], source.splits[self.usable]),
+            counts=counts,
             sizes=self.sizes,
             modes=self.modes,
             formats=self.formats,
@@ -178,7 +179,7 @@ class Findings:
             height=height,
             width=width,
             channels=3 if self.colour else 1,
-            notes=source.notes,
+            notes=(*source.notes, *_without_training(counts)),
         )
 
     def _say_depth(self) -> None:
@@ -189,6 +190,16 @@ class Findings:
         for index, problem in enumerate(self.problems):
             if problem.kind == "deep16" and problem.detail == DEEP:
                 self.problems[index] = replace(problem, detail=detail)
+
+
+def _without_training(counts: dict[str, dict[str, int]]) -> list[str]:
+    """A note on classes that occur in held-out parts alone."""
+    names = [
+        name for name, parts in counts.items() if parts and not parts.keys() & {"train", "unsplit"}
+    ]
+    if not names:
+        return []
+    return [f"no training picture of {listed(names, 10)}, which other parts hold"]
 
 
 def scan(source: Source, progress: Progress = lambda done, total: None) -> Scan:

@@ -1,51 +1,76 @@
-"""Pictures and their masks, found by name: `images/` and `masks/`, or split folders beside each other such as `train/` and `trainannot/`.
+"""Images and their masks, paired by name: `images/` and `masks/`, or `train/` and `trainannot/`.
 
-A mask without a picture, one of another size or with unknown values is named and left out, as is its picture.
+A mask without an image, one of another size or with unknown values is named and left out, as is its image.
 """
 
 from __future__ import annotations
 
-import io
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
-from PIL import Image
 
 from eyesight.data import archives
-from eyesight.data.decode import FORMATS, BadPicture, Problem, dimensions, quiet
+from eyesight.data.decode import BadPicture, Pixels, Problem, dimensions
 from eyesight.data.formats import listing
-from eyesight.data.formats.listing import FileEntry
+from eyesight.data.formats.listing import FileEntry, Tree
 from eyesight.data.masks import legend
 from eyesight.data.masks.legend import Legend
+from eyesight.data.masks.mask_file import Mask, decode_mask
 from eyesight.data.masks.shapes import drawn_shapes
 from eyesight.data.named import is_named
-from eyesight.data.source import Source, digest, is_picture, printable, reader
-from eyesight.data.vocabulary import exact_split
+from eyesight.data.source import (
+    EXTENSIONS,
+    Source,
+    digest,
+    extension,
+    is_picture,
+    printable,
+    reader,
+)
+from eyesight.data.vocabulary import split_and_rest
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 from eyesight.system.progress import Talk, silent
 
-WORDS = r"annot(?:ation)?s?|masks?|labels?|gt|groundtruth|seg(?:mentation)?s?"
-MASK_FOLDER = re.compile(rf"(.*?)[-_ ]?(?:{WORDS})", re.IGNORECASE)  # masks, trainannot, val_labels
-PICTURE_FOLDER = re.compile(
-    r"(.*?)[-_ ]?(?:images?|pictures?|photos?|imgs?|frames?)", re.IGNORECASE
+WORDS = (
+    r"annot(?:ation)?s?|masks?|labels?|gt|gtfine|gtcoarse|groundtruth|trimaps?|seg(?:mentation)?s?"
 )
-ENDING = re.compile(
-    rf"(?:_L|[-_](?:{WORDS}|labelIds|labelTrainIds))$", re.IGNORECASE
-)  # 0001TP_006690_L.png is a mask of CamVid's
-EXPECTED = "expected images/ and masks/ with files of the same names, or folders such as train/ and trainannot/, val/ and valannot/"
-Values = npt.NDArray[np.integer]
-ReadMask = Callable[[int], Values]
+MASK_FOLDER = re.compile(  # masks, trainannot, val_labels, SegmentationClass
+    rf"(.*?)[-_ ]?(?:{WORDS}|segmentationclass(?:raw|aug)?)", re.IGNORECASE
+)
+IMAGE_FOLDER = re.compile(
+    r"(.*?)[-_ ]?(?:jpegimages|leftimg8bit|images?|pictures?|photos?|imgs?|frames?)", re.IGNORECASE
+)
+OTHER_FOLDER = re.compile(r"segmentationobject|__.*", re.IGNORECASE)  # instances, not classes
+MASK_ENDINGS = (  # of masks' names; of several masks of one image the first kind counts
+    re.compile(r"[-_]gt(?:fine|coarse)_labelTrainIds$", re.IGNORECASE),
+    re.compile(r"[-_]gt(?:fine|coarse)_labelIds$", re.IGNORECASE),
+    re.compile(rf"(?:_L|[-_](?:{WORDS}|labelIds|labelTrainIds))$", re.IGNORECASE),  # CamVid's _L
+)
+OTHER_MASKS = re.compile(
+    r"[-_](?:gt(?:fine|coarse)_)(?:color|instanceIds|polygons)$", re.IGNORECASE
+)
+IMAGE_ENDING = re.compile(r"[-_](?:leftImg8bit|sat|image|img)$", re.IGNORECASE)
+EXPECTED = (
+    "expected images/ and masks/ with files of the same names, or folders such as train/ and "
+    "trainannot/, val/ and valannot/"
+)
+FIRST = 20  # files by which a folder is judged
+ReadMask = Callable[[int], Mask]
 
 
 @dataclass(frozen=True, eq=False)
 class Pairs:
-    """A source of pictures, all of one class, and a function from a row to its mask: values H,W, or colours H,W,3; raises BadPicture."""
+    """A source of images, all of one class, and a function from a row to its mask.
+
+    The function raises BadPicture.
+    """
 
     source: Source
     mask: ReadMask
@@ -54,40 +79,57 @@ class Pairs:
     usual: Legend | None = None  # what the values mean where no file says so and they fit
 
 
-def open_pairs(wanted: Data, talk: Talk = silent) -> Pairs:
-    """Pictures with masks at `wanted.source`: a folder, an archive, or the drawn set `shapes`; UserError says what was found instead."""
-    known = is_named(wanted.source, talk)
-    if wanted.source == "shapes":
+@dataclass(frozen=True)
+class Place:
+    """What a file is among images and masks: its kind, the name it shares with its partner, its split."""
+
+    is_mask: bool
+    shared: str
+    split: str
+    rank: int = 0  # of several masks of one image the lowest counts
+
+
+def open_pairs(data: Data, talk: Talk = silent) -> Pairs:
+    """Images with masks at `data.source`: a folder, an archive, or the drawn set `shapes`.
+
+    Raises UserError, which says what is there instead.
+    """
+    is_name = is_named(data.source, talk)
+    if data.source == "shapes":
         pixels, masks, source, names = drawn_shapes()
-        return Pairs(replace(source, read=pixels), masks, names, source.fingerprint)
-    root = Path(wanted.source).expanduser()
-    if known:
-        ways = (
-            f"write ./{wanted.source} to mean what lies in this folder"
-            if root.exists()
-            else f"{EXPECTED}; a drawn set is called shapes"
-        )
-        raise UserError(f"{wanted.source} is a named data set that has no masks", ways)
+        source = replace(source, read=pixels)
+        return Pairs(source, lambda row: Mask(masks(row)), names, source.fingerprint)
+    root = Path(data.source).expanduser()
+    if is_name:
+        hint = f"{EXPECTED}; a drawn set is called shapes"
+        if root.exists():
+            hint = f"write ./{data.source} to mean what lies in this folder"
+        raise UserError(f"{data.source} is a named data set that has no masks", hint)
     if not root.exists():
         raise UserError(
-            f"{wanted.source} does not exist", f"{EXPECTED}; a drawn set is called shapes"
+            f"{data.source} does not exist", f"{EXPECTED}; a drawn set is called shapes"
         )
     if root.is_file() and archives.is_archive(root):
         root = archives.unpack(root, talk=talk)[0]
     if not root.is_dir():
-        raise UserError(f"{wanted.source} holds no masks", EXPECTED)
-    named = Path(wanted.names).expanduser() if wanted.names else legend.find(inner(root))
-    return _pairs(wanted.source, root, legend.read(named) if named else None)
+        raise UserError(f"{data.source} holds no masks", EXPECTED)
+    named = Path(data.names).expanduser() if data.names else legend.find(inner(root))
+    return _pairs(data.source, root, legend.read(named) if named else None)
 
 
 def inner(root: Path) -> Path:
     """The folder itself, or the only one in it, as archives have it."""
-    inside = [path for path in root.iterdir() if not path.name.startswith(".")]
-    return inner(inside[0]) if len(inside) == 1 and inside[0].is_dir() else root
+    entries = [path for path in root.iterdir() if not path.name.startswith(".")]
+    if len(entries) == 1 and entries[0].is_dir():
+        return inner(entries[0])
+    return root
 
 
 def is_masked(where: str) -> bool:
-    """Whether a name, a folder or an archive looks like pictures with masks: folders called so beside others, or in each split's."""
+    """Whether a name, a folder or an archive looks like images with masks.
+
+    That is: folders called so beside each other at the top, in a split, or in the folder of each image.
+    """
     if is_named(where):
         return where == "shapes"
     root = Path(where).expanduser()
@@ -96,199 +138,200 @@ def is_masked(where: str) -> bool:
     if not root.is_dir():
         return False
     top = _folders(inner(root))
-    split = [folder for folder in top if exact_split(folder.name)]
-    return any(
-        _side_by_side({folder.name.lower() for folder in level})
-        for level in (top, *map(_folders, split))
-    )
+    splits = [folder for folder in top if split_and_rest(folder.name)[0]]
+    levels = [top, *map(_folders, splits or top[:1])]
+    return any(map(_side_by_side, levels))
 
 
 def _folders(root: Path) -> list[Path]:
     return [path for path in root.iterdir() if path.is_dir() and not path.name.startswith(".")]
 
 
-def _side_by_side(names: set[str]) -> bool:
-    """Whether a folder of masks stands beside one of pictures: `masks` beside `images`, `trainannot` beside `train`."""
-    matches = [(name, match[1]) for name in names if (match := MASK_FOLDER.fullmatch(name))]
-    plain = {name for name in names if not MASK_FOLDER.fullmatch(name)}
-    pictures = {match[1] for name in plain if (match := PICTURE_FOLDER.fullmatch(name))} | plain
-    return any(shared in pictures for _, shared in matches)
+def _side_by_side(folders: Sequence[Path]) -> bool:
+    """Whether a folder of masks stands beside one of images: `masks` beside `images`."""
+    masks: set[str] = set()
+    images: set[str] = set()
+    for folder in folders:
+        name = folder.name.lower()
+        if match := MASK_FOLDER.fullmatch(name):
+            if not _holds_other_files(folder):
+                masks.add(match[1])
+        else:
+            images.add(name)
+            if match := IMAGE_FOLDER.fullmatch(name):
+                images.add(match[1])
+    return bool(masks & images)
 
 
-def place(file: FileEntry) -> tuple[bool, str, str]:
-    """(whether it is a mask, the name it shares with its partner, its split)."""
-    is_mask, kept = False, []
+def _holds_other_files(folder: Path) -> bool:
+    """Whether the first files in a folder are no images: boxes as text, for example."""
+    first_files = [file.location for file in islice(listing.stream(Tree(folder)), FIRST)]
+    return bool(first_files) and not any(map(is_picture, first_files))
+
+
+def place(file: FileEntry) -> Place | None:
+    """What a file is by its folders and its name; None for instance numbers and other by-products."""
+    is_mask = False
+    kept: list[str] = []
     for part in file.parts[:-1]:
-        if match := MASK_FOLDER.fullmatch(part):
+        if OTHER_FOLDER.fullmatch(part):
+            return None
+        match = MASK_FOLDER.fullmatch(part)
+        if match:
             is_mask = True
         else:
-            match = PICTURE_FOLDER.fullmatch(part)
-        kept += [word for word in [match[1] if match else part] if word]
-    split = next((split for split in map(exact_split, kept) if split), "")
+            match = IMAGE_FOLDER.fullmatch(part)
+        word = match[1] if match else part
+        if word:
+            kept.append(word)
+    split = ""
+    for part in kept:
+        named, rest = split_and_rest(part)
+        if named and not rest:
+            split = split or named
     stem = Path(file.parts[-1]).stem
-    return is_mask, "/".join([*kept, ENDING.sub("", stem) if is_mask else stem]), split
+    rank = 0
+    if is_mask:
+        if OTHER_MASKS.search(stem):
+            return None
+        stem, rank = _mask_stem(stem)
+    else:
+        stem = IMAGE_ENDING.sub("", stem)
+    return Place(is_mask, "/".join([*kept, stem]), split, rank)
+
+
+def _mask_stem(stem: str) -> tuple[str, int]:
+    """The name a mask shares with its image, and the rank of its kind: `x_mask` and `x.jpg` give `x`."""
+    if extension(stem) in EXTENSIONS:  # x.jpg.png beside x.jpg
+        stem = Path(stem).stem
+    for rank, ending in enumerate(MASK_ENDINGS):
+        shorter = ending.sub("", stem)
+        if shorter != stem:
+            return shorter, rank
+    return stem, 0
 
 
 def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
+    """Every image that has a mask; what has no partner is a problem."""
     tree = listing.walk(root)
-    problems = list(tree.problems)
-    pictures: dict[str, tuple[FileEntry, str]] = {}
-    masks: dict[str, FileEntry] = {}
-    for file in (file for file in tree.files if is_picture(file.location)):
-        is_mask, shared, split = place(file)
-        if shared in (masks if is_mask else pictures):
-            problems.append(
-                Problem(
-                    file.id,
-                    "double",
-                    f"a second {'mask' if is_mask else 'picture'} called {shared}",
-                    fatal=True,
-                )
-            )
-        elif is_mask:
-            masks[shared] = file
-        else:
-            pictures[shared] = (file, split)
-    if not masks or not pictures:
-        missing = "masks" if pictures else "pictures"
+    files = [file for file in tree.files if is_picture(file.location)]
+    images, masks, problems = _by_shared_name(files)
+    if not masks or not images:
+        missing = "masks" if images else "pictures"
         raise UserError(
-            f"{name} holds no {missing}: {len(pictures):,} pictures and {len(masks):,} masks were found",
+            f"{name} holds no {missing}: {len(images):,} pictures and {len(masks):,} masks were found",
             EXPECTED,
         )
-    problems += [
-        Problem(pictures[key][0].id, "no mask", "", fatal=True)
-        for key in pictures
-        if key not in masks
-    ]
-    problems += [
-        Problem(masks[key].id, "no picture", "a mask without its picture", fatal=True)
-        for key in masks
-        if key not in pictures
-    ]
-    both = [key for key in pictures if key in masks]
+    both = [key for key in images if key in masks]
     if not both:
-        examples = f"{next(iter(pictures.values()))[0].id} and {next(iter(masks.values())).id}"
-        raise UserError(f"no mask in {name} has the name of a picture: {examples}", EXPECTED)
-    found = [pictures[key][0] for key in both]
-    listed = [
-        (file.location, file.identity, pictures[key][1])
-        for file, key in zip(found, both, strict=True)
+        raise _no_pair(name, images, masks)
+    problems = [*tree.problems, *problems]
+    for key, (file, _) in images.items():
+        if key not in masks:
+            problems.append(Problem(file.id, "no mask", "", fatal=True))
+    for key, file in masks.items():
+        if key not in images:
+            problems.append(
+                Problem(file.id, "no picture", "a mask without its picture", fatal=True)
+            )
+    image_files = [images[key][0] for key in both]
+    mask_files = [masks[key] for key in both]
+    splits = [images[key][1] for key in both]
+    facts = [
+        (file.location, file.identity, split)
+        for file, split in zip(image_files, splits, strict=True)
     ]
-    return Pairs(
-        Source(
-            name=name,
-            classes=("picture",),
-            ids=tuple(file.id for file in found),
-            labels=np.zeros(len(both), dtype=np.int64),
-            splits=np.array([pictures[key][1] for key in both], dtype="<U10"),
-            read=reader([file.location for file in found]),
-            pixels=None,
-            fingerprint=digest(["pairs", *listed]),
-            problems=tuple(problems),
-        ),
-        mask_reader([masks[key] for key in both], found),
-        names,
-        digest((file.location, file.identity) for file in (masks[key] for key in both)),
-        legend.CAMVID
-        if any("trainannot" in map(str.lower, file.parts) for file in masks.values())
-        else None,
+    source = Source(
+        name=name,
+        classes=("picture",),
+        ids=tuple(file.id for file in image_files),
+        labels=np.zeros(len(both), dtype=np.int64),
+        splits=np.array(splits, dtype="<U10"),
+        read=reader([file.location for file in image_files]),
+        pixels=None,
+        fingerprint=digest(["pairs", *facts]),
+        problems=tuple(problems),
     )
+    fingerprint = digest((file.location, file.identity) for file in mask_files)
+    usual = legend.CAMVID if _is_camvid(tree) else None
+    return Pairs(source, mask_reader(mask_files, image_files), names, fingerprint, usual)
 
 
-def numbers(pairs: Pairs, row: int) -> Values:
-    """A mask as numbers H,W, its colours looked up where it has some; raises BadPicture, and UserError without a file of colours."""
-    return in_numbers(pairs.mask(row), pairs.legend.colours if pairs.legend else ())
+def _by_shared_name(
+    files: Sequence[FileEntry],
+) -> tuple[dict[str, tuple[FileEntry, str]], dict[str, FileEntry], list[Problem]]:
+    """Images with their splits and masks, both by the name that the two share, and doubles as problems.
 
-
-def mask_reader(masks: Sequence[FileEntry], pictures: Sequence[FileEntry]) -> ReadMask:
-    """A function from a row to its mask, of the size of the upright picture; raises BadPicture when it is not."""
-    read_mask, read_picture = (
-        reader([file.location for file in masks]),
-        reader([file.location for file in pictures]),
-    )
-
-    def look(index: int) -> Values:
-        values = decoded(_bytes(read_mask(index)))
-        size, wanted = values.shape[1::-1], dimensions(_bytes(read_picture(index)), upright=True)
-        if size != wanted:
-            sizes = f"{size[0]}x{size[1]}, its picture {wanted[0]}x{wanted[1]}"
-            raise BadPicture("mask size", f"{printable(masks[index].id)} is {sizes}")
-        return values
-
-    return look
-
-
-def _bytes(found: bytes | npt.NDArray[np.uint8]) -> bytes:
-    assert isinstance(found, bytes), "a file is read as its bytes"
-    return found
-
-
-def decoded(data: bytes) -> Values:
-    """A mask's values H,W as the file keeps them (a palette's numbers, not its colours), or colours H,W,3; raises BadPicture."""
-    with quiet():
-        try:
-            dimensions(data)
-            with Image.open(io.BytesIO(data), formats=FORMATS) as image:
-                if image.format == "JPEG":
-                    raise BadPicture(
-                        "mask", "a JPEG file does not keep the values of a mask: save it as PNG"
-                    )
-                if image.mode in ("1", "L", "P") or image.mode.startswith("I"):
-                    values = np.asarray(image)
-                    return values.astype(np.uint8 if image.mode in ("1", "L", "P") else np.int64)
-                colours = np.asarray(image.convert("RGB"))
-        except (BadPicture, MemoryError):
-            raise
-        except (
-            Exception
-        ) as error:  # Pillow raises OSError, ValueError, SyntaxError … on broken files
-            raise BadPicture("mask", f"the mask cannot be read: {error}") from None
-    return colours
-
-
-def in_numbers(values: Values, key_colours: Sequence[legend.Colour]) -> Values:
-    """Colours H,W,3 as the places of their classes, H,W; raises BadPicture for an unknown colour, UserError without a file of colours.
-
-    What is grey may be numbers although colours are given, which are for drawing then. In a file of colours, and where every class is some
-    grey, a known colour comes first: black and white are two classes, not the class 0 and what is ignored.
+    Names are compared in one Unicode form, and without case where that makes no two the same.
     """
-    grey = (
-        values
-        if values.ndim == 2
-        else values[:, :, 0]
-        if (values == values[:, :, :1]).all()
-        else None
-    )
-    if grey is not None and not key_colours:
-        return grey
-    if not key_colours:
-        raise UserError(
-            "the masks are in colour, and no file says which colour means what",
-            "put a classes.csv with lines such as road,128,64,128 beside the masks, or name it with --set data.names=FILE",
+    placed = [(file, place(file)) for file in files]
+    spelled = [(file, at) for file, at in placed if at is not None]
+    spellings = Counter((at.is_mask, at.rank, _key(at.shared)) for _, at in spelled)
+    folded = not spellings or max(spellings.values()) == 1
+    images: dict[str, tuple[FileEntry, str]] = {}
+    masks: dict[str, FileEntry] = {}
+    problems: list[Problem] = []
+    for file, at in sorted(spelled, key=lambda pair: pair[1].rank):
+        key = _key(at.shared) if folded else unicodedata.normalize("NFC", at.shared)
+        taken = key in masks if at.is_mask else key in images
+        if taken:
+            kind = "mask" if at.is_mask else "picture"
+            if not at.rank:
+                detail = f"a second {kind} called {printable(at.shared)}"
+                problems.append(Problem(file.id, "double", detail, fatal=True))
+        elif at.is_mask:
+            masks[key] = file
+        else:
+            images[key] = (file, at.split)
+    return images, masks, problems
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _no_pair(
+    name: str, images: dict[str, tuple[FileEntry, str]], masks: dict[str, FileEntry]
+) -> UserError:
+    """The error when no mask has an image's name."""
+    folders = Counter(file.parts[:-1] for file in masks.values())
+    if len(folders) > 1 and len(folders) == len(images) and max(folders.values()) > 1:
+        example = "/".join(masks[next(iter(masks))].parts[:-1])
+        return UserError(
+            f"each picture of {name} has several masks, such as the {max(folders.values())} in {example}",
+            "these are separate objects: merge them into one mask per picture, with a number per class",
         )
-    numbers = grey is not None and (
-        grey.max(initial=0) < len(key_colours) or grey.max(initial=0) == legend.IGNORED
+    first_image = next(iter(images.values()))[0].id
+    first_mask = next(iter(masks.values())).id
+    return UserError(
+        f"no mask in {name} has the name of a picture: {first_image} and {first_mask}", EXPECTED
     )
-    if (
-        grey is not None
-        and numbers
-        and values.ndim == 2
-        and not all(len(set(colour)) == 1 for colour in key_colours)
-    ):
-        return grey
-    if values.ndim == 2:
-        values = np.repeat(values[:, :, None], 3, axis=2)
-    codes = values.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in key_colours])
-    order = np.argsort(known)
-    at: Values = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
-    if (strange := codes[known[at] != codes]).size:
-        if grey is not None and numbers:
-            return grey
-        code, count = Counter(strange.ravel().tolist()).most_common(1)[0]
-        colour = (code >> 16, code >> 8 & 255, code & 255)
-        raise BadPicture(
-            "mask value",
-            f"the colour {colour}, in {count:,} pixels, is not among those of the classes",
-        )
-    return at
+
+
+def _is_camvid(tree: Tree) -> bool:
+    """Whether a folder is called as in CamVid, whose numbers need no file of names."""
+    return any("trainannot" in map(str.lower, folder) for folder in tree.folders)
+
+
+def mask_reader(masks: Sequence[FileEntry], images: Sequence[FileEntry]) -> ReadMask:
+    """A function from a row to its mask, of the size of the upright image; raises BadPicture for others."""
+    read_mask = reader([file.location for file in masks])
+    read_image = reader([file.location for file in images])
+
+    def read(index: int) -> Mask:
+        mask = decode_mask(_bytes(read_mask(index)))
+        expected = dimensions(_bytes(read_image(index)), upright=True)
+        if mask.size != expected:
+            detail = (
+                f"{printable(masks[index].id)} is {mask.size[0]}x{mask.size[1]}, "
+                f"its picture {expected[0]}x{expected[1]}"
+            )
+            raise BadPicture("mask size", detail)
+        return mask
+
+    return read
+
+
+def _bytes(contents: bytes | Pixels) -> bytes:
+    assert isinstance(contents, bytes), "a file is read as its bytes"
+    return contents

@@ -1,0 +1,253 @@
+"""Masks as tools write them: palettes, alpha, soft edges, 4 bits, names; the same mask is the same classes."""
+
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+from test_segment import save
+
+from eyesight.data.decode import BadPicture
+from eyesight.data.masks import mask_file, pairs, scan
+from eyesight.data.masks.legend import Legend
+from eyesight.data.masks.mask_file import class_numbers, decode_mask
+from eyesight.errors import UserError
+
+COLOURS = {"background": (0, 0, 0), "road": (128, 0, 0), "tree": (0, 128, 0)}
+LEGEND = Legend(tuple(COLOURS), tuple(COLOURS.values()))
+TABLE = np.array(list(COLOURS.values()), dtype=np.uint8)
+SHAPES = np.zeros((24, 32), np.uint8)
+SHAPES[4:12, 5:15] = 1
+SHAPES[14:20, 8:30] = 2
+
+
+def folder_of(root, masks, images="images", folder="masks", name="{:02d}"):
+    """Pictures with these masks, each an image of Pillow."""
+    random = np.random.default_rng(0)
+    for number, mask in enumerate(masks):
+        pixels = random.integers(0, 256, (mask.height, mask.width, 3), dtype=np.uint8)
+        save(root / images / f"{name.format(number)}.png", pixels)
+        (root / folder).mkdir(parents=True, exist_ok=True)
+        mask.save(root / folder / f"{name.format(number)}.png")
+    return root
+
+
+def palette_mask(numbers, colours):
+    image = Image.fromarray(numbers)
+    image.putpalette([part for colour in colours for part in colour])
+    return image
+
+
+def shares(root, **options):
+    seen = scan.scan_masks(str(root), **options)
+    return dict(zip(seen.classes, (seen.pixels / seen.pixels.sum()).round(3).tolist(), strict=True))
+
+
+RIGHT = {name: round(float((i == SHAPES).mean()), 3) for i, name in enumerate(COLOURS)}
+ORDER = [2, 0, 1]  # of the colours in another palette
+
+
+@pytest.mark.parametrize(
+    "kind", ["rgb", "palette", "shuffled", "rgba", "adaptive", "numbers", "la"]
+)
+def test_one_mask_in_every_form_is_the_same_classes(tmp_path, kind):
+    colours = TABLE[SHAPES]
+    forms = {
+        "rgb": lambda: Image.fromarray(colours),
+        "palette": lambda: palette_mask(SHAPES, TABLE.tolist()),
+        "shuffled": lambda: palette_mask(
+            np.argsort(ORDER).astype(np.uint8)[SHAPES], TABLE[ORDER].tolist()
+        ),
+        "rgba": lambda: Image.fromarray(colours).convert("RGBA"),
+        "adaptive": lambda: Image.fromarray(colours).convert("P", palette=Image.Palette.ADAPTIVE),
+        "numbers": lambda: Image.fromarray(SHAPES),
+        "la": lambda: Image.fromarray(SHAPES).convert("LA"),
+    }
+    folder_of(tmp_path, [forms[kind]() for _ in range(3)])
+    lines = [f"{name},{r},{g},{b}" for name, (r, g, b) in COLOURS.items()]
+    (tmp_path / "classes.csv").write_text("\n".join(["name,r,g,b", *lines]))
+    assert shares(tmp_path) == RIGHT
+
+
+def test_a_palette_of_other_colours_is_numbers():
+    image = mask_file.Mask(SHAPES, np.full((256, 3), 9, np.uint8))
+    assert np.array_equal(class_numbers(image, LEGEND), SHAPES)
+
+
+def test_palettes_that_differ_are_refused_without_a_file_of_colours(tmp_path):
+    other = [COLOURS["road"], COLOURS["background"], COLOURS["tree"]]
+    folder_of(tmp_path, [palette_mask(SHAPES, TABLE.tolist()), palette_mask(SHAPES, other)])
+    with pytest.raises(UserError, match=r"0 is \(0, 0, 0\) in .*00\.png and \(128, 0, 0\)"):
+        scan.scan_masks(str(tmp_path))
+    (tmp_path / "classes.txt").write_text("\n".join(COLOURS))
+    assert shares(tmp_path) == RIGHT
+
+
+def test_palettes_may_differ_in_what_no_mask_uses(tmp_path):
+    longer = [*TABLE.tolist(), [9, 9, 9]]
+    folder_of(tmp_path, [palette_mask(SHAPES, TABLE.tolist()), palette_mask(SHAPES, longer)])
+    assert list(shares(tmp_path)) == ["0", "1", "2"]
+
+
+def test_transparent_pixels_are_the_background_whatever_lies_under_them(tmp_path):
+    under = np.dstack(
+        [TABLE[np.maximum(SHAPES, 1)], np.where(SHAPES == 0, 0, 255).astype(np.uint8)]
+    )
+    mask = Image.fromarray(under, "RGBA")
+    folder_of(tmp_path, [mask] * 3)
+    lines = [f"{name},{r},{g},{b}" for name, (r, g, b) in COLOURS.items()]
+    (tmp_path / "classes.csv").write_text("\n".join(lines))
+    assert shares(tmp_path) == RIGHT
+    assert "count as the background" in scan.scan_masks(str(tmp_path)).notes[0]
+    (tmp_path / "classes.csv").write_text(
+        "\n".join(line.replace("background", "sky") for line in lines)
+    )
+    with pytest.raises(UserError, match="transparent"):
+        scan.scan_masks(str(tmp_path))
+
+
+@pytest.mark.parametrize("levels", [(0, 255), (0, 128, 255), (10, 200)])
+def test_soft_and_noisy_masks_are_drawn_to_their_real_values(tmp_path, levels):
+    random = np.random.default_rng(1)
+    masks = []
+    for _ in range(8):
+        clean = np.array(levels)[np.minimum(SHAPES, len(levels) - 1)]
+        noise = random.integers(-9, 10, clean.shape) * (random.random(clean.shape) < 0.2)
+        masks.append(Image.fromarray(np.clip(clean + noise, 0, 255).astype(np.uint8)))
+    seen = scan.scan_masks(
+        str(folder_of(tmp_path, masks)),
+    )
+    assert seen.classes == tuple(map(str, levels)) or seen.classes == tuple(map(str, levels[:-1]))
+    assert any("each counts as the nearest of" in note for note in seen.notes)
+    assert not any(problem.fatal for problem in seen.problems)
+
+
+def test_noise_without_real_values_is_refused(tmp_path):
+    random = np.random.default_rng(2)
+    masks = [Image.fromarray(random.integers(0, 60, (24, 32), dtype=np.uint8)) for _ in range(4)]
+    with pytest.raises(UserError, match="scattered pixels"):
+        scan.scan_masks(str(folder_of(tmp_path, masks)))
+
+
+def test_many_true_classes_are_no_noise(tmp_path):
+    """As ADE20K has them: a hundred classes, most of them rare, each in regions."""
+    random = np.random.default_rng(3)
+    masks = []
+    for _ in range(30):
+        values = np.zeros((48, 48), np.uint8)
+        for _ in range(6):
+            row, column = random.integers(0, 40, 2)
+            values[row : row + 6, column : column + 8] = random.integers(1, 100)
+        masks.append(Image.fromarray(values))
+    seen = scan.scan_masks(str(folder_of(tmp_path, masks)))
+    assert len(seen.classes) > 50 and not any("nearest of" in note for note in seen.notes)
+
+
+def test_0_and_255_alone_are_two_classes(tmp_path):
+    folder_of(tmp_path, [Image.fromarray(np.where(SHAPES > 0, 255, 0).astype(np.uint8))] * 2)
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.classes == ("0", "255") and "255 is a class" in seen.notes[0]
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_grey_files_of_few_bits_keep_their_numbers(tmp_path, bits):
+    values = SHAPES if bits > 1 else np.minimum(SHAPES, 1)
+    file = tmp_path / "mask.png"
+    if bits == 1:
+        Image.fromarray(values.astype(bool)).save(file)
+    else:
+        file.write_bytes(grey_png(values, bits))
+    assert np.array_equal(decode_mask(file.read_bytes()).values, values)
+
+
+def grey_png(values, bits):
+    """A grey PNG of so many bits, which Pillow does not write."""
+    import struct
+    import zlib
+
+    def chunk(kind, data):
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    height, width = values.shape
+    rows = []
+    for row in values:
+        text = "".join(format(int(value), f"0{bits}b") for value in row)
+        rows.append(b"\0" + int(text, 2).to_bytes(len(text) // 8, "big"))
+    header = struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0)
+    data = (
+        chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
+    )
+    return b"\x89PNG\r\n\x1a\n" + data
+
+
+def test_why_no_mask_can_be_used_is_said(tmp_path):
+    for number in range(3):
+        save(tmp_path / "images" / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
+        save(tmp_path / "masks" / f"{number}.jpg", np.zeros((8, 8), np.uint8))
+    with pytest.raises(UserError, match="3 × a JPEG file does not keep"):
+        scan.scan_masks(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("images/a.b.001.png", "masks/a.b.001.png"),
+        ("images/x.jpg", "masks/x.jpg.png"),
+        ("Images/IMG_1.PNG", "Masks/img_1.png"),
+        ("JPEGImages/2007_1.jpg", "SegmentationClass/2007_1.png"),
+        ("images/x.jpg", "annotations/trimaps/x.png"),
+        ("images/training/x.png", "annotations/training/x.png"),
+        ("leftImg8bit/train/ulm/u_1_leftImg8bit.png", "gtFine/train/ulm/u_1_gtFine_labelIds.png"),
+        ("train/x.png", "train_masks/x_mask.png"),
+        ("images/x_sat.png", "masks/x_mask.png"),
+        (f"images/{unicodedata.normalize('NFD', 'größe')}.png", "masks/größe.png"),
+        ("val/images/x.png", "val/masks/x.png"),
+    ],
+)
+def test_pairs_by_the_names_that_people_use(tmp_path, image, mask):
+    for suffix in ("", "_2"):
+        for name, pixels in (
+            (image, np.zeros((8, 8, 3), np.uint8)),
+            (mask, np.eye(8, dtype=np.uint8)),
+        ):
+            folder, _, file = name.rpartition("/")
+            stem, dot, rest = file.partition(".")
+            save(tmp_path / f"{folder}{suffix and '/more'}" / f"{stem}{dot}{rest}", pixels)
+    assert pairs.is_masked(str(tmp_path))
+    opened = pairs.open_pairs(pairs.Data(str(tmp_path), target="mask"))
+    assert len(opened.source.ids) == 2 and opened.source.problems == ()
+
+
+def test_of_cityscapes_the_training_numbers_count(tmp_path):
+    for kind, value in (("labelIds", 7), ("labelTrainIds", 0), ("instanceIds", 999), ("color", 3)):
+        save(
+            tmp_path / f"gtFine/train/ulm/u_gtFine_{kind}.png",
+            np.full((8, 8), value % 256, np.uint8),
+        )
+    save(tmp_path / "leftImg8bit/train/ulm/u_leftImg8bit.png", np.zeros((8, 8, 3), np.uint8))
+    opened = pairs.open_pairs(pairs.Data(str(tmp_path), target="mask"))
+    assert opened.source.splits.tolist() == ["train"] and opened.source.problems == ()
+    assert (opened.mask(0).values == 0).all()
+
+
+def test_several_masks_of_one_picture_are_refused_by_name(tmp_path):
+    for number in range(3):
+        save(tmp_path / f"n{number}/images/n{number}.png", np.zeros((8, 8, 3), np.uint8))
+        for part in "ab":
+            save(tmp_path / f"n{number}/masks/{part}{number}.png", np.eye(8, dtype=np.uint8))
+    assert pairs.is_masked(str(tmp_path))
+    with pytest.raises(UserError, match="several masks, such as the 2 in n0/masks"):
+        scan.scan_masks(str(tmp_path))
+
+
+def test_boxes_as_text_are_no_masks(tmp_path):
+    save(tmp_path / "images" / "1.png", np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "1.txt").write_text("0 0.5 0.5 0.1 0.1")
+    assert not pairs.is_masked(str(tmp_path))
+
+
+def test_a_broken_mask_is_a_bad_picture():
+    with pytest.raises(BadPicture):
+        decode_mask(b"\x89PNG\r\n\x1a\nno more")
