@@ -19,6 +19,7 @@ from eyesight.errors import UserError
 VALUES = 1 << 16
 REACH = 20  # grey values around a real one that smoothing or JPEG may give
 PEAK = 0.005  # of the pixels that a real value covers at least, to draw its neighbours to it
+REAL = 0.5  # of the pixels hold exactly a real value
 NEAR = 0.9  # of the pixels must lie that near to real values
 SCATTERED = 0.3  # of a rare value's pixels without a neighbour of its value: noise, no region
 RARE = 0.01  # of the pixels
@@ -178,7 +179,8 @@ def _snap(tally: _Tally) -> npt.NDArray[np.int64] | None:
     if len(real) > 1:
         nearest = real[np.abs(values[:, None] - real[None]).argmin(axis=1)]
         near = int(counts[values[np.abs(values - nearest) <= REACH]].sum())
-        if near >= NEAR * total:
+        stand_apart = counts[real].sum() >= REAL * total
+        if stand_apart and near >= NEAR * total:
             snapped = np.full(VALUES, -1, dtype=np.int64)
             snapped[values] = nearest
             return snapped
