@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "eyesight"
 # The rooms, from the top floor to the ground: an import may only lead to a lower floor.
 FLOORS = (
     ("__main__",),
-    ("cli",),
+    ("cli", "sklearn"),
     ("api", "web"),
     ("comparison", "diagnosis", "experiment", "report"),
     ("cluster", "exporting", "training", "views"),
@@ -29,7 +29,7 @@ HOMES = {
     },
     "matplotlib": {"report/report.py", "views", "comparison/plots.py"},
     "skimage": {"results/reconstructions.py"},
-    "sklearn": {"results/metrics.py", "data/named.py", "data/split.py"},
+    "sklearn": {"sklearn.py", "results/metrics.py", "data/named.py", "data/split.py"},
     "scipy": {"comparison/statistics.py", "results", "data/formats/stanford_dogs.py", "reader"},
     "safetensors": {"classifier.py", "system/tensors.py", "training/checkpoint.py"},
     "typer": {"cli"},

@@ -18,7 +18,7 @@ from eyesight.models.fast import fast_digits, fast_glyphs, fast_objects
 from eyesight.models.kernels.small_maps import quicken
 from eyesight.models.layers import Network, Shape
 from eyesight.models.lenet import lenet5, lenet5_1998
-from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn
+from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn, small_cnn
 from eyesight.models.unet import skips
 from eyesight.models.vgg import deep_mixup_cnn, mixup_cnn, small_vgg, vgg16
 from eyesight.recipe import Model, is_own
@@ -35,6 +35,7 @@ MODELS: dict[str, Callable[..., Network]] = {
     "dropout_cnn": dropout_cnn,
     "baseline_cnn": baseline_cnn,
     "basic_cnn": basic_cnn,
+    "small_cnn": small_cnn,
     "small_vgg": small_vgg,
     "vgg16": vgg16,
     "mixup_cnn": mixup_cnn,

@@ -13,17 +13,23 @@ from eyesight.recipe import Recipe, is_own
 
 
 def ready(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
-    """The recipe's network with its weights drawn by the seed, its first layer knowing the training pictures' statistics."""
+    """The recipe's network before its first step; see `network_for`."""
+    return network_for(recipe, data.train, device)
+
+
+def network_for(recipe: Recipe, images: Images, device: torch.device) -> Network:
+    """The recipe's network for training images: weights drawn by the seed, statistics set.
+
+    Raises UserError when the network does not fit the images or the task.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(recipe.training.seed)
-        network = registry.build(
-            recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train)
-        )
+        network = registry.build(recipe.model, images.shape, tasks.of(recipe).outputs(images))
     tasks.of(recipe).check(recipe, network)
     if recipe.data.scaling == "standard":
-        network.normalise.set(*statistics(data.train))
+        network.normalise.set(*statistics(images))
     if network.needs_data_init:
-        network.init_from_data(data.train.take(spread(len(data.train), 5000)))
+        network.init_from_data(images.take(spread(len(images), 5000)))
     return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 

@@ -52,18 +52,7 @@ class Notebook(Reporter):
 
     def epoch(self, epoch: Epoch) -> None:
         """Add a finished epoch to the curves."""
-        self.history.append(
-            EpochMetrics(
-                epoch.epoch,
-                epoch.lr,
-                epoch.train_loss,
-                epoch.train_score,
-                epoch.validation_loss,
-                epoch.validation_score,
-                epoch.seconds,
-                epoch.best,
-            )
-        )
+        self.history.append(epoch_metrics(epoch))
         self.status = epoch_text(epoch)
         self._update()
 
@@ -89,6 +78,20 @@ def reporter() -> Reporter:
 
         return Notebook(display)
     return Lines()
+
+
+def epoch_metrics(epoch: Epoch) -> EpochMetrics:
+    """A finished epoch as a run's history has it."""
+    return EpochMetrics(
+        epoch.epoch,
+        epoch.lr,
+        epoch.train_loss,
+        epoch.train_score,
+        epoch.validation_loss,
+        epoch.validation_score,
+        epoch.seconds,
+        epoch.best,
+    )
 
 
 def epoch_text(epoch: Epoch) -> str:
