@@ -114,6 +114,8 @@ class Data(_Checked):
     # The split has a seed of its own, so that runs with other seeds are judged on the same
     # pictures.
     split_seed: Seed = 0
+    # Cross-validation: "2/5" holds out the second of five disjoint folds instead of `validation`.
+    fold: str = ""
     # Cut each picture to the bounding box that the data gives for it, as Stanford Dogs does; not
     # when predicting.
     box: bool = False

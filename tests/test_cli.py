@@ -27,8 +27,8 @@ FLAGS = {
     "export": {"--data", "--int8", "--json", "--only", "--out", "--to", "--tolerance", "--weights"},
     "models": {"--json", "--measure", "--out"},
     "predict": {
-        "--cores", "--draw", "--explain", "--gpus", "--json", "--memory", "--on", "--only", "--out", "--prepare", "--top", "--unfamiliar",
-        "--weights",
+        "--cores", "--draw", "--explain", "--gpus", "--json", "--like", "--memory", "--on", "--only", "--out", "--prepare", "--top",
+        "--unfamiliar", "--views", "--weights",
     },
     "recipes": {"--json"},
     "report": {"--out"},

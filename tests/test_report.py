@@ -216,6 +216,7 @@ def right_and_wrong(right, wrong):
     [
         (101, 1, "wrong about 1 in 102"),
         (1, 3, "right about only 1 in 4"),
+        (60, 40, "wrong about 2 in 5"),
         (5, 0, "no mistake"),
         (0, 5, "wrong about every one of 5"),
     ],

@@ -174,3 +174,64 @@ def test_the_hash_follows_the_parts_not_the_order():
     assert split_hash(
         ["\udcff.png", "b"], {"train": np.array([0, 1])}
     )  # a file name that is no UTF-8
+
+
+def folds_of(labels, count, **more):
+    labels = np.asarray(labels)
+    digests = more.pop("digests", [f"picture {index}" for index in range(len(labels))])
+    usable = np.ones(len(labels), dtype=bool)
+    splits = more.pop("splits", np.full(len(labels), "", dtype="U10"))
+    divisions = []
+    for number in range(1, count + 1):
+        holdout = Holdout(0.1, more.get("test", 0.0), 3, f"{number}/{count}")
+        divisions.append(
+            split(labels, splits, digests, usable, holdout, groups=more.get("groups")).parts
+        )
+    return divisions
+
+
+def test_folds_are_disjoint_in_proportion_and_together_everything():
+    labels = np.repeat([0, 1, 2], [50, 31, 6])
+    folds = folds_of(labels, 5)
+    held_out = np.concatenate([parts["validation"] for parts in folds])
+    assert sorted(held_out.tolist()) == list(range(87))
+    for parts in folds:
+        assert set(parts["train"]) == set(range(87)) - set(parts["validation"])
+        counts = np.bincount(labels[parts["validation"]], minlength=3)
+        assert counts[0] == 10 and counts[1] in (6, 7) and counts[2] in (1, 2)
+    assert max(len(parts["validation"]) for parts in folds) <= 18
+
+
+def test_every_fold_leaves_the_same_test_part_alone():
+    folds = folds_of(np.repeat([0, 1], 50), 4, test=0.2)
+    assert len({tuple(parts["test"]) for parts in folds}) == 1
+    assert sum(len(parts["validation"]) for parts in folds) == 80
+
+
+def test_copies_and_groups_stay_in_one_fold():
+    labels = np.repeat([0, 1], 20)
+    digests = [f"copy {index // 2}" for index in range(40)]
+    for parts in folds_of(labels, 3, digests=digests):
+        assert all((index ^ 1) in parts["validation"] for index in parts["validation"])
+    groups = [f"patient {index // 4}" for index in range(40)]
+    for parts in folds_of(labels, 3, groups=groups):
+        held_out = {groups[index] for index in parts["validation"]}
+        assert not held_out & {groups[index] for index in parts["train"]}
+
+
+@pytest.mark.parametrize("fold", ["6/5", "0/5", "1/1", "2", "a/b", "1/5000"])
+def test_a_fold_that_does_not_exist_is_refused(fold):
+    with pytest.raises(UserError, match=r"data\.fold"):
+        split(
+            np.zeros(9, int),
+            np.full(9, "", "U10"),
+            list("abcdefghi"),
+            np.ones(9, bool),
+            Holdout(0.1, 0.0, 0, fold),
+        )
+
+
+def test_folds_are_refused_where_the_data_has_a_validation_part():
+    splits = np.array(["", "", "validation", ""], dtype="U10")
+    with pytest.raises(UserError, match="validation part of its own"):
+        folds_of(np.zeros(4, int), 2, splits=splits)

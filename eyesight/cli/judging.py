@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from eyesight.cli import bulk
+from eyesight.cli import bulk, competition
 from eyesight.cli.options import (
     AsJson,
     Cores,
@@ -159,6 +159,20 @@ def predict(
             metavar="digit", help="first fit and centre a written digit's ink as in MNIST"
         ),
     ] = "",
+    views: Annotated[
+        str,
+        typer.Option(
+            metavar="one|flip|shifts|flip_shifts",
+            help="average over mirrored or moved versions of each picture",
+        ),
+    ] = "",
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SAMPLE.csv",
+            help="write --out in the order and columns of a competition's sample",
+        ),
+    ] = None,
     on: On = None,
     cores: Cores = 1,
     gpus: Gpus = 0.0,
@@ -168,18 +182,27 @@ def predict(
     """Say what is on pictures, each prepared as in training; unreadable files are named."""
     from eyesight.inference import dense, predict
 
+    competition.refuse_runs(pictures)
     options = Options(model, pictures, top, out, draw, explain, unfamiliar, prepare, as_json)
     if on is not None:
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar, weights=weights, only=only)
+        bulk.refuse(views=views, like=like)
         bulk.on_cluster(options.order(), on, (cores, gpus, memory))
         return
-    classifier = predict.load(model, weights, only)
+    classifier = competition.with_views(predict.load(model, weights, only), views)
     target = dense.target_of(classifier)
     if target != "class":
         _refuse_for(target, top=top > 1, explain=explain, prepare=prepare, unfamiliar=unfamiliar)
+        _refuse_for(target, views=views, like=like)
         usual = dense.usual_error(Path(model))
         rendered = dense.render(classifier, pictures, out, usual, draw)
         _show_rendered(model, rendered, as_json=as_json)
+    elif like is not None:
+        competition.refuse_with_sample(
+            top=top > 1, draw=draw, explain=explain, unfamiliar=unfamiliar
+        )
+        request = competition.Request(model, pictures, like, out, views, prepare)
+        competition.submit(request, classifier, as_json=as_json)
     elif out is not None and (out.is_dir() or not out.suffix):
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar)
         bulk.in_this_process(options.order(), classifier, weights, only)

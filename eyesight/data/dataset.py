@@ -93,7 +93,7 @@ def load(data: recipe.Data, *, talk: Talk = silent, progress: Progress = no_prog
         store.splits,
         store.digests,
         prepared.usable,
-        Holdout(validation, data.test, data.split_seed),
+        Holdout(validation, data.test, data.split_seed, data.fold),
         store.classes,
         prepared.groups,
     )

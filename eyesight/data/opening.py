@@ -10,6 +10,7 @@ from eyesight.data import archives, named
 from eyesight.data.formats import cifar, csv_table, folders, idx, listing, npz, stanford_dogs
 from eyesight.data.formats.finder import Finder, as_path
 from eyesight.data.formats.listing import FileEntry, Tree
+from eyesight.data.formats.picture_list import read_picture_list
 from eyesight.data.glyphs.chars74k import chars74k_source, is_original
 from eyesight.data.layout import Layout, group_names
 from eyesight.data.source import Source, digest, is_picture
@@ -74,19 +75,26 @@ def open_path(name: str, path: Path, talk: Talk = silent, layout: Layout | None 
 
 
 def list_pictures(where: str | Path) -> list[Path]:
-    """The file itself, or every picture below a folder in natural order; UserError for none."""
+    """The file itself, those that a table names, or all below a folder; UserError for none."""
     return [file.path for file in each_picture(where)]
 
 
 def each_picture(where: str | Path) -> Iterator[FileEntry]:
     """The same one after another, for folders of millions of pictures."""
     path = Path(where).expanduser()
+    if path.is_file() and path.suffix.lower() in csv_table.TABLES:
+        for named_file in read_picture_list(path):
+            status = named_file.stat()
+            yield listing.file_entry(str(named_file), (named_file.name,), status)
+        return
     if path.is_file():
         status = path.stat()
         yield listing.file_entry(str(path), (path.name,), status)
         return
     if not path.is_dir():
-        raise UserError(f"{where} does not exist", "expected a picture or a folder of pictures")
+        raise UserError(
+            f"{where} does not exist", "expected a picture, a folder or a table of pictures"
+        )
     empty = True
     for file in listing.stream(Tree(path)):
         if is_picture(file.location):

@@ -6,6 +6,7 @@ hardly any other.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from eyesight.errors import UserError, listed
 
 Indices = NDArray[np.int64]
 MANY_FOLDS = 10  # for held-out fractions above a half
+MOST_FOLDS = 1000
 NAMED = 10  # classes in a note
 
 
@@ -28,6 +30,7 @@ class Holdout:
     validation: float
     test: float
     seed: int = 0
+    fold: str = ""  # "2/5": the second of five disjoint folds is the validation part
 
     def __post_init__(self) -> None:
         for name in ("validation", "test"):
@@ -68,13 +71,16 @@ def split(
     parts: dict[str, Indices] = {}
     for name, fraction in (("test", holdout.test), ("validation", holdout.validation)):
         given = np.flatnonzero(labelled & (splits == name))
+        by_fold = name == "validation" and holdout.fold
         if len(given):
+            if by_fold:
+                raise own_validation(holdout.fold)
             parts[name] = given
             continue
-        if groups is None:
-            parts[name] = draw(pool, labels, digests, fraction, holdout.seed)
+        if by_fold:
+            parts[name] = draw_fold(pool, labels, digests, holdout, groups)
         else:
-            parts[name] = draw_groups(pool, labels, groups, fraction, holdout.seed)
+            parts[name] = hold_out(pool, labels, digests, fraction, holdout.seed, groups)
         pool = np.setdiff1d(pool, parts[name], assume_unique=True)
         if fraction and not len(parts[name]):
             notes.append(f"too few pictures to hold any out for {name}")
@@ -88,6 +94,20 @@ def split(
     if groups is not None:
         notes += group_notes(groups, parts)
     return Division(parts, notes)
+
+
+def hold_out(
+    pool: Indices,
+    labels: NDArray[np.int64],
+    digests: Sequence[str],
+    fraction: float,
+    seed: int,
+    groups: Sequence[str] | None,
+) -> Indices:
+    """About `fraction` of the pool, by groups where there are any."""
+    if groups is None:
+        return draw(pool, labels, digests, fraction, seed)
+    return draw_groups(pool, labels, groups, fraction, seed)
 
 
 def draw(
@@ -108,6 +128,62 @@ def draw(
         others = by_class[label][1:]  # the first group always stays behind
         for group in take(others, int(quota)):
             drawn += group
+    return np.array(sorted(drawn), dtype=np.int64)
+
+
+def own_validation(fold: str) -> UserError:
+    """The error for a fold where the data says itself what is for validation."""
+    return UserError(
+        f"data.fold={fold} would cut folds, and the data has a validation part of its own",
+        "leave data.fold out, or give the data without that part",
+        code=2,
+    )
+
+
+def read_fold(text: str) -> tuple[int, int]:
+    """The number of the fold, from 1, and how many there are; raises UserError for "6/5"."""
+    match = re.fullmatch(r"(\d+)/(\d+)", text)
+    if match:
+        number, count = int(match[1]), int(match[2])
+        if 1 <= number <= count and 2 <= count <= MOST_FOLDS:
+            return number, count
+    raise UserError(
+        f"data.fold is a fold and their number, not {text!r}",
+        "--set data.fold=1/5 holds out the first of five",
+        code=2,
+    )
+
+
+def draw_fold(
+    pool: Indices,
+    labels: NDArray[np.int64],
+    digests: Sequence[str],
+    holdout: Holdout,
+    groups: Sequence[str] | None = None,
+) -> Indices:
+    """One of K disjoint folds that together are the pool, classes in proportion.
+
+    Copies stay together, and so do the images of a group.
+    """
+    number, count = read_fold(holdout.fold)
+    members = digests if groups is None else groups
+    together: dict[str, list[int]] = {}
+    for index in pool.tolist():
+        together.setdefault(members[index], []).append(index)
+    by_class: dict[int, list[list[int]]] = {}
+    for member in sorted(together, key=lambda member: _shuffle_key(holdout.seed, member)):
+        group = together[member]
+        by_class.setdefault(int(labels[group[0]]), []).append(group)
+    sizes = [0] * count
+    drawn: list[int] = []
+    for label in sorted(by_class):
+        dealt = [0] * count
+        for group in sorted(by_class[label], key=len, reverse=True):
+            fold = min(range(count), key=lambda place: (dealt[place], sizes[place]))
+            dealt[fold] += len(group)
+            sizes[fold] += len(group)
+            if fold == number - 1:
+                drawn += group
     return np.array(sorted(drawn), dtype=np.int64)
 
 

@@ -59,6 +59,28 @@ def annotated(picture: bytes, top: Top) -> bytes:
     return file.getvalue()
 
 
+def sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: int = 5) -> bytes:
+    """Encoded images in a grid with a caption below each, as PNG; raises BadPicture."""
+    side, line, gap = 128, 20, 8
+    rows = math.ceil(len(pictures) / columns)
+    grid = Image.new(
+        "RGB", (columns * (side + gap) + gap, rows * (side + line + gap) + gap), "white"
+    )
+    draw = ImageDraw.Draw(grid)
+    for number, (picture, caption) in enumerate(zip(pictures, captions, strict=True)):
+        x = gap + number % columns * (side + gap)
+        y = gap + number // columns * (side + line + gap)
+        image = read(picture).image.convert("RGB")
+        scale = side / max(image.size)
+        size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+        grid.paste(image.resize(size), (x, y))
+        font = _fitting([caption], 13, side)
+        draw.text((x, y + side + line / 2), caption, fill="black", font=font, anchor="lm")
+    file = io.BytesIO()
+    grid.save(file, "PNG")
+    return file.getvalue()
+
+
 def _sized(image: Picture) -> Picture:
     """The image, large enough to draw on and no larger than a screen."""
     smallest, largest = SIDES

@@ -255,15 +255,19 @@ def csv_table(predictions: Iterable[FilePrediction], top: int) -> bytes:
 def write_submission(predictions: Sequence[FilePrediction], path: Path) -> None:
     """Write the competition's table `id,target`, in the order given; a bad file has no target.
 
-    The ids are file names without extension.
+    The ids are file names without extension. Predictions that name more than one class have a
+    probability beside each.
     """
     names = file_ids([Path(prediction.path) for prediction in predictions])
-    lines = [("id", "target")]
+    most = max((len(prediction.top) for prediction in predictions), default=1)
+    lines = [_submission_header(most)]
     for name, prediction in zip(names, predictions, strict=True):
-        target = ""
-        if prediction.top:
-            target = prediction.top[0][0]
-        lines.append((name, target))
+        cells = [name]
+        if most <= 1:
+            cells += [target for target, _ in prediction.top]
+        else:
+            cells += csv_row(prediction)[1:]
+        lines.append(cells + [""] * (len(lines[0]) - len(cells)))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
         text = io.TextIOWrapper(
@@ -271,6 +275,12 @@ def write_submission(predictions: Sequence[FilePrediction], path: Path) -> None:
         )
         csv.writer(text, lineterminator="\n").writerows(lines)
         text.detach()
+
+
+def _submission_header(most: int) -> list[str]:
+    if most <= 1:
+        return ["id", "target"]
+    return ["id", "target", *csv_header(most)[2:]]
 
 
 def file_ids(paths: Sequence[Path]) -> list[str]:

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -202,10 +203,19 @@ def sentence(predictions: Predictions) -> str:
     if hits == 0:
         return f"It was wrong about every one of {images}. {guess}"
     if 2 * hits > n:
-        frequency = f"wrong about 1 in {round(n / (n - hits)):,}"
+        frequency = f"wrong about {one_in(n - hits, n)}"
     else:
-        frequency = f"right about only 1 in {round(n / hits):,}"
+        frequency = f"right about only {one_in(hits, n)}"
     return f"It was {frequency} of {images}. {guess}"
+
+
+def one_in(count: int, n: int) -> str:
+    """A share of at most a half in small whole numbers, such as "1 in 20" or "2 in 5"."""
+    share = Fraction(count, n)
+    if share <= Fraction(1, 5):
+        return f"1 in {round(1 / share):,}"
+    nearest = share.limit_denominator(10)
+    return f"{nearest.numerator} in {nearest.denominator}"
 
 
 def cards(run: Run, test: Json) -> list[Card]:

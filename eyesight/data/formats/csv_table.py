@@ -110,6 +110,7 @@ def split_of_table(path: Path) -> Split | None:
 def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
     """Every row as an image with its class, or with the reason why it is left out."""
     labels = _labels(table)
+    place = split_of_table(table.path) or ""  # the folder to look in where two have the same name
     header = tuple(cell.casefold() for cell in table.names)
     records = []
     for row, label in zip(table.rows, labels, strict=True):
@@ -118,7 +119,8 @@ def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
             reason = ("ignored", "the header again")
             records.append(Record(row.line, printable(row.cells[0]), reason=reason))
         else:
-            records.append(_located(_record(row, label, table.columns, split), finder))
+            record = _record(row, label, table.columns, split)
+            records.append(_located(record, finder, place))
     return records
 
 
@@ -163,8 +165,11 @@ def _record(row: Row, label: str, columns: Columns, table_split: str) -> Record:
     return Record(row.line, text, label, split, group, reason=reason)
 
 
-def _located(record: Record, finder: Finder) -> Record:
-    """The record with its file, or with the reason why it is left out."""
+def _located(record: Record, finder: Finder, place: str = "") -> Record:
+    """The record with its file, or with the reason why it is left out.
+
+    Of files with the same name, that in a folder of the record's split, or else of `place`, is it.
+    """
     text = record.id
     if "\\" in text and finder.direct(text) is None:
         text = text.replace("\\", "/")  # as Windows writes paths
@@ -176,7 +181,7 @@ def _located(record: Record, finder: Finder) -> Record:
     if "://" in text:
         return replace(record, reason=("missing", "an address on the web, not a file"))
     try:
-        paths = finder.candidates(text, record.split)
+        paths = finder.candidates(text, record.split or place)
         if not paths:
             return replace(record, reason=("missing", "no such file"))
         if len(paths) > 1:

@@ -31,6 +31,17 @@ def read_rows(table: Path) -> list[Row]:
 
     Raises UserError when the file is no text, no table, or has a single column.
     """
+    rows = read_cells(table)
+    if max(len(row.cells) for row in rows[:SAMPLE]) < 2:
+        hint = SEPARATED
+        if all(len(row.cells[0].split()) == 2 for row in rows[:SAMPLE]):
+            hint = f"{SEPARATED}; the lines hold a space instead"
+        raise UserError(f"{table} has a single column", hint)
+    return rows
+
+
+def read_cells(table: Path) -> list[Row]:
+    """As `read_rows`, for tables of one column too."""
     text = _text(table)
     skipped = 0
     delimiter = ""
@@ -46,13 +57,7 @@ def read_rows(table: Path) -> list[Row]:
         raise UserError(f"{table} is not a table: {error}", EXPECTED) from error
     if not rows:
         raise UserError(f"{table} is empty", EXPECTED)
-    rows = _without_comments(rows)
-    if max(len(row.cells) for row in rows[:SAMPLE]) < 2:
-        hint = SEPARATED
-        if all(len(row.cells[0].split()) == 2 for row in rows[:SAMPLE]):
-            hint = f"{SEPARATED}; the lines hold a space instead"
-        raise UserError(f"{table} has a single column", hint)
-    return rows
+    return _without_comments(rows)
 
 
 def _text(table: Path) -> str:

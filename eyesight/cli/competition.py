@@ -1,0 +1,133 @@
+"""`eyesight predict --like SAMPLE.csv`: a competition's file, a sheet to look at, a record."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast, get_args
+
+import typer
+
+from eyesight.cli.options import say, show_json
+from eyesight.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    from eyesight.inference.predict import AnyClassifier, FilePrediction
+    from eyesight.inference.submission import Sample
+
+Views = Literal["one", "flip", "shifts", "flip_shifts"]
+ON_SHEET = 20  # images beside their predictions
+
+
+@dataclass(frozen=True)
+class Request:
+    """The arguments of a submission."""
+
+    model: str
+    pictures: Sequence[str]
+    sample: Path
+    out: Path | None
+    views: str
+    preprocess: str
+
+
+def refuse_runs(pictures: Sequence[str]) -> None:
+    """Raise UserError for a run among the images: its figures are no images to predict."""
+    for place in pictures:
+        if (Path(place) / "recipe.json").is_file():
+            raise UserError(
+                f"{place} is a run, not a picture: predict takes one run, then pictures",
+                "eyesight compare RUN RUN... shows several runs side by side",
+                code=2,
+            )
+
+
+def with_views(classifier: AnyClassifier, views: str) -> AnyClassifier:
+    """The classifier averaging over these views; as it was trained where `views` is empty."""
+    from eyesight.inference.onnx_classifier import OnnxClassifier
+
+    if not views:
+        return classifier
+    if views not in get_args(Views):
+        raise unknown("value of --views", views, get_args(Views))
+    if isinstance(classifier, OnnxClassifier):
+        raise UserError(
+            "an exported file averages over the views it was exported with",
+            "leave --views out, or name the run instead",
+            code=2,
+        )
+    return replace(classifier, views=cast(Views, views))
+
+
+def refuse_with_sample(**options: object) -> None:
+    """Raise UserError for options that a submission has no place for."""
+    for name, value in options.items():
+        if value:
+            raise UserError(
+                f"--{name} does not go with --like, which decides the columns",
+                f"leave --like out to use --{name}",
+                code=2,
+            )
+
+
+def submit(request: Request, classifier: AnyClassifier, *, as_json: bool) -> None:
+    """Write the submission and its sheet, and keep a copy in the run that it came from."""
+    from eyesight.cli import console
+    from eyesight.data.opening import list_pictures
+    from eyesight.inference import submission
+    from eyesight.inference.predict import predict_files
+    from eyesight.runs import Run, is_run
+
+    if request.out is None or request.out.suffix.lower() != ".csv":
+        raise UserError("--like writes a file", "--out submission.csv", code=2)
+    class_names = classifier.classes
+    sample = submission.read_sample(request.sample, class_names)
+    paths = [path for place in request.pictures for path in list_pictures(place)]
+    chosen = [paths[index] for index in submission.in_order(sample, paths)]
+    predictions = list(predict_files(classifier, chosen, len(class_names), request.preprocess))
+    probabilities = submission.probabilities_of(predictions, class_names)
+    submission.write(request.out, sample, probabilities, class_names)
+    drawn = _draw_sheet(request.out.with_suffix(".png"), sample, predictions)
+    facts: dict[str, object] = {
+        "model": request.model,
+        "sample": str(request.sample),
+        "rows": len(sample.ids),
+        "holds": sample.holds,
+        "views": request.views or getattr(classifier, "views", "one"),
+    }
+    kept = None
+    if is_run(request.model):
+        kept = submission.keep(Run.open(request.model), request.out, facts)
+    bad = [prediction for prediction in predictions if prediction.problem]
+    if as_json:
+        written = {"out": str(request.out), "sheet": str(drawn), "kept": kept and str(kept)}
+        show_json({**facts, **written, "bad": [prediction.path for prediction in bad]})
+    else:
+        say(f"{request.out}: {len(sample.ids):,} rows of {sample.holds}")
+        say(f"{drawn}: the first rows beside their pictures")
+        if kept is not None:
+            say(f"{kept}: a copy, with what it was made from")
+    for prediction in bad:
+        console.talk(f"no target for {prediction.path}: {prediction.problem}")
+    if bad:
+        raise typer.Exit(1)
+
+
+def _draw_sheet(file: Path, sample: Sample, predictions: Sequence[FilePrediction]) -> Path:
+    """The first rows of the submission beside their images."""
+    from eyesight.inference.annotate import sheet
+    from eyesight.system.files import whole_file
+
+    pictures, captions = [], []
+    for name, prediction in zip(sample.ids, predictions, strict=True):
+        if prediction.problem:
+            continue
+        class_name, probability = prediction.top[0]
+        pictures.append(Path(prediction.path).read_bytes())
+        captions.append(f"{name}: {class_name} {probability:.0%}")
+        if len(pictures) == ON_SHEET:
+            break
+    with whole_file(file) as opened:
+        opened.write(sheet(pictures, captions))
+    return file
