@@ -3,9 +3,11 @@
 import gzip
 import io
 import stat
+import struct
 import tarfile
 import threading
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -290,3 +292,53 @@ def test_two_at_once_end_with_one_whole_folder(tmp_path):
     assert len(results) == 4 and len(set(results)) == 1
     assert len(files(results[0])) == 200
     assert list((cache_dir() / "archives").glob(".eyesight-*")) == []
+
+
+def unmarked(names):
+    """A zip written by hand, without the mark of UTF-8: local headers, the directory, its end."""
+    body = directory = b""
+    for name in names:
+        header = struct.pack("<HHHHHIIIHH", 20, 0, 0, 0, 0, zlib.crc32(b"x"), 1, 1, len(name), 0)
+        directory += b"PK\1\2\x14\0" + header + struct.pack("<HHHII", 0, 0, 0, 0, len(body)) + name
+        body += b"PK\3\4" + header + name + b"x"
+    end = struct.pack("<HHHHIIH", 0, 0, len(names), len(names), len(directory), len(body), 0)
+    return body + directory + b"PK\5\6" + end
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("cp949", ["고양이/1.png", "개/2.png"]),
+        ("cp949", ["불량/사진.png", "정상/사진 2.png"]),
+        ("gbk", ["猫/1.png", "狗/2.png"]),
+        ("gbk", ["训练集/玫瑰/1.png", "训练集/向日葵/2.png"]),
+        ("cp932", ["ねこ/1.png", "犬/いぬ2.png"]),
+        ("cp866", ["кошка/1.png", "собака/2.png"]),
+        ("cp1251", ["кошка/1.png", "собака/2.png"]),
+        ("utf-8", ["größe/1.png", "猫/2.png"]),
+        ("cp437", ["café/1.png", "größe/2.png"]),
+    ],
+)
+def test_names_in_a_code_page_are_read_as_words(tmp_path, encoding, names):
+    path = tmp_path / "set.zip"
+    path.write_bytes(unmarked([name.encode(encoding) for name in names]))
+    (tmp_path / "out").mkdir()
+    lines = []
+    extract(path, tmp_path / "out", talk=lines.append)
+    assert sorted(files(tmp_path / "out")) == sorted(names)
+    if encoding == "cp437":
+        assert lines == []
+    else:
+        assert f"read as {encoding}" in lines[0]
+
+
+def test_a_tar_of_a_million_empty_members_is_refused_early(tmp_path):
+    path = tmp_path / "many.tar"
+    with path.open("wb") as file:
+        for number in range(120):
+            file.write(tarfile.TarInfo(f"{number}.png").tobuf())
+        file.write(bytes(1024))
+    (tmp_path / "out").mkdir()
+    with pytest.raises(UserError, match="100 members that are all but empty"):
+        extract(path, tmp_path / "out", Limits(many=100))
+    assert len(files(tmp_path / "out")) == 100

@@ -1,7 +1,7 @@
-"""Tar and zip archives, unpacked once into the cache under their SHA-256; nothing in them can write anywhere else.
+"""Tar and zip archives, unpacked once into the cache under their SHA-256; nothing leaves their folder.
 
-Links, devices, paths that leave the folder, names listed twice and bombs (by bytes, count or ratio) are refused, never skipped:
-a data set that is silently incomplete would change a result.
+Links, devices, paths that leave the folder, names listed twice and bombs (by bytes, count or ratio) are
+refused, never skipped: a data set that is silently incomplete would change a result.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from eyesight.data.source import hidden, path_stamp, printable
+from eyesight.data.zip_names import LABELS, decoded_names
 from eyesight.errors import UserError
 from eyesight.system import cache
 from eyesight.system.digest import file_sha256
@@ -43,19 +44,24 @@ BROKEN = (
 )
 CHUNK = 1 << 20
 LARGE = 1 << 30  # bytes from which reading alone takes seconds
-HEADER_BYTES = (
-    1 << 24
-)  # tarfile reads extended headers in one piece; a longer one is an attack on the memory
+# tarfile reads extended headers in one piece; a longer one is an attack on the memory.
+HEADER_BYTES = 1 << 24
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What an archive may unpack to; `ratio` is asked only beyond `small` bytes, since little files of one colour shrink a lot."""
+    """What an archive may unpack to.
+
+    `ratio` counts only beyond `small` bytes, since little files of one colour shrink a lot. From `many`
+    members on they must hold `mean` bytes on average: a million empty ones would only fill the disk's index.
+    """
 
     bytes: int = 64 << 30
     count: int = 3_000_000
     ratio: int = 250
     small: int = 64 << 20
+    many: int = 20_000
+    mean: int = 32
 
 
 LIMITS = Limits()
@@ -71,7 +77,7 @@ class Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file is a tar or a zip, by name or else by content; arrays in an .npz are no archive, though their file is a zip."""
+    """Whether the file is a tar or a zip, by name or else by content; an .npz is none, though a zip."""
     if path.suffix.lower() == ".npz":
         return False
     if path.name.lower().endswith(SUFFIXES):
@@ -100,19 +106,21 @@ def unpack(archive: Path, *, talk: Talk = silent, limits: Limits = LIMITS) -> tu
     talk(f"unpacking {archive.name} ({size:,} bytes)")
     with cache.build("archives") as building:
         (building / FILES).mkdir()
-        extract(archive, building / FILES, limits)
+        extract(archive, building / FILES, limits, talk)
         return cache.keep(building, key, archive.name) / FILES, checksum
 
 
-def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
-    """Writes every member below the existing `folder`; UserError for anything unsafe, broken or too large. May leave a part behind."""
+def extract(archive: Path, folder: Path, limits: Limits = LIMITS, talk: Talk = silent) -> None:
+    """Write every member below the existing `folder`.
+
+    Raises UserError for anything unsafe, broken or too large, and may then leave a part behind.
+    """
     try:
         with archive.open("rb") as file:
-            members = (
-                _zip_members(file, limits)
-                if _is_zip(file)
-                else _tar_members(file, archive.stat().st_size, limits)
-            )
+            if _is_zip(file):
+                members = _zip_members(file, limits, talk)
+            else:
+                members = _tar_members(file, archive.stat().st_size, limits)
             with closing(members):
                 _write(members, folder)
     except BROKEN as error:
@@ -121,9 +129,7 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
             "fetch it again, or unpack it and give the folder",
         ) from error
     except OSError as error:
-        if (
-            error.errno is not None
-        ):  # gzip and bzip2 say "damaged" with an OSError that has no number
+        if error.errno is not None:  # gzip and bzip2 say "damaged" with an OSError without number
             raise
         raise UserError(f"{archive.name} is damaged: {error}", "fetch it again") from error
     except UserError as error:
@@ -134,7 +140,10 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS) -> None:
 
 
 def safe_path(name: str) -> PurePosixPath:
-    """The member's path with forward slashes; UserError when it is absolute, names a drive or climbs out."""
+    """The member's path with forward slashes.
+
+    Raises UserError when it is absolute, names a drive or climbs out.
+    """
     plain = printable(name.replace("\\", "/"))  # zips from some Windows programs carry backslashes
     path = PurePosixPath(plain)
     if (
@@ -174,25 +183,32 @@ def _remembered_sha256(archive: Path, talk: Talk) -> str:
 
 
 def _write(members: Iterator[Member], folder: Path) -> None:
-    """Copies the members that are a person's; two of one name are refused, as is a file where a folder must be."""
+    """Copy the members that are a person's.
+
+    Two of one name are refused, as is a file where a folder must be.
+    """
     for member in members:
         path = safe_path(member.name)
         if not path.parts or any(hidden(part) for part in path.parts):
             continue
         target = folder / path
         try:
-            (target if member.open is None else target.parent).mkdir(parents=True, exist_ok=True)
-            if member.open is not None:
-                with member.open() as source, target.open("xb") as out:
-                    shutil.copyfileobj(source, out, CHUNK)
+            if member.open is None:
+                target.mkdir(parents=True, exist_ok=True)
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with member.open() as source, target.open("xb") as out:
+                shutil.copyfileobj(source, out, CHUNK)
         except (FileExistsError, NotADirectoryError) as error:
             raise UserError(f"two members share the name {str(path)!r}") from error
 
 
-def _within(limits: Limits, total: int, count: int, compressed: int) -> None:
-    """UserError when the archive unpacks to too much."""
+def _check(limits: Limits, total: int, count: int, compressed: int) -> None:
+    """Raise UserError when the archive unpacks to too much."""
     if count > limits.count:
         raise UserError(f"it holds more than {limits.count:,} members")
+    if count > limits.many and total < limits.mean * count:
+        raise UserError(f"it holds more than {limits.many:,} members that are all but empty")
     if total > limits.bytes:
         raise UserError(f"it unpacks to more than {limits.bytes:,} bytes")
     if total > max(limits.small, limits.ratio * compressed):
@@ -201,54 +217,53 @@ def _within(limits: Limits, total: int, count: int, compressed: int) -> None:
         )
 
 
-def _zip_members(file: IO[bytes], limits: Limits) -> Generator[Member, None, None]:
-    """The members of a zip; sizes are checked before the first byte is unpacked, and zipfile reads no more than a member declares."""
+def _zip_members(file: IO[bytes], limits: Limits, talk: Talk) -> Generator[Member, None, None]:
+    """The members of a zip; sizes are checked before the first byte is unpacked.
+
+    zipfile reads no more of a member than it declares.
+    """
     with zipfile.ZipFile(file) as archive:
         entries = archive.infolist()
         compressed = sum(entry.compress_size for entry in entries)
-        _within(
-            limits,
-            sum(entry.file_size for entry in entries),
-            len(entries),
-            min(compressed, os.fstat(file.fileno()).st_size),
-        )
-        for entry in entries:
+        compressed = min(compressed, os.fstat(file.fileno()).st_size)
+        _check(limits, sum(entry.file_size for entry in entries), len(entries), compressed)
+        names, encoding = decoded_names(entries)
+        if encoding:
+            talk(
+                f"the archive does not say how its names are encoded; they are read as {encoding} "
+                f"({LABELS[encoding]})"
+            )
+        for entry, name in zip(entries, names, strict=True):
             kind = stat.S_IFMT(entry.external_attr >> 16)
             if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise UserError(f"the member {printable(entry.filename)!r} is a link or a device")
+                raise UserError(f"the member {printable(name)!r} is a link or a device")
             if entry.flag_bits & 1:
                 raise UserError(
                     "it is locked with a password",
                     "unpack it with the password and give the folder",
                 )
-            folder = entry.is_dir() or entry.filename.endswith("\\")
-            yield Member(
-                entry.filename,
-                entry.file_size,
-                None if folder else partial(archive.open, entry),
-            )
+            is_folder = entry.is_dir() or name.endswith("\\")
+            opener = None if is_folder else partial(archive.open, entry)
+            yield Member(name, entry.file_size, opener)
 
 
 def _tar_members(file: IO[bytes], compressed: int, limits: Limits) -> Generator[Member, None, None]:
     """The members of a tar, in one pass forward."""
     capped: Any = _Capped(_decompressed(file), compressed, limits)
     with closing(capped.stream), tarfile.open(fileobj=capped, mode="r:") as archive:
-        total = count = 0
+        total = 0
+        count = 0
         while (entry := archive.next()) is not None:
             count += 1
-            archive.members = []  # type: ignore[attr-defined]  # tarfile would keep every header in memory
+            archive.members = []  # type: ignore[attr-defined]  # else every header stays in memory
             if not (entry.isdir() or entry.isreg()) or entry.issparse():
                 raise UserError(f"the member {printable(entry.name)!r} is a link or a device")
             total += entry.size
-            _within(limits, total, count, max(compressed, 1))
-            yield Member(
-                entry.name,
-                entry.size,
-                None if entry.isdir() else partial(_contents, archive, entry),
-            )
-        if (
-            capped.latest.strip(b"\0") or len(capped.latest) < tarfile.BLOCKSIZE
-        ):  # tarfile takes a broken header for the end
+            _check(limits, total, count, max(compressed, 1))
+            opener = None if entry.isdir() else partial(_contents, archive, entry)
+            yield Member(entry.name, entry.size, opener)
+        # tarfile takes a broken header for the end.
+        if capped.latest.strip(b"\0") or len(capped.latest) < tarfile.BLOCKSIZE:
             raise UserError("it is cut short or damaged", "fetch it again")
         while capped.read(tarfile.RECORDSIZE):  # to the very end, where gzip keeps its checksum
             pass
@@ -270,23 +285,28 @@ def _decompressed(file: IO[bytes]) -> Any:
 
 
 class _Capped:
-    """A stream that raises as soon as more is asked of it than the archive may unpack to."""
+    """A stream that raises as soon as more is read from it than the archive may unpack to."""
 
     def __init__(self, stream: IO[bytes], compressed: int, limits: Limits) -> None:
-        self.stream, self.compressed, self.limits = stream, max(compressed, 1), limits
+        self.stream = stream
+        self.compressed = max(compressed, 1)
+        self.limits = limits
         self.latest = b""
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= HEADER_BYTES:
             raise UserError("it holds a header of absurd length")
-        _within(self.limits, self.stream.tell() + size - tarfile.RECORDSIZE, 0, self.compressed)
+        self._check(self.stream.tell() + size - tarfile.RECORDSIZE)
         self.latest = self.stream.read(size)
         return self.latest
 
     def seek(self, position: int, whence: int = 0) -> int:
         if whence == 0:
-            _within(self.limits, position - tarfile.RECORDSIZE, 0, self.compressed)
+            self._check(position - tarfile.RECORDSIZE)
         return self.stream.seek(position, whence)
 
     def tell(self) -> int:
         return self.stream.tell()
+
+    def _check(self, total: int) -> None:
+        _check(self.limits, total, 0, self.compressed)
