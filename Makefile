@@ -36,11 +36,11 @@ browser:
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable . --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[serve]' --constraint constraints.txt
 	touch .venv/ready
 
 .venv/tests: .venv/ready
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[serve,test]' --constraint constraints.txt
 	touch .venv/tests
 
 clean:

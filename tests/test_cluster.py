@@ -1,5 +1,6 @@
 """On a cluster a comparison and a list of pictures come out as they do here, also when a process is killed half way."""
 
+import importlib.util
 import gc
 import os
 import signal
@@ -54,7 +55,7 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch, call):
 
 
 def test_what_names_no_cluster_is_refused_at_once(monkeypatch):
-    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(ray_cluster, "greet", lambda address: None)
     for where in ("local", "somewhere", "host:", ":1", "ray://host", "host:99999999"):
         with pytest.raises(UserError, match="names no cluster"):
@@ -64,7 +65,7 @@ def test_what_names_no_cluster_is_refused_at_once(monkeypatch):
 
 
 def test_an_address_where_nobody_answers_or_somebody_else(monkeypatch, tmp_path):
-    monkeypatch.setattr(ray_cluster.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     monkeypatch.setattr(ray_cluster, "PATIENCE", 0.2)
     with pytest.raises(UserError, match="no cluster answers at"):
         list(ray_cluster.trainer("127.0.0.1:1", HERE)([Member("lenet5", lenet())], tmp_path))

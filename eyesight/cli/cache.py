@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from eyesight.cli.options import AsJson, app, say, show_json
 from eyesight.errors import UserError
-from eyesight.system import cache, memory
-from eyesight.system.cache import KINDS, Entry
+
+if TYPE_CHECKING:
+    from eyesight.system.cache import Entry
 
 NAME_WIDTH = 36
 
@@ -34,6 +35,8 @@ def cache_(
     as_json: AsJson = False,
 ) -> None:
     """Show what the cache holds and why; remove it, or limit its size."""
+    from eyesight.system import cache
+
     if downloads and not clean:
         raise UserError("--downloads goes with --clean", "eyesight cache --clean --downloads", 2)
     removed: list[Entry] = []
@@ -57,12 +60,14 @@ def cache_(
         freed = sum(entry.bytes for entry in removed)
         say(f"removed {len(removed):,} entries, {_size(freed)}")
     say(f"{cache.cache_dir()}: {_size(sum(entry.bytes for entry in entries))}{_of_limit()}")
-    for kind, purpose in KINDS.items():
+    for kind, purpose in cache.KINDS.items():
         _show_kind(purpose, [entry for entry in entries if entry.kind == kind])
 
 
 def _limit(text: str) -> list[Entry]:
     """Set or remove the limit; the entries that had to go."""
+    from eyesight.system import cache, memory
+
     if text == "none":
         cache.set_limit(None)
         return []
@@ -77,6 +82,8 @@ def _limit(text: str) -> list[Entry]:
 
 
 def _of_limit() -> str:
+    from eyesight.system import cache
+
     limit = cache.get_limit()
     return "" if limit is None else f" of {_size(limit)}"
 

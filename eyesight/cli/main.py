@@ -16,7 +16,6 @@ import typer
 from eyesight.cli import cache, judging, serving, training
 from eyesight.cli.options import app, show_json
 from eyesight.cli.streams import close_stdout, open_streams
-from eyesight.distributed import launch
 from eyesight.errors import UserError
 
 __all__ = ["app", "cache", "judging", "main", "serving", "training"]
@@ -59,6 +58,8 @@ def _exit_code(code: object) -> int:
     """The exit code of a command that ended; an interrupted one says how to go on."""
     if code != INTERRUPTED:
         return code if isinstance(code, int) else 0
+    from eyesight.distributed import launch
+
     if not launch.silent():
         sys.stderr.write(
             "\nstopped; `eyesight train … --resume` goes on from the last checkpoint, and so does a"
@@ -85,6 +86,8 @@ def _explain(problem: OSError) -> UserError:
 
 def _refuse_usage(wrong: typer.BadParameter, *, as_json: bool) -> NoReturn:
     """Print what is wrong with the options, as Click does; and as JSON where that was asked for."""
+    from eyesight.distributed import launch
+
     if launch.refuses_silently():
         sys.exit(wrong.exit_code)
     wrong.show()
@@ -97,6 +100,8 @@ def _refuse_usage(wrong: typer.BadParameter, *, as_json: bool) -> NoReturn:
 
 def refuse(problem: UserError, *, as_json: bool) -> NoReturn:
     """Print an error and end with its exit code; of several processes only the first prints."""
+    from eyesight.distributed import launch
+
     if launch.refuses_silently():
         sys.exit(problem.code)
     from eyesight.cli import console

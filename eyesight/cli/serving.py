@@ -135,6 +135,9 @@ def serve(
 ) -> None:
     """Answer over HTTP, and show the runs, until interrupted."""
     from eyesight.cli import console
+    from eyesight.system.extras import require
+
+    require("serve", "the web service")
     from eyesight.web import server
 
     served = server.find(path, console.talk, only)

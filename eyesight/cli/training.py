@@ -25,10 +25,8 @@ from eyesight.cli.options import (
     say,
     show_json,
 )
-from eyesight.distributed.launch import silent
 from eyesight.errors import UserError
 from eyesight.results.scores import Measure
-from eyesight.system import cache
 
 if TYPE_CHECKING:
     from eyesight.recipe import Recipe
@@ -211,8 +209,9 @@ def train(
     Leaves a run folder with the classifier, its predictions and a report. Also under torchrun.
     """
     from eyesight.cli import console
-    from eyesight.distributed.launch import several
+    from eyesight.distributed.launch import several, silent
     from eyesight.runs import resolve
+    from eyesight.system import cache
 
     given = {
         "training.budget": budget,
@@ -289,6 +288,8 @@ def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
             experiment.run(recipe, out, context)
         sys.exit(0)
     except UserError:
+        from eyesight.distributed.launch import silent
+
         if not silent():
             diagnose.diagnose_failed(recipe, out, console.talk)
         raise

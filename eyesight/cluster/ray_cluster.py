@@ -6,7 +6,6 @@ it dies; one that fails by itself is not repeated, for it would fail again.
 
 from __future__ import annotations
 
-import importlib.util
 import logging
 import os
 import platform
@@ -30,6 +29,7 @@ from eyesight.inference.predict import csv_table, predict_files
 from eyesight.runs import Run, list_runs
 from eyesight.system.cache import cache_dir
 from eyesight.system.environment import shared_versions
+from eyesight.system.extras import require
 from eyesight.system.memory import cores as cores_here
 from eyesight.system.progress import Talk, silent
 
@@ -98,8 +98,7 @@ class Share:
 
 def check(where: str) -> None:
     """Raise UserError when Ray is not installed, or `where` names no cluster or one that does not answer."""
-    if importlib.util.find_spec("ray") is None:
-        raise UserError("--on needs Ray, which is not installed", "pip install 'eyesight[ray]'")
+    require("ray", "--on")
     if where not in (LOCAL, RUNNING) and _address(where) is None:
         raise UserError(f"--on {where} names no cluster", HINT, code=2)
     if (address := _address(where)) is not None:
