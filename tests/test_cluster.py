@@ -1,7 +1,7 @@
 """On a cluster a comparison and a list of pictures come out as they do here, also when a process is killed half way."""
 
-import importlib.util
 import gc
+import importlib.util
 import os
 import signal
 import socket
