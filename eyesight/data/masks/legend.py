@@ -1,6 +1,6 @@
-"""What the values or colours in masks mean: class names, perhaps with colours, from the small file beside the masks.
+"""What the values or colours in masks mean: class names, perhaps with colours, from a file beside them.
 
-CamVid's own list of colours, the usual `class_dict.csv`, JSON and plain lists of names are all understood.
+CamVid's own list of colours, the usual `class_dict.csv`, JSON and plain lists of names are all read.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import colorsys
 import csv
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -25,20 +25,27 @@ FILES = re.compile(
     r"(classes|class_dict|class_names|names|label_?colou?rs|labels|legend|palette)\.(json|csv|txt)",
     re.IGNORECASE,
 )
-FORMS = 'expected lines "name" or "name,r,g,b" or "r g b name", or JSON {"name": [r, g, b]} or ["name", …]'
+FORMS = (
+    'expected lines "name" or "name,r,g,b" or "r g b name", or JSON {"name": [r, g, b]} or '
+    '["name", …]'
+)
 Colour = tuple[int, int, int]
+Entry = tuple[str, Colour | None]  # a name, and its colour where one is given
 
 
 @dataclass(frozen=True)
 class Legend:
-    """Entry i is what the value i, or the colour i, in a mask means; `colours` is empty where the file gives none."""
+    """Entry i is what the value i, or the colour i, in a mask means; `colours` may be empty."""
 
     names: tuple[str, ...]
     colours: tuple[Colour, ...] = ()
 
 
 CAMVID = Legend(  # as SegNet's authors number CamVid's classes; nothing in the folder says so
-    ("sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian", "bicyclist", "void"),
+    (
+        "sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car",
+        "pedestrian", "bicyclist", "void",
+    ),
     (
         (128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (60, 40, 222), (128, 128, 0),
         (192, 128, 128), (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192), (0, 0, 0),
@@ -58,28 +65,30 @@ class Key:
 
 def find(root: Path) -> Path | None:
     """The file of names in a folder, if there is one."""
-    return next(
-        (path for path in sorted(root.iterdir()) if path.is_file() and FILES.fullmatch(path.name)),
-        None,
-    )
+    for path in sorted(root.iterdir()):
+        if path.is_file() and FILES.fullmatch(path.name):
+            return path
+    return None
 
 
 def read(path: Path) -> Legend:
-    """The names, and colours where every line has one; raises UserError saying which line cannot be read."""
+    """The names, and colours where every line has one; UserError says which line cannot be read."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        rows = _from_json(json.loads(text)) if path.suffix.lower() == ".json" else _from_lines(text)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
+        if path.suffix.lower() == ".json":
+            entries = _from_json(json.loads(text))
+        else:
+            entries = _from_lines(text)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, csv.Error) as error:
         raise UserError(f"cannot read the class names in {path}: {error}", FORMS) from None
-    names, colours = (
-        [class_name(name) for name, _ in rows],
-        [colour for _, colour in rows if colour is not None],
-    )
-    if not names or len(set(names)) < len(names) or not all(names):
-        raise UserError(
-            f"{path} holds {'no class names' if not names else 'an empty name, or one twice'}",
-            FORMS,
-        )
+    except RecursionError:
+        raise UserError(f"{path} is nested too deeply", FORMS) from None
+    names = [class_name(name) for name, _ in entries]
+    colours = [colour for _, colour in entries if colour is not None]
+    if not names:
+        raise UserError(f"{path} holds no class names", FORMS)
+    if len(set(names)) < len(names) or not all(names):
+        raise UserError(f"{path} holds an empty name, or one twice", FORMS)
     if len(names) > MOST:
         raise UserError(f"{path} names {len(names):,} classes; {MOST} are possible", FORMS)
     if colours and (len(colours) < len(names) or len(set(colours)) < len(colours)):
@@ -87,29 +96,36 @@ def read(path: Path) -> Legend:
     return Legend(tuple(names), tuple(colours))
 
 
-def _from_json(found: Any) -> list[tuple[str, Colour | None]]:
-    if isinstance(found, dict):
-        return [(str(name), _colour(value)) for name, value in found.items()]
-    rows: list[tuple[str, Colour | None]] = []
-    for entry in found:
-        if isinstance(entry, dict):
-            rows.append((str(entry["name"]), _colour(entry.get("colour", entry.get("color")))))
+def _from_json(value: object) -> list[Entry]:
+    """Names from {"name": [r, g, b]}, ["name", …] or [{"name": …, "colour": …}, …]."""
+    if isinstance(value, dict):
+        return [(str(name), _colour(colour)) for name, colour in value.items()]
+    if not isinstance(value, list):
+        raise ValueError("it holds neither a list nor an object")
+    entries: list[Entry] = []
+    for item in value:
+        if isinstance(item, dict):
+            entries.append((str(item["name"]), _colour(item.get("colour", item.get("color")))))
         else:
-            rows.append((str(entry), None))
-    return rows
+            entries.append((str(item), None))
+    return entries
 
 
-def _from_lines(text: str) -> list[tuple[str, Colour | None]]:
-    rows: list[tuple[str, Colour | None]] = []
-    for number, line in enumerate(filter(None, (line.strip() for line in text.splitlines())), 1):
-        cells = [cell.strip() for cell in next(csv.reader([line]))] if "," in line else line.split()
-        numbers = [place for place, cell in enumerate(cells) if cell.isdigit()]
+def _from_lines(text: str) -> list[Entry]:
+    """Names from lines of a name, of `name,r,g,b` or of `r g b name`; a first line may be titles."""
+    lines = [line.strip() for line in text.splitlines()]
+    entries: list[Entry] = []
+    for number, line in enumerate(filter(None, lines)):
+        cells = line.split()
+        if "," in line:
+            cells = [cell.strip() for cell in next(csv.reader([line]))]
+        numbers = [place for place, cell in enumerate(cells) if cell.isdecimal()]
         if len(numbers) == 3 and len(cells) > 3:
             words = [cell for place, cell in enumerate(cells) if place not in numbers]
-            rows.append((" ".join(words), _colour([int(cells[place]) for place in numbers])))
-        elif number > 1 or not is_title({cell.lower() for cell in cells}):
-            rows.append((line, None))
-    return rows
+            entries.append((" ".join(words), _colour([int(cells[place]) for place in numbers])))
+        elif number > 0 or not is_title({cell.lower() for cell in cells}):
+            entries.append((line, None))
+    return entries
 
 
 def is_title(words: set[str]) -> bool:
@@ -117,11 +133,14 @@ def is_title(words: set[str]) -> bool:
     return "name" in words or words >= {"r", "g", "b"} or words >= {"red", "green", "blue"}
 
 
-def _colour(value: Any) -> Colour | None:
+def _colour(value: object) -> Colour | None:
+    """A colour from [r, g, b] or "#rrggbb"; raises ValueError for anything else."""
     if value is None:
         return None
     if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         value = [int(value[place : place + 2], 16) for place in (1, 3, 5)]
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"{value!r} is no colour")
     red, green, blue = (int(part) for part in value)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
         raise ValueError(f"{value} is no colour")
@@ -129,43 +148,40 @@ def _colour(value: Any) -> Colour | None:
 
 
 def fits(usual: Legend | None, seen: npt.NDArray[np.int64]) -> bool:
-    """Whether the values of masks are those of a usual numbering: its last one occurs, none is greater, and few are missing."""
+    """Whether the values of masks are those of a usual numbering.
+
+    That is: its last one occurs, none is greater, and few are missing.
+    """
     values = seen[seen != IGNORED]
     if usual is None or not len(values):
         return False
-    return int(values.max()) == len(usual.names) - 1 and len(values) > 2 * len(usual.names) / 3
+    count = len(usual.names)
+    return int(values.max()) == count - 1 and len(values) > 2 * count / 3
 
 
 def key(
     legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str, usual: Legend | None = None
 ) -> Key:
-    """How the values `seen` in masks become classes; without a legend every value is a class of its own, named by itself.
+    """How the values `seen` in masks become classes, without those that `ignore` names.
 
-    A `usual` numbering that fits stands in for a missing legend.
-
-    Raises UserError when fewer than two classes are left.
+    Without a legend every value is a class of its own, named by itself; a `usual` numbering that fits
+    stands in for a legend. Raises UserError when fewer than two classes are left.
     """
     guessed = legend is None and fits(usual, seen)
     legend = usual if guessed else legend
-    words = {word.casefold() for word in re.split(r"[\s,;]+", ignore) if word} - {"none"}
-    names = legend.names if legend else tuple(str(value) for value in seen.tolist())
-    values = np.arange(len(names)) if legend else seen
-    kept = [
-        place
-        for place, name in enumerate(names)
-        if not {name.casefold(), str(values[place])} & words
-    ]
+    ignored = {word.casefold() for word in re.split(r"[\s,;]+", ignore) if word} - {"none"}
+    if legend is not None:
+        names = legend.names
+        values = np.arange(len(names))
+    else:
+        names = tuple(str(value) for value in seen.tolist())
+        values = seen
+    kept = []
+    for place, name in enumerate(names):
+        if not {name.casefold(), str(values[place])} & ignored:
+            kept.append(place)
     if len(kept) < 2:
-        hint = (
-            "--set data.ignore=none lets every value count"
-            if words
-            else "two classes are needed at least"
-        )
-        found = ", ".join(names[:10]) or "nothing"
-        raise UserError(
-            f"the masks hold {found}, of which {len(kept)} {'is' if len(kept) == 1 else 'are'} not ignored",
-            hint,
-        )
+        raise _too_few(names, kept, ignored)
     if len(kept) > MOST:
         raise UserError(
             f"the masks hold {len(kept):,} different values",
@@ -173,21 +189,31 @@ def key(
         )
     places = np.full(1 << 16, -1, dtype=np.int64)
     places[values] = IGNORED
-    for word in words:
-        if word.isdigit() and int(word) < len(places):
+    for word in ignored:
+        if word.isdecimal() and int(word) < len(places):
             places[int(word)] = IGNORED
     places[values[kept]] = np.arange(len(kept))
-    given = legend.colours if legend else ()
-    colours = tuple(given[place] for place in kept) if given else palette(len(kept))
+    colours = palette(len(kept))
+    if legend is not None and legend.colours:
+        colours = tuple(legend.colours[place] for place in kept)
     return Key(tuple(names[place] for place in kept), colours, places, guessed)
+
+
+def _too_few(names: Sequence[str], kept: Sequence[int], ignored: set[str]) -> UserError:
+    """The error for masks of fewer than two classes."""
+    shown = ", ".join(names[:10]) or "nothing"
+    verb = "is" if len(kept) == 1 else "are"
+    hint = "two classes are needed at least"
+    if ignored:
+        hint = "--set data.ignore=none lets every value count"
+    return UserError(f"the masks hold {shown}, of which {len(kept)} {verb} not ignored", hint)
 
 
 def palette(count: int) -> tuple[Colour, ...]:
     """Colours that differ: hues by the golden section, in three brightnesses."""
-    found = []
+    colours = []
     for place in range(count):
-        red, green, blue = colorsys.hsv_to_rgb(
-            place * 0.618034 % 1, 0.75, (0.95, 0.7, 0.5)[place % 3]
-        )
-        found.append((round(255 * red), round(255 * green), round(255 * blue)))
-    return tuple(found)
+        brightness = (0.95, 0.7, 0.5)[place % 3]
+        red, green, blue = colorsys.hsv_to_rgb(place * 0.618034 % 1, 0.75, brightness)
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return tuple(colours)
