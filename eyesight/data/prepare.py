@@ -35,6 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 MOST_SIDE = 1 << 16
+STRIP = 8 << 20  # bytes of an image that are converted at a time
 MOST_BETWEEN = 32 << 20  # bytes between resizing in one direction and in the other
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -118,18 +119,31 @@ def to_pixels(image: Picture, preparation: Preparation) -> Pixels:
 def _to_pixels(image: Picture, preparation: Preparation) -> Pixels:
     if preparation.channels == 1:
         image = in_mode(image, "L")
-    pixels = np.asarray(_resize(image, preparation))
-    if pixels.ndim == 2:
-        pixels = pixels[:, :, None]
+    pixels = _planes(_resize(image, preparation))
+    if len(pixels) != preparation.channels:
+        pixels = np.repeat(pixels, preparation.channels, axis=0)
     if preparation.resize == "letterbox":
         pixels = _extend(pixels, _letterbox_margins(pixels, preparation), preparation.padding)
-    if pixels.shape[2] != preparation.channels:
-        pixels = np.broadcast_to(pixels, (*pixels.shape[:2], preparation.channels))
-    if preparation.pad:
-        margin = (preparation.pad, preparation.pad)
-        pixels = _extend(pixels, (margin, margin, (0, 0)), preparation.padding)
-    # A copy of its own, because what Pillow lends is read-only.
-    return np.array(pixels.transpose(2, 0, 1), order="C")
+    margin = (preparation.pad, preparation.pad)
+    return _extend(pixels, (margin, margin), preparation.padding)
+
+
+def _planes(image: Picture) -> Pixels:
+    """The pixels of an image of mode L or RGB, uint8 C,H,W.
+
+    Large images are converted in strips, because NumPy takes two copies of what Pillow lends it.
+    """
+    channels = len(image.getbands())
+    planes = np.empty((channels, image.height, image.width), dtype=np.uint8)
+    step = max(1, STRIP // max(1, image.width * channels))
+    for top in range(0, image.height, step):
+        bottom = min(top + step, image.height)
+        strip = image
+        if step < image.height:
+            strip = image.crop((0, top, image.width, bottom))
+        rows = np.asarray(strip).reshape(bottom - top, image.width, channels)
+        planes[:, top:bottom] = rows.transpose(2, 0, 1)
+    return planes
 
 
 def mask_to_pixels(mask: Pixels, preparation: Preparation, outside: int) -> Pixels:
@@ -138,19 +152,17 @@ def mask_to_pixels(mask: Pixels, preparation: Preparation, outside: int) -> Pixe
     `outside` is the value around the image.
     """
     planes = np.asarray(_resize(Image.fromarray(mask), preparation, "nearest"))
-    vertical, horizontal, _ = _letterbox_margins(planes, preparation)
+    (above, below), (left, right) = _letterbox_margins(planes[None], preparation)
     pad = preparation.pad
-    margins = (
-        (vertical[0] + pad, vertical[1] + pad),
-        (horizontal[0] + pad, horizontal[1] + pad),
-    )
+    margins = ((above + pad, below + pad), (left + pad, right + pad))
     return np.pad(planes, margins, constant_values=outside)
 
 
 def _resize(image: Picture, preparation: Preparation, interpolation: str = "") -> Picture:
     """Resized and cut by the policy; letterbox margins are not filled yet.
 
-    Only the part that is kept is computed, so that memory is bounded by the output.
+    Of a thin image, which would become huge before it is cut, only the part that is kept is
+    computed: memory is bounded by the output.
     """
     width = preparation.width or image.width
     height = preparation.height or image.height
@@ -158,24 +170,39 @@ def _resize(image: Picture, preparation: Preparation, interpolation: str = "") -
         raise BadPicture(
             "size", f"{image.width} x {image.height} where {width} x {height} is expected"
         )
-    resized_width, resized_height = _resized_size(image, width, height, preparation)
-    kept_width, kept_height = min(width, resized_width), min(height, resized_height)
-    left = round((resized_width - kept_width) / 2)
-    top = round((resized_height - kept_height) / 2)
-    if image.size == (resized_width, resized_height):
-        if image.size == (kept_width, kept_height):
-            return image
-        return image.crop((left, top, left + kept_width, top + kept_height))
-    # The kept part in the coordinates of the original image.
-    across, down = image.width / resized_width, image.height / resized_height
-    x0, x1 = left * across, min((left + kept_width) * across, image.width)
-    y0, y1 = top * down, min((top + kept_height) * down, image.height)
+    size = _resized_size(image, width, height, preparation)
+    kept_width, kept_height = min(width, size[0]), min(height, size[1])
+    left, top = round((size[0] - kept_width) / 2), round((size[1] - kept_height) / 2)
+    kept = (left, top, left + kept_width, top + kept_height)
     resample = INTERPOLATIONS[interpolation or preparation.interpolation]
-    if 4 * kept_width * (y1 - y0) > MOST_BETWEEN and kept_height < y1 - y0:
-        # Pillow resizes rows first, which for a tall strip takes more memory than the strip.
-        image = image.resize((image.width, kept_height), resample, (0, y0, image.width, y1))
-        y0, y1 = 0, kept_height
-    return image.resize((kept_width, kept_height), resample, (x0, y0, x1, y1))
+    largest = max(size[0] * size[1], size[0] * image.height)
+    if image.size != size and 4 * largest > MOST_BETWEEN:
+        return _resize_part(image, size, kept, resample)
+    if image.size != size:
+        image = image.resize(size, resample)
+    if image.size == (kept_width, kept_height):
+        return image
+    return image.crop(kept)
+
+
+def _resize_part(
+    image: Picture,
+    size: tuple[int, int],
+    kept: tuple[int, int, int, int],
+    resample: Image.Resampling,
+) -> Picture:
+    """What `image.resize(size).crop(kept)` gives, without the whole in between.
+
+    Rows are resized last where that takes less memory.
+    """
+    across, down = image.width / size[0], image.height / size[1]
+    left, right = kept[0] * across, min(kept[2] * across, image.width)
+    top, bottom = kept[1] * down, min(kept[3] * down, image.height)
+    width, height = kept[2] - kept[0], kept[3] - kept[1]
+    if width * (bottom - top) > image.width * height:
+        image = image.resize((image.width, height), resample, (0, top, image.width, bottom))
+        top, bottom = 0, height
+    return image.resize((width, height), resample, (left, top, right, bottom))
 
 
 def _resized_size(
@@ -197,21 +224,26 @@ def _resized_size(
     return image.size
 
 
-Margins = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+Margins = tuple[tuple[int, int], tuple[int, int]]  # above and below, left and right
 
 
 def _letterbox_margins(pixels: Pixels, preparation: Preparation) -> Margins:
-    """Rows and columns to add around H,W,… so that it has the size of the preparation."""
-    missing_rows = (preparation.height or pixels.shape[0]) - pixels.shape[0]
-    missing_columns = (preparation.width or pixels.shape[1]) - pixels.shape[1]
+    """What to add around C,H,W so that it has the size of the preparation."""
+    height, width = pixels.shape[1:]
+    missing_rows = (preparation.height or height) - height
+    missing_columns = (preparation.width or width) - width
     above, left = missing_rows // 2, missing_columns // 2
-    return (above, missing_rows - above), (left, missing_columns - left), (0, 0)
+    return (above, missing_rows - above), (left, missing_columns - left)
 
 
-def _extend(pixels: Pixels, margins: tuple[tuple[int, int], ...], padding: str) -> Pixels:
+def _extend(pixels: Pixels, margins: Margins, padding: str) -> Pixels:
+    """Images …,H,W with margins of zeros or of their edges."""
+    if margins == ((0, 0), (0, 0)):
+        return pixels
+    widths = [(0, 0)] * (pixels.ndim - 2) + list(margins)
     if padding == "replicate":
-        return np.pad(pixels, margins, mode="edge")
-    return np.pad(pixels, margins)
+        return np.pad(pixels, widths, mode="edge")
+    return np.pad(pixels, widths)
 
 
 def prepare_all(pixels: Pixels, preparation: Preparation) -> Pixels:
@@ -220,10 +252,8 @@ def prepare_all(pixels: Pixels, preparation: Preparation) -> Pixels:
     if preparation.channels == 1 and pixels.shape[1] == 3:
         pixels = _luminance(pixels)
     pixels = np.broadcast_to(pixels, (len(pixels), preparation.channels, *pixels.shape[2:]))
-    if preparation.pad:
-        margin = (preparation.pad, preparation.pad)
-        pixels = _extend(pixels, ((0, 0), (0, 0), margin, margin), preparation.padding)
-    return np.ascontiguousarray(pixels)
+    margin = (preparation.pad, preparation.pad)
+    return np.ascontiguousarray(_extend(pixels, (margin, margin), preparation.padding))
 
 
 def _luminance(pixels: Pixels) -> Pixels:
