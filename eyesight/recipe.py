@@ -128,6 +128,8 @@ class Data(_Checked):
     names: str = ""
     # Masks only: values or names of pixels that count for nothing; none keeps all.
     ignore: str = "255 void unlabelled unlabeled"
+    # Corrections of labels: a file, none, or (beside) the NAME.corrections.csv beside the data.
+    corrections: str = "beside"
     # More training pictures of the same classes, such as one's own; a fifth of them is held out to
     # see what they change.
     extra: str = ""

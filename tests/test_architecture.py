@@ -15,7 +15,7 @@ FLOORS = (
     ("cli", "sklearn"),
     ("api", "web"),
     ("comparison", "diagnosis", "experiment", "report"),
-    ("cluster", "exporting", "training", "views"),
+    ("auditing", "cluster", "exporting", "training", "views"),
     ("distributed", "inference"),
     ("classifier",),
     ("reader", "runs", "tasks"),

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from eyesight import recipe
+from eyesight.data.corrected import Corrected, correct
+from eyesight.data.corrections import CorrectionFacts
 from eyesight.data.images import Images
 from eyesight.data.loading import prepare_data
 from eyesight.data.masks.images import Masked
@@ -43,6 +45,7 @@ class Facts(TypedDict, total=False):
     store: str
     split: str
     colours: list[list[int]]
+    corrections: CorrectionFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +60,7 @@ class Dataset:
     notes: tuple[str, ...]  # for people
     hash: str
     own: Images | None = None  # held out of the extra images
+    corrected: Corrected | None = None
 
     def facts(self) -> Facts:
         """What a run keeps of its data, as plain JSON values."""
@@ -74,6 +78,8 @@ class Dataset:
         )
         if isinstance(self.train, Masked):
             facts["colours"] = [list(colour) for colour in self.train.colours]
+        if self.corrected is not None:
+            facts["corrections"] = self.corrected.facts
         return facts
 
 
@@ -100,19 +106,26 @@ def load(data: recipe.Data, *, talk: Talk = silent, progress: Progress = no_prog
     parts = division.parts
     images = all_images(prepared)
     divided = {name: images.subset(index) for name, index in parts.items()}
+    divided, corrected = correct(divided, store, data)
     if not len(divided["train"]):
         raise UserError(
             f"no pictures are left to train on in {data.source}",
             "hold out less: --set data.test=0.1",
         )
+    notes = [*prepared.notes, *division.notes]
+    division_hash = split_hash(store.ids, parts)
+    if corrected is not None:
+        notes.append(corrected.note)
+        division_hash = division_hash[:HASH_LENGTH] + corrected.facts["sha256"][:HASH_LENGTH]
     dataset = Dataset(
         name=data.source,
         store=store,
         train=divided["train"],
         validation=divided["validation"],
         test=divided["test"],
-        notes=(*prepared.notes, *division.notes),
-        hash=split_hash(store.ids, parts),
+        notes=tuple(notes),
+        hash=division_hash,
+        corrected=corrected,
     )
     return add_extra(dataset, data, talk, progress) if data.extra else dataset
 

@@ -63,3 +63,14 @@ def _relation(source: Source, kind: str, other: int) -> str:
         )
     where = f" in {source.splits[other]}" if kind == "leak" else ""
     return f"same as {source.ids[other]}{where}"
+
+
+def copied_from(problem: Problem) -> str | None:
+    """The id of the image that a problem's image is an exact copy of, or None for other problems."""
+    ends = {"conflict": ", which is called ", "leak": " in "}
+    if problem.kind not in (*ends, "duplicate") or not problem.detail.startswith("same as "):
+        return None
+    other = problem.detail.removeprefix("same as ")
+    if problem.kind in ends:
+        return other.rpartition(ends[problem.kind])[0]
+    return other

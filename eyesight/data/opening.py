@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from eyesight.data import archives, named
+from eyesight.data.corrections import is_corrections
 from eyesight.data.formats import cifar, csv_table, folders, idx, listing, npz, stanford_dogs
 from eyesight.data.formats.finder import Finder, as_path
 from eyesight.data.formats.listing import FileEntry, Tree
@@ -182,6 +183,8 @@ def _open_pictures(
 
 def _is_table(file: FileEntry) -> bool:
     name = file.parts[-1].lower()
+    if is_corrections(name):
+        return False
     return name.endswith(tuple(csv_table.TABLES)) and SUBMISSION not in name
 
 
@@ -280,7 +283,7 @@ def _single_file(tree: Tree, inside: Path | None) -> Path | None:
     described = [
         path
         for path in top
-        if path.suffix.lower() in csv_table.TABLES or path.suffix.lower() == ".npz"
+        if path.suffix.lower() in (*csv_table.TABLES, ".npz") and not is_corrections(path.name)
     ]
     if not described and inside is None:  # an archive inside an archive could nest for ever
         described = [path for path in top if archives.is_archive(path)]
@@ -291,6 +294,11 @@ def _open_file(
     name: str, path: Path, talk: Talk, layout: Layout, inside: Path | None = None
 ) -> Source:
     """A file is told by its name, an archive also by its content."""
+    if is_corrections(path.name):
+        raise UserError(
+            f"{path.name} holds corrections of a data set, not a data set",
+            "name the data; corrections beside it are used by themselves, others with --corrections FILE",
+        )
     if idx.is_idx(path.name):
         _refuse_layout(name, "an IDX file", layout)
         return idx.open_idx(name, idx.siblings(path))

@@ -1,0 +1,1 @@
+"""The audit of a data set: wrong labels, near copies, images unlike the rest, and what gives a class away."""

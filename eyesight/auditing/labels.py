@@ -1,0 +1,204 @@
+"""Which labels are probably wrong, by two witnesses: a judge that did not learn from the image, and how the image was learnt.
+
+The first is a ridge classifier whose leave-one-out answers have a closed form, so that every image is judged by a classifier trained
+on all the others, at the price of one training. The second is the mean logit margin of a small head over its first epochs
+(after Pleiss et al. 2020, area under the margin): what is learnt late or against the others is suspicious.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+PENALTIES = (
+    3e-3,
+    3e-2,
+    3e-1,
+)  # of the ridge; the one with the best leave-one-out likelihood is taken
+CHUNK = 4096  # images at a time
+HIDDEN = 512
+EPOCHS = 6  # over which the margin is averaged; more of them learn the wrong labels by heart
+STEPS = 300  # of the head at least, so that few images get more epochs
+MOST_EPOCHS = 20
+BATCH = 256
+SMOOTHING = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class Standardiser:
+    """Features with mean 0 and deviation 1 in every column."""
+
+    mean: Tensor
+    deviation: Tensor
+
+    @staticmethod
+    def of(values: Tensor) -> Standardiser:
+        """The statistics of float16 features n,D."""
+        total = torch.zeros(values.shape[1], dtype=torch.float64)
+        squares = torch.zeros(values.shape[1], dtype=torch.float64)
+        for part in torch.split(values, CHUNK):
+            numbers = part.double()
+            total += numbers.sum(0)
+            squares += numbers.square().sum(0)
+        mean = total / len(values)
+        variance = (squares / len(values) - mean.square()).clamp_min(0)
+        return Standardiser(mean.float(), variance.sqrt().float() + 1e-3)
+
+    def __call__(self, values: Tensor) -> Tensor:
+        """Float16 n,D to float32 n,D."""
+        return (values.float() - self.mean) / self.deviation
+
+
+@dataclass(frozen=True, eq=False)
+class Suspicion:
+    """What the witnesses say about n labels.
+
+    `score` (n) is in [0, 1], higher is more suspicious. `suggested` (n) is the most probable class other than the given one.
+    `probabilities` (n,K) are the calibrated leave-one-out ones; `margin` (n) is the mean margin over the epochs.
+    """
+
+    score: Tensor
+    suggested: Tensor
+    probabilities: Tensor
+    margin: Tensor
+
+
+def judge(values: Tensor, labels: Tensor, classes: int, seed: int = 0) -> Suspicion:
+    """How suspicious each label is, from features float16 n,D and labels int64 n."""
+    standardise = Standardiser.of(values)
+    probabilities = leave_one_out(values, standardise, labels, classes)
+    margins, learnt = learning_margin(values, standardise, labels, classes, seed)
+    given = probabilities.gather(1, labels[:, None])[:, 0]
+    score = (1 - given + torch.sigmoid(-margins)) / 2
+    others = (probabilities + learnt).scatter(1, labels[:, None], -1.0)
+    return Suspicion(score, others.argmax(1), probabilities, margins)
+
+
+def leave_one_out(
+    values: Tensor, standardise: Standardiser, labels: Tensor, classes: int
+) -> Tensor:
+    """Probabilities n,K of each image by a ridge classifier trained on all the others."""
+    targets = functional.one_hot(labels, classes).float()
+    mean = targets.mean(0)
+    gram, moments = normal_equations(values, standardise, targets - mean)
+    best = torch.empty(0)
+    best_loss = math.inf
+    for penalty in PENALTIES:
+        scores = ridge_scores(values, standardise, targets - mean, gram, moments, penalty) + mean
+        probabilities, loss = calibrated(scores, labels)
+        if loss < best_loss:
+            best_loss = loss
+            best = probabilities
+    return best
+
+
+def normal_equations(
+    values: Tensor, standardise: Standardiser, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """XᵀX and XᵀY of the standardised features."""
+    width = values.shape[1]
+    gram = torch.zeros(width, width, dtype=torch.float64)
+    moments = torch.zeros(width, targets.shape[1], dtype=torch.float64)
+    for rows in torch.split(torch.arange(len(values)), CHUNK):
+        inputs = standardise(values[rows])
+        gram += inputs.T @ inputs
+        moments += inputs.T @ targets[rows]
+    return gram, moments
+
+
+def ridge_scores(
+    values: Tensor,
+    standardise: Standardiser,
+    targets: Tensor,
+    gram: Tensor,
+    moments: Tensor,
+    penalty: float,
+) -> Tensor:
+    """Leave-one-out predictions n,K: (f − h·y) / (1 − h) with the leverage h of each image."""
+    penalised = gram.clone()
+    penalised.diagonal().add_(penalty * len(values))
+    factor = torch.linalg.cholesky(penalised)
+    coefficients = torch.cholesky_solve(moments, factor).float()
+    lower = factor.float()
+    scores = torch.empty_like(targets)
+    for rows in torch.split(torch.arange(len(values)), CHUNK):
+        inputs = standardise(values[rows])
+        solved = torch.linalg.solve_triangular(lower, inputs.T, upper=False)
+        leverage = solved.square().sum(0).clamp_max(1 - 1e-4)[:, None]
+        scores[rows] = (inputs @ coefficients - leverage * targets[rows]) / (1 - leverage)
+    return scores
+
+
+def calibrated(scores: Tensor, labels: Tensor) -> tuple[Tensor, float]:
+    """Softmax of the scores at the temperature with the lowest loss on the labels, n,K, and that loss."""
+    temperatures = torch.logspace(-2, 0.5, 40)
+    losses = torch.stack(
+        [functional.cross_entropy(scores / temperature, labels) for temperature in temperatures]
+    )
+    best = int(losses.argmin())
+    return (scores / temperatures[best]).softmax(1), float(losses[best])
+
+
+def learning_margin(
+    values: Tensor, standardise: Standardiser, labels: Tensor, classes: int, seed: int
+) -> tuple[Tensor, Tensor]:
+    """The mean margin n over the epochs of a small head, and its mean probabilities n,K."""
+    margins = torch.zeros(len(values))
+    probabilities = torch.zeros(len(values), classes)
+    epochs = 0
+    for logits in head_epochs(values, standardise, labels, classes, seed):
+        margins += margin(logits, labels)
+        probabilities += logits.softmax(1)
+        epochs += 1
+    return margins / epochs, probabilities / epochs
+
+
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """The logit of the given class minus the largest other one, n."""
+    given = logits.gather(1, labels[:, None])
+    others = logits.scatter(1, labels[:, None], -math.inf)
+    return given[:, 0] - others.amax(1)
+
+
+def head_epochs(
+    values: Tensor, standardise: Standardiser, labels: Tensor, classes: int, seed: int
+) -> Iterator[Tensor]:
+    """Logits n,K of all images after each epoch of a head with one hidden layer."""
+    batch = max(8, min(BATCH, len(values) // 8))
+    steps = max(1, len(values) // batch)
+    epochs = min(MOST_EPOCHS, max(EPOCHS, math.ceil(STEPS / steps)))
+    generator = torch.Generator().manual_seed(seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        head = nn.Sequential(
+            nn.Dropout(0.2),
+            nn.Linear(values.shape[1], HIDDEN),
+            nn.BatchNorm1d(HIDDEN),
+            nn.GELU(),
+            nn.Dropout(0.5),
+            nn.Linear(HIDDEN, classes),
+        )
+        optimiser = torch.optim.AdamW(head.parameters(), lr=2e-3, weight_decay=1e-2)
+        schedule = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.01, epochs * steps)
+        for _ in range(epochs):
+            head.train()
+            order = torch.randperm(len(values), generator=generator)
+            for rows in torch.split(order[: steps * batch], batch):
+                logits = head(standardise(values[rows]))
+                loss = functional.cross_entropy(logits, labels[rows], label_smoothing=SMOOTHING)
+                optimiser.zero_grad()
+                loss.backward()  # type: ignore[no-untyped-call]
+                optimiser.step()
+                schedule.step()
+            yield predict(head.eval(), values, standardise)
+
+
+@torch.inference_mode()
+def predict(head: nn.Module, values: Tensor, standardise: Standardiser) -> Tensor:
+    """Logits n,K of all images."""
+    return torch.cat([head(standardise(part)) for part in torch.split(values, CHUNK)])

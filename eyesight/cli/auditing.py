@@ -1,0 +1,113 @@
+"""The command that audits a data set."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+import typer
+
+from eyesight.cli.options import AsJson, app, say, show_json
+
+if TYPE_CHECKING:
+    from eyesight.auditing.audit import Audit, Copy
+
+SHOWN = 20
+Row = TypeVar("Row")
+
+
+@app.command()
+def audit(
+    where: Annotated[
+        str, typer.Argument(metavar="DATA|RUN", help="a data set, or the folder of a run")
+    ],
+    budget: Annotated[
+        str, typer.Option(metavar="10m", help="the time for everything; says what it left out")
+    ] = "10m",
+    every: Annotated[
+        bool, typer.Option("--all", help="every image's scores, not only the alarms")
+    ] = False,
+    corrections: Annotated[
+        Path | None,
+        typer.Option(
+            "--corrections",
+            metavar="FILE.csv",
+            help="write what the audit suggests as corrections, for train --corrections",
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Find wrong labels, near copies, images unlike the rest, and what gives a class away."""
+    from eyesight.auditing import audit as auditing
+    from eyesight.cli import console
+    from eyesight.recipe import seconds
+
+    console.talk("starting PyTorch")
+    result = auditing.audit(
+        where,
+        budget=seconds(budget),
+        reporter=console.reporter,
+    )
+    if corrections is not None:
+        suggested = auditing.suggested_corrections(result)
+        suggested.write(corrections)
+        console.talk(f"{len(suggested)} suggested corrections written to {corrections}")
+    if as_json:
+        show_json(result.to_dict(every=every))
+        return
+    for line in describe(result, every=every):
+        say(line)
+
+
+def describe(result: Audit, *, every: bool) -> list[str]:
+    """An audit as lines for people."""
+    share = result.share_wrong
+    wrong = result.labels if every else result.wrong
+    lines = [
+        f"{result.data}: {len(result.labels):,} of {result.images:,} images judged by {result.features}",
+        f"about {share.value:.1%} of the labels are wrong (95 % interval {share.low:.1%} to {share.high:.1%})",
+        "",
+        f"probably wrong labels: {len(result.wrong):,}",
+    ]
+    for label in shown(wrong, every=every):
+        lines.append(f"  {label.score:.2f}  {label.id}: {label.given}, rather {label.suggested}")
+    lines += rest(len(wrong), every=every)
+    lines += ["", f"groups of near copies: {len(result.copies):,}"]
+    for group in shown(result.copies, every=every):
+        lines.append(f"  {kind_of_copies(group)}: {', '.join(one.id for one in group)}")
+    lines += rest(len(result.copies), every=every)
+    strangers = [stranger for stranger in result.unlike if stranger.alarm]
+    lines += ["", f"images unlike the others: {len(strangers):,}"]
+    for stranger in shown(strangers, every=every):
+        lines.append(f"  {stranger.score:.2f}  {stranger.id}")
+    lines += rest(len(strangers), every=every)
+    lines += ["", "how well classes are told apart without seeing what the images show:"]
+    for shortcut in result.shortcuts:
+        warning = "  a network may learn this instead" if shortcut.alarm else ""
+        guessing = f"{shortcut.guessing:.1%} by guessing"
+        lines.append(f"  {shortcut.name}: {shortcut.accuracy:.1%} ({guessing}){warning}")
+    return lines
+
+
+def shown(rows: Sequence[Row], *, every: bool) -> Sequence[Row]:
+    """The rows to print."""
+    return rows if every else rows[:SHOWN]
+
+
+def rest(count: int, *, every: bool) -> list[str]:
+    """A line about the rows that are not printed."""
+    if every or count <= SHOWN:
+        return []
+    return [f"  and {count - SHOWN:,} more: --all or --json prints them"]
+
+
+def kind_of_copies(group: tuple[Copy, ...]) -> str:
+    """Whether copies lie across splits, across classes or within one class."""
+    splits = {one.split for one in group}
+    if len(splits) > 1:
+        return "across splits " + " and ".join(sorted(splits))
+    names = {one.label for one in group}
+    if len(names) > 1:
+        return "across classes " + " and ".join(sorted(names))
+    return "in one class"

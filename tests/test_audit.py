@@ -1,0 +1,198 @@
+"""The audit: planted wrong labels, near copies and strangers come first; healthy images raise no alarm."""
+
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+from drawn import SHAPES, folder, pictures, png
+from PIL import Image
+
+from eyesight.auditing import audit, copies, features, labels, noise_share, shortcuts, unlike
+from eyesight.cli import main
+from eyesight.data.corrections import Corrections
+from eyesight.data.images import Images
+from eyesight.errors import UserError
+
+
+@pytest.fixture(autouse=True)
+def no_backbone(monkeypatch):
+    monkeypatch.setattr(features, "backbone_at_hand", lambda: None)
+    monkeypatch.setattr(features, "FILTERS", 16)
+
+
+def blobs(count=300, classes=3, wrong=0, seed=0):
+    """Features of well separated classes, the true labels, and labels of which the first `wrong` are not true."""
+    generator = torch.Generator().manual_seed(seed)
+    true = torch.arange(count) % classes
+    centres = 3 * torch.randn(classes, 20, generator=generator)
+    values = centres[true] + torch.randn(count, 20, generator=generator)
+    given = true.clone()
+    given[:wrong] = (given[:wrong] + 1) % classes
+    return values.half(), true, given
+
+
+def test_leave_one_out_is_what_training_without_the_image_gives():
+    values, _, given = blobs(60)
+    standardise = labels.Standardiser.of(values)
+    targets = torch.nn.functional.one_hot(given, 3).float()
+    gram, moments = labels.normal_equations(values, standardise, targets)
+    scores = labels.ridge_scores(values, standardise, targets, gram, moments, 0.1)
+    inputs = standardise(values).double()
+    kept = torch.arange(60) != 7
+    penalised = inputs[kept].T @ inputs[kept] + 0.1 * 60 * torch.eye(20).double()
+    coefficients = torch.linalg.solve(penalised, inputs[kept].T @ targets[kept].double())
+    assert torch.allclose(scores[7].double(), inputs[7] @ coefficients, atol=1e-4)
+
+
+def test_planted_wrong_labels_come_first_with_their_true_class():
+    values, true, given = blobs(wrong=15)
+    suspicion = labels.judge(values, given, 3)
+    first = suspicion.score.argsort(descending=True)[:15]
+    assert set(first.tolist()) == set(range(15))
+    assert torch.equal(suspicion.suggested[:15], true[:15])
+    assert suspicion.score.min() >= 0
+    assert suspicion.score.max() <= 1
+
+
+def test_the_share_of_wrong_labels_covers_the_planted_one_and_is_low_without_any():
+    values, _, given = blobs(600, wrong=60)
+    suspicion = labels.judge(values, given, 3)
+    share = noise_share.share_wrong(suspicion, given)
+    assert share.low <= 0.1 <= share.high
+    assert noise_share.wrong_labels(suspicion, given)[:60].float().mean() > 0.7
+    values, _, given = blobs(600)
+    healthy = labels.judge(values, given, 3)
+    assert noise_share.share_wrong(healthy, given).value < 0.02
+    assert not noise_share.wrong_labels(healthy, given).any()
+
+
+def textures(count, side=32, seed=0):
+    """Smooth random colour images, uint8 N,3,side,side."""
+    generator = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(count, 3, 7, 7, generator=generator) * 255
+    smooth = torch.nn.functional.interpolate(coarse, (side, side), mode="bicubic")
+    return smooth.clamp(0, 255).to(torch.uint8).numpy()
+
+
+def recompressed(pixels):
+    stream = io.BytesIO()
+    Image.fromarray(pixels.transpose(1, 2, 0)).save(stream, "JPEG", quality=60)
+    return np.asarray(Image.open(stream)).transpose(2, 0, 1)
+
+
+def cropped(pixels):
+    whole = Image.fromarray(pixels.transpose(1, 2, 0))
+    return np.asarray(whole.crop((0, 3, 29, 32)).resize((32, 32))).transpose(2, 0, 1)
+
+
+def brightened(pixels):
+    return np.clip(pixels * 1.2, 0, 255).astype(np.uint8)
+
+
+def mirrored(pixels):
+    return pixels[:, :, ::-1]
+
+
+@pytest.mark.parametrize("change", [np.array, recompressed, cropped, brightened, mirrored])
+def test_near_copies_are_paired_and_strangers_are_not(change):
+    pixels = textures(40)
+    pixels = np.concatenate([pixels, [change(image) for image in pixels[:6]]])
+    data = Images.of(
+        pixels, np.zeros(46, dtype=np.int64), ("a",), tuple(str(number) for number in range(46))
+    )
+    extractor = features.Patches(data)
+    values = extractor(torch.from_numpy(pixels)).half()
+    computed = features.Features(values, torch.arange(46), extractor.middle, "patches")
+    pairs = copies.find_pairs(data, computed, lambda done, total: None)
+    assert {(pair.first, pair.second) for pair in pairs} == {(row, 40 + row) for row in range(6)}
+    assert all(pair.mirrored == (change is mirrored) for pair in pairs)
+
+
+def test_pairs_that_share_an_image_make_one_group():
+    pairs = [
+        copies.Pair(1, 2, 0.9, False),
+        copies.Pair(5, 6, 0.99, False),
+        copies.Pair(2, 3, 0.8, False),
+    ]
+    assert copies.groups(pairs) == [[5, 6], [1, 2, 3]]
+
+
+def test_a_stranger_raises_an_alarm_and_its_kin_do_not():
+    values, _, _ = blobs(300)
+    values[9] = 40 * torch.randn(20, generator=torch.Generator().manual_seed(5)).half()
+    result = unlike.strangeness(values)
+    assert int(result.score.argmax()) == 9
+    assert result.alarm.nonzero()[:, 0].tolist() == [9]
+
+
+def test_a_class_that_is_darker_is_a_shortcut():
+    pixels = torch.from_numpy(textures(150)).float() / 255
+    given = torch.arange(150) % 3
+    plain = shortcuts.accuracy(shortcuts.brightness(pixels), given, 3)
+    pixels[given == 0] *= 0.5
+    darker = shortcuts.accuracy(shortcuts.brightness(pixels), given, 3)
+    assert shortcuts.Shortcut("brightness", darker, 1 / 3, 150).alarm
+    assert not shortcuts.Shortcut("brightness", plain, 1 / 3, 150).alarm
+
+
+def test_an_audit_of_a_folder_names_what_was_planted(tmp_path):
+    root = folder(tmp_path / "set", 240)
+    for number in (200, 201, 202):
+        name = SHAPES[number % 3]
+        other = SHAPES[(number + 1) % 3]
+        file = root / name / f"{number:04d}.png"
+        file.rename(root / other / file.name)
+    original = next((root / "ring").iterdir())
+    (root / "ring" / "copy.png").write_bytes(original.read_bytes())
+    result = audit.audit(root, budget=60)
+    planted = {"0200.png", "0201.png", "0202.png"}
+    assert {label.id.rpartition("/")[2] for label in result.labels[:3]} == planted
+    assert {f"ring/{original.name}", "ring/copy.png"} in [
+        {one.id for one in group} for group in result.copies
+    ]
+    assert any("no pretrained backbone" in note for note in result.notes)
+    values = json.loads(json.dumps(result.to_dict(every=True)))
+    assert list(values["labels"][0]) == ["id", "given", "suggested", "score"]
+    assert len(values["labels"]) == 240
+    assert set(values["share_wrong"]) == {"value", "low", "high"}
+    assert set(values["copies"][0][0]) == {"id", "split"}
+
+
+def test_features_are_computed_once_and_damage_is_computed_anew(tmp_path, monkeypatch):
+    root = folder(tmp_path / "set", 60)
+    first = audit.audit(root, budget=60).to_dict(every=True)
+    (file,) = (features.cache_dir() / "audit").glob("*.npz")
+    file.write_bytes(file.read_bytes()[:-200])
+    second = audit.audit(root, budget=60).to_dict(every=True)
+    assert first["labels"] == second["labels"]
+
+
+def test_a_short_budget_says_what_it_left_out(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "MINIMUM_IMAGES", 32)
+    root = folder(tmp_path / "set", 90)
+    result = audit.audit(root, budget=0.0)
+    assert 32 <= len(result.labels) < 90
+    assert any("left out" in note for note in result.notes)
+
+
+def test_one_class_is_refused(tmp_path):
+    file = tmp_path / "one" / "bar" / "0.png"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(png(pictures(1)[0][0, 0]))
+    with pytest.raises(UserError):
+        audit.audit(tmp_path / "one")
+
+
+def test_the_command_prints_one_json_object_and_writes_corrections(tmp_path, monkeypatch, capsys):
+    root = folder(tmp_path / "set", 60)
+    file = tmp_path / "suggested.csv"
+    arguments = ["eyesight", "audit", str(root), "--json", "--corrections", str(file)]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 60
+    Corrections.read(file)

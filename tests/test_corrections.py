@@ -1,0 +1,136 @@
+"""Corrections of labels: reading, writing, merging, applying; never labels themselves."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from drawn import folder
+
+from eyesight.data import dataset
+from eyesight.data.corrections import AUDIT, Correction, Corrections, beside, is_corrections
+from eyesight.data.opening import open_source
+from eyesight.errors import UserError
+from eyesight.recipe import Data
+
+
+def row(number, new="b", old="a", who="ann"):
+    return Correction(f"{number}.png", f"hash{number}", old, new, who, "2026-01-01T00:00:00")
+
+
+def test_written_corrections_are_read_back(tmp_path):
+    corrections = Corrections((row(1), row(2, new="")))
+    corrections.write(tmp_path / "x.corrections.csv")
+    assert Corrections.read(tmp_path / "x.corrections.csv") == corrections
+
+
+@pytest.mark.parametrize("text", ["path,label\n1.png,a\n", "", "id,content,old,new,who,when\n1\n"])
+def test_a_file_that_holds_no_corrections_is_refused(tmp_path, text):
+    file = tmp_path / "x.csv"
+    file.write_text(text)
+    with pytest.raises(UserError):
+        Corrections.read(file)
+
+
+def test_merging_shows_conflicts_and_prefers_people_to_the_audit():
+    first = Corrections((row(1), row(2), row(3, who=AUDIT)))
+    second = Corrections((row(1), row(2, new="c", who="bob"), row(3, new="c", who="bob"), row(4)))
+    merged, conflicts = first.merge(second)
+    assert {one.id: one.new for one in merged} == {"1.png": "b", "3.png": "c", "4.png": "b"}
+    assert [str(conflict) for conflict in conflicts] == ["2.png: b (ann) or c (bob)"]
+
+
+def test_the_later_row_counts_and_content_counts_more_than_names():
+    corrections = Corrections((row(1, new="c"), row(1, new="b")))
+    applied = corrections.apply(["renamed.png"], ["hash1"], np.array([0]), ["a", "b", "c"])
+    assert applied.labels.tolist() == [1]
+
+
+def test_changed_labels_and_contents_are_not_applied():
+    corrections = Corrections((row(1), row(2), row(3)))
+    applied = corrections.apply(
+        ["1.png", "2.png", "3.png"],
+        ["hash1", "hash2", "other"],
+        np.array([0, 2, 0]),
+        ["a", "b", "c"],
+    )
+    assert applied.labels.tolist() == [1, 2, 0]
+    assert len(applied.refused) == 2
+
+
+def test_corrections_of_another_data_set_are_refused():
+    with pytest.raises(UserError, match="another data set"):
+        Corrections((row(1), row(2))).apply(["1.png"], ["else"], np.array([0]), ["a", "b"])
+
+
+def test_an_unknown_class_is_refused():
+    with pytest.raises(UserError, match="does not have"):
+        Corrections((row(1, new="z"),)).apply(["1.png"], ["hash1"], np.array([0]), ["a", "b"])
+
+
+def corrected_folder(tmp_path, who="ann"):
+    """A folder with a corrections file beside it that calls a bar a cross and leaves out a cross."""
+    root = folder(tmp_path / "set", 36)
+    data = Data(str(root), size=16)
+    loaded = dataset.load(data)
+    store = loaded.store
+    train = set(loaded.train.ids)
+    ids = [one for one in store.ids if one in train]
+    first = next(one for one in ids if one.startswith("bar/"))
+    second = next(one for one in ids if one.startswith("cross/"))
+    digests = dict(zip(store.ids, store.digests, strict=True))
+    rows = (
+        Correction(first, digests[first], "bar", "cross", who, ""),
+        Correction(second, digests[second], "cross", "", who, ""),
+    )
+    Corrections(rows).write(beside(str(root)))
+    return data, loaded, first, second
+
+
+def test_corrections_beside_the_data_are_used_and_recorded(tmp_path):
+    data, before, first, second = corrected_folder(tmp_path)
+    after = dataset.load(data)
+    labels = dict(zip(after.train.ids, after.train.labels.tolist(), strict=True))
+    assert labels[first] == 1
+    assert second not in labels
+    assert len(after.train) == len(before.train) - 1
+    assert after.facts()["corrections"]["relabelled"] == 1
+    assert any("1 labels changed" in note for note in after.notes)
+    assert after.hash != before.hash
+    assert dataset.load(replace(data, corrections="none")).hash == before.hash
+
+
+def test_corrections_survive_renamed_folders(tmp_path):
+    data, _, _, _ = corrected_folder(tmp_path)
+    root = tmp_path / "set"
+    for image in sorted((root / "bar").iterdir()):
+        image.rename(image.with_name(f"new_{image.name}"))
+    assert dataset.load(data).facts()["corrections"]["relabelled"] == 1
+
+
+def test_the_audit_alone_never_changes_a_test_label(tmp_path):
+    root = folder(tmp_path / "set", 30)
+    data = Data(str(root), size=16)
+    loaded = dataset.load(data)
+    digests = dict(zip(loaded.store.ids, loaded.store.digests, strict=True))
+    names = loaded.store.classes
+    rows = [
+        Correction(one, digests[one], names[label], names[(label + 1) % 3], AUDIT, "")
+        for one, label in zip(loaded.test.ids, loaded.test.labels.tolist(), strict=True)
+    ]
+    Corrections(tuple(rows)).write(beside(str(root)))
+    assert dataset.load(data).test.labels.tolist() == loaded.test.labels.tolist()
+    people = Corrections(tuple(replace(one, who="ann") for one in rows))
+    people.write(beside(str(root)))
+    assert dataset.load(data).test.labels.tolist() != loaded.test.labels.tolist()
+
+
+def test_corrections_are_never_read_as_labels(tmp_path):
+    root = folder(tmp_path / "set", 6)
+    file = tmp_path / "set" / "set.corrections.csv"
+    with file.open("w", newline="") as opened:
+        csv.writer(opened).writerows([["path", "label"], ["bar/0000.png", "cross"]])
+    assert is_corrections(file.name)
+    assert open_source(str(root)).classes == ("bar", "cross", "ring")
+    with pytest.raises(UserError, match="corrections"):
+        open_source(str(file))
