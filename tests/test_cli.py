@@ -24,6 +24,7 @@ FLAGS = {
     "data": {"--json", "--strict"},
     "doctor": {"--data", "--json", "--set"},
     "evaluate": {"--data", "--json"},
+    "folds": {"--json", "--like"},
     "export": {"--data", "--int8", "--json", "--only", "--out", "--to", "--tolerance", "--weights"},
     "models": {"--json", "--measure", "--out"},
     "predict": {

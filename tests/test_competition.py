@@ -20,6 +20,8 @@ from eyesight.inference.predict import FilePrediction, write_submission
 from eyesight.models.registry import build
 from eyesight.recipe import Model, to_dict
 from eyesight.recipes import find
+from eyesight.results.folds import gap, out_of_fold
+from eyesight.results.predictions import Predictions
 from eyesight.runs import Run
 
 CLASSES = ("cat", "dog", "hen")
@@ -208,3 +210,39 @@ def test_options_without_effect_are_refused(monkeypatch, capsys, contest, traine
     assert "--out" in command(monkeypatch, capsys, *arguments, code=2).err
     arguments = (*arguments, "--out", "s.csv", "--top", "3")
     assert "--top" in command(monkeypatch, capsys, *arguments, code=2).err
+
+
+def judged(ids, right, classes=("a", "b")):
+    """Predictions for images of class a, the first `right` of them correct."""
+    rows = [[0.9, 0.1]] * right + [[0.2, 0.8]] * (len(ids) - right)
+    labels = np.zeros(len(ids), np.int64)
+    return Predictions(tuple(ids), labels, np.array(rows, np.float32), classes)
+
+
+def test_folds_are_judged_together():
+    joined = out_of_fold([judged("abcd", 3), judged("efgh", 4)])
+    assert len(joined) == 8 and joined.summary()["top1"] == 7 / 8
+    with pytest.raises(
+        UserError, match="2 images are validation images of several runs, such as c"
+    ):
+        out_of_fold([judged("abcd", 3), judged("cdef", 4)])
+    with pytest.raises(UserError, match="other classes"):
+        out_of_fold([judged("ab", 1), judged("cd", 1, ("a", "c"))])
+
+
+def test_the_gap_shrinks_with_the_leaderboard():
+    assert gap(0.5, 1000, 1000) == pytest.approx(1.96 * (0.25 / 500) ** 0.5)
+    assert gap(0.9, 50_000, 10_000) < gap(0.9, 50_000, 1_000) < gap(0.5, 50_000, 1_000)
+
+
+def test_the_command_prints_the_score_out_of_fold(monkeypatch, capsys, contest, tmp_path):
+    runs = []
+    for fold in (judged("abcd", 3), judged("efgh", 4)):
+        run = Run.create(tmp_path / "runs", "lenet5")
+        run.write_json("recipe.json", to_dict(find("lenet5")))
+        fold.save(run.path / "validation.npz")
+        runs.append(run.path)
+    sample = contest / "sample_submission.csv"
+    lines = command(monkeypatch, capsys, "folds", *runs, "--like", sample).out.splitlines()
+    assert lines[2].startswith("87.50%  out of fold, 8 pictures")
+    assert "leaderboard of 5 pictures" in lines[3]

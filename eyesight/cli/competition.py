@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, cast, get_args
 
 import typer
 
-from eyesight.cli.options import say, show_json
+from eyesight.cli.options import AsJson, app, say, show_json
 from eyesight.errors import UserError, unknown
 
 if TYPE_CHECKING:
@@ -131,3 +131,46 @@ def _draw_sheet(file: Path, sample: Sample, predictions: Sequence[FilePrediction
     with whole_file(file) as opened:
         opened.write(sheet(pictures, captions))
     return file
+
+
+@app.command()
+def folds(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="runs trained with data.fold=1/K, 2/K …")
+    ],
+    like: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="SAMPLE.csv", help="a competition's sample, to say what gap to expect there"
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge the folds of a cross-validation together, each image by a run that did not see it."""
+    from eyesight.data.formats.table_text import read_cells
+    from eyesight.results.folds import gap, out_of_fold
+    from eyesight.runs import Run
+
+    opened = [Run.open(run) for run in runs]
+    joined = out_of_fold([run.predictions("validation") for run in opened]).labelled()
+    summary = joined.summary()
+    scores = {str(run.path): run.predictions("validation").summary()["top1"] for run in opened}
+    facts: dict[str, object] = {"runs": scores, **summary}
+    expected = None
+    if like is not None:
+        rows = len(read_cells(like)) - 1
+        expected = gap(summary["top1"], summary["n"], rows)
+        facts["leaderboard"] = {"n": rows, "gap": expected}
+    if as_json:
+        show_json(facts)
+        return
+    for name, score in scores.items():
+        say(f"{score:.2%}  {name}")
+    low, high = summary["interval"]
+    say(
+        f"{summary['top1']:.2%}  out of fold, {summary['n']:,} pictures, 95 % {low:.2%} to {high:.2%}"
+    )
+    if expected is not None:
+        say(
+            f"a leaderboard of {rows:,} pictures may differ by {100 * expected:.1f} points either way"
+        )
