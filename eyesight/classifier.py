@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Any, Literal, TypedDict, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,7 +23,7 @@ from torch import Tensor
 
 from eyesight.data import inputs
 from eyesight.data.images import Images, chunk_size
-from eyesight.data.prepare import Pixels, Preparation, prepare, thumbnail
+from eyesight.data.prepare import MOST_SIDE, Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import UserError
 from eyesight.models import own, registry
 from eyesight.models.layers import Network
@@ -33,7 +31,7 @@ from eyesight.recipe import Model, group, is_own
 from eyesight.results.predictions import Predictions, predicted
 from eyesight.runs import Results
 from eyesight.system.digest import file_sha256
-from eyesight.system.files import whole_file
+from eyesight.system.files import sync_folder, unfinished_folder, whole_file
 from eyesight.system.tensors import save_tensors
 from eyesight.tasks import TASKS, Task
 
@@ -162,8 +160,7 @@ class Classifier:
     def save(self, folder: Path) -> None:
         """Write the two files into `folder`, whole or not at all."""
         folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
+        with unfinished_folder(folder.parent) as temporary:
             tensors = {}
             for name, tensor in self.network.state_dict().items():
                 tensors[name] = tensor.contiguous().cpu()
@@ -172,11 +169,11 @@ class Classifier:
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
             with whole_file(temporary / "classifier.json") as file:
                 file.write(text.encode(errors="backslashreplace"))
-            if folder.exists():
-                shutil.rmtree(folder)
-            temporary.replace(folder)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            with unfinished_folder(folder.parent) as aside:
+                if folder.exists():
+                    folder.rename(aside / "replaced")
+                temporary.rename(folder)
+            sync_folder(folder.parent)
 
     def _description(self, weights: str) -> Description:
         options = dataclasses.asdict(self.model).items()
@@ -214,21 +211,40 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
         facts = description["facts"]
         preparation = Preparation.from_dict(description["preparation"])
         expected = description["weights_sha256"]
-    except (KeyError, TypeError, AttributeError) as error:
+        target = description.get("target", "class")
+        noise = float(description.get("noise", 0.0))
+        problem = _problem(description, preparation)
+        if problem:
+            raise ValueError(problem)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f"{folder / 'classifier.json'} does not describe a classifier: {error}",
             "copy the folder again",
         ) from None
-    target = description.get("target", "class")
     outputs = registry.outputs(target, shape, len(classes))
     network = registry.build(model, shape, outputs, description.get("code_sha256"))
     weights = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
     network.load_state_dict(weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
-    noise = float(description.get("noise", 0.0))
     return Classifier(
         network, model, classes, preparation, views, facts, noise, source=f"classifier in {folder}"
     )
+
+
+def _problem(description: Description, preparation: Preparation) -> str:
+    """What is wrong with the values that somebody may have written by hand; "" for nothing."""
+    classes, shape = description["classes"], description["shape"]
+    if not classes or not all(isinstance(name, str) for name in classes):
+        return "classes are no list of names"
+    if tuple(shape) != preparation.shape or not all(0 < side <= MOST_SIDE for side in shape):
+        return f"shape is {shape}, and images are prepared as {preparation.shape}"
+    if description["views"] not in get_args(Views):
+        return f"views is {description['views']!r}"
+    if description.get("target", "class") not in TASKS:
+        return f"target is {description.get('target')!r}"
+    if not isinstance(description["facts"], dict):
+        return "facts are no object"
+    return ""
 
 
 def read_description(folder: Path) -> Description:
@@ -245,7 +261,11 @@ def read_description(folder: Path) -> Description:
         raise UserError(
             f"{file} cannot be read: {error}", "it may be damaged; copy the folder again"
         ) from None
-    version = description.get("format", 0)
+    version = description.get("format", 0) if isinstance(description, dict) else None
+    if not isinstance(version, int):
+        raise UserError(
+            f"{file} does not describe a classifier", "it may be damaged; copy the folder again"
+        )
     if version > FORMAT:
         raise UserError(
             f"{folder} was written by a later eyesight (format {version}, this one reads up to "
@@ -276,6 +296,13 @@ def _load_weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[s
             f"{file} does not fit the network: {', '.join(wrong[:DIFFERENT_NAMES])} differ",
             "the architecture may have changed since",
         )
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise UserError(
+                f"{file} holds numbers that are not finite, in {name}",
+                "the training diverged or the file is damaged: train again, with a smaller "
+                "optim.lr if it diverged",
+            )
     return tensors
 
 

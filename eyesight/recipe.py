@@ -562,6 +562,8 @@ def from_dict(values: Mapping[str, object]) -> Recipe:
     Raises UserError for one from a later version, for unknown fields, and for values out of their
     range.
     """
+    if not isinstance(values, Mapping):
+        raise UserError("a recipe is an object with fields", "copy the run again")
     version = values.get("format", 0)
     if not isinstance(version, int) or version > FORMAT:
         raise UserError(

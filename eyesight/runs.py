@@ -32,7 +32,7 @@ from eyesight.results.predictions import Predictions, read_arrays
 from eyesight.results.reconstructions import Reconstructions
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.results.segmentations import Segmentations
-from eyesight.system.files import disk_error, lock, whole_file
+from eyesight.system.files import disk_error, lock, sweep, whole_file
 
 Results: TypeAlias = Predictions | Reconstructions | Segmentations
 Status = Literal["running", "done", "failed", "interrupted"]
@@ -161,7 +161,7 @@ class Run:
         """The epoch events; what a resumed training did again replaces what it had done before."""
         epochs: list[dict[str, Any]] = []
         for event in self.log:
-            if event.get("event") == "epoch":
+            if event.get("event") == "epoch" and isinstance(event.get("epoch"), int):
                 while epochs and epochs[-1]["epoch"] >= event["epoch"]:
                     epochs.pop()
                 epochs.append(event)
@@ -216,6 +216,7 @@ class Run:
                 raise UserError(
                     f"another process is training {self.path}", "wait for it, or stop it first"
                 )
+            sweep(self.path)  # what a killed process left half written
             yield
 
     def append(self, event: dict[str, Any]) -> None:

@@ -49,7 +49,7 @@ def test_labelled_drops_the_unknown():
 
 
 def test_mismatched_shapes_are_refused():
-    with pytest.raises(AssertionError):
+    with pytest.raises(ValueError):
         Predictions(("a",), np.array([0, 1]), np.ones((1, 2), np.float32), ("x", "y"))
 
 

@@ -227,6 +227,11 @@ def _register_heif(data: bytes) -> None:
         FORMATS.append("HEIF")
 
 
+def looks_like_image(data: bytes) -> bool:
+    """Whether the first bytes are those of a known format, readable or not."""
+    return bool(_brand(data)) or any(data.startswith(start) for start in BEGINNINGS)
+
+
 def _brand(data: bytes) -> str:
     return BRANDS.get(data[8:12], "") if data[4:8] == b"ftyp" else ""
 

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import Image
 
 from eyesight.data.decode import (
-    BEGINNINGS,
     DEPTHS,
     BadPicture,
     Decoded,
@@ -24,14 +23,16 @@ from eyesight.data.decode import (
     dimensions,
     from_array,
     in_mode,
+    looks_like_image,
     quiet,
     read,
     too_large,
 )
 
 __all__ = [
-    "BEGINNINGS", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode", "dimensions", "encode_mask",
-    "encode_png", "fits", "from_array", "mask_to_pixels", "prepare", "prepare_all", "quiet", "read", "to_pixels", "upright_size",
+    "MOST_SIDE", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode", "dimensions",
+    "encode_mask", "encode_png", "fits", "from_array", "looks_like_image", "mask_to_pixels",
+    "prepare", "prepare_all", "quiet", "read", "thumbnail", "to_pixels", "upright_size",
 ]  # fmt: skip
 
 MOST_SIDE = 1 << 16

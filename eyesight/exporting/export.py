@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-import tempfile
+import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +40,7 @@ from eyesight.inference.onnx_classifier import HEAT, INPUT, OUTPUT
 from eyesight.inference.pretrained import recogniser
 from eyesight.results import threshold
 from eyesight.runs import Run
+from eyesight.system.files import scratch, whole_file
 from eyesight.system.progress import Talk, silent
 
 if TYPE_CHECKING:
@@ -107,12 +108,20 @@ def export_network(
 
 
 def _keep(loaded: Classifier, facts: Facts, file: Path, held: Held) -> Exported:
-    with _trial(file) as temporary:
-        write(loaded, facts, temporary)
-        parity = compare(loaded, onnx_classifier.load(temporary), held)
+    with scratch() as folder:
+        trial = folder / "trial.onnx"
+        write(loaded, facts, trial)
+        parity = compare(loaded, onnx_classifier.load(trial), held)
         require_same(parity)
-        temporary.replace(file)
-    return Exported(file, file.stat().st_size, parity)
+        return Exported(file, _install(trial, file), parity)
+
+
+def _install(trial: Path, file: Path) -> int:
+    """Copy a checked file to its place, whole or not at all; its bytes."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with trial.open("rb") as source, whole_file(file) as target:
+        shutil.copyfileobj(source, target)
+    return trial.stat().st_size
 
 
 def drawn(shape: tuple[int, int, int]) -> Pixels:
@@ -153,17 +162,17 @@ def export_int8(
             "name them with --data DATA",
         )
     small = file.with_suffix(".int8.onnx")
-    with _trial(small) as temporary:
+    with scratch() as folder:
         from eyesight.exporting.quantise import quantise
 
-        quantise(file, temporary, held.calibrating)
+        trial = folder / "trial.onnx"
+        quantise(file, trial, held.calibrating)
         facts = Facts(**onnx_classifier.load(file).facts)
         facts["int8"] = True
-        save(read(temporary), facts, temporary)
-        parity = compare(loaded, onnx_classifier.load(temporary), held)
+        save(read(trial), facts, trial)
+        parity = compare(loaded, onnx_classifier.load(trial), held)
         require_accurate(parity, tolerance)
-        temporary.replace(small)
-    return Exported(small, small.stat().st_size, parity)
+        return Exported(small, _install(trial, small), parity)
 
 
 def export_all(
@@ -200,14 +209,6 @@ def describe(exported: Exported) -> str:
     return "\n".join(lines)
 
 
-@contextmanager
-def _trial(file: Path) -> Iterator[Path]:
-    """A file in a temporary folder beside `file`; what is not moved away is removed."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder:
-        yield Path(folder) / file.name
-
-
 def write(loaded: Classifier, facts: Facts, file: Path) -> None:
     """Write the network and `facts` as an ONNX file, not checked yet."""
     network = exportable(loaded)
@@ -242,9 +243,10 @@ def save(model: ModelProto, facts: Facts, file: Path) -> None:
     metadata = {}
     for key, value in facts.items():
         metadata[key] = json.dumps(value, ensure_ascii=False)
+    metadata[onnx_classifier.CHECKSUM] = onnx_classifier.NO_CHECKSUM
     onnx.helper.set_model_props(model, metadata)
     onnx.checker.check_model(model)
-    onnx.save_model(model, str(file))
+    file.write_bytes(onnx_classifier.seal(model.SerializeToString()))
 
 
 def read(file: Path) -> ModelProto:

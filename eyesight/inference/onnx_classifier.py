@@ -19,6 +19,7 @@ from eyesight.data import inputs
 from eyesight.data.prepare import Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import MissingError, UserError
 from eyesight.results.predictions import Predictions, predicted
+from eyesight.system.digest import sha256
 from eyesight.system.memory import cores
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 INPUT, OUTPUT, HEAT = "pictures", "probabilities", "heat"
+CHECKSUM = "eyesight_sha256"  # the key in the metadata
+NO_CHECKSUM = "0" * 64
+# As the metadata is written: the key, then the tag and the length of the value.
+MARK = CHECKSUM.encode() + bytes([0x12, len(NO_CHECKSUM)])
 MOST_THREADS = 4  # more only get in each other's way on images this small
 
 
@@ -110,7 +115,13 @@ class OnnxClassifier:
         """Probabilities N,K of prepared images, uint8 N,C,H,W."""
         if not len(pixels):
             return np.zeros((0, len(self.classes)), dtype=np.float32)
-        return np.asarray(self.session.run([OUTPUT], {INPUT: pixels})[0], dtype=np.float32)
+        result = np.asarray(self.session.run([OUTPUT], {INPUT: pixels})[0], dtype=np.float32)
+        if not np.isfinite(result).all():
+            raise UserError(
+                f"the {self.source} answers with numbers that are not finite",
+                "its weights are damaged, or its training diverged: train and export again",
+            )
+        return result
 
     @property
     def supports_heatmap(self) -> bool:
@@ -143,7 +154,7 @@ def load(file: Path, threads: int | None = None) -> OnnxClassifier:
         preparation = Preparation.from_dict(facts["preparation"])
         loaded = OnnxClassifier(session, classes, preparation, facts, f"ONNX file {file}")
         problem = _mismatch(loaded)
-    except (KeyError, TypeError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError) as error:
         problem = str(error)
     if problem:
         raise UserError(
@@ -167,7 +178,15 @@ def _open(file: Path, threads: int) -> tuple[Session, dict[str, str]]:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = ["CPUExecutionProvider"]
     try:
-        session = onnxruntime.InferenceSession(file.read_bytes(), options, providers=providers)
+        content = file.read_bytes()
+        if not is_sealed(content):
+            raise UserError(
+                f"{file} was changed since it was exported: its checksum differs",
+                "copy it again, or export the run again",
+            )
+        session = onnxruntime.InferenceSession(content, options, providers=providers)
+    except UserError:
+        raise
     except OSError as error:
         raise UserError(
             f"{file} cannot be read: {error}",
@@ -179,7 +198,28 @@ def _open(file: Path, threads: int) -> tuple[Session, dict[str, str]]:
             f"{file} is no ONNX file that can be used: {reason}",
             "copy it again, or export the run again",
         ) from None
-    return session, dict(session.get_modelmeta().custom_metadata_map)
+    metadata = dict(session.get_modelmeta().custom_metadata_map)
+    metadata.pop(CHECKSUM, None)
+    return session, metadata
+
+
+def seal(content: bytes) -> bytes:
+    """An ONNX model in which `NO_CHECKSUM` is replaced by the SHA-256 of all its bytes."""
+    place = content.rfind(MARK + NO_CHECKSUM.encode())
+    if place < 0:
+        raise ValueError("the model has no place for its checksum")
+    start = place + len(MARK)
+    return content[:start] + sha256(content).encode() + content[start + len(NO_CHECKSUM) :]
+
+
+def is_sealed(content: bytes) -> bool:
+    """Whether an ONNX model is as it was exported; True for files from before there were checksums."""
+    start = content.rfind(MARK) + len(MARK)
+    if start < len(MARK):
+        return CHECKSUM.encode() not in content
+    checksum = content[start : start + len(NO_CHECKSUM)]
+    original = content[:start] + NO_CHECKSUM.encode() + content[start + len(NO_CHECKSUM) :]
+    return sha256(original).encode() == checksum
 
 
 def _value(text: str) -> Any:

@@ -24,6 +24,10 @@ from eyesight.system.files import whole_file
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+UNREADABLE = (
+    OSError, ValueError, EOFError, AttributeError, KeyError, TypeError, IndexError, SyntaxError,
+    OverflowError, MemoryError, RuntimeError, BadZipFile, zlib.error,
+)  # fmt: skip # what NumPy and zipfile raise for damaged files
 SHOWN = 20  # rows of the table in a notebook
 
 
@@ -38,10 +42,15 @@ class Predictions:
     thumbnail: Callable[[int], bytes] | None = field(default=None, repr=False)  # PNG of a row
 
     def __post_init__(self) -> None:
-        assert self.probabilities.shape == (len(self.ids), len(self.classes)), (
-            "one row an image, one column a class"
-        )
-        assert self.labels.shape == (len(self.ids),), "one label an image"
+        n, classes = len(self.ids), len(self.classes)
+        if self.probabilities.shape != (n, classes):
+            raise ValueError(
+                f"probabilities {self.probabilities.shape} for {n} images of {classes} classes"
+            )
+        if self.labels.shape != (n,):
+            raise ValueError(f"labels {self.labels.shape} for {n} images")
+        if n and not -1 <= self.labels.min() <= self.labels.max() < classes:
+            raise ValueError(f"labels up to {self.labels.max()} for {classes} classes")
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -179,7 +188,7 @@ def load(path: Path) -> Predictions:
             arrays["probabilities"].astype(np.float32),
             tuple(map(str, arrays["classes"])),
         )
-    except (ValueError, KeyError, TypeError, AssertionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise MissingError(
             f"{path} holds no predictions: {error}", "evaluate the run again to write them anew"
         ) from None
@@ -212,7 +221,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
         raise MissingError(f"there is no file {path}", "name a run that finished") from None
-    except (OSError, ValueError, EOFError, AttributeError, BadZipFile, zlib.error) as error:
+    except UNREADABLE as error:
         raise MissingError(
             f"{path} cannot be read: {error}", "the run is damaged, or was removed meanwhile"
         ) from None

@@ -96,8 +96,11 @@ def load(path: Path) -> Reconstructions:
     try:
         ids = tuple(map(str, arrays.pop("ids")))
         classes = tuple(map(str, arrays.pop("classes")))
+        wrong = [name for name in COLUMNS if len(arrays[name]) != len(ids)]
+        if wrong:
+            raise ValueError(f"{wrong[0]} of {len(arrays[wrong[0]])} images, not {len(ids)}")
         return Reconstructions(ids=ids, classes=classes, **arrays)
-    except (TypeError, KeyError) as error:
+    except (TypeError, ValueError, KeyError) as error:
         raise UserError(
             f"{path} holds no reconstructions: {error}", "evaluate the run again to write them anew"
         ) from None

@@ -101,8 +101,11 @@ def load(path: Path) -> Segmentations:
     try:
         ids = tuple(map(str, arrays["ids"]))
         classes = tuple(map(str, arrays["classes"]))
-        return Segmentations(ids, arrays["counts"].astype(np.int64), classes)
-    except (ValueError, KeyError) as error:
+        counts = arrays["counts"].astype(np.int64)
+        if counts.shape != (len(ids), len(classes), len(classes)) or (counts < 0).any():
+            raise ValueError(f"counts {counts.shape} for {len(ids)} images")
+        return Segmentations(ids, counts, classes)
+    except (ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} holds no segmentations: {error}", "evaluate the run again to write them anew"
         ) from None

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 from starlette.requests import Request
 
-from eyesight.data.prepare import BEGINNINGS, BadPicture, Pixels, dimensions
+from eyesight.data.prepare import BadPicture, Pixels, dimensions, looks_like_image
 from eyesight.inference import dense as render
 from eyesight.inference.annotate import overlaid
 from eyesight.inference.dense import Rendered
@@ -219,8 +219,7 @@ def refusing(picture: bytes) -> Iterator[None]:
     try:
         yield
     except BadPicture as bad:
-        is_image = any(picture.startswith(beginning) for beginning in BEGINNINGS)
-        default = 422 if is_image else 415
+        default = 422 if looks_like_image(picture) else 415
         status = STATUS.get(bad.kind, default)
         raise Refused(status, str(bad), HINTS[status]) from None
     except MemoryError:

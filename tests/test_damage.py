@@ -1,0 +1,243 @@
+"""What is stored is checked when it is opened: damage is an error or is made anew, never an answer."""
+
+import json
+import math
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file, save_file
+
+from eyesight import classifier, recipe
+from eyesight.errors import UserError
+from eyesight.inference import onnx_classifier
+from eyesight.results import predictions, reconstructions, segmentations
+from eyesight.results.predictions import Predictions
+from eyesight.runs import Run
+from eyesight.system.digest import file_sha256
+
+BEFORE = Path(__file__).parent / "before"
+FUZZ = settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(BEFORE / "run" / "classifier", tmp_path / "classifier")
+
+
+def rewrite(folder, **tensors):
+    """Weights with other values and a checksum that fits them."""
+    file = folder / "weights.safetensors"
+    save_file({**load_file(file), **tensors}, file)
+    about = json.loads((folder / "classifier.json").read_text("utf-8"))
+    about["weights_sha256"] = file_sha256(file)
+    (folder / "classifier.json").write_text(json.dumps(about), "utf-8")
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_not_finite_are_refused_whatever_their_checksum(folder, value):
+    name, tensor = next(
+        (name, tensor)
+        for name, tensor in load_file(folder / "weights.safetensors").items()
+        if tensor.dtype.kind == "f" and tensor.ndim
+    )
+    broken = tensor.copy()
+    broken.flat[0] = value
+    rewrite(folder, **{name: broken})
+    with pytest.raises(UserError, match="not finite"):
+        classifier.load(folder)
+
+
+def drawn_predictions():
+    random = np.random.default_rng(0)
+    probabilities = random.dirichlet(np.ones(3), 8).astype(np.float32)
+    ids = tuple(f"test/{number}" for number in range(8))
+    return Predictions(ids, np.arange(8) % 3, probabilities, ("a", "b", "c"))
+
+
+BROKEN = {
+    "fewer labels": {"labels": np.arange(3)},
+    "a label out of range": {"labels": np.full(8, 3)},
+    "a label below -1": {"labels": np.full(8, -2)},
+    "a column too few": {"probabilities": np.ones((8, 2), np.float32)},
+    "a class too many": {"classes": np.array(["a", "b", "c", "d"])},
+    "fewer names": {"ids": np.array(["a"])},
+}
+
+
+@pytest.mark.parametrize("change", BROKEN.values(), ids=BROKEN)
+def test_predictions_that_do_not_fit_are_refused(tmp_path, change):
+    written(tmp_path / "predictions.npz", change)
+    with pytest.raises(UserError, match="holds no predictions"):
+        predictions.load(tmp_path / "predictions.npz")
+
+
+def written(path, change):
+    whole = drawn_predictions()
+    whole.save(path)
+    arrays = dict(predictions.read_arrays(path)) | change
+    predictions.write_arrays(path, **arrays)
+
+
+UNDER_O = """
+import sys
+from pathlib import Path
+from eyesight.errors import UserError
+from eyesight.results import predictions
+if __debug__:
+    sys.exit("asserts are on")
+for path in sys.argv[1:]:
+    try:
+        print(predictions.load(Path(path)).summary()["top1"])
+    except UserError as error:
+        print("refused")
+"""
+
+
+def test_no_check_vanishes_without_asserts(tmp_path):
+    files = []
+    for number, change in enumerate(BROKEN.values()):
+        files.append(str(tmp_path / f"{number}.npz"))
+        written(Path(files[-1]), change)
+    command = [sys.executable, "-O", "-c", UNDER_O, *files]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode or done.stdout.split() != ["refused"] * len(files):
+        raise ValueError(done.stdout + done.stderr)
+
+
+def test_an_onnx_file_with_any_bit_changed_is_refused(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(BEFORE / "digits.onnx")
+    content = sealed(onnx, model)
+    (tmp_path / "whole.onnx").write_bytes(content)
+    assert onnx_classifier.load(tmp_path / "whole.onnx", 1).classes == ("bars", "dots")
+    random = np.random.default_rng(0)
+    for place in random.integers(0, len(content), 60).tolist():
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << int(random.integers(8))
+        assert not onnx_classifier.is_sealed(bytes(damaged)), place
+    damaged = bytearray(content)
+    damaged[len(content) // 2] ^= 4
+    (tmp_path / "changed.onnx").write_bytes(damaged)
+    with pytest.raises(UserError, match="changed since it was exported"):
+        onnx_classifier.load(tmp_path / "changed.onnx", 1)
+
+
+def sealed(onnx, model):
+    metadata = {entry.key: entry.value for entry in model.metadata_props}
+    metadata[onnx_classifier.CHECKSUM] = onnx_classifier.NO_CHECKSUM
+    onnx.helper.set_model_props(model, metadata)
+    return onnx_classifier.seal(model.SerializeToString())
+
+
+# Files that anybody could have written.
+
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+def mutated(document, draw):
+    """The document with one value somewhere replaced by another, or removed."""
+    if not isinstance(document, dict | list) or not document or draw(st.integers(0, 3)) == 0:
+        return draw(values)
+    if isinstance(document, dict):
+        key = draw(st.sampled_from(sorted(document)))
+        if draw(st.integers(0, 5)) == 0:
+            return {name: value for name, value in document.items() if name != key}
+        return {**document, key: mutated(document[key], draw)}
+    place = draw(st.integers(0, len(document) - 1))
+    return [*document[:place], mutated(document[place], draw), *document[place + 1 :]]
+
+
+def clear(action, *arguments):
+    """Run a reader: it may succeed, or say for people what is wrong, and nothing else."""
+    try:
+        return action(*arguments)
+    except UserError:
+        return None
+
+
+@FUZZ
+@given(data=st.data())
+def test_any_classifier_description_is_read_or_refused(folder, data):
+    original = json.loads((BEFORE / "run" / "classifier" / "classifier.json").read_text("utf-8"))
+    text = json.dumps(mutated(original, data.draw))
+    (folder / "classifier.json").write_text(text, "utf-8")
+    clear(classifier.load, folder)
+
+
+@FUZZ
+@given(data=st.data())
+def test_any_recipe_is_read_or_refused(data):
+    original = json.loads((BEFORE / "run" / "recipe.json").read_text("utf-8"))
+    clear(recipe.from_dict, mutated(original, data.draw))
+
+
+@FUZZ
+@given(data=st.data(), cut=st.integers(0, 200))
+def test_any_log_is_read_or_refused(tmp_path, data, cut):
+    folder = tmp_path / "0001-digits"
+    if not folder.exists():
+        shutil.copytree(BEFORE / "run", folder)
+    lines = (BEFORE / "run" / "log.jsonl").read_text("utf-8").splitlines()
+    place = data.draw(st.integers(0, len(lines) - 1))
+    lines[place] = json.dumps(mutated(json.loads(lines[place]), data.draw))[: 400 - cut]
+    (folder / "log.jsonl").write_text("\n".join(lines), "utf-8")
+    run = Run(folder)
+    for name in ("status", "epochs", "result", "log"):
+        clear(getattr, run, name)
+
+
+@FUZZ
+@given(data=st.data())
+def test_any_bytes_in_predictions_are_read_or_refused(tmp_path, data):
+    content = bytearray((BEFORE / "run" / "predictions.npz").read_bytes())
+    for _ in range(data.draw(st.integers(1, 3))):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    content = content[: data.draw(st.integers(0, len(content)))]
+    (tmp_path / "p.npz").write_bytes(content)
+    for module in (predictions, segmentations, reconstructions):
+        clear(module.load, tmp_path / "p.npz")
+
+
+@FUZZ
+@given(data=st.data())
+def test_any_onnx_description_is_read_or_refused(tmp_path, data):
+    import onnx
+
+    model = onnx.load(BEFORE / "digits.onnx")
+    entry = data.draw(st.sampled_from(list(model.metadata_props)))
+    try:
+        entry.value = json.dumps(mutated(json.loads(entry.value), data.draw))
+    except ValueError:
+        entry.value = data.draw(st.text(max_size=9))
+    onnx.save(model, tmp_path / "changed.onnx")
+    clear(onnx_classifier.load, tmp_path / "changed.onnx", 1)
+
+
+def test_a_header_of_nine_terabytes_is_refused(tmp_path):
+    import io
+    import zipfile
+
+    file = io.BytesIO()
+    header = {"descr": "<f4", "fortran_order": False, "shape": (9 << 40,)}
+    np.lib.format.write_array_header_1_0(file, header)
+    with zipfile.ZipFile(tmp_path / "p.npz", "w") as archive:
+        archive.writestr("probabilities.npy", file.getvalue())
+    with pytest.raises(UserError, match="cannot be read"):
+        predictions.load(tmp_path / "p.npz")
