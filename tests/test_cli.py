@@ -35,7 +35,7 @@ FLAGS = {
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--layers", "--set"},
-    "train": {"--budget", "--data", "--extra", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
+    "train": {"--budget", "--data", "--every", "--extra", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
 }  # fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken away
 
 

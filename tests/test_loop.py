@@ -267,6 +267,23 @@ def test_every_loss_trains_with_blends_and_weights(name):
     assert all(math.isfinite(epoch.train_loss) for epoch in epochs)
 
 
+def test_the_loss_of_every_nth_step_is_reported_when_asked_for():
+    images, steps = drawn.images(96), []
+
+    class Steps(Reporter):
+        def step(self, step, loss):
+            steps.append((step, loss))
+
+    for _ in fit(start(SMALL, images), images, None, SMALL, Context(Steps(), every=2)):
+        pass
+    assert [step for step, _ in steps] == [2, 4, 6, 8]
+    assert all(math.isfinite(loss) and loss > 0 for _, loss in steps)
+    steps.clear()
+    for _ in fit(start(SMALL, images), images, None, SMALL, Context(Steps())):
+        pass
+    assert not steps
+
+
 def test_every_step_reports_how_far_the_training_is():
     images, shares = drawn.images(96), []
 

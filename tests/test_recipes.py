@@ -311,6 +311,25 @@ def test_what_is_shown_is_what_training_sees():
         assert all(name in text for place, name in enumerate("abc") if target[place] > 0.01)
 
 
+def test_every_trial_shows_other_images(monkeypatch, pets, tmp_path):
+    from eyesight.views import augmentation, plots
+
+    shown = {}
+
+    def keep(pixels, names, trials, captions):
+        shown.update(pixels=pixels, names=names, trials=trials, captions=captions)
+        return draw_figure(pixels, names, trials, captions)
+
+    draw_figure = plots.augmented
+    monkeypatch.setattr(plots, "augmented", keep)
+    augmentation.draw(resolve("basic_cnn", data=pets), tmp_path / "same.png")
+    for trial, (images, captions) in enumerate(
+        zip(shown["trials"], shown["captions"], strict=True)
+    ):
+        own = slice(4 * trial, 4 * trial + 4)
+        assert np.array_equal(images, shown["pixels"][own]) and captions == shown["names"][own]
+
+
 def test_captions_of_blends():
     import torch
 

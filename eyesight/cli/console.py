@@ -81,6 +81,10 @@ class ConsoleReporter(Reporter):
         """Print a line for a finished epoch."""
         console.print(Text(epoch_line(epoch)))
 
+    def step(self, step: int, loss: float) -> None:
+        """Print the loss of a batch."""
+        console.print(Text(f"step {step:6,}  loss {loss:.4f}"))
+
     def progress(self, doing: str, done: float, total: float) -> None:
         """Show how far the work is and the time left by its own speed.
 

@@ -202,6 +202,9 @@ def train(
             min=1, metavar="N", help="share each batch between N processes of this machine"
         ),
     ] = None,
+    every: Annotated[
+        int, typer.Option(min=0, metavar="N", help="print the loss of every Nth step")
+    ] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe.
@@ -234,7 +237,7 @@ def train(
     from eyesight.report.report import write_figures, write_report
     from eyesight.training import extra_data
 
-    run = trained(recipe, out, resume)
+    run = trained(recipe, out, resume, every)
     console.talk("drawing figures and writing the report")
     diagnose.diagnose(run, console.talk)
     write_figures(run)
@@ -264,11 +267,12 @@ def train(
         )
     for line in extra_data.lines(result):
         say(line)
+    say(f"time    {result['seconds']['total']:.1f} s")
     say(f"run     {run.path}")
     say(f"report  {report}")
 
 
-def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
+def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
     """The run, trained alone or as one of several processes, of which only the first comes back and prints."""
     from eyesight import experiment
     from eyesight.cli import console
@@ -281,7 +285,7 @@ def trained(recipe: Recipe, out: Path, resume: bool) -> Run:
     try:
         with distributed.join() as group:
             reporter = console.reporter if group.first else Reporter()
-            context = Context(reporter, Clock(STARTED), group, resume)
+            context = Context(reporter, Clock(STARTED), group, resume, every)
             if group.first:
                 with console.reporter.bar():
                     return experiment.run(recipe, out, context)

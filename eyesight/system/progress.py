@@ -64,6 +64,9 @@ class Reporter:
     def epoch(self, epoch: Epoch) -> None:
         """Receive a finished epoch."""
 
+    def step(self, step: int, loss: float) -> None:
+        """Receive the loss of a batch, as often as the context's `every` asks for."""
+
     def counter(self, doing: str) -> Progress:
         """`progress` as a function of (done, total)."""
         return partial(self.progress, doing)

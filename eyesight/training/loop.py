@@ -90,7 +90,7 @@ class _Loop:
         self.state = state
         self.recipe = recipe
         self.clock, self.group = context.clock, context.group
-        self.reporter = context.reporter
+        self.reporter, self.every = context.reporter, context.every
         self.precision = precision
         self.device = state.network.normalise.mean.device
         # On the CPU all processes read the same mapped file.
@@ -269,6 +269,8 @@ class _Loop:
         if state.average is not None:
             state.average.update(state.network)
         state.steps += 1
+        if self.every and state.steps % self.every == 0:
+            self.reporter.step(state.steps, float(loss.detach()))
         self.reporter.progress(TRAINING, state.progress, 1.0)
         return self._weighted(loss.detach(), outputs.detach(), targets) * self.group.busy
 

@@ -20,8 +20,8 @@ from eyesight.tasks import TASKS, losses
 from eyesight.views import plots
 
 SHOWN = 15  # images as they are
-CHANGED = 4  # the first of them are augmented …
-TRIALS = 3  # … so often
+CHANGED = 4  # augmented images in a trial …
+TRIALS = 3  # … and trials, each with the next images
 VISIBLE = 0.005  # a smaller share of a class in a blend is not named
 
 
@@ -43,7 +43,7 @@ def draw(
     else:
         pixels = images.take(index).numpy()
         names = [images.classes[label] for label in images.labels]
-    trials = [changed(images, recipe, epoch) for epoch in range(TRIALS)]
+    trials = [changed(images, recipe, trial, trial * CHANGED) for trial in range(TRIALS)]
     augmented = [images for images, _ in trials]
     captions = [texts for _, texts in trials]
     plots.save(plots.augmented(pixels, names, augmented, captions), out)
@@ -63,23 +63,26 @@ def first(images: Images) -> Images:
     return images.subset(order[:SHOWN])
 
 
-def changed(images: Images, recipe: Recipe, epoch: int) -> tuple[npt.NDArray[np.uint8], list[str]]:
-    """The first four images as training would see them in `epoch`, with their classes.
+def changed(
+    images: Images, recipe: Recipe, epoch: int, start: int = 0
+) -> tuple[npt.NDArray[np.uint8], list[str]]:
+    """Four images from `start` on as training would see them in `epoch`, with their classes.
 
-    Returns uint8 N,C,H,W and a caption each.
+    Returns uint8 N,C,H,W and a caption each; after the last image the first follows.
     """
     index = torch.arange(len(images))
+    shown = (start + torch.arange(min(CHANGED, len(images)))) % len(images)
     random = generator(recipe.training.seed, epoch, 0)
     pixels = images.take(index)
     if isinstance(images, Masked):
         pictures, masks = TASKS["mask"].change(
             pixels, images.targets(index), images, recipe.augment, random, epoch, index
         )
-        return _under_masks(images, _uint8(pictures[:CHANGED]), masks[:CHANGED])
+        return _under_masks(images, _uint8(pictures[shown]), masks[shown])
     targets = losses.one_hot(images.labels, len(images.classes))
     pictures, targets = augment(pixels, targets, recipe.augment, random, epoch, index)
-    captions = [caption(target, images.classes) for target in targets[:CHANGED]]
-    return _uint8(pictures[:CHANGED]).numpy(), captions
+    captions = [caption(target, images.classes) for target in targets[shown]]
+    return _uint8(pictures[shown]).numpy(), captions
 
 
 def _uint8(pictures: Tensor) -> Tensor:

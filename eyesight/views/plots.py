@@ -183,19 +183,22 @@ def augmented(
     names = [two_lines(name) for name in names]
     lines = 1 + max(text.count("\n") for row in (names, *captions) for text in row)
     step = 1.11 + LINE * lines
-    left, right = 0.1, 5.85
+    left, right = 0.1, 6.15
     rows = max(-(-len(pixels) // 5), len(trials))
     most = max(map(len, trials))
     width = right + max(CELL * most + 0.1, 3.6)
     height = 0.35 + step * rows
     figure = Figure(figsize=(width, height))
-    titles = {left: "Training pictures", right: "The first of them, changed anew in every epoch"}
+    titles = {left: "Training pictures", right: "As training sees them: four others in every trial"}
     for place, title in titles.items():
         figure.text(place / width, 1 - 0.08 / height, title, va="top", fontweight="bold")
     for index, (image, name) in enumerate(zip(pixels, names, strict=True)):
         row, column = divmod(index, 5)
         _image(figure, left + column * CELL, 0.35 + row * step, image, name)
     for row, (images, texts) in enumerate(zip(trials, captions, strict=True)):
+        top = 1 - (0.35 + row * step + 0.5) / height
+        label = f"trial {row + 1}"
+        figure.text((right - 0.12) / width, top, label, rotation=90, ha="right", va="center")
         for column, (image, text) in enumerate(zip(images, texts, strict=True)):
             _image(figure, right + column * CELL, 0.35 + row * step, image, text)
     return figure
