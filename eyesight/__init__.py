@@ -20,8 +20,10 @@ if TYPE_CHECKING:
         train,
         write_report,
     )
+    from eyesight.auditing.audit import Audit, audit
     from eyesight.classifier import Classifier
     from eyesight.comparison.compare import Comparison
+    from eyesight.data.corrections import Corrections
     from eyesight.errors import UserError
     from eyesight.inference.onnx_classifier import OnnxClassifier
     from eyesight.inference.predict import load
@@ -45,8 +47,10 @@ HOMES = {
         "train",
         "write_report",
     ),
+    "auditing.audit": ("Audit", "audit"),
     "classifier": ("Classifier",),
     "comparison.compare": ("Comparison",),
+    "data.corrections": ("Corrections",),
     "errors": ("UserError",),
     "inference.onnx_classifier": ("OnnxClassifier",),
     "inference.predict": ("load",),
@@ -59,9 +63,11 @@ HOMES = {
 
 __all__ = [
     "RECIPES",
+    "Audit",
     "Augment",
     "Classifier",
     "Comparison",
+    "Corrections",
     "Data",
     "Diagnosis",
     "EpochMetrics",
@@ -77,6 +83,7 @@ __all__ = [
     "Training",
     "Transfer",
     "UserError",
+    "audit",
     "compare",
     "doctor",
     "evaluate",

@@ -20,6 +20,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from eyesight import classifier, tasks
@@ -364,6 +365,10 @@ def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
         event["validation"] = validation.summary()
     if one_view is not None:
         event["test_one_view"] = one_view.summary()
+    if data.corrected is not None:
+        given = data.corrected.test_given.numpy()
+        if not np.array_equal(given, test.labels):
+            event["test_uncorrected"] = replace(test, labels=given).summary()
     if data.own is not None:
         event["own"] = extra_data.compared(run, loaded, data.own)
     run.append(event)

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 from drawn import folder
 
+from eyesight import experiment
+from eyesight.auditing import features
+from eyesight.cli.auditing import with_suggestions
 from eyesight.data import dataset
 from eyesight.data.corrections import AUDIT, Correction, Corrections, beside, is_corrections
 from eyesight.data.opening import open_source
 from eyesight.errors import UserError
-from eyesight.recipe import Data
+from eyesight.recipe import Data, Model, Recipe, Training
 
 
 def row(number, new="b", old="a", who="ann"):
@@ -134,3 +137,31 @@ def test_corrections_are_never_read_as_labels(tmp_path):
     assert open_source(str(root)).classes == ("bar", "cross", "ring")
     with pytest.raises(UserError, match="corrections"):
         open_source(str(file))
+
+
+def test_training_uses_corrections_and_says_what_they_change_on_the_test_images(tmp_path):
+    root = folder(tmp_path / "set", 60)
+    data = Data(str(root), size=32, channels=1)
+    loaded = dataset.load(data)
+    digests = dict(zip(loaded.store.ids, loaded.store.digests, strict=True))
+    names = loaded.store.classes
+    one = loaded.test.ids[0]
+    old = names[int(loaded.test.labels[0])]
+    new = next(name for name in names if name != old)
+    Corrections((Correction(one, digests[one], old, new, "ann", ""),)).write(beside(str(root)))
+    recipe = Recipe(
+        "toy", data=data, model=Model("lenet5"), training=Training(epochs=1, min_steps=0)
+    )
+    run = experiment.train(recipe, tmp_path / "runs")
+    assert run.read_json("data.json")["corrections"]["relabelled"] == 1
+    assert run.result["test_uncorrected"]["n"] == run.result["test"]["n"]
+
+
+def test_suggestions_of_an_audit_become_the_corrections_of_a_training(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "backbone_at_hand", lambda: None)
+    monkeypatch.setattr(features, "FILTERS", 16)
+    root = folder(tmp_path / "set", 60)
+    recipe = Recipe("toy", data=Data(str(root), size=16))
+    asked = with_suggestions(recipe, tmp_path / "runs", None)
+    assert asked.data.corrections == str(tmp_path / "runs" / "set.suggested.corrections.csv")
+    assert "corrections" in dataset.load(asked.data).facts()

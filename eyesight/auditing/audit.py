@@ -167,7 +167,7 @@ class Stopwatch:
 
 
 def audit(
-    where: str | Path,
+    where: str | Path | Data,
     *,
     budget: float = BUDGET,
     reporter: Reporter | None = None,
@@ -175,7 +175,7 @@ def audit(
     """Audit a data set, or that of a run: wrong labels, near copies, images unlike the rest, shortcuts.
 
     Args:
-        where: a folder, CSV, .npz, archive or named set, or the folder of a run.
+        where: a folder, CSV, .npz, archive or named set, the folder of a run, or the data group of a recipe.
         budget: seconds; what does not fit into them is left out and named in the notes.
         reporter: receives messages and progress.
 
@@ -185,7 +185,7 @@ def audit(
     started = time.monotonic()
     reporter = reporter or Reporter()
     watch = Stopwatch()
-    material = open_material(str(where), budget, reporter)
+    material = open_material(where, budget, reporter)
     watch.lap("data")
     backbone = features.backbone_at_hand()
     notes = []
@@ -226,11 +226,11 @@ def audit(
     )
 
 
-def open_material(where: str, budget: float, reporter: Reporter) -> Material:
+def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -> Material:
     """The images of a data set or of a run's, with the split that each belongs to."""
-    data = Data(where)
+    data = where if isinstance(where, Data) else Data(str(where))
     run = None
-    if (Path(where) / "recipe.json").is_file():
+    if not isinstance(where, Data) and (Path(where) / "recipe.json").is_file():
         run = Run.open(Path(where))
         data = run.settled.data
         if data.target != "class":
@@ -248,7 +248,7 @@ def open_material(where: str, budget: float, reporter: Reporter) -> Material:
     images = dataset.images_of(store)
     if len(set(store.labels.tolist())) < 2:
         raise UserError(
-            f"{where} holds images of one class only; the audit compares classes",
+            f"{data.source} holds images of one class only; the audit compares classes",
             "put the images of each class into a folder of its own",
         )
     splits = dict(zip(source.ids, source.splits.tolist(), strict=True))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from eyesight.cli.options import AsJson, app, say, show_json
+from eyesight.cli.options import AsJson, Settings, app, say, show_json
+from eyesight.errors import UserError
 
 if TYPE_CHECKING:
     from eyesight.auditing.audit import Audit, Copy
+    from eyesight.recipe import Data, Recipe
 
 SHOWN = 20
+AUTO = "auto"  # of train --corrections: what an audit suggests
+AUDIT_SHARE = 1 / 3  # of a training's budget
 Row = TypeVar("Row")
 
 
@@ -22,6 +28,7 @@ def audit(
     where: Annotated[
         str, typer.Argument(metavar="DATA|RUN", help="a data set, or the folder of a run")
     ],
+    settings: Settings = None,
     budget: Annotated[
         str, typer.Option(metavar="10m", help="the time for everything; says what it left out")
     ] = "10m",
@@ -41,11 +48,14 @@ def audit(
     """Find wrong labels, near copies, images unlike the rest, and what gives a class away."""
     from eyesight.auditing import audit as auditing
     from eyesight.cli import console
-    from eyesight.recipe import seconds
+    from eyesight.recipe import Recipe, override, seconds
 
+    data: str | Data = where
+    if settings:
+        data = override(Recipe(), [f"data.source={where}", *settings]).data
     console.talk("starting PyTorch")
     result = auditing.audit(
-        where,
+        data,
         budget=seconds(budget),
         reporter=console.reporter,
     )
@@ -58,6 +68,38 @@ def audit(
         return
     for line in describe(result, every=every):
         say(line)
+
+
+def with_suggestions(recipe: Recipe, out: Path, processes: int | None) -> Recipe:
+    """The recipe with the corrections that an audit of its data suggests, kept in `out`.
+
+    What a person has corrected in the file beside the data counts more than suggestions.
+    """
+    from eyesight.auditing import audit as auditing
+    from eyesight.cli import console
+    from eyesight.data.corrections import SUFFIX, beside, corrections_for
+
+    if processes is not None or "RANK" in os.environ:
+        raise UserError(
+            "--corrections auto works in one process only",
+            "write them first: eyesight audit DATA --corrections FILE.csv",
+            code=2,
+        )
+    console.talk("auditing the data before training")
+    budget = auditing.BUDGET
+    if recipe.training.budget is not None:
+        budget = AUDIT_SHARE * recipe.training.budget
+    result = auditing.audit(recipe.data, budget=budget, reporter=console.reporter)
+    suggested = auditing.suggested_corrections(result)
+    asked = corrections_for(recipe.data.corrections, recipe.data.source)
+    if asked is not None:
+        suggested, _ = suggested.merge(asked[1])
+    out.mkdir(parents=True, exist_ok=True)
+    name = beside(recipe.data.source).name.removesuffix(SUFFIX)
+    file = out / f"{name}.suggested{SUFFIX}"
+    suggested.write(file)
+    console.talk(f"{len(suggested):,} suggested corrections in {file}")
+    return replace(recipe, data=replace(recipe.data, corrections=str(file)))
 
 
 def describe(result: Audit, *, every: bool) -> list[str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from eyesight.cli.auditing import AUTO, with_suggestions
 from eyesight.cli.options import (
     STARTED,
     AsJson,
@@ -196,6 +197,13 @@ def train(
             help="more training pictures of the same classes; shows what they change",
         ),
     ] = None,
+    corrections: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|auto|none",
+            help="corrected labels; auto: what an audit suggests; else the file beside the data",
+        ),
+    ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
@@ -221,6 +229,7 @@ def train(
         "training.seed": seed,
         "data.extra": extra,
         "data.strict": "true" if strict else None,
+        "data.corrections": corrections if corrections != AUTO else None,
     }
     recipe = resolve(
         name,
@@ -230,6 +239,8 @@ def train(
     )
     if fresh:
         cache.start_fresh()
+    if corrections == AUTO:
+        recipe = with_suggestions(recipe, out, processes)
     several(processes, console.talk)  # comes back in a process that trains
     if not silent():
         console.talk("starting PyTorch")
@@ -247,7 +258,15 @@ def train(
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
         facts: dict[str, Any] = {
             key: result[key]
-            for key in ("parameters", "test", "test_one_view", "validation", "stages", "own")
+            for key in (
+                "parameters",
+                "test",
+                "test_one_view",
+                "test_uncorrected",
+                "validation",
+                "stages",
+                "own",
+            )
             if key in result
         }
         show_json(
@@ -265,6 +284,9 @@ def train(
         say(
             f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}"
         )
+    if "test_uncorrected" in result:
+        uncorrected = judged(result["test_uncorrected"], run.measure)
+        say(f"by the uncorrected test labels: {uncorrected}")
     for line in extra_data.lines(result):
         say(line)
     say(f"time    {result['seconds']['total']:.1f} s")
