@@ -18,6 +18,9 @@ check: .venv/tests
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
+docs: .venv/tests
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 format: .venv/tests
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format

@@ -79,21 +79,22 @@ def train(
         For unknown names, fields and values, data that cannot be used, a network that cannot be
         used again, and whatever ends the training that a person can mend.
     """
+    from eyesight.views.live import reporter
+
+    own = reporter(verbose=verbose)  # before the libraries whose remarks it silences
     from eyesight import experiment
     from eyesight.distributed import group
     from eyesight.system.progress import Reporter
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
-    from eyesight.views.live import reporter
 
     place = Path(out)
     resolved = resolve(
         recipe, data=data, model=model, options=options, set=set, budget=budget, seed=seed, out=out
     )
     with group.join() as processes:
-        own = Reporter()
-        if verbose and processes.first:
-            own = reporter()
+        if not processes.first:
+            own = Reporter()
         return experiment.run(resolved, place, Context(own, Clock(), processes, resume))
 
 
@@ -182,7 +183,6 @@ def compare(
     Raises UserError for unknown names, fields and values, and without recipes.
     """
     from eyesight.comparison import compare as comparison
-    from eyesight.system.progress import Reporter
     from eyesight.views.live import reporter
 
     source = None
@@ -204,7 +204,7 @@ def compare(
         members += comparison.members(
             names, data=source, settings=settings, seeds=seeds, budget=limit
         )
-    own = reporter() if verbose else Reporter()
+    own = reporter(verbose=verbose)
     return comparison.compare(
         members,
         Path(out),
@@ -268,10 +268,9 @@ def export(
     from eyesight.data.own import source_of
     from eyesight.exporting import export as exporting
     from eyesight.inference.predict import is_backbone_name
-    from eyesight.system.progress import Reporter
     from eyesight.views.live import reporter
 
-    own = reporter() if verbose else Reporter()
+    own = reporter(verbose=verbose)
     target = None if file is None else Path(file)
     name = str(model.path if isinstance(model, Run) else model)
     if weights is not None or only is not None or is_backbone_name(Path(name)):
@@ -323,10 +322,9 @@ def doctor(
     Raises UserError for unknown names, fields and values.
     """
     from eyesight.diagnosis import diagnose
-    from eyesight.system.progress import Reporter
     from eyesight.views.live import reporter
 
-    own = reporter() if verbose else Reporter()
+    own = reporter(verbose=verbose)
     run = subject if isinstance(subject, Run) else None
     if isinstance(subject, str | Path) and (Path(subject) / "recipe.json").is_file():
         run = _run(subject)

@@ -11,6 +11,8 @@ MOST = 40  # names listed in an error
 class UserError(Exception):
     """An error that the person can mend.
 
+    `status` is what the service answers over HTTP.
+
     Parameters
     ----------
     message
@@ -19,8 +21,6 @@ class UserError(Exception):
         How to go on.
     code
         The exit code of the command line: 1 failed, 2 wrong usage.
-
-    `status` is what the service answers over HTTP.
     """
 
     status = 422

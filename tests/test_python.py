@@ -69,7 +69,8 @@ GREY = Preparation(8, 8, 1)
         (np.zeros((8, 8), np.float64) + 2, "values from 2 to 2"),
         (np.zeros((8, 8), np.int64) - 1, "values from -1 to -1"),
         (np.full((8, 8), np.nan), "values from nan"),
-        (np.zeros((8, 8, 7), np.uint8), "the shape 8×8×7"),
+        ([np.zeros((8, 8, 7), np.uint8)], "the shape 8×8×7"),
+        (np.zeros((3, 8, 8), np.uint8), "may be one image C,H,W or several"),
         (np.zeros(8, np.uint8), "the shape 8"),
         (np.zeros((8, 8), "<U1"), "holds <U1"),
         (7, "a int is not an image"),
@@ -99,6 +100,7 @@ def test_images_of_every_kind_become_the_same_pixels(tmp_path):
     assert names[:3] == (str(file), str(file), "image 2") and len(prepared) == len(images)
     assert (prepared == pixels[:1]).all()
     assert prepare_inputs(np.repeat(pixels, 5, 0).transpose(0, 2, 3, 1), GREY)[1].shape[0] == 5
+    assert prepare_inputs(np.repeat(pixels[0], 5, 0), GREY)[1].shape[0] == 5
     assert prepare_inputs(array > 100, GREY)[1].max() == 255
     assert prepare_inputs([], GREY)[1].shape == (0, 1, 8, 8)
 

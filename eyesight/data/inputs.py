@@ -67,18 +67,23 @@ def read_inputs(images: Images) -> Iterator[Input]:
 
 
 def _listed(images: Images) -> Sequence[Image]:
-    """The images one by one; an array or a tensor with four axes is a batch."""
+    """The images one by one; arrays and tensors N,H,W and N,…,… with a channel axis are batches."""
     if isinstance(images, str | Path | bytes | bytearray | Picture):
         return [images]
     if isinstance(images, np.ndarray) or _is_tensor(images):
         array = cast("Array", images)
-        if array.ndim == 4:
+        if array.ndim == 4 or (array.ndim == 3 and not _has_channels(array)):
             return [array[row] for row in range(len(array))]
         return [array]
     try:
         return list(cast("Sequence[Image]", images))
     except TypeError:
         raise UserError(f"a {type(images).__name__} is not an image", EXPECTED) from None
+
+
+def _has_channels(array: Array) -> bool:
+    """Whether three axes are those of one image: the first or the last has 1, 3 or 4 entries."""
+    return array.shape[0] in CHANNELS or array.shape[2] in CHANNELS
 
 
 def _is_tensor(value: object) -> bool:
@@ -120,12 +125,17 @@ def _channels_last(array: Array, name: str, *, first: bool) -> Array:
     """H,W or H,W,C; with `first`, C,H,W is tried before H,W,C, as PyTorch has it."""
     if array.ndim == 2:
         return array
-    if array.ndim == 3:
-        order = (0, 2) if first else (2, 0)
-        for axis in order:
-            if array.shape[axis] in CHANNELS:
-                return np.moveaxis(array, axis, 2)
     shape = "×".join(map(str, array.shape))
+    if array.ndim == 3:
+        if first and array.shape[0] in CHANNELS:
+            return np.moveaxis(array, 0, 2)
+        if array.shape[2] in CHANNELS:
+            return array
+        if array.shape[0] in CHANNELS:
+            raise UserError(
+                f"{name} has the shape {shape}, which may be one image C,H,W or several H,W",
+                "give array.transpose(1, 2, 0) for one image, or list(array) for several",
+            )
     raise UserError(
         f"{name} has the shape {shape}",
         "expected H,W or H,W,C (a tensor: C,H,W) with 1, 3 or 4 channels",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import sys
+import warnings
 from typing import Any
 
 from eyesight.results.history import EpochMetrics, curves_svg
@@ -70,14 +71,24 @@ class Notebook(Reporter):
         }
 
 
-def reporter() -> Reporter:
+def reporter(*, verbose: bool = True) -> Reporter:
     """The reporter for where this program runs: a notebook, or anything else."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    if shell is not None and type(shell).__name__ == "ZMQInteractiveShell":
+    notebook = _in_notebook()
+    if notebook:
+        # timm's libraries remark on a progress bar that is not used here.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+    if not verbose:
+        return Reporter()
+    if notebook:
         from IPython.display import display
 
         return Notebook(display)
     return Lines()
+
+
+def _in_notebook() -> bool:
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    return type(shell).__name__ == "ZMQInteractiveShell"
 
 
 def epoch_metrics(epoch: Epoch) -> EpochMetrics:
