@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from eyesight.data.prepare import Preparation, Problem
-from eyesight.data.scan import array_digests, describe, examine, scan, walk
+from eyesight.data.scan import array_digests, describe, examine, examine_all, scan
 from eyesight.data.source import Source
 from eyesight.errors import UserError
 
@@ -187,8 +187,8 @@ def test_what_the_pictures_are_is_counted():
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no usable picture: 0 found"),
-        ({"cat/1.png": b""}, r"holds no usable picture: 1 found, none can be used \(1 empty\)"),
+        ({}, "holds no usable picture: of 0, none can be used"),
+        ({"cat/1.png": b""}, r"holds no usable picture: of 1, none can be used \(1 empty\)"),
         ({"cat/1.png": picture(1), "cat/2.png": picture(2)}, "one class only: 'cat' with 2"),
         (
             {"cat/1.png": picture(1), "dog/2.png": b"x"},
@@ -241,7 +241,7 @@ def test_the_walk_is_in_order_and_reads_ahead_by_little():
     given = source(files)
     read = given.read
     given = Source(**{**vars(given), "read": lambda index: (started.append(index), read(index))[1]})
-    walking = walk(given, Preparation(4, 4, 0))
+    walking = examine_all(given, Preparation(4, 4, 0))
     first = [next(walking) for _ in range(3)]
     assert [one.digest for one in first] == [examine(given, index).digest for index in range(3)]
     assert len(started) < 600

@@ -1,11 +1,11 @@
-"""What follows from exact copies: left out where they would flatter or confuse, only noted where the data is official.
+"""What follows from exact copies: left out where they would flatter or confuse, else only noted.
 
 Named sets hold exact copies of their own; there all are kept, so that the official counts stand.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,55 +14,56 @@ from numpy.typing import NDArray
 from eyesight.data.prepare import Problem
 
 if TYPE_CHECKING:
-    from eyesight.data.opening import Source
+    from eyesight.data.source import Source
 
-PRECEDENCE = {
-    "": 0,
-    "train": 0,
-    "validation": 1,
-    "test": 2,
-}  # of two copies, the one in the later split is kept
+# Of two copies, the one in the later split is kept.
+PRECEDENCE = {"": 0, "train": 0, "validation": 1, "test": 2}
 
 
 def settle_duplicates(
-    source: Source, digests: list[str], usable: NDArray[np.bool_]
+    source: Source, digests: Sequence[str], usable: NDArray[np.bool_]
 ) -> Iterator[tuple[int, Problem]]:
-    """What follows for each picture that has an exact copy; what the data marks as test is never left out."""
-    groups: dict[str, list[int]] = {}
+    """(index, problem) for each image that has an exact copy and does not simply stay.
+
+    What the data marks as test is never left out.
+    """
+    copies_of: dict[str, list[int]] = {}
     for index in np.flatnonzero(usable).tolist():
-        groups.setdefault(digests[index], []).append(index)
+        copies_of.setdefault(digests[index], []).append(index)
     official = source.fingerprint.startswith("named:")
-    for copies in groups.values():
-        if len(copies) > 1:
-            for index, kind, other in _settle(source, copies):
-                fatal = not official and source.splits[index] != "test"
-                yield index, Problem(source.ids[index], kind, _relation(source, kind, other), fatal)
+    for copies in copies_of.values():
+        if len(copies) < 2:
+            continue
+        for index, kind, other in _settle(source, copies):
+            fatal = not official and source.splits[index] != "test"
+            yield index, Problem(source.ids[index], kind, _relation(source, kind, other), fatal)
 
 
-def _settle(source: Source, copies: list[int]) -> Iterator[tuple[int, str, int]]:
-    """(picture, kind, the copy it is held against) for the copies that do not simply stay."""
-    if len({int(source.labels[index]) for index in copies}) > 1:
+def _settle(source: Source, copies: Sequence[int]) -> Iterator[tuple[int, str, int]]:
+    """(image, kind, the copy it is compared with) for the copies that do not simply stay."""
+    labels = {int(source.labels[index]) for index in copies}
+    if len(labels) > 1:
         for index in copies:
-            yield (
-                index,
-                "conflict",
-                next(other for other in copies if source.labels[other] != source.labels[index]),
-            )
+            others = (copy for copy in copies if source.labels[copy] != source.labels[index])
+            yield index, "conflict", next(others)
         return
     ranks = [PRECEDENCE[str(source.splits[index])] for index in copies]
-    kept = copies[ranks.index(max(ranks))]
+    highest = max(ranks)
+    kept = copies[ranks.index(highest)]
     for index, rank in zip(copies, ranks, strict=True):
         if index != kept:
-            yield index, "leak" if rank < max(ranks) else "duplicate", kept
+            kind = "leak" if rank < highest else "duplicate"
+            yield index, kind, kept
 
 
 def _relation(source: Source, kind: str, other: int) -> str:
+    """How an image relates to its copy, as a problem's detail."""
     if kind == "conflict":
-        return (
-            f"same as {source.ids[other]}, which is called {source.classes[source.labels[other]]!r}"
-        )
-    where = f" in {source.splits[other]}" if kind == "leak" else ""
-    return f"same as {source.ids[other]}{where}"
+        label = source.classes[source.labels[other]]
+        return f"same as {source.ids[other]}, which is called {label!r}"
+    if kind == "leak":
+        return f"same as {source.ids[other]} in {source.splits[other]}"
+    return f"same as {source.ids[other]}"
 
 
 def copied_from(problem: Problem) -> str | None:

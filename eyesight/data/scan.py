@@ -1,17 +1,16 @@
 """The health check of a data set: what it holds, and everything that is wrong with it by name.
 
-Reading, hashing and decoding share one pass with preparing, because reading twice costs as much as the decoding itself.
+Reading, hashing and decoding share one pass with preparing: reading twice costs as much as the decoding.
 """
 
 from __future__ import annotations
 
-import os
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +28,13 @@ from eyesight.data.prepare import (
     read,
     to_pixels,
 )
+from eyesight.data.source import extension
 from eyesight.errors import UserError, listed
 from eyesight.system.memory import cores
+from eyesight.system.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from eyesight.data.opening import Source
-
-Progress = Callable[[int, int], None]
+    from eyesight.data.source import Source
 
 SUFFIXES = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
@@ -49,12 +48,17 @@ SUFFIXES = {
     ".heic": "HEIF",
     ".heif": "HEIF",
 }
-AT_ONCE = 16  # pictures a thread takes at a time: one by one, handing over costs as much as decoding a small picture
+MODES = {1: "L", 4: "RGBA"}  # by the number of channels; 3 is RGB
+# Images that a thread takes at a time: one by one, handing over costs as much as decoding a small one.
+AT_ONCE = 16
+THREADS = 8  # at most
+COMMONEST = 5  # sizes, modes and formats that are listed
+TERMINAL = 80  # columns
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """What one picture turned out to be."""
+class Examined:
+    """One image after reading: its digest and, unless it is bad, what it is and its pixels."""
 
     digest: str
     size: tuple[int, int] = (0, 0)  # width, height, upright
@@ -69,35 +73,37 @@ class Found:
 
 @dataclass(frozen=True, eq=False)
 class Scan:
-    """What a data set holds, and everything that is wrong with it by name."""
+    """What a data set holds, and everything that is wrong with it by name.
+
+    `counts` is class → split → usable images, with "unsplit" where the data does not say.
+    """
 
     name: str
     classes: tuple[str, ...]
-    counts: dict[
-        str, dict[str, int]
-    ]  # class → split → usable pictures; "unsplit" where the data does not say
+    counts: dict[str, dict[str, int]]
     sizes: Counter[tuple[int, int]]  # (width, height)
     modes: Counter[str]
     formats: Counter[str]
     problems: tuple[Problem, ...]
     usable: NDArray[np.bool_]  # N
     digests: list[str]  # sha256 of the file's bytes, or of shape and pixels
-    height: int  # 0 when pictures differ
+    height: int  # 0 when images differ
     width: int
-    channels: int  # 1 when every usable picture is grey, else 3
+    channels: int  # 1 when every usable image is grey, else 3
     notes: tuple[str, ...] = ()  # which folders, columns and splits were used
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values, without the digests."""
+        sizes = {
+            f"{width}x{height}": number for (width, height), number in self.sizes.most_common()
+        }
         return {
             "name": self.name,
             "classes": list(self.classes),
             "pictures": len(self.usable),
             "usable": int(self.usable.sum()),
             "counts": self.counts,
-            "sizes": {
-                f"{width}x{height}": count for (width, height), count in self.sizes.most_common()
-            },
+            "sizes": sizes,
             "modes": dict(self.modes.most_common()),
             "formats": dict(self.formats.most_common()),
             "size": [self.height, self.width],
@@ -108,7 +114,7 @@ class Scan:
 
 
 class Findings:
-    """What is known of a source's pictures so far; filled in order, then judged as a whole."""
+    """Facts about a source's images, added in order; `judged` turns them into a Scan."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -121,51 +127,53 @@ class Findings:
         self.colour = False
         self.depth = 0  # the most bits that grey samples of 16 bits use; 0 when there are none
 
-    def add(self, found: Found) -> None:
-        """The next picture."""
-        index, name = len(self.digests), self.source.ids[len(self.digests)]
-        self.digests.append(found.digest)
-        if found.bad:
-            self.problems.append(Problem(name, found.bad.kind, found.bad.detail, fatal=True))
+    def add(self, image: Examined) -> None:
+        """Add the next image."""
+        index = len(self.digests)
+        name = self.source.ids[index]
+        self.digests.append(image.digest)
+        if image.bad:
+            self.problems.append(Problem(name, image.bad.kind, image.bad.detail, fatal=True))
             return
-        self.problems += [Problem(name, kind, detail, fatal=False) for kind, detail in found.notes]
-        expected = SUFFIXES.get("." + name.rpartition(".")[2].lower(), found.format)
-        if found.format and expected != found.format:
-            self.problems.append(
-                Problem(name, "wrong_extension", f"holds {found.format}", fatal=False)
-            )
-        self.sizes[found.size] += 1
-        self.modes[found.mode] += 1
-        self.formats[found.format or "array"] += 1
-        self.colour = self.colour or not found.grey
-        self.depth = max(self.depth, found.depth)
+        for kind, detail in image.notes:
+            self.problems.append(Problem(name, kind, detail, fatal=False))
+        expected = SUFFIXES.get(extension(name), image.format)
+        if image.format and expected != image.format:
+            detail = f"holds {image.format}"
+            self.problems.append(Problem(name, "wrong_extension", detail, fatal=False))
+        self.sizes[image.size] += 1
+        self.modes[image.mode] += 1
+        self.formats[image.format or "array"] += 1
+        self.colour = self.colour or not image.grey
+        self.depth = max(self.depth, image.depth)
         self.usable[index] = True
 
     def add_arrays(self, pixels: Pixels) -> None:
-        """The next pictures at once, from N,C,H,W."""
+        """Add the next images at once, from N,C,H,W."""
         count, channels, height, width = pixels.shape
-        self.usable[len(self.digests) : len(self.digests) + count] = True
+        start = len(self.digests)
+        self.usable[start : start + count] = True
         self.digests += array_digests(pixels)
         self.sizes[(width, height)] += count
-        self.modes[{1: "L", 4: "RGBA"}.get(channels, "RGB")] += count
+        self.modes[MODES.get(channels, "RGB")] += count
         self.formats["array"] += count
         self.colour = channels > 1
 
     def judged(self) -> Scan:
-        """The whole: duplicates settled, pictures counted."""
+        """Settle duplicates and count what is usable."""
         source = self.source
-        self._say_depth()
+        self._name_depth()
         unlabelled = np.flatnonzero(self.usable & (source.labels < 0))
         self.usable[unlabelled] = False
-        self.problems += [
-            Problem(source.ids[index], "unlabelled", "no class is given", fatal=True)
-            for index in unlabelled
-        ]
+        for index in unlabelled.tolist():
+            name = source.ids[index]
+            self.problems.append(Problem(name, "unlabelled", "no class is given", fatal=True))
         for index, problem in settle_duplicates(source, self.digests, self.usable):
             self.problems.append(problem)
             self.usable[index] &= not problem.fatal
         width, height = next(iter(self.sizes)) if len(self.sizes) == 1 else (0, 0)
-        counts = count(source.classes, source.labels[self.usable], source.splits[self.usable])
+        labels = source.labels[self.usable]
+        counts = count_by_class(source.classes, labels, source.splits[self.usable])
         return Scan(
             name=source.name,
             classes=source.classes,
@@ -182,7 +190,7 @@ class Findings:
             notes=(*source.notes, *_without_training(counts)),
         )
 
-    def _say_depth(self) -> None:
+    def _name_depth(self) -> None:
         """Where samples of 16 bits use fewer in the whole set, the notes say how they are scaled."""
         if self.depth in (0, 16):
             return
@@ -194,81 +202,94 @@ class Findings:
 
 def _without_training(counts: dict[str, dict[str, int]]) -> list[str]:
     """A note on classes that occur in held-out parts alone."""
-    names = [
-        name for name, parts in counts.items() if parts and not parts.keys() & {"train", "unsplit"}
-    ]
+    names = []
+    for name, parts in counts.items():
+        if parts and not parts.keys() & {"train", "unsplit"}:
+            names.append(name)
     if not names:
         return []
     return [f"no training picture of {listed(names, 10)}, which other parts hold"]
 
 
-def scan(source: Source, progress: Progress = lambda done, total: None) -> Scan:
-    """Look at every picture; raises UserError when nothing can be learned from them (no picture, one class)."""
+def scan(source: Source, progress: Progress = no_progress) -> Scan:
+    """Read and decode every image.
+
+    Raises UserError when nothing can be learned from them (no image, one class).
+    """
     result = scan_any(source, progress)
     check(result)
     return result
 
 
-def scan_any(source: Source, progress: Progress = lambda done, total: None) -> Scan:
+def scan_any(source: Source, progress: Progress = no_progress) -> Scan:
     """As `scan`, without requiring two non-empty classes."""
     findings = Findings(source)
+    total = len(source.ids)
     if source.pixels is not None:
         findings.add_arrays(source.pixels)
-        progress(len(source.ids), len(source.ids))
-    for done, found in enumerate(walk(source) if source.pixels is None else (), start=1):
-        findings.add(found)
-        progress(done, len(source.ids))
+        progress(total, total)
+        return findings.judged()
+    for done, image in enumerate(examine_all(source), start=1):
+        findings.add(image)
+        progress(done, total)
     return findings.judged()
 
 
 def check(scan: Scan) -> None:
-    """Raise UserError unless at least two classes have usable pictures."""
+    """Raise UserError unless at least two classes have usable images."""
     filled = {name: sum(splits.values()) for name, splits in scan.counts.items() if splits}
     if len(filled) > 1:
         return
     bad = Counter(problem.kind for problem in scan.problems if problem.fatal)
-    reasons = (
-        f" ({', '.join(f'{number} {kind}' for kind, number in bad.most_common())})" if bad else ""
+    reasons = ""
+    if bad:
+        reasons = f" ({', '.join(f'{number} {kind}' for kind, number in bad.most_common())})"
+    hint = (
+        "put the pictures of each class into a folder of its own, with the class as its name; "
+        "`eyesight data` lists every file"
     )
-    hint = "put the pictures of each class into a folder of its own, with the class as its name; `eyesight data` lists every file"
     if not filled:
         raise UserError(
-            f"{scan.name} holds no usable picture: {len(scan.usable)} found, none can be used{reasons}",
+            f"{scan.name} holds no usable picture: of {len(scan.usable)}, none can be used{reasons}",
             hint,
         )
     (name, number), *_ = filled.items()
     raise UserError(
-        f"{scan.name} holds pictures of one class only: {name!r} with {number}{reasons}; two are needed at least",
+        f"{scan.name} holds pictures of one class only: {name!r} with {number}{reasons}; "
+        "two are needed at least",
         hint,
     )
 
 
-def count(
-    classes: tuple[str, ...], labels: NDArray[np.int64], splits: NDArray[Any]
+def count_by_class(
+    classes: Sequence[str], labels: NDArray[np.int64], splits: NDArray[np.str_]
 ) -> dict[str, dict[str, int]]:
-    """Pictures by class and split, in the order of the classes; splits without pictures are absent."""
+    """Images by class and split, in the order of the classes; splits without images are absent."""
     names, codes = np.unique(splits, return_inverse=True)
     table = np.zeros((len(classes), max(1, len(names))), dtype=int)
     np.add.at(table, (labels, codes), 1)
     keys = [str(name) or "unsplit" for name in names]
-    return {
-        name: {key: int(number) for key, number in zip(keys, row, strict=False) if number}
-        for name, row in zip(classes, table, strict=True)
-    }
+    counts: dict[str, dict[str, int]] = {}
+    for name, row in zip(classes, table.tolist(), strict=True):
+        counts[name] = {key: number for key, number in zip(keys, row, strict=False) if number}
+    return counts
 
 
-def walk(source: Source, how: Preparation | None = None) -> Iterator[Found]:
-    """Every picture in order, prepared as `how` says; threads read ahead by a bounded number of pictures."""
-    threads = min(8, os.cpu_count() or 1)
-    waiting: deque[Future[list[Found]]] = deque()
+def examine_all(source: Source, preparation: Preparation | None = None) -> Iterator[Examined]:
+    """Every image in order, prepared where `preparation` says how.
+
+    Threads read ahead by a bounded number of images.
+    """
+    threads = min(THREADS, cores())
+    waiting: deque[Future[list[Examined]]] = deque()
     with quiet(), ThreadPoolExecutor(threads) as pool:
 
-        def look(some: range) -> list[Found]:
-            return [examine(source, index, how) for index in some]
+        def examine_some(rows: range) -> list[Examined]:
+            return [examine(source, index, preparation) for index in rows]
 
         try:
-            for some in portions(len(source.ids)):
-                waiting.append(pool.submit(look, some))
+            for rows in chunks(len(source.ids)):
+                waiting.append(pool.submit(examine_some, rows))
                 if len(waiting) > 2 * threads:
                     yield from waiting.popleft().result()
             while waiting:
@@ -277,51 +298,56 @@ def walk(source: Source, how: Preparation | None = None) -> Iterator[Found]:
             pool.shutdown(cancel_futures=True)
 
 
-def portions(total: int) -> Iterator[range]:
-    """Portions of `AT_ONCE`, but the first are smaller, so that the speed of large photographs is known soon."""
-    start, size = 0, 1
+def chunks(total: int) -> Iterator[range]:
+    """Ranges of `AT_ONCE` rows; the first are smaller, so that progress begins soon with large photos."""
+    start = 0
+    size = 1
     while start < total:
         yield range(start, min(start + size, total))
-        start, size = start + size, min(2 * size, AT_ONCE)
+        start += size
+        size = min(2 * size, AT_ONCE)
 
 
-def examine(source: Source, index: int, how: Preparation | None = None) -> Found:
-    """One picture read, hashed, decoded and prepared; under channels 0 a grey picture keeps one channel."""
+def examine(source: Source, index: int, preparation: Preparation | None = None) -> Examined:
+    """One image read, hashed, decoded and prepared; under channels 0 a grey image keeps one channel."""
     try:
-        picture = source.read(index)
-        return (
-            _examine_file(picture, how)
-            if isinstance(picture, bytes)
-            else _examine_array(picture, how)
-        )
+        contents = source.read(index)
+        if isinstance(contents, bytes):
+            return _examine_file(contents, preparation)
+        return _examine_array(contents, preparation)
     except BadPicture as bad:
-        return Found("", bad=bad)
+        return Examined("", bad=bad)
     except OSError as error:
         kind = "missing" if isinstance(error, FileNotFoundError) else "unreadable"
-        return Found("", bad=BadPicture(kind, error.strerror or str(error)))
+        return Examined("", bad=BadPicture(kind, error.strerror or str(error)))
 
 
-def _examine_array(picture: Pixels, how: Preparation | None) -> Found:
-    planes = _planes(picture)
-    mode = {1: "L", 4: "RGBA"}.get(planes.shape[1], "RGB")
-    return _prepared(array_digests(planes)[0], Decoded(from_array(picture), (), "", mode), how)
+def _examine_array(pixels: Pixels, preparation: Preparation | None) -> Examined:
+    planes = _planes(pixels)
+    mode = MODES.get(planes.shape[1], "RGB")
+    decoded = Decoded(from_array(pixels), (), "", mode)
+    return _prepared(array_digests(planes)[0], decoded, preparation)
 
 
-def _examine_file(data: bytes, how: Preparation | None) -> Found:
+def _examine_file(data: bytes, preparation: Preparation | None) -> Examined:
     digest = sha256(data).hexdigest()
+    depth = preparation.depth if preparation else 0
     try:
-        return _prepared(digest, read(data, how.depth if how else 0), how)
+        return _prepared(digest, read(data, depth), preparation)
     except BadPicture as bad:
-        return Found(digest, bad=bad)
+        return Examined(digest, bad=bad)
 
 
-def _prepared(digest: str, decoded: Decoded, how: Preparation | None) -> Found:
-    """Raises BadPicture of kind size under the policy none."""
-    image, grey = decoded.image, decoded.image.mode == "L"
-    if how and not how.channels:
-        how = replace(how, channels=1 if grey else 3)
-    pixels = to_pixels(image, how) if how else None
-    return Found(
+def _prepared(digest: str, decoded: Decoded, preparation: Preparation | None) -> Examined:
+    """The decoded image and its pixels; raises BadPicture of kind size under the policy none."""
+    image = decoded.image
+    grey = image.mode == "L"
+    pixels = None
+    if preparation is not None:
+        if not preparation.channels:
+            preparation = replace(preparation, channels=1 if grey else 3)
+        pixels = to_pixels(image, preparation)
+    return Examined(
         digest,
         image.size,
         decoded.mode,
@@ -337,27 +363,29 @@ def content_digests(source: Source) -> list[str]:
     """The digests that a scan of the source gives, without decoding anything."""
     if source.pixels is not None:
         return array_digests(source.pixels)
-    with ThreadPoolExecutor(min(8, cores())) as pool:
+    with ThreadPoolExecutor(min(THREADS, cores())) as pool:
         return list(pool.map(lambda index: _content_digest(source, index), range(len(source.ids))))
 
 
 def _content_digest(source: Source, index: int) -> str:
     try:
-        content = source.read(index)
+        contents = source.read(index)
     except (BadPicture, OSError):
         return ""
-    if isinstance(content, bytes):
-        return sha256(content).hexdigest()
-    return array_digests(_planes(content))[0]
+    if isinstance(contents, bytes):
+        return sha256(contents).hexdigest()
+    return array_digests(_planes(contents))[0]
 
 
-def _planes(picture: Pixels) -> Pixels:
+def _planes(pixels: Pixels) -> Pixels:
     """H,W or H,W,C as 1,C,H,W."""
-    return picture[None, None] if picture.ndim == 2 else picture.transpose(2, 0, 1)[None]
+    if pixels.ndim == 2:
+        return pixels[None, None]
+    return pixels.transpose(2, 0, 1)[None]
 
 
 def array_digests(pixels: Pixels) -> list[str]:
-    """The sha256 of each picture's shape and values, N,…."""
+    """The sha256 of each image's shape and values, N,…."""
     shape = sha256(repr(pixels.shape[1:]).encode())
     flat = np.ascontiguousarray(pixels).reshape(len(pixels), -1)
     digests = []
@@ -369,77 +397,71 @@ def array_digests(pixels: Pixels) -> list[str]:
 
 
 def describe(scan: Scan) -> str:
-    """The health check for a terminal of 80 columns: classes, what the pictures are, every problem by name."""
+    """The scan as text of 80 columns: classes, what the images are, every problem by name."""
     bad = len({problem.id for problem in scan.problems if problem.fatal})
-    lines = [
+    title = (
         f"{scan.name}: {int(scan.usable.sum()):,} usable pictures of {len(scan.classes)} classes"
-        + (f", {bad:,} left out" if bad else "")
-    ]
-    notes = [f"note: {note}" for note in scan.notes]
-    tables = [*_class_table(scan), "", *kinds(scan), *notes]
-    return "\n".join([*lines, "", *tables, *problem_lines(scan.problems)])
+    )
+    if bad:
+        title += f", {bad:,} left out"
+    lines = [title, "", *_class_table(scan), "", *kinds(scan)]
+    lines += [f"note: {note}" for note in scan.notes]
+    lines += problem_lines(scan.problems)
+    return "\n".join(lines)
 
 
 def kinds(scan: Scan) -> list[str]:
     """A line each about sizes, modes and formats."""
-    lines = []
-    for title, counter in (("sizes", scan.sizes), ("modes", scan.modes), ("formats", scan.formats)):
-        named = Counter(
-            {
-                f"{key[0]}x{key[1]}" if isinstance(key, tuple) else key: number
-                for key, number in counter.items()
-            }
-        )
-        more = f", and {len(named) - 5:,} other" if len(named) > 5 else ""
-        lines.append(
-            f"{title:<8} "
-            + ", ".join(f"{key} ({number:,})" for key, number in named.most_common(5))
-            + more
-        )
-    return lines
+    sizes = Counter({f"{width}x{height}": number for (width, height), number in scan.sizes.items()})
+    return [
+        _counted("sizes", sizes),
+        _counted("modes", scan.modes),
+        _counted("formats", scan.formats),
+    ]
+
+
+def _counted(title: str, counter: Counter[str]) -> str:
+    shown = [f"{name} ({number:,})" for name, number in counter.most_common(COMMONEST)]
+    if len(counter) > COMMONEST:
+        shown.append(f"and {len(counter) - COMMONEST:,} other")
+    return f"{title:<8} {', '.join(shown)}"
 
 
 def _class_table(scan: Scan) -> list[str]:
-    columns = [
-        name
-        for name in ("train", "validation", "test", "unsplit")
-        if any(name in row for row in scan.counts.values())
-    ]
-    rows = [[str(row.get(name, 0)) for name in columns] for row in scan.counts.values()]
-    totals = [str(sum(row.get(name, 0) for row in scan.counts.values())) for name in columns]
-    titles = ["pictures" if name == "unsplit" and len(columns) == 1 else name for name in columns]
-    wide = min(
-        80 - 12 * len(columns),
-        max((len(name) for name in ("class", "total", *scan.classes)), default=5),
-    )
-    return [
-        _cut(name, wide).ljust(wide) + "".join(f"{value:>12}" for value in values)
-        for name, values in (
-            ("class", titles),
-            *zip(scan.classes, rows, strict=True),
-            ("total", totals),
-        )
-    ]
-
-
-def problem_lines(problems: tuple[Problem, ...]) -> list[str]:
-    """Every problem by kind and name, those that leave a picture out first."""
-    lines: list[str] = []
-    order = sorted({(not problem.fatal, problem.kind) for problem in problems})
-    for harmless, kind in order:
-        group = [
-            problem for problem in problems if (not problem.fatal, problem.kind) == (harmless, kind)
-        ]
-        lines += [
-            "",
-            f"{kind.replace('_', ' ')}: {len(group):,} {'noted' if harmless else 'left out'}",
-        ]
-        lines += [
-            f"  {problem.id}: {problem.detail}" if problem.detail else f"  {problem.id}"
-            for problem in group
-        ]
+    """Classes with their numbers in each part, and the totals."""
+    columns = []
+    for part in ("train", "validation", "test", "unsplit"):
+        if any(part in row for row in scan.counts.values()):
+            columns.append(part)
+    titles = list(columns)
+    if titles == ["unsplit"]:
+        titles = ["pictures"]
+    totals = [sum(row.get(part, 0) for row in scan.counts.values()) for part in columns]
+    longest = max((len(name) for name in ("class", "total", *scan.classes)), default=5)
+    width = min(TERMINAL - 12 * len(columns), longest)
+    lines = [_line("class", titles, width)]
+    for name, row in scan.counts.items():
+        lines.append(_line(name, [row.get(part, 0) for part in columns], width))
+    lines.append(_line("total", totals, width))
     return lines
 
 
-def _cut(text: str, wide: int) -> str:
-    return text if len(text) <= wide else text[: wide - 1] + "…"
+def _line(name: str, values: Sequence[object], width: int) -> str:
+    shown = name if len(name) <= width else name[: width - 1] + "…"
+    return shown.ljust(width) + "".join(f"{value!s:>12}" for value in values)
+
+
+def problem_lines(problems: Sequence[Problem]) -> list[str]:
+    """Every problem by kind and name, those that leave an image out first."""
+    groups: dict[tuple[bool, str], list[Problem]] = {}
+    for problem in problems:
+        groups.setdefault((not problem.fatal, problem.kind), []).append(problem)
+    lines: list[str] = []
+    for harmless, kind in sorted(groups):
+        group = groups[(harmless, kind)]
+        verb = "noted" if harmless else "left out"
+        lines += ["", f"{kind.replace('_', ' ')}: {len(group):,} {verb}"]
+        for problem in group:
+            detail = f": {problem.detail}" if problem.detail else ""
+            lines.append(f"  {problem.id}{detail}")
+    return lines

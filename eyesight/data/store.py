@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from eyesight.data import boxes
 from eyesight.data.pixel_file import PixelWriter, no_space
 from eyesight.data.prepare import Preparation, Problem, fits, prepare_all
-from eyesight.data.scan import Findings, Scan, check, content_digests, walk
+from eyesight.data.scan import Findings, Scan, check, content_digests, examine_all
 from eyesight.errors import DiskFullError, UserError
 from eyesight.recipe import Data
 from eyesight.system import cache
@@ -268,7 +268,7 @@ def _fill(source: Source, writer: PixelWriter, progress: Progress) -> tuple[Scan
             progress(start + len(pixels), len(source.ids))
         return findings.judged(), writer
     asked = writer.preparation
-    for index, examined in enumerate(walk(source, asked)):
+    for index, examined in enumerate(examine_all(source, asked)):
         findings.add(examined)
         if examined.pixels is not None:
             writer.add(examined.pixels[None], index)
