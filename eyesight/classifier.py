@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,10 @@ from eyesight.errors import UserError
 from eyesight.models import own, registry
 from eyesight.models.layers import Network
 from eyesight.recipe import Model, group, is_own
+from eyesight.results.answers import Answers, answers
+from eyesight.results.calibration import Calibration
 from eyesight.results.predictions import Predictions, predicted
+from eyesight.results.unlike import Unlike
 from eyesight.runs import Results
 from eyesight.system.digest import file_sha256
 from eyesight.system.files import sync_folder, unfinished_folder, whole_file
@@ -38,6 +42,7 @@ from eyesight.tasks import TASKS, Task
 FORMAT = 1
 Views = Literal["one", "flip", "shifts", "flip_shifts"]
 DIFFERENT_NAMES = 5  # tensors named in an error
+UNLIKE = "unlike."  # begins the names of tensors that are no weights
 
 
 class Facts(TypedDict, total=False):
@@ -77,6 +82,7 @@ class Description(TypedDict, total=False):
     views: Views
     target: str
     noise: float
+    calibration: dict[str, Any]
     weights_sha256: str
     code_sha256: str  # of the source file of a network of one's own
     facts: Facts
@@ -95,6 +101,7 @@ class Classifier:
     noise: float = 0.0  # added to the images on which a denoising autoencoder is scored
     arithmetic: str = "float32"  # of inference; "bfloat16" only where a budget affords no better
     source: str = ""  # what it was loaded from, in words
+    calibration: Calibration = field(default_factory=Calibration)
 
     def __repr__(self) -> str:
         return describe(self.source or self.model.name, self.classes, self.preparation)
@@ -141,9 +148,28 @@ class Classifier:
         batches = torch.split(torch.from_numpy(pixels), chunk_size(pixels.shape[1:]))
         return torch.cat([self.forward(batch).cpu() for batch in batches]).numpy()
 
+    def answer(self, pixels: Pixels) -> Answers:
+        """Probabilities, raw logits, sets and doubt for prepared images, uint8 N,C,H,W."""
+        logits, features = self.logits_and_features(pixels)
+        return answers(self.calibration, logits, features)
+
+    def logits_and_features(
+        self, pixels: Pixels
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """Raw logits N,K and pooled features N,D of prepared images, uint8 N,C,H,W."""
+        parts = []
+        for batch in torch.split(torch.from_numpy(pixels), chunk_size(pixels.shape[1:])):
+            parts.append(logits_and_features(self.network, batch, self.views, self.arithmetic))
+        logits = torch.cat([logits.cpu() for logits, _ in parts])
+        features = torch.cat([features.cpu() for _, features in parts])
+        return logits.numpy(), features.numpy()
+
     def forward(self, pictures: Tensor) -> Tensor:
         """N,C,H,W (uint8 or [0,1]) → probabilities N,K, images N,C,H,W, or maps N,K,H,W."""
-        return probabilities(self.network, pictures, self.views, self.arithmetic)
+        outputs = mean_outputs(self.network, pictures, self.views, self.arithmetic)
+        if self.network.emits == "class":
+            outputs = outputs / self.calibration.temperature
+        return self.network.answer(outputs)
 
     @property
     def task(self) -> Task:
@@ -164,6 +190,9 @@ class Classifier:
             tensors = {}
             for name, tensor in self.network.state_dict().items():
                 tensors[name] = tensor.contiguous().cpu()
+            if self.calibration.unlike is not None:
+                for name, array in self.calibration.unlike.tensors().items():
+                    tensors[UNLIKE + name] = torch.from_numpy(array)
             save_tensors(tensors, temporary / "weights.safetensors")
             description = self._description(file_sha256(temporary / "weights.safetensors"))
             text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
@@ -188,6 +217,7 @@ class Classifier:
             "views": self.views,
             "target": self.network.emits,
             "noise": self.noise,
+            "calibration": self.calibration.to_dict(),
             "weights_sha256": weights,
             "facts": self.facts,
         }
@@ -223,11 +253,19 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
         ) from None
     outputs = registry.outputs(target, shape, len(classes))
     network = registry.build(model, shape, outputs, description.get("code_sha256"))
-    weights = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
+    weights, unlike = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
     network.load_state_dict(weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Classifier(
-        network, model, classes, preparation, views, facts, noise, source=f"classifier in {folder}"
+        network,
+        model,
+        classes,
+        preparation,
+        views,
+        facts,
+        noise,
+        source=f"classifier in {folder}",
+        calibration=Calibration.from_dict(description.get("calibration", {}), unlike),
     )
 
 
@@ -275,18 +313,25 @@ def read_description(folder: Path) -> Description:
     return description
 
 
-def _load_weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _load_weights(
+    file: Path, expected: str, state: dict[str, Tensor]
+) -> tuple[dict[str, Tensor], Unlike | None]:
+    """The weights, and what tells images that are unlike the training images."""
     try:
         if file_sha256(file) != expected:
             raise UserError(
                 f"{file} is not the file that classifier.json names: its checksum differs",
                 "the weights were changed or damaged; copy the folder again, or train again",
             )
-        tensors: dict[str, Tensor] = load_file(file)
+        stored: dict[str, Tensor] = load_file(file)
     except (OSError, SafetensorError) as error:
         raise UserError(
             f"{file} cannot be read: {error}", "it may be damaged; copy the folder again"
         ) from None
+    tensors = {name: value for name, value in stored.items() if not name.startswith(UNLIKE)}
+    arrays = {}
+    for name in stored.keys() - tensors.keys():
+        arrays[name.removeprefix(UNLIKE)] = stored[name].numpy()
     wrong = []
     for name in sorted(state.keys() | tensors.keys()):
         if name not in state or name not in tensors or state[name].shape != tensors[name].shape:
@@ -303,7 +348,7 @@ def _load_weights(file: Path, expected: str, state: dict[str, Tensor]) -> dict[s
                 "the training diverged or the file is damaged: train again, with a smaller "
                 "optim.lr if it diverged",
             )
-    return tensors
+    return tensors, Unlike(**arrays) if arrays else None
 
 
 def describe(source: str, classes: Sequence[str], preparation: Preparation) -> str:
@@ -321,23 +366,69 @@ def no_classes(target: str) -> UserError:
     )
 
 
-@torch.no_grad()
 def probabilities(
     network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
 ) -> Tensor:
-    """What the network gives for images N,C,H,W, its logits averaged over the test-time views.
+    """What the network gives for images N,C,H,W, averaged over the views before the softmax.
 
-    Probabilities N,K for a network that gives classes.
+    Probabilities N,K, not calibrated, for a network that gives classes.
     """
+    return network.answer(mean_outputs(network, pixels, views, arithmetic))
+
+
+@torch.no_grad()
+def mean_outputs(
+    network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
+) -> Tensor:
+    """The outputs of the network's head, its logits, averaged over the test-time views."""
+    with evaluating(network):
+        pictures = scaled(network, pixels)
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
+            outputs = [network(view).float() for view in augmented_views(pictures, views)]
+    return torch.stack(outputs).mean(0)
+
+
+@torch.no_grad()
+def logits_and_features(
+    network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
+) -> tuple[Tensor, Tensor]:
+    """Logits N,K and features N,D (maps averaged over their places), averaged over the views."""
+    logits = []
+    features = []
+    with evaluating(network):
+        pictures = scaled(network, pixels)
+        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
+            for view in augmented_views(pictures, views):
+                maps = network.forward_features(view)
+                logits.append(network.forward_head(maps).float())
+                features.append(pooled(maps.float()))
+    return torch.stack(logits).mean(0), torch.stack(features).mean(0)
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Features N,D; maps N,C,H,W are averaged over their places."""
+    if features.ndim == 4:
+        return features.mean((2, 3))
+    return features.flatten(1)
+
+
+@contextmanager
+def evaluating(network: Network) -> Iterator[None]:
+    """The network in evaluation mode, and afterwards as it was."""
     training = network.training
     network.eval()
+    try:
+        yield
+    finally:
+        network.train(training)
+
+
+def scaled(network: Network, pixels: Tensor) -> Tensor:
+    """Images N,C,H,W on the network's device, floats from 0 to 1, channels last."""
     pictures = pixels.to(_device(network)).contiguous(memory_format=torch.channels_last)
     if pixels.dtype == torch.uint8:
         pictures = pictures.float().div_(255)
-    with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
-        logits = [network(view).float() for view in augmented_views(pictures, views)]
-    network.train(training)
-    return network.answer(torch.stack(logits).mean(0))
+    return pictures
 
 
 def augmented_views(pictures: Tensor, views: Views) -> list[Tensor]:

@@ -35,13 +35,14 @@ from eyesight.models import own, registry, weights
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Recipe, differences, from_dict, is_own, to_dict
+from eyesight.results.calibration import Calibration
 from eyesight.results.predictions import write_arrays
 from eyesight.runs import Run, now
 from eyesight.system import memory
 from eyesight.system.device import default_device
 from eyesight.system.environment import environment
 from eyesight.system.progress import Callbacks, Epoch, Reporter, Talk, silent
-from eyesight.training import budget, extra_data, initialise, precision, transfer
+from eyesight.training import budget, calibrate, extra_data, initialise, precision, transfer
 from eyesight.training.budget import CHECKED, Evaluation
 from eyesight.training.checkpoint import State
 from eyesight.training.context import Context
@@ -175,7 +176,8 @@ def execute(job: Job) -> None:
     evaluation = prepare_evaluation(job, network)
     clock.lap("data")
     first = stage_to_continue(job.run)
-    for stage in transfer.stages(job.recipe, network, job.data, job.context, first):
+    data = choosing_data(job)
+    for stage in transfer.stages(job.recipe, network, data, job.context, first):
         if stage.network is not network:
             clock.lap("features")
         train_stage(job, stage)
@@ -248,6 +250,13 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
     seconds = evaluation.seconds / context.group.size
     budget.reserve_for_evaluation(clock, seconds, recipe.data.target)
     return evaluation
+
+
+def choosing_data(job: Job) -> Dataset:
+    """The data with the validation images that choose the epoch; a classifier keeps some apart."""
+    if job.recipe.data.target != "class":
+        return job.data
+    return calibrate.choosing(job.data)
 
 
 def stage_to_continue(run: Run) -> int:
@@ -391,11 +400,24 @@ def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classi
         provenance(job),
         noise,
     )
+    if recipe.data.target == "class":
+        trained.arithmetic = evaluation.arithmetic
+        trained.calibration = calibrated(job, trained)
+        trained.arithmetic = "float32"
     trained.save(job.run.classifier_path)
     loaded = classifier.load(job.run.classifier_path, network.normalise.mean.device)
     check_same(trained, loaded, data.train)
     loaded.arithmetic = evaluation.arithmetic
     return loaded
+
+
+def calibrated(job: Job, trained: Classifier) -> Calibration:
+    """The calibration of the trained classifier, as the first process finds it."""
+    group = job.context.group
+    if group.size == 1:
+        return calibrate.calibrate(trained, job.data)
+    decided = group.once(lambda: calibrate.calibrate(trained, job.data).to_dict(arrays=True))
+    return Calibration.from_dict(decided)
 
 
 def provenance(job: Job) -> Facts:

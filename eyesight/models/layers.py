@@ -108,8 +108,16 @@ class Network(nn.Module):
             first.init_from_data(self.normalise(pictures))  # type: ignore[union-attr, operator]
 
     def forward(self, pictures: Tensor) -> Tensor:
+        """Logits N,K."""
+        return self.forward_head(self.forward_features(pictures))
+
+    def forward_features(self, pictures: Tensor) -> Tensor:
+        """What the body makes of images: features N,D or N,C,H,W."""
+        features: Tensor = self.body(self.normalise(pictures))
+        return features
+
+    def forward_head(self, features: Tensor) -> Tensor:
         """Logits N,K; the head computes in float32: bfloat16 would cost accuracy, and no time."""
-        features = self.body(self.normalise(pictures))
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features.float())
         return logits

@@ -7,15 +7,62 @@ with 80 % right in 80 % of the cases. It never changes which class is the most p
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from eyesight.results.conformal import PredictionSets
 from eyesight.results.metrics import BINS, Floats, Labels, bin_of, correct, log_loss, reliability
+from eyesight.results.unlike import Unlike
 
 LEAST = 50  # validation images below which a temperature would be noise
 RANGE = (0.05, 20.0)  # of temperatures
 SAMPLES = 1000  # bootstrap samples
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What validation images say about a classifier's answers; it travels with the weights.
+
+    The temperature is fitted on images that chose the epoch, too; the sets and the limit of
+    `unlike` on others, which chose nothing.
+    """
+
+    temperature: float = 1.0
+    images: int = 0  # that the temperature was fitted on
+    sets: PredictionSets | None = None
+    unlike: Unlike | None = None
+    note: str = ""  # what is missing, and why
+
+    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+        """As plain JSON values; the arrays of `unlike` only if asked for."""
+        values: dict[str, Any] = {
+            "temperature": self.temperature,
+            "images": self.images,
+            "sets": None,
+            "note": self.note,
+        }
+        if self.sets is not None:
+            values["sets"] = self.sets.to_dict()
+        if arrays and self.unlike is not None:
+            tensors = self.unlike.tensors()
+            values["unlike"] = {name: array.tolist() for name, array in tensors.items()}
+        return values
+
+    @staticmethod
+    def from_dict(values: dict[str, Any], unlike: Unlike | None = None) -> Calibration:
+        """What `to_dict` gave, with `unlike`; without values, no calibration."""
+        if not values:
+            return Calibration()
+        sets = values["sets"]
+        if sets is not None:
+            sets = PredictionSets.from_dict(sets)
+        if "unlike" in values:
+            arrays = values["unlike"]
+            unlike = Unlike(**{name: np.array(arrays[name], np.float32) for name in arrays})
+        temperature = float(values["temperature"])
+        return Calibration(temperature, int(values["images"]), sets, unlike, values["note"])
 
 
 @dataclass(frozen=True)

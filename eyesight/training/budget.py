@@ -12,6 +12,7 @@ from eyesight.classifier import Views
 from eyesight.data.dataset import Dataset
 from eyesight.models.layers import Network
 from eyesight.recipe import Recipe
+from eyesight.results.unlike import REFERENCES
 from eyesight.training.clock import Clock
 
 # Seconds of a budget kept for saving and the report, a third of the budget at most.
@@ -82,6 +83,7 @@ def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic
     # With several views the test images are evaluated once more without averaging.
     without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
     evaluated = (1 + without_averaging) * len(data.test) + 2 * len(data.validation) + 2 * CHECKED
+    evaluated += min(REFERENCES, len(data.train))  # whose features tell what is unlike
     return 1.5 * min(tries) * evaluated / count
 
 

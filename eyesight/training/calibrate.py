@@ -1,0 +1,90 @@
+"""Calibration of a trained classifier on validation images, before it is saved.
+
+The validation images are cut in two: one part chooses the epoch and fits the temperature, the other
+calibrates the sets and the limit of what is unlike, and chooses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from eyesight.classifier import Classifier
+from eyesight.data.dataset import Dataset
+from eyesight.data.images import Images
+from eyesight.results import conformal
+from eyesight.results.calibration import LEAST, Calibration, fit_temperature, softmax
+from eyesight.results.conformal import PredictionSets
+from eyesight.results.unlike import REFERENCES, Unlike
+
+MOST = 1000  # images that calibrate the sets
+DIVIDED_FROM = 200  # validation images; fewer all choose the epoch, and there are no sets
+Rows = npt.NDArray[np.int64]
+
+
+def divided(count: int) -> tuple[Rows, Rows]:
+    """The rows of validation images that choose and fit, and of those that calibrate the sets."""
+    order = np.random.default_rng(0).permutation(count)
+    calibrating = 0
+    if count >= DIVIDED_FROM:
+        calibrating = min(count // 2, MOST)
+    return np.sort(order[calibrating:]), np.sort(order[:calibrating])
+
+
+def choosing(data: Dataset) -> Dataset:
+    """The data with only those validation images that may choose the epoch."""
+    rows, _ = divided(len(data.validation))
+    return replace(data, validation=data.validation.subset(rows))
+
+
+def references(train: Images) -> Images:
+    """The training images with which others are compared, spread evenly."""
+    count = min(REFERENCES, len(train))
+    return train.subset(np.linspace(0, len(train) - 1, count).astype(np.int64))
+
+
+def calibrate(classifier: Classifier, data: Dataset) -> Calibration:
+    """Temperature, sets and the limit of what is unlike, from the validation images.
+
+    Each is left out, and the note says so, where there are too few images for it.
+    """
+    validation = data.validation
+    if not len(validation):
+        return Calibration(note="no validation images: confidence is not calibrated")
+    logits, features = _outputs(classifier, validation)
+    labels = validation.labels.numpy()
+    fitting, calibrating = divided(len(validation))
+    temperature = fit_temperature(logits[fitting], labels[fitting])
+    images = int((labels[fitting] >= 0).sum())
+    notes = []
+    if images < LEAST:
+        images = 0
+        notes.append(f"fewer than {LEAST} validation images: confidence is not calibrated")
+    sets = None
+    if len(calibrating):
+        probabilities = softmax(logits, temperature)
+        penalty = conformal.choose_penalty(probabilities[fitting], labels[fitting])
+        sets = PredictionSets.fit(probabilities[calibrating], labels[calibrating], penalty)
+    else:
+        notes.append(f"fewer than {DIVIDED_FROM} validation images: no sets with a guarantee")
+    rows = fitting
+    if len(calibrating):
+        rows = calibrating
+    _, reference = _outputs(classifier, references(data.train))
+    unlike = Unlike.fit(reference, features[rows], logits[rows])
+    return Calibration(temperature, images, sets, unlike, "; ".join(notes))
+
+
+def _outputs(
+    classifier: Classifier, images: Images
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Logits N,K and features N,D of images."""
+    parts = []
+    for start in range(0, len(images), images.chunk):
+        index = torch.arange(start, min(start + images.chunk, len(images)))
+        parts.append(classifier.logits_and_features(images.take(index).cpu().numpy()))
+    logits = np.concatenate([logits for logits, _ in parts])
+    return logits, np.concatenate([features for _, features in parts])
