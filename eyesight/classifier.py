@@ -66,6 +66,7 @@ class Facts(TypedDict, total=False):
     accuracy_pictures: int | None
     threshold: dict[str, Any] | None
     unfamiliar_from: float | None
+    calibration: dict[str, Any]
     int8: bool
 
 
@@ -130,9 +131,7 @@ class Classifier:
         if self.network.emits != "class":
             raise no_classes(self.network.emits)
         names, pixels = inputs.prepare_inputs(images, self.preparation)
-        return predicted(
-            names, self.probabilities(pixels), self.classes, partial(thumbnail, pixels)
-        )
+        return predicted(names, self.answer(pixels), self.classes, partial(thumbnail, pixels))
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
         """Prepare an image as in training: encoded bytes or uint8 H,W[,C] to uint8 C,H,W.
@@ -150,6 +149,8 @@ class Classifier:
 
     def answer(self, pixels: Pixels) -> Answers:
         """Probabilities, raw logits, sets and doubt for prepared images, uint8 N,C,H,W."""
+        if not len(pixels):
+            return Answers(np.zeros((0, len(self.classes)), dtype=np.float32))
         logits, features = self.logits_and_features(pixels)
         return answers(self.calibration, logits, features)
 

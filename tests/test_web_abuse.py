@@ -43,11 +43,11 @@ class Slow:
     def prepare(self, picture):
         return self.known.prepare(picture)
 
-    def probabilities(self, pixels):
+    def answer(self, pixels):
         self.sizes.append(len(pixels))
         time.sleep(self.pause)
         assert not self.fail, "the network is broken"
-        return self.known.probabilities(pixels)
+        return self.known.answer(pixels)
 
 
 class Live:

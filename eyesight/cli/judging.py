@@ -30,6 +30,7 @@ from eyesight.cli.options import (
 )
 from eyesight.cli.training import judged
 from eyesight.errors import UserError
+from eyesight.results.conformal import USUAL
 
 if TYPE_CHECKING:
     from eyesight.inference.dense import Rendered
@@ -144,6 +145,13 @@ def predict(
         Path | None,
         typer.Option(metavar="FOLDER", help="write pictures of where it looked into it (Grad-CAM)"),
     ] = None,
+    sure: Annotated[
+        str | None,
+        typer.Option(
+            metavar="95%",
+            help="name all classes among which the right one is in 95 of 100 pictures",
+        ),
+    ] = None,
     unfamiliar: Annotated[
         Path | None,
         typer.Option(
@@ -183,7 +191,8 @@ def predict(
     from eyesight.inference import dense, predict
 
     competition.refuse_runs(pictures)
-    options = Options(model, pictures, top, out, draw, explain, unfamiliar, prepare, as_json)
+    level = _share(sure)
+    options = Options(model, pictures, top, out, draw, explain, unfamiliar, prepare, as_json, level)
     if on is not None:
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar, weights=weights, only=only)
         bulk.refuse(views=views, like=like)
@@ -223,6 +232,7 @@ class Options:
     unfamiliar: Path | None
     prepare: str
     as_json: bool
+    sure: float | None
 
     def order(self) -> bulk.Order:
         """The same for predictions in numbered parts; raises UserError without a folder."""
@@ -237,7 +247,7 @@ def _predict_few(options: Options, classifier: AnyClassifier) -> None:
     from eyesight.inference import predict
 
     predictions = predict.predict_folders(
-        classifier, options.pictures, options.top, options.prepare
+        classifier, options.pictures, options.top, options.prepare, options.sure
     )
     if options.unfamiliar is not None:
         predictions = _with_doubts(predictions, options.unfamiliar, options.pictures)
@@ -250,21 +260,61 @@ def _predict_few(options: Options, classifier: AnyClassifier) -> None:
         console.talk(f"{len(predictions):,} rows in {options.out}")
     if options.as_json:
         rows = [prediction.to_dict() for prediction in predictions]
-        show_json({"model": options.model, "predictions": rows})
+        show_json({"model": options.model, "sure": options.sure or USUAL, "predictions": rows})
     elif options.out is None:
-        _print_predictions(predictions)
+        _print_predictions(predictions, with_sets=options.sure is not None)
+    if options.sure is not None:
+        console.talk(
+            f"in {100 * options.sure:g} of 100 pictures the right class is among those of the last "
+            "column; other cameras, or classes in other shares than in training, break this promise"
+        )
+    _warn_unlike(predictions)
     _name_bad(predictions)
 
 
-def _print_predictions(predictions: Sequence[FilePrediction]) -> None:
+def _share(text: str | None) -> float | None:
+    """`95%`, `95` or `0.95` as a share; raises UserError for what is none."""
+    if text is None:
+        return None
+    try:
+        value = float(text.strip().removesuffix("%"))
+    except ValueError:
+        value = -1.0
+    if value >= 1 or text.strip().endswith("%"):
+        value /= 100
+    if not 0 < value < 1:
+        raise UserError(f"--sure is a share of the pictures, not {text}", "--sure 95%", code=2)
+    return value
+
+
+def _warn_unlike(predictions: Sequence[FilePrediction]) -> None:
+    """One sentence about the images whose answers should not be relied on."""
+    from eyesight.cli import console
+
+    count = sum(bool(row.unlike) for row in predictions)
+    if count:
+        console.talk(
+            f"{count} of {len(predictions)} pictures are unlike anything it learnt from: do not "
+            "rely on these answers"
+        )
+
+
+def _print_predictions(predictions: Sequence[FilePrediction], *, with_sets: bool) -> None:
     """A CSV line for each file that could be read."""
     from eyesight.inference.predict import csv_header, csv_row
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(csv_header(max((len(row.top) for row in predictions), default=0)))
+    header = csv_header(max((len(row.top) for row in predictions), default=0))
+    if with_sets:
+        header.append("set")
+    writer.writerow(header)
     for prediction in predictions:
         if not prediction.problem:
             cells = csv_row(prediction)
+            if with_sets:
+                cells.append("; ".join(prediction.set or ()))
+            if prediction.unlike:
+                cells.append("unlike anything it learnt from")
             if prediction.unfamiliar:
                 cells.append("unfamiliar")
             writer.writerow(cells)

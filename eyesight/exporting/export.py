@@ -25,7 +25,7 @@ from eyesight.classifier import Classifier, Facts
 from eyesight.data.prepare import Pixels
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import file_of
-from eyesight.exporting.onnx_graph import WithHeatmap, exportable
+from eyesight.exporting.onnx_graph import exportable
 from eyesight.exporting.parity import (
     Held,
     Parity,
@@ -36,7 +36,7 @@ from eyesight.exporting.parity import (
     unlabelled,
 )
 from eyesight.inference import onnx_classifier
-from eyesight.inference.onnx_classifier import HEAT, INPUT, OUTPUT
+from eyesight.inference.onnx_classifier import INPUT
 from eyesight.inference.pretrained import recogniser
 from eyesight.results import threshold
 from eyesight.runs import Run
@@ -212,9 +212,6 @@ def describe(exported: Exported) -> str:
 def write(loaded: Classifier, facts: Facts, file: Path) -> None:
     """Write the network and `facts` as an ONNX file, not checked yet."""
     network = exportable(loaded)
-    outputs = [OUTPUT]
-    if isinstance(network, WithHeatmap):
-        outputs.append(HEAT)
     example = torch.zeros(2, *loaded.network.shape, dtype=torch.uint8)
     with _quietly():
         program = torch.onnx.export(
@@ -223,7 +220,7 @@ def write(loaded: Classifier, facts: Facts, file: Path) -> None:
             dynamo=True,
             verbose=False,
             input_names=[INPUT],
-            output_names=outputs,
+            output_names=network.outputs,
             dynamic_shapes=({0: torch.export.Dim("n", min=1)},),
         )
     assert program is not None
@@ -293,6 +290,7 @@ def description(run: Run, loaded: Classifier) -> Facts:
         "accuracy_pictures": test.get("n"),
         "threshold": limit,
         "unfamiliar_from": run.unfamiliar_from,
+        "calibration": loaded.calibration.to_dict(),
         "weights": kept["weights_sha256"],
     }
     origin = {key: loaded.facts.get(key) for key in ("run", "data", "store", "split", "eyesight")}

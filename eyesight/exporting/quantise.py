@@ -56,6 +56,7 @@ def quantise(file: Path, out: Path, calibrating: Pixels) -> None:
                 Reader(calibrating),
                 quant_format=QuantFormat.QDQ,
                 op_types_to_quantize=LAYERS,
+                nodes_to_exclude=answering_nodes(ready),
                 per_channel=True,
                 activation_type=QuantType.QUInt8,
                 weight_type=QuantType.QInt8,
@@ -63,6 +64,18 @@ def quantise(file: Path, out: Path, calibrating: Pixels) -> None:
             )
     finally:
         logging.getLogger("root").removeFilter(_no_remarks)
+
+
+def answering_nodes(file: Path) -> list[str]:
+    """The layers behind the logits, which compare features and stay in float32."""
+    import onnx
+
+    graph = onnx.load_model(str(file)).graph
+    names = []
+    for node in graph.node:
+        if any("answering" in name for name in node.input):
+            names.append(node.name)
+    return names
 
 
 def _no_remarks(record: logging.LogRecord) -> bool:

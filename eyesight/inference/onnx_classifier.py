@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from eyesight.data import inputs
 from eyesight.data.prepare import Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import MissingError, UserError
+from eyesight.results.answers import Answers
+from eyesight.results.calibration import Calibration
 from eyesight.results.predictions import Predictions, predicted
 from eyesight.system.digest import sha256
 from eyesight.system.memory import cores
@@ -33,6 +35,7 @@ CHECKSUM = "eyesight_sha256"  # the key in the metadata
 NO_CHECKSUM = "0" * 64
 # As the metadata is written: the key, then the tag and the length of the value.
 MARK = CHECKSUM.encode() + bytes([0x12, len(NO_CHECKSUM)])
+LOGITS, SET, UNLIKE = "logits", "set", "unlike"
 MOST_THREADS = 4  # more only get in each other's way on images this small
 
 
@@ -100,9 +103,7 @@ class OnnxClassifier:
                 "use probabilities(prepare(...)), or `eyesight predict FILE.onnx IMAGES --out DIR`",
             )
         names, pixels = inputs.prepare_inputs(images, self.preparation)
-        return predicted(
-            names, self.probabilities(pixels), self.classes, partial(thumbnail, pixels)
-        )
+        return predicted(names, self.answer(pixels), self.classes, partial(thumbnail, pixels))
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
         """Prepare an image as in training: encoded bytes or uint8 H,W[,C] to uint8 C,H,W.
@@ -123,10 +124,30 @@ class OnnxClassifier:
             )
         return result
 
+    def answer(self, pixels: Pixels) -> Answers:
+        """Probabilities, raw logits, sets and doubt for prepared images, uint8 N,C,H,W."""
+        names = [name for name in (OUTPUT, LOGITS, SET, UNLIKE) if name in self._outputs]
+        if not len(pixels):
+            return Answers(np.zeros((0, len(self.classes)), dtype=np.float32))
+        values = dict(zip(names, self.session.run(names, {INPUT: pixels}), strict=True))
+        chosen = None
+        if SET in values:
+            chosen = np.asarray(values[SET], dtype=np.bool_)
+        return Answers(values[OUTPUT], values.get(LOGITS), chosen, values.get(UNLIKE))
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """The temperature and the scores of the sets; what is unlike is decided in the file."""
+        return Calibration.from_dict(self.facts.get("calibration") or {})
+
+    @cached_property
+    def _outputs(self) -> frozenset[str]:
+        return frozenset(output.name for output in self.session.get_outputs())
+
     @property
     def supports_heatmap(self) -> bool:
         """Whether the file can say where it looked."""
-        return any(output.name == HEAT for output in self.session.get_outputs())
+        return HEAT in self._outputs
 
     def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Grad-CAM heat N,h,w ≥ 0 of the best class, for prepared images uint8 N,C,H,W.

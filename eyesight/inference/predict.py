@@ -19,6 +19,7 @@ from eyesight.errors import UserError, unknown
 from eyesight.inference import onnx_classifier
 from eyesight.inference.annotate import annotated, overlaid
 from eyesight.inference.onnx_classifier import OnnxClassifier
+from eyesight.results.conformal import PredictionSets
 from eyesight.runs import Run
 from eyesight.system.files import unique_names, whole_file
 
@@ -37,6 +38,8 @@ class FilePrediction:
     path: str
     top: tuple[tuple[str, float], ...] = ()
     problem: str = ""
+    set: tuple[str, ...] | None = None  # in so many of 100 images as asked, it is among these
+    unlike: bool | None = None  # unlike the training images: not to be relied on
     anomaly: float | None = None  # an autoencoder's reconstruction error
     unfamiliar: bool | None = None  # that error is above nearly all of the validation images'
 
@@ -46,6 +49,10 @@ class FilePrediction:
             return {"path": self.path, "problem": self.problem}
         top = [{"class": name, "probability": probability} for name, probability in self.top]
         values: dict[str, object] = {"path": self.path, "top": top}
+        if self.set is not None:
+            values["set"] = list(self.set)
+        if self.unlike is not None:
+            values["unlike"] = self.unlike
         if self.anomaly is not None:
             values["anomaly"] = self.anomaly
             values["unfamiliar"] = self.unfamiliar
@@ -113,13 +120,17 @@ def classifier_folder(path: Path) -> Path:
 
 
 def predict_folders(
-    classifier: AnyClassifier, pictures: Sequence[str], top: int = 1, preprocess: str = ""
+    classifier: AnyClassifier,
+    pictures: Sequence[str],
+    top: int = 1,
+    preprocess: str = "",
+    sure: float | None = None,
 ) -> list[FilePrediction]:
     """Predictions for files and for all images in folders, in natural order."""
     paths: list[Path] = []
     for place in pictures:
         paths.extend(list_pictures(place))
-    return list(predict_files(classifier, paths, top, preprocess))
+    return list(predict_files(classifier, paths, top, preprocess, sure=sure))
 
 
 def predict_files(
@@ -128,16 +139,19 @@ def predict_files(
     top: int = 1,
     preprocess: str = "",
     root: Path | None = None,
+    sure: float | None = None,
 ) -> Iterator[FilePrediction]:
     """Predictions in the order of `paths`; memory does not grow with their number.
 
     Relative paths are relative to `root`. With `preprocess="digit"` a digit's ink is fitted and
-    centred as in MNIST before the classifier's own preprocessing.
+    centred as in MNIST before the classifier's own preprocessing. `sure` is the share of images
+    whose set holds the right class, 0.95 if not given; raises UserError for a classifier that
+    cannot promise one.
     """
     function = preprocessing(preprocess)
     remaining = iter(paths)
     while portion := list(islice(remaining, PORTION)):
-        yield from _predict_portion(classifier, portion, top, function, root or Path())
+        yield from _predict_portion(classifier, portion, top, function, root or Path(), sure)
 
 
 def preprocessing(name: str) -> Preprocess:
@@ -155,7 +169,12 @@ def preprocessing(name: str) -> Preprocess:
 
 
 def _predict_portion(
-    classifier: AnyClassifier, paths: Sequence[Path], top: int, preprocess: Preprocess, root: Path
+    classifier: AnyClassifier,
+    paths: Sequence[Path],
+    top: int,
+    preprocess: Preprocess,
+    root: Path,
+    sure: float | None,
 ) -> Iterator[FilePrediction]:
     pixels: list[Pixels] = []
     problems: dict[int, str] = {}
@@ -166,16 +185,46 @@ def _predict_portion(
             problems[number] = str(error)
         except OSError as error:
             problems[number] = f"unreadable: {error.strerror}"
+    predictions: Iterator[FilePrediction] = iter(())
     if pixels:
-        rows = iter(classifier.probabilities(np.stack(pixels)))
+        predictions = _named(classifier, np.stack(pixels), top, sure)
     for number, path in enumerate(paths):
         if number in problems:
             yield FilePrediction(str(path), problem=problems[number])
-            continue
-        row = next(rows)
-        best = np.argsort(-row, kind="stable")[:top]
-        names = tuple((classifier.classes[column], float(row[column])) for column in best)
-        yield FilePrediction(str(path), names)
+        else:
+            yield replace(next(predictions), path=str(path))
+
+
+def _named(
+    classifier: AnyClassifier, pixels: Pixels, top: int, sure: float | None
+) -> Iterator[FilePrediction]:
+    """The predictions for prepared images, without their paths."""
+    answers = classifier.answer(pixels)
+    sets = answers.set
+    if sure is not None:
+        sets = prediction_sets(classifier).sets(answers.probabilities, sure)
+    for number, row in enumerate(answers.probabilities):
+        order = np.argsort(-row, kind="stable")
+        names = tuple((classifier.classes[column], float(row[column])) for column in order[:top])
+        among = None
+        if sets is not None:
+            among = tuple(classifier.classes[column] for column in order if sets[number, column])
+        unlike = None
+        if answers.unlike is not None:
+            unlike = bool(answers.unlike[number] > 0)
+        yield FilePrediction("", names, set=among, unlike=unlike)
+
+
+def prediction_sets(classifier: AnyClassifier) -> PredictionSets:
+    """What the classifier's sets are made from; raises UserError when it was not calibrated."""
+    sets = classifier.calibration.sets
+    if sets is None:
+        reason = classifier.calibration.note or "it was trained without keeping images for that"
+        raise UserError(
+            f"this classifier cannot promise that the right class is among several: {reason}",
+            "train it with at least 200 validation images: --set data.validation=0.1",
+        )
+    return sets
 
 
 def draw_predictions(predictions: Sequence[FilePrediction], folder: Path) -> None:

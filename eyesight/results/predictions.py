@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from eyesight.errors import MissingError, UserError
 from eyesight.results import metrics
+from eyesight.results.answers import Answers
 from eyesight.results.history import Metrics
 from eyesight.results.scores import MEASURES
 from eyesight.system.files import whole_file
@@ -40,6 +41,8 @@ class Predictions:
     probabilities: npt.NDArray[np.float32]  # N,K
     classes: tuple[str, ...]
     thumbnail: Callable[[int], bytes] | None = field(default=None, repr=False)  # PNG of a row
+    set: npt.NDArray[np.bool_] | None = None  # N,K: in 95 of 100 images the class is among these
+    unlike: npt.NDArray[np.bool_] | None = None  # N: unlike the training images
 
     def __post_init__(self) -> None:
         n, classes = len(self.ids), len(self.classes)
@@ -70,6 +73,13 @@ class Predictions:
     def names(self) -> list[str]:
         """The most probable class of every image, by name."""
         return [self.classes[number] for number in self.predicted]
+
+    def set_names(self, row: int) -> list[str]:
+        """The classes in the set of an image, the most probable first; empty without sets."""
+        if self.set is None:
+            return []
+        order = np.argsort(-self.probabilities[row], kind="stable")
+        return [self.classes[column] for column in order if self.set[row, column]]
 
     def top(self, k: int = 1) -> list[list[tuple[str, float]]]:
         """The `k` most probable classes of every image with their probabilities, best first."""
@@ -149,13 +159,16 @@ class Predictions:
 
 def predicted(
     ids: tuple[str, ...],
-    probabilities: npt.NDArray[np.float32],
+    answers: Answers,
     classes: tuple[str, ...],
     thumbnail: Callable[[int], bytes] | None = None,
 ) -> Predictions:
     """Predictions for images without labels."""
     labels = np.full(len(ids), -1, dtype=np.int64)
-    return Predictions(ids, labels, probabilities, classes, thumbnail)
+    unlike = None
+    if answers.unlike is not None:
+        unlike = np.asarray(answers.unlike > 0)
+    return Predictions(ids, labels, answers.probabilities, classes, thumbnail, answers.set, unlike)
 
 
 def html_table(predictions: Predictions) -> str:

@@ -5,18 +5,43 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from eyesight.data.prepare import Pixels, Preparation
+from eyesight.results.answers import Answers
 from eyesight.web.limits import Refused
 
 if TYPE_CHECKING:
     from eyesight.classifier import Facts
 
 Row = npt.NDArray[np.float32]  # probabilities, K
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a classifier answers about one image; None where it was not calibrated."""
+
+    probabilities: Row
+    set: npt.NDArray[np.bool_] | None = None  # K
+    unlike: bool | None = None
+
+
+def each(answers: Answers) -> list[Answer]:
+    """The answers about single images."""
+    rows = []
+    for place, probabilities in enumerate(answers.probabilities):
+        among = None
+        if answers.set is not None:
+            among = answers.set[place]
+        unlike = None
+        if answers.unlike is not None:
+            unlike = bool(answers.unlike[place] > 0)
+        rows.append(Answer(probabilities, among, unlike))
+    return rows
 
 
 class Recogniser(Protocol):
@@ -40,6 +65,9 @@ class Recogniser(Protocol):
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities N,K of uint8 N,C,H,W."""
 
+    def answer(self, pixels: Pixels) -> Answers:
+        """Probabilities, sets and doubt of uint8 N,C,H,W."""
+
     @property
     def supports_heatmap(self) -> bool:
         """Whether `heat` has an answer."""
@@ -56,37 +84,38 @@ class Batches:
 
     def __init__(self, recogniser: Recogniser, most: int = 64) -> None:
         self.recogniser, self.most = recogniser, most
-        self.waiting: deque[tuple[Pixels, asyncio.Future[Row]]] = deque()
+        self.waiting: deque[tuple[Pixels, asyncio.Future[Answer]]] = deque()
         self.thread = ThreadPoolExecutor(1, "network")
         self.working: asyncio.Task[None] | None = None
 
-    async def probabilities(self, pixels: Pixels) -> Row:
-        """Probabilities K of one prepared picture, uint8 C,H,W."""
-        answer: asyncio.Future[Row] = asyncio.get_running_loop().create_future()
+    async def answer(self, pixels: Pixels) -> Answer:
+        """The answer for one prepared picture, uint8 C,H,W."""
+        answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.waiting.append((pixels, answer))
         if self.working is None:
             self.working = asyncio.create_task(self._work())
         return await answer
 
-    async def all_of(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Probabilities N,K of images that came together, uint8 N,C,H,W.
+    async def all_of(self, pixels: Pixels) -> list[Answer]:
+        """The answers for images that came together, uint8 N,C,H,W.
 
         They go through the network in batches, between which other requests get their turn.
         """
         loop = asyncio.get_running_loop()
-        rows = []
+        rows: list[Answer] = []
         for start in range(0, len(pixels), self.most):
             batch = pixels[start : start + self.most]
-            rows.append(
-                await loop.run_in_executor(self.thread, self.recogniser.probabilities, batch)
-            )
-        return np.concatenate(rows)
+            rows += await loop.run_in_executor(self.thread, self._infer, batch)
+        return rows
+
+    def _infer(self, pixels: Pixels) -> list[Answer]:
+        return each(self.recogniser.answer(pixels))
 
     async def _work(self) -> None:
         """Answer all that wait, and those that come meanwhile."""
         try:
             while self.waiting:
-                batch: list[tuple[Pixels, asyncio.Future[Row]]] = []
+                batch: list[tuple[Pixels, asyncio.Future[Answer]]] = []
                 while self.waiting and len(batch) < self.most:
                     pixels, answer = self.waiting.popleft()
                     if not answer.done():
@@ -95,13 +124,13 @@ class Batches:
         finally:
             self.working = None
 
-    async def _answer(self, batch: list[tuple[Pixels, asyncio.Future[Row]]]) -> None:
+    async def _answer(self, batch: list[tuple[Pixels, asyncio.Future[Answer]]]) -> None:
         if not batch:
             return
         pixels = np.stack([pixels for pixels, _ in batch])
         try:
             rows = await asyncio.get_running_loop().run_in_executor(
-                self.thread, self.recogniser.probabilities, pixels
+                self.thread, self._infer, pixels
             )
         except Exception as error:  # fails these requests, not the service
             for _, answer in batch:
@@ -130,6 +159,10 @@ class Untrained:
         raise untrained()
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
+        """Raises Refused."""
+        raise untrained()
+
+    def answer(self, pixels: Pixels) -> Answers:
         """Raises Refused."""
         raise untrained()
 

@@ -120,7 +120,8 @@ class Reader:
         order = [known.classes.index(digit) for digit in DIGITS]
         rows = iter(await batches.all_of(np.stack(written)) if written else ())
         return [
-            Looked(pixels, None if pixels is None else next(rows)[order]) for pixels in pictures
+            Looked(pixels, None if pixels is None else next(rows).probabilities[order])
+            for pixels in pictures
         ]
 
     async def boxes(self, pictures: list[bytes]) -> list[Looked]:

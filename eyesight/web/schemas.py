@@ -14,12 +14,24 @@ class Named(BaseModel):
     probability: float
 
 
+Doubt = Literal["unlike", "unsure", "even"]
+
+
 class Recognised(BaseModel):
     """The most probable classes of an image, the best first."""
 
     top: list[Named]
+    set: list[str] | None = Field(
+        default=None,
+        description="the classes among which the right one is in `level` of the images like those "
+        "of the training, most probable first; null for a network that was not calibrated",
+    )
+    level: float | None = Field(default=None, description="of the set")
+    unlike: bool | None = Field(
+        default=None, description="whether the image is unlike anything it learnt from"
+    )
     sure: bool | None = Field(
-        description="whether the best probability reaches the threshold; null without a threshold"
+        description="whether nothing speaks against relying on the first class; null if unknown"
     )
     threshold: float | None = Field(
         description="chosen on validation images so that 99 % of the sure answers are right"
@@ -28,10 +40,10 @@ class Recognised(BaseModel):
         default=None,
         description="probability of everything else, for a network narrowed to some classes (dogs)",
     )
-    doubt: Literal["other", "threshold", "even"] | None = Field(
+    doubt: Doubt | None = Field(
         default=None,
-        description="why not to rely on the answer: probably none of the classes; below the "
-        "threshold; or, without a threshold, below one half",
+        description="why not to rely on the answer: it is unlike what it learnt from, or none of "
+        "the classes; several are in the set; or, without sets, the first has too little",
     )
 
 

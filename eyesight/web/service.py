@@ -17,11 +17,11 @@ from eyesight.inference import dense as render
 from eyesight.inference.annotate import overlaid
 from eyesight.inference.dense import Rendered
 from eyesight.inference.onnx_classifier import OnnxClassifier
-from eyesight.web.batching import Batches, Recogniser, Row
+from eyesight.web.batching import Answer, Batches, Recogniser, Row
 from eyesight.web.limits import Gate, Limits, Refused
 from eyesight.web.uploads import drain, read_picture, read_pictures
 
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 # Images so small that decoding them takes 0.1 ms, less than handing them to another thread.
 SMALL_BYTES = 4096
 SMALL_PIXELS = 64 * 64
@@ -77,12 +77,12 @@ class Service:
                 "send it to /api/render",
             )
 
-    async def recognise(self, request: Request) -> Row:
+    async def recognise(self, request: Request) -> Answer:
         """Probabilities K of the image in a request; raises Refused."""
         self.require_classes()
         return await self._answer(request, self._classify)
 
-    async def recognise_many(self, request: Request) -> list[Row | Refused]:
+    async def recognise_many(self, request: Request) -> list[Answer | Refused]:
         """Probabilities K, or an error, of each image in a request's form.
 
         Raises Refused when the form itself cannot be used.
@@ -106,8 +106,8 @@ class Service:
         return await self._answer(request, self._heatmap)
 
     async def _answer(
-        self, request: Request, process: Callable[[bytes], Awaitable[Answer]]
-    ) -> Answer:
+        self, request: Request, process: Callable[[bytes], Awaitable[Result]]
+    ) -> Result:
         async with self.entered(request):
             return await self.in_time(process(await read_picture(request, self.limits)))
 
@@ -119,7 +119,7 @@ class Service:
         with self.gate.enter():
             yield
 
-    async def in_time(self, answer: Awaitable[Answer]) -> Answer:
+    async def in_time(self, answer: Awaitable[Result]) -> Result:
         """The answer, or Refused when it takes too long."""
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -131,14 +131,14 @@ class Service:
                 "send less, or something smaller",
             ) from None
 
-    async def _classify(self, picture: bytes) -> Row:
-        return await self.batches.probabilities(await self._pixels(picture))
+    async def _classify(self, picture: bytes) -> Answer:
+        return await self.batches.answer(await self._pixels(picture))
 
     async def _render(self, picture: bytes) -> tuple[Rendered, bytes]:
         recogniser = self.recogniser
         assert isinstance(recogniser, OnnxClassifier)
         pixels = await self._pixels(picture)
-        output = await self.batches.probabilities(pixels)
+        output = (await self.batches.answer(pixels)).probabilities
         return await asyncio.get_running_loop().run_in_executor(
             self.decoders, draw, recogniser, pixels, output
         )
@@ -156,7 +156,7 @@ class Service:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self.decoders, self.prepare, picture)
 
-    async def _classify_all(self, pictures: list[bytes]) -> list[Row | Refused]:
+    async def _classify_all(self, pictures: list[bytes]) -> list[Answer | Refused]:
         """Decode the images one after another in one thread and classify them together."""
         loop = asyncio.get_running_loop()
         prepared = await loop.run_in_executor(self.decoders, self.prepare_all, pictures)

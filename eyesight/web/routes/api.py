@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 from fastapi import APIRouter, Query, Request
@@ -15,12 +15,14 @@ import eyesight
 from eyesight.errors import UserError
 from eyesight.inference import dense
 from eyesight.inference.onnx_classifier import OnnxClassifier
+from eyesight.results.conformal import USUAL
 from eyesight.runs import Run, list_runs
-from eyesight.web.batching import Row
+from eyesight.web.batching import Answer
 from eyesight.web.limits import Refused
 from eyesight.web.run_table import row
 from eyesight.web.schemas import (
     Classes,
+    Doubt,
     Health,
     Made,
     Named,
@@ -142,35 +144,39 @@ async def predict_many(request: Request, top: Top = 5) -> Response:
     return answered(RecognisedMany(answers=answers))
 
 
-def recognised(service: Service, row: Row, top: int) -> Recognised:
-    """The answer for one image, from its probabilities K."""
+def recognised(service: Service, answer: Answer, top: int) -> Recognised:
+    """The answer for one image."""
     names = service.names
-    threshold = service.threshold
-    best = np.argsort(-row[: len(names)], kind="stable")[:top].tolist()
-    named = [
-        Named(name=names[place], probability=value)
-        for place, value in zip(best, row[best].tolist(), strict=True)
-    ]
+    row = answer.probabilities
+    best = np.argsort(-row[: len(names)], kind="stable")
+    named = [Named(name=names[place], probability=float(row[place])) for place in best[:top]]
+    among = None
+    if answer.set is not None:
+        among = [names[place] for place in best if answer.set[place]]
     other = float(row[-1]) if service.only else None
-    sure = None if threshold is None else named[0].probability >= threshold
+    reason = doubt(service, answer, named[0].probability, among)
     return Recognised(
         top=named,
-        sure=sure,
-        threshold=threshold,
+        set=among,
+        level=None if among is None else USUAL,
+        unlike=answer.unlike,
+        sure=None if among is None and service.threshold is None else reason is None,
+        threshold=service.threshold,
         other=other,
-        doubt=doubt(named[0].probability, other, threshold),
+        doubt=reason,
     )
 
 
-def doubt(
-    best: float, other: float | None, threshold: float | None
-) -> Literal["other", "threshold", "even"] | None:
+def doubt(service: Service, answer: Answer, best: float, among: list[str] | None) -> Doubt | None:
     """The reason not to rely on an answer of probability `best`; None when there is none."""
-    if other is not None and other > EVEN:
-        return "other"
-    if threshold is not None:
-        return "threshold" if best < threshold else None
-    return "even" if best < EVEN else None
+    if answer.unlike:
+        return "unlike"
+    if service.only and float(answer.probabilities[-1]) > EVEN:
+        return "unlike"
+    if among is not None:
+        return "unsure" if len(among) > 1 else None
+    limit = EVEN if service.threshold is None else service.threshold
+    return "even" if best < limit else None
 
 
 def answered(answer: Recognised | RecognisedMany) -> Response:

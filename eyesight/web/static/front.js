@@ -14,7 +14,7 @@ function bar(named) {
 }
 
 function doubt() {
-  return found.doubt ? [t("doubt." + found.doubt, { share: (100 * (found.other || 0)).toFixed(0) })] : [];
+  return found.doubt ? [t("doubt." + found.doubt, { others: (found.set || []).slice(1).map(readable).join(", ") })] : [];
 }
 
 async function recognise(file) {
