@@ -30,7 +30,6 @@ from eyesight.cli.options import (
 )
 from eyesight.cli.training import judged
 from eyesight.errors import UserError
-from eyesight.results.conformal import USUAL
 
 if TYPE_CHECKING:
     from eyesight.inference.dense import Rendered
@@ -245,6 +244,7 @@ def _predict_few(options: Options, classifier: AnyClassifier) -> None:
     """Predict and print, draw or write a table."""
     from eyesight.cli import console
     from eyesight.inference import predict
+    from eyesight.results import conformal
 
     predictions = predict.predict_folders(
         classifier, options.pictures, options.top, options.prepare, options.sure
@@ -260,7 +260,8 @@ def _predict_few(options: Options, classifier: AnyClassifier) -> None:
         console.talk(f"{len(predictions):,} rows in {options.out}")
     if options.as_json:
         rows = [prediction.to_dict() for prediction in predictions]
-        show_json({"model": options.model, "sure": options.sure or USUAL, "predictions": rows})
+        level = options.sure or conformal.USUAL
+        show_json({"model": options.model, "sure": level, "predictions": rows})
     elif options.out is None:
         _print_predictions(predictions, with_sets=options.sure is not None)
     if options.sure is not None:
