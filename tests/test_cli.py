@@ -17,11 +17,13 @@ from eyesight.cli import main
 from eyesight.inference.predict import FilePrediction, file_ids, write_submission
 
 FLAGS = {
+    "audit": {"--all", "--budget", "--corrections", "--json"},
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
+    "cache": {"--clean", "--downloads", "--json", "--limit"},
     "compare": {
         "--budget", "--cores", "--data", "--format", "--gpus", "--json", "--memory", "--on", "--out", "--seeds", "--set", "--sort",
     },
-    "data": {"--json", "--strict"},
+    "data": {"--json", "--set", "--strict"},
     "doctor": {"--data", "--json", "--set"},
     "evaluate": {"--data", "--json"},
     "folds": {"--json", "--like"},
@@ -35,7 +37,7 @@ FLAGS = {
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--layers", "--set"},
-    "train": {"--budget", "--data", "--every", "--extra", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
+    "train": {"--budget", "--data", "--every", "--extra", "--fresh", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
 }  # fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken away
 
 
