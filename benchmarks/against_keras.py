@@ -1,13 +1,17 @@
-"""Our loop against Keras on the same two networks, pictures and batches: one epoch each in turn, several times.
+"""Our loop against Keras on the same two networks, pictures and batches: one epoch each in turn,
+several times.
 
     python -m venv keras-env && keras-env/bin/pip install -r benchmarks/keras/requirements.txt
     python benchmarks/against_keras.py keras-env/bin/python
     python benchmarks/against_keras.py keras-env/bin/python frozen     only this
 
-The pictures are noise, for speed does not depend on what they show; the last line is the ratio of the medians.
+The pictures are noise, for speed does not depend on what they show; the last line is the ratio of
+the medians.
 
-frozen: 20 epochs of a head on a frozen backbone, our lite0 with its features computed once against EfficientNetB0 (as many multiply-adds)
-as people write it in Keras, which computes them in every epoch; ours includes choosing the arithmetic, validating and saving.
+frozen: 20 epochs of a head on a frozen backbone, our lite0 with its features computed once against
+EfficientNetB0 (as many multiply-adds)
+as people write it in Keras, which computes them in every epoch; ours includes choosing the
+arithmetic, validating and saving.
 """
 
 import argparse
@@ -44,14 +48,14 @@ def pictures(name, count, folder):
 def epoch(python, script, name, file):
     """What one epoch in a process of its own said."""
     # The command line sets the same for every training; both sides may use all cores.
-    said = subprocess.run(
+    output = subprocess.run(
         [python, script, name, file],
         check=True,
         capture_output=True,
         text=True,
         env=os.environ | {"GOMP_SPINCOUNT": "20000"},
     )
-    return json.loads(said.stdout.strip().splitlines()[-1])
+    return json.loads(output.stdout.strip().splitlines()[-1])
 
 
 def epochs(keras_python, name, count, rounds):
@@ -68,7 +72,8 @@ def epochs(keras_python, name, count, rounds):
             )
             print(
                 name,
-                f"ours {ours['seconds']:.1f} s ({ours['precision']}), Keras {theirs['seconds']:.1f} s",
+                f"ours {ours['seconds']:.1f} s ({ours['precision']}), Keras "
+                f"{theirs['seconds']:.1f} s",
                 flush=True,
             )
     medians = {
@@ -92,13 +97,13 @@ def frozen(keras_python, count, rounds):
         for _ in range(rounds):
             transfer.forget_features(folder)
             ours = transfer.frozen(file, folder, views=1)
-            said = subprocess.run(
+            output = subprocess.run(
                 [keras_python, HERE / "keras" / "keras_frozen.py", file, "20"],
                 check=True,
                 capture_output=True,
                 text=True,
             )
-            theirs = json.loads(said.stdout.strip().splitlines()[-1])
+            theirs = json.loads(output.stdout.strip().splitlines()[-1])
             rows.append(
                 {"ours": ours, "keras": theirs, "ratio": theirs["seconds"] / ours["learning"]}
             )
@@ -109,7 +114,8 @@ def frozen(keras_python, count, rounds):
             )
     ratios = sorted(row["ratio"] for row in rows)
     print(
-        f"frozen: {statistics.median(ratios):.1f} times as fast as Keras {rows[0]['keras']['keras']}",
+        f"frozen: {statistics.median(ratios):.1f} times as fast as Keras "
+        f"{rows[0]['keras']['keras']}",
         flush=True,
     )
     return {
@@ -133,18 +139,18 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     file = HERE / "results" / "against_keras.json"
-    found = json.loads(file.read_text()) if file.exists() else {}
-    found["environment"] = {
+    result = json.loads(file.read_text()) if file.exists() else {}
+    result["environment"] = {
         key: value
         for key, value in environment().items()
         if key in ("cpu", "cores", "python", "versions")
     }
     for name in given.names or [*SHAPES, "frozen"]:
         if name == "frozen":
-            found[name] = frozen(given.keras_python, given.frozen_pictures, given.rounds)
+            result[name] = frozen(given.keras_python, given.frozen_pictures, given.rounds)
         else:
-            found[name] = epochs(given.keras_python, name, given.pictures, given.rounds)
-        file.write_text(json.dumps(found, indent=1) + "\n")
+            result[name] = epochs(given.keras_python, name, given.pictures, given.rounds)
+        file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

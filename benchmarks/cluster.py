@@ -1,8 +1,12 @@
-"""Measures what a cluster of two workers on this machine gains, and whether prediction over many pictures keeps its memory flat.
+"""Measures what a cluster of two workers on this machine gains, and whether prediction over many
+pictures keeps its memory flat.
 
-    python benchmarks/cluster.py              both, about seven minutes; writes benchmarks/results/cluster.json
-    python benchmarks/cluster.py speed        runs of one core each: Ray with two workers against one after another, in turns
-    python benchmarks/cluster.py memory       peak memory of `eyesight predict` over 20,000 and 200,000 pictures of one folder
+    python benchmarks/cluster.py              both, about seven minutes; writes
+        benchmarks/results/cluster.json
+    python benchmarks/cluster.py speed        runs of one core each: Ray with two workers against
+        one after another, in turns
+    python benchmarks/cluster.py memory       peak memory of `eyesight predict` over 20,000 and
+        200,000 pictures of one folder
 
 Run it on a quiet machine with two cores. The start of Ray and of every process counts.
 """
@@ -36,13 +40,14 @@ def comparison(train, epochs, place):
         ["lenet5"], data="digits", settings=[*SETTINGS, f"training.epochs={epochs}"], seeds=4
     )
     began = time.monotonic()
-    found = compare.compare(members, place, train=train)
-    assert (found.trained, found.failed) == (4, 0), found.rows[0].reason
-    return time.monotonic() - began, [run.result["test"]["top1"] for run in found.rows[0].runs]
+    outcome = compare.compare(members, place, train=train)
+    assert (outcome.trained, outcome.failed) == (4, 0), outcome.rows[0].reason
+    return time.monotonic() - began, [run.result["test"]["top1"] for run in outcome.rows[0].runs]
 
 
 def speed(place, rounds=1, epochs=4):
-    """In turns: one after another with one core each, and two at a time by Ray with one core each."""
+    """In turns: one after another with one core each, and two at a time by Ray with one core
+    each."""
     os.environ["OMP_NUM_THREADS"] = (
         "1"  # for the trainings that follow one another; the cluster's get it from --cores
     )
@@ -54,9 +59,9 @@ def speed(place, rounds=1, epochs=4):
     comparison(compare.one_after_another, 1, place / "warm")  # prepares the pictures
     for turn in range(rounds):
         for name, train in ways.items():
-            spent, found = comparison(train, epochs, place / f"{name}-{turn}")
+            spent, outcome = comparison(train, epochs, place / f"{name}-{turn}")
             seconds[name].append(round(spent, 1))
-            scores[name].append(found)
+            scores[name].append(outcome)
             print(f"{name}: {spent:.1f} s", flush=True)
     ratios = [
         alone / shared
@@ -72,7 +77,8 @@ def speed(place, rounds=1, epochs=4):
 
 
 def pictures(folder, count, kinds=8):
-    """`count` files of 28 x 28 pixels in one folder; every eighth is the same file under another name."""
+    """`count` files of 28 x 28 pixels in one folder; every eighth is the same file under
+    another name."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
     for number in range(kinds):
@@ -84,13 +90,13 @@ def pictures(folder, count, kinds=8):
     return folder
 
 
-def largest_worker(stop, found):
+def largest_worker(stop, outcome):
     """The most megabytes that any process of the cluster held, looked at five times a second."""
     while not stop.wait(0.2):
         listed = subprocess.run(
             ["ps", "-eo", "rss,args"], capture_output=True, text=True, check=False
         ).stdout
-        found += [
+        outcome += [
             int(line.split()[0]) / 1024 for line in listed.splitlines() if "ray::_answer" in line
         ]
 
@@ -126,10 +132,10 @@ def memory(place):
                 "--json",
                 *more,
             ]
-            found, wall, peak = measured(name, [sys.executable, "-m", "eyesight", *command])
+            outcome, wall, peak = measured(name, [sys.executable, "-m", "eyesight", *command])
             stop.set()
             watch.join()
-            assert found["pictures"] == count and not found["missing"] and not found["bad"]
+            assert outcome["pictures"] == count and not outcome["missing"] and not outcome["bad"]
             rows.append(
                 {
                     "way": name,

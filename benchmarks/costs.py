@@ -1,8 +1,10 @@
-"""What each part of tf_efficientnet_lite0 costs, as the tables of docs/transfer.md: the frozen part by cut and size, a step of what trains.
+"""What each part of tf_efficientnet_lite0 costs, as the tables of docs/transfer.md: the frozen part
+by cut and size, a step of what trains.
 
     python benchmarks/costs.py
 
-Milliseconds a picture on one core, in processor time, so that other programs disturb little; the best of four. Random weights.
+Milliseconds a picture on one core, in processor time, so that other programs disturb little; the
+best of four. Random weights.
 """
 
 import time
@@ -44,15 +46,16 @@ def frozen(side, where, batch=32):
         network, list(network.body.units[: network.body.cut]), (3, side, side), pictures=True
     ).eval()
     pictures = torch.rand(batch, 3, side, side).contiguous(memory_format=torch.channels_last)
-    found = []
+    result = []
     for kind in KINDS:
         with torch.inference_mode(), autocast(kind, torch.device("cpu")):
-            found.append(best(lambda: trunk(pictures), batch))
-    return found
+            result.append(best(lambda: trunk(pictures), batch))
+    return result
 
 
 def step(where, *, quick, side=96, batch=64):
-    """Of a training step of the part above the cut; `quick` with our way to the gradients of depthwise filters."""
+    """Of a training step of the part above the cut; `quick` with our way to the gradients of
+    depthwise filters."""
     usual = pretrained.quicken
     if not quick:
         pretrained.quicken = lambda model: None
@@ -64,7 +67,7 @@ def step(where, *, quick, side=96, batch=64):
     below = Trunk(network, units[:cut], (3, side, side), pictures=True).eval()
     with torch.inference_mode():
         shape = tuple(below(torch.zeros(1, 3, side, side)).shape[1:])
-    found = []
+    result = []
     for kind in KINDS:
         tail = Tail(
             network, units[cut:], shape, torch.bfloat16 if kind == "bfloat16" else torch.float32
@@ -76,8 +79,8 @@ def step(where, *, quick, side=96, batch=64):
                 loss = tail(features).square().mean()
             loss.backward()
 
-        found.append(best(work, batch))
-    return found
+        result.append(best(work, batch))
+    return result
 
 
 def main():
@@ -88,7 +91,8 @@ def main():
         cells = [" / ".join(f"{value:.1f}" for value in frozen(side, where)) for where in CUTS]
         print(f"| {side} | {' | '.join(cells)} |", flush=True)
     print(
-        "\n| from | PyTorch float32 | PyTorch bfloat16 | ours float32 | ours bfloat16 |\n|---|---|---|---|---|"
+        "\n| from | PyTorch float32 | PyTorch bfloat16 | ours float32 | ours bfloat16 "
+        "|\n|---|---|---|---|---|"
     )
     for where, name in (("conv5", "the fifth stage on"), ("conv4", "the fourth on")):
         cells = [f"{value:.1f}" for quick in (False, True) for value in step(where, quick=quick)]

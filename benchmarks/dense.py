@@ -1,10 +1,13 @@
-"""Measures autoencoder and segmentation, each training in a process of its own, and writes benchmarks/results/NAME.json.
+"""Measures autoencoder and segmentation, each training in a process of its own, and writes
+benchmarks/results/NAME.json.
 
     python benchmarks/dense.py                      both
     python benchmarks/dense.py segment_3m           only this one
-    python benchmarks/dense.py street_5m --data DIR street scenes with masks, in CamVid's folders (benchmarks/street.py draws some)
+    python benchmarks/dense.py street_5m --data DIR street scenes with masks, in CamVid's folders
+    (benchmarks/street.py draws some)
 
-Run it on a quiet machine: two threads that wait for others' programs learn a tenth as much in three minutes.
+Run it on a quiet machine: two threads that wait for others' programs learn a tenth as much in three
+minutes.
 """
 
 import argparse
@@ -38,7 +41,8 @@ KEPT = ("n", "psnr", "mse", "ssim", "mean_iou", "interval", "pixel_accuracy", "p
 
 
 def train(name, data):
-    """One training: its figures, its seconds, and the peak memory of its process in MB where the system tells."""
+    """One training: its figures, its seconds, and the peak memory of its process in MB where
+    the system tells."""
     recipe, arguments, claim = CASES[name]
     command = [
         sys.executable,
@@ -51,12 +55,12 @@ def train(name, data):
         "runs/benchmarks",
         "--json",
     ]
-    found, wall, peak = measured(name, [*command, *(("--data", data) if data else ())])
-    figures = {key: found["test"][key] for key in KEPT if key in found["test"]}
+    result, wall, peak = measured(name, [*command, *(("--data", data) if data else ())])
+    figures = {key: result["test"][key] for key in KEPT if key in result["test"]}
     return {
         "claim": claim,
         **figures,
-        "parts": found["parts"],
+        "parts": result["parts"],
         "wall_seconds": wall,
         "peak_megabytes": peak,
     }
@@ -75,7 +79,8 @@ def main():
     for name in given.names or ["autoencoder_3m", "segment_3m"]:
         if name == "street_5m" and not given.data:
             raise SystemExit(
-                "street_5m needs --data: a folder with train/ and trainannot/, val/ and valannot/, test/ and testannot/"
+                "street_5m needs --data: a folder with train/ and trainannot/, val/ and "
+                "valannot/, test/ and testannot/"
             )
         row = train(name, given.data if name == "street_5m" else None)
         (HERE / "results" / f"{name}.json").write_text(

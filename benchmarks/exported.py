@@ -1,4 +1,5 @@
-"""Milliseconds of one picture through ONNX Runtime and through torch eager, every family of networks, one thread each, in turns.
+"""Milliseconds of one picture through ONNX Runtime and through torch eager, every family of
+networks, one thread each, in turns.
 
 python benchmarks/exported.py [NAME...] [--rounds 7]
 
@@ -79,15 +80,15 @@ def judge(name: str, folder: Path, rounds: int) -> dict[str, Any]:
     times = {
         kind: max(1, int(1e3 * LONG_ENOUGH / milliseconds(call, 3))) for kind, call in calls.items()
     }
-    found: dict[str, list[float]] = {kind: [] for kind in calls}
+    result: dict[str, list[float]] = {kind: [] for kind in calls}
     for _ in range(rounds):
         for kind, call in calls.items():
-            found[kind].append(milliseconds(call, times[kind]))
+            result[kind].append(milliseconds(call, times[kind]))
     return {
         "shape": list(classifier.preparation.shape),
         "different": different,
         "bytes": file.stat().st_size,
-        **found,
+        **result,
     }
 
 
@@ -97,20 +98,22 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    found = {}
+    result = {}
     print(
-        "| network | picture | torch | ONNX Runtime | ratio | largest difference |\n|---|---|---|---|---|---|"
+        "| network | picture | torch | ONNX Runtime | ratio | largest difference "
+        "|\n|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
         for name in asked.names:
-            found[name] = one = judge(name, Path(folder), asked.rounds)
+            result[name] = one = judge(name, Path(folder), asked.rounds)
             eager, runtime = statistics.median(one["torch"]), statistics.median(one["onnx"])
             ratio = statistics.median(
                 slow / quick for slow, quick in zip(one["torch"], one["onnx"], strict=True)
             )
             size = "×".join(str(length) for length in one["shape"])
             print(
-                f"| {name} | {size} | {eager:.2f} ms | {runtime:.2f} ms | {ratio:.1f} | {one['different']:.0e} |",
+                f"| {name} | {size} | {eager:.2f} ms | {runtime:.2f} ms | {ratio:.1f} | "
+                f"{one['different']:.0e} |",
                 flush=True,
             )
     machine = {
@@ -119,7 +122,7 @@ def main() -> None:
         "threads": 1,
     }
     RESULTS.write_text(
-        json.dumps({**machine, "milliseconds": found}, indent=1) + "\n", encoding="utf-8"
+        json.dumps({**machine, "milliseconds": result}, indent=1) + "\n", encoding="utf-8"
     )
 
 

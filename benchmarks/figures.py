@@ -15,15 +15,15 @@ MINUTES = (1, 2, 5, 10)
 
 def budget_curve():
     """docs/pictures/budget.png: what `objects` reaches in 1, 2, 5 and 10 minutes."""
-    found = {}
+    result = {}
     for minutes in MINUTES:
         rows = json.loads((HERE / "results" / f"objects_{minutes}m.json").read_text())["runs"]
-        found[minutes] = [[100 * row[key] for row in rows] for key in ("top1", "top1_one_view")]
+        result[minutes] = [[100 * row[key] for row in rows] for key in ("top1", "top1_one_view")]
     figure, axes = pyplot.subplots(figsize=(6.4, 4), layout="constrained")
     for place, (name, marker) in enumerate((("averaged over views", "o"), ("a single view", "s"))):
-        means = [statistics.mean(values[place]) for values in found.values()]
+        means = [statistics.mean(values[place]) for values in result.values()]
         axes.plot(MINUTES, means, marker=marker, label=name)
-    for minutes, (averaged, _) in found.items():
+    for minutes, (averaged, _) in result.items():
         axes.annotate(
             f"{statistics.mean(averaged):.1f}",
             (minutes, statistics.mean(averaged)),

@@ -1,9 +1,11 @@
-"""Milliseconds a picture of one forward pass of a backbone, in our engine or in timm as people call it, at several sizes.
+"""Milliseconds a picture of one forward pass of a backbone, in our engine or in timm as people call
+it, at several sizes.
 
     python forward_pass.py ours tf_efficientnet_lite0 128 224
     python forward_pass.py timm tf_efficientnet_lite0 128 224
 
-Random weights: speed does not depend on them. timm gets pictures that are numbers and normalised already, ours gets pixels.
+Random weights: speed does not depend on them. timm gets pictures that are numbers and normalised
+already, ours gets pixels.
 """
 
 import json

@@ -1,4 +1,5 @@
-"""Two processes of one thread each against one process with two threads, the same recipe on the same drawn pictures, in turn.
+"""Two processes of one thread each against one process with two threads, the same recipe on the
+same drawn pictures, in turn.
 
 python benchmarks/processes.py [RECIPE] [ROUNDS]        # under four minutes on two quiet cores
 """
@@ -69,16 +70,18 @@ with tempfile.TemporaryDirectory() as folder:
     pictures(root / "pictures.npz")
     ratios = []
     for number in range(ROUNDS):
-        found = {
+        result = {
             processes: speed(root, processes)
             for processes in ((1, 2) if number % 2 == 0 else (2, 1))
         }
-        ratios.append(found[2] / found[1])
+        ratios.append(result[2] / result[1])
         print(
-            f"one process {found[1]:7,.0f} pictures/s   two processes {found[2]:7,.0f} pictures/s   ratio {ratios[-1]:.2f}",
+            f"one process {result[1]:7,.0f} pictures/s   two processes {result[2]:7,.0f} "
+            f"pictures/s   ratio {ratios[-1]:.2f}",
             flush=True,
         )
 spread = f"{min(ratios):.2f} to {max(ratios):.2f}"
 print(
-    f"{RECIPE}: two processes train at {median(ratios):.2f} times the speed of one with two threads ({spread})"
+    f"{RECIPE}: two processes train at {median(ratios):.2f} times the speed of one with two "
+    f"threads ({spread})"
 )

@@ -148,15 +148,15 @@ def keep(row: Row, runs: list[Run], settings: list[str], kind: str) -> bool:
     """Write the row's file from its runs; whether the training was finished."""
     results = []
     for run in runs:
-        found = result(row, run, settings, kind)
-        if found is not None:
-            results.append(found)
-    finished = [found for found in results if not found["part"]]
+        record = result(row, run, settings, kind)
+        if record is not None:
+            results.append(record)
+    finished = [record for record in results if not record["part"]]
     kept = finished or results[-1:]
     if not kept:
         return False
     record = dict(kept[-1])
-    figures = [found["here"] for found in kept]
+    figures = [each["here"] for each in kept]
     record["seeds"] = len(kept)
     record["here"] = statistics.mean(figures)
     if len(figures) > 1:

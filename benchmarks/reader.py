@@ -1,7 +1,10 @@
-"""Digits that are not MNIST, with and without the reader's preparation: `python benchmarks/reader.py RUN`.
+"""Digits that are not MNIST, with and without the reader's preparation: `python
+benchmarks/reader.py RUN`.
 
-The pictures are the 1,797 grey digits of 43 writers that scikit-learn carries (8×8 here; 16×16 with --size 16), written as PNG files and
-read by `eyesight predict`, as anybody would. Nothing was trained on them and nothing was chosen by them.
+The pictures are the 1,797 grey digits of 43 writers that scikit-learn carries (8×8 here; 16×16 with
+--size 16), written as PNG files and
+read by `eyesight predict`, as anybody would. Nothing was trained on them and nothing was chosen by
+them.
 """
 
 import argparse
@@ -21,7 +24,8 @@ RESULTS = Path(__file__).parent / "results"
 
 
 def write(folder, size):
-    """The digits as PNG files of `size` pixels a side, class/number.png; their names with their classes."""
+    """The digits as PNG files of `size` pixels a side, class/number.png; their names with their
+    classes."""
     source = bundled_digits()
     labels = {}
     for number, (picture, label) in enumerate(zip(source.pixels[:, 0], source.labels, strict=True)):
@@ -34,7 +38,8 @@ def write(folder, size):
 
 
 def accuracy(model, folder, labels, *options):
-    """The share of pictures that `eyesight predict` names rightly; one it cannot read counts as wrong."""
+    """The share of pictures that `eyesight predict` names rightly; one it cannot read counts as
+    wrong."""
     command = [sys.executable, "-m", "eyesight", "predict", model, str(folder), "--json", *options]
     answers = json.loads(
         subprocess.run(command, capture_output=True, text=True, check=False).stdout

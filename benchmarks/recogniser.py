@@ -1,9 +1,13 @@
-"""How often `eyesight predict MODEL --only dogs` names a breed, upright and turned by EXIF, and how often it doubts what is no dog.
+"""How often `eyesight predict MODEL --only dogs` names a breed, upright and turned by EXIF, and how
+often it doubts what is no dog.
 
-    python benchmarks/recogniser.py DOGS                       photographs in the folders of Stanford Dogs (n02085620-Chihuahua …)
-    python benchmarks/recogniser.py DOGS --others PICTURES     and pictures that show no dogs, in folders
+    python benchmarks/recogniser.py DOGS                       photographs in the folders of
+        Stanford Dogs (n02085620-Chihuahua …)
+    python benchmarks/recogniser.py DOGS --others PICTURES     and pictures that show no dogs, in
+        folders
 
-Breeds that ImageNet's 118 do not hold are left out. ImageNet holds Stanford Dogs' pictures, so the figures are optimistic.
+Breeds that ImageNet's 118 do not hold are left out. ImageNet holds Stanford Dogs' pictures, so the
+figures are optimistic.
 """
 
 import argparse
@@ -61,17 +65,18 @@ def asked(model, files):
         "5",
         "--json",
     ]
-    found = json.loads(
+    result = json.loads(
         subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     )
     return [
         [(one["class"], one["probability"]) for one in answer["top"]]
-        for answer in found["predictions"]
+        for answer in result["predictions"]
     ]
 
 
 def judged(answers, places):
-    """How many were right at once, had their breed among five, and were more than half "something else"."""
+    """How many were right at once, had their breed among five, and were more than half
+    "something else"."""
     names = [[imagenet_places([name]).get(0) for name, _ in top] for top in answers]
     first = sum(top[0] == place for top, place in zip(names, places, strict=True))
     five = sum(place in top for top, place in zip(names, places, strict=True))
@@ -89,11 +94,11 @@ def main():
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--model", default="tf_efficientnet_lite0")
     given = parser.parse_args()
-    found = breeds(given.dogs)
-    each = -(-given.count // len(found))
-    files = [file for folder in found for file in chosen(folder, each)][: given.count]
-    places = [found[file.parent] for file in files]
-    print(len(found), "breeds; upright", judged(asked(given.model, files), places), flush=True)
+    result = breeds(given.dogs)
+    each = -(-given.count // len(result))
+    files = [file for folder in result for file in chosen(folder, each)][: given.count]
+    places = [result[file.parent] for file in files]
+    print(len(result), "breeds; upright", judged(asked(given.model, files), places), flush=True)
     with tempfile.TemporaryDirectory() as name:
         copies = [turned(file, Path(name)) for file in files]
         print("turned", judged(asked(given.model, copies), places), flush=True)

@@ -1,9 +1,11 @@
-"""Measures what the README claims, each training in a process of its own, and writes benchmarks/results/NAME.json and .md.
+"""Measures what the README claims, each training in a process of its own, and writes
+benchmarks/results/NAME.json and .md.
 
     python benchmarks/run.py                 everything
     python benchmarks/run.py lenet5 digits   only these
 
-Run it on a quiet machine. A measurement that is already in its file with all its seeds is not repeated unless --again is given.
+Run it on a quiet machine. A measurement that is already in its file with all its seeds is not
+repeated unless --again is given.
 """
 
 import argparse
@@ -143,31 +145,32 @@ CASES = {
 
 
 def measured(name, command):
-    """What a command of its own process printed as JSON, its seconds, and its peak memory in MB where the system tells."""
+    """What a command of its own process printed as JSON, its seconds, and its peak memory in MB
+    where the system tells."""
     began = time.monotonic()
     with (
-        tempfile.TemporaryFile("w+", errors="replace") as said,
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+        tempfile.TemporaryFile("w+", errors="replace") as output,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=output, text=True) as process,
     ):
         text = process.stdout.read()
         _, status, usage = os.wait4(process.pid, 0) if hasattr(os, "wait4") else (0, None, None)
-        said.seek(0)
-        last = said.read().strip().rpartition("\n")[2]
+        output.seek(0)
+        last = output.read().strip().rpartition("\n")[2]
     try:
-        found = json.loads(text)
+        figures = json.loads(text)
     except ValueError:
         code = "" if status is None else f" with exit code {os.waitstatus_to_exitcode(status)}"
         raise SystemExit(
             f"{name}: the process died{code} and gave no result; its last words: {last or 'none'}"
         ) from None
-    if "error" in found:
-        raise SystemExit(f"{name}: {found['error']} ({found['hint']})")
+    if "error" in figures:
+        raise SystemExit(f"{name}: {figures['error']} ({figures['hint']})")
     peak = (
         round(usage.ru_maxrss / (1024 if platform.system() == "Linux" else 1024**2))
         if usage
         else None
     )
-    return found, round(time.monotonic() - began, 2), peak
+    return figures, round(time.monotonic() - began, 2), peak
 
 
 def train(case, seed):
@@ -187,21 +190,22 @@ def train(case, seed):
     command += [part for setting in case.settings for part in ("--set", setting)]
     command += ["--data", case.data] if case.data else []
     command += ["--budget", case.budget] if case.budget else []
-    found, wall, peak = measured(case.name, command)
+    figures, wall, peak = measured(case.name, command)
     return {
         "seed": seed,
-        "top1": found["test"]["top1"],
-        "top1_one_view": found.get("test_one_view", found["test"])["top1"],
-        "top1_ignoring_case": found["test"].get("top1_ignoring_case"),
-        "n": found["test"]["n"],
-        "parts": found["parts"],
+        "top1": figures["test"]["top1"],
+        "top1_one_view": figures.get("test_one_view", figures["test"])["top1"],
+        "top1_ignoring_case": figures["test"].get("top1_ignoring_case"),
+        "n": figures["test"]["n"],
+        "parts": figures["parts"],
         "wall_seconds": wall,
         "peak_megabytes": peak,
     }
 
 
 def start_up():
-    """Seconds to import the package and to print the help, median of nine, each in a new process."""
+    """Seconds to import the package and to print the help, median of nine, each in a new
+    process."""
 
     def median(*command):
         times = []
@@ -223,16 +227,18 @@ def opening():
     """Milliseconds to open the prepared MNIST, median of nine."""
     code = (
         "import statistics, time\n"
-        "from eyesight.data.opening import open_source\nfrom eyesight.data.store import prepare_store\nfrom eyesight.recipe import Data\n"
+        "from eyesight.data.opening import open_source\nfrom eyesight.data.store import "
+        "prepare_store\nfrom eyesight.recipe import Data\n"
         "source, times = open_source('mnist'), []\n"
         "for _ in range(10):\n"
-        "    began = time.perf_counter(); prepare_store(source, Data('mnist')); times.append(time.perf_counter() - began)\n"
+        "    began = time.perf_counter(); prepare_store(source, Data('mnist')); "
+        "times.append(time.perf_counter() - began)\n"
         "print(round(1000 * statistics.median(times[1:]), 1))"
     )
-    said = subprocess.run(
+    output = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     ).stdout
-    return {"milliseconds": float(said)}
+    return {"milliseconds": float(output)}
 
 
 def summary(case, rows):
@@ -245,9 +251,11 @@ def summary(case, rows):
         row["top1_one_view"] for row in rows if row.get("top1_one_view", row["top1"]) != row["top1"]
     ]
     return (
-        f"| {case.name} | {statistics.mean(top1):.2%}{spread} | {f'{statistics.mean(plain):.2%}' if plain else ''} | {len(rows)} "
+        f"| {case.name} | {statistics.mean(top1):.2%}{spread} | "
+        f"{f'{statistics.mean(plain):.2%}' if plain else ''} | {len(rows)} "
         f"| {statistics.mean(seconds):.1f} s (most {max(seconds):.1f} s) "
-        f"| {statistics.mean(row['wall_seconds'] for row in rows):.1f} s | {f'{peak} MB' if peak else ''} | {case.claim} |"
+        f"| {statistics.mean(row['wall_seconds'] for row in rows):.1f} s | "
+        f"{f'{peak} MB' if peak else ''} | {case.claim} |"
     )
 
 
@@ -260,7 +268,8 @@ def table():
         "",
     ]
     lines += [
-        "| name | test top-1 | by a single view | seeds | training + evaluation | whole process | peak memory | claim |",
+        "| name | test top-1 | by a single view | seeds | training + evaluation | whole "
+        "process | peak memory | claim |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for case in CASES.values():
@@ -269,9 +278,13 @@ def table():
             lines.append(summary(case, json.loads(file.read_text())["runs"]))
     quick = HERE / "results" / "start_up.json"
     if quick.exists():
-        found = json.loads(quick.read_text())
-        lines += ["", f"`import eyesight` {found['import_eyesight']} s beyond Python's own {found['python_alone']} s; "
-                  f"`eyesight --help` {found['help']} s; opening the prepared MNIST {found['milliseconds']} ms."]  # fmt: skip
+        figures = json.loads(quick.read_text())
+        start, alone = figures["import_eyesight"], figures["python_alone"]
+        lines += [
+            "",
+            f"`import eyesight` {start} s beyond Python's own {alone} s; `eyesight --help` "
+            f"{figures['help']} s; opening the prepared MNIST {figures['milliseconds']} ms.",
+        ]
     (HERE / "results" / "README.md").write_text("\n".join(lines) + "\n")
 
 

@@ -1,6 +1,8 @@
-"""Measures the slopes of docs/scale.md on this machine, and writes its tables: what a picture costs, and what 10^4 to 10^9 of them do.
+"""Measures the slopes of docs/scale.md on this machine, and writes its tables: what a picture
+costs, and what 10^4 to 10^9 of them do.
 
-    python benchmarks/scale.py            everything, about four minutes; writes benchmarks/results/scale.json and docs/scale.md
+    python benchmarks/scale.py            everything, about four minutes; writes
+        benchmarks/results/scale.json and docs/scale.md
     python benchmarks/scale.py --table    writes the tables again from what was measured
 
 Run it on a quiet machine. Decoding is measured on one core, training on all.
@@ -36,11 +38,21 @@ DECODED = {  # name: (format, width, height, side prepared to, channels)
 }
 TRAINED = {  # name: (recipe, pictures, side, channels, settings)
     "lenet5, 28 × 28 × 1": ("lenet5", 20_000, 28, 1, ["training.epochs=3", "training.min_steps=0"]),
-    "objects, 32 × 32 × 3": ("objects", 6_000, 32, 3, ["training.epochs=2", "training.min_steps=0", "training.small=1"]),
-    "features of a frozen lite0, 96 × 96 × 3": (
-        "objects_lite0", 2_000, 96, 3, ["transfer.freeze=all", "transfer.views=1", "training.epochs=8", "data.size=96"],
+    "objects, 32 × 32 × 3": (
+        "objects",
+        6_000,
+        32,
+        3,
+        ["training.epochs=2", "training.min_steps=0", "training.small=1"],
     ),
-}  # fmt: skip
+    "features of a frozen lite0, 96 × 96 × 3": (
+        "objects_lite0",
+        2_000,
+        96,
+        3,
+        ["transfer.freeze=all", "transfer.views=1", "training.epochs=8", "data.size=96"],
+    ),
+}
 EPOCHS = {"lenet5, 28 × 28 × 1": 784, "objects, 32 × 32 × 3": 3072}  # bytes a picture in the store
 SIZES = [10**power for power in range(4, 10)]
 
@@ -75,22 +87,23 @@ def photograph(form, width, height, channels):
 
 def decoding():
     """Pictures a second on one core from bytes to pixels, and the bytes of the file."""
-    found = {}
+    result = {}
     for name, (form, width, height, side, channels) in DECODED.items():
-        data, how = (
+        data, mode = (
             photograph(form, width, height, channels),
             Preparation(side, side, channels, "squash"),
         )
-        found[name] = {
+        result[name] = {
             "bytes": len(data),
-            "per_second": round(per_second(lambda data=data, how=how: prepare(data, how))),
+            "per_second": round(per_second(lambda data=data, mode=mode: prepare(data, mode))),
         }
-        print(name, found[name], flush=True)
-    return found
+        print(name, result[name], flush=True)
+    return result
 
 
 def reading(place, side=224, count=2048, batch=64):
-    """Pictures a second in random order from a mapped file: from memory, and from the disk after the system forgot it."""
+    """Pictures a second in random order from a mapped file: from memory, and from the disk
+    after the system forgot it."""
     file = place / "pixels.npy"
     np.save(file, np.random.default_rng(0).integers(0, 256, (count, 3, side, side), np.uint8))
     random, mapped = np.random.default_rng(1), np.load(file, mmap_mode="r")
@@ -124,7 +137,9 @@ from pathlib import Path
 from eyesight.data.opening import open_source
 from eyesight.data.store import prepare_store
 from eyesight.recipe import Data
-def megabytes():  # the system's own count begins with the size of the process that started this one; Linux has another
+# the system's own count begins with the size of the process that started this one; Linux has
+# another
+def megabytes():
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     peak = [int(line.split()[1]) for line in lines if line.startswith("VmHWM")]
@@ -139,8 +154,9 @@ print(json.dumps([before, listed, seconds, megabytes(), time.time() - began, sto
 
 
 def listing(place, counts=(5_000, 30_000)):
-    """What a file costs while a folder is listed and prepared: bytes of memory, seconds, bytes of the store beside its pixels."""
-    found = []
+    """What a file costs while a folder is listed and prepared: bytes of memory, seconds, bytes
+    of the store beside its pixels."""
+    result = []
     for count in counts:
         folder = place / f"folder-{count}"
         random = np.random.default_rng(0)
@@ -151,17 +167,17 @@ def listing(place, counts=(5_000, 30_000)):
                 file, compress_level=0
             )
         os.environ["EYESIGHT_CACHE"] = str(place / "cache")
-        said = subprocess.run(
+        output = subprocess.run(
             [sys.executable, "-c", LISTING, str(folder)], capture_output=True, text=True, check=True
         ).stdout
-        *numbers, key = json.loads(said)
+        *numbers, key = json.loads(output)
         store = place / "cache" / "stores" / key
         beside = sum(part.stat().st_size for part in store.iterdir() if part.name != "pixels.npy")
-        found.append([*numbers, beside])
+        result.append([*numbers, beside])
     (
         (_, listed, seconds, whole, building, beside),
         (_, listed2, seconds2, whole2, building2, beside2),
-    ) = found
+    ) = result
     more = counts[1] - counts[0]
     return {
         "listing_bytes": round((listed2 - listed) * 2**20 / more),
@@ -173,15 +189,21 @@ def listing(place, counts=(5_000, 30_000)):
 
 
 def training(place):
-    """Training pictures a second by the log of `eyesight train`, the best epoch; for frozen features also the pass that computes them."""
-    found = {}
+    """Training pictures a second by the log of `eyesight train`, the best epoch; for frozen
+    features also the pass that computes them."""
+    result = {}
     for name, (recipe, count, side, channels, settings) in TRAINED.items():
         random = np.random.default_rng(0)
         shape = (count, side, side) if channels == 1 else (count, side, side, channels)
         data = place / f"{recipe}.npz"
         labels = np.arange(count) % 10
-        np.savez(data, x_train=random.integers(0, 256, shape, np.uint8), y_train=labels,
-                 x_test=random.integers(0, 256, (100, *shape[1:]), np.uint8), y_test=labels[:100])  # fmt: skip
+        np.savez(
+            data,
+            x_train=random.integers(0, 256, shape, np.uint8),
+            y_train=labels,
+            x_test=random.integers(0, 256, (100, *shape[1:]), np.uint8),
+            y_test=labels[:100],
+        )
         command = [
             sys.executable,
             "-m",
@@ -202,22 +224,23 @@ def training(place):
         )
         answer = json.loads(done.stdout)
         if "error" in answer:
-            found[name] = {"missing": answer["error"]}
+            result[name] = {"missing": answer["error"]}
             continue
         log = [
             json.loads(line)
             for line in (Path(answer["run"]) / "log.jsonl").read_text().splitlines()
         ]
         rates = [event["pictures"] / event["seconds"] for event in log if event["event"] == "epoch"]
-        found[name] = {"per_second": round(max(rates))}
+        result[name] = {"per_second": round(max(rates))}
         if answer["parts"].get("features"):
-            found[name]["once_per_second"] = round(count / answer["parts"]["features"])
-        print(name, found[name], flush=True)
-    return found
+            result[name]["once_per_second"] = round(count / answer["parts"]["features"])
+        print(name, result[name], flush=True)
+    return result
 
 
 def predicting(place, count=10_000):
-    """Files a second of `eyesight predict` with LeNet-5 on small pictures, its start counted out by two sizes."""
+    """Files a second of `eyesight predict` with LeNet-5 on small pictures, its start counted
+    out by two sizes."""
     run = next((place / "runs").glob("*lenet5"))
     folder, encoded = place / "small", photograph("PNG", 28, 28, 1)
     folder.mkdir()
@@ -270,9 +293,9 @@ def duration(seconds):
     return f"{seconds:.1f} s"
 
 
-def tables(found):
+def tables(result):
     """The two tables as Markdown."""
-    machine, listed, read = found["environment"], found["listing"], found["reading"]
+    machine, listed, read = result["environment"], result["listing"], result["reading"]
     lines = [
         BEGIN,
         f"Measured by `python benchmarks/scale.py` on {machine['cpu']}, {machine['cores']} cores.",
@@ -280,17 +303,20 @@ def tables(found):
     ]
     lines += ["| what | pictures/s | bytes a picture |", "|---|---:|---:|"]
     lines += [
-        f"| decode and prepare on one core: {name} | {row['per_second']:,} | {row['bytes']:,} (file) |"
-        for name, row in found["decoding"].items()
+        f"| decode and prepare on one core: {name} | {row['per_second']:,} | {row['bytes']:,} "
+        "(file) |"
+        for name, row in result["decoding"].items()
     ]
     lines += [
         f"| list files | {listed['listed_per_second']:,} | {listed['listing_bytes']:,} (memory) |",
-        f"| list, check and prepare PNG 28 × 28 | {listed['prepared_per_second']:,} | {listed['preparing_bytes']:,} (memory), "
+        f"| list, check and prepare PNG 28 × 28 | {listed['prepared_per_second']:,} | "
+        f"{listed['preparing_bytes']:,} (memory), "
         f"{listed['store_bytes_beside']:,} (store, beside the pixels) |",
-        f"| read 224 × 224 × 3 from the store, in memory | {read['from_memory']:,} | {read['bytes']:,} |",
+        f"| read 224 × 224 × 3 from the store, in memory | {read['from_memory']:,} | "
+        f"{read['bytes']:,} |",
         f"| the same from the disk | {read['from_disk']:,} | {read['bytes']:,} |",
     ]
-    for name, row in found["training"].items():
+    for name, row in result["training"].items():
         lines.append(
             f"| train {name} | {row['per_second']:,} | |"
             if "per_second" in row
@@ -299,20 +325,25 @@ def tables(found):
         if "once_per_second" in row:
             lines.append(f"| compute {name}, once | {row['once_per_second']:,} | |")
     lines += [
-        f"| predict from files with lenet5, one process | {found['predicting']['per_second']:,} | |",
+        "| predict from files with lenet5, one process | "
+        f"{result['predicting']['per_second']:,} | |",
         "",
     ]
-    lines += ["| pictures | store 32 × 32 × 3 | store 224 × 224 × 3 | memory while preparing | decode 500 × 375 on one core "
-              "| epoch of lenet5 | epoch of objects | predict small files, one process |", "|---:" * 8 + "|"]  # fmt: skip
-    decode = found["decoding"]["JPEG 500 × 375 to 224 × 224"]["per_second"]
+    lines += [
+        "| pictures | store 32 × 32 × 3 | store 224 × 224 × 3 | memory while preparing "
+        "| decode 500 × 375 on one core | epoch of lenet5 | epoch of objects "
+        "| predict small files, one process |",
+        "|---:" * 8 + "|",
+    ]
+    decode = result["decoding"]["JPEG 500 × 375 to 224 × 224"]["per_second"]
     for count in SIZES:
         cells = [
             f"10^{len(str(count)) - 1}",
             *(size(count * (bytes_ + listed["store_bytes_beside"])) for bytes_ in (3072, 150_528)),
         ]
         cells += [size(count * listed["preparing_bytes"]), duration(count / decode)]
-        cells += [duration(count / found["training"][name]["per_second"]) for name in EPOCHS]
-        cells.append(duration(count / found["predicting"]["per_second"]))
+        cells += [duration(count / result["training"][name]["per_second"]) for name in EPOCHS]
+        cells.append(duration(count / result["predicting"]["per_second"]))
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, "", END])
 
@@ -325,20 +356,20 @@ def main():
     if not given.table:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder)
-            found = {
+            result = {
                 "decoding": decoding(),
                 "reading": reading(place),
                 "listing": listing(place),
                 "training": training(place),
             }
-            found["predicting"] = predicting(place)
-        found["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        found["environment"] = {
+            result["predicting"] = predicting(place)
+        result["peak_megabytes"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+        result["environment"] = {
             key: value
             for key, value in environment().items()
             if key in ("cpu", "cores", "python", "versions")
         }
-        file.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n")
+        file.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     text = PAGE.read_text(encoding="utf-8")
     made = tables(json.loads(file.read_text()))
     PAGE.write_text(

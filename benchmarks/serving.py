@@ -1,9 +1,12 @@
-"""Milliseconds and pictures a second of `eyesight serve` on loopback, against the obvious FastAPI handler around torch, in one run.
+"""Milliseconds and pictures a second of `eyesight serve` on loopback, against the obvious FastAPI
+handler around torch, in one run.
 
 python benchmarks/serving.py RUN [--pictures 1000] [--rounds 5]
 
-All servers give the classifier's own answer (for `digits` the average over five shifted views); "once" leaves the views out. They take
-turns, so that whatever else the machine does hits all of them. The client is one asyncio process on the same cores.
+All servers give the classifier's own answer (for `digits` the average over five shifted views);
+"once" leaves the views out. They take
+turns, so that whatever else the machine does hits all of them. The client is one asyncio process on
+the same cores.
 """
 
 from __future__ import annotations
@@ -46,14 +49,18 @@ async def predict(picture: UploadFile):
     with torch.no_grad():
         sure = model.probabilities(pixels)[0]
     best = (-sure).argsort()[:5].tolist()
-    return {"top": [{"class": model.classes[place], "probability": float(sure[place])} for place in best]}
+    top = [{"class": model.classes[place], "probability": float(sure[place])} for place in best]
+    return {"top": top}
 uvicorn.run(app, port=int(sys.argv[2]), access_log=False, log_level="warning")
 """
 Figures = dict[str, float]
 
 
 def request(pictures: list[bytes], path: str = "/api/predict") -> bytes:
-    head = b'--edge\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\nContent-Type: image/png\r\n\r\n'
+    head = (
+        b'--edge\r\nContent-Disposition: form-data; name="picture"; filename="a.png"\r\n'
+        b"Content-Type: image/png\r\n\r\n"
+    )
     body = b"".join(head + picture + b"\r\n" for picture in pictures) + b"--edge--\r\n"
     lines = (
         f"POST {path} HTTP/1.1",
@@ -113,7 +120,8 @@ def processor_seconds(process: subprocess.Popen[bytes]) -> float:
 
 
 def started(command: list[str], port: int) -> tuple[subprocess.Popen[bytes], Figures]:
-    """A server that has shown its first page (any answer counts), and the seconds until it listened and until that."""
+    """A server that has shown its first page (any answer counts), and the seconds until it
+    listened and until that."""
     began = time.perf_counter()
     process = subprocess.Popen(command)
     listened = 0.0
@@ -150,30 +158,30 @@ def judge(
         request(pictures[start : start + TOGETHER], "/api/predict/many")
         for start in range(0, len(pictures), TOGETHER)
     ]
-    found: dict[str, Any] = {
+    result: dict[str, Any] = {
         name: {"start": start, "one": [], "sixteen": []} for name, (_, start, _) in alive.items()
     }
     try:
-        said = {
+        output = {
             name: asyncio.run(client(port, one[:50], [])) for name, (_, _, port) in alive.items()
         }
         for _ in range(rounds):
             for name, (process, _, port) in alive.items():
-                found[name]["one"].append(
+                result[name]["one"].append(
                     asyncio.run(measure(process, port, one[: len(one) // 4], 1))
                 )
-                found[name]["sixteen"].append(asyncio.run(measure(process, port, one, TOGETHER)))
+                result[name]["sixteen"].append(asyncio.run(measure(process, port, one, TOGETHER)))
                 if name == "eyesight":
                     many = asyncio.run(
                         measure(process, port, several, min(TOGETHER, len(several) // 4), TOGETHER)
                     )
-                    found[name].setdefault("forms_of_sixteen", []).append(many)
+                    result[name].setdefault("forms_of_sixteen", []).append(many)
     finally:
         for process, _, _ in alive.values():
             process.kill()
             process.wait()
-    check_same(said["eyesight"], said["obvious"])
-    return found
+    check_same(output["eyesight"], output["obvious"])
+    return result
 
 
 def check_same(ours: list[bytes], theirs: list[bytes]) -> None:
@@ -197,7 +205,7 @@ def main() -> None:
     pixels = run.gallery()["samples_pixels"]
     pictures = [encode_png(pixels[number % len(pixels)]) for number in range(asked.pictures)]
     obvious = [sys.executable, "-c", OBVIOUS, str(run.classifier_path)]
-    found = judge(
+    result = judge(
         {
             "eyesight": (
                 [sys.executable, "-m", "eyesight", "serve", str(file), "--port", "8764"],
@@ -212,7 +220,9 @@ def main() -> None:
     ratios = {
         other: [
             mine["pictures_per_s"] / its["pictures_per_s"]
-            for mine, its in zip(found["eyesight"]["sixteen"], found[other]["sixteen"], strict=True)
+            for mine, its in zip(
+                result["eyesight"]["sixteen"], result[other]["sixteen"], strict=True
+            )
         ]
         for other in ("obvious", "obvious, once")
     }
@@ -228,17 +238,18 @@ def main() -> None:
         "shape": shape,
         "pictures": asked.pictures,
         "ratios": ratios,
-        "rounds": found,
+        "rounds": result,
     }
     RESULTS.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    show(found, ratios)
+    show(result, ratios)
 
 
-def show(found: dict[str, Any], ratios: dict[str, list[float]]) -> None:
+def show(result: dict[str, Any], ratios: dict[str, list[float]]) -> None:
     print(
-        "| server | clients | p50 | p99 | pictures/s | processor time a picture |\n|---|---|---|---|---|---|"
+        "| server | clients | p50 | p99 | pictures/s | processor time a picture "
+        "|\n|---|---|---|---|---|---|"
     )
-    for name, figures in found.items():
+    for name, figures in result.items():
         for kind, clients in (
             ("one", "1"),
             ("sixteen", str(TOGETHER)),
@@ -247,17 +258,20 @@ def show(found: dict[str, Any], ratios: dict[str, list[float]]) -> None:
             if kind in figures:
                 row = middle(figures[kind])
                 print(
-                    f"| {name} | {clients} | {row['p50_ms']:.1f} ms | {row['p99_ms']:.1f} ms | {row['pictures_per_s']:.0f} ",
+                    f"| {name} | {clients} | {row['p50_ms']:.1f} ms | {row['p99_ms']:.1f} ms "
+                    f"| {row['pictures_per_s']:.0f} ",
                     end="",
                 )
                 print(f"| {row['processor_ms']:.2f} ms |")
     for other, each in ratios.items():
         print(
-            f"{statistics.median(each):.1f} times ({min(each):.1f} to {max(each):.1f}) the pictures a second of the {other} handler"
+            f"{statistics.median(each):.1f} times ({min(each):.1f} to {max(each):.1f}) the "
+            f"pictures a second of the {other} handler"
         )
-    start = found["eyesight"]["start"]
+    start = result["eyesight"]["start"]
     print(
-        f"listening {start['ready_s']:.2f} s after the start, first page after {start['first_page_s']:.2f} s"
+        f"listening {start['ready_s']:.2f} s after the start, first page after "
+        f"{start['first_page_s']:.2f} s"
     )
 
 

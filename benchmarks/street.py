@@ -1,8 +1,10 @@
-"""Draws street scenes of 480×360 with masks in CamVid's folders: eleven classes and void, for trying segmentation without the photographs.
+"""Draws street scenes of 480×360 with masks in CamVid's folders: eleven classes and void, for
+trying segmentation without the photographs.
 
     python benchmarks/street.py DIR [--count 300]
 
-They have what makes streets hard (perspective, texture, shadow, thin poles, few bicyclists), but they are drawings: figures say what fits
+They have what makes streets hard (perspective, texture, shadow, thin poles, few bicyclists), but
+they are drawings: figures say what fits
 into time and memory, not how well photographs are understood.
 """
 
@@ -26,7 +28,8 @@ class Scene:
         self.rows, self.columns = np.mgrid[0:HIGH, 0:WIDE]
 
     def paint(self, inside, kind, colour, rough=0.05, grain=1):
-        """Fill a region with a colour and its texture: noise whose spots are `grain` pixels wide."""
+        """Fill a region with a colour and its texture: noise whose spots are `grain` pixels
+        wide."""
         noise = (
             self.random.normal(0, rough, (HIGH // grain + 1, WIDE // grain + 1, 1))
             .repeat(grain, 0)

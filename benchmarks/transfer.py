@@ -1,13 +1,19 @@
 """Measures transfer learning and writes each part into benchmarks/results/transfer.json.
 
-    python benchmarks/transfer.py                              what needs no pictures: forward, once, memory
+    python benchmarks/transfer.py                              what needs no pictures: forward,
+        once, memory
     python benchmarks/transfer.py forward                      only this
-    python benchmarks/transfer.py head --data DOGS       a head on a frozen backbone, and nothing else
+    python benchmarks/transfer.py head --data DOGS       a head on a frozen backbone, and nothing
+        else
 
-forward: a pass through tf_efficientnet_lite0 in our engine (bfloat16, channels last) against timm's as people call it (float32), in turns.
-once: a head trained for 20 epochs on features computed once against features computed in every epoch; the same pictures, both ours.
-memory: the announced size of the features against their files, then pictures and features that are larger than the memory allowed.
-Pictures are noise where speed is measured. Run it on a quiet machine; every part takes less than four minutes there.
+forward: a pass through tf_efficientnet_lite0 in our engine (bfloat16, channels last) against timm's
+as people call it (float32), in turns.
+once: a head trained for 20 epochs on features computed once against features computed in every
+epoch; the same pictures, both ours.
+memory: the announced size of the features against their files, then pictures and features that are
+larger than the memory allowed.
+Pictures are noise where speed is measured. Run it on a quiet machine; every part takes less than
+four minutes there.
 """
 
 import argparse
@@ -32,7 +38,9 @@ NETWORK = "tf_efficientnet_lite0"
 SIZES = ("128", "224")
 EYESIGHT = (sys.executable, "-m", "eyesight")
 SPINS = {"ours": {"GOMP_SPINCOUNT": "20000"}, "timm": {}}  # as our command line sets it
-ALLOWED = 2500  # MiB of private memory: 950 are PyTorch and its threads, 600 a training on 200 such pictures; mapped files do not count
+# MiB of private memory: 950 are PyTorch and its threads, 600 a training on 200 such pictures;
+# mapped files do not count
+ALLOWED = 2500
 KEPT = {"stores": "pixels.npy", "activations": "*.bin"}  # what lies in the cache
 SETTINGS = (
     "model.name=lcnet_050",
@@ -42,28 +50,31 @@ SETTINGS = (
     "data.test=0.05",
     "data.validation=0.05",
 )
-LARGE = 20_000  # pictures of 224×224, which are as many times 150 kB: the pixels alone are more than what is allowed
+# pictures of 224×224, which are as many times 150 kB: the pixels alone are more than what is
+# allowed
+LARGE = 20_000
 
 
 def forward(given):
-    """Milliseconds a picture on both sides in turns, and how many times as fast ours is: median and range of the rounds."""
+    """Milliseconds a picture on both sides in turns, and how many times as fast ours is: median
+    and range of the rounds."""
     rounds = []
     for _ in range(given.rounds):
         row = {}
         for side in ("ours", "timm"):
             command = [sys.executable, HERE / "forward_pass.py", side, NETWORK, *SIZES]
-            said = subprocess.run(
+            output = subprocess.run(
                 command, check=True, stdout=subprocess.PIPE, text=True, env=os.environ | SPINS[side]
             )
-            row[side] = json.loads(said.stdout)
+            row[side] = json.loads(output.stdout)
         rounds.append(row)
         print(row, flush=True)
     ratios = {
         size: sorted(row["timm"][size] / row["ours"][size] for row in rounds) for size in SIZES
     }
     told = {
-        size: {"median": statistics.median(found), "from": found[0], "to": found[-1]}
-        for size, found in ratios.items()
+        size: {"median": statistics.median(result), "from": result[0], "to": result[-1]}
+        for size, result in ratios.items()
     }
     return {"claim": "at least 3 times timm's speed", "rounds": rounds, "ratio": told}
 
@@ -100,7 +111,8 @@ def train(recipe, data, folder, *settings, name="transfer", **options):
 
 
 def frozen(file, folder, *, views, epochs=20):
-    """Seconds of a head on a frozen backbone: for features and training, and of the whole process. `views` 0 computes features always."""
+    """Seconds of a head on a frozen backbone: for features and training, and of the whole
+    process. `views` 0 computes features always."""
     settings = (
         "model.weights=none",
         "data.validation=0.1",
@@ -109,8 +121,8 @@ def frozen(file, folder, *, views, epochs=20):
         f"transfer.views={views}",
     )
     side = np.load(file)["x_train"].shape[1]
-    found, wall, _ = train("objects_transfer", file, folder, *settings, f"data.size={side}")
-    parts = found["parts"]
+    result, wall, _ = train("objects_transfer", file, folder, *settings, f"data.size={side}")
+    parts = result["parts"]
     return {
         "learning": round(parts["training"] + parts.get("features", 0.0), 2),
         "parts": parts,
@@ -119,7 +131,8 @@ def frozen(file, folder, *, views, epochs=20):
 
 
 def privately(folder):
-    """A cache of one's own from here on, so that nothing is found that a measurement should make."""
+    """A cache of one's own from here on, so that nothing is found that a measurement should
+    make."""
     os.environ["EYESIGHT_CACHE"] = str(folder / "cache")
 
 
@@ -130,7 +143,8 @@ def forget_features(folder):
 
 
 def once(given):
-    """A training of 20 epochs with features computed once, and the same with features computed in every epoch."""
+    """A training of 20 epochs with features computed once, and the same with features computed
+    in every epoch."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         privately(folder)
@@ -146,8 +160,8 @@ def once(given):
             print(rounds[-1], flush=True)
     told = {}
     for part in ("learning", "wall"):
-        found = sorted(row["always"][part] / row["once"][part] for row in rounds)
-        told[part] = {"median": statistics.median(found), "from": found[0], "to": found[-1]}
+        result = sorted(row["always"][part] / row["once"][part] for row in rounds)
+        told[part] = {"median": statistics.median(result), "from": result[0], "to": result[-1]}
     facts = {"pictures": given.pictures, "size": 128, "epochs": 20}
     return {
         "claim": "at least 15 times as fast as computing them in every epoch",
@@ -158,7 +172,8 @@ def once(given):
 
 
 def memory(given):
-    """Announced and real size of the features, then the peak memory of a training on more than it is allowed to hold."""
+    """Announced and real size of the features, then the peak memory of a training on more than
+    it is allowed to hold."""
     with tempfile.TemporaryDirectory(dir=given.scratch) as name:
         folder = Path(name)
         privately(folder)
@@ -220,7 +235,8 @@ def photographs(folder, count):
 
 
 def mapped(folder):
-    """A training on pictures and features that together are larger than what the process may keep for itself."""
+    """A training on pictures and features that together are larger than what the process may
+    keep for itself."""
     import resource  # not on Windows
 
     data = photographs(folder / "photographs", LARGE)
@@ -231,7 +247,7 @@ def mapped(folder):
     ):  # where the limit is on memory of one's own: mapped files do not count
         resource.setrlimit(resource.RLIMIT_DATA, (ALLOWED << 20, before[1]))
     try:
-        found, wall, peak = train(
+        result, wall, peak = train(
             "objects_transfer",
             data,
             folder,
@@ -252,7 +268,7 @@ def mapped(folder):
         "on_disk_megabytes": sizes,
         "peak_megabytes_with_mapped_files": peak,
     }
-    return {**kept, "wall": wall, "n": found["test"]["n"]}
+    return {**kept, "wall": wall, "n": result["test"]["n"]}
 
 
 def head(given):
@@ -261,7 +277,7 @@ def head(given):
         raise SystemExit("head needs --data: photographs in the layout of Stanford Dogs")
     rows = []
     for seed in range(given.seeds):
-        found, wall, peak = train(
+        result, wall, peak = train(
             "dogs",
             given.data,
             Path("runs/benchmarks"),
@@ -270,13 +286,13 @@ def head(given):
             budget="2m",
             seed=seed,
         )
-        test = found["test"]
+        test = result["test"]
         rows.append(
             {
                 "seed": seed,
                 "top1": test["top1"],
                 "n": test["n"],
-                "parts": found["parts"],
+                "parts": result["parts"],
                 "wall": wall,
                 "peak_megabytes": peak,
             }
@@ -308,19 +324,19 @@ def main():
     given = parser.parse_args()
     file = HERE / "results" / "transfer.json"
     for part in given.parts or ["forward", "once", "memory"]:
-        found = PARTS[part](given)
+        result = PARTS[part](given)
         machine = {
             key: value
             for key, value in environment().items()
             if key in ("cpu", "cores", "python", "versions")
         }
-        known = json.loads(file.read_text()) if file.exists() else {}
+        references = json.loads(file.read_text()) if file.exists() else {}
         file.write_text(
-            json.dumps({**known, part: {**found, "environment": machine}}, indent=1) + "\n"
+            json.dumps({**references, part: {**result, "environment": machine}}, indent=1) + "\n"
         )
         print(
             part,
-            {key: value for key, value in found.items() if key not in ("rounds", "runs")},
+            {key: value for key, value in result.items() if key not in ("rounds", "runs")},
             flush=True,
         )
 

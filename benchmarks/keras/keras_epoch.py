@@ -1,4 +1,5 @@
-"""Seconds of one epoch of the textbook's network (B2) or the font project's (F3) in Keras, on the pictures of an .npz file.
+"""Seconds of one epoch of the textbook's network (B2) or the font project's (F3) in Keras, on the
+pictures of an .npz file.
 
 Needs only what stands in requirements.txt beside it, and nothing of eyesight:
 
@@ -39,7 +40,8 @@ def dropout_cnn():
 
 
 def bottleneck():
-    """F3: 2,636,148 trained parameters, every convolution with a bias, batch normalisation and ReLU."""
+    """F3: 2,636,148 trained parameters, every convolution with a bias, batch normalisation and
+    ReLU."""
     network = keras.Sequential([layers.Input((90, 90, 1))])
 
     def convolution(filters, side):

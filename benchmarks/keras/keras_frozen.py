@@ -1,4 +1,5 @@
-"""Seconds of a training of a head on a frozen EfficientNetB0 in Keras, as people write it: every epoch computes the features again.
+"""Seconds of a training of a head on a frozen EfficientNetB0 in Keras, as people write it: every
+epoch computes the features again.
 
 Needs only what stands in requirements.txt beside it, and nothing of eyesight:
 
@@ -18,7 +19,8 @@ from keras import layers
 
 
 def frozen(side, classes):
-    """A dense layer on the averaged features; random weights, because speed does not depend on them."""
+    """A dense layer on the averaged features; random weights, because speed does not depend on
+    them."""
     backbone = keras.applications.EfficientNetB0(
         include_top=False, weights=None, input_shape=(side, side, 3)
     )

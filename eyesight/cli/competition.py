@@ -167,10 +167,8 @@ def folds(
     for name, score in scores.items():
         say(f"{score:.2%}  {name}")
     low, high = summary["interval"]
-    say(
-        f"{summary['top1']:.2%}  out of fold, {summary['n']:,} pictures, 95 % {low:.2%} to {high:.2%}"
-    )
+    interval = f"95 % {low:.2%} to {high:.2%}"
+    say(f"{summary['top1']:.2%}  out of fold, {summary['n']:,} pictures, {interval}")
     if expected is not None:
-        say(
-            f"a leaderboard of {rows:,} pictures may differ by {100 * expected:.1f} points either way"
-        )
+        points = f"{100 * expected:.1f} points either way"
+        say(f"a leaderboard of {rows:,} pictures may differ by {points}")
