@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from test_sources import draw, draw_all, table, trouble
 
+from eyesight.data.dataset import evaluation_images
 from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
+from eyesight.data.prepare import Preparation
 from eyesight.data.split import Holdout, split
 from eyesight.errors import UserError
+from eyesight.recipe import Data
 
 NAMES = [f"{number}.png" for number in range(6)]
 KINDS = ["cat", "dog", "bird"]
@@ -285,3 +288,17 @@ def test_groups_that_the_data_tears_are_told():
         labels, given, list("12345678"), np.ones(8, bool), Holdout(0.0, 0.2), groups=groups
     )
     assert any("both sides" in note and "b" in note for note in division.notes)
+
+
+def test_other_data_is_read_with_the_columns_of_the_training(tmp_path):
+    text = lines("left,colour,shape", "{name},c{i},{kind}")
+    written(tmp_path / "table", text)
+    draw_all(tmp_path / "folders", "cat/1.png", "dog/2.png", "bird/3.png")
+    classes = ("bird", "cat", "dog")
+    preparation = Preparation(4, 4, 1)
+    heard = []
+    for place, count in (("table", 6), ("folders", 3)):
+        data = Data(str(tmp_path / place), label_column="shape", group_pattern="(x)")
+        images = evaluation_images(data, preparation, classes, talk=heard.append)
+        assert len(images) == count and images.classes == classes
+    assert any("data.label_column of the training" in line for line in heard)

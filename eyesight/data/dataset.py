@@ -14,6 +14,7 @@ from eyesight import recipe
 from eyesight.data.corrected import Corrected, correct
 from eyesight.data.corrections import CorrectionFacts
 from eyesight.data.images import Images
+from eyesight.data.layout import Layout
 from eyesight.data.loading import prepare_data
 from eyesight.data.masks.images import Masked
 from eyesight.data.masks.legend import IGNORED
@@ -249,8 +250,9 @@ def evaluation_images(
     of classes may differ.
     """
     if data.target == "class":
-        data = recipe.Data(data.source)
-    prepared = prepare_data(data, preparation=preparation, talk=talk)
+        prepared = _prepare_other(data, preparation, talk)
+    else:
+        prepared = prepare_data(data, preparation=preparation, talk=talk)
     store = prepared.store
     if data.target == "class":
         labels = renumber(store.labels, prepared.classes, classes, data.source, "the classifier")
@@ -265,6 +267,23 @@ def evaluation_images(
         )
         images = images.renamed(numbers, classes)
     return images.subset(test_part(store, prepared.usable))
+
+
+def _prepare_other(data: recipe.Data, preparation: Preparation, talk: Talk) -> Prepared:
+    """Other images than those of the training, with the same columns and levels where there are such."""
+    plain = recipe.Data(data.source)
+    layout = Layout.of(data)
+    names = layout.set_fields(without=("group_column", "group_pattern"))
+    if not names:
+        return prepare_data(plain, preparation=preparation, talk=talk)
+    chosen = {name: getattr(layout, name) for name in names}
+    try:
+        return prepare_data(replace(plain, **chosen), preparation=preparation, talk=talk)
+    except UserError as error:
+        if error.code != 2:  # 2: the data has no such column, level or folder
+            raise
+        talk(f"{', '.join(f'data.{name}' for name in names)} of the training: {error.message}")
+        return prepare_data(plain, preparation=preparation, talk=talk)
 
 
 def test_part(store: Store, usable: NDArray[np.bool_]) -> NDArray[np.int64]:
