@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test unit check format bench published fonts browser clean
+.PHONY: demo test unit check format bench published faults fonts browser clean
 
 demo: .venv/ready
 	$(BIN)/eyesight train lenet5
@@ -30,6 +30,9 @@ bench: .venv/ready
 
 published: .venv/ready
 	$(BIN)/python benchmarks/published.py
+
+faults: .venv/ready
+	$(BIN)/python benchmarks/faults.py
 
 fonts:
 	sh scripts/install_fonts.sh

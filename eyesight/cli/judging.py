@@ -211,7 +211,7 @@ def predict(
         )
         request = competition.Request(model, pictures, like, out, views, prepare)
         competition.submit(request, classifier, as_json=as_json)
-    elif out is not None and (out.is_dir() or not out.suffix):
+    elif out is not None and (out.is_dir() or not (out.suffix or out.exists())):
         bulk.refuse(draw=draw, explain=explain, unfamiliar=unfamiliar)
         bulk.in_this_process(options.order(), classifier, weights, only)
     else:

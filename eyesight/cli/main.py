@@ -50,7 +50,7 @@ def main() -> None:
     except UserError as problem:
         refuse(problem, as_json=as_json)
     except OSError as problem:
-        refuse(_explain(_of_stdout() or problem), as_json=as_json)
+        refuse(_explain(problem), as_json=as_json)
     sys.exit(_exit_code(code))
 
 
@@ -66,15 +66,6 @@ def _exit_code(code: object) -> int:
             " comparison asked for again\n"
         )
     return 1
-
-
-def _of_stdout() -> OSError | None:
-    """The error of standard output, if that is what cannot be written."""
-    try:
-        close_stdout()
-    except OSError as error:
-        return error
-    return None
 
 
 def _explain(problem: OSError) -> UserError:

@@ -11,6 +11,8 @@ from typing import Annotated
 
 import typer
 
+from eyesight.cli.streams import write
+
 STARTED = time.monotonic()
 app = typer.Typer(
     name="eyesight",
@@ -79,9 +81,9 @@ def show_json(values: object) -> None:
     In ASCII unless the output is UTF-8: a replaced character would be no JSON.
     """
     ascii_only = codecs.lookup(sys.stdout.encoding or "utf-8").name != "utf-8"
-    sys.stdout.write(json.dumps(values, indent=2, ensure_ascii=ascii_only) + "\n")
+    write(json.dumps(values, indent=2, ensure_ascii=ascii_only) + "\n")
 
 
 def say(text: str = "") -> None:
     """Print a line on standard output."""
-    sys.stdout.write(text + "\n")
+    write(text + "\n")

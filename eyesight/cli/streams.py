@@ -48,6 +48,16 @@ def open_streams() -> None:
         sys.stderr = Forgiving(sys.stderr)
 
 
+def write(text: str) -> None:
+    """Write to standard output; raises OSError that names it, or BrokenPipeError."""
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, "standard output") from error
+
+
 def close_stdout() -> None:
     """Write what is still in the buffer; raises OSError when it cannot be written.
 

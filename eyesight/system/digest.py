@@ -35,8 +35,8 @@ def value_sha256(value: object) -> str:
 def chunked_sha256(files: Iterable[Path]) -> dict[Path, str]:
     """For each file the SHA-256 of the SHA-256s of its chunks of 8 MB.
 
-    All cores work together, also on one large file. Measured: 1.0 GB/s on two cores (`make costs`
-    states the time for a store). Raises OSError for a file that cannot be read.
+    All cores work together, also on one large file, each at 0.5 GB/s on the benchmarks' machine.
+    Raises OSError for a file that cannot be read.
     """
     places: list[tuple[Path, int]] = []
     for file in files:
