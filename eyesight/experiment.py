@@ -42,10 +42,19 @@ from eyesight.system import memory
 from eyesight.system.device import default_device
 from eyesight.system.environment import environment
 from eyesight.system.progress import Callbacks, Epoch, Reporter, Talk, silent
-from eyesight.training import budget, calibrate, extra_data, initialise, precision, transfer
+from eyesight.training import (
+    budget,
+    calibrate,
+    effects,
+    extra_data,
+    initialise,
+    precision,
+    transfer,
+)
 from eyesight.training.budget import CHECKED, Evaluation
 from eyesight.training.checkpoint import State
 from eyesight.training.context import Context
+from eyesight.training.features import Activations
 from eyesight.training.history import best_of, out_of_patience, stage_results
 from eyesight.training.loop import fit, plan
 from eyesight.training.resume import checkpoint, remove_checkpoint, unfinished
@@ -111,12 +120,23 @@ def resolve(recipe: Recipe, out: Path, context: Context) -> tuple[Recipe, Datase
     group.same(lambda: facts_of_process(recipe))
     decided = group.once(lambda: to_dict(transfer.resolve_preprocessing(recipe, reporter.message)))
     resolved = from_dict(decided)
+    effects.refuse_lost(effects.setup(recipe, resolved))
     data = group.in_turn(lambda: load_data(resolved, reporter))
     group.same(lambda: {"set of pictures": data.store.key, "split": data.hash})
     initialise.check(resolved, data)
     path = Path(group.once(lambda: str(find_or_begin(recipe, data, out, context).path)))
     report_data(data, context)
+    for setting, reason in without_effect(recipe, resolved, data, context).items():
+        reporter.message(f"{setting} has no effect: {reason}")
     return resolved, data, path
+
+
+def without_effect(
+    recipe: Recipe, resolved: Recipe, data: Dataset, context: Context
+) -> dict[str, str]:
+    """The settings of the recipe that do nothing with these images, each with the reason."""
+    given_splits = set(data.store.splits.tolist())
+    return effects.without_effect(effects.setup(recipe, resolved, given_splits, context.group.size))
 
 
 def facts_of_process(recipe: Recipe) -> dict[str, Any]:
@@ -228,8 +248,12 @@ def write_environment(job: Job, device: torch.device, notes: dict[str, Any]) -> 
         **notes,
         **kept,
     )
-    chosen = differences(job.recipe, job.run.recipe)
-    job.run.write_json("environment.json", machine | {"chosen": chosen})
+    asked = job.run.recipe
+    settings = {
+        "chosen": differences(job.recipe, asked),
+        "without_effect": without_effect(asked, job.recipe, job.data, job.context),
+    }
+    job.run.write_json("environment.json", machine | settings)
 
 
 def prepare_evaluation(job: Job, network: Network) -> Evaluation:
@@ -291,12 +315,27 @@ def train_stage(job: Job, stage: Stage) -> None:
             state.save(file)
             saved = time.monotonic()
     state.finish(training)
+    run.append({"event": "trained", **stage.mark, **used(job, stage, state)})
+
+
+def used(job: Job, stage: Stage, state: State) -> dict[str, float]:
+    """What a stage really used: images of how many, versions of each, epochs, steps, the last rate."""
+    versions = stage.train.views if isinstance(stage.train, Activations) else 1
+    own = [epoch for epoch in job.run.epochs if epoch.get("stage", 1) == stage.number]
+    return {
+        "images": len(stage.train),
+        "of": len(job.data.train),
+        "versions": versions,
+        "epochs": state.epoch,
+        "steps": state.steps,
+        "lr": own[-1]["lr"] if own else 0.0,
+    }
 
 
 def begin_stage(job: Job, stage: Stage) -> State:
     """The state of a stage before its next step: new, after the stage before it, or from its checkpoint."""
     run, recipe = job.run, stage.recipe
-    state = State.start(stage.network, recipe)
+    state = State.start(stage.network, recipe, stage.number)
     earlier = [epoch for epoch in run.epochs if epoch.get("stage", 1) < stage.number]
     if earlier:
         state.seed_best(best_of(earlier, recipe.training, tasks.of(recipe).measure.key))
@@ -455,6 +494,7 @@ def result_event(job: Job, network: Network, test: Any) -> dict[str, Any]:
         "test": test.summary(),
         "parameters": count(network),
         "seconds": seconds_by_part(job),
+        "trained": trained(job.run),
         "multiply_adds": sum(row.multiply_adds for row in rows),
     }
     key = tasks.of(job.recipe).measure.key
@@ -462,6 +502,16 @@ def result_event(job: Job, network: Network, test: Any) -> dict[str, Any]:
     if stages:
         event["stages"] = stages
     return event
+
+
+def trained(run: Run) -> list[dict[str, Any]]:
+    """What each stage really used, in their order; the last word on a stage that was continued."""
+    stages: dict[int, dict[str, Any]] = {}
+    for event in run.log:
+        if event.get("event") == "trained":
+            facts = {key: value for key, value in event.items() if key not in ("event", "time")}
+            stages[event.get("stage", 1)] = facts
+    return [stages[number] for number in sorted(stages)]
 
 
 def seconds_by_part(job: Job) -> dict[str, float]:

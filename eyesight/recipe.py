@@ -242,6 +242,9 @@ class Training(_Checked):
     epochs: Annotated[int, Range(1, 1_000_000)] = 10
     # Seconds for everything, from start to saved classifier.
     budget: Annotated[float, Range(0.001, 10**9)] | None = None
+    # Under a budget: end after so many epochs even when time is left. Setting training.epochs
+    # together with a budget sets it.
+    max_epochs: Count = 0
     # Side of the pictures early on, as a part of their own: progressive resizing, for networks that
     # take any size.
     small: Annotated[float, Range(0.1, 1)] = 1.0
@@ -255,9 +258,11 @@ class Training(_Checked):
     patience: Count = 0  # epochs without improvement before stopping; 0 never stops early
     # What counts as improvement of the monitored value.
     min_delta: Annotated[float, Range(0, 1_000_000)] = 0.0
-    monitor: Literal["loss", "score", "top1"] = (
-        "loss"  # score: accuracy, or what else the task is scored by; top1 is the same
-    )
+    # What decides which epoch is kept, when patience ends, and what schedule=plateau follows. loss and
+    # score (accuracy, or what else the task is scored by; top1 is the same) are those of the
+    # validation images, or of the training images where there are none; train_loss and train_score
+    # are always those of the training images, as they were measured while training.
+    monitor: Literal["loss", "score", "train_loss", "train_score", "top1"] = "loss"
     keep: Literal["best", "last"] = "best"
     # With several processes: batch normalisation by the whole batch instead of each process's
     # share.
@@ -454,7 +459,16 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
     if "training.epochs" in changed and "training.min_steps" not in changed and training.min_steps:
         # Still smaller batches on few images, but no more epochs.
         recipe = replace(recipe, training=replace(training, min_steps=1))
-    return recipe
+    return with_limit(recipe, changed)
+
+
+def with_limit(recipe: Recipe, changed: set[str]) -> Recipe:
+    """The recipe whose epochs, where they are set, end a training under a budget: whichever comes first."""
+    training = recipe.training
+    explicit = "training.epochs" in changed and "training.max_epochs" not in changed
+    if not explicit or training.budget is None:
+        return recipe
+    return replace(recipe, training=replace(training, max_epochs=training.epochs))
 
 
 def set_field(recipe: Recipe, path: str, text: str) -> Recipe:

@@ -223,7 +223,7 @@ def test_the_public_functions_stay_functions(finished, tmp_path):
     root, _ = finished
     for _ in range(2):
         assert (
-            eyesight.train(on(root / "pictures", "training.epochs=1"), tmp_path / "runs").status
+            eyesight.train(on(root / "pictures", "training.epochs=1"), out=tmp_path / "runs").status
             == "done"
         )
 

@@ -16,7 +16,7 @@ from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.training.history import best_epoch, out_of_patience
-from eyesight.training.loop import fit, plan
+from eyesight.training.loop import _Loop, _Trained, fit, plan
 
 SMALL = Recipe(
     name="small",
@@ -173,10 +173,6 @@ def test_patience_counts_epochs_without_enough_improvement():
         best_epoch(ties, Training(monitor="score")) == 2
         and best_epoch(ties, Training(monitor="score", min_delta=0.01)) == 1
     )
-    assert (
-        best_epoch(history(math.nan, 0.9), Training()) == 1
-        or best_epoch(history(math.nan, 0.9), Training()) == 2
-    )
 
 
 def test_a_budget_ends_the_schedule_and_the_training_in_time():
@@ -296,3 +292,108 @@ def test_every_step_reports_how_far_the_training_is():
         pass
     assert shares == sorted(shares) and shares[0] == 0 and shares[-1] == 1
     assert len(set(shares)) == 10, "three steps in each of three epochs"
+
+
+class Ticks:
+    """A clock that moves by a fixed time whenever it is read."""
+
+    def __init__(self, seconds):
+        self.seconds, self.time = seconds, 0.0
+
+    def __call__(self):
+        self.time += self.seconds
+        return self.time
+
+
+def budgeted(seconds, *settings, tick=0.02):
+    """The epochs of a training of 300 images under a budget, on a clock that ticks with every look."""
+    images = drawn.images(300)
+    recipe = override(
+        SMALL, ["training.average=0", "augment.rotate=0", f"training.budget={seconds}", *settings]
+    )
+    state = start(recipe, images)
+    clock = Clock(0.0, budget=float(seconds), now=Ticks(tick))
+    return state, list(fit(state, images, images, recipe, Context(clock=clock)))
+
+
+def test_under_a_budget_set_epochs_end_a_training_when_they_come_first():
+    state, epochs = budgeted(1000, "training.epochs=2", "optim.schedule=linear")
+    assert state.steps == 2 * 10 and epochs[-1].progress == 1.0
+    assert epochs[-1].lr < 0.15 * SMALL.optim.lr, "the rate reaches its floor with the epochs"
+    state, epochs = budgeted(1, "training.epochs=2000")
+    assert 0 < state.steps < 100, "here the budget comes first"
+    state, epochs = budgeted(3)
+    assert state.steps > 3 * 10, "epochs of the recipe alone end nothing"
+
+
+def test_under_a_budget_the_rate_falls_after_as_many_epochs_as_the_recipe_says():
+    step = ("optim.schedule=step", "optim.step_epochs=2", "optim.step_factor=0.5")
+    _, epochs = budgeted(2, *step)
+    passed, rates = 0.0, []
+    for epoch in epochs:
+        passed += epoch.pictures / 300
+        rates.append((passed, epoch.lr / SMALL.optim.lr))
+    assert passed > 4
+    for passed, rate in rates:
+        # The rate is that of the last step of an epoch of the log.
+        assert rate == 0.5 ** int((passed - 1 / 10) / 2 + 1e-6)
+
+
+def test_a_second_stage_repeats_no_random_numbers_of_the_first():
+    images, orders = drawn.images(40), {}
+    for stage in (1, 2):
+        recipe = override(SMALL, ["training.epochs=2", "training.average=0"])
+        torch.manual_seed(0)
+        network = registry.build(recipe.model, images.shape, 3)
+        state, seen = State.start(network, recipe, stage), []
+        real = type(images).batch
+
+        def see(self, index, device="cpu", seen=seen, real=real):
+            seen.append(tuple(index.tolist()))
+            return real(self, index, device)
+
+        with pytest.MonkeyPatch.context() as monkey:
+            monkey.setattr(type(images), "batch", see)
+            list(fit(state, images, None, recipe))
+        orders[stage] = seen
+    assert not set(orders[1]) & set(orders[2])
+
+
+@pytest.mark.parametrize(
+    ("monitor", "kept"), [("loss", 1), ("score", 2), ("train_loss", 4), ("train_score", 3)]
+)
+def test_the_monitored_value_decides_which_epoch_is_kept(monitor, kept, monkeypatch):
+    curves = [  # train loss and score, validation loss and score
+        (0.9, 0.5, 0.5, 0.6),
+        (0.8, 0.6, 0.6, 0.9),
+        (0.7, 0.9, 0.7, 0.7),
+        (0.6, 0.8, 0.8, 0.8),
+    ]
+    images = drawn.images(64)
+    recipe = override(
+        SMALL, [f"training.monitor={monitor}", "training.epochs=4", "training.average=0"]
+    )
+    loop, number = "eyesight.training.loop._Loop", iter(range(4))
+
+    def epoch(self, real=_Loop.epoch):
+        real(self)
+        self.place = next(number)
+        return _Trained(*curves[self.place][:2], 1.0)
+
+    monkeypatch.setattr(f"{loop}.epoch", epoch)
+    monkeypatch.setattr(f"{loop}.score", lambda self, *rest: curves[self.place][2:])
+    state = start(recipe, images)
+    best = [epoch.epoch for epoch in fit(state, images, images, recipe) if epoch.best]
+    assert best[-1] == kept == best_epoch(state.history, recipe.training)
+
+
+def test_nan_never_wins():
+    for monitor in ("loss", "score"):
+        training = Training(monitor=monitor)
+        assert best_epoch(history(math.nan, 0.9), training) == 2
+        assert best_epoch(history(0.9, math.nan), training) == 1
+        assert best_epoch(history(math.nan, 0.9, 0.8, math.nan), training) == 3
+        assert best_epoch(history(math.nan), training) == 1, "there is no other"
+    tie = [{"loss": math.nan, "score": 0.9}, {"loss": 0.5, "score": 0.9}]
+    assert best_epoch(tie, Training(monitor="score")) == 2, "the one whose loss is a number"
+    assert best_epoch(tie[::-1], Training(monitor="score")) == 1

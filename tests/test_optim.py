@@ -165,7 +165,7 @@ def test_a_network_without_biases_has_one_group():
 
 
 def test_step_halves_every_three_epochs_of_seven():
-    factor = optim.schedule(Optim(schedule="step", step_epochs=3, step_factor=0.5), epochs=7)
+    factor = optim.Schedule(Optim(schedule="step", step_epochs=3, step_factor=0.5), epochs=7)
     assert factor(0.0) == 1 and factor(3 / 7 - 1e-4) == 1
     assert factor(3 / 7) == 0.5 and factor(6 / 7 - 1e-4) == 0.5
     assert factor(6 / 7) == 0.25 and factor(1.0) == 0.25
@@ -173,14 +173,14 @@ def test_step_halves_every_three_epochs_of_seven():
 
 def test_step_changes_exactly_between_epochs():
     """844 steps an epoch: the share of the steps is not an exact fraction, but no step of an epoch gets another's rate."""
-    factor = optim.schedule(Optim(schedule="step", step_epochs=3, step_factor=0.5), epochs=7)
+    factor = optim.Schedule(Optim(schedule="step", step_epochs=3, step_factor=0.5), epochs=7)
     assert [
         factor((epoch * 844 + step) / (7 * 844)) for epoch in range(7) for step in (0, 843)
     ] == [0.5 ** (epoch // 3) for epoch in range(7) for _ in range(2)]
 
 
 def test_cosine_ends_at_its_floor():
-    factor = optim.schedule(Optim(schedule="cosine", floor=0.05), epochs=10)
+    factor = optim.Schedule(Optim(schedule="cosine", floor=0.05), epochs=10)
     assert (
         factor(0.0) == pytest.approx(1)
         and factor(0.5) == pytest.approx(0.525)
@@ -189,13 +189,13 @@ def test_cosine_ends_at_its_floor():
 
 
 def test_linear_falls_to_its_floor():
-    factor = optim.schedule(Optim(schedule="linear", floor=0.2), epochs=10)
+    factor = optim.Schedule(Optim(schedule="linear", floor=0.2), epochs=10)
     assert [factor(at) for at in (0.0, 0.25, 1.0)] == pytest.approx([1, 0.8, 0.2])
 
 
 @pytest.mark.parametrize(("warmup", "peak"), [(0.0, 0.3), (0.2, 0.2)])
 def test_one_cycle_rises_to_its_peak_and_falls(warmup, peak):
-    factor = optim.schedule(Optim(schedule="one_cycle", warmup=warmup), epochs=10)
+    factor = optim.Schedule(Optim(schedule="one_cycle", warmup=warmup), epochs=10)
     places = [step / 1000 for step in range(1001)]
     values = [factor(place) for place in places]
     assert places[values.index(max(values))] == pytest.approx(peak) and max(
@@ -209,13 +209,13 @@ def test_one_cycle_rises_to_its_peak_and_falls(warmup, peak):
 
 
 def test_warm_up_rises_then_hands_over():
-    factor = optim.schedule(Optim(schedule="cosine", warmup=0.1), epochs=10)
+    factor = optim.Schedule(Optim(schedule="cosine", warmup=0.1), epochs=10)
     assert (
         factor(0.05) == pytest.approx(0.5)
         and factor(0.1) == pytest.approx(1)
         and factor(1.0) == pytest.approx(0)
     )
-    assert optim.schedule(Optim(warmup=0.5), epochs=1)(0.75) == 1
+    assert optim.Schedule(Optim(warmup=0.5), epochs=1)(0.75) == 1
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_warm_up_rises_then_hands_over():
 )
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 1.0])
 def test_every_schedule_is_defined_from_start_to_end_and_beyond(schedule, warmup):
-    factor = optim.schedule(Optim(schedule=schedule, warmup=warmup), epochs=5)
+    factor = optim.Schedule(Optim(schedule=schedule, warmup=warmup), epochs=5)
     assert all(0 <= factor(step / 10) <= 1 for step in range(-1, 12))
 
 

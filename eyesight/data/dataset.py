@@ -91,10 +91,16 @@ def load(data: recipe.Data, *, talk: Talk = silent, progress: Progress = no_prog
     """
     prepared = prepare_data(data, talk=talk, progress=progress)
     store = prepared.store
+    notes = list(prepared.notes)
     validation = data.validation
     if validation:
         labelled = max(1, int((store.labels >= 0).sum()))
         validation = max(validation, min(0.1, MIN_VALIDATION / labelled))
+    if validation > data.validation and not (store.splits == "validation").any():
+        notes.append(
+            f"data.validation is {validation:.2g} instead of {data.validation:g}: "
+            f"with fewer than {MIN_VALIDATION} validation pictures chance decides"
+        )
     division = split(
         store.labels,
         store.splits,
@@ -113,7 +119,7 @@ def load(data: recipe.Data, *, talk: Talk = silent, progress: Progress = no_prog
             f"no pictures are left to train on in {data.source}",
             "hold out less: --set data.test=0.1",
         )
-    notes = [*prepared.notes, *division.notes]
+    notes += division.notes
     division_hash = split_hash(store.ids, parts)
     if corrected is not None:
         notes.append(corrected.note)

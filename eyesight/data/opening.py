@@ -154,7 +154,8 @@ def _open_pictures(
     if layout.names_columns:
         if not tables:
             raise UserError(
-                f"{name} holds no table, which data.image_column and the like are about",
+                f"{name} holds no table, which data.image_column, label_column, split_column "
+                "and group_column are about",
                 "leave them out, or name the table as DATA",
                 code=2,
             )

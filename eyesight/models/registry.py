@@ -127,12 +127,19 @@ def is_backbone(model: Model) -> bool:
     """
     if is_own(model.name):
         return False
-    if model.weights is not None or model.head is not None:
+    chosen = model.weights is not None or model.head is not None
+    if chosen and model.name not in MODELS:
         return True
-    if model.name in MODELS:
+    if model.name in MODELS and not chosen:
         return False
     from eyesight.models import pretrained
 
+    if model.name in MODELS and not pretrained.is_known(model.name):
+        raise UserError(
+            f"model.weights and model.head are for pretrained networks, and {model.name} is none",
+            "leave them out, or choose another model.name; `eyesight models` lists them",
+            code=2,
+        )
     if not pretrained.is_known(model.name):
         raise unknown("model", model.name, [*MODELS, *pretrained.names()])
     return True

@@ -23,6 +23,9 @@ from eyesight.system.tensors import save_tensors
 from eyesight.training import optim
 from eyesight.training.history import best_epoch
 
+# Passes are counted from here in the second stage, so that it repeats no random numbers of the first.
+STAGE_PASSES = 1_000_003
+
 
 @dataclass(eq=False)
 class State:
@@ -42,12 +45,13 @@ class State:
     progress: float = 0.0
 
     @staticmethod
-    def start(network: Network, recipe: Recipe) -> State:
-        """The state before the first step."""
+    def start(network: Network, recipe: Recipe, stage: int = 1) -> State:
+        """The state before the first step; a second stage has random streams of its own."""
         average = (
             optim.Average(network, recipe.training.average) if recipe.training.average else None
         )
-        return State(network, optim.build(recipe.optim, network), average)
+        optimiser = optim.build(recipe.optim, network)
+        return State(network, optimiser, average, passes=(stage - 1) * STAGE_PASSES)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Logits by the weights that would be kept now: the average where there is one."""

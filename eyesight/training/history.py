@@ -10,22 +10,41 @@ from eyesight.recipe import Training
 
 
 def best_epoch(history: Sequence[Mapping[str, float]], training: Training) -> int:
-    """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`; 0 before the first.
+    """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`.
 
-    Of equal scores, which few validation pictures often give, the one with the smaller loss is the
-    better.
+    Of equal scores, which few validation images often give, the one with the smaller loss is the
+    better. What is not a number is never better. 0 where there is no epoch yet.
     """
-    best, least, number = -math.inf, math.inf, 0
-    decides = training.monitor != "loss" and training.min_delta == 0
+    best, number = -math.inf, 0
+    smallest_loss = math.inf
     for place, values in enumerate(history, 1):
-        value = -values["loss"] if training.monitor == "loss" else values["score"]
-        if (
-            value > best + training.min_delta
-            or number == 0
-            or (decides and value == best and values["loss"] < least)
-        ):
-            best, least, number = value, values["loss"], place
+        value = monitored(values, training)
+        improved = value > best + training.min_delta or number == 0
+        if improved or _wins_a_tie(value == best, values["loss"], smallest_loss, training):
+            best, number = value, place
+            smallest_loss = _or_infinite(values["loss"])
     return number
+
+
+def monitored(values: Mapping[str, float], training: Training) -> float:
+    """The value of an epoch that is to be large; minus infinity where it is not a number."""
+    by_loss = training.monitor in ("loss", "train_loss")
+    value = -values["loss"] if by_loss else values["score"]
+    return -math.inf if math.isnan(value) else value
+
+
+def _wins_a_tie(equal: bool, loss: float, smallest: float, training: Training) -> bool:
+    by_score = training.monitor not in ("loss", "train_loss")
+    return equal and by_score and training.min_delta == 0 and loss < smallest
+
+
+def _or_infinite(loss: float) -> float:
+    return math.inf if math.isnan(loss) else loss
+
+
+def monitors_training(training: Training) -> bool:
+    """Whether the training images are monitored, also where there are validation images."""
+    return training.monitor in ("train_loss", "train_score")
 
 
 def out_of_patience(history: Sequence[Mapping[str, float]], training: Training) -> bool:
@@ -37,14 +56,15 @@ def out_of_patience(history: Sequence[Mapping[str, float]], training: Training) 
 
 def best_of(epochs: Sequence[Mapping[str, Any]], training: Training, key: str) -> dict[str, Any]:
     """The monitored values of the best of some epochs of a log, whose scores are called `key`."""
-    part = monitored_part(epochs)
+    part = monitored_part(epochs, training)
     history = [{"loss": epoch[f"{part}_loss"], "score": epoch[f"{part}_{key}"]} for epoch in epochs]
     return history[best_epoch(history, training) - 1]
 
 
-def monitored_part(epochs: Sequence[Mapping[str, Any]]) -> str:
-    """The part of the data that was monitored: "validation", or "train" where there was none."""
-    return "train" if epochs[0]["validation_loss"] is None else "validation"
+def monitored_part(epochs: Sequence[Mapping[str, Any]], training: Training) -> str:
+    """The part of the data that was monitored, "validation" or "train"."""
+    without_validation = epochs[0]["validation_loss"] is None
+    return "train" if without_validation or monitors_training(training) else "validation"
 
 
 def stage_results(
@@ -58,7 +78,7 @@ def stage_results(
     numbers = sorted({epoch["stage"] for epoch in epochs if "stage" in epoch})
     for number in numbers:
         own = [epoch for epoch in epochs if epoch.get("stage") == number]
-        part = monitored_part(own)
+        part = monitored_part(own, training)
         best = best_of(own, training, key)
         seconds = sum(epoch["seconds"] for epoch in own)
         results.append(

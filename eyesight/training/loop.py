@@ -26,6 +26,7 @@ from eyesight.system.progress import Epoch
 from eyesight.training import optim
 from eyesight.training.checkpoint import State
 from eyesight.training.context import Context
+from eyesight.training.history import monitors_training
 from eyesight.training.precision import autocast
 
 TRAINING = "training"  # what progress is reported of
@@ -100,7 +101,7 @@ class _Loop:
         self.steps_per_epoch = max(1, -(-len(train) // self.batch))
         self.task = tasks.of(recipe)
         self.loss = self.task.loss(recipe.loss, train)
-        self.schedule = optim.schedule(recipe.optim, recipe.training.epochs)
+        self.schedule = optim.Schedule(recipe.optim, recipe.training.epochs)
         self.plateau = optim.Plateau(recipe.optim)
         self.small_batch_factor = self._small_batch_factor()
         self._check_network(train)
@@ -145,7 +146,14 @@ class _Loop:
         if self.allowed <= 0:
             return 1.0
         passed = (self.clock.elapsed() - self.began) / self.allowed
-        return self.group.agree(min(1.0, self.origin + (1 - self.origin) * passed))
+        progress = self.origin + (1 - self.origin) * passed
+        if self.recipe.training.max_epochs:  # whichever comes first
+            progress = max(progress, self._epochs_passed() / self.recipe.training.max_epochs)
+        return self.group.agree(min(1.0, progress))
+
+    def _epochs_passed(self) -> float:
+        """How often the training images were seen."""
+        return self.state.steps / self.steps_per_epoch
 
     def epoch(self) -> _Trained | None:
         """A pass over the training images, or several when they are quick.
@@ -189,15 +197,15 @@ class _Loop:
         clean = augment.mixes(self.recipe.augment)
         if clean:
             train_loss, train_score = self.score(self.train, SAMPLE)
-        monitored_loss, monitored_score = train_loss, train_score
         validation_loss: float | None = None
         validation_score: float | None = None
         if validation is not None and len(validation):
             validation_loss, validation_score = self.score(validation)
-            monitored_loss, monitored_score = validation_loss, validation_score
-        check([train_loss, monitored_loss], state.epoch + 1, self.lr, self.recipe)
+        check([train_loss, validation_loss], state.epoch + 1, self.lr, self.recipe)
         state.epoch += 1
-        monitored = {"loss": monitored_loss, "score": monitored_score}
+        monitored = {"loss": validation_loss, "score": validation_score}
+        if monitors_training(self.recipe.training) or validation_loss is None:
+            monitored = {"loss": train_loss, "score": train_score}
         best = state.record(monitored, self.recipe.training)
         return Epoch(
             epoch=state.epoch,
@@ -296,7 +304,9 @@ class _Loop:
 
     def _set_rate(self) -> None:
         losses = [epoch["loss"] for epoch in self.state.history]
-        factor = self.schedule(self.state.progress) * self.plateau.factor(losses)
+        # Under a budget no number of epochs is known before, so they are counted.
+        epochs = None if self.clock.budget is None else self._epochs_passed()
+        factor = self.schedule(self.state.progress, epochs) * self.plateau.factor(losses)
         self.lr = self.recipe.optim.lr * factor * self.small_batch_factor
         optim.set_rate(self.state.optimiser, self.lr)
 
@@ -366,9 +376,9 @@ def check_small(network: Network, factor: float) -> None:
         ) from None
 
 
-def check(losses: Sequence[float], epoch: int, lr: float, recipe: Recipe) -> None:
+def check(losses: Sequence[float | None], epoch: int, lr: float, recipe: Recipe) -> None:
     """Raise UserError when a loss is not a finite number."""
-    if all(math.isfinite(loss) for loss in losses):
+    if all(loss is None or math.isfinite(loss) for loss in losses):
         return
     raise UserError(
         f"the loss was no longer a number in epoch {epoch}: the steps were too large (learning rate {lr:g})",

@@ -7,7 +7,6 @@ epochs or in minutes.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -15,8 +14,6 @@ from torch import Tensor, nn
 
 from eyesight import recipe
 from eyesight.training.muon import Muon
-
-Schedule = Callable[[float], float]
 
 
 def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
@@ -116,33 +113,40 @@ def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
         group["lr"] = rate * group["scale"]
 
 
-def schedule(optim: recipe.Optim, epochs: int) -> Schedule:
-    """The factor on `lr` at a progress from 0 to 1.
+class Schedule:
+    """The factor on `lr` at a progress from 0 to 1."""
 
-    `epochs` is the nominal length that `step_epochs` counts in.
-    """
-    cosine = lambda left: optim.floor + (1 - optim.floor) * (1 - math.cos(math.pi * left)) / 2  # noqa: E731
-    shape: Schedule = {
-        "constant": lambda left: 1.0,
-        "plateau": lambda left: 1.0,
-        "cosine": cosine,
-        "one_cycle": cosine,
-        "linear": lambda left: optim.floor + (1 - optim.floor) * left,
-        "step": lambda left: (
-            optim.step_factor ** int((1 - left) * epochs / max(1, optim.step_epochs) + 1e-6)
-        ),
-    }[optim.schedule]
-    warmup = optim.warmup or (0.3 if optim.schedule == "one_cycle" else 0.0)
-    start = 0.04 if optim.schedule == "one_cycle" else 0.0
+    def __init__(self, optim: recipe.Optim, epochs: int) -> None:
+        """`epochs` is the length of the training that `step_epochs` counts in."""
+        self.optim, self.epochs = optim, epochs
+        one_cycle = optim.schedule == "one_cycle"
+        self.warmup = optim.warmup
+        if one_cycle and not optim.warmup:
+            self.warmup = 0.3
+        self.start = 0.04 if one_cycle else 0.0
+        self.falls = optim.schedule in ("cosine", "one_cycle", "linear")
 
-    def factor(progress: float) -> float:
+    def __call__(self, progress: float, passed: float | None = None) -> float:
+        """`passed` is the number of epochs so far, where it does not follow from the progress."""
         progress = min(max(progress, 0.0), 1.0)
-        if progress < warmup:
-            return start + (1 - start) * progress / warmup
-        fades = optim.schedule in ("cosine", "one_cycle", "linear")
-        return shape((1 - progress) / (1 - warmup) if fades and warmup < 1 else 1 - progress)
+        if progress < self.warmup:
+            return self.start + (1 - self.start) * progress / self.warmup
+        left = 1 - progress
+        if self.falls and self.warmup < 1:
+            left = left / (1 - self.warmup)
+        if self.optim.schedule == "step":
+            return self._steps((1 - left) * self.epochs if passed is None else passed)
+        return self._fall(left) if self.falls else 1.0
 
-    return factor
+    def _steps(self, passed: float) -> float:
+        falls = int(passed / max(1, self.optim.step_epochs) + 1e-6)
+        return float(self.optim.step_factor**falls)
+
+    def _fall(self, left: float) -> float:
+        floor = self.optim.floor
+        if self.optim.schedule == "linear":
+            return floor + (1 - floor) * left
+        return floor + (1 - floor) * (1 - math.cos(math.pi * left)) / 2
 
 
 class Plateau:

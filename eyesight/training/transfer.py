@@ -25,10 +25,10 @@ from eyesight.errors import UserError
 from eyesight.models import registry, weights, zoo
 from eyesight.models.backbone import Backbone
 from eyesight.models.layers import Network
-from eyesight.recipe import Augment, Recipe
+from eyesight.recipe import Recipe
 from eyesight.recipes import folder
 from eyesight.system.progress import Talk, silent
-from eyesight.training import features, precision
+from eyesight.training import effects, features, precision
 from eyesight.training.context import Context
 from eyesight.training.features import Activations, Tail, Trunk
 
@@ -173,7 +173,7 @@ def stages(
         own = stage_recipe(recipe, number)
         if recipe.transfer.views and cut:
             tail, train, validation = frozen.below(cut)
-            own = replace(own, augment=Augment(mixup=own.augment.mixup))
+            own = replace(own, augment=effects.features_augment(own.augment))
             yield Stage(number, len(cuts), own, tail, train, validation)
         else:
             yield Stage(number, len(cuts), own, network, data.train, data.validation)
