@@ -89,6 +89,8 @@ CHANGES = (
     Change("data.validation", "0.4", acts=ALL),
     Change("data.test", "0.4", acts=ALL),
     Change("data.split_seed", "1", acts=ALL),
+    Change("data.fold", "2/3", acts=ALL),
+    Change("data.corrections", "missing.csv"),
     Change("data.box", "true"),
     Change("data.strict", "true"),
     Change("data.target", "picture", only=("class", "frozen", "two_stages", "mask")),

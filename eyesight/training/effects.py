@@ -193,6 +193,11 @@ RULES: tuple[Rule, ...] = (
         "masks are found by their folders and names",
     ),
     (
+        ["data.corrections"],
+        lambda setup: setup.asked.data.target == "class" or setup.asked.data.corrections == "none",
+        "corrections are of classes",
+    ),
+    (
         ["data.names", "data.ignore"],
         lambda setup: setup.asked.data.target == "mask",
         "only masks have it",
