@@ -7,7 +7,7 @@ standard error, or in a notebook into one output that is updated.
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
@@ -376,8 +376,3 @@ def _run(run: RunLike) -> Run:
     if isinstance(run, Run):
         return run
     return Run.open(run)
-
-
-__all__: Sequence[str] = (
-    "Diagnosis", "compare", "doctor", "evaluate", "export", "resolve", "scan", "train", "write_report",
-)  # fmt: skip

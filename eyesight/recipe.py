@@ -321,7 +321,7 @@ class Recipe:
         rows = []
         for path, value in differences(self, Recipe()).items():
             rows.append(f"<tr><td>{path}</td><td>{html.escape(str(value))}</td></tr>")
-        title = html.escape(f"{self.name}: {self.summary}")
+        title = html.escape(": ".join(text for text in (self.name, self.summary) if text))
         return f"<p><b>{title}</b></p><table>{''.join(rows)}</table>"
 
 

@@ -232,7 +232,7 @@ def _train(
     *,
     verbose: bool,
 ) -> tuple[Network, list[EpochMetrics]]:
-    """A network trained on all images, and the figures of its epochs; nothing is written to disk."""
+    """A network trained on all images, and the figures of its epochs; no file is written."""
     import torch
 
     from eyesight.data.images import Images
@@ -245,7 +245,7 @@ def _train(
 
     if registry.is_backbone(recipe.model):
         raise UserError(
-            f"{recipe.model.name} is a pretrained backbone, and ImageClassifier trains from scratch",
+            f"{recipe.model.name} is a pretrained backbone; ImageClassifier trains from scratch",
             "train it with eyesight.train, which computes its features once",
         )
     images = Images.of(pixels, labels, names, tuple(map(str, range(len(labels)))))

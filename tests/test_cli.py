@@ -17,7 +17,7 @@ from eyesight.cli import main
 from eyesight.inference.predict import FilePrediction, file_ids, write_submission
 
 FLAGS = {
-    "audit": {"--all", "--budget", "--corrections", "--json"},
+    "audit": {"--all", "--budget", "--corrections", "--json", "--set"},
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
     "cache": {"--clean", "--downloads", "--json", "--limit"},
     "compare": {
@@ -37,7 +37,7 @@ FLAGS = {
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--layers", "--set"},
-    "train": {"--budget", "--data", "--every", "--extra", "--fresh", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
+    "train": {"--budget", "--corrections", "--data", "--every", "--extra", "--fresh", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
 }  # fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken away
 
 

@@ -1,4 +1,4 @@
-"""The documentation: its examples run, its notebook runs from top to bottom, its site builds strictly."""
+"""The documentation: examples and the notebook run, and the site builds strictly."""
 
 import ast
 import os

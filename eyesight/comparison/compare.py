@@ -6,7 +6,6 @@ reason, and a budget counts from its start.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import os
@@ -67,9 +66,13 @@ class Comparison:
         return table.write(table.ordered(self.rows), "table")
 
     def _repr_html_(self) -> str:
+        rows = table.ordered(self.rows)
+        cells = [table.titles(rows)]
+        for row in rows:
+            cells.append([column.text(row) for column in table.COLUMNS])
         lines = []
-        for row in csv.reader(table.comma_separated(table.ordered(self.rows)).splitlines()):
-            lines.append("".join(f"<td>{html_escape(cell)}</td>" for cell in row))
+        for line in cells:
+            lines.append("".join(f"<td>{html_escape(cell)}</td>" for cell in line))
         notes = "".join(f"<p>{html_escape(note)}</p>" for note in self.notes)
         return f"<table><tr>{'</tr><tr>'.join(lines)}</tr></table>{notes}"
 

@@ -1,7 +1,8 @@
 """Data that a Python program holds, written to a file so that its run can be used without it.
 
-Arrays, PyTorch data sets and Hugging Face data sets become an `.npz` file or, where images differ in
-size, PNG files with a table. The name is the SHA-256 of the contents: the same data is written once.
+Arrays, PyTorch data sets and Hugging Face data sets become an `.npz` file or, where images differ
+in size, PNG files with a table. The name is the SHA-256 of the contents: the same data is written
+once.
 """
 
 from __future__ import annotations

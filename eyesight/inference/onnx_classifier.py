@@ -234,7 +234,7 @@ def seal(content: bytes) -> bytes:
 
 
 def is_sealed(content: bytes) -> bool:
-    """Whether an ONNX model is as it was exported; True for files from before there were checksums."""
+    """Whether an ONNX model is as it was exported; True for files older than checksums."""
     start = content.rfind(MARK) + len(MARK)
     if start < len(MARK):
         return CHECKSUM.encode() not in content

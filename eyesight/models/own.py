@@ -58,6 +58,10 @@ def name_of(model: NetworkSource) -> str:
         )
     if not callable(model):
         raise UserError(f"model is a {type(model).__name__}, not a class or function", HOW)
+    return _name_of_callable(model)
+
+
+def _name_of_callable(model: Factory) -> str:
     module, name = model.__module__, model.__qualname__
     if module == "__main__":
         raise UserError(

@@ -1,4 +1,4 @@
-"""A `torch.nn.Module` of one's own inside a `Network`: normalisation before it, logits out of it."""
+"""A `torch.nn.Module` of one's own inside a `Network`, which normalises its input."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ MAKES = "a network maps images N,C,H,W to logits N,K, one for each class"
 def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -> Network:
     """The network called `model.name`, wrapped, after one trial on blank images.
 
-    `sha256` is that of the source file that a classifier was trained with. Raises UserError when the
-    code is not there, has changed, cannot be called, or makes no network for these images.
+    `sha256` is that of the source file that a classifier was trained with. Raises UserError when
+    the code is not there, has changed, cannot be called, or makes no network for these images.
     """
     for field in ("initialise", "softmax", "weights", "head", "code"):
         if getattr(model, field) is not None:

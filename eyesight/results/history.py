@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from eyesight.errors import UserError
 from eyesight.results.scores import Measure
@@ -32,23 +32,30 @@ class Metrics:
     calibration_error: float | None = None
 
     @classmethod
-    def of(cls, summary: Mapping[str, Any], measure: Measure) -> Metrics:
+    def of(cls, summary: Mapping[str, object], measure: Measure) -> Metrics:
         """From the summary in a run's log."""
         interval = None
-        if summary.get("interval"):
-            low, high = summary["interval"]
-            interval = (float(low), float(high))
+        ends = summary.get("interval")
+        if isinstance(ends, list | tuple):
+            interval = (float(ends[0]), float(ends[1]))
         return cls(
-            n=int(summary.get("n") or 0),
+            n=int(_number(summary, "n") or 0),
             measure=measure.title,
-            score=summary.get(measure.key),
+            score=_number(summary, measure.key),
             interval=interval,
-            loss=summary.get("loss"),
-            accuracy=summary.get("top1"),
-            top5=summary.get("top5"),
-            macro_f1=summary.get("macro_f1"),
-            calibration_error=summary.get("ece"),
+            loss=_number(summary, "loss"),
+            accuracy=_number(summary, "top1"),
+            top5=_number(summary, "top5"),
+            macro_f1=_number(summary, "macro_f1"),
+            calibration_error=_number(summary, "ece"),
         )
+
+
+def _number(values: Mapping[str, object], key: str) -> float | None:
+    value = values.get(key)
+    if isinstance(value, int | float):
+        return float(value)
+    return None
 
 
 @dataclass(frozen=True)
@@ -71,7 +78,7 @@ class History(tuple[EpochMetrics, ...]):
     __slots__ = ()
 
     @classmethod
-    def of(cls, events: Iterable[Mapping[str, Any]], measure: Measure) -> History:
+    def of(cls, events: Iterable[Mapping[str, object]], measure: Measure) -> History:
         """From the epoch events of a run's log."""
         return cls(_epoch(event, measure.key) for event in events)
 
@@ -87,15 +94,15 @@ class History(tuple[EpochMetrics, ...]):
         return curves_svg(self)
 
 
-def _epoch(event: Mapping[str, Any], key: str) -> EpochMetrics:
+def _epoch(event: Mapping[str, object], key: str) -> EpochMetrics:
     return EpochMetrics(
-        epoch=int(event["epoch"]),
-        lr=float(event.get("lr") or 0),
-        train_loss=event.get("train_loss"),
-        train_score=event.get(f"train_{key}"),
-        validation_loss=event.get("validation_loss"),
-        validation_score=event.get(f"validation_{key}"),
-        seconds=float(event.get("seconds") or 0),
+        epoch=int(_number(event, "epoch") or 0),
+        lr=_number(event, "lr") or 0.0,
+        train_loss=_number(event, "train_loss"),
+        train_score=_number(event, f"train_{key}"),
+        validation_loss=_number(event, "validation_loss"),
+        validation_score=_number(event, f"validation_{key}"),
+        seconds=_number(event, "seconds") or 0.0,
         best=bool(event.get("best")),
     )
 

@@ -183,7 +183,10 @@ def html_table(predictions: Predictions) -> str:
             cells.insert(0, f'<img style="{style}" src="data:image/png;base64,{data}">')
         for name, probability in best:
             cells.append(f"{html.escape(name)} {probability:.1%}")
-        rows.append("<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>")
+        style = "padding-right:16px"
+        rows.append(
+            "<tr>" + "".join(f'<td style="{style}">{cell}</td>' for cell in cells) + "</tr>"
+        )
     more = len(predictions) - len(shown)
     below = ""
     if more > 0:
