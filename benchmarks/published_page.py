@@ -154,10 +154,10 @@ def reason(record: dict) -> str:
     if record["part"]:
         return f"only {record['part']}"
     reasons = [record["why"]] if record["why"] else []
+    interval = record.get("interval")
     if record["kind"] != "exact":
         reasons.append(record["kind"])
-    interval = record.get("interval")
-    if record["in_print"] is not None and interval:
+    elif record["in_print"] is not None and interval:
         low, high = interval
         inside = low <= record["in_print"] <= high
         place = "inside" if inside else "outside"

@@ -145,7 +145,7 @@ def test_settings_are_those_of_the_descriptions():
         0.5,
     )
     small = find("small_vgg").training
-    assert (small.batch, small.epochs, small.patience, small.monitor) == (100, 10, 3, "loss")
+    assert (small.batch, small.epochs, small.patience, small.monitor) == (100, 10, 3, "train_loss")
     assert find("baseline_cnn").data.pad == 2 and find("baseline_cnn").data.channels == 3
     assert find("basic_cnn_augmented").augment == Augment(
         flip="random", rotate=30.0, shift=0.2, zoom=0.3, brightness=(0.8, 1.0)

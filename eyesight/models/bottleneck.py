@@ -15,8 +15,9 @@ def bottleneck(
 ) -> Network:
     """The term project's network: 2,636,148 parameters on 90×90×1 with 52 classes.
 
-    Every convolution has a bias and is batch-normalised. The first
-    dropout has the rate `dropout`, the second .6 of it. `softmax` puts back the fault that kept its loss above ln(e+51)−1.
+    Every convolution has a bias and is batch-normalised. The first dropout has the rate
+    `dropout`, the second .6 of it. `softmax` puts back the fault that kept the loss above
+    ln(e+51)−1.
     """
     stack = Stack(shape, normalise="before")
     stack.conv(16, 7, padding=3).pool(3, 2, 1)

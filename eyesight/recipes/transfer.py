@@ -46,7 +46,7 @@ def objects_vgg16() -> Recipe:
     return Recipe(
         name="objects_vgg16",
         summary="ten classes of objects on a frozen VGG16",
-        result=NO_WEIGHTS.format("VGG16"),
+        result="with EfficientNet-lite0 in its place 82.54 % on validation, one seed, 10 epochs",
         system="O7",
         source=TEAM,
         data=Data("cifar10", size=96, channels=3, validation=0.1),
@@ -192,7 +192,7 @@ def digits_resnet152v2() -> Recipe:
         digits_vgg16(),
         name="digits_resnet152v2",
         summary="handwritten digits on a frozen ResNet152V2: deeper is not always better",
-        result="with EfficientNet-lite0 in its place 75.91 %, one seed, 1 minute on two cores",
+        result="with EfficientNet-lite0 in its place 75.47 %, one seed, 40 epochs",
         system="D6",
         model=Model("ResNet152V2", weights="imagenet", head="flatten"),
         training=Training(epochs=40, batch=256, keep="last"),

@@ -21,7 +21,7 @@ def baseline_cnn() -> Recipe:
     return Recipe(
         name="baseline_cnn",
         summary="the article's baseline on digits as small colour images",
-        result="97.62 % on MNIST's test set, one seed, after 60 s on two cores",
+        result="98.13 % on MNIST's test set, one seed, 5 epochs",
         system="D1 D2",
         source=ARTICLE,
         data=DIGITS,
@@ -34,7 +34,7 @@ def baseline_cnn() -> Recipe:
 def small_vgg() -> Recipe:
     """The article's small VGG (D3): 37,925,698 parameters, batch 100, 10 epochs.
 
-    Training stops when the loss has not improved for 3 epochs.
+    Training stops when the training loss has not improved for 3 epochs.
 
     `eyesight train small_vgg`
     """
@@ -47,7 +47,7 @@ def small_vgg() -> Recipe:
         data=DIGITS,
         model=Model("small_vgg"),
         optim=KERAS_ADAM,
-        training=Training(epochs=10, batch=100, patience=3, monitor="loss", keep="last"),
+        training=Training(epochs=10, batch=100, patience=3, monitor="train_loss", keep="last"),
     )
 
 
