@@ -19,6 +19,7 @@ from eyesight.data.formats import cifar
 from eyesight.data.formats.cifar import open_cifar
 from eyesight.data.formats.idx import open_idx
 from eyesight.data.glyphs.glyphs import glyph_source
+from eyesight.data.glyphs.pen_digits import pen_digits
 from eyesight.data.glyphs.render import CLASSES
 from eyesight.data.source import Source, digest, from_arrays
 from eyesight.errors import UserError, unknown
@@ -28,6 +29,7 @@ from eyesight.system.files import sweep, unfinished_folder, whole_file
 from eyesight.system.progress import Talk, silent
 
 DIGITS = tuple("0123456789")
+DRAWN_DIGITS = 24_000  # beside MNIST's 60,000
 FASHION = (
     "T-shirt/top",
     "Trouser",
@@ -182,6 +184,9 @@ NAMED: dict[str, NamedSet] = {
         "3,200 pictures of shapes on clutter with masks, 64×64 colour, drawn here: for segmentation",
         (),
     ),
+    "postal_digits": NamedSet(
+        "the set digits and 24,000 drawn digits of other hands, for training only", DIGITS
+    ),
     "digits": NamedSet(
         "mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS
     ),
@@ -201,6 +206,8 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
         raise unknown("data set", name, NAMED)
     if name == "digits":
         return _open_digits(talk)
+    if name == "postal_digits":
+        return _with_drawn_digits(_open_digits(talk))
     if name == "glyphs":
         return glyph_source(talk=talk)
     if name == "chars74k":
@@ -365,6 +372,23 @@ def _open_digits(talk: Talk) -> Source:
             f"{error.message}; using scikit-learn's bundled digits instead: 1,797 pictures of 8×8, far easier than MNIST's 70,000"
         )
         return bundled_digits()
+
+
+def _with_drawn_digits(source: Source) -> Source:
+    """MNIST with drawn digits in the training part; scikit-learn's small digits stay as they are."""
+    pixels = source.pixels
+    training = source.splits == "train"
+    if pixels is None or not training.any():
+        return replace(source, name="postal_digits")
+    drawn, labels = pen_digits(DRAWN_DIGITS)
+    train_pixels = np.concatenate([pixels[training], drawn[:, None]])
+    train_labels = np.concatenate([source.labels[training], labels])
+    parts = [
+        ("train", train_pixels, train_labels),
+        ("test", pixels[~training], source.labels[~training]),
+    ]
+    fingerprint = sha256(source.fingerprint.encode(), drawn.tobytes())[:32]
+    return from_arrays("postal_digits", parts, DIGITS, f"named:{fingerprint}")
 
 
 def bundled_digits() -> Source:

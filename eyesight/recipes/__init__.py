@@ -13,6 +13,7 @@ from eyesight.recipes import dense, digits, dogs, folder, glyphs, objects, trans
 
 RECIPES: dict[str, Callable[[], Recipe]] = {
     "digits": digits.digits,
+    "postal_digits": digits.postal_digits,
     "objects": objects.objects,
     "glyphs": glyphs.glyphs,
     "lenet5": digits.lenet5,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training
+from eyesight.recipe import Augment, Data, Loss, Model, Optim, Recipe, Training
 
 BOOK = "a textbook chapter on convolutional networks"
 OURS = "our own, for two processor cores"
@@ -36,6 +36,21 @@ def digits() -> Recipe:
             warmup=0.2,
         ),
         training=Training(epochs=4, batch=128, min_steps=800, keep="last", views="shifts"),
+    )
+
+
+def postal_digits() -> Recipe:
+    """`digits` that also knows other hands than MNIST's: what the reader of postal codes learns.
+
+    `eyesight train postal_digits`
+    """
+    return replace(
+        digits(),
+        name="postal_digits",
+        summary="handwritten digits of many hands, for the reader of postal codes",
+        result="",
+        data=Data("postal_digits", size=28, channels=1, scaling="standard", validation=0.02),
+        loss=Loss(smoothing=0.05),
     )
 
 
