@@ -116,3 +116,16 @@ def test_before_and_after_are_stored_and_said(folders):
     assert elsewhere["before_run"] == first.name and elsewhere["before_test"] is None, (
         "measured on other test pictures"
     )
+
+
+def test_of_five_pictures_of_five_classes_one_is_held_out():
+    digests = ("e", "d", "c", "b", "a")
+    parts = {"train": np.arange(5), "test": np.array([], np.int64)}
+    held = dataset.with_held_out_share(parts, np.arange(5), digests)
+    assert held["test"].tolist() == [4] and held["train"].tolist() == [0, 1, 2, 3]
+    of_one_class = dataset.with_held_out_share(parts, np.array([0, 0, 0, 1, 2]), digests)
+    assert of_one_class["test"].tolist() == [2], "the largest class can spare one"
+    copies = dataset.with_held_out_share(parts, np.zeros(5, int), ("b", "b", "c", "d", "e"))
+    assert copies["test"].tolist() == [0, 1], "copies stay together"
+    four = {"train": np.arange(4), "test": np.array([], np.int64)}
+    assert len(dataset.with_held_out_share(four, np.zeros(4, int), digests)["test"]) == 0

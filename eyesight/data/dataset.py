@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TypedDict
 
@@ -163,7 +164,8 @@ def add_extra(
 ) -> Dataset:
     """The data set with the images of `data.extra` among the training images.
 
-    A fifth of each class is held out as `own`. Exact copies of images in the data are left out: held
+    A fifth of each class is held out as `own`, and a fifth of all where the classes are too small for
+    that: of five images one. Exact copies of images in the data are left out: held
     out, they would have been learnt from. A few images among MNIST's 60,000 would teach nothing, so
     each is repeated until they are a tenth of all, at most 50 times.
     Raises UserError for a class that is not in the data, and for images that do not fit in memory.
@@ -185,6 +187,7 @@ def add_extra(
     is_new = np.array([digest not in learnt for digest in store.digests], dtype=bool)
     holdout = Holdout(0.0, OWN_SHARE, data.split_seed)
     parts = split(labels, np.full(len(labels), ""), store.digests, is_new, holdout).parts
+    parts = with_held_out_share(parts, labels, store.digests)
     extra = Images.of(store.pixels, labels, class_names, store.ids)
     added, own = extra.subset(parts["train"]).resident(), extra.subset(parts["test"])
     repeats = round(EXTRA_SHARE * len(dataset.train) / max(1, len(added)))
@@ -202,6 +205,24 @@ def add_extra(
         notes=(*dataset.notes, note),
         hash=base_hash(dataset.hash) + store.key[:HASH_LENGTH],
     )
+
+
+def with_held_out_share(
+    parts: dict[str, NDArray[np.int64]], labels: NDArray[np.int64], digests: Sequence[str]
+) -> dict[str, NDArray[np.int64]]:
+    """The parts with OWN_SHARE of all images in "test", taken from the largest classes in "train".
+
+    Copies of an image stay together.
+    """
+    train, test = parts["train"].tolist(), parts["test"].tolist()
+    share = int(OWN_SHARE * (len(train) + len(test)))
+    while len(test) < share:
+        counts = np.bincount(labels[train])
+        first = min(train, key=lambda place: (-counts[labels[place]], digests[place]))
+        copies = [place for place in train if digests[place] == digests[first]]
+        train = [place for place in train if place not in copies]
+        test += copies
+    return {**parts, "train": np.array(train, np.int64), "test": np.array(sorted(test), np.int64)}
 
 
 def _joined(train: Images, added: Images, repeats: int) -> Images:
