@@ -47,7 +47,7 @@ WITHOUT_TORCH = (
     "results.segmentations", "results.metrics", "results.threshold", "report.report", "views.plots", "views.dense_plots", "results.calibration",
     "comparison.compare", "distributed.child", "inference.predict", "inference.dense", "inference.bulk",
     "inference.onnx_classifier", "inference.annotate", "cluster.packing", "cluster.ray_cluster", "system.environment",
-    "system.files", "cli.console", "reader.mnist_digit", "reader.postcode", "data.masks.pairs", "data.masks.legend",
+    "system.files", "cli.console", "reader.mnist_digit", "reader.postcode", "inference.postal_code", "data.masks.pairs", "data.masks.legend",
     "data.masks.scan", "data.loading", "data.opening", "data.named", "data.prepare", "data.scan", "data.split",
     "data.store", "data.glyphs.glyphs", "data.archives", "data.formats.folders", "data.formats.csv_table", "data.source", "data.layout",
 )  # fmt: skip

@@ -1,39 +1,54 @@
-"""The digits of a photographed code are found in order, and nothing else is; judged by the nearest cleanly drawn digit."""
+"""A photographed code is read from left to right, and nothing else is; judged by likeness to cleanly drawn digits."""
 
+import json
 import time
+from functools import cache
 
 import numpy as np
 import pytest
+from drawn import png
+from PIL import Image, ImageDraw
+from portables import by_brightness
+from readers import by_likeness
 from scipy import ndimage
-from written import STROKES, box, photo
+from typer.testing import CliRunner
+from written import STROKES, box, photo, write
 
-from eyesight.reader import mnist_digit, postcode
+from eyesight.cli.main import app
+from eyesight.reader import mnist_digit
+from eyesight.reader.postcode import read_code
 
-USUAL = {
-    (digit, tilt): ndimage.rotate(box(digit), tilt, cval=255, order=1)
-    for digit in STROKES
-    for tilt in (-6, 0, 6)
-}
-
-
-def seen(pixels):
-    """A prepared digit as one direction, blurred so that a pixel more or less to the left does not count."""
-    blurred = ndimage.gaussian_filter(pixels.astype(float), 1.5).ravel()
-    return blurred / np.linalg.norm(blurred)
+TILTS = (-6, 0, 6)
 
 
-def read(pixels, known={}):  # noqa: B006 - filled once
-    known.update(
-        {} if known else {digit: seen(mnist_digit.digit(usual)) for digit, usual in USUAL.items()}
-    )
-    return "".join(
-        max(known, key=lambda one: seen(found.pixels) @ known[one])[0]
-        for found in postcode.read_row(pixels)
-    )
+def blurred(images):
+    """Prepared digits as unit vectors, blurred so that a pixel more or less to the left does not count."""
+    smooth = ndimage.gaussian_filter(np.asarray(images, dtype=float), (0, 1.5, 1.5))
+    rows = smooth.reshape(len(smooth), -1)
+    return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6)
+
+
+@cache
+def templates():
+    tilted = [
+        ndimage.rotate(box(digit), tilt, cval=255, order=1) for tilt in TILTS for digit in STROKES
+    ]
+    return blurred([mnist_digit.digit(image) for image in tilted])
+
+
+def classify(images):
+    """Probabilities N,10 from the likeness to the digits as `written` draws them."""
+    alike = (blurred(images) @ templates().T).reshape(len(images), len(TILTS), 10).max(axis=1)
+    likely = np.exp(40 * alike)
+    return (likely / likely.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def read(image, digits=None):
+    return read_code(image, classify, digits).text
 
 
 @pytest.mark.parametrize(
-    "how",
+    "scene",
     [
         {},
         {"frames": True},
@@ -48,18 +63,83 @@ def read(pixels, known={}):  # noqa: B006 - filled once
     ],
     ids=str,
 )
-def test_a_photographed_code_is_read_from_left_to_right(how):
-    assert read(photo("20745", **how)) == "20745"
-    assert read(photo("13689", **how)) == "13689"
+@pytest.mark.parametrize("digits", [None, 5])
+def test_a_photographed_code_is_read_from_left_to_right(scene, digits):
+    assert read(photo("20745", **scene), digits) == "20745"
+    assert read(photo("13689", **scene), digits) == "13689"
 
 
-def test_places_are_in_the_pixels_of_the_picture_given():
+def on_table(paper, border=150, brightness=50):
+    """The paper lying on a darker table with a grain."""
+    random = np.random.default_rng(1)
+    shape = [side + 2 * border for side in paper.shape]
+    grain = ndimage.gaussian_filter(random.normal(0, 1, shape), (1, 30)) * 60
+    table = np.clip(brightness + grain, 0, 255)
+    table[border:-border, border:-border] = paper
+    return table.astype(np.uint8)
+
+
+def test_an_envelope_on_a_darker_table():
+    assert read(on_table(photo("20745"))) == "20745"
+    assert read(on_table(photo("13689", shadow=0.4, noise=4), brightness=90), 5) == "13689"
+
+
+def test_a_cast_shadow_across_the_code():
+    for place in (250, 312, 380):
+        picture = photo("20745").astype(float)
+        picture[:, place:] *= 0.45
+        assert read(picture.astype(np.uint8)) == "20745", place
+
+
+def test_one_bold_digit_does_not_make_the_others_print():
+    picture = Image.fromarray(photo("2 745"))
+    write(ImageDraw.Draw(picture), "0", 160, 70, 90, 17, 45)
+    assert read(np.asarray(picture)) == "20745"
+
+
+def test_pens_of_different_darkness():
+    picture = Image.new("L", (620, 230), 225)
+    for place, (digit, grey) in enumerate(zip("20745", (20, 150, 60, 165, 100), strict=True)):
+        write(ImageDraw.Draw(picture), digit, 60 + 100 * place, 70, 90, 6, grey)
+    assert read(np.asarray(picture)) == "20745"
+
+
+def test_ruled_paper():
+    picture = photo("20745").copy()
+    for row in range(20, picture.shape[0], 65):
+        picture[row : row + 2] = 150
+    assert read(picture, 5) == "20745"
+
+
+def test_an_empty_box_keeps_its_place():
+    code = read_code(photo("20 45", frames=True), classify, 5)
+    assert code.text == "20_45"
+    assert code.digits[2].pixels is None and code.digits[2].probability == 0
+    assert code.is_doubtful(5)
+    assert read(photo(" 0745", frames=True)) == "_0745"
+
+
+def test_another_number_of_digits_than_expected_is_doubtful():
+    code = read_code(photo("2074"), classify, 5)
+    assert code.is_doubtful(5) and not read_code(photo("2074"), classify, 4).is_doubtful(4)
+
+
+def test_what_was_left_out_is_told():
+    picture = np.hstack([photo("20745"), photo("8")[:, 40:]])
+    code = read_code(picture, classify, 5)
+    assert code.text in ("20745", "07458") and len(code.left_out) == 1 and code.is_doubtful(5)
+    assert read(picture) == "207458"
+
+
+def test_places_are_in_the_pixels_of_the_photograph():
     for side, width in ((90, 6), (400, 24)):
-        found = postcode.read_row(photo("357", side=side, width=width))
+        code = read_code(photo("357", side=side, width=width), classify)
         lefts = [60 + place * (side + 10) for place in range(3)]
-        for digit, left in zip(found, lefts, strict=True):
-            assert left < digit.left < left + 0.4 * side and 0.4 * side < digit.width < 0.8 * side
-            assert 60 < digit.top < 120 + 0.2 * side and 0.6 * side < digit.height < side
+        for digit, left in zip(code.digits, lefts, strict=True):
+            across, down = np.ptp(digit.corners, axis=0)
+            assert left < digit.corners[:, 0].min() < left + 0.4 * side
+            assert 0.4 * side < across < 0.8 * side and 0.6 * side < down < side
+            assert 60 < digit.corners[:, 1].min() < 120 + 0.2 * side
 
 
 def test_broken_digits_are_joined_and_touching_ones_cut():
@@ -80,30 +160,48 @@ def test_specks_and_a_second_line_are_left_out():
 
 def test_paper_without_a_code_holds_no_digit():
     random = np.random.default_rng(0)
-    for picture in (
-        np.full((50, 200), 240, np.uint8),
-        photo("   ", frames=True),
-        random.normal(200, 5, (80, 200)).astype(np.uint8),
-    ):
-        assert postcode.read_row(picture) == []
+    blank = np.full((50, 200), 240, np.uint8)
+    noise = random.normal(200, 5, (80, 200)).astype(np.uint8)
+    for picture in (blank, photo("   ", frames=True), noise):
+        assert read(picture) == ""
     for shape in ((1, 1), (1, 300), (300, 2), (5, 5)):
-        assert postcode.read_row(random.integers(0, 255, shape).astype(np.uint8)) == []
+        assert read(random.integers(0, 255, shape).astype(np.uint8)) == ""
 
 
-def test_pictures_full_of_dots_or_of_frames_do_not_keep_a_core_busy():
+def test_images_full_of_dots_frames_or_noise_do_not_keep_a_core_busy():
     dots = np.full((300, 300), 255, np.uint8)
     dots[np.ix_(*[np.arange(300) % 6 < 4] * 2)] = 0
     frames = np.full((500, 500), 255, np.uint8)
     for edge in range(4, 240, 8):
         frames[edge:-edge, edge:-edge] = 0
         frames[edge + 2 : -edge - 2, edge + 2 : -edge - 2] = 255
-    began = time.process_time()
-    assert postcode.read_row(dots) == postcode.read_row(frames) == []
-    assert (
-        time.process_time() - began < 3
-    )  # 20 s when every pair was compared and lines were found by the length of a side
+    noise = np.random.default_rng(0).integers(0, 255, (300, 300)).astype(np.uint8)
+    for picture in (dots, frames, noise):
+        began = time.process_time()
+        assert len(read_code(picture, classify).digits) <= 40
+        assert time.process_time() - began < 3
 
 
-def test_a_picture_full_of_noise_ends_soon_with_few_marks():
-    picture = np.random.default_rng(0).integers(0, 255, (300, 300)).astype(np.uint8)
-    assert len(postcode.read_row(picture)) <= postcode.MOST
+def test_the_command_line_reads_codes(tmp_path):
+    file = by_likeness(tmp_path / "digits.onnx", "3210987654")
+    folder = tmp_path / "photographs"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(png(photo("20745")))
+    (folder / "b.png").write_bytes(png(photo("20 45", frames=True)))
+    (folder / "c.png").write_bytes(b"no image")
+    answer = CliRunner().invoke(app, ["predict", str(file), str(folder), "--digits", "5"])
+    lines = answer.stdout.splitlines()
+    assert lines[0] == "picture,code,check,left out"
+    assert lines[1] == f"{folder / 'a.png'},20745,,0"
+    assert lines[2] == f"{folder / 'b.png'},20_45,check,0" and len(lines) == 3
+    answer = CliRunner().invoke(app, ["predict", str(file), str(folder), "--digits=5", "--json"])
+    first, second, third = json.loads(answer.stdout)["codes"]
+    assert first["code"] == "20745" and not first["doubtful"] and len(first["digits"]) == 5
+    assert second["digits"][2]["digit"] == "_" and third["problem"]
+
+
+def test_a_network_of_other_things_reads_no_codes(tmp_path):
+    file = by_brightness(tmp_path / "lamp.onnx")
+    (tmp_path / "a.png").write_bytes(png(photo("2")))
+    answer = CliRunner().invoke(app, ["predict", str(file), str(tmp_path / "a.png"), "--digits=1"])
+    assert answer.exit_code != 0 and "ten digits" in str(answer.exception)

@@ -65,7 +65,7 @@ def digits_run(folder, name="digits", classes="0123456789"):
 
 def test_five_boxes_at_once_in_any_order_of_classes(client):
     found = ask(client, "207 5").json()
-    assert found["code"] == "2075"
+    assert found["code"] == "207_5"
     assert [one["digit"] for one in found["digits"]] == ["2", "0", "7", None, "5"]
     assert found["digits"][3] == {
         "empty": True,
@@ -107,6 +107,28 @@ def test_a_photographed_code_is_read_with_places(client):
     in_form = client.post("/api/reader/code", files={"picture": ("x", png(picture))})
     assert in_form.json() == found
     assert client.post("/api/reader/code", content=png(box(" "))).json()["digits"] == []
+
+
+def test_a_photographed_code_tells_empty_boxes_and_what_it_left_out(client):
+    boxed = png(photo("3 7", frames=True))
+    found = client.post("/api/reader/code?digits=3", content=boxed).json()
+    assert found["code"] == "3_7" and found["doubtful"] and found["digits"][1]["empty"]
+    assert found["digits"][1]["width"] > 50 and found["left_out"] == []
+    longer = png(photo("207458"))
+    found = client.post("/api/reader/code?digits=5", content=longer).json()
+    assert len(found["code"]) == 5 and found["doubtful"] and len(found["left_out"]) == 1
+    assert found["left_out"][0]["height"] > 40
+    assert client.post("/api/reader/code", content=longer).json()["code"] == "207458"
+    assert client.post("/api/reader/code?digits=0", content=boxed).status_code == 422
+
+
+def test_a_photograph_is_read_without_javascript(client):
+    page = client.get("/reader").text
+    assert '<form method="post" action="/reader" enctype="multipart/form-data">' in page
+    answer = client.post("/reader", files={"picture": ("x.png", png(photo("20745")))})
+    assert answer.status_code == 200 and "<b>20745</b>" in answer.text
+    empty = client.post("/reader", files={"picture": ("x.png", png(box(" ")))})
+    assert "No row of digits" in empty.text
 
 
 def test_what_is_no_picture_or_too_much_is_refused(known):
@@ -289,7 +311,7 @@ def test_a_run_that_could_not_be_exported_once_is_tried_again(tmp_path, monkeypa
 def test_others_train_and_save_only_with_the_token(tmp_path, monkeypatch):
     lamp, mine = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx")), tmp_path / "mine"
     monkeypatch.setattr(
-        training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs)
+        training_job.TrainingJob, "_train", lambda self, command: digits_run(self.runs)
     )
     public = TestClient(
         application(lamp, tmp_path / "runs", hosts=("*",), collect=mine), base_url=HERE
@@ -311,9 +333,9 @@ def test_others_train_and_save_only_with_the_token(tmp_path, monkeypatch):
 
 def test_what_a_page_began_is_served_only_where_nobody_trained_anything(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        training_job.Apprentice, "_train", lambda self, command: digits_run(self.runs)
+        training_job.TrainingJob, "_train", lambda self, command: digits_run(self.runs)
     )
-    worker = training_job.Apprentice(tmp_path, lambda: None)
+    worker = training_job.TrainingJob(tmp_path, lambda: None)
     worker.busy = True
     worker._work("digits")
     assert worker.problem == "" and server.newest(tmp_path).name == "0001-digits"
@@ -347,7 +369,7 @@ def test_an_onnx_file_that_knows_no_digits_says_what_to_do(tmp_path):
     )
     assert client.get("/api/reader").json()["state"] == "unable"
     assert client.post("/api/reader/train").status_code == 409
-    assert "eyesight train digits" in client.get("/reader").text
+    assert "eyesight train postal_digits" in client.get("/reader").text
 
 
 def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(
@@ -359,12 +381,12 @@ def test_a_server_without_anything_offers_to_train_and_serves_what_was_trained(
     go = threading.Event()
 
     def train(self, command):
-        assert command[3:7] == ["train", "digits", "--data", "digits"]
+        assert command[3:5] == ["train", "postal_digits"]
         run = digits_run(self.runs)
         run.append({"event": "epoch", "epoch": 1, "progress": 0.25})
         assert go.wait(20)
 
-    monkeypatch.setattr(training_job.Apprentice, "_train", train)
+    monkeypatch.setattr(training_job.TrainingJob, "_train", train)
     with TestClient(application(Untrained(), served.runs), base_url=HERE) as client:
         assert client.get("/", follow_redirects=False).headers["location"] == "/reader"
         assert client.post("/api/predict", content=png(box("1"))).status_code == 503
@@ -397,7 +419,7 @@ def until(client, found, seconds=200):
 
 
 def test_a_training_that_fails_says_why(tmp_path):
-    worker = training_job.Apprentice(tmp_path / "runs", lambda: None)
+    worker = training_job.TrainingJob(tmp_path / "runs", lambda: None)
     assert worker.start("nonsense")
     end = time.monotonic() + 60
     while worker.busy and time.monotonic() < end:
@@ -407,7 +429,7 @@ def test_a_training_that_fails_says_why(tmp_path):
 
 
 def test_a_training_does_not_begin_after_the_server_has_stopped(tmp_path):
-    worker = training_job.Apprentice(tmp_path / "runs", lambda: None)
+    worker = training_job.TrainingJob(tmp_path / "runs", lambda: None)
     worker.stop()
     worker._work("nonsense")
     assert worker.process is None and worker.problem == "the training was stopped"

@@ -33,6 +33,7 @@ from eyesight.errors import UserError
 
 if TYPE_CHECKING:
     from eyesight.inference.dense import Rendered
+    from eyesight.inference.postal_code import FileCode
     from eyesight.inference.predict import AnyClassifier, FilePrediction
     from eyesight.results.predictions import Predictions
     from eyesight.runs import Results, Run
@@ -180,6 +181,15 @@ def predict(
             help="write --out in the order and columns of a competition's sample",
         ),
     ] = None,
+    digits: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=40,
+            metavar="N",
+            help="read postal codes of N digits on photographs; 0: of any number",
+        ),
+    ] = None,
     on: On = None,
     cores: Cores = 1,
     gpus: Gpus = 0.0,
@@ -198,6 +208,10 @@ def predict(
         bulk.on_cluster(options.order(), on, (cores, gpus, memory))
         return
     classifier = competition.with_views(predict.load(model, weights, only), views)
+    if digits is not None:
+        bulk.refuse(out=out, draw=draw, explain=explain, unfamiliar=unfamiliar, like=like)
+        _read_codes(options, classifier, digits)
+        return
     target = dense.target_of(classifier)
     if target != "class":
         _refuse_for(target, top=top > 1, explain=explain, prepare=prepare, unfamiliar=unfamiliar)
@@ -300,6 +314,23 @@ def _warn_unlike(predictions: Sequence[FilePrediction]) -> None:
         )
 
 
+def _read_codes(options: Options, classifier: AnyClassifier, digits: int) -> None:
+    """Read postal codes and print them, those that should be checked marked."""
+    from eyesight.inference import postal_code
+
+    codes = list(postal_code.read_codes(classifier, options.pictures, digits or None))
+    if options.as_json:
+        show_json({"model": options.model, "codes": [code.to_dict() for code in codes]})
+    else:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(["picture", "code", "check", "left out"])
+        for item in codes:
+            if not item.problem:
+                check = "check" if item.doubtful else ""
+                writer.writerow([item.path, item.code.text, check, len(item.code.left_out)])
+    _name_bad(codes)
+
+
 def _print_predictions(predictions: Sequence[FilePrediction], *, with_sets: bool) -> None:
     """A CSV line for each file that could be read."""
     from eyesight.inference.predict import csv_header, csv_row
@@ -387,7 +418,9 @@ def _cells(item: Rendered) -> list[str]:
     return cells
 
 
-def _name_bad(results: Sequence[FilePrediction] | Sequence[Rendered]) -> None:
+def _name_bad(
+    results: Sequence[FilePrediction] | Sequence[Rendered] | Sequence[FileCode],
+) -> None:
     """Name the files that could not be read, and exit with 1 when there are any."""
     from eyesight.cli import console
 

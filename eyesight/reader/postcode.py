@@ -1,308 +1,335 @@
-"""The digits of a photographed or scanned code: found, cut out one by one from left to right, and prepared as MNIST was made.
+"""Read the postal code on a photograph: rows are located, straightened, segmented and judged.
 
-Everything is measured in heights of the digits found, so neither the size of the picture nor that of the writing has to be known.
+READ THIS FIRST. `locate` finds rows of marks at every size, `strip` straightens one of them,
+`printed_boxes` and `segmentation` are two ways to say which ink makes which digit. The network that
+is passed in judges all of them; the reading that it believes most is returned.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from itertools import pairwise
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from eyesight.data.prepare import Pixels
-from eyesight.reader import mnist_digit
+from eyesight.reader.absorption import Grey
+from eyesight.reader.lines import without_lines
+from eyesight.reader.locate import Row, locate_rows, row_slope
+from eyesight.reader.marks import Box, Mark, find_marks
 from eyesight.reader.mnist_digit import Strength
+from eyesight.reader.printed_boxes import find_boxes
+from eyesight.reader.segmentation import Classify, Probabilities, pen_strength, prepared, segment
+from eyesight.reader.strip import DIGIT_HEIGHT, Corners, Strip, straighten
 
-WORKING = 1000  # pixels; a larger picture is shrunk to this
-SMALL = 12  # pixels; lower marks cannot be told apart
-MOST = 40  # digits of one row
-MARKS = 500  # looked at, the highest; every pair of them is compared
-FULL = 0.8  # of a side covered by ink: the line of a box
-FINE = 0.6  # of the usual stroke's width; finer lines were printed
-Labels = NDArray[np.int32]
+SURE = 0.9  # a digit of a lower probability is marked; `benchmarks/envelopes.py` measures it
+EMPTY = "_"  # an empty box keeps its place
+SMALLEST = DIGIT_HEIGHT // 10  # pixels of the strip; a smaller mark is a speck
+WORSE_IN_BOXES = 1.0  # of the score: so much printed boxes tell by themselves
+CONTRAST = 20.0  # grey levels; a photograph with less shows nothing
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
-    """One digit: where it is in the picture as it was given, in pixels, and how it was prepared, uint8 28,28."""
+class CodeDigit:
+    """One place of a code: where it is on the photograph, and what the network sees and says there.
 
-    left: int
-    top: int
-    width: int
-    height: int
-    pixels: Pixels
+    `pixels` is uint8 28,28 and `probabilities` 10; both are None where a box is empty.
+    """
 
-
-@dataclass(frozen=True)
-class Mark:
-    """Connected ink: its box, and the numbers of the parts it is made of."""
-
-    top: int
-    left: int
-    bottom: int
-    right: int
-    parts: tuple[int, ...]
+    corners: Corners
+    strength: Strength | None = None
+    pixels: Pixels | None = None
+    probabilities: Probabilities | None = None
+    darkness: float = 0.0
 
     @property
-    def height(self) -> int:
-        """In pixels, as is `width`."""
-        return self.bottom - self.top
+    def digit(self) -> str:
+        """The most probable digit, "_" for an empty box."""
+        if self.probabilities is None:
+            return EMPTY
+        return str(int(self.probabilities.argmax()))
 
     @property
-    def width(self) -> int:  # noqa: D102
-        return self.right - self.left
+    def probability(self) -> float:
+        """Of that digit; 0 for an empty box."""
+        if self.probabilities is None:
+            return 0.0
+        return float(self.probabilities.max())
+
+
+@dataclass(frozen=True, eq=False)
+class PostalCode:
+    """A code from left to right, with the corners of the marks beside it that are no part of it."""
+
+    digits: list[CodeDigit] = field(default_factory=list)
+    left_out: list[Corners] = field(default_factory=list)
+    boxed: bool = False
+    score: float = 0.0
+    row: Row | None = None
 
     @property
-    def middle(self) -> float:
-        """Of its height, from the top of the picture."""
-        return (self.top + self.bottom) / 2
+    def text(self) -> str:
+        """As it is read, "_" for each empty box."""
+        return "".join(digit.digit for digit in self.digits)
 
-    def around(self, other: Mark) -> bool:
-        """Whether the other lies inside."""
-        return (
-            self.top < other.top
-            and self.left < other.left
-            and self.bottom > other.bottom
-            and self.right > other.right
-        )
+    def is_doubtful(self, digits: int | None = None, sure: float = SURE) -> bool:
+        """Whether somebody should look at it.
 
-    def joined(self, other: Mark) -> Mark:
-        """Both as one."""
-        top, left = min(self.top, other.top), min(self.left, other.left)
-        return Mark(
-            top,
-            left,
-            max(self.bottom, other.bottom),
-            max(self.right, other.right),
-            self.parts + other.parts,
-        )
+        That is so where a digit is doubtful or a box empty, where another number of digits was
+        expected, and where a mark as high as the digits was left out.
+        """
+        if not self.digits or (digits is not None and len(self.digits) != digits):
+            return True
+        if any(digit.probability < sure for digit in self.digits):
+            return True
+        height = np.median([corners_height(digit.corners) for digit in self.digits])
+        return any(corners_height(corners) > 0.7 * height for corners in self.left_out)
 
 
-def read_row(pixels: Pixels) -> list[Found]:
-    """The digits on a picture, uint8 H,W, from left to right; none where there is no row of writing."""
-    factor = max(1.0, max(pixels.shape) / WORKING)
-    sides = [max(1, round(side / factor)) for side in pixels.shape]
-    values = (
-        mnist_digit.resample(pixels.astype(np.float64), *sides)
-        if factor > 1
-        else pixels.astype(np.float64)
-    )
-    strength = darkness(values)
-    if strength is None:
-        return []
-    mask = strength > 0.4
-    labels, marks = written(mask)
-    row = apart(one_row(merged(by_pen(marks, labels))), labels)[:MOST]
-    return [cut(mark, labels, strength, factor) for mark in row]
+def read_code(photograph: Pixels, classify: Classify, digits: int | None = None) -> PostalCode:
+    """Read the code on a photograph, uint8 H,W; without digits where there is none.
+
+    Parameters
+    ----------
+    photograph
+        Upright and grey; paper and pen may be light or dark.
+    classify
+        The network: uint8 N,28,28 in MNIST's normalisation to the probabilities N,10 of 0 to 9.
+    digits
+        How many digits the code has, if that is known.
+    """
+    values = photograph.astype(np.float64)
+    if np.ptp(values) < CONTRAST:
+        return PostalCode()
+    code = best_reading(values, classify, digits)
+    if is_believable(code, 0.93):
+        return code
+    negative = best_reading(255.0 - values, classify, digits)
+    if len(negative.digits) > 2 and worth(negative, negative, digits) > worth(code, code, digits):
+        return negative
+    return code if is_believable(code, 0.5) else PostalCode()
 
 
-def darkness(values: Strength) -> Strength | None:
-    """How strongly each pixel is inked, 0 to 1, against the paper around it; shadows across the paper do not count."""
-    eight = values.astype(np.uint8)
-    if np.ptp(values) < mnist_digit.CONTRAST:
-        return None
-    values = 255.0 - values if mnist_digit.is_dark(eight) else values
-    difference = np.clip(paper(values) - ndimage.gaussian_filter(values, 0.7), 0.0, 255.0)
-    level = max(mnist_digit.otsu(difference), mnist_digit.CONTRAST / 2)
-    return mnist_digit.scaled(difference, difference > level)
+def is_believable(code: PostalCode, least: float) -> bool:
+    """Whether the written digits have this probability in the mean."""
+    written = [digit.probability for digit in code.digits if digit.pixels is not None]
+    return bool(written) and float(np.mean(written)) >= least
 
 
-def paper(values: Strength) -> Strength:
-    """The brightness of the paper at each pixel: what is bright nearby, smoothed; on a small copy, for it is slow."""
-    small = mnist_digit.fit(values, min(100, max(values.shape)))
-    size = max(3, max(small.shape) // 8)
-    bright = ndimage.percentile_filter(small, 85, size)
-    return mnist_digit.resample(ndimage.gaussian_filter(bright, size / 4), *values.shape)
+def best_reading(values: Grey, classify: Classify, digits: int | None) -> PostalCode:
+    """The reading that is worth most, of dark ink on lighter paper."""
+    rows = locate_rows(values)
+    likely = [row.height for row in rows if row.count >= 3 and row.darkness > 0.2]
+    tallest = max(likely, default=0.0)
+    readings: list[PostalCode] = []
+    for row in rows:
+        code = read_row(values, row, classify, digits)
+        if not code.digits:
+            continue
+        readings.append(code)
+        if row.height > 0.75 * tallest and is_convincing(code, digits):
+            break
+    if not readings:
+        return PostalCode()
+    highest = max(readings, key=row_height)
+    return max(readings, key=lambda code: worth(code, highest, digits))
 
 
-def written(mask: NDArray[np.bool_]) -> tuple[Labels, list[Mark]]:
-    """The marks that may be parts of digits, with the labels they point to: box lines, the picture's dark margins and specks are gone."""
-    labels, marks = connected(mask)
-    lines = [
-        mark
-        for mark in marks
-        if is_frame(labels[mark.top : mark.bottom, mark.left : mark.right] == mark.parts[0])
-    ]
-    if lines:
-        for mark in lines:
-            inside = labels[mark.top : mark.bottom, mark.left : mark.right]
-            inside[framing(inside == mark.parts[0])] = 0
-        labels, marks = connected(labels > 0)
-    marks = [mark for mark in marks if not on_margin(mark, mask.shape)]
-    if len(marks) > MARKS:
-        marks = sorted(marks, key=lambda mark: mark.height, reverse=True)[:MARKS]
-    around = [
-        mark
-        for mark in marks
-        if sum(mark.around(other) and other.height > 0.3 * mark.height for other in marks)
-    ]
-    return labels, [mark for mark in marks if mark not in around]
-
-
-def connected(mask: NDArray[np.bool_]) -> tuple[Labels, list[Mark]]:
-    """Connected ink of more than a few pixels."""
-    labels, _ = ndimage.label(mask, mnist_digit.EVERYWHERE)
-    boxes = ndimage.find_objects(labels)
-    marks = [
-        Mark(high.start, wide.start, high.stop, wide.stop, (number,))
-        for number, (high, wide) in enumerate(boxes, start=1)
-    ]
-    return labels, [mark for mark in marks if max(mark.height, mark.width) >= 4]
-
-
-def is_frame(mark: NDArray[np.bool_]) -> bool:
-    """Whether ink runs along all four sides of its box, as no digit's does; a picture taken a little askew is allowed for."""
-    height, width = mark.shape
-    if min(height, width) < SMALL:
+def is_convincing(code: PostalCode, digits: int | None) -> bool:
+    """Whether no other row need be read: just as many digits as expected, all of them sure."""
+    if digits is None or len(code.digits) != digits or code.left_out:
         return False
-    high, wide = max(2, height // 10), max(2, width // 10)
-    sides = (mark[:high].any(0), mark[-high:].any(0), mark[:, :wide].any(1), mark[:, -wide:].any(1))
-    return min(float(side.mean()) for side in sides) >= FULL and float(mark.mean()) < 0.5
+    sure = [digit.probability for digit in code.digits if digit.pixels is not None]
+    return bool(np.mean(sure) > 0.97 and min(sure) > 0.8)
 
 
-def framing(mark: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The pixels of a frame's lines: runs of ink far longer than a pen makes them inside."""
-    height, width = mark.shape
-    across = runs(mark, max(3, round(0.3 * min(width, 2 * height))), 1)
-    slanting = ndimage.maximum_filter1d(
-        mark.astype(np.uint8), 1 + 2 * (height // 30), 1, mode="constant"
-    )  # upright, if a little askew
-    down = runs(slanting > 0, max(3, round(FULL * height)), 0) & mark
-    high, wide = max(2, height // 10), max(2, width // 10)
-    edges = np.ones_like(mark)
-    edges[high:-high, wide:-wide] = False
-    across[high:-high] = False  # a seven's bar is as long
-    lines: NDArray[np.bool_] = (
-        ndimage.binary_dilation(across | down, mnist_digit.EVERYWHERE) | edges
-    ) & mark
-    return lines
+def row_height(code: PostalCode) -> float:
+    """The height of its digits on the photograph, in pixels."""
+    return code.row.height if code.row is not None else 0.0
 
 
-def runs(mask: NDArray[np.bool_], length: int, axis: int) -> NDArray[np.bool_]:
-    """Only what lies in runs of at least `length` pixels along an axis; binary_opening does that in time that grows with the length."""
-    whole = ndimage.minimum_filter1d(
-        mask.astype(np.uint8), length, axis, mode="constant", origin=-(length // 2)
-    )
-    found: NDArray[np.bool_] = (
-        ndimage.maximum_filter1d(whole, length, axis, mode="constant", origin=(length - 1) // 2) > 0
-    )
-    return found
+def worth(code: PostalCode, highest: PostalCode, digits: int | None) -> float:
+    """How much speaks for a reading: sure digits, high, dark, in boxes, as many as expected."""
+    written = [digit for digit in code.digits if digit.pixels is not None]
+    if not written:
+        return -10.0
+    sure = float(np.mean([2 * digit.probability - 1 for digit in written]))
+    darkness = float(np.median([digit.darkness for digit in written]))
+    height = row_height(code) / max(row_height(highest), 1.0)
+    total: float = sure * min(len(written), digits or 8) * height**0.7
+    total *= darkness / (darkness + 0.15)
+    if code.boxed:
+        total += 0.075 * len(code.digits)
+        if len(code.digits) > 2:
+            total += 0.8
+    else:
+        total += 0.15 * code.score
+    if digits is not None:
+        total -= abs(len(code.digits) - digits)
+    return total
 
 
-def on_margin(mark: Mark, shape: tuple[int, ...]) -> bool:
-    """Whether it comes in from outside: a table's edge, a shadow, the frame of the next box."""
-    outside = (
-        (mark.top == 0) + (mark.left == 0) + (mark.bottom == shape[0]) + (mark.right == shape[1])
-    )
-    large = mark.width > 0.5 * shape[1] or mark.height > 0.95 * shape[0]
-    return outside >= 2 or (outside == 1 and large)
+def read_row(values: Grey, row: Row, classify: Classify, digits: int | None) -> PostalCode:
+    """Read one row, and again where the reading shows that it lies a little differently."""
+    code = read_strip(values, row, classify, digits)
+    for _ in range(2):
+        if not code.digits:
+            return code
+        better = row_of_reading(row, code)
+        if not has_moved(better, row):
+            break
+        again = read_strip(values, better, classify, digits)
+        row = better
+        if not again.digits or again.score < code.score - 1:
+            break
+        code = again
+    return code
 
 
-def by_pen(marks: list[Mark], labels: Labels) -> list[Mark]:
-    """Without lines much finer than the pen: what is left of a printed box that a shadow has broken."""
+def read_strip(values: Grey, row: Row, classify: Classify, digits: int | None) -> PostalCode:
+    """Read one row as it was located."""
+    strip = straighten(values, row)
+    code = read_free(strip, classify, digits)
+    boxes = find_boxes(strip.mask)
+    if len(boxes) >= 2:
+        boxed = read_boxes(strip, boxes, classify, digits)
+        if not boxed.digits or not code.digits or boxed.score > code.score - WORSE_IN_BOXES:
+            code = boxed
+    return replace(code, row=row)
+
+
+def read_free(strip: Strip, classify: Classify, digits: int | None) -> PostalCode:
+    """Read a row without regard to printed boxes."""
+    mask = without_lines(strip.mask, int(1.8 * DIGIT_HEIGHT), int(0.12 * DIGIT_HEIGHT))
+    labels, marks = find_marks(mask, strip.absorbed, SMALLEST)
+    marks = [mark for mark in marks if may_be_written(mark, strip)]
     if not marks:
-        return []
-    numbers = [mark.parts[0] for mark in marks]
-    widths = ndimage.mean(
-        ndimage.distance_transform_edt(labels > 0), labels, numbers
-    )  # a quarter of each pen, see `ink.even`
-    areas = ndimage.sum_labels(labels > 0, labels, numbers).astype(int)
-    pen = np.quantile(np.repeat(widths, areas), 0.75) - 0.5
-    return [mark for mark, width in zip(marks, widths, strict=True) if width - 0.5 >= FINE * pen]
+        return PostalCode()
+    segmentation = segment(marks, labels, strip, classify, digits)
+    if segmentation is None:
+        return PostalCode()
+    read = []
+    for span in segmentation.spans:
+        corners = strip.on_photograph(span.box.corners())
+        seen = span.strength, span.pixels, span.probabilities
+        read.append(CodeDigit(corners, *seen, darkness=span.darkness))
+    left_out = []
+    for atom in segmentation.left_out:
+        if max(atom.width, atom.height) > 0.25 * DIGIT_HEIGHT:
+            left_out.append(strip.on_photograph(atom.corners()))
+    return PostalCode(read, left_out, score=segmentation.score)
 
 
-def merged(marks: list[Mark]) -> list[Mark]:
-    """Parts of one digit together: one above the other, or close beside a whole one; what is too small for any is dropped."""
-    usual = height_of(marks)
-    marks = sorted(
-        (mark for mark in marks if max(mark.height, mark.width) >= max(0.12 * usual, 4)),
-        key=lambda mark: mark.left,
-    )
-    done: list[Mark] = []
-    for mark in marks:
-        partner = next((other for other in done if belong(other, mark, usual)), None)
-        if partner is not None:
-            done.remove(partner)
-            mark = partner.joined(mark)
-        done.append(mark)
-    return [mark for mark in done if mark.height >= max(0.5 * usual, SMALL)]
-
-
-def height_of(marks: list[Mark]) -> float:
-    """The usual height of the digits: the median of those at least half as high as the highest but one."""
-    heights = np.array(sorted((mark.height for mark in marks), reverse=True) or [0])
-    return float(np.median(heights[heights >= heights[min(1, len(heights) - 1)] / 2]))
-
-
-def belong(one: Mark, other: Mark, usual: float) -> bool:
-    """Whether two marks are parts of one digit."""
-    overlap = min(one.right, other.right) - max(one.left, other.left)
-    if overlap < -0.08 * usual:  # most pairs, so this comes first
+def may_be_written(mark: Mark, strip: Strip) -> bool:
+    """Whether a mark may be part of this row's digits, from its size, place and darkness."""
+    if mark.height > 1.8 * DIGIT_HEIGHT or mark.width > 3.5 * DIGIT_HEIGHT:
         return False
-    both = one.joined(other)
-    if both.height > 1.35 * usual or both.width > 1.1 * usual:
+    if mark.top <= 0 or mark.bottom >= strip.mask.shape[0]:
         return False
-    above = overlap >= 0.5 * min(one.width, other.width)
-    fragment = min(one.height, other.height) < 0.6 * usual
-    return above or fragment
+    if abs(mark.y - strip.mask.shape[0] / 2) > 0.75 * DIGIT_HEIGHT:
+        return False
+    palest = 0.25 if mark.height > 0.5 * DIGIT_HEIGHT else 0.4
+    return mark.darkness > palest * strip.darkness
 
 
-def one_row(marks: list[Mark]) -> list[Mark]:
-    """The marks of the row with the most ink, from left to right; each next one may lie a little higher or lower."""
-    rows: list[list[Mark]] = []
-    for mark in sorted(marks, key=lambda mark: mark.left):
-        fitting = [
-            row
-            for row in rows
-            if abs(row[-1].middle - mark.middle) < 0.5 * max(row[-1].height, mark.height)
-        ]
-        if fitting:
-            max(fitting, key=lambda row: row[-1].right).append(mark)
-        else:
-            rows.append([mark])
-    return max(rows, key=lambda row: sum(mark.height for mark in row), default=[])
+def read_boxes(
+    strip: Strip, boxes: list[Box], classify: Classify, digits: int | None
+) -> PostalCode:
+    """Read one digit from each printed box."""
+    read = [read_box(strip, box) for box in boxes]
+    if digits is not None and len(read) > digits:
+        firsts = range(len(read) - digits + 1)
+        first = max(firsts, key=lambda place: written_in(read[place : place + digits]))
+        read = read[first : first + digits]
+    pixels = [digit.pixels for digit in read if digit.pixels is not None]
+    if not pixels:
+        return PostalCode()
+    rows = iter(classify(np.array(pixels)))
+    score = 0.0
+    places = []
+    for digit in read:
+        if digit.pixels is not None:
+            digit = replace(digit, probabilities=next(rows))
+            score += float(np.log(max(digit.probability, 1e-3)))
+        places.append(digit)
+    if digits is not None:
+        score -= 3.0 * abs(len(places) - digits)
+    return PostalCode(places, boxed=True, score=score)
 
 
-def apart(row: list[Mark], labels: Labels) -> list[Mark]:
-    """Digits that touch cut where the ink between them is thinnest."""
-    usual = float(np.median([mark.height for mark in row])) if row else 0.0
-    return [
-        piece
-        for mark in row
-        for piece in pieces(mark, labels, max(1, round(mark.width / (0.75 * usual))))
-    ]
+def written_in(read: list[CodeDigit]) -> int:
+    """The number of boxes that are not empty."""
+    return sum(digit.pixels is not None for digit in read)
 
 
-def pieces(mark: Mark, labels: Labels, count: int) -> list[Mark]:
-    """One mark as `count` neighbours."""
-    if count == 1 or mark.width < 1.25 * mark.height:
-        return [mark]
-    profile = np.isin(labels[mark.top : mark.bottom, mark.left : mark.right], mark.parts).sum(0)
-    reach = mark.width // (3 * count)
-    ends = [0]
-    for number in range(1, count):
-        middle = mark.width * number // count
-        ends.append(middle - reach + int(np.argmin(profile[middle - reach : middle + reach + 1])))
-    ends.append(mark.width)
-    return [
-        replace(mark, left=mark.left + start, right=mark.left + end)
-        for start, end in pairwise(ends)
-    ]
+def read_box(strip: Strip, box: Box) -> CodeDigit:
+    """The ink in a printed box, its lines aside; the network has not judged it yet."""
+    inner = max(2, 0.04 * box.height)
+    rows = slice(int(box.top + inner), int(box.bottom - inner))
+    columns = slice(int(box.left + inner), int(box.right - inner))
+    absorbed = strip.absorbed[rows, columns]
+    labels, marks = find_marks(strip.mask[rows, columns], absorbed, int(0.15 * DIGIT_HEIGHT))
+    marks = [mark for mark in marks if mark.darkness > 0.35 * strip.darkness]
+    marks = [mark for mark in marks if not is_rest_of_line(mark, labels.shape)]
+    largest = max((max(mark.height, mark.width) for mark in marks), default=0.0)
+    if largest < 0.3 * box.height:
+        return CodeDigit(strip.on_photograph(box.corners()))
+    around: Box = marks[0]
+    for mark in marks[1:]:
+        around = around.union(mark)
+    darkness = max(mark.darkness for mark in marks)
+    own = np.isin(labels, [mark.label for mark in marks])
+    strength = pen_strength(own, absorbed, darkness)
+    corners = strip.on_photograph(around.corners() + (columns.start, rows.start))
+    return CodeDigit(corners, strength, prepared(strength), darkness=darkness)
 
 
-def cut(mark: Mark, labels: Labels, strength: Strength, factor: float) -> Found:
-    """The digit by itself, without what else is in its box."""
-    around = (
-        slice(max(0, mark.top - 2), mark.bottom + 2),
-        slice(max(0, mark.left - 2), mark.right + 2),
-    )
-    own = np.isin(labels[around], mark.parts)
-    own[:, : max(0, mark.left - around[1].start - 1)] = False
-    alone = np.where(ndimage.binary_dilation(own, mnist_digit.EVERYWHERE), strength[around], 0.0)
-    left, top, width, height = (
-        round(value * factor) for value in (mark.left, mark.top, mark.width, mark.height)
-    )
-    return Found(left, top, width, height, mnist_digit.fitted(alone))
+def is_rest_of_line(mark: Mark, shape: tuple[int, ...]) -> bool:
+    """Whether a thin mark along the edge is what is left of the box's own line."""
+    if min(mark.width, mark.height) >= 0.12 * DIGIT_HEIGHT:
+        return False
+    sides = mark.left == 0 or mark.right == shape[1]
+    return sides or mark.top == 0 or mark.bottom == shape[0]
+
+
+def row_of_reading(row: Row, code: PostalCode) -> Row:
+    """The row as its digits show it, with the marks of their height that were left out."""
+    cosine, sine = np.cos(row.angle), np.sin(row.angle)
+    turn = np.array([[cosine, sine], [-sine, cosine]])  # from the photograph to the row
+    middle = np.array([row.x, row.y])
+    written = [digit.corners for digit in code.digits if digit.pixels is not None]
+    boxes = [(corners - middle) @ turn.T for corners in written]
+    if not boxes:
+        return row
+    height = float(np.median([corners_height(box) for box in boxes]))
+    for corners in code.left_out:
+        box = (corners - middle) @ turn.T
+        if 0.6 * height < corners_height(box) < 1.6 * height and abs(box[:, 1].mean()) < height:
+            boxes.append(box)
+    xs = np.array([box[:, 0].mean() for box in boxes])
+    ys = np.array([box[:, 1].mean() for box in boxes])
+    slope = row_slope(xs, ys, height)
+    left = min(box[:, 0].min() for box in boxes)
+    right = max(box[:, 0].max() for box in boxes)
+    x = (left + right) / 2
+    y = float(np.median(ys + slope * (x - xs)))
+    place = middle + np.array([x, y]) @ turn
+    angle = row.angle + float(np.arctan(slope))
+    length = float(right - left)
+    return Row(float(place[0]), float(place[1]), angle, length, height, len(boxes), row.darkness)
+
+
+def corners_height(corners: NDArray[np.float64]) -> float:
+    """How high a digit is, in pixels."""
+    return float(np.hypot(*(corners[3] - corners[0])))
+
+
+def has_moved(row: Row, before: Row) -> bool:
+    """Whether a row lies so differently that it should be cut out again."""
+    if abs(row.angle - before.angle) > 0.03:
+        return True
+    if abs(row.length - before.length) > 0.6 * before.height:
+        return True
+    if not 0.85 < row.height / before.height < 1.18:
+        return True
+    return bool(np.hypot(row.x - before.x, row.y - before.y) > 0.5 * before.height)

@@ -1,6 +1,7 @@
-"""Reading written digits for the pages: which network does it, what it says about each, and where a new one comes from.
+"""The reader of digits behind the pages: which network reads, and where a new one comes from.
 
-The network being served may know dogs: then the newest run that knows just the ten digits reads; without one, a page offers to train it.
+The network being served may know dogs. Then the newest run that knows just the ten digits reads;
+without one, a page offers to train it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,168 +24,225 @@ from eyesight.runs import Run, list_runs
 from eyesight.web.batching import Batches, Recogniser, Row, Untrained, untrained
 from eyesight.web.samples import Collection
 from eyesight.web.service import Service, refusing
-from eyesight.web.training_job import Apprentice
+from eyesight.web.training_job import TrainingJob
+
+if TYPE_CHECKING:
+    from eyesight.reader.postcode import PostalCode
 
 DIGITS = tuple("0123456789")
-SURE = 0.9  # MNIST's own threshold is lower; of scikit-learn's digits, by other hands, 97 % were right above this and 79 % below
-PATIENCE = 1.0  # seconds that a page waits for a network which is being exported, before it says so
-AGAIN = 60.0  # seconds after which a network that could not be taken is tried again
+SURE = 0.9  # of a digit; `benchmarks/envelopes.py` measures what it marks
+PATIENCE = 1.0  # seconds that a page waits for a network which is being exported
+AGAIN = 60.0  # seconds after which a network that could not be loaded is tried again
 BOX_BYTES, BOX_PIXELS = 500_000, 1_000_000  # of one drawn box
-RECIPE = (
-    "digits",
-    "--data",
-    "digits",
-)  # MNIST, or where it cannot be had scikit-learn's small digits
+RECIPE = "postal_digits"
 
 
 @dataclass(frozen=True, eq=False)
-class Looked:
-    """A box or a found digit as the network sees it, uint8 28,28, with its probabilities in the order of DIGITS; None for an empty one."""
+class ReadDigit:
+    """A prepared digit, uint8 28,28, and its probabilities in the order of DIGITS.
+
+    Both are None for an empty box.
+    """
 
     pixels: Pixels | None
-    row: Row | None
+    probabilities: Row | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReadCode:
+    """A postal code and the height and width of the photograph it was read from."""
+
+    code: PostalCode
+    height: int
+    width: int
 
 
 class Reader:
-    """What the reader's pages share; `collection` is None unless the server keeps samples, `trains` says whether visitors may train."""
+    """The state that the reader's pages share.
+
+    `collection` is None unless the server keeps samples; `trains` says whether visitors may train.
+    """
 
     def __init__(
         self, service: Service, collection: Collection | None = None, *, trains: bool = True
     ) -> None:
-        self.service, self.collection, self.lock = service, collection, Lock()
-        self.known: Recogniser | None = (
-            service.recogniser if knows_digits(service.recogniser) else None
-        )
-        self.batches: Batches | None = service.batches if self.known else None
-        self.looked_at: str | None = None  # the run that was tried last
+        self.service = service
+        self.collection = collection
+        self.lock = Lock()
+        self.recogniser: Recogniser | None = None
+        self.batches: Batches | None = None
+        if reads_digits(service.recogniser):
+            self.recogniser = service.recogniser
+            self.batches = service.batches
+        self.tried: str | None = None  # the run that was tried last
         self.failed: tuple[object, float] | None = (
-            None  # its files and when, if it could not be taken: it is not tried all the time
+            None  # its files, and when it could not be loaded
         )
-        self.apprentice = Apprentice(service.runs, self.find) if service.runs and trains else None
-        self.finder, self.finding = ThreadPoolExecutor(1, "finder"), Future[None]()
+        self.failure = ""
+        self.training: TrainingJob | None = None
+        if service.runs and trains:
+            self.training = TrainingJob(service.runs, self.find)
+        self.finder = ThreadPoolExecutor(1, "finder")
+        self.finding: Future[None] = Future()
         self.finding.set_result(None)
-        self.trouble = ""  # why the last network that was found could not be taken
 
-    async def looked(self) -> bool:
-        """Look for a network; False while that goes on, since a run may have to be exported. One thread looks for all who ask."""
+    async def has_looked(self) -> bool:
+        """Look for a network; False while that goes on, since a run may have to be exported.
+
+        One thread looks for all who ask.
+        """
         if self.finding.done():
-            self.finding = self.finder.submit(self._look_around)
+            self.finding = self.finder.submit(self._try_to_find)
         done, _ = await asyncio.wait([asyncio.wrap_future(self.finding)], timeout=PATIENCE)
         return bool(done)
 
-    def _look_around(self) -> None:
+    def _try_to_find(self) -> None:
         try:
             self.find()
         except (UserError, OSError) as error:
-            self.trouble = str(error)
+            self.failure = str(error)
 
     def find(self) -> None:
-        """Take the newest run that knows the ten digits, where there is no network yet; it may have to be exported first."""
+        """Load the newest run that knows the ten digits, exporting it first where needed."""
         with self.lock:
-            run = None if self.known or self.service.runs is None else newest(self.service.runs)
-            if run is not None and self._worth_trying(run):
-                self.looked_at = run.name
-                from eyesight.exporting.onnx_file import exported
+            if self.recogniser or self.service.runs is None:
+                return
+            run = newest_digits_run(self.service.runs)
+            if run is None or not self._is_worth_trying(run):
+                return
+            self.tried = run.name
+            from eyesight.exporting.onnx_file import exported
 
-                try:
-                    self.take(onnx_classifier.load(exported(run)))
-                except BaseException:
-                    self.failed = contents(run), time.monotonic()
-                    raise
+            try:
+                self.use(onnx_classifier.load(exported(run)))
+            except BaseException:
+                self.failed = contents(run), time.monotonic()
+                raise
 
-    def _worth_trying(self, run: Run) -> bool:
-        """Whether it was not tried yet, or may have become better since: by other files, or by a disk that has room again."""
-        if self.failed is None or run.name != self.looked_at:
+    def _is_worth_trying(self, run: Run) -> bool:
+        """Whether a run was not tried yet, or something may have changed since."""
+        if self.failed is None or run.name != self.tried:
             return True
         files, when = self.failed
         return time.monotonic() - when > AGAIN or contents(run) != files
 
-    def take(self, known: Recogniser) -> None:
+    def use(self, recogniser: Recogniser) -> None:
         """Read with this network from now on; where nothing was served yet, serve it too."""
-        self.batches, self.known, self.trouble = Batches(known), known, ""
+        self.batches = Batches(recogniser)
+        self.recogniser = recogniser
+        self.failure = ""
         if isinstance(self.service.recogniser, Untrained):
             self.service.batches.close()
-            self.service.batches, self.service.recogniser = self.batches, known
+            self.service.batches = self.batches
+            self.service.recogniser = recogniser
 
     @property
     def threshold(self) -> float:
         """The probability from which on a digit need not be checked."""
-        measured = self.known.facts.get("threshold") if self.known else None
-        return max(SURE, float(measured["value"]) if measured else 0.0)
+        if self.recogniser is None:
+            return SURE
+        measured = self.recogniser.facts.get("threshold")
+        return max(SURE, float(measured["value"])) if measured else SURE
 
-    async def look(self, pictures: list[Pixels | None]) -> list[Looked]:
-        """Prepared digits, uint8 28,28, or None for empty ones, each with what the network says; raises Refused without a network."""
-        known, batches = self.known, self.batches
-        if known is None or batches is None:
+    async def read_digits(self, images: list[Pixels | None]) -> list[ReadDigit]:
+        """Read prepared digits, uint8 28,28, None for empty ones; raises Refused if it cannot."""
+        recogniser, batches = self.recogniser, self.batches
+        if recogniser is None or batches is None:
             raise untrained()
-        written = [known.prepare(pixels) for pixels in pictures if pixels is not None]
-        order = [known.classes.index(digit) for digit in DIGITS]
+        written = [recogniser.prepare(pixels) for pixels in images if pixels is not None]
+        order = [recogniser.classes.index(digit) for digit in DIGITS]
         rows = iter(await batches.all_of(np.stack(written)) if written else ())
-        return [
-            Looked(pixels, None if pixels is None else next(rows).probabilities[order])
-            for pixels in pictures
-        ]
+        digits = []
+        for pixels in images:
+            probabilities: Row | None = None
+            if pixels is not None:
+                probabilities = next(rows).probabilities[order]
+            digits.append(ReadDigit(pixels, probabilities))
+        return digits
 
-    async def boxes(self, pictures: list[bytes]) -> list[Looked]:
-        """What is written in each box; raises Refused for what is no picture or too large."""
+    async def read_boxes(self, uploads: list[bytes]) -> list[ReadDigit]:
+        """Read one drawn digit from each upload; raises Refused for what is no image."""
         loop = asyncio.get_running_loop()
-        return await self.look(
-            await loop.run_in_executor(
-                self.service.decoders, lambda: [prepared(picture) for picture in pictures]
-            )
+        prepare_all = lambda: [prepared_box(upload) for upload in uploads]  # noqa: E731
+        images = await loop.run_in_executor(self.service.decoders, prepare_all)
+        return await self.read_digits(images)
+
+    async def read_photograph(self, upload: bytes, digits: int | None) -> ReadCode:
+        """Read the code on an uploaded photograph; raises Refused."""
+        recogniser = self.recogniser
+        if recogniser is None:
+            raise untrained()
+        loop = asyncio.get_running_loop()
+        most = self.service.limits.pixels
+        return await loop.run_in_executor(
+            self.service.decoders, read_upload, upload, most, recogniser, digits
         )
 
     def close(self) -> None:
-        """Let what was begun end."""
-        if self.apprentice:
-            self.apprentice.stop()
+        """Stop the training and the threads."""
+        if self.training:
+            self.training.stop()
         self.finder.shutdown(wait=False, cancel_futures=True)
         if self.batches is not None and self.batches is not self.service.batches:
             self.batches.close()
 
 
-def knows_digits(known: Recogniser) -> bool:
-    """Whether its answers are the ten digits and no others."""
-    return set(known.classes) == set(DIGITS) and known.facts.get("target", "class") == "class"
+def reads_digits(recogniser: Recogniser) -> bool:
+    """Whether the classes of a network are the ten digits and no others."""
+    target = recogniser.facts.get("target", "class")
+    return set(recogniser.classes) == set(DIGITS) and target == "class"
 
 
-def newest(folder: Path) -> Run | None:
+def newest_digits_run(folder: Path) -> Run | None:
     """The last run with a classifier of the ten digits."""
     for run in reversed(list_runs(folder)):
         try:
             described = run.read_json("classifier/classifier.json", missing_ok=True)
         except (UserError, OSError):
             continue
-        if (
-            set(described.get("classes", ())) == set(DIGITS)
-            and described.get("target", "class") == "class"
-        ):
+        of_digits = set(described.get("classes", ())) == set(DIGITS)
+        if of_digits and described.get("target", "class") == "class":
             return run
     return None
 
 
 def contents(run: Run) -> list[tuple[str, int, int]]:
-    """Name, size and time of the files of which its network is made."""
-    files = [
-        file
-        for folder in (run.classifier_path, file_of(run).parent)
-        for file in sorted(folder.glob("*"))
-    ]
-    return [
-        (file.name, about.st_size, about.st_mtime_ns) for file in files if (about := file.stat())
-    ]
+    """Name, size and time of the files that a run's network is made of."""
+    files = []
+    for folder in (run.classifier_path, file_of(run).parent):
+        for file in sorted(folder.glob("*")):
+            about = file.stat()
+            files.append((file.name, about.st_size, about.st_mtime_ns))
+    return files
 
 
-def prepared(picture: bytes) -> Pixels | None:
+def prepared_box(upload: bytes) -> Pixels | None:
     """One drawn box as uint8 28,28, None when it is empty; raises Refused."""
     from eyesight.reader import mnist_digit
 
-    with refusing(picture):
-        width, height = dimensions(picture)
-        if len(picture) > BOX_BYTES or width * height > BOX_PIXELS:
-            raise BadPicture(
-                "huge",
-                f"a box has at most {BOX_PIXELS / 1e6:g} megapixels and {BOX_BYTES / 1e6:g} MB",
-            )
-        strength = mnist_digit.ink(mnist_digit.grey(picture))
+    with refusing(upload):
+        width, height = dimensions(upload)
+        if len(upload) > BOX_BYTES or width * height > BOX_PIXELS:
+            limits = f"{BOX_PIXELS / 1e6:g} megapixels and {BOX_BYTES / 1e6:g} MB"
+            raise BadPicture("huge", f"a box has at most {limits}")
+        strength = mnist_digit.ink(mnist_digit.grey(upload))
         return None if strength is None else mnist_digit.fitted(strength)
+
+
+def read_upload(upload: bytes, most: int, recogniser: Recogniser, digits: int | None) -> ReadCode:
+    """Read the code on an encoded photograph of at most `most` pixels; raises Refused."""
+    from eyesight.reader import mnist_digit, postcode
+
+    order = [recogniser.classes.index(digit) for digit in DIGITS]
+
+    def classify(images: Pixels) -> Row:
+        prepared = np.stack([recogniser.prepare(pixels) for pixels in images])
+        return recogniser.probabilities(prepared)[:, order]
+
+    with refusing(upload):
+        width, height = dimensions(upload)
+        if width * height > most:
+            raise BadPicture("huge", f"{width} x {height} is over {most / 1e6:g} megapixels")
+        photograph = mnist_digit.grey(upload)
+    code = postcode.read_code(photograph, classify, digits)
+    return ReadCode(code, *photograph.shape)

@@ -1,6 +1,7 @@
-"""Samples that a person gave and named, as class folders of PNG files; only where the server was started with a folder for them.
+"""Samples that a person named, as class folders of PNG files; only with `serve --collect`.
 
-What is kept is the prepared digit, 28×28, because that is what a training on it should see; its name is made from its content.
+A sample is the prepared digit, 28×28, because that is what a training on it should see. Its file is
+named after its content.
 """
 
 from __future__ import annotations
@@ -22,46 +23,45 @@ class Collection:
     """A folder of class folders; safe to use from several threads."""
 
     def __init__(self, folder: Path, classes: tuple[str, ...], most: int = MOST) -> None:
-        self.folder, self.classes, self.most, self.lock = folder, classes, most, Lock()
+        self.folder = folder
+        self.classes = classes
+        self.most = most
+        self.lock = Lock()
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"cannot collect into {folder}: {error.strerror}",
-                "name another folder with --collect",
-            ) from None
+            reason = f"cannot collect into {folder}: {error.strerror}"
+            raise UserError(reason, "name another folder with --collect") from None
 
     def __len__(self) -> int:
         return sum(1 for name in self.classes for _ in (self.folder / name).glob("*.png"))
 
     def keep(self, samples: list[tuple[str, Pixels]]) -> int:
-        """Keep pictures uint8 C,H,W with the names of their classes, all or none; returns how many are kept by now.
+        """Keep images uint8 C,H,W under the names of their classes; returns how many are kept now.
 
-        The same picture under another name was a mistake, and moves. Raises Refused when the folder is full.
+        All are kept or none. An image that was kept under another name moves. Raises Refused when
+        the folder is full.
         """
-        assert all(name in self.classes for name, _ in samples)
+        for name, _ in samples:
+            if name not in self.classes:
+                raise Refused(422, f"{name} is not a class", f"one of {', '.join(self.classes)}")
         with self.lock:
             held = len(self)
             if held + len(samples) > self.most:
-                hint = f"train on them, then empty {self.folder.name}"
-                raise Refused(
-                    507, f"{held:,} samples are kept already, of {self.most:,} at most", hint
-                )
+                reason = f"{held:,} samples are kept already, of {self.most:,} at most"
+                raise Refused(507, reason, f"train on them, then empty {self.folder.name}")
             for name, pixels in samples:
                 self._write(name, encode_png(pixels))
             return len(self)
 
-    def _write(self, name: str, picture: bytes) -> None:
-        if len(picture) > MOST_BYTES:
-            raise Refused(
-                413,
-                f"a sample has {len(picture):,} bytes, of {MOST_BYTES:,} at most",
-                "send what was drawn in one box",
-            )
-        file = f"{sha256(picture).hexdigest()[:24]}.png"
+    def _write(self, name: str, image: bytes) -> None:
+        if len(image) > MOST_BYTES:
+            reason = f"a sample has {len(image):,} bytes, of {MOST_BYTES:,} at most"
+            raise Refused(413, reason, "send what was drawn in one box")
+        file = f"{sha256(image).hexdigest()[:24]}.png"
         (self.folder / name).mkdir(exist_ok=True)
         with whole_file(self.folder / name / file) as opened:
-            opened.write(picture)
+            opened.write(image)
         for other in self.classes:
             if other != name:
                 (self.folder / other / file).unlink(missing_ok=True)

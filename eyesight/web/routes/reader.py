@@ -1,4 +1,4 @@
-"""The reader's page and its paths under /api/reader/: drawn boxes and photographed codes in, digits out."""
+"""The reader's page and its paths under /api/reader/: drawings and photographs in, digits out."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from fastapi.responses import HTMLResponse
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from eyesight.data.prepare import BadPicture, Pixels, dimensions, encode_png
-from eyesight.web.digit_reader import DIGITS, RECIPE, Looked, Reader
+from eyesight.data.prepare import Pixels, encode_png
+from eyesight.web.digit_reader import DIGITS, RECIPE, ReadCode, ReadDigit, Reader
 from eyesight.web.limits import Refused
 from eyesight.web.routes.api import BODIES, BODY, RESPONSES
 from eyesight.web.run_table import row
 from eyesight.web.schemas import Named, Problem
-from eyesight.web.service import refusing
 from eyesight.web.templating import templates
 from eyesight.web.uploads import read_picture, read_pictures
 
 if TYPE_CHECKING:
-    from eyesight.reader.postcode import Found
+    from eyesight.reader.strip import Corners
 
 router = APIRouter(prefix="/api/reader")
 page = APIRouter(include_in_schema=False)
 BOXES = 20  # in one form
 TOP = 3
+EMPTY = "_"  # an empty box keeps its place in a code
 PRIVATE: dict[int | str, dict[str, Any]] = {
     403: {"model": Problem, "description": "others can reach this server, and it has no token"}
 }
@@ -38,6 +38,9 @@ UNTRAINED: dict[int | str, dict[str, Any]] = {
         "description": "no network that knows the ten digits yet, or too many requests",
     }
 }
+Expected = Annotated[
+    int | None, Query(ge=1, le=20, description="how many digits the code has, where that is known")
+]
 
 
 class Digit(BaseModel):
@@ -55,14 +58,14 @@ class Digit(BaseModel):
 
 
 class Digits(BaseModel):
-    """The boxes in their order; `code` is what they say together, without the empty ones."""
+    """The boxes in their order; in `code` a "_" keeps the place of an empty one."""
 
     code: str
     digits: list[Digit]
 
 
-class Placed(Digit):
-    """A digit and where it is, in pixels of the upright picture."""
+class Place(BaseModel):
+    """A rectangle in pixels of the upright photograph."""
 
     x: int
     y: int
@@ -70,13 +73,22 @@ class Placed(Digit):
     height: int
 
 
-class Code(BaseModel):
-    """The digits of a photographed code from left to right, in a picture of `width` × `height`."""
+class PlacedDigit(Digit, Place):
+    """A digit and where it is."""
 
-    code: str
+
+class Code(BaseModel):
+    """The code on a photograph of `width` × `height`, its digits from left to right."""
+
+    code: str = Field(description='"_" keeps the place of an empty box')
+    doubtful: bool = Field(
+        description="somebody should check it: a doubtful digit, an empty box, another number of "
+        "digits than expected, or a mark as high as the digits that was left out"
+    )
     width: int
     height: int
-    digits: list[Placed]
+    digits: list[PlacedDigit]
+    left_out: list[Place] = Field(description="marks in the same row that are no part of the code")
 
 
 class State(BaseModel):
@@ -98,21 +110,28 @@ class Kept(BaseModel):
 
 
 def reader_of(request: Request) -> Reader:
-    """What the application's factory left for the reader's requests."""
-    found = request.app.state.reader
-    assert isinstance(found, Reader)
-    return found
+    """The reader that the application was made with."""
+    reader: Reader = request.app.state.reader
+    return reader
 
 
 @page.get("/reader", response_class=HTMLResponse)
 async def reader(request: Request) -> Response:
-    """Five boxes to draw in, a code to photograph; or the offer to train what reads them."""
+    """Five boxes to draw in and a code to photograph; or the offer to train what reads them."""
     asyncio.get_running_loop().run_in_executor(reader_of(request).service.decoders, warm)
     return templates.TemplateResponse(request, "reader.html", {"now": await state(request)})
 
 
+@page.post("/reader", response_class=HTMLResponse)
+async def photograph(request: Request, digits: Expected = None) -> Response:
+    """The page with the code on a photograph, for browsers without JavaScript."""
+    read = await code(request, digits)
+    context = {"now": await state(request), "read": read}
+    return templates.TemplateResponse(request, "reader.html", context)
+
+
 def warm() -> None:
-    """Load now what the first digit would otherwise wait for."""
+    """Import what the first digit would otherwise wait for."""
     for name in ("mnist_digit", "postcode"):
         import_module(f"eyesight.reader.{name}")
 
@@ -121,29 +140,30 @@ def warm() -> None:
 async def state(request: Request) -> State:
     """Whether digits can be read now."""
     reader = reader_of(request)
-    kept: dict[str, Any] = {
-        "collecting": reader.collection is not None,
-        "samples": len(reader.collection or ()),
-    }
-    apprentice = reader.apprentice
-    if reader.known is None and not (apprentice and apprentice.busy) and not await reader.looked():
-        return State(
-            state="training", run=reader.looked_at or "", progress=1.0, **kept
-        )  # it is being exported
-    if reader.known is not None:
-        return State(state="ready", name=str(reader.known.facts.get("name") or ""), **kept)
-    if apprentice is None:
-        return State(state="unable", **kept)
-    if apprentice.busy:
-        run = apprentice.run
-        return State(
-            state="training",
-            run=run.name if run else "",
-            progress=row(run).progress if run else 0.0,
-            **kept,
+    now = State(state="ready", collecting=reader.collection is not None)
+    now.samples = len(reader.collection or ())
+    training = reader.training
+    busy = training is not None and training.busy
+    if reader.recogniser is None and not busy and not await reader.has_looked():
+        return now.model_copy(  # a run is being exported
+            update={"state": "training", "run": reader.tried or "", "progress": 1.0}
         )
-    problem = apprentice.problem or reader.trouble
-    return State(state="failed" if problem else "untrained", problem=problem, **kept)
+    if reader.recogniser is not None:
+        now.name = str(reader.recogniser.facts.get("name") or "")
+        return now
+    if training is None:
+        now.state = "unable"
+        return now
+    if training.busy:
+        now.state = "training"
+        run = training.run
+        if run is not None:
+            now.run = run.name
+            now.progress = row(run).progress
+        return now
+    now.problem = training.problem or reader.failure
+    now.state = "failed" if now.problem else "untrained"
+    return now
 
 
 @router.post(
@@ -155,67 +175,67 @@ async def state(request: Request) -> State:
     },
 )
 async def train(request: Request) -> State:
-    """Train the recipe `digits` on MNIST into the server's folder of runs; half a minute on two cores."""
+    """Train the recipe `postal_digits` into the server's folder of runs."""
     reader = reader_of(request)
-    if reader.apprentice is None or reader.known is not None:
-        raise Refused(
-            409,
-            "there is nothing to train" if reader.known else "this server has no folder of runs",
-            "eyesight train digits",
-        )
-    if not reader.apprentice.start(*RECIPE):
+    command = f"eyesight train {RECIPE}"
+    if reader.recogniser is not None:
+        raise Refused(409, "there is nothing to train", command)
+    if reader.training is None:
+        raise Refused(409, "this server has no folder of runs", command)
+    if not reader.training.start(RECIPE):
         raise Refused(409, "a training is going on already", "wait for its end")
     return await state(request)
 
 
 @router.post("/boxes", responses={**RESPONSES, **UNTRAINED}, openapi_extra=BODIES)
 async def boxes(request: Request) -> Digits:
-    """What is drawn in each box: one small picture each, as the files of a form in their order. Nothing of it is kept."""
+    """What is drawn in each box: small images, the files of a form in their order.
+
+    Nothing of it is kept.
+    """
     reader = reader_of(request)
     async with reader.service.entered(request):
-        pictures = await read_pictures(request, reader.service.limits, BOXES)
-        looked = await reader.service.in_time(reader.boxes(pictures))
-    digits = [Digit(**said(reader, one)) for one in looked]
-    return Digits(code=together(digits), digits=digits)
+        uploads = await read_pictures(request, reader.service.limits, BOXES)
+        read = await reader.service.in_time(reader.read_boxes(uploads))
+    digits = [Digit(**fields(reader, digit)) for digit in read]
+    text = "".join(digit.digit or EMPTY for digit in digits)
+    return Digits(code=text.rstrip(EMPTY), digits=digits)
 
 
 @router.post("/code", responses={**RESPONSES, **UNTRAINED}, openapi_extra=BODY)
-async def code(request: Request) -> Code:
-    """The digits on a photographed or scanned code: its file as the body, or as the one file of a form. Nothing of it is kept."""
+async def code(request: Request, digits: Expected = None) -> Code:
+    """The code on a photograph: its file as the body, or as the one file of a form.
+
+    Nothing of it is kept.
+    """
     reader = reader_of(request)
     async with reader.service.entered(request):
-        picture = await read_picture(request, reader.service.limits)
-        return await reader.service.in_time(_code(reader, picture))
+        upload = await read_picture(request, reader.service.limits)
+        read = await reader.service.in_time(reader.read_photograph(upload, digits))
+    return described(reader, read, digits)
 
 
-async def _code(reader: Reader, picture: bytes) -> Code:
-    loop = asyncio.get_running_loop()
-    (height, width), found = await loop.run_in_executor(
-        reader.service.decoders, find_digits, picture, reader.service.limits.pixels
+def described(reader: Reader, read: ReadCode, digits: int | None) -> Code:
+    """A code as the API gives it."""
+    placed = []
+    for digit in read.code.digits:
+        values = fields(reader, ReadDigit(digit.pixels, digit.probabilities))
+        placed.append(PlacedDigit(**values, **rectangle(digit.corners).model_dump()))
+    return Code(
+        code=read.code.text,
+        doubtful=read.code.is_doubtful(digits, reader.threshold),
+        width=read.width,
+        height=read.height,
+        digits=placed,
+        left_out=[rectangle(corners) for corners in read.code.left_out],
     )
-    looked = await reader.look([one.pixels for one in found])
-    placed = [
-        Placed(
-            **said(reader, one), x=place.left, y=place.top, width=place.width, height=place.height
-        )
-        for one, place in zip(looked, found, strict=True)
-    ]
-    return Code(code=together(placed), width=width, height=height, digits=placed)
 
 
-def find_digits(picture: bytes, most: int) -> tuple[tuple[int, ...], list[Found]]:
-    """Height and width of an encoded picture of at most `most` pixels, and the digits on it; raises Refused."""
-    from eyesight.reader import (
-        mnist_digit,
-        postcode,
-    )  # scipy takes a tenth of a second, which the first page need not wait for
-
-    with refusing(picture):
-        width, height = dimensions(picture)
-        if width * height > most:
-            raise BadPicture("huge", f"{width} x {height} is over {most / 1e6:g} megapixels")
-        pixels = mnist_digit.grey(picture)
-        return pixels.shape, postcode.read_row(pixels)
+def rectangle(corners: Corners) -> Place:
+    """The upright rectangle around corners."""
+    left, top = (round(float(value)) for value in corners.min(axis=0))
+    right, bottom = (round(float(value)) for value in corners.max(axis=0))
+    return Place(x=left, y=top, width=right - left, height=bottom - top)
 
 
 @router.post(
@@ -227,51 +247,42 @@ async def samples(
     request: Request,
     digits: Annotated[str, Query(pattern="^[0-9]{1,20}$", description="what each picture shows")],
 ) -> Kept:
-    """Keep drawn digits with their right names for a later training; only where the server was started with --collect."""
+    """Keep drawn digits with their right names for a later training; needs `serve --collect`."""
     reader = reader_of(request)
     collection = reader.collection
     if collection is None:
         raise Refused(404, "this server keeps no samples", "eyesight serve --collect FOLDER")
     async with reader.service.entered(request):
-        pictures = await read_pictures(request, reader.service.limits, BOXES)
-        looked = await reader.service.in_time(reader.boxes(pictures))
-    written = [one.pixels for one in looked if one.pixels is not None]
-    if not len(written) == len(looked) == len(digits):
+        uploads = await read_pictures(request, reader.service.limits, BOXES)
+        read = await reader.service.in_time(reader.read_boxes(uploads))
+    written = [digit.pixels for digit in read if digit.pixels is not None]
+    if not len(written) == len(read) == len(digits):
         raise Refused(
             422,
             f"{len(written)} written digits and {len(digits)} names",
             "one name for each picture, and no empty boxes",
         )
-    return Kept(
-        samples=await asyncio.to_thread(
-            collection.keep, [(name, one[None]) for name, one in zip(digits, written, strict=True)]
-        )
-    )
+    named = [(name, pixels[None]) for name, pixels in zip(digits, written, strict=True)]
+    return Kept(samples=await asyncio.to_thread(collection.keep, named))
 
 
-def said(reader: Reader, one: Looked) -> dict[str, Any]:
+def fields(reader: Reader, read: ReadDigit) -> dict[str, Any]:
     """The fields of a Digit."""
-    if one.pixels is None or one.row is None:
+    if read.pixels is None or read.probabilities is None:
         return {"empty": True}
-    best = one.row.argsort()[::-1][:TOP].tolist()
-    top = [Named(name=DIGITS[place], probability=float(one.row[place])) for place in best]
-    first = top[0]
-    sure = first.probability >= reader.threshold
+    top = []
+    for place in read.probabilities.argsort()[::-1][:TOP].tolist():
+        top.append(Named(name=DIGITS[place], probability=float(read.probabilities[place])))
     return {
         "empty": False,
-        "digit": first.name,
-        "probability": first.probability,
-        "sure": sure,
+        "digit": top[0].name,
+        "probability": top[0].probability,
+        "sure": top[0].probability >= reader.threshold,
         "top": top,
-        "seen": address(one.pixels),
+        "seen": data_address(read.pixels),
     }
 
 
-def together(digits: list[Digit] | list[Placed]) -> str:
-    """What the digits say, the empty ones passed over."""
-    return "".join(one.digit or "" for one in digits)
-
-
-def address(pixels: Pixels) -> str:
-    """Pixels as a picture inside a page."""
+def data_address(pixels: Pixels) -> str:
+    """Pixels uint8 H,W as an image inside a page."""
     return "data:image/png;base64," + b64encode(encode_png(pixels[None])).decode()

@@ -178,7 +178,7 @@ document.getElementById("boxes").append(...boxes.map(box => box.root));
 const automatic = () => document.getElementById("while").checked;
 
 function say(problem) {
-  const code = boxes.map(box => box.found.empty ? "" : box.found.digit).join("");
+  const code = boxes.map(box => box.found.empty ? "_" : box.found.digit).join("").replace(/_+$/, "");
   codeLine.className = problem ? "warn" : "";
   if (problem) codeLine.textContent = problem;
   else codeLine.replaceChildren(...code ? [t("reader.code") + " ", element("b", "", code)] : []);

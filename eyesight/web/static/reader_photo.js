@@ -5,12 +5,22 @@ let latestPhoto = 0, cards = [];
 
 function frame(found) {
   frames.setAttribute("viewBox", `0 0 ${found.width} ${found.height}`);
-  frames.replaceChildren(...found.digits.map(digit => {
-    const edge = oneFrame.cloneNode();
-    for (const side of ["x", "y", "width", "height"]) edge.setAttribute(side, digit[side]);
-    if (!digit.sure) edge.setAttribute("class", "doubt");
-    return edge;
-  }));
+  const edge = (place, kind) => {
+    const made = oneFrame.cloneNode();
+    for (const side of ["x", "y", "width", "height"]) made.setAttribute(side, place[side]);
+    made.setAttribute("class", kind);
+    return made;
+  };
+  const digits = found.digits.map(digit => edge(digit, digit.sure ? "" : "doubt"));
+  frames.replaceChildren(...digits, ...found.left_out.map(place => edge(place, "left")));
+}
+
+function answer(found) {
+  if (!found.code) return [t("reader.none")];
+  const lines = [t("reader.code") + " ", element("b", "", found.code)];
+  if (found.doubtful) lines.push(element("p", "warn", t("reader.doubtful")));
+  if (found.left_out.length) lines.push(element("p", "", t("reader.left_out", { n: found.left_out.length })));
+  return lines;
 }
 
 async function readPhoto(file) {
@@ -22,12 +32,14 @@ async function readPhoto(file) {
   foundCards.replaceChildren();
   readLine.textContent = t("reader.reading");
   try {
-    const found = await ask("/api/reader/code", file);
+    const expected = document.getElementById("expected");
+    const digits = expected.value && expected.validity.valid ? `?digits=${expected.value}` : "";
+    const found = await ask(`/api/reader/code${digits}`, file);
     if (mine !== latestPhoto) return;
     frame(found);
     cards = found.digits.map(digit => { const card = new Card(); card.show(digit); return card; });
     foundCards.replaceChildren(...cards.map(card => card.root));
-    readLine.replaceChildren(...found.code ? [t("reader.code") + " ", element("b", "", found.code)] : [t("reader.none")]);
+    readLine.replaceChildren(...answer(found));
     beep();
   } catch (problem) { if (mine === latestPhoto) readLine.textContent = problem.message; }
 }
