@@ -103,6 +103,9 @@ def run(recipe: Recipe, out: Path, context: Context) -> Run:
     context.clock.budget = recipe.training.budget
     resolved, data, path = resolve(recipe, out, context)
     with context.group.folder(path) as folder, (opened := Run(folder)).hold():
+        if opened.status == "done":
+            context.reporter.message(f"{path} is trained already; only its report is left to do")
+            return opened
         try:
             execute(Job(opened, resolved, data, context))
         except UserError as error:
@@ -157,7 +160,7 @@ def load_data(recipe: Recipe, reporter: Reporter) -> Dataset:
 def find_or_begin(recipe: Recipe, data: Dataset, out: Path, context: Context) -> Run:
     """The run to continue where that is asked for and there is one, or else a new one."""
     if context.resume:
-        earlier = unfinished(recipe, data, out, context.reporter.message)
+        earlier = unfinished(recipe, data, out, context)
         if earlier is not None:
             return earlier
     return begin(recipe, data, out)
@@ -240,9 +243,15 @@ def write_environment(job: Job, device: torch.device, notes: dict[str, Any]) -> 
     The arithmetic stays as the run began.
     """
     earlier = job.run.environment
+    threads = torch.get_num_threads()
+    if earlier.get("threads", threads) != threads:
+        job.context.reporter.message(
+            f"the run began with {earlier['threads']} threads and goes on with {threads}: "
+            f"its last digits may differ; OMP_NUM_THREADS={earlier['threads']} keeps them"
+        )
     kept = {key: value for key, value in earlier.items() if key.startswith("precision")}
     machine = environment(
-        threads=torch.get_num_threads(),
+        threads=threads,
         device=str(device),
         seed=job.recipe.training.seed,
         **notes,
@@ -365,6 +374,7 @@ def settle_precision(job: Job, stage: Stage) -> str:
                 stage.recipe.model,
                 stage.recipe.training.batch,
                 talk=job.context.reporter.message,
+                limit=budget.trial_limit(job.context.clock),
             )
         )
         job.run.write_json("environment.json", machine)
@@ -413,14 +423,24 @@ def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
         event["validation"] = validation.summary()
     if one_view is not None:
         event["test_one_view"] = one_view.summary()
-    if data.corrected is not None:
-        given = data.corrected.test_given.numpy()
-        if not np.array_equal(given, test.labels):
-            event["test_uncorrected"] = replace(test, labels=given).summary()
+    uncorrected = uncorrected_summary(data, test)
+    if uncorrected is not None:
+        event["test_uncorrected"] = uncorrected
     if data.own is not None:
         event["own"] = extra_data.compared(run, loaded, data.own)
     run.append(event)
     remove_checkpoint(run)
+
+
+def uncorrected_summary(data: Dataset, test: Any) -> dict[str, Any] | None:
+    """The test scores by the labels as the data gives them; None where corrections changed none."""
+    if data.corrected is None:
+        return None
+    given = data.corrected.test_given.numpy()
+    if np.array_equal(given, test.labels):
+        return None
+    summary: dict[str, Any] = replace(test, labels=given).summary()
+    return summary
 
 
 def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classifier:

@@ -307,7 +307,7 @@ def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
     try:
         with distributed.join() as group:
             reporter = console.reporter if group.first else Reporter()
-            context = Context(reporter, Clock(STARTED), group, resume, every)
+            context = Context(reporter, Clock(STARTED), group, resume, report=True, every=every)
             if group.first:
                 with console.reporter.bar():
                     return experiment.run(recipe, out, context)

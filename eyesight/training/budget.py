@@ -10,6 +10,7 @@ import torch
 from eyesight import classifier
 from eyesight.classifier import Views
 from eyesight.data.dataset import Dataset
+from eyesight.data.images import Images
 from eyesight.models.layers import Network
 from eyesight.recipe import Recipe
 from eyesight.results.unlike import REFERENCES
@@ -21,10 +22,13 @@ SAVING = {"class": 6.0, "picture": 6.0, "mask": 10.0}
 BF16_EVAL_ABOVE = 1 / 40
 # Average over fewer views if evaluation would exceed this share of the budget.
 FEWER_VIEWS_ABOVE = 1 / 8
+SAFETY = 1.5  # on the measured seconds of evaluation
 # Keep at most this share of the budget for the end, however slow the machine seems at the start.
 MAXIMUM_RESERVE = 0.6
 # The first stage gets this share of the budget even when an estimate leaves it nothing.
 MINIMUM_TRAINING = 0.05
+# Trying whether bfloat16 is faster takes at most about this share of the time for training.
+TRIAL_SHARE = 0.05
 # Images on which a saved classifier must give what the one in memory gives.
 CHECKED = 64
 
@@ -72,19 +76,34 @@ def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic
 
     Half as much again for safety.
     """
+    # As in evaluation, batches are as large as they can be, unless that takes long to try.
     count = 64 if max(data.train.shape[1:]) <= 64 else 16
-    count = min(count, data.train.chunk, len(data.train))
-    images = data.train.take(torch.arange(count))
-    tries = []
-    for _ in range(3):  # the fastest: a machine that is busy for a moment must not eat the budget
-        began = time.monotonic()
-        classifier.probabilities(network, images, views, arithmetic).cpu()
-        tries.append(time.monotonic() - began)
+    largest = min(data.train.chunk, len(data.train))
+    count = min(count, largest)
+    each = seconds_each(network, data.train, count, views, arithmetic)
+    if each * largest < 0.2:
+        each = min(each, seconds_each(network, data.train, largest, views, arithmetic))
     # With several views the test images are evaluated once more without averaging.
     without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
     evaluated = (1 + without_averaging) * len(data.test) + 2 * len(data.validation) + 2 * CHECKED
     evaluated += min(REFERENCES, len(data.train))  # whose features tell what is unlike
-    return 1.5 * min(tries) * evaluated / count
+    return SAFETY * each * evaluated
+
+
+def seconds_each(
+    network: Network, images: Images, count: int, views: Views, arithmetic: str
+) -> float:
+    """Seconds to infer one image in a batch of `count`, the fastest of three tries.
+
+    The fastest, because a machine that is busy for a moment must not eat the budget.
+    """
+    batch = images.take(torch.arange(count))
+    tries = []
+    for _ in range(3):
+        began = time.monotonic()
+        classifier.probabilities(network, batch, views, arithmetic).cpu()
+        tries.append(time.monotonic() - began)
+    return min(tries) / count
 
 
 def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str) -> None:
@@ -93,6 +112,11 @@ def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str)
         return
     saving = min(SAVING[target], clock.budget / 3)
     clock.reserve = min(saving + evaluation_seconds, MAXIMUM_RESERVE * clock.budget)
+
+
+def trial_limit(clock: Clock) -> float:
+    """Seconds that a trial of bfloat16 may take: a share of what is left of a budget."""
+    return TRIAL_SHARE * max(0.0, clock.left())
 
 
 def ensure_minimum_training(clock: Clock) -> None:

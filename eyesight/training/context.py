@@ -17,4 +17,5 @@ class Context:
     clock: Clock = field(default_factory=Clock)
     group: Group = field(default_factory=Group)
     resume: bool = False  # continue the newest unfinished run of the same recipe and images
+    report: bool = False  # a report follows, so that a run without one is unfinished
     every: int = 0  # report the loss of every so many steps; 0 reports none

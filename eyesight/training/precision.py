@@ -7,6 +7,7 @@ arithmetic.
 from __future__ import annotations
 
 import copy
+import math
 import platform
 import time
 from contextlib import AbstractContextManager, nullcontext
@@ -18,6 +19,8 @@ from eyesight.recipe import Model
 from eyesight.system import cache
 from eyesight.system.progress import Talk, silent
 
+# A trial of fewer than three steps must do where they take this many times as long as planned.
+SLOW = 3
 GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
 
 
@@ -29,10 +32,11 @@ def choose(
     *,
     trains: bool = True,
     talk: Talk = silent,
+    limit: float = math.inf,
 ) -> str:
     """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device.
 
-    Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of
+    The trial ends after `limit` seconds with "float32". Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of
     the way back.
     """
     if wanted != "auto":
@@ -56,9 +60,11 @@ def choose(
     talk(
         f"trying once whether bfloat16 is faster here than float32 {'to train with' if trains else 'for the frozen part'}"
     )
-    exact, rough = (
-        seconds(network, batch, arithmetic, trains=trains) for arithmetic in ("float32", "bfloat16")
-    )
+    began = time.perf_counter()
+    exact = seconds(network, batch, "float32", min(0.5, limit / 2), trains=trains)
+    if time.perf_counter() - began > limit:
+        return "float32"  # not remembered: another time there may be time for a trial
+    rough = seconds(network, batch, "bfloat16", min(0.5, limit / 2), trains=trains)
     chosen = "bfloat16" if exact > GAIN * rough else "float32"
     cache.write_note("precision", repr(facts), chosen)
     return chosen
@@ -83,7 +89,7 @@ def seconds(
     context = autocast(precision, device)
     times: list[float] = []
     began = time.perf_counter()
-    while len(times) < 3 or time.perf_counter() - began < patience:
+    while True:
         start = time.perf_counter()
         with context, torch.set_grad_enabled(trains):
             logits = network(pictures)
@@ -92,4 +98,6 @@ def seconds(
         if device.type == "cuda":
             torch.cuda.synchronize()
         times.append(time.perf_counter() - start)
-    return min(times[1:])
+        spent = time.perf_counter() - began
+        if spent > patience and (len(times) >= 3 or spent > SLOW * patience):
+            return min(times[1:] or times)  # the first step is slower than all others

@@ -14,15 +14,18 @@ from eyesight.models import own
 from eyesight.models.weights import HUB_WEIGHTS, NONE, fingerprint, read
 from eyesight.recipe import Recipe, same_training
 from eyesight.runs import Run, list_runs
-from eyesight.system.progress import Talk, silent
+from eyesight.training.context import Context
 
 
-def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) -> Run | None:
-    """The newest run of the same training in `out` that was interrupted, or failed with a checkpoint (on a full disk, say)."""
+def unfinished(recipe: Recipe, data: Dataset, out: Path, context: Context) -> Run | None:
+    """The newest run of the same training in `out` that has something left to do.
+
+    It was interrupted, or failed with a checkpoint (on a full disk, say), or lacks only the report
+    that is to follow. What a kill left behind in finished runs is removed.
+    """
+    talk = context.reporter.message
     for run in reversed(list_runs(out)):
-        unended = run.status == "interrupted" or (
-            run.status == "failed" and run.checkpoint_path.exists()
-        )
+        unended = is_unended(run, report=context.report)
         with suppress(UserError):  # a run of a later eyesight is none of ours
             if not unended or not trained_alike(run, recipe):
                 if unended and not own.is_same_code(recipe.model.name, run.environment):
@@ -33,6 +36,16 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, talk: Talk = silent) ->
             talk(f"{run.path} was begun on other pictures than {data.name} holds now")
     talk("no unfinished run of this recipe on these pictures: a new one begins")
     return None
+
+
+def is_unended(run: Run, *, report: bool) -> bool:
+    """Whether a run has something left to do; with `report`, also where only its report is missing."""
+    status = run.status
+    if status == "done":
+        if run.checkpoint_path.exists() and not run.held:
+            remove_checkpoint(run)  # the process was killed before it could
+        return report and not (run.path / "report.html").exists()
+    return status == "interrupted" or (status == "failed" and run.checkpoint_path.exists())
 
 
 def checkpoint(run: Run, stage: int) -> Path:

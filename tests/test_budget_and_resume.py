@@ -1,0 +1,188 @@
+"""What is kept of a budget, and what is left to do after a kill; on clocks that tests wind."""
+
+import json
+import time
+from types import SimpleNamespace
+
+import drawn
+import pytest
+import torch
+
+from eyesight import experiment
+from eyesight.data.images import Images
+from eyesight.recipe import Data, Model, Recipe, Training
+from eyesight.runs import Run, list_runs
+from eyesight.system.progress import Callbacks
+from eyesight.training import budget, precision
+from eyesight.training.clock import Clock
+from eyesight.training.context import Context
+
+RECIPE = Recipe(
+    name="toy",
+    model=Model("basic_cnn"),
+    training=Training(epochs=1, batch=16, precision="float32"),
+)
+
+
+def recipe_on(folder):
+    return Recipe(name="toy", data=Data(str(folder)), model=RECIPE.model, training=RECIPE.training)
+
+
+def reporting(said, **options):
+    return Context(Callbacks(said.append, lambda epoch: None), **options)
+
+
+def test_time_for_evaluation_is_kept_from_training(monkeypatch):
+    monkeypatch.setattr(budget, "evaluation_seconds", lambda *rest: 10.0)
+    clock = Clock(0.0, now=lambda: 20.0)
+    training = Training(budget=100.0, precision="float32")
+    job = SimpleNamespace(
+        recipe=Recipe(training=training),
+        data=SimpleNamespace(test=range(50), validation=range(50)),
+        context=Context(clock=clock),
+    )
+    clock.budget = 100.0
+    evaluation = experiment.prepare_evaluation(job, None)
+    assert evaluation.seconds == 10.0
+    assert clock.reserve == budget.SAVING["class"] + 10.0
+    assert clock.left() == 100 - 20 - 16, "and training stops before it"
+    job.context.clock.reserve = 0.0
+    monkeypatch.setattr(budget, "evaluation_seconds", lambda *rest: 1000.0)
+    experiment.prepare_evaluation(job, None)
+    assert clock.reserve == budget.MAXIMUM_RESERVE * 100, "but some is left to train"
+
+
+def test_the_time_to_evaluate_is_tried_on_batches_as_large_as_those_of_evaluation(monkeypatch):
+    now, sizes = [0.0], []
+
+    def infer(network, batch, views, arithmetic):
+        sizes.append(len(batch))
+        now[0] += 0.01 + 0.0001 * len(batch)  # ten milliseconds for each call
+        return batch
+
+    monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(budget.classifier, "probabilities", infer)
+    images = Images.of(*[*drawn.pictures(500)], drawn.SHAPES, tuple(map(str, range(500))))
+    data = SimpleNamespace(train=images, test=range(10_000), validation=range(0))
+    seconds = budget.evaluation_seconds(None, data, "one", "float32")
+    assert max(sizes) == images.chunk == 500
+    right = (0.01 / 500 + 0.0001) * 10_000
+    assert right < seconds < 1.8 * right, "by batches of 64 it would be 3.8 times"
+
+
+def test_the_trial_of_bfloat16_ends_where_a_budget_has_no_time_for_it(monkeypatch):
+    tried = []
+
+    def slow(network, batch, arithmetic, patience, *, trains):
+        tried.append(arithmetic)
+        time.sleep(0.05)
+        return 1.0
+
+    monkeypatch.setattr(precision, "seconds", slow)
+    network = SimpleNamespace(
+        normalise=SimpleNamespace(mean=torch.zeros(1)), shape=(1, 8, 8), parameters=lambda: []
+    )
+    chosen = precision.choose("auto", network, RECIPE.model, 16, limit=0.01)
+    assert (chosen, tried) == ("float32", ["float32"])
+    precision.choose("auto", network, RECIPE.model, 16, limit=10.0)
+    assert tried == ["float32", "float32", "bfloat16"], "it was not remembered"
+    clock = Clock(0.0, budget=100.0, reserve=20.0, now=lambda: 40.0)
+    assert budget.trial_limit(clock) == pytest.approx(0.05 * 40)
+
+
+def test_a_slow_step_is_not_tried_three_times(monkeypatch):
+    now, steps = [0.0], []
+
+    class Slow(torch.nn.Module):
+        shape = (1, 4, 4)
+
+        def __init__(self):
+            super().__init__()
+            self.normalise = torch.nn.Module()
+            self.normalise.register_buffer("mean", torch.zeros(1))
+            self.weight = torch.nn.Parameter(torch.ones(1))
+
+        def forward(self, pictures):
+            steps.append(1)
+            now[0] += 30.0
+            return pictures * self.weight
+
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: now[0])
+    assert precision.seconds(Slow(), 2, "float32", patience=0.5) == 30.0
+    assert len(steps) == 1
+
+
+@pytest.fixture
+def trained(tmp_path):
+    drawn.folder(tmp_path / "data", 30)
+    recipe = recipe_on(tmp_path / "data")
+    return recipe, experiment.run(recipe, tmp_path / "runs", Context(report=True))
+
+
+def test_killed_while_the_report_is_drawn_only_the_report_is_left_to_do(trained, tmp_path):
+    recipe, run = trained
+    before, said = (run.path / "log.jsonl").read_bytes(), []
+    again = experiment.run(recipe, tmp_path / "runs", reporting(said, resume=True, report=True))
+    assert again.path == run.path and (run.path / "log.jsonl").read_bytes() == before
+    assert "only its report is left to do" in said[-1]
+    (run.path / "report.html").write_text("the report")
+    other = experiment.run(recipe, tmp_path / "runs", reporting(said, resume=True, report=True))
+    assert other.path != run.path, "with its report a run is complete"
+
+
+def test_without_a_report_to_come_a_finished_run_is_complete(trained, tmp_path):
+    recipe, run = trained
+    other = experiment.run(recipe, tmp_path / "runs", reporting([], resume=True))
+    assert other.path != run.path
+
+
+def test_the_checkpoint_goes_after_the_run_is_done(tmp_path, monkeypatch):
+    drawn.folder(tmp_path / "data", 30)
+    there, real = [], Run.append
+
+    def append(self, event):
+        there.append((event["event"], self.checkpoint_path.is_dir()))
+        return real(self, event)
+
+    monkeypatch.setattr(Run, "append", append)
+    run = experiment.run(recipe_on(tmp_path / "data"), tmp_path / "runs", Context())
+    assert there[-1] == ("done", True), "killed before, the run goes on from its checkpoint"
+    assert not run.checkpoint_path.exists()
+
+
+def test_killed_between_done_and_its_removal_a_checkpoint_goes_at_the_next_start(
+    trained, tmp_path, monkeypatch
+):
+    recipe, _ = trained
+    monkeypatch.setattr(experiment, "remove_checkpoint", lambda run: None)
+    killed = experiment.run(recipe, tmp_path / "runs", Context())
+    assert killed.status == "done" and killed.checkpoint_path.is_dir()
+    monkeypatch.undo()
+    experiment.run(recipe, tmp_path / "runs", Context(resume=True))
+    assert not killed.checkpoint_path.exists()
+
+
+def test_going_on_with_another_number_of_threads_is_said(tmp_path):
+    drawn.folder(tmp_path / "data", 30)
+    recipe, said = recipe_on(tmp_path / "data"), []
+
+    def stop(epoch):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        experiment.run(recipe, tmp_path / "runs", Context(Callbacks(said.append, stop)))
+    (run,) = list_runs(tmp_path / "runs")
+    machine = json.loads((run.path / "environment.json").read_text())
+    machine["threads"] += 1
+    run.write_json("environment.json", machine)
+    experiment.run(recipe, tmp_path / "runs", reporting(said, resume=True))
+    assert any(f"began with {machine['threads']} threads" in line for line in said)
+    assert run.status == "done"
+
+
+def test_what_was_really_used_is_recorded(trained):
+    _, run = trained
+    (used,) = run.result["trained"]
+    assert used["images"] == used["of"] == run.data["counts"]["train"]
+    assert (used["versions"], used["epochs"]) == (1, 1)
+    assert used["lr"] == run.epochs[-1]["lr"] and used["steps"] == -(-used["images"] // 16)
