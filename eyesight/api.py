@@ -16,6 +16,7 @@ from eyesight.errors import UserError
 from eyesight.recipe import Model, Recipe, override, to_dict
 from eyesight.runs import Results, Run
 from eyesight.runs import resolve as resolve_name
+from eyesight.system.digest import sha256
 
 if TYPE_CHECKING:
     from eyesight.comparison.compare import Comparison, Member
@@ -216,13 +217,12 @@ def compare(
 
 def _recipe_folder(recipe: Recipe, out: Path) -> Path:
     """A folder with the recipe, which `eyesight train` takes as it takes a run's."""
-    import hashlib
     import json
 
     from eyesight.system.files import whole_file
 
     content = json.dumps(to_dict(recipe), indent=2, ensure_ascii=False).encode()
-    folder = out / "recipes" / hashlib.sha256(content).hexdigest()[:16]
+    folder = out / "recipes" / sha256(content)[:16]
     folder.mkdir(parents=True, exist_ok=True)
     with whole_file(folder / "recipe.json") as file:
         file.write(content)

@@ -7,10 +7,8 @@ scores = cross_val_score(ImageClassifier(epochs=30), images, labels)
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -24,6 +22,8 @@ from eyesight.data.prepare import Pixels, Preparation
 from eyesight.errors import UserError
 from eyesight.models.own import NetworkSource
 from eyesight.recipe import Data, Model, Optim, Recipe, Training, is_own
+from eyesight.system.device import default_device
+from eyesight.system.files import scratch
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -233,7 +233,6 @@ def _train(
     verbose: bool,
 ) -> tuple[Network, list[EpochMetrics]]:
     """A network trained on all images, and the figures of its epochs; no file is written."""
-    import torch
 
     from eyesight.data.images import Images
     from eyesight.models import registry
@@ -249,7 +248,7 @@ def _train(
             "train it with eyesight.train, which computes its features once",
         )
     images = Images.of(pixels, labels, names, tuple(map(str, range(len(labels)))))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     network = network_for(recipe, images, device)
     context = Context(reporter=reporter()) if verbose else Context()
     context.clock.budget = recipe.training.budget
@@ -263,8 +262,8 @@ def _train(
 
 
 def _packed(classifier: Classifier) -> dict[str, bytes]:
-    with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "classifier"
+    with scratch() as place:
+        folder = place / "classifier"
         classifier.save(folder)
         return {name: (folder / name).read_bytes() for name in FILES}
 
@@ -272,7 +271,7 @@ def _packed(classifier: Classifier) -> dict[str, bytes]:
 def _unpacked(files: dict[str, bytes]) -> Classifier:
     from eyesight.classifier import load
 
-    with tempfile.TemporaryDirectory() as place:
+    with scratch() as place:
         for name in FILES:
-            (Path(place) / name).write_bytes(files[name])
-        return replace(load(Path(place)), source="")
+            (place / name).write_bytes(files[name])
+        return replace(load(place), source="")

@@ -7,7 +7,6 @@ they lift the average precision of the label ranking from .69 to .77.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 import time
 import zlib
@@ -30,6 +29,8 @@ from eyesight.models.layers import Network
 from eyesight.models.pretrained import DepthwiseSame
 from eyesight.recipe import Model
 from eyesight.system.cache import cache_dir
+from eyesight.system.device import default_device
+from eyesight.system.digest import sha256
 from eyesight.system.files import whole_file
 from eyesight.system.progress import Progress, Reporter, Talk
 
@@ -168,7 +169,7 @@ def load_backbone(name: str, side: int, talk: Talk) -> Pyramid:
     network = registry.build(model, (3, side, side), 2).eval()
     weights.fill(network, model, talk=talk)
     network = folded(network, side)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(network.body, Backbone)
     if network.body.prefixes[-1] == "pool":
@@ -267,9 +268,9 @@ def batches(
 
 def feature_file(name: str, ids: Sequence[str], source: str) -> Path:
     """Where the features of these images are kept."""
-    names = hashlib.sha256("\0".join(ids).encode("utf-8", "surrogateescape")).hexdigest()
+    names = sha256("\0".join(ids).encode("utf-8", "surrogateescape"))
     facts = [FORMAT, name, names, source, torch.__version__]
-    key = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    key = sha256(json.dumps(facts).encode())[:32]
     return cache_dir() / "audit" / f"{key}.npz"
 
 
@@ -302,4 +303,4 @@ def keep(file: Path, features: Features) -> None:
 
 def digest_of(values: Tensor) -> str:
     """The SHA-256 of the numbers."""
-    return hashlib.sha256(values.contiguous().numpy().data).hexdigest()
+    return sha256(values.contiguous().numpy().data)

@@ -18,6 +18,7 @@ from eyesight.data import archives
 from eyesight.errors import UserError
 from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
+from eyesight.system.digest import sha256
 from eyesight.system.files import scratch
 
 if TYPE_CHECKING:
@@ -47,9 +48,9 @@ def pack_classifier(where: Path) -> dict[str, bytes]:
 
 def key(files: Mapping[str, bytes]) -> str:
     """A short SHA-256 of the files' contents."""
-    return hashlib.sha256(
+    return sha256(
         "\0".join(hashlib.sha256(files[name]).hexdigest() for name in sorted(files)).encode()
-    ).hexdigest()[:32]
+    )[:32]
 
 
 def open_classifier(

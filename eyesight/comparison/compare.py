@@ -6,7 +6,6 @@ reason, and a budget counts from its start.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -29,6 +28,7 @@ from eyesight.errors import UserError
 from eyesight.models import own, zoo
 from eyesight.recipe import GROUPS, Recipe, override, same_training
 from eyesight.runs import Run, is_run, list_runs, resolve
+from eyesight.system.digest import sha256
 from eyesight.system.progress import Talk, silent
 from eyesight.views import html
 
@@ -403,7 +403,7 @@ def folder(members: Sequence[Member], names: Sequence[str], out: Path) -> Path:
         else:
             identities.append(recipe.to_json(member.recipe))
     identity = "\n".join(sorted(identities)).encode(errors="backslashreplace")
-    digest = hashlib.sha256(identity).hexdigest()[:6]
+    digest = sha256(identity)[:6]
     name = re.sub(r"[^\w.-]+", "-", "-".join(Path(name).name for name in names))
     return out / f"comparison-{name[:60].strip('-.')}-{digest}"
 

@@ -6,7 +6,6 @@ of several networks voting.
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -21,6 +20,7 @@ from eyesight.results.metrics import mc_nemar
 from eyesight.results.predictions import Predictions
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.runs import Run
+from eyesight.system.digest import sha256
 
 LEVEL = 0.05  # of all comparisons in a table together
 PARTS = ("data", "features", "training", "evaluation")  # of the seconds
@@ -250,7 +250,7 @@ def judge(run: Run) -> Judged | None:
     truth = results.truth()
     lines = [run.measure.key]
     lines += [f"{results.ids[place]}\t{truth[place]}" for place in order]
-    key = hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    key = sha256("\n".join(lines).encode())
     return Judged(key, results.scores()[order])
 
 

@@ -7,7 +7,6 @@ about one image counts. An empty `new` leaves the image out; `new` equal to `old
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass, fields
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from eyesight.errors import UserError
+from eyesight.system.digest import sha256
 from eyesight.system.files import whole_file
 
 SUFFIX = ".corrections.csv"
@@ -130,7 +130,7 @@ class Corrections:
 
     def sha256(self) -> str:
         """A hash of all rows."""
-        return hashlib.sha256(repr([astuple(row) for row in self.rows]).encode()).hexdigest()
+        return sha256(repr([astuple(row) for row in self.rows]).encode())
 
     def latest(self) -> dict[str, Correction]:
         """The row that counts for each content hash."""

@@ -297,7 +297,7 @@ def evaluation_images(
 
 
 def _prepare_other(data: recipe.Data, preparation: Preparation, talk: Talk) -> Prepared:
-    """Other images than those of the training, with the same columns and levels where there are such."""
+    """Other images than those of the training, with its columns and levels where it has such."""
     plain = recipe.Data(data.source)
     layout = Layout.of(data)
     names = layout.set_fields(without=("group_column", "group_pattern"))

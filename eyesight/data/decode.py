@@ -265,7 +265,7 @@ def _explain(error: Exception, data: bytes) -> BadPicture:
 
 
 def _stops_early(data: bytes, begins: str) -> bool:
-    """Whether the header points past the end of the file, for the formats that Pillow only calls broken then."""
+    """Whether the header points past the end of the file; Pillow only calls such files broken."""
     if begins == "WebP":
         return int.from_bytes(data[4:8], "little") + 8 > len(data)
     return begins == "TIFF" and int.from_bytes(

@@ -19,7 +19,7 @@ CHUNK = 500
 
 @dataclass(frozen=True, eq=False)
 class Images:
-    """N images: row `rows[i]` of `pixels` (uint8 M,C,H,W, in memory or in a file) has `labels[i]`."""
+    """N images: row `rows[i]` of `pixels` (uint8 M,C,H,W, in memory or a file) has `labels[i]`."""
 
     pixels: Tensor | npt.NDArray[np.uint8] | ArrayFile
     rows: Tensor  # int64 N
@@ -79,7 +79,7 @@ class Images:
         return self
 
     def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
-        """With the pixels in the device's memory where they fit in `limit` bytes, else unchanged."""
+        """With the pixels in the device's memory where they fit in `limit` bytes."""
         if limit is None:
             limit = memory.data_limit()
         if len(self) * int(np.prod(self.shape)) > limit:

@@ -23,7 +23,7 @@ PORTION = 32 << 20  # bytes moved at a time
 
 
 class PixelWriter:
-    """Appends prepared images in order; widens grey ones to colour when the first in colour arrives.
+    """Appends prepared images in order; widens grey ones once an image in colour arrives.
 
     `preparation` becomes exact with the first image: its height, width and channels replace zeros.
     """
@@ -109,7 +109,7 @@ class PixelWriter:
         return np.frombuffer(self.file.read(count * row_bytes), dtype=np.uint8)
 
     def _widen(self) -> None:
-        """One channel to three, last row first, so that nothing is overwritten before it is read."""
+        """One channel to three, last row first: nothing is overwritten before it is read."""
         row_bytes = self._row_bytes
         self.preparation = replace(self.preparation, channels=3)
         self._check_space()

@@ -7,7 +7,7 @@ import io
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 from PIL import Image
@@ -30,7 +30,8 @@ from eyesight.data.decode import (
 )
 
 __all__ = [
-    "MOST_SIDE", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode", "dimensions",
+    "MOST_SIDE", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode",
+    "dimensions",
     "encode_mask", "encode_png", "fits", "from_array", "looks_like_image", "mask_to_pixels",
     "prepare", "prepare_all", "quiet", "read", "thumbnail", "to_pixels", "upright_size",
 ]  # fmt: skip
@@ -65,7 +66,7 @@ class Preparation:
         """Channels, height, width after padding."""
         return self.channels, self.height + 2 * self.pad, self.width + 2 * self.pad
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         values = dataclasses.asdict(self)
         if self.depth == 16:  # as versions wrote it that knew no other
@@ -73,9 +74,9 @@ class Preparation:
         return values
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Preparation:
+    def from_dict(cls, values: Mapping[str, object]) -> Preparation:
         """What `to_dict` wrote; raises TypeError or ValueError for anything else."""
-        preparation = cls(**values)
+        preparation = cls(**cast(dict[str, Any], values))
         preparation._check()
         return preparation
 

@@ -6,7 +6,6 @@ A file is an image by its name or by its first bytes: a photo without extension 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import unicodedata
@@ -20,6 +19,7 @@ import numpy as np
 
 from eyesight.data.prepare import BadPicture, Problem
 from eyesight.errors import UserError
+from eyesight.system.digest import sha256
 
 Read = Callable[[int], "bytes | np.ndarray"]
 Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
@@ -126,7 +126,7 @@ def class_name(name: str) -> str:
 def digest(parts: Iterable[object]) -> str:
     """A short SHA-256 of the parts' texts, in order."""
     text = "\0".join(printable(str(part)) for part in parts)
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
+    return sha256(text.encode())[:32]
 
 
 def file_stamp(status: os.stat_result) -> tuple[int, ...]:

@@ -133,7 +133,7 @@ def refuse_problems(problems: tuple[Problem, ...]) -> None:
 
 
 def store_folder(key: object) -> Path | None:
-    """The folder of the store with this key; None where `key` is none, for it may come from a file."""
+    """The folder of the store with this key; None for what is no key, as a file may hold it."""
     if isinstance(key, str) and re.fullmatch("[0-9a-f]{64}", key):
         return cache.entry_path(KIND, key)
     return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 import warnings
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from onnxruntime.quantization.shape_inference import quant_pre_process
 
 from eyesight.data.prepare import Pixels
 from eyesight.inference.onnx_classifier import INPUT
+from eyesight.system.files import scratch
 
 # Normalisation, averages and the softmax stay in float32.
 LAYERS = ["Conv", "Gemm", "MatMul", "Relu", "MaxPool"]
@@ -46,9 +46,9 @@ def quantise(file: Path, out: Path, calibrating: Pixels) -> None:
     """
     logging.getLogger("root").addFilter(_no_remarks)
     try:
-        with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        with scratch() as folder, warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ready = Path(folder) / "ready.onnx"
+            ready = folder / "ready.onnx"
             quant_pre_process(str(file), str(ready))
             quantize_static(
                 str(ready),

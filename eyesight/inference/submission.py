@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from eyesight.data.formats.table_text import read_cells
 from eyesight.errors import UserError, listed
 from eyesight.inference.predict import FilePrediction
 from eyesight.runs import Run, now
+from eyesight.system.digest import sha256
 from eyesight.system.files import whole_file
 
 SHOWN = 5
@@ -161,7 +161,7 @@ def keep(run: Run, submission: Path, facts: dict[str, object]) -> Path:
         file.write(contents)
     record = {
         "written_to": str(submission),
-        "sha256": hashlib.sha256(contents).hexdigest(),
+        "sha256": sha256(contents),
         "time": now(),
         **facts,
     }

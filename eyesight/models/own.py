@@ -6,7 +6,6 @@ network runs the code of its file. No PyTorch is imported here, except by that c
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.util
 import inspect
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from eyesight.errors import UserError, unknown
 from eyesight.recipe import Model, absolute, is_own
+from eyesight.system.digest import sha256
 
 if TYPE_CHECKING:
     from torch import nn
@@ -148,7 +148,7 @@ def _file(path: Path, name: str) -> Path:
 
 
 def _digest(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+    return sha256(file.read_bytes())
 
 
 def _run_file(file: Path) -> ModuleType:

@@ -6,12 +6,12 @@ named after its content.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from pathlib import Path
 from threading import Lock
 
 from eyesight.data.prepare import Pixels, encode_png
 from eyesight.errors import UserError
+from eyesight.system.digest import sha256
 from eyesight.system.files import whole_file
 from eyesight.web.limits import Refused
 
@@ -58,7 +58,7 @@ class Collection:
         if len(image) > MOST_BYTES:
             reason = f"a sample has {len(image):,} bytes, of {MOST_BYTES:,} at most"
             raise Refused(413, reason, "send what was drawn in one box")
-        file = f"{sha256(image).hexdigest()[:24]}.png"
+        file = f"{sha256(image)[:24]}.png"
         (self.folder / name).mkdir(exist_ok=True)
         with whole_file(self.folder / name / file) as opened:
             opened.write(image)
