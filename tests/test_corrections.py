@@ -1,6 +1,7 @@
 """Corrections of labels: reading, writing, merging, applying; never labels themselves."""
 
 import csv
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from drawn import folder
 
 from eyesight import experiment
 from eyesight.auditing import features
+from eyesight.cli import main
 from eyesight.cli.auditing import with_suggestions
 from eyesight.data import dataset
 from eyesight.data.corrections import AUDIT, Correction, Corrections, beside, is_corrections
@@ -165,3 +167,16 @@ def test_suggestions_of_an_audit_become_the_corrections_of_a_training(tmp_path, 
     asked = with_suggestions(recipe, tmp_path / "runs", None)
     assert asked.data.corrections == str(tmp_path / "runs" / "set.suggested.corrections.csv")
     assert "corrections" in dataset.load(asked.data).facts()
+
+
+def test_the_command_merges_files_and_shows_conflicts(tmp_path, monkeypatch, capsys):
+    files = [str(tmp_path / f"{name}.csv") for name in ("ann", "bob", "both")]
+    Corrections((row(1), row(2))).write(files[0])
+    Corrections((row(2, new="c", who="bob"), row(3))).write(files[1])
+    arguments = ["eyesight", "corrections", *files[:2], "--out", files[2]]
+    monkeypatch.setattr(sys, "argv", arguments)
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 1
+    assert "2.png: b (ann) or c (bob)" in capsys.readouterr().out
+    assert [one.id for one in Corrections.read(files[2])] == ["1.png", "3.png"]

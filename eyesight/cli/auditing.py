@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
@@ -35,7 +35,7 @@ def audit(
     every: Annotated[
         bool, typer.Option("--all", help="every image's scores, not only the alarms")
     ] = False,
-    corrections: Annotated[
+    suggested: Annotated[
         Path | None,
         typer.Option(
             "--corrections",
@@ -59,15 +59,41 @@ def audit(
         budget=seconds(budget),
         reporter=console.reporter,
     )
-    if corrections is not None:
-        suggested = auditing.suggested_corrections(result)
-        suggested.write(corrections)
-        console.talk(f"{len(suggested)} suggested corrections written to {corrections}")
+    if suggested is not None:
+        rows = auditing.suggested_corrections(result)
+        rows.write(suggested)
+        console.talk(f"{len(rows):,} suggested corrections written to {suggested}")
     if as_json:
         show_json(result.to_dict(every=every))
         return
     for line in describe(result, every=every):
         say(line)
+
+
+@app.command()
+def corrections(
+    files: Annotated[list[Path], typer.Argument(metavar="FILE.csv...", help="of one data set")],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="where the merged ones go")],
+    as_json: AsJson = False,
+) -> None:
+    """Merge the corrections of several people; conflicts are shown and left out."""
+    from eyesight.data.corrections import Conflict, Corrections
+
+    merged = Corrections.read(files[0])
+    conflicts: list[Conflict] = []
+    for file in files[1:]:
+        merged, disagreed = merged.merge(Corrections.read(file))
+        conflicts += disagreed
+    merged.write(out)
+    if as_json:
+        shown_conflicts = [[asdict(one.first), asdict(one.second)] for one in conflicts]
+        show_json({"out": str(out), "corrections": len(merged), "conflicts": shown_conflicts})
+    else:
+        say(f"{len(merged):,} corrections in {out}")
+        for conflict in conflicts:
+            say(f"conflict, left out: {conflict}")
+    if conflicts:
+        raise typer.Exit(1)
 
 
 def with_suggestions(recipe: Recipe, out: Path, processes: int | None) -> Recipe:
