@@ -328,7 +328,7 @@ def train_stage(job: Job, stage: Stage) -> None:
 
 
 def used(job: Job, stage: Stage, state: State) -> dict[str, float]:
-    """What a stage really used: images of how many, versions of each, epochs, steps, the last rate."""
+    """What a stage really used: images, versions of each, epochs, steps, the last rate."""
     versions = stage.train.views if isinstance(stage.train, Activations) else 1
     own = [epoch for epoch in job.run.epochs if epoch.get("stage", 1) == stage.number]
     return {
@@ -342,7 +342,7 @@ def used(job: Job, stage: Stage, state: State) -> dict[str, float]:
 
 
 def begin_stage(job: Job, stage: Stage) -> State:
-    """The state of a stage before its next step: new, after the stage before it, or from its checkpoint."""
+    """The state of a stage: new, after the stage before it, or from its checkpoint."""
     run, recipe = job.run, stage.recipe
     state = State.start(stage.network, recipe, stage.number)
     earlier = [epoch for epoch in run.epochs if epoch.get("stage", 1) < stage.number]
@@ -495,7 +495,7 @@ def provenance(job: Job) -> Facts:
 
 
 def check_same(trained: Classifier, loaded: Classifier, images: Images) -> None:
-    """Raise UserError when the classifier read back from disk answers differently from the one in memory."""
+    """Raise UserError when the classifier on disk answers differently from the one in memory."""
     number = min(CHECKED, images.chunk, len(images))
     few = images.take(torch.arange(number))
     if not torch.allclose(trained.forward(few), loaded.forward(few), atol=1e-5):
@@ -506,7 +506,7 @@ def check_same(trained: Classifier, loaded: Classifier, images: Images) -> None:
 
 
 def result_event(job: Job, network: Network, test: Any) -> dict[str, Any]:
-    """The last event of a run: test scores, costs of the network, seconds by part, and each stage's results."""
+    """The last event of a run: test scores, costs, seconds by part, results of each stage."""
     rows = layers(network, job.data.train.shape)
     event = {
         "event": "done",
@@ -535,7 +535,7 @@ def trained(run: Run) -> list[dict[str, Any]]:
 
 
 def seconds_by_part(job: Job) -> dict[str, float]:
-    """Seconds of each part, "total", and "before" for the epochs of an interrupted training that was continued."""
+    """Seconds of each part, "total", and "before" for epochs before an interruption."""
     clock, log = job.context.clock, job.run.log
     seconds = {part: round(spent, 3) for part, spent in clock.seconds.items()}
     seconds["total"] = round(clock.elapsed(), 3)
@@ -548,7 +548,10 @@ def seconds_by_part(job: Job) -> dict[str, float]:
 
 
 def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:
-    """The predictions of a run's classifier for the labelled images at `where`, their test part where they have one."""
+    """The predictions of a run's classifier for the labelled images at `where`.
+
+    For their test part, where they have one.
+    """
     loaded = classifier.load(run.classifier_path)
     if where == run.recipe.data.source:  # its own images: only those it has not learnt from
         settled = transfer.resolve_preprocessing(run.settled)

@@ -258,7 +258,8 @@ class Training(_Checked):
     patience: Count = 0  # epochs without improvement before stopping; 0 never stops early
     # What counts as improvement of the monitored value.
     min_delta: Annotated[float, Range(0, 1_000_000)] = 0.0
-    # What decides which epoch is kept, when patience ends, and what schedule=plateau follows. loss and
+    # What decides which epoch is kept, when patience ends, and what schedule=plateau follows. loss
+    # and
     # score (accuracy, or what else the task is scored by; top1 is the same) are those of the
     # validation images, or of the training images where there are none; train_loss and train_score
     # are always those of the training images, as they were measured while training.
@@ -463,7 +464,7 @@ def override(recipe: Recipe, settings: Iterable[str]) -> Recipe:
 
 
 def with_limit(recipe: Recipe, changed: set[str]) -> Recipe:
-    """The recipe whose epochs, where they are set, end a training under a budget: whichever comes first."""
+    """The recipe whose epochs, where they were set, end a training under a budget."""
     training = recipe.training
     explicit = "training.epochs" in changed and "training.max_epochs" not in changed
     if not explicit or training.budget is None:

@@ -1,4 +1,4 @@
-"""A run folder is the database: what was asked for, every epoch as it came, and what the classifier said.
+"""A run folder is the database: the recipe, every epoch as it came, and the predictions.
 
 The log only grows; a line torn by `kill -9` is passed over when reading and never spoils the line
 appended after it.
@@ -68,7 +68,7 @@ class Run:
 
     @staticmethod
     def create(parent: Path, name: str) -> Run:
-        """A new folder in `parent` under the next free number, also when several processes ask at once."""
+        """A new folder in `parent` under the next free number, safe between processes."""
         parent.mkdir(parents=True, exist_ok=True)
         name = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "run"
         number = max(_numbers(parent), default=0) + 1
@@ -124,11 +124,11 @@ class Run:
 
     @property
     def settled(self) -> Recipe:
-        """The same with what was then chosen for it: the network and size of a recipe that leaves them to the pictures or the weights."""
+        """The recipe with what was chosen for this run, such as the network and the size."""
         return self.settle(self.recipe)
 
     def settle(self, recipe: Recipe) -> Recipe:
-        """A recipe made from this run's, with what was chosen for the run wherever it still asks for what the run asked for."""
+        """A recipe made from this run's, with what was chosen for the run in unchanged fields."""
         asked = self.recipe
         chosen = self.environment.get("chosen") or {}
         for path, value in chosen.items():
@@ -241,7 +241,10 @@ class Run:
             raise disk_error(error, file) from error
 
     def write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        """Write `values` to the file `name`, whole or not at all; numbers that are not finite become null."""
+        """Write `values` to the file `name`, whole or not at all.
+
+        Numbers that are not finite become null.
+        """
         text = json.dumps(_plain(values, "", []), indent=2, ensure_ascii=False, allow_nan=False)
         with whole_file(self.path / name) as file:
             file.write(_bytes(text) + b"\n")
@@ -273,7 +276,7 @@ class Run:
 
     @property
     def unfamiliar_from(self) -> float | None:
-        """The error from which pictures are unfamiliar to an autoencoder, by its validation pictures; None when it is not known."""
+        """The error from which images are unfamiliar to an autoencoder; None when unknown."""
         found = (self.result.get("validation") or self.result.get("test") or {}).get(
             "unfamiliar_from"
         )
@@ -446,7 +449,10 @@ def _plain(value: Any, path: str, lost: list[str]) -> Any:
 
 
 def resolve(name: str, *settings: str, data: str | Path | None = None) -> Recipe:
-    """The recipe called `name`, or of the run in the folder `name`, on other pictures and with `group.field=value` settings."""
+    """The recipe called `name`, or of the run in the folder `name`, with settings applied.
+
+    Settings are `group.field=value`; `data` names other images.
+    """
     recipe = Run.open(Path(name)).recipe if is_run(name) else find(name)
     if data is not None:
         recipe = replace(recipe, data=replace(recipe.data, source=str(data)))

@@ -342,7 +342,10 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
 
 
 def _stranger(versions: Mapping[str, str]) -> str:
-    """What this machine has other than the caller, whose work it must refuse then; empty where nothing differs."""
+    """What this machine has other than the caller, whose work it must refuse then.
+
+    Empty where nothing differs.
+    """
     own = shared_versions()
     others = [
         f"{name} {own.get(name, 'none')} instead of {wanted}"

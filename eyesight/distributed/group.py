@@ -38,7 +38,8 @@ from eyesight.system.files import scratch
 JOINING = timedelta(minutes=5)  # in which all processes must have found each other
 STEP = timedelta(
     minutes=10
-    # After which a process that is silent during training is given up; one that was killed is noticed
+    # After which a process that is silent during training is given up; one that was killed is
+    # noticed
     # at once.
 )
 PATIENCE = timedelta(

@@ -51,7 +51,7 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
 
 
 def thinned(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Masks N,H,W with evenly spread rows and columns left, for maps that are coarser than their pictures while a network learns."""
+    """Masks N,H,W reduced to evenly spread rows and columns, for coarser maps of logits."""
     rows, columns = (
         torch.arange(few, device=masks.device) * many // few
         for few, many in zip(size, masks.shape[1:], strict=True)
@@ -73,7 +73,10 @@ def importance(true: Tensor, weight: Tensor | None) -> Tensor:
 
 
 def labelled(masks: Tensor) -> Tensor:
-    """The pictures that show any class: Dice is no mean over pixels, so what batches and the shares of processes weigh comes only close."""
+    """The number of images with any labelled pixel.
+
+    Dice is no mean over pixels, so weighing batches and shares of processes by it is approximate.
+    """
     return (masks != IGNORED).flatten(1).any(1).float().sum().clamp_min(1e-6)
 
 

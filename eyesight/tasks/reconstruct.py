@@ -66,7 +66,7 @@ class Reconstruct(Task):
     def eval_batch(
         self, pixels: Tensor, known: Tensor, images: Images, how: Augment
     ) -> tuple[Tensor, Tensor]:
-        """The pictures as they are, or with the recipe's noise on them, which depends on a picture's values alone."""
+        """The images, with the recipe's noise, which depends on an image's values alone."""
         clean = scaled(pixels)
         return noisy(clean, how.noise), clean
 
@@ -122,7 +122,7 @@ class Reconstruct(Task):
     def gallery(
         self, train: Images, test: Images, said: Any, answers: Answers, noise: float
     ) -> dict[str, npt.NDArray[Any]]:
-        """Test pictures of every class and the strangest ones, each as it was asked about and as it was restored."""
+        """Test images of every class and the strangest ones: as given and as restored."""
         samples, found = in_turn(train.labels.numpy()), dict[str, npt.NDArray[Any]]()
         chosen = {"shown": in_turn(test.labels.numpy(), SAMPLES), "strange": said.strangest(WORST)}
         for name, places in chosen.items():

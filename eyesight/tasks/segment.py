@@ -101,7 +101,7 @@ class Segment(Task):
     def gallery(
         self, train: Images, test: Images, said: Any, answers: Answers, noise: float
     ) -> dict[str, npt.NDArray[Any]]:
-        """Test pictures with their masks and what was said of them: some evenly spread, and the worst."""
+        """Test images with their masks and predicted masks: some evenly spread, and the worst."""
         assert isinstance(test, Masked) and isinstance(train, Masked)
         few = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(np.int64)
         found = {

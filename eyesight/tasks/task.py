@@ -1,4 +1,4 @@
-"""A task is what the head emits and how that is scored, and nothing more: the loop, the run and the comparison know no other difference.
+"""A task is what the head emits and how that is scored; nothing else depends on it.
 
 A score comes from a tally of numbers that add up, so that batches, passes and processes may be
 summed in any order.
@@ -46,10 +46,11 @@ class Task(ABC):
         return MEASURES[self.target]
 
     def check(self, recipe: Recipe, network: Network) -> None:
-        """Raise UserError when the recipe's network, loss or augmentation belongs to another task."""
+        """Raise UserError for a network, loss or augmentation of another task."""
         if network.emits != self.target:
             raise UserError(
-                f"the network {recipe.model.name} gives a {network.emits} for a picture, and the recipe asks for a {self.target}",
+                f"the network {recipe.model.name} gives a {network.emits} for a picture, "
+                f"and the recipe asks for a {self.target}",
                 f"choose another model.name, or --set data.target={network.emits}",
                 code=2,
             )
@@ -107,7 +108,7 @@ class Task(ABC):
         epoch: int,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """A training batch: pictures from 0 to 1 changed at random, and the targets that go with them."""
+        """A training batch: augmented images from 0 to 1, and their targets."""
 
     @abstractmethod
     def eval_batch(
@@ -137,7 +138,7 @@ class Task(ABC):
         batch: int | None = None,
         noise: float = 0.0,
     ) -> Any:
-        """What is said about held-out pictures, each once: `Predictions` or their like, with `summary`, `scores` and `save`."""
+        """The results for held-out images, each inferred once: `Predictions` or their like."""
 
     @abstractmethod
     def gallery(

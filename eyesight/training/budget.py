@@ -37,7 +37,7 @@ FEWER: dict[Views, Views] = {"flip_shifts": "flip", "flip": "one", "shifts": "on
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the held-out images are evaluated at the end, and the seconds that it is expected to take."""
+    """How the held-out images are evaluated at the end, and in about how many seconds."""
 
     arithmetic: str
     views: Views
@@ -60,7 +60,7 @@ def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluati
 
 
 def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Views) -> Evaluation:
-    """Evaluation in float32, or in bfloat16 where float32 is slow for the budget and bfloat16 faster."""
+    """Evaluation in float32, or in bfloat16 where that is faster and float32 slow for the budget."""
     exact = Evaluation("float32", views, evaluation_seconds(network, data, views, "float32"))
     budget = recipe.training.budget
     if budget is None or recipe.training.precision == "float32":

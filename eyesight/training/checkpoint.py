@@ -23,7 +23,8 @@ from eyesight.system.tensors import save_tensors
 from eyesight.training import optim
 from eyesight.training.history import best_epoch
 
-# Passes are counted from here in the second stage, so that it repeats no random numbers of the first.
+# Passes are counted from here in the second stage, so that it repeats no random numbers of the
+# first.
 STAGE_PASSES = 1_000_003
 
 
@@ -150,7 +151,10 @@ class State:
 
 
 def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in the memory order of `like` where their shapes agree: fused optimisers read both as they lie."""
+    """The tensor in the memory order of `like`, where their shapes agree.
+
+    Fused optimisers read both as they lie.
+    """
     return (
         torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)
         if tensor.shape == like.shape

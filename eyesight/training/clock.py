@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Clock:
-    """Seconds since the program started, and when training must stop so that all ends within the budget."""
+    """Seconds since the program started, and how many of a budget are left for training."""
 
     started: float = field(default_factory=time.monotonic)
     budget: float | None = None  # seconds for everything

@@ -60,7 +60,7 @@ class Setup:
 
     @property
     def selects(self) -> bool:
-        """Whether monitored values decide anything: the epoch kept, when to stop, or the learning rate."""
+        """Whether monitored values decide the epoch kept, when to stop, or the learning rate."""
         training = self.asked.training
         plateau = self.asked.optim.schedule == "plateau"
         return training.keep == "best" or training.patience > 0 or plateau
@@ -294,7 +294,7 @@ def _versions_without_effect(setup: Setup) -> dict[str, str]:
 
 
 def random_changes(augment: Augment) -> list[str]:
-    """The fields that change images at random, by dotted path, other than mirroring and blending."""
+    """The fields that change images at random, other than mirroring and blending."""
     plain = Augment()
     return [
         f"augment.{name}"
@@ -304,7 +304,7 @@ def random_changes(augment: Augment) -> list[str]:
 
 
 def refuse_lost(setup: Setup) -> None:
-    """Raise UserError for settings that would be lost although a small change would let them act."""
+    """Raise UserError for settings that do nothing although a small change lets them act."""
     asked = setup.asked
     if asked.optim.schedule == "step" and not asked.optim.step_epochs:
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a person's own pictures changed: a classifier trained on them against the one before, on those of them that were held out.
+"""What a person's own images changed: accuracy before and after, on those held out.
 
 Nothing is trained twice for it: the one before is the newest finished run beside this one that had
 no extra pictures.
@@ -40,7 +40,10 @@ def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
 
 
 def before(run: Run, after: Classifier) -> tuple[Run, Classifier] | None:
-    """The newest finished run beside this one with the same classes and preparation, but no extra pictures; of its recipe first."""
+    """The newest finished run beside this one with the same classes and no extra images.
+
+    Runs of the same recipe come first.
+    """
     others = [other for other in reversed(list_runs(run.path.parent)) if other.path != run.path]
     for other in sorted(others, key=lambda other: not other.name.endswith(f"-{run.recipe.name}")):
         try:
@@ -67,10 +70,12 @@ def lines(result: dict[str, Any]) -> list[str]:
     test, after, earlier = result["test"], found["after"], found["before"]
     if earlier is None:
         return [
-            f"your own {after['n']:,} held-out pictures: {after['top1']:.2%}; no earlier run without --extra to compare with"
+            f"your own {after['n']:,} held-out pictures: {after['top1']:.2%}; "
+            "no earlier run without --extra to compare with"
         ]
     said = [
-        f"your own {after['n']:,} held-out pictures: {earlier['top1']:.2%} before ({found['before_run']}), {after['top1']:.2%} after"
+        f"your own {after['n']:,} held-out pictures: "
+        f"{earlier['top1']:.2%} before ({found['before_run']}), {after['top1']:.2%} after"
     ]
     if (old := found["before_test"]) and old.get("top1") is not None and test["top1"] is not None:
         said.append(

@@ -1,4 +1,4 @@
-"""What a frozen part of a network makes of every picture, computed once per version of it and mapped from a file.
+"""The features of every image below the frozen part of a network, computed once and kept.
 
 The file is keyed by pictures, weights, versions and arithmetic, so that it can be shared by every
 recipe it fits and by no other.
@@ -42,7 +42,10 @@ VALUES = "values.bin"  # the file in an entry of the cache
 
 @dataclass(frozen=True, eq=False)
 class Activations(Images):
-    """N pictures in `views` versions: version v of row r is row `v * count + r` of `pixels`, which are floats M,H,W,C."""
+    """The features of N images in `views` versions.
+
+    Version v of row r is row `v * count + r` of `pixels`, floats M,H,W,C.
+    """
 
     views: int = 1
     count: int = 0  # rows of one version
@@ -56,7 +59,7 @@ class Activations(Images):
         return channels, height, width
 
     def at_pass(self, passes: int) -> Activations:
-        """As a pass sees them: every picture shows its versions in turn, each picture from a place of its own."""
+        """The features as a pass sees them: each image shows its versions in turn."""
         return replace(self, passes=passes)
 
     def only(self, version: int) -> Activations:
@@ -84,7 +87,10 @@ class Activations(Images):
         return values[rows.to(values.device)]
 
     def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
-        """On the device where they fill at most half of what is free; on the processor the mapped file serves as well as a copy."""
+        """On the device where they fill at most half of what is free.
+
+        On the processor the mapped file serves as well as a copy.
+        """
         device = torch.device(device)
         if device.type == "cpu":
             return self
@@ -353,7 +359,10 @@ def _batches(work: _Work, deadline: float) -> Iterator[Tensor]:
 def version(
     pixels: Tensor, how: recipe.Augment, view: int, random: torch.Generator, index: Tensor
 ) -> Tensor:
-    """Version 0 is the image itself, 1 its mirror image where mirroring is allowed, the others are changed at random."""
+    """One version of images: 0 as they are, 1 mirrored, the others changed at random.
+
+    Without mirroring, 1 is changed at random too.
+    """
     if pixels.is_floating_point():
         return pixels
     if view == 0:

@@ -10,7 +10,7 @@ from eyesight.recipe import Training
 
 
 def best_epoch(history: Sequence[Mapping[str, float]], training: Training) -> int:
-    """The number, from 1, of the epoch that last improved the monitored value by more than `min_delta`.
+    """The number, from 1, of the last epoch that improved the monitored value by `min_delta`.
 
     Of equal scores, which few validation images often give, the one with the smaller loss is the
     better. What is not a number is never better. 0 where there is no epoch yet.

@@ -1,4 +1,4 @@
-"""A recipe's network before its first step: weights drawn by the seed, a first layer that knows the training pictures."""
+"""A recipe's network before its first step."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def spread(count: int, most: int) -> torch.Tensor:
 
 
 def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of each channel over (at most) `most` evenly spread pictures scaled to 0..1."""
+    """Mean and deviation of each channel, of at most `most` evenly spread images from 0 to 1."""
     total, squares, count = (
         torch.zeros(images.shape[0]).double(),
         torch.zeros(images.shape[0]).double(),

@@ -285,7 +285,7 @@ class _Loop:
     def _inputs(
         self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """A batch as the network is to learn from it: augmented, and smaller early on where the recipe says so."""
+        """Inputs and targets of a training batch: augmented, and smaller early on if asked for."""
         pixels, labels, index = batch
         training = self.recipe.training
         inputs, targets = self.task.change(
@@ -297,7 +297,7 @@ class _Loop:
         return inputs, targets
 
     def _weighted(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The batch's loss times its weight, the weight, and the tally: they add up over batches and processes."""
+        """Loss times weight, weight, and tally of a batch; they add up over batches and processes."""
         weight = self.loss.weigh(targets).double()
         weighted = torch.stack([loss.double() * weight, weight])
         return torch.cat([weighted, self.task.tally(outputs, targets)])
@@ -320,7 +320,7 @@ class _Loop:
         return autocast(self.precision, self.device)
 
     def _norms(self) -> AbstractContextManager[object]:
-        """The context in which batch normalisation sees the whole batch, where that is asked for."""
+        """The context in which batch normalisation sees the whole batch, if asked for."""
         if self.group.size > 1 and self.recipe.training.sync_norm:
             return Synchronised(self.group)
         return nullcontext()
@@ -349,7 +349,7 @@ class _Loop:
 
 @torch.no_grad()
 def check_lone(network: Network, shape: Shape) -> None:
-    """Raise UserError when batch normalisation cannot take one picture of `shape` at a time, as where only a vector is left of it."""
+    """Raise UserError when batch normalisation cannot take one image of `shape` at a time."""
     try:
         copy.deepcopy(network).train()(torch.zeros(1, *shape, device=network.normalise.mean.device))
     except ValueError:
@@ -371,7 +371,8 @@ def check_small(network: Network, factor: float) -> None:
         )
     except RuntimeError:
         raise UserError(
-            f"this network takes only pictures of {network.shape[1]}×{network.shape[2]}, not of {factor:g} times that",
+            f"this network takes only pictures of {network.shape[1]}×{network.shape[2]}, "
+            f"not of {factor:g} times that",
             "leave training.small at 1, or choose a larger one",
         ) from None
 
@@ -381,7 +382,8 @@ def check(losses: Sequence[float | None], epoch: int, lr: float, recipe: Recipe)
     if all(loss is None or math.isfinite(loss) for loss in losses):
         return
     raise UserError(
-        f"the loss was no longer a number in epoch {epoch}: the steps were too large (learning rate {lr:g})",
-        f"lower the rate, for example --set optim.lr={recipe.optim.lr / 10:g}, or clip the gradient "
-        "with --set optim.clip=1",
+        f"the loss was no longer a number in epoch {epoch}: "
+        f"the steps were too large (learning rate {lr:g})",
+        f"lower the rate, for example --set optim.lr={recipe.optim.lr / 10:g}, "
+        "or clip the gradient with --set optim.clip=1",
     )

@@ -1,4 +1,4 @@
-"""Optimisers with their parameter groups, and learning-rate schedules as functions of progress from 0 to 1.
+"""Optimisers, their parameter groups, and learning-rate schedules over progress from 0 to 1.
 
 A schedule of progress, not of steps, ends where it should whether the training is measured in
 epochs or in minutes.
@@ -17,7 +17,7 @@ from eyesight.training.muon import Muon
 
 
 def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over the parameters that train: weights, and biases with norm parameters, which never decay."""
+    """The optimiser over the parameters that train; biases and norm parameters never decay."""
     groups = parameter_groups(optim, network)
     lr = optim.lr
     if optim.name == "sgd":
@@ -89,7 +89,7 @@ def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, 
 
 
 def by_stage(group: dict[str, Any], decay: float, network: nn.Module) -> list[dict[str, Any]]:
-    """A group divided by how many stages below the head its parameters are, each with its share of the rate."""
+    """A group divided by the backbone's stages, each with its share of the learning rate."""
     body = getattr(network, "body", nn.Module())
     below = {
         id(p): getattr(unit, "below_head", 0)

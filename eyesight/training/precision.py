@@ -1,4 +1,4 @@
-"""Which arithmetic trains faster here, float32 or bfloat16: timed once per network, batch and machine, then remembered.
+"""Whether float32 or bfloat16 trains faster here, timed once per network, batch and machine.
 
 Remembering matters as much as measuring: a training repeated on the same machine must take the same
 arithmetic.
@@ -34,10 +34,10 @@ def choose(
     talk: Talk = silent,
     limit: float = math.inf,
 ) -> str:
-    """`wanted`, or for "auto" the faster of "float32" and "bfloat16" for a training step of this network on its device.
+    """The precision asked for, or for "auto" the faster one for a training step of this network.
 
-    The trial ends after `limit` seconds with "float32". Without `trains` a forward pass decides: bfloat16 may double that and still halve the speed of
-    the way back.
+    The trial ends after `limit` seconds with "float32". Without `trains` a forward pass decides:
+    bfloat16 may double that and still halve the speed of the way back.
     """
     if wanted != "auto":
         return wanted
@@ -80,7 +80,10 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 def seconds(
     network: Network, batch: int, precision: str, patience: float = 0.5, *, trains: bool = True
 ) -> float:
-    """The fastest of some training steps (or passes) on random pictures, for about `patience` seconds, on a copy of the network."""
+    """Seconds of the fastest of some training steps or forward passes on random images.
+
+    They are tried for about `patience` seconds, on a copy of the network.
+    """
     network = copy.deepcopy(network).train(trains)
     device = network.normalise.mean.device
     pictures = torch.rand(batch, *network.shape, device=device).contiguous(

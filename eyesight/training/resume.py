@@ -39,7 +39,10 @@ def unfinished(recipe: Recipe, data: Dataset, out: Path, context: Context) -> Ru
 
 
 def is_unended(run: Run, *, report: bool) -> bool:
-    """Whether a run has something left to do; with `report`, also where only its report is missing."""
+    """Whether a run has something left to do.
+
+    With `report`, also where only its report is missing.
+    """
     status = run.status
     if status == "done":
         if run.checkpoint_path.exists() and not run.held:

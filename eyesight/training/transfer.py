@@ -1,4 +1,4 @@
-"""Transfer learning: what is frozen is computed once, and a second stage may train more of the backbone.
+"""Transfer learning: frozen features are computed once, a second stage may train more.
 
 A stage trains a tail that shares its modules with the whole network, so that the whole network is
 trained when the stage ends.
@@ -59,7 +59,7 @@ class Stage:
 
 
 def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
-    """The recipe with nothing left open: model "auto" chosen by the images, the size that pretrained weights expect.
+    """The recipe with nothing left open: the model "auto", and what pretrained weights expect.
 
     Raises UserError for a second stage without a length.
     """
@@ -81,7 +81,10 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
 
 
 def expected_by_weights(recipe: Recipe) -> Recipe:
-    """The recipe with the size, channels and interpolation that its pretrained weights expect, where it leaves them open."""
+    """The recipe with the size, channels and interpolation that its pretrained weights expect.
+
+    What the recipe sets itself stays.
+    """
     from eyesight.models.pretrained import expected
 
     expects, data = expected(recipe.model.name), recipe.data
@@ -200,7 +203,7 @@ def stage_cuts(recipe: Recipe, body: Backbone) -> list[int]:
 
 
 def stage_recipe(recipe: Recipe, number: int) -> Recipe:
-    """The recipe of one stage: the second has its own optimiser, learning rate, length and batch."""
+    """The recipe of one stage; the second has its own optimiser, rate, length and batch."""
     if number == 1:
         return recipe
     transfer = recipe.transfer
@@ -365,7 +368,7 @@ class FrozenFeatures:
         return {"train": computed, "validation": validation}
 
     def _versions_on_disk(self, count: int) -> int:
-        """How many versions of `count` images are computed: as many as the recipe asks for and the disk has room for."""
+        """How many versions of `count` images the recipe asks for and the disk has room for."""
         asked = features.versions(self.recipe.augment, self.recipe.transfer.views)
         views = features.fitting(self.bytes_each * count, asked)
         if views < asked:
@@ -377,7 +380,7 @@ class FrozenFeatures:
     def affordable(
         self, trunk: Trunk, train: Images, views: int, measured: float = 0.0
     ) -> tuple[Images, int]:
-        """The images and versions that a budget has time for: fewer versions first, then fewer images; says so.
+        """The images and versions that a budget has time for: fewer versions first, then images.
 
         `measured` is how many seconds an image took just now, 0 where nothing was measured: a
         machine may be busier than a short try tells.
@@ -423,6 +426,6 @@ def mixed(images: Images, seed: int) -> Tensor:
 
 
 def enough(images: Images, affordable: int) -> int:
-    """`affordable` images, or more where that would be too few of all, or of a class, to learn from."""
+    """`affordable` images, or more where that would be too few to learn from."""
     every = int(images.counts.clamp(max=EACH).sum())
     return min(len(images), max(affordable, round(LEAST_IMAGES * len(images)), every))
