@@ -35,6 +35,7 @@ from eyesight.models import own, registry, weights
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Recipe, differences, from_dict, is_own, to_dict
+from eyesight.recipes.folder import AUTO
 from eyesight.results.calibration import Calibration
 from eyesight.results.predictions import write_arrays
 from eyesight.runs import Run, now
@@ -55,7 +56,7 @@ from eyesight.training.budget import CHECKED, Evaluation
 from eyesight.training.checkpoint import State
 from eyesight.training.context import Context
 from eyesight.training.features import Activations
-from eyesight.training.history import best_of, out_of_patience, stage_results
+from eyesight.training.history import best_of, is_perfect, out_of_patience, stage_results
 from eyesight.training.loop import fit, plan
 from eyesight.training.resume import checkpoint, remove_checkpoint, unfinished
 from eyesight.training.transfer import Stage
@@ -179,8 +180,8 @@ def report_data(data: Dataset, context: Context) -> None:
     clock, reporter = context.clock, context.reporter
     if clock.budget is not None and clock.elapsed() > clock.budget / 2:
         reporter.message(
-            f"{clock.elapsed():.0f} of {clock.budget:.0f} s have passed before anything is trained; "
-            "next time the pictures are prepared"
+            f"{clock.elapsed():.0f} of {clock.budget:.0f} s have passed "
+            "before anything is trained; next time the pictures are prepared"
         )
     fatal = [problem for problem in data.store.problems if problem.fatal]
     for problem in fatal[:SHOWN_PROBLEMS]:
@@ -318,6 +319,9 @@ def train_stage(job: Job, stage: Stage) -> None:
         context.reporter.epoch(done)
         if out_of_patience(state.history, training):
             context.reporter.message(f"stopped early: no improvement in {training.patience} epochs")
+            break
+        if job.run.recipe.model.name == AUTO and is_perfect(state.history):
+            context.reporter.message("stopped early: every validation picture is right")
             break
         due = time.monotonic() - saved > SAVE_EVERY or not file.exists()
         if due and state.progress < 1 and context.group.first:

@@ -15,7 +15,7 @@ from eyesight.system.progress import Reporter
 from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
-from eyesight.training.history import best_epoch, out_of_patience
+from eyesight.training.history import best_epoch, is_perfect, out_of_patience
 from eyesight.training.loop import _Loop, _Trained, fit, plan
 
 SMALL = Recipe(
@@ -385,6 +385,11 @@ def test_the_monitored_value_decides_which_epoch_is_kept(monitor, kept, monkeypa
     state = start(recipe, images)
     best = [epoch.epoch for epoch in fit(state, images, images, recipe) if epoch.best]
     assert best[-1] == kept == best_epoch(state.history, recipe.training)
+
+
+def test_three_epochs_without_a_mistake_are_perfect():
+    scores = [{"loss": 0.1, "score": score} for score in (1.0, 0.9, 1.0, 1.0, 1.0)]
+    assert [is_perfect(scores[:count]) for count in range(6)] == [False] * 5 + [True]
 
 
 def test_nan_never_wins():

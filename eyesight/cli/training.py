@@ -266,6 +266,7 @@ def train(
                 "validation",
                 "stages",
                 "own",
+                "trained",
             )
             if key in result
         }
@@ -287,7 +288,7 @@ def train(
     if "test_uncorrected" in result:
         uncorrected = judged(result["test_uncorrected"], run.measure)
         say(f"by the uncorrected test labels: {uncorrected}")
-    for line in extra_data.lines(result):
+    for line in [*extra_data.lines(result), *used_lines(result)]:
         say(line)
     say(f"time    {result['seconds']['total']:.1f} s")
     say(f"run     {run.path}")
@@ -319,6 +320,19 @@ def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
         if not silent():
             diagnose.diagnose_failed(recipe, out, console.talk)
         raise
+
+
+def used_lines(result: dict[str, Any]) -> list[str]:
+    """What each stage of a training really used, for people."""
+    lines = []
+    for used in result.get("trained", []):
+        stage = f"stage {used['stage']}: " if "stage" in used else ""
+        versions = f" in {used['versions']} versions each" if used["versions"] > 1 else ""
+        lines.append(
+            f"trained {stage}{used['images']:,} of {used['of']:,} training pictures{versions}, "
+            f"{used['epochs']:,} epochs ({used['steps']:,} steps), last rate {used['lr']:.3g}"
+        )
+    return lines
 
 
 def judged(test: dict[str, Any], measure: Measure) -> str:

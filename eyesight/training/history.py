@@ -54,6 +54,12 @@ def out_of_patience(history: Sequence[Mapping[str, float]], training: Training) 
     return len(history) - best_epoch(history, training) >= training.patience
 
 
+def is_perfect(history: Sequence[Mapping[str, float]], epochs: int = 3) -> bool:
+    """Whether every image was right in each of the last epochs."""
+    last = history[-epochs:]
+    return len(last) == epochs and all(values["score"] == 1.0 for values in last)
+
+
 def best_of(epochs: Sequence[Mapping[str, Any]], training: Training, key: str) -> dict[str, Any]:
     """The monitored values of the best of some epochs of a log, whose scores are called `key`."""
     part = monitored_part(epochs, training)
