@@ -31,7 +31,7 @@ def dropout_cnn(
 def small_cnn(shape: Shape, classes: int, *, dropout: float = 0.2) -> Network:
     """Three 3×3 convolutions and FC128 for images of any size, pooled while they are 8 pixels wide.
 
-    51,690 parameters on 8×8×1.
+    160,554 parameters on 8×8×1 with ten classes.
     """
     stack = Stack(shape)
     stack.conv(32).conv(32)
