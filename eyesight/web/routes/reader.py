@@ -197,7 +197,7 @@ async def boxes(request: Request) -> Digits:
     async with reader.service.entered(request):
         uploads = await read_pictures(request, reader.service.limits, BOXES)
         read = await reader.service.in_time(reader.read_boxes(uploads))
-    digits = [Digit(**fields(reader, digit)) for digit in read]
+    digits = [Digit(**fields(digit, reader.threshold)) for digit in read]
     text = "".join(digit.digit or EMPTY for digit in digits)
     return Digits(code=text.rstrip(EMPTY), digits=digits)
 
@@ -212,18 +212,20 @@ async def code(request: Request, digits: Expected = None) -> Code:
     async with reader.service.entered(request):
         upload = await read_picture(request, reader.service.limits)
         read = await reader.service.in_time(reader.read_photograph(upload, digits))
-    return described(reader, read, digits)
+    return described(read, digits)
 
 
-def described(reader: Reader, read: ReadCode, digits: int | None) -> Code:
+def described(read: ReadCode, digits: int | None) -> Code:
     """A code as the API gives it."""
+    from eyesight.reader.postcode import SURE
+
     placed = []
     for digit in read.code.digits:
-        values = fields(reader, ReadDigit(digit.pixels, digit.probabilities))
+        values = fields(ReadDigit(digit.pixels, digit.probabilities), SURE)
         placed.append(PlacedDigit(**values, **rectangle(digit.corners).model_dump()))
     return Code(
         code=read.code.text,
-        doubtful=read.code.is_doubtful(digits, reader.threshold),
+        doubtful=read.code.is_doubtful(digits),
         width=read.width,
         height=read.height,
         digits=placed,
@@ -266,8 +268,8 @@ async def samples(
     return Kept(samples=await asyncio.to_thread(collection.keep, named))
 
 
-def fields(reader: Reader, read: ReadDigit) -> dict[str, Any]:
-    """The fields of a Digit."""
+def fields(read: ReadDigit, sure: float) -> dict[str, Any]:
+    """The fields of a Digit; below the probability `sure` it should be checked."""
     if read.pixels is None or read.probabilities is None:
         return {"empty": True}
     top = []
@@ -277,7 +279,7 @@ def fields(reader: Reader, read: ReadDigit) -> dict[str, Any]:
         "empty": False,
         "digit": top[0].name,
         "probability": top[0].probability,
-        "sure": top[0].probability >= reader.threshold,
+        "sure": top[0].probability >= sure,
         "top": top,
         "seen": data_address(read.pixels),
     }
