@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from eyesight import classifier, tasks
@@ -36,6 +37,7 @@ from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
 from eyesight.recipe import Recipe, differences, from_dict, is_own, to_dict
 from eyesight.recipes.folder import AUTO
+from eyesight.results import slices
 from eyesight.results.calibration import Calibration
 from eyesight.results.predictions import write_arrays
 from eyesight.runs import Run, now
@@ -418,6 +420,8 @@ def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
     if len(validation):
         validation.save(run.path / "validation.npz")
     test.save(run.path / "predictions.npz")
+    if job.recipe.data.target == "class":
+        write_arrays(run.path / "properties.npz", **measure_images(data.test))
     gallery = loaded.task.gallery(data.train, data.test, test, loaded.forward, loaded.noise)
     write_arrays(run.path / "gallery.npz", **gallery)
     context.clock.lap("evaluation")
@@ -445,6 +449,17 @@ def uncorrected_summary(data: Dataset, test: Any) -> dict[str, Any] | None:
         return None
     summary: dict[str, Any] = replace(test, labels=given).summary()
     return summary
+
+
+def measure_images(images: Images) -> dict[str, npt.NDArray[np.float32]]:
+    """Brightness, contrast and sharpness of images, by which their slices are compared."""
+    parts = []
+    for start in range(0, len(images), images.chunk):
+        index = torch.arange(start, min(start + images.chunk, len(images)))
+        parts.append(slices.properties(images.take(index).cpu().numpy()))
+    if not parts:
+        return {}
+    return {name: np.concatenate([part[name] for part in parts]) for name in slices.PROPERTIES}
 
 
 def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classifier:

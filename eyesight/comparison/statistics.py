@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.errors import UserError
-from eyesight.results.metrics import mc_nemar
+from eyesight.results.metrics import holm, mc_nemar
 from eyesight.results.predictions import Predictions
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.runs import Run
@@ -333,17 +333,6 @@ def _welch(difference: float, parts: Sequence[tuple[float, int]], n: int) -> flo
         return 2.0 ** (1 - n)
     freedom = variance**2 / sum(part**2 / free for part, free in parts)
     return float(2 * stdtr(freedom, -abs(difference) / variance**0.5))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of a family of tests, corrected for their number (Holm 1979)."""
-    adjusted = [0.0] * len(p_values)
-    highest = 0.0
-    for place, index in enumerate(np.argsort(p_values, kind="stable")):
-        corrected = min(1.0, (len(p_values) - place) * p_values[index])
-        highest = max(highest, corrected)
-        adjusted[index] = highest
-    return adjusted
 
 
 NOTES = {

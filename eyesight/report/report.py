@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 
 from eyesight import recipe as recipes
 from eyesight.data.prepare import Pixels, encode_png
-from eyesight.results import metrics
+from eyesight.results import calibration as calibrating
+from eyesight.results import conformal, metrics
 from eyesight.results.predictions import Predictions, readable, summary
 from eyesight.runs import Run
 from eyesight.views import dense_plots, html, plots, run_view
@@ -94,6 +95,10 @@ def _classifier_figures(run: Run) -> dict[str, Figure]:
     if predictions is not None:
         matrix = metrics.confusion(predictions.probabilities, predictions.labels)
         figures["confusion"] = plots.confusion(matrix, readable(predictions.classes))
+        reliability = metrics.reliability(predictions.probabilities, predictions.labels)
+        figures["reliability"] = plots.reliability(reliability)
+        curve = calibrating.risk_coverage(predictions.probabilities, predictions.labels)
+        figures["risk_coverage"] = plots.risk_coverage(curve)
     gallery = run.gallery()
     samples = run_view.samples(run, len(gallery.get("samples_pixels", ())))
     if samples:
@@ -113,7 +118,12 @@ def _classifier_figures(run: Run) -> dict[str, Figure]:
 def page(run: Run) -> str:
     """The whole page as HTML."""
     predictions = run_view.labelled(run)
-    values = {**_about(run), **_training(run), **_results(run, predictions)}
+    values = {
+        **_about(run),
+        **_training(run),
+        **_results(run, predictions),
+        **_trust(run, predictions),
+    }
     return html.render(TEMPLATE, values)
 
 
@@ -183,6 +193,27 @@ def _results(run: Run, predictions: Predictions | None) -> dict[str, object]:
         "mistakes": [(thumbnail(pixels[mistake.place]), mistake) for mistake in mistakes],
         "pixelated": _pixelated(run),
     }
+
+
+def _trust(run: Run, predictions: Predictions | None) -> dict[str, object]:
+    """Whether the confidence can be believed, what the sets hold, and the worst slices."""
+    if predictions is None:
+        return {"trust": None, "slices": []}
+    calibration = run_view.calibration(run)
+    probabilities = predictions.probabilities
+    labels = predictions.labels
+    coverages = []
+    if calibration.sets is not None:
+        for level in conformal.LEVELS:
+            coverages.append(conformal.coverage(calibration.sets, probabilities, labels, level))
+    trust = {
+        "calibration": calibration,
+        "error": calibrating.calibration_error(probabilities, labels),
+        "change": calibrating.before_and_after(probabilities, labels, calibration.temperature),
+        "risk": plots.risk_coverage(calibrating.risk_coverage(probabilities, labels)),
+        "coverages": coverages,
+    }
+    return {"trust": trust, "slices": run_view.worst_slices(run, predictions)}
 
 
 def _last_event(run: Run, name: str) -> Json:

@@ -220,3 +220,14 @@ def mc_nemar(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Dif
         exact = binomtest(only_first, discordant).pvalue
         p = float(exact - binom.pmf(only_first, discordant, 0.5))
     return Difference(only_first, only_second, difference, p)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values of a family of tests, corrected for their number (Holm 1979)."""
+    adjusted = [0.0] * len(p_values)
+    highest = 0.0
+    for place, index in enumerate(np.argsort(p_values, kind="stable")):
+        corrected = min(1.0, (len(p_values) - place) * p_values[index])
+        highest = max(highest, corrected)
+        adjusted[index] = highest
+    return adjusted

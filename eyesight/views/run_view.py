@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from eyesight.data.prepare import Pixels
-from eyesight.results import metrics
+from eyesight.results import metrics, slices
+from eyesight.results.calibration import Calibration
 from eyesight.results.metrics import ClassRow, Pair
-from eyesight.results.predictions import Predictions, readable
+from eyesight.results.predictions import Predictions, read_arrays, readable
+from eyesight.results.slices import Slice
 from eyesight.runs import Run
 
 
@@ -93,6 +95,23 @@ def mistakes(run: Run, most: int) -> list[Mistake]:
             )
         )
     return rows
+
+
+def calibration(run: Run) -> Calibration:
+    """How the run's classifier was calibrated; nothing of it for runs of before."""
+    description = run.read_json("classifier/classifier.json", missing_ok=True)
+    return Calibration.from_dict(description.get("calibration") or {})
+
+
+def worst_slices(run: Run, predictions: Predictions | None, most: int = 10) -> list[Slice]:
+    """The slices of the test images on which the classifier is worst; none for runs of before."""
+    file = run.path / "properties.npz"
+    if predictions is None or not file.is_file():
+        return []
+    measured = read_arrays(file)
+    whole = run.predictions()
+    labelled = whole.labels >= 0
+    return slices.find(predictions, {key: measured[key][labelled] for key in measured})[:most]
 
 
 def samples(run: Run, most: int) -> list[tuple[Pixels, str]]:
