@@ -1,1 +1,4 @@
-"""The audit of a data set: wrong labels, near copies, images unlike the rest, and what gives a class away."""
+"""The audit of a data set.
+
+Wrong labels, near copies, images unlike the rest, and what gives a class away.
+"""

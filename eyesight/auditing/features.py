@@ -1,7 +1,8 @@
-"""Features of every image for the audit: a pretrained backbone's, pooled at several depths, or those of patches of the images.
+"""Features of every image: a pretrained backbone's at several depths, or those of patches.
 
-Features of the middle stages matter as much as the last ones where images are small: on 12,000 CIFAR-10 images with human labels
-they lift the average precision of the label ranking from .69 to .77.
+Features of the middle stages matter as much as the last ones where images are small: on 12,000
+CIFAR-10 images with human labels they lift the average precision of the label ranking from .69 to
+.77.
 """
 
 from __future__ import annotations
@@ -48,8 +49,9 @@ PATCH_SIDE = 32  # images are brought to it before their patches are taken
 class Features:
     """Features of some images.
 
-    `values` is float16 n,D; row i belongs to image `index[i]`. The first `middle` columns come from the stages
-    before the last, and are closer to what an image looks like than to what it shows. `source` names the backbone.
+    `values` is float16 n,D; row i belongs to image `index[i]`. The first `middle` columns come from
+    the stages before the last, and are closer to what an image looks like than to what it shows.
+    `source` names the backbone.
     """
 
     values: Tensor
@@ -62,7 +64,7 @@ class Features:
 
 
 class Pyramid(nn.Module):
-    """A backbone that gives the mean over the map at the end of each depth, N,D, instead of its last map."""
+    """A backbone that gives the means of its maps at several depths, N,D."""
 
     def __init__(self, network: Network, side: int) -> None:
         super().__init__()
@@ -87,7 +89,10 @@ class Pyramid(nn.Module):
 
 
 class Patches(nn.Module):
-    """Correlations with patches drawn from the images themselves, whitened and pooled in quarters (after Coates, Lee and Ng 2011)."""
+    """Correlations with patches of the images themselves, whitened and pooled in quarters.
+
+    After Coates, Lee and Ng 2011.
+    """
 
     def __init__(self, images: Images, seed: int = 0) -> None:
         super().__init__()
@@ -132,7 +137,7 @@ def normalised_patches(patches: Tensor) -> Tensor:
 
 
 def enlarged(images: Tensor, side: int) -> Tensor:
-    """Images as floats from 0 to 1 of side×side, enlarged by bicubic interpolation where they are smaller."""
+    """Images as floats from 0 to 1 of side×side, resized by bicubic interpolation."""
     values = images.float()
     if values.shape[1] == 1:
         values = values.expand(-1, 3, -1, -1)
@@ -143,7 +148,10 @@ def enlarged(images: Tensor, side: int) -> Tensor:
 
 @torch.no_grad()
 def depths(body: Backbone, side: int) -> tuple[int, ...]:
-    """The units whose maps are pooled: the last of each run of equal shapes, from an eighth of the side on."""
+    """The units whose maps are pooled.
+
+    The last of each run of equal shapes, from an eighth of the side on.
+    """
     device = next(body.parameters()).device
     values = torch.zeros(1, 3, side, side, device=device)
     shapes = []
@@ -156,7 +164,10 @@ def depths(body: Backbone, side: int) -> tuple[int, ...]:
 
 
 def backbone_at_hand() -> str | None:
-    """The pretrained backbone that the audit uses: the best of those whose weights lie on this machine, or None."""
+    """The pretrained backbone that the audit uses.
+
+    The best of those whose weights lie on this machine, or None.
+    """
     for name in PREFERRED:
         if weights.at_hand(zoo.timm_name(name)) is not None:
             return name
@@ -179,9 +190,10 @@ def load_backbone(name: str, side: int, talk: Talk) -> Pyramid:
 
 @torch.no_grad()
 def folded(network: Network, side: int) -> Network:
-    """The network with each batch normalisation folded into the convolution before it: a third faster.
+    """The network with each batch normalisation folded into the convolution before it.
 
-    The network itself comes back where that would change its features, because its layers do not run in their order.
+    The network itself comes back where that would change its features, because its layers do not
+    run in their order.
     """
     quicker = copy.deepcopy(network)
     for module in quicker.modules():
@@ -198,7 +210,7 @@ def folded(network: Network, side: int) -> Network:
 
 
 def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Give the convolution the weights and bias that make the normalisation behind it superfluous."""
+    """Give the convolution the weights and bias of both layers."""
     assert norm.running_var is not None
     assert norm.running_mean is not None
     scale = norm.weight / (norm.running_var + norm.eps).sqrt()
@@ -216,9 +228,12 @@ def compute(
     reporter: Reporter,
     backbone: str | None,
 ) -> Features:
-    """Features of the images in a random order, as many as are computed before `deadline` (of time.monotonic()).
+    """Features of the images in a random order, as many as `deadline` allows.
 
-    `name` identifies the images in the cache; `backbone` is a timm name, or None for patches of the images themselves.
+    The deadline is one of time.monotonic().
+
+    `name` identifies the images in the cache; `backbone` is a timm name, or None for patches of the
+    images themselves.
     """
     side = max(MINIMUM_SIDE, images.shape[1])
     source = "patches of the images"

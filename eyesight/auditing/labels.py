@@ -1,8 +1,9 @@
-"""Which labels are probably wrong, by two witnesses: a judge that did not learn from the image, and how the image was learnt.
+"""Which labels are suspicious, by leave-one-out probabilities and by the margin while learning.
 
-The first is a ridge classifier whose leave-one-out answers have a closed form, so that every image is judged by a classifier trained
-on all the others, at the price of one training. The second is the mean logit margin of a small head over its first epochs
-(after Pleiss et al. 2020, area under the margin): what is learnt late or against the others is suspicious.
+The first is a ridge classifier whose leave-one-out answers have a closed form, so that every image
+is judged by a classifier trained on all the others, at the price of one training. The second is the
+mean logit margin of a small head over its first epochs (after Pleiss et al. 2020, area under the
+margin): what is learnt late or against the others is suspicious.
 """
 
 from __future__ import annotations
@@ -58,8 +59,9 @@ class Standardiser:
 class Suspicion:
     """What the witnesses say about n labels.
 
-    `score` (n) is in [0, 1], higher is more suspicious. `suggested` (n) is the most probable class other than the given one.
-    `probabilities` (n,K) are the calibrated leave-one-out ones; `margin` (n) is the mean margin over the epochs.
+    `score` (n) is in [0, 1], higher is more suspicious. `suggested` (n) is the most probable class
+    other than the given one. `probabilities` (n,K) are the calibrated leave-one-out ones; `margin`
+    (n) is the mean margin over the epochs.
     """
 
     score: Tensor
@@ -135,7 +137,7 @@ def ridge_scores(
 
 
 def calibrated(scores: Tensor, labels: Tensor) -> tuple[Tensor, float]:
-    """Softmax of the scores at the temperature with the lowest loss on the labels, n,K, and that loss."""
+    """Softmax n,K at the temperature with the lowest loss on the labels, and that loss."""
     temperatures = torch.logspace(-2, 0.5, 40)
     losses = torch.stack(
         [functional.cross_entropy(scores / temperature, labels) for temperature in temperatures]

@@ -12,7 +12,8 @@ from eyesight.auditing.labels import Suspicion
 RESAMPLES = 200
 WRONG_SCORE = 0.75  # above which a label may be called wrong
 HIGH_SCORE = 0.7
-RECALL = 0.75  # of planted errors that are confidently other: .71 to .81 on CIFAR-10, dogs and MNIST at 3 to 20 %
+# Of planted errors that are confidently other: .71 to .81 on CIFAR-10, dogs and MNIST at 3 to 20 %
+RECALL = 0.75
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,10 @@ class Share:
 
 
 def confidently_other(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Whether each image is confidently of another class than the given one (Northcutt et al. 2021), n.
+    """Whether each image is confidently of another class than the given one, n.
 
-    It is when some class is as probable as it is on average among the images that carry it, and the most probable such class is not
-    the given one.
+    It is when some class is as probable as it is on average among the images that carry it, and the
+    most probable such class is not the given one.
     """
     classes = probabilities.shape[1]
     given = probabilities.gather(1, labels[:, None])[:, 0]
@@ -44,16 +45,20 @@ def confidently_other(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def wrong_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
-    """Which labels are called wrong, bool n: where both witnesses are against the given class, and surely."""
+    """Which labels are called wrong, bool n.
+
+    Where both witnesses are against the given class, and surely.
+    """
     confident = confidently_other(suspicion.probabilities, labels)
     return confident & (suspicion.margin < 0) & (suspicion.score > WRONG_SCORE)
 
 
 def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
-    """The share of wrong labels, from three counts that err in different ways, with an interval that spans them.
+    """The share of wrong labels, from three counts that err in different ways.
 
-    Confidently other labels find about RECALL of planted errors and some hard images besides; a score above HIGH_SCORE finds more of
-    both; labels that are called wrong are the lower bound. Bootstrap intervals of the lowest and highest count are the bounds.
+    Confidently other labels find about RECALL of planted errors and some hard images besides; a
+    score above HIGH_SCORE finds more of both; labels that are called wrong are the lower bound.
+    Bootstrap intervals of the lowest and highest count are the bounds.
     """
     confident = confidently_other(suspicion.probabilities, labels).double()
     called = wrong_labels(suspicion, labels).double()

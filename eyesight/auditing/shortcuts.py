@@ -1,4 +1,7 @@
-"""What gives a class away without showing it: how well classes are told apart by thumbnails, borders, brightness or file facts alone."""
+"""What gives a class away without showing it.
+
+How well classes are told apart by thumbnails, borders, brightness or file facts alone.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ SILENT = ("thumbnails",)  # may rightly tell classes apart, so they are no alarm
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How often a classifier is right that sees `name` alone, beside one that always guesses the most frequent class."""
+    """How often a classifier is right that sees `name` alone.
+
+    `guessing` is how often the most frequent class is right.
+    """
 
     name: str
     accuracy: float
@@ -36,7 +42,7 @@ class Shortcut:
 
     @property
     def alarm(self) -> bool:
-        """Whether it tells classes apart so well that a network may learn it instead of what the images show."""
+        """Whether a network may learn it instead of what the images show."""
         if self.name in SILENT or self.images < 50:
             return False
         return self.accuracy - self.guessing > ALARM * (1 - self.guessing)
@@ -97,7 +103,10 @@ def brightness(pixels: Tensor) -> Tensor:
 
 
 def file_facts(source: Source, ids: list[str]) -> Tensor | None:
-    """Size of the file, width, height, shape and ending in steps, n,D; None where the images are no files."""
+    """Size of the file, width, height, shape and ending in steps, n,D.
+
+    None where the images are no files.
+    """
     if source.pixels is not None:
         return None
     rows = {one: row for row, one in enumerate(source.ids)}

@@ -17,7 +17,10 @@ ALARM = 6.0  # deviations above the median, by quartiles
 
 @dataclass(frozen=True, eq=False)
 class Strangeness:
-    """`score` (n) is the mean cosine distance to the nearest other images, in [0, 1]; `alarm` (n) marks outliers."""
+    """`score` (n) is the mean cosine distance to the nearest other images, in [0, 1].
+
+    `alarm` (n) marks outliers.
+    """
 
     score: Tensor
     alarm: Tensor
@@ -44,7 +47,10 @@ def strangeness(values: Tensor, seed: int = 0) -> Strangeness:
 
 
 def outliers(scores: Tensor) -> Tensor:
-    """Which scores lie far above the median, counted in deviations that the upper quartile implies."""
+    """Which scores lie more than ALARM deviations above the median.
+
+    The upper quartile tells the deviation.
+    """
     median, upper = scores.quantile(torch.tensor([0.5, 0.75])).tolist()
     deviation = max((upper - median) / 0.6745, 1e-6)
     alarm: Tensor = scores > median + ALARM * deviation

@@ -133,8 +133,10 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     share = result.share_wrong
     wrong = result.labels if every else result.wrong
     lines = [
-        f"{result.data}: {len(result.labels):,} of {result.images:,} images judged by {result.features}",
-        f"about {share.value:.1%} of the labels are wrong (95 % interval {share.low:.1%} to {share.high:.1%})",
+        f"{result.data}: {len(result.labels):,} of {result.images:,} images judged "
+        f"by {result.features}",
+        f"about {share.value:.1%} of the labels are wrong "
+        f"(95 % interval {share.low:.1%} to {share.high:.1%})",
         "",
         f"probably wrong labels: {len(result.wrong):,}",
     ]

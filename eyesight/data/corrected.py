@@ -1,4 +1,7 @@
-"""Corrections applied to the three parts of a data set; the split itself stays as it is without them."""
+"""Corrections applied to the three parts of a data set.
+
+The split itself stays as it is without them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ Parts = dict[str, Images]
 
 @dataclass(frozen=True, eq=False)
 class Corrected:
-    """What corrections changed; `test_given` are the labels of the remaining test images as the data gives them."""
+    """What corrections changed.
+
+    `test_given` are the labels of the remaining test images as the data gives them.
+    """
 
     facts: CorrectionFacts
     test_given: Tensor
@@ -40,8 +46,8 @@ class Corrected:
 def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | None]:
     """The parts with the corrections that `data.corrections` asks for.
 
-    What the audit suggested and no person has confirmed changes training and validation images only, never test images.
-    Raises UserError for corrections of another data set.
+    What the audit suggested and no person has confirmed changes training and validation images
+    only, never test images. Raises UserError for corrections of another data set.
     """
     asked = None
     if data.target == "class":

@@ -1,7 +1,8 @@
-"""What a person corrects in the labels of a data set: a small CSV beside the data, which never touches the images.
+"""Corrections of labels: a small CSV beside the data, which never touches the images.
 
-Each row names an image by id and by the hash of its content, so that corrections survive renamed folders. The later of two rows
-about one image counts. An empty `new` leaves the image out; `new` equal to `old` confirms the label.
+Each row names an image by id and by the hash of its content, so that corrections survive renamed
+folders. The later of two rows about one image counts. An empty `new` leaves the image out; `new`
+equal to `old` confirms the label.
 """
 
 from __future__ import annotations
@@ -68,8 +69,8 @@ class Conflict:
 class Applied:
     """Labels after corrections.
 
-    `labels` (int64 N) and `excluded` (bool N) are about the images of the data; `machine` (bool N) marks rows that no person has
-    confirmed. `refused` says which rows were not applied, and why.
+    `labels` (int64 N) and `excluded` (bool N) are about the images of the data; `machine` (bool N)
+    marks rows that no person has confirmed. `refused` says which rows were not applied, and why.
     """
 
     labels: NDArray[np.int64]
@@ -168,7 +169,8 @@ class Corrections:
     ) -> Applied:
         """The labels of a data set with the corrections applied.
 
-        Raises UserError for corrections of another data set, and for classes that the data does not have.
+        Raises UserError for corrections of another data set, and for classes that the data does not
+        have.
         """
         rows = self.latest()
         places: dict[str, list[int]] = {}
@@ -210,7 +212,8 @@ class Corrections:
         present = sum(content in places for content in rows)
         if rows and present < HALF * len(rows):
             raise UserError(
-                f"{file} belongs to another data set: {present} of its {len(rows)} images are in this one",
+                f"{file} belongs to another data set: "
+                f"{present} of its {len(rows)} images are in this one",
                 "name the right file with --corrections, or --corrections none",
             )
         strangers = sorted({row.new for row in rows.values()} - set(class_names) - {""})
@@ -232,7 +235,10 @@ def is_corrections(name: str) -> bool:
 
 
 def beside(where: str) -> Path:
-    """Where the corrections of a data set lie: NAME.corrections.csv beside its folder or file, or here for a named set."""
+    """Where the corrections of a data set lie.
+
+    NAME.corrections.csv beside its folder or file, or here for a named set.
+    """
     path = Path(where).expanduser()
     if not path.exists():
         return Path(f"{path.name}{SUFFIX}")
