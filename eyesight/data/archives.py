@@ -1,7 +1,7 @@
-"""Tar and zip archives, unpacked once into the cache under their SHA-256; nothing leaves their folder.
+"""Tar and zip archives, unpacked once into the cache; nothing leaves their folder.
 
-Links, devices, paths that leave the folder, names listed twice and bombs (by bytes, count or ratio) are
-refused, never skipped: a data set that is silently incomplete would change a result.
+Links, devices, paths that leave the folder, names listed twice and bombs (by bytes, count or ratio)
+are refused, never skipped: a data set that is silently incomplete would change a result.
 """
 
 from __future__ import annotations
@@ -52,8 +52,9 @@ HEADER_BYTES = 1 << 24
 class Limits:
     """What an archive may unpack to.
 
-    `ratio` counts only beyond `small` bytes, since little files of one colour shrink a lot. From `many`
-    members on they must hold `mean` bytes on average: a million empty ones would only fill the disk's index.
+    `ratio` counts only beyond `small` bytes, since little files of one colour shrink a lot. From
+    `many` members on they must hold `mean` bytes on average: a million empty ones would only fill
+    the disk's index.
     """
 
     bytes: int = 64 << 30
@@ -77,7 +78,7 @@ class Member:
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the file is a tar or a zip, by name or else by content; an .npz is none, though a zip."""
+    """Whether the file is a tar or a zip, by name or else by content; never an .npz."""
     if path.suffix.lower() == ".npz":
         return False
     if path.name.lower().endswith(SUFFIXES):

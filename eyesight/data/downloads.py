@@ -1,6 +1,7 @@
 """Doors to a named data set: each puts files into a folder or says why it stays closed.
 
-A door promises nothing about the bytes: whoever opened it verifies them, so a plain http address or a mirror is as good as any.
+A door promises nothing about the bytes: whoever opened it verifies them, so a plain http address or
+a mirror is as good as any.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ class Closed(Exception):  # noqa: N818 - a closed door is expected, never shown 
 
 @dataclass(frozen=True)
 class Door:
-    """A way to files: `open(folder, names, talk)` puts those it can get into the folder, as they are or gzipped."""
+    """A way to files.
+
+    `open(folder, names, talk)` puts those it can get into the folder, as they are or gzipped.
+    """
 
     name: str
     open: Callable[[Path, Sequence[str], Talk], None]
@@ -95,7 +99,10 @@ def converted(door: Door, convert: Callable[[Path], None]) -> Door:
 
 
 def debian(package: str) -> Door:
-    """The Debian package that carries the files, if apt-get is there; it is downloaded, never installed."""
+    """The Debian package that carries the files, if apt-get is there.
+
+    It is downloaded, never installed.
+    """
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
         patience = [f"-oAcquire::{scheme}::Timeout=4" for scheme in ("http", "https")]
@@ -127,7 +134,10 @@ def download(address: str, target: Path, most: int, talk: Talk) -> None:
 
 
 def unpack_deb(package: Path, folder: Path) -> Path:
-    """The `data.tar.*` inside a Debian package, an ar archive of three members, written into `folder`; raises Closed."""
+    """Write the `data.tar.*` inside a Debian package (an ar archive) into `folder`.
+
+    Raises Closed.
+    """
     with package.open("rb") as file:
         if file.read(8) != b"!<arch>\n":
             raise Closed(f"{package.name} is no Debian package")
@@ -142,7 +152,10 @@ def unpack_deb(package: Path, folder: Path) -> Path:
 
 
 def _answer(address: str) -> Any:
-    """The response to a request, waited for no longer than PATIENCE; raises what urllib raises, or Closed."""
+    """The response to a request, waited for no longer than PATIENCE.
+
+    Raises what urllib raises, or Closed.
+    """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def knock() -> None:
@@ -165,7 +178,10 @@ def _answer(address: str) -> Any:
 
 
 def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
-    """Runs a package manager inside `folder`; raises Closed when it is not installed, fails or hangs."""
+    """Runs a package manager inside `folder`.
+
+    Raises Closed when it is not installed, fails or hangs.
+    """
     command = shutil.which(program)
     if command is None:
         raise Closed(f"{program} is not installed")

@@ -67,7 +67,7 @@ def _relation(source: Source, kind: str, other: int) -> str:
 
 
 def copied_from(problem: Problem) -> str | None:
-    """The id of the image that a problem's image is an exact copy of, or None for other problems."""
+    """The id of the image that a problem's image is a copy of; None for other problems."""
     ends = {"conflict": ", which is called ", "leak": " in "}
     if problem.kind not in (*ends, "duplicate") or not problem.detail.startswith("same as "):
         return None

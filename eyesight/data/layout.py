@@ -11,7 +11,10 @@ from eyesight.recipe import Data
 
 @dataclass(frozen=True)
 class Layout:
-    """Explicit answers to what is otherwise read from the data; an empty one is read from the data."""
+    """Explicit answers to what is otherwise read from the data.
+
+    An empty one is read from the data.
+    """
 
     images: str = ""  # folder of the images, relative to the data set or absolute
     image_column: str = ""  # of a table: name, or number from 1

@@ -1,6 +1,7 @@
 """The named data sets: where to get each and how its bytes are known to be the right ones.
 
-Whichever door opened, the decompressed files must have the SHA-256 written here; anything else is discarded and the next door is tried.
+Whichever door opened, the decompressed files must have the SHA-256 written here; anything else is
+discarded and the next door is tried.
 """
 
 from __future__ import annotations
@@ -55,7 +56,10 @@ class Payload:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A data set known by name; with `anything`, whatever pictures the user keeps under its name are taken at their word."""
+    """A data set known by name.
+
+    With `anything`, whatever pictures the user keeps under its name are taken at their word.
+    """
 
     summary: str
     classes: tuple[str, ...]
@@ -181,7 +185,8 @@ NAMED: dict[str, NamedSet] = {
         "20,580 photos of 120 breeds, from its archives or folder", (), anything=True
     ),
     "shapes": NamedSet(
-        "3,200 pictures of shapes on clutter with masks, 64×64 colour, drawn here: for segmentation",
+        "3,200 pictures of shapes on clutter with masks, 64×64 colour, drawn here: for "
+        "segmentation",
         (),
     ),
     "postal_digits": NamedSet(
@@ -194,14 +199,20 @@ NAMED: dict[str, NamedSet] = {
 
 
 def is_named(where: str, talk: Talk = silent) -> bool:
-    """Whether a bare known name is meant, which wins over a file or folder of that name; says so where there is one."""
+    """Whether a bare known name is meant, which wins over a file or folder of that name.
+
+    Says so where there is one.
+    """
     if where in NAMED and Path(where).exists():
         talk(f"{where} is the named data set; write ./{where} to mean what lies in this folder")
     return where in NAMED
 
 
 def open_named(name: str, *, talk: Talk = silent) -> Source:
-    """The source of a named set from its original files; UserError lists every way out when they cannot be had."""
+    """The source of a named set from its original files.
+
+    UserError lists every way out when they cannot be had.
+    """
     if name not in NAMED:
         raise unknown("data set", name, NAMED)
     if name == "digits":
@@ -230,7 +241,10 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
 
 
 def fetch(name: str, *, talk: Talk = silent) -> Path:
-    """The folder in the cache that holds the set's verified files, fetched if they are not there; raises UserError."""
+    """The folder in the cache that holds the set's verified files, fetched if they are not there.
+
+    Raises UserError.
+    """
     wanted, folder = NAMED[name], cache_dir() / "named" / name
     try:
         missing = [
@@ -267,7 +281,10 @@ def _is_right(path: Path, payload: Payload) -> bool:
 
 
 def _search(name: str, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
-    """What is still missing after the user's own files and every door; each door is asked for the rest only, and once."""
+    """What is still missing after the user's own files and every door.
+
+    Each door is asked for the rest only, and once.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
     own = given(name)
@@ -299,7 +316,10 @@ def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> li
 
 
 def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list[Payload]:
-    """Copies from `place` into the cache what has the right checksum; returns what is still missing."""
+    """Copies from `place` into the cache what has the right checksum.
+
+    Returns what is still missing.
+    """
     found: dict[str, list[Path]] = {}
     for path in sorted(path for path in place.rglob("*") if path.is_file()):
         found.setdefault(path.name.removesuffix(".gz"), []).append(path)
@@ -334,7 +354,8 @@ def _no_way(name: str, missing: list[Payload]) -> UserError:
     )
     ways = [
         f"put {files} into a folder {name}/ and set EYESIGHT_DATA to the folder around it",
-        f"or give that folder, or any folder of pictures, with --data; or copy the files into {cache_dir() / 'named' / name}",
+        "or give that folder, or any folder of pictures, with --data; or copy the files into "
+        f"{cache_dir() / 'named' / name}",
         *(
             f"or run, where there is a network: {door}, and put its files there"
             for door in doors
@@ -351,12 +372,18 @@ def _no_way(name: str, missing: list[Payload]) -> UserError:
 
 def _no_chars74k() -> UserError:
     message = "Chars74K is not on this machine, and is not fetched by itself"
-    ways = "name EnglishFnt.tgz or its folder with --data, or keep it as chars74k in $EYESIGHT_DATA; `glyphs` draws the same characters"
+    ways = (
+        "name EnglishFnt.tgz or its folder with --data, or keep it as chars74k in $EYESIGHT_DATA; "
+        "`glyphs` draws the same characters"
+    )
     return UserError(message, ways)
 
 
 def _no_dogs() -> UserError:
-    ways = "put images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ side by side and name their folder"
+    ways = (
+        "put images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ "
+        "side by side and name their folder"
+    )
     return UserError(
         "stanford_dogs is not on this machine, and is not fetched by itself",
         f"{ways} with --data, or in $EYESIGHT_DATA",
@@ -369,13 +396,17 @@ def _open_digits(talk: Talk) -> Source:
         return replace(open_named("mnist", talk=talk), name="digits")
     except UserError as error:
         talk(
-            f"{error.message}; using scikit-learn's bundled digits instead: 1,797 pictures of 8×8, far easier than MNIST's 70,000"
+            f"{error.message}; using scikit-learn's bundled digits instead: 1,797 pictures of "
+            "8×8, far easier than MNIST's 70,000"
         )
         return bundled_digits()
 
 
 def _with_drawn_digits(source: Source) -> Source:
-    """MNIST with drawn digits in the training part; scikit-learn's small digits stay as they are."""
+    """MNIST with drawn digits in the training part.
+
+    Scikit-learn's small digits stay as they are.
+    """
     pixels = source.pixels
     training = source.splits == "train"
     if pixels is None or not training.any():

@@ -1,4 +1,7 @@
-"""Where images come from: a named set, a folder, a table, arrays or an archive becomes one `Source`."""
+"""Where images come from.
+
+A named set, a folder, a table, arrays or an archive becomes one `Source`.
+"""
 
 from __future__ import annotations
 
@@ -29,8 +32,8 @@ SUBMISSION = "submission"  # Kaggle's example of an answer; its labels are made 
 def open_source(where: str | Path, *, layout: Layout | None = None, talk: Talk = silent) -> Source:
     """The source at `where`, a named set or a path, read as `layout` says.
 
-    A bare name of a named set wins over a folder of that name. Raises UserError, which says what is there
-    instead, or which setting of `layout` does not apply.
+    A bare name of a named set wins over a folder of that name. Raises UserError, which says what is
+    there instead, or which setting of `layout` does not apply.
     """
     layout = layout or Layout()
     name = str(where)
@@ -149,7 +152,10 @@ def _open_pictures(
     layout: Layout,
     inside: Path | None,
 ) -> Source:
-    """Images in class folders; where the folders are no classes, as a table among the files says."""
+    """Images in class folders.
+
+    Where the folders are no classes, as a table among the files says.
+    """
     tables = [file.path for file in tree.files if _is_table(file)]
     if layout.names_columns:
         if not tables:
@@ -234,8 +240,10 @@ def _open_tables(
             raise reasons[0]
         names = listed([path.name for path in tables], 5)
         raise UserError(
-            f"{name} holds pictures but no class folders, and no table among {names} names them with their classes",
-            "name the table as DATA, with --set data.images=DIR, data.image_column and data.label_column",
+            f"{name} holds pictures but no class folders, and no table among {names} names them "
+            "with their classes",
+            "name the table as DATA, with --set data.images=DIR, data.image_column and "
+            "data.label_column",
         )
     chosen = _one_or_splits(name, naming)
     return csv_table.open_csv(name, chosen, inside=inside, layout=layout, finder=finders[chosen[0]])
@@ -250,7 +258,10 @@ def _table_finder(
 
 
 def _names_pictures(path: Path, finder: Finder, layout: Layout) -> bool:
-    """Whether most of a table's first rows lead to pictures; raises UserError for unclear columns."""
+    """Whether most of a table's first rows lead to pictures.
+
+    Raises UserError for unclear columns.
+    """
     table = csv_table.read_table(path, finder, layout)
     rows = table.rows[:200]
     leading = 0
@@ -298,7 +309,8 @@ def _open_file(
     if is_corrections(path.name):
         raise UserError(
             f"{path.name} holds corrections of a data set, not a data set",
-            "name the data; corrections beside it are used by themselves, others with --corrections FILE",
+            "name the data; corrections beside it are used by themselves, others with "
+            "--corrections FILE",
         )
     if idx.is_idx(path.name):
         _refuse_layout(name, "an IDX file", layout)

@@ -1,6 +1,7 @@
 """The health check of a data set: what it holds, and everything that is wrong with it by name.
 
-Reading, hashing and decoding share one pass with preparing: reading twice costs as much as the decoding.
+Reading, hashing and decoding share one pass with preparing: reading twice costs as much as the
+decoding.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ SUFFIXES = {
     ".heif": "HEIF",
 }
 MODES = {1: "L", 4: "RGBA"}  # by the number of channels; 3 is RGB
-# Images that a thread takes at a time: one by one, handing over costs as much as decoding a small one.
+# Images a thread takes at a time: one by one, handing over costs as much as a small image.
 AT_ONCE = 16
 THREADS = 8  # at most
 COMMONEST = 5  # sizes, modes and formats that are listed
@@ -191,7 +192,7 @@ class Findings:
         )
 
     def _name_depth(self) -> None:
-        """Where samples of 16 bits use fewer in the whole set, the notes say how they are scaled."""
+        """Say how samples of 16 bits are scaled where the whole set uses fewer."""
         if self.depth in (0, 16):
             return
         detail = f"{self.depth} of 16 bits a sample are used in this set, and scaled to 8"
@@ -250,7 +251,8 @@ def check(scan: Scan) -> None:
     )
     if not filled:
         raise UserError(
-            f"{scan.name} holds no usable picture: of {len(scan.usable)}, none can be used{reasons}",
+            f"{scan.name} holds no usable picture: of {len(scan.usable)}, none can be "
+            f"used{reasons}",
             hint,
         )
     (name, number), *_ = filled.items()
@@ -299,7 +301,7 @@ def examine_all(source: Source, preparation: Preparation | None = None) -> Itera
 
 
 def chunks(total: int) -> Iterator[range]:
-    """Ranges of `AT_ONCE` rows; the first are smaller, so that progress begins soon with large photos."""
+    """Ranges of `AT_ONCE` rows; the first are smaller, so that progress begins soon."""
     start = 0
     size = 1
     while start < total:
@@ -309,7 +311,7 @@ def chunks(total: int) -> Iterator[range]:
 
 
 def examine(source: Source, index: int, preparation: Preparation | None = None) -> Examined:
-    """One image read, hashed, decoded and prepared; under channels 0 a grey image keeps one channel."""
+    """Read, hash, decode and prepare one image; under channels 0 a grey image keeps one channel."""
     try:
         contents = source.read(index)
         if isinstance(contents, bytes):

@@ -1,7 +1,7 @@
 """A `Source`: named images with labels, nothing decoded yet; and which file names count as images.
 
-A file is an image by its name or by its first bytes: a photo without extension is used, and a broken
-`.jpg` is not overlooked.
+A file is an image by its name or by its first bytes: a photo without extension is used, and a
+broken `.jpg` is not overlooked.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 NaturalKey = tuple[list[str | tuple[int, str]], str]
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga .pbm .pgm .ppm .pnm".split()  # noqa: SIM905
+    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga .pbm .pgm .ppm .pnm".split()  # noqa: SIM905, E501
 )
 FONTS = (".ttf", ".otf", ".ttc", ".otc")
 NUMBERS = re.compile("([0-9]+)")
@@ -114,7 +114,7 @@ def is_picture(path: str | Path) -> bool:
 
 
 def printable(name: str) -> str:
-    """The name with bytes that are no text escaped, so that it can be printed and written as JSON."""
+    """The name with bytes that are no text escaped, to be printed and written as JSON."""
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 

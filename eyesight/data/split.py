@@ -1,7 +1,9 @@
-"""Which images are for training, validation and test: seeded, stratified; what the data says stands.
+"""Which images are for training, validation and test: seeded, stratified.
 
-An image's place depends on its content and the seed, not on the order of files: adding an image moves
-hardly any other.
+What the data says stands.
+
+An image's place depends on its content and the seed, not on the order of files: adding an image
+moves hardly any other.
 """
 
 from __future__ import annotations
@@ -25,7 +27,10 @@ NAMED = 10  # classes in a note
 
 @dataclass(frozen=True)
 class Holdout:
-    """The fractions to hold out where the data gives no such part; UserError unless from 0 up to 1."""
+    """The fractions to hold out where the data gives no such part.
+
+    UserError unless from 0 up to 1.
+    """
 
     validation: float
     test: float
@@ -61,9 +66,9 @@ def split(
 ) -> Division:
     """Divide the usable, labelled images (all arguments of length N).
 
-    A part the data gives is taken as it is. What is missing comes out of the other images: first the
-    fraction `test` of them, then the fraction `validation` of what is left. Copies (equal digests) and the
-    images of a group stay together, and every class keeps a training image.
+    A part the data gives is taken as it is. What is missing comes out of the other images: first
+    the fraction `test` of them, then the fraction `validation` of what is left. Copies (equal
+    digests) and the images of a group stay together, and every class keeps a training image.
     """
     notes: list[str] = []
     labelled = usable & (labels >= 0)
@@ -196,8 +201,8 @@ def draw_groups(
 ) -> Indices:
     """About `fraction` of the pool in whole groups, classes in proportion as far as groups allow.
 
-    Nothing where there are fewer than two groups. The folds are scikit-learn's StratifiedGroupKFold; the
-    one nearest to the fraction that leaves every class behind is taken.
+    Nothing where there are fewer than two groups. The folds are scikit-learn's
+    StratifiedGroupKFold; the one nearest to the fraction that leaves every class behind is taken.
     """
     from sklearn.model_selection import StratifiedGroupKFold  # needed for groups only
 
@@ -283,12 +288,16 @@ def group_notes(groups: Sequence[str], parts: Mapping[str, Indices]) -> list[str
     if not torn:
         return []
     return [
-        f"{len(torn):,} groups lie on both sides of the split that the data gives: {listed(torn, 5)}"
+        f"{len(torn):,} groups lie on both sides of the split that the data gives: "
+        f"{listed(torn, 5)}"
     ]
 
 
 def split_hash(ids: Sequence[str], parts: Mapping[str, Indices]) -> str:
-    """A sha256 that changes whenever any image changes parts; the order of images does not matter."""
+    """A sha256 that changes whenever any image changes parts.
+
+    The order of images does not matter.
+    """
     digest = sha256()
     for name in sorted(parts):
         digest.update(f"{name}\0{len(parts[name])}\0".encode())

@@ -1,4 +1,4 @@
-"""Words by which people name splits, folders of images and columns of tables, in several languages."""
+"""Words that name splits, folders of images and columns of tables, in several languages."""
 
 from __future__ import annotations
 
@@ -10,21 +10,31 @@ from typing import Literal
 Split = Literal["train", "validation", "test"]
 
 SPLIT_WORDS: dict[Split, str] = {
-    "train": """train training trainings trn learn learning trainieren entrenamiento entrainement apprentissage
-        treino treinamento treinar addestramento trening traning egitim latih pelatihan
-        обучение обучающая тренировка 训练 訓練 学習 훈련 학습""",
-    "validation": """val valid validation validate dev devel development eval validierung validierungs validacion
-        validacao validazione validering walidacja dogrulama validasi
-        валидация проверка 验证 驗證 検証 검증""",
+    "train": """
+        train training trainings trn learn learning trainieren entrenamiento entrainement
+        apprentissage treino treinamento treinar addestramento trening traning egitim latih
+        pelatihan обучение обучающая тренировка 训练 訓練 学習 훈련 학습
+    """,
+    "validation": """
+        val valid validation validate dev devel development eval validierung validierungs
+        validacion validacao validazione validering walidacja dogrulama validasi валидация
+        проверка 验证 驗證 検証 검증
+    """,
     "test": """test testing tst holdout prueba pruebas teste testes prova essai uji pengujian
         тест тестовая 测试 測試 テスト 테스트 시험 평가""",
 }
-GENERIC = """set sets data dataset image images img imgs picture pictures pic pics photo photos frame
-    frames folder split dir file files full all daten bilder imagenes fotos 集 数据 데이터 사진"""
-CONTAINERS = f"""{GENERIC} datasets docs jpegimages raw upload uploads download downloads export archive
-    jpg jpeg png"""
-NUMBERED = """part parts fold folds batch batches chunk chunks shard shards site hospital center centre
-    patient subject session camera cam plate slide run scan day week user"""  # with a number or letter
+GENERIC = """
+        set sets data dataset image images img imgs picture pictures pic pics photo photos frame
+        frames folder split dir file files full all daten bilder imagenes fotos 集 数据 데이터 사진
+    """
+CONTAINERS = f"""
+        {GENERIC} datasets docs jpegimages raw upload uploads download downloads export archive
+        jpg jpeg png
+    """
+NUMBERED = """
+        part parts fold folds batch batches chunk chunks shard shards site hospital center
+        centre patient subject session camera cam plate slide run scan day week user
+    """  # with a number or letter
 NUMBER = re.compile(r"\d+")
 TOKEN = re.compile(r"[^\W\d_]+|\d+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -237,9 +247,10 @@ def exact_split(name: str) -> Split | None:
 def split_and_rest(name: str) -> tuple[Split | None, frozenset[str]]:
     """The one split word within a name, and the words left beside it.
 
-    `seg_train` gives train and {seg}, `training_set` and `train2017` give train and nothing: numbers and
-    generic words do not count. Folders of one data set have the same rest; `train_station` and
-    `test_tube` do not. The split is None where there is no such word, or words of two splits.
+    `seg_train` gives train and {seg}, `training_set` and `train2017` give train and nothing:
+    numbers and generic words do not count. Folders of one data set have the same rest;
+    `train_station` and `test_tube` do not. The split is None where there is no such word, or words
+    of two splits.
     """
     splits: set[Split] = set()
     rest: set[str] = set()
@@ -255,7 +266,10 @@ def split_and_rest(name: str) -> tuple[Split | None, frozenset[str]]:
 
 
 def is_container(name: str) -> bool:
-    """Whether a folder's name says only that something lies in it: `images_part_1`, `fold_0`, `site B`."""
+    """Whether a folder's name says only that something lies in it.
+
+    `images_part_1`, `fold_0`, `site B`.
+    """
     containers = 0
     numbers = 0
     for token in _tokens(name):
@@ -269,12 +283,18 @@ def is_container(name: str) -> bool:
 
 
 def is_mask_folder(name: str) -> bool:
-    """Whether a folder is called as those of masks are: `masks`, `train_labels`, `SegmentationClass`."""
+    """Whether a folder is called as those of masks are.
+
+    `masks`, `train_labels`, `SegmentationClass`.
+    """
     return _MASK_FOLDERS.fullmatch(name) is not None
 
 
 def label_rank(column: str) -> int | None:
-    """The group of LABEL_COLUMNS a column belongs to, exact names first; None for any other name."""
+    """The group of LABEL_COLUMNS a column belongs to, exact names first.
+
+    None for any other name.
+    """
     name = column_key(column)
     groups = len(LABEL_COLUMNS)
     for rank, words in enumerate(LABEL_COLUMNS):
@@ -299,7 +319,10 @@ def path_rank(column: str) -> int:
 
 
 def column_key(column: str) -> str:
-    """A column's name for comparing: `Image Name`, `imageName` and `image-name` are `image_name`."""
+    """A column's name for comparing.
+
+    `Image Name`, `imageName` and `image-name` are `image_name`.
+    """
     return "_".join(TOKEN.findall(fold(CAMEL.sub(" ", column))))
 
 

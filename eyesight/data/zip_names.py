@@ -1,7 +1,8 @@
 """File names in zip archives that do not say how they are encoded.
 
-A zip marks names as UTF-8 or leaves them in the code page of the computer that packed it, which it does not
-name. One encoding is chosen for all names of an archive, by which of them gives words instead of a jumble.
+A zip marks names as UTF-8 or leaves them in the code page of the computer that packed it, which it
+does not name. One encoding is chosen for all names of an archive, by which of them gives words
+instead of a jumble.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ Test = Callable[[str], bool]
 
 
 def decoded_names(entries: Sequence[zipfile.ZipInfo]) -> tuple[list[str], str]:
-    """The name of every entry, and the encoding chosen for unmarked ones ("" where none was needed)."""
+    """Every entry's name, and the encoding chosen for unmarked ones ("" if none was needed)."""
     names = [entry.filename for entry in entries]
     unmarked = [
         place
@@ -111,7 +112,7 @@ def _is_everyday_korean(text: str) -> bool:
 
 
 def _is_japanese(text: str) -> bool:
-    """Kana or Chinese characters, but none of the half-width kana that other code pages turn into."""
+    """Kana or Chinese characters, without the half-width kana that other code pages give."""
     is_half_width = _share(text, lambda letter: "｡" <= letter <= "ﾟ") > 0
     kana = _share(text, lambda letter: "ぁ" <= letter <= "ヿ")
     return not is_half_width and kana + _share(text, _is_ideograph) > 0.9

@@ -1,6 +1,7 @@
 """CIFAR-10's binary batches: one label byte, then 3,072 bytes red, green, blue, per picture.
 
-The Python version of the same data set is a pickle, which could run anything when opened, so it is refused by name.
+The Python version of the same data set is a pickle, which could run anything when opened, so it is
+refused by name.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ ROW = 1 + 3 * 32 * 32
 
 
 def is_batch(name: str) -> bool:
-    """Whether this is the name of one of the binary batches, or one of the pickles that are refused with an explanation."""
+    """Whether a name is that of a binary batch, or of a pickle, which is refused with a reason."""
     return name in (*TRAIN, TEST) or is_pickle(name)
 
 
@@ -32,7 +33,10 @@ def is_pickle(name: str) -> bool:
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 N,3,32,32 and labels int64 N of one batch; UserError when it is cut short or has other labels."""
+    """Pixels uint8 N,3,32,32 and labels int64 N of one batch.
+
+    UserError when it is cut short or has other labels.
+    """
     try:
         rows = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
@@ -59,7 +63,8 @@ def open_cifar(name: str, files: Sequence[Path]) -> Source:
     batches = [found[batch] for batch in (*TRAIN, TEST) if batch in found]
     if not batches:
         raise UserError(
-            f"{name} holds the Python version of CIFAR-10, which is made of pickles and never opened",
+            f"{name} holds the Python version of CIFAR-10, which is made of pickles and never "
+            "opened",
             "use the binary version (cifar-10-binary.tar.gz) or a folder of pictures",
         )
     parts = [("test" if path.name == TEST else "train", *read_batch(path)) for path in batches]
@@ -75,9 +80,9 @@ def open_cifar(name: str, files: Sequence[Path]) -> Source:
 def batches_from_sheets(folder: Path) -> None:
     """Write the official binary batches beside PNG sheets that hold the same images.
 
-    A sheet is one batch as an image 1024 pixels wide: every row is one image of 32×32×3. The labels lie in
-    `train_lables.json` and `test_lables.json` (spelt so by the package). Raises UserError where a sheet
-    or a label is missing or has another shape.
+    A sheet is one batch as an image 1024 pixels wide: every row is one image of 32×32×3. The labels
+    lie in `train_lables.json` and `test_lables.json` (spelt so by the package). Raises UserError
+    where a sheet or a label is missing or has another shape.
     """
     sheets = {sheet.stem: sheet for sheet in folder.rglob("*.png")}
     train_labels = _sheet_labels(folder, "train_lables.json")

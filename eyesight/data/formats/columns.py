@@ -1,7 +1,7 @@
 """Which column of a table holds the files, the classes, the split and the group.
 
-Files are told by where the cells lead, classes and splits by the columns' names, and both by what the
-person says. What stays ambiguous is refused with the candidates named.
+Files are told by where the cells lead, classes and splits by the columns' names, and both by what
+the person says. What stays ambiguous is refused with the candidates named.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Table:
 def read_columns(path: Path, rows: list[Row], find: Find, layout: Layout) -> Table:
     """The table with its columns told apart.
 
-    `find` gives the files that a cell may mean. Raises UserError where no column leads to files, where none
-    holds classes, and where several could.
+    `find` gives the files that a cell may mean. Raises UserError where no column leads to files,
+    where none holds classes, and where several could.
     """
     sample = rows[1 : SAMPLE + 1]
     shares = _file_shares(sample or rows, find)
@@ -94,7 +94,10 @@ def _file_shares(rows: Sequence[Row], find: Find) -> list[float]:
 
 
 def _has_header(rows: list[Row], shares: list[float], find: Find, layout: Layout) -> bool:
-    """Whether the first row names columns: it leads to no file, though the rows below it do or its words say so."""
+    """Whether the first row names columns.
+
+    It leads to no file, though the rows below it do or its words say so.
+    """
     first = rows[0].cells
     if any(cell and find(cell) for cell in first):
         return False
@@ -171,7 +174,10 @@ class _Chooser:
         return best
 
     def _is_written_out(self, place: int) -> bool:
-        """Whether a column's cells are names of files; numbers and words may only happen to be stems."""
+        """Whether a column's cells are names of files.
+
+        Numbers and words may only happen to be stems.
+        """
         cells = self.cells(place)
         return 2 * sum(extension(cell) in EXTENSIONS for cell in cells) > len(cells)
 
@@ -180,7 +186,10 @@ class _Chooser:
         return any(list(find(one)) != list(find(other)) for one, other in pairs)
 
     def _named_image(self) -> int:
-        """The column of the files where none of its files is there: by file names, then by its own name."""
+        """The column of the files where none of its files is there.
+
+        By file names, then by its own name.
+        """
         written = [place for place in range(len(self.names)) if self._is_written_out(place)]
         if written:
             return written[0]
@@ -228,8 +237,10 @@ class _Chooser:
     def _refuse_splits(self, place: int) -> None:
         values = listed(sorted({cell for cell in self.cells(place) if cell})[:5])
         raise UserError(
-            f"the column {self.names[place]!r} of {self.path} holds {values or 'nothing'}, which says no split",
-            "expected train, validation or test; --set data.split_column=none leaves the column out",
+            f"the column {self.names[place]!r} of {self.path} holds {values or 'nothing'}, which "
+            "says no split",
+            "expected train, validation or test; --set data.split_column=none leaves the column "
+            "out",
         )
 
     def ranked_label(self, taken: set[int]) -> int:
@@ -254,12 +265,16 @@ class _Chooser:
         passed_over = [self.names[place] for place in ranks if place != candidates[0]]
         if passed_over:
             self.notes.append(
-                f"not used: {listed(passed_over, 5)} (--set data.label_column=NAME takes another column)"
+                f"not used: {listed(passed_over, 5)} (--set data.label_column=NAME takes another "
+                "column)"
             )
         return candidates[0]
 
     def _without_numbers(self, candidates: list[int]) -> list[int]:
-        """Of columns that say the same, the one of names: `class_id` numbers what `class_name` names."""
+        """Of columns that say the same, the one of names.
+
+        `class_id` numbers what `class_name` names.
+        """
         first = candidates[0]
         for other in candidates[1:]:
             pairs = set(zip(self.cells(first), self.cells(other), strict=True))
@@ -290,7 +305,8 @@ class _Chooser:
         if max(sums, default=0) > 1:
             several = sum(one > 1 for one in sums)
             raise UserError(
-                f"{several} of the first {len(sums)} rows of {self.path} have a 1 in several of the columns "
+                f"{several} of the first {len(sums)} rows of {self.path} have a 1 in several of "
+                "the columns "
                 f"{listed([self.names[place] for place in places], 8)}",
                 "eyesight gives an image one class: keep rows of one class, or name a column with "
                 "--set data.label_column=NAME",
@@ -331,7 +347,8 @@ class _Chooser:
         names = [self.names[place] for place in places]
         kind = "column" if self.has_header else "column number"
         return UserError(
-            f"the classes of {self.path} could be in {kind} {listed([repr(name) for name in names], 8)}",
+            f"the classes of {self.path} could be in {kind} "
+            f"{listed([repr(name) for name in names], 8)}",
             f"--set data.label_column={names[0]} says which",
         )
 

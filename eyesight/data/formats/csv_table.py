@@ -1,6 +1,9 @@
-"""Tables of paths and labels, as people export them: with or without header, with or without a split.
+"""Tables of paths and labels, as people export them.
 
-A row without label or file is listed with its line number and left out; nothing is put in its place.
+With or without header, with or without a split.
+
+A row without label or file is listed with its line number and left out; nothing is put in its
+place.
 """
 
 from __future__ import annotations
@@ -57,10 +60,10 @@ def open_csv(
     layout: Layout | None = None,
     finder: Finder | None = None,
 ) -> Source:
-    """The source that one table describes, or several that are each a split (`train.csv`, `test.csv`).
+    """The source of one table, or of several that are a split each (`train.csv`, `test.csv`).
 
-    Paths in a table are relative to it or to `layout.images`; files that are not there are searched by name.
-    When `inside` is given (an unpacked archive), nothing outside of it is used.
+    Paths in a table are relative to it or to `layout.images`; files that are not there are searched
+    by name. When `inside` is given (an unpacked archive), nothing outside of it is used.
     """
     layout = layout or Layout()
     records: list[Record] = []
@@ -82,7 +85,10 @@ def open_csv(
 
 
 def finder_for(path: Path, layout: Layout, inside: Path | None = None) -> Finder:
-    """The files that a table's paths are about: beside it, or in the folder that the person names."""
+    """The files that a table's paths are about.
+
+    Beside it, or in the folder that the person names.
+    """
     folder = path.parent
     if layout.images:
         folder = folder / Path(layout.images).expanduser()
@@ -125,7 +131,10 @@ def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
 
 
 def _labels(table: Table) -> list[str]:
-    """The class of every row, "" where it has none: one-hot columns read, numbers in one spelling."""
+    """The class of every row, "" where it has none.
+
+    One-hot columns read, numbers in one spelling.
+    """
     columns = table.columns
     if columns.one_hot:
         return [_hot(row, columns.one_hot, table.names) for row in table.rows]
@@ -201,7 +210,10 @@ def _located(record: Record, finder: Finder, place: str = "") -> Record:
 
 
 def _source(name: str, records: list[Record], notes: list[str], *, grouped: bool) -> Source:
-    """The source of the rows that lead to images; raises UserError when none does, or none has a label."""
+    """The source of the rows that lead to images.
+
+    Raises UserError when none does, or none has a label.
+    """
     usable = _distinct([record for record in records if record.reason is None])
     problems = []
     for record in records:

@@ -1,4 +1,7 @@
-"""Which file a cell of a table means: as written, or else by its name among the files that are there."""
+"""Which file a cell of a table means.
+
+As written, or else by its name among the files that are there.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from eyesight.data.vocabulary import split_and_rest
 class Finder:
     """Files below a folder by the paths, names or stems that tables give for them.
 
-    `folder` is where the table's paths begin, `root` the folder whose files are searched by name, and
-    files outside of `inside` (an unpacked archive) are never found.
+    `folder` is where the table's paths begin, `root` the folder whose files are searched by name,
+    and files outside of `inside` (an unpacked archive) are never found.
     """
 
     def __init__(
@@ -56,8 +59,9 @@ class Finder:
     def candidates(self, cell: str, split: str = "") -> list[Path]:
         """The files that a cell may mean: the one at this path, else those of this name.
 
-        Names are compared without case and in one Unicode form, with their folders as far as the cell gives
-        any, with or without extension. Of several, one in a folder of the row's `split` comes first.
+        Names are compared without case and in one Unicode form, with their folders as far as the
+        cell gives any, with or without extension. Of several, one in a folder of the row's `split`
+        comes first.
         """
         direct = self.direct(cell)
         if direct is not None:
@@ -74,7 +78,10 @@ class Finder:
         return [entry.path for entry in entries]
 
     def unnamed(self, paths: set[str]) -> int:
-        """How many of the images are not among these paths; 0 where the images were never listed."""
+        """How many of the images are not among these paths.
+
+        0 where the images were never listed.
+        """
         listed = self._listed or []
         return sum(entry.location not in paths for entry in listed)
 

@@ -1,9 +1,10 @@
 """Folders of images: which folders are splits, which are classes, and which are neither.
 
-A folder is not a class because it holds images. Read from the outside in: a single folder around the
-others is a wrapper; folders named after splits (`train`, `seg_test`, `val2017`) are splits; where all
-folders hold the same subfolders (`fold_1/cat`, `fold_2/cat`) these are the classes; folders whose names
-only say that images lie in them (`images_part_1`) are nobody's class. What is left are the classes.
+A folder is not a class because it holds images. Read from the outside in: a single folder around
+the others is a wrapper; folders named after splits (`train`, `seg_test`, `val2017`) are splits;
+where all folders hold the same subfolders (`fold_1/cat`, `fold_2/cat`) these are the classes;
+folders whose names only say that images lie in them (`images_part_1`) are nobody's class. What is
+left are the classes.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ from eyesight.data.vocabulary import (
 )
 from eyesight.errors import UserError, listed
 
-EXPECTED = "expected one folder per class, perhaps below train/, val/ and test/, or a table of path and label"
+EXPECTED = (
+    "expected one folder per class, perhaps below train/, val/ and test/, "
+    "or a table of path and label"
+)
 SHOWN = 8  # folders in an error or a note
 
 
@@ -71,7 +75,10 @@ class Folder:
 
 @dataclass
 class Structure:
-    """What each image is: its split and class name by location, what is left out, and what to tell."""
+    """What each image is.
+
+    Its split and class name by location, what is left out, and what to tell.
+    """
 
     places: dict[str, tuple[str, str]] = field(default_factory=dict)  # class "" is unlabelled
     problems: list[Problem] = field(default_factory=list)
@@ -103,8 +110,8 @@ def open_folders(
 ) -> Source:
     """The source that class folders make.
 
-    Raises UnclearError where the folders do not say what the classes are, and UserError where there is
-    no image.
+    Raises UnclearError where the folders do not say what the classes are, and UserError where there
+    is no image.
     """
     if not pictures:
         raise _no_pictures(name, tree)
@@ -133,7 +140,9 @@ def open_folders(
 
 
 def open_unlabelled(name: str, tree: Tree) -> Source:
-    """The source of every image in a folder, without classes; folders named after splits are splits.
+    """The source of every image in a folder, without classes.
+
+    Folders named after splits are splits.
 
     Raises UserError where there is no image.
     """
@@ -194,7 +203,10 @@ def read_structure(name: str, root: Folder, tree: Tree) -> Structure:
 
 
 def unwrapped(folder: Folder, structure: Structure) -> Folder:
-    """The folder inside all wrappers: `Images/husky/1.jpg`, or a data set beside a repository's `docs/`."""
+    """The folder inside all wrappers.
+
+    `Images/husky/1.jpg`, or a data set beside a repository's `docs/`.
+    """
     while not split_folders(folder):
         inner = _wrapped_data(folder)
         if inner is None:
@@ -226,9 +238,9 @@ def _wrapped_data(folder: Folder) -> Folder | None:
 def split_folders(folder: Folder) -> dict[str, Split]:
     """The folders in a folder that are splits, by name; empty where they are something else.
 
-    A split word alone (`train`) counts where class folders lie below one such folder: flat `train`, `bus`
-    and `car` are three vehicles. Words within names (`seg_train`, `test1`) count where two splits occur and
-    the names are otherwise alike.
+    A split word alone (`train`) counts where class folders lie below one such folder: flat `train`,
+    `bus` and `car` are three vehicles. Words within names (`seg_train`, `test1`) count where two
+    splits occur and the names are otherwise alike.
     """
     children = folder.children
     named: dict[str, Split] = {}
@@ -312,7 +324,8 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
     above = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
     structure.notes.append(
         f"the folders {above} all hold the same subfolders, which are the classes; "
-        "--set data.class_level=N says otherwise, and data.group_pattern keeps each on one side of the split"
+        "--set data.class_level=N says otherwise, and data.group_pattern keeps each on one side "
+        "of the split"
     )
     structure.stray(folder.files)
     class_folders = []
@@ -383,7 +396,10 @@ def _put_classes(
 
 
 def split_folders_in_class(folder: Folder) -> dict[str, Split]:
-    """The splits inside a class folder (`cat/train`, `cat/test`); empty unless all its folders are."""
+    """The splits inside a class folder (`cat/train`, `cat/test`).
+
+    Empty unless all its folders are.
+    """
     splits: dict[str, Split] = {}
     for child in folder.children:
         split, rest = split_and_rest(child.name)
@@ -395,7 +411,10 @@ def split_folders_in_class(folder: Folder) -> dict[str, Split]:
 
 
 def at_level(root: Folder, pictures: Sequence[FileEntry], level: int) -> Structure:
-    """Classes by the folder at `level` below the root, as the person says; other levels may be splits."""
+    """Classes by the folder at `level` below the root, as the person says.
+
+    Other levels may be splits.
+    """
     structure = Structure()
     for file in pictures:
         above = file.parts[:-1]
@@ -419,12 +438,16 @@ def at_level(root: Folder, pictures: Sequence[FileEntry], level: int) -> Structu
 
 
 def unclear(name: str, root: Folder, tree: Tree) -> UnclearError:
-    """The error for folders that say neither classes nor splits: what was seen, and how to say it."""
+    """The error for folders that say neither classes nor splits.
+
+    What was seen, and how to say it.
+    """
     hints = [EXPECTED]
     others = {file.parts[-1].rpartition(".")[2].lower() for file in tree.files}
     if others & {"json", "xml", "txt"}:
         hints.append(
-            "the .json, .xml or .txt files beside the pictures may be boxes: eyesight learns classes, "
+            "the .json, .xml or .txt files beside the pictures may be boxes: eyesight learns "
+            "classes, "
             "not boxes"
         )
     hints.append(

@@ -1,6 +1,7 @@
 """IDX files, the format MNIST came in: a big-endian header, then bytes; gzipped or not.
 
-A pair is found by name (`train-images-idx3-ubyte` with `train-labels-idx1-ubyte`), also with Kaggle's dots instead of dashes.
+A pair is found by name (`train-images-idx3-ubyte` with `train-labels-idx1-ubyte`), also with
+Kaggle's dots instead of dashes.
 """
 
 from __future__ import annotations
@@ -31,7 +32,10 @@ def is_idx(name: str) -> bool:
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The uint8 array of an IDX file; UserError when it is none, is cut short, or holds more than its header says."""
+    """The uint8 array of an IDX file.
+
+    UserError when it is none, is cut short, or holds more than its header says.
+    """
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
             head = file.read(4)
@@ -41,33 +45,40 @@ def read_idx(path: Path) -> np.ndarray:
                     "expected the header 00 00 08 and the number of dimensions",
                 )
             shape = struct.unpack(f">{head[3]}I", file.read(4 * head[3]))
-            wanted = int(np.prod(shape, dtype=object))
-            payload = file.read(wanted + 1) if wanted <= MOST_BYTES else b""
+            expected = int(np.prod(shape, dtype=object))
+            payload = file.read(expected + 1) if expected <= MOST_BYTES else b""
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise UserError(
             f"cannot read {path}: {error}", "the file is damaged or cut short; fetch it again"
         ) from error
-    if len(payload) != wanted:
+    if len(payload) != expected:
         raise UserError(
-            f"{path} holds {len(payload):,} bytes where its header {shape} says {wanted:,}",
+            f"{path} holds {len(payload):,} bytes where its header {shape} says {expected:,}",
             "fetch the file again",
         )
     return np.frombuffer(payload, dtype=np.uint8).reshape(shape)
 
 
 def open_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 N,1,H,W and labels int64 N of one pair; UserError when they do not belong together."""
+    """Pixels uint8 N,1,H,W and labels int64 N of one pair.
+
+    UserError when they do not belong together.
+    """
     pixels, numbers = read_idx(images), read_idx(labels)
     if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
         raise UserError(
-            f"{images.name} {pixels.shape} and {labels.name} {numbers.shape} do not belong together",
+            f"{images.name} {pixels.shape} and {labels.name} {numbers.shape} do not belong "
+            "together",
             "expected N,H,W and N",
         )
     return pixels[:, None], numbers.astype(np.int64)
 
 
 def open_idx(name: str, files: Sequence[Path]) -> Source:
-    """The source made of all IDX pairs among `files`; UserError names a half without its other half."""
+    """The source made of all IDX pairs among `files`.
+
+    UserError names a half without its other half.
+    """
     pairs = _pairs(files)
     parts = [
         (split, *open_pair(images, labels))

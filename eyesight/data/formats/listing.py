@@ -19,7 +19,10 @@ MAX_DEPTH = 200  # folders inside each other; deeper ones are named and not ente
 
 @dataclass(frozen=True)
 class FileEntry:
-    """A regular file: where it is, its path below the root in parts, and what tells whether it changed."""
+    """A regular file.
+
+    Where it is, its path below the root in parts, and what tells whether it changed.
+    """
 
     location: str
     parts: Parts
@@ -66,7 +69,10 @@ def walk(root: Path, talk: Talk = silent) -> Tree:
 
 
 def stream(tree: Tree) -> Iterator[FileEntry]:
-    """Files of `walk` one after another, links last in each folder; memory holds one folder's names."""
+    """Files of `walk` one after another, links last in each folder.
+
+    Memory holds one folder's names.
+    """
     return _enter(tree.root, (), tree, set())
 
 

@@ -1,8 +1,10 @@
-"""Arrays in an `.npz` file, under Keras' names (x_train, y_train), MedMNIST's (train_images, train_labels),
-plain images and labels, or near spellings of these (X_train, trainX).
+"""Arrays in an `.npz` file, by their keys.
 
-An `.npz` is a zip: what it claims to hold is checked before it is unpacked, and objects (pickles) are never
-loaded.
+Keras' keys (x_train, y_train), MedMNIST's (train_images, train_labels), plain images and labels,
+and near spellings (X_train, trainX) are read.
+
+An `.npz` is a zip: what it claims to hold is checked before it is unpacked, and objects (pickles)
+are never loaded.
 """
 
 from __future__ import annotations
@@ -124,7 +126,8 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
         size = math.prod(shape) * dtype.itemsize
         if size > entry.file_size and not dtype.hasobject:
             raise UserError(
-                f"{path} is damaged: {entry.filename} claims {size:,} bytes and holds {entry.file_size:,}",
+                f"{path} is damaged: {entry.filename} claims {size:,} bytes and holds "
+                f"{entry.file_size:,}",
                 "save it again",
             )
 
@@ -148,7 +151,10 @@ def _keys_by_split(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, di
 
 
 def _role_and_split(key: str) -> tuple[Role | None, str]:
-    """What an array is by its key, and its split: `trainX` and `x_train` are the images of train."""
+    """What an array is by its key, and its split.
+
+    `trainX` and `x_train` are the images of train.
+    """
     role: Role | None = None
     split = ""
     for token in vocabulary.column_key(key).split("_"):
@@ -222,7 +228,8 @@ def _to_uint8(parts: Sequence[Part], notes: list[str]) -> list[np.ndarray]:
         elif low < 0 or high > 255:
             raise UserError(
                 f"{part.image_key} holds {array.dtype} from {low:g} to {high:g}",
-                "expected 0 to 255: scale the values before saving, for example images / images.max()",
+                "expected 0 to 255: scale the values before saving, for example images / "
+                "images.max()",
             )
         if high * scale <= 1 or (high <= 1 and array.dtype.kind != "f"):
             notes.append(
@@ -303,7 +310,8 @@ def _labels(key: str, array: np.ndarray, count: int) -> np.ndarray:
     if low < -1 or high >= 1 << 31:
         raise UserError(
             f"{key} holds the label {low if low < -1 else high:g}",
-            "expected whole numbers from 0, or -1 for no label; a small integer type may have overflowed",
+            "expected whole numbers from 0, or -1 for no label; a small integer type may have "
+            "overflowed",
         )
     return array.astype(np.int64)
 
@@ -362,7 +370,10 @@ def _as_text(label: object) -> str:
 def _rows(
     part: np.ndarray, texts: list[str] | None, number: dict[str, int], *, by_place: bool
 ) -> np.ndarray:
-    """One part's labels as places among the classes; with names given, numbers are places already."""
+    """One part's labels as places among the classes.
+
+    With names given, numbers are places already.
+    """
     if texts is not None:
         unknown = sorted({text for text in texts if text and text not in number})
         if unknown:

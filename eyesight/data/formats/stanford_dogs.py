@@ -1,6 +1,9 @@
-"""Stanford Dogs as its authors give it: images, lists with the official split, annotations, each an archive or a folder.
+"""Stanford Dogs as its authors give it.
 
-All of its pictures come from ImageNet, so whatever was pretrained on ImageNet has seen them: results with such weights are optimistic.
+Images, lists with the official split, annotations, each an archive or a folder.
+
+All of its pictures come from ImageNet, so whatever was pretrained on ImageNet has seen them:
+results with such weights are optimistic.
 """
 
 from __future__ import annotations
@@ -42,9 +45,12 @@ def from_archives(name: str, root: Path, images: Path, talk: Talk) -> Source:
 
 
 def complete(source: Source, root: Path, talk: Talk | None) -> Source:
-    """Pictures in the folders of Stanford Dogs with the names of the breeds, the split and the boxes; others as they are.
+    """Add breeds, split and boxes to images in the folders of Stanford Dogs.
 
-    Archives beside the pictures are opened only with somebody to `talk` to: inside an archive they could nest for ever.
+    Leave others as they are.
+
+    Archives beside the pictures are opened only with somebody to `talk` to: inside an archive they
+    could nest for ever.
     """
     if not source.classes or not all(SYNSET.fullmatch(name) for name in source.classes):
         return source
@@ -73,7 +79,10 @@ def by_breed(source: Source) -> Source:
 
 
 def with_lists(source: Source, places: list[Path]) -> Source:
-    """The official split (12,000 and 8,580 pictures) where the lists lie in one of these places; else as it was."""
+    """The official split (12,000 and 8,580 pictures) where the lists lie in one of these places.
+
+    Else as it was.
+    """
     folder = next(
         (place for place in places if all((place / name).is_file() for name in LISTS)), None
     )
@@ -112,7 +121,10 @@ def read_list(file: Path) -> list[str]:
 
 
 def with_boxes(source: Source, places: list[Path]) -> Source:
-    """The bounding boxes, where the annotations lie in one of these places; they are read when somebody wants them."""
+    """The bounding boxes, where the annotations lie in one of these places.
+
+    They are read when somebody wants them.
+    """
     first = short(source.ids[0]).rpartition(".")[0]
     folder = next((place for place in places if (place / first).is_file()), None)
     return (
@@ -121,7 +133,10 @@ def with_boxes(source: Source, places: list[Path]) -> Source:
 
 
 def read_boxes(folder: Path, ids: tuple[str, ...]) -> list[Box]:
-    """The largest box of each picture; raises UserError when an annotation is missing or holds none."""
+    """The largest box of each picture.
+
+    Raises UserError when an annotation is missing or holds none.
+    """
     return [_largest(folder / short(name).rpartition(".")[0]) for name in ids]
 
 

@@ -90,7 +90,10 @@ def _split(text: str, delimiter: str, skipped: int = 0) -> list[Row]:
 
 
 def _delimiter(text: str) -> str:
-    """The first delimiter that cuts the lines into equally many cells, two at least; else the commonest."""
+    """The first delimiter that cuts the lines into equally many cells, two at least.
+
+    Else the commonest.
+    """
     lines = [line for line in text.splitlines()[: 2 * SAMPLE] if not line.startswith("#")]
     head = "\n".join(lines[:SAMPLE])
     consistent = []
@@ -112,7 +115,10 @@ def _delimiter(text: str) -> str:
 
 
 def _outer(lines: list[str], consistent: list[str]) -> str:
-    """Of delimiters that all give a table, the one that ends the first cell: labels hold the others."""
+    """Of delimiters that all give a table, the one that ends the first cell.
+
+    Labels hold the others.
+    """
     first_line = lines[0]
     for delimiter in consistent:
         first_cell = _split(first_line, delimiter)[0].cells[0]
@@ -122,7 +128,10 @@ def _outer(lines: list[str], consistent: list[str]) -> str:
 
 
 def _without_comments(rows: list[Row]) -> list[Row]:
-    """The rows without lines such as `# made by me`; a file's name may begin with `#` all the same."""
+    """The rows without lines such as `# made by me`.
+
+    A file's name may begin with `#` all the same.
+    """
     width = Counter(len(row.cells) for row in rows).most_common(1)[0][0]
     kept: list[Row] = []
     for row in rows:

@@ -1,7 +1,8 @@
-"""The original Chars74K "Fnt" pictures (EnglishFnt.tgz or its folder), as the 52 classes of the font characters.
+"""The original Chars74K "Fnt" images (EnglishFnt.tgz or its folder) as 52 classes.
 
-Picture number k is drawn from the same face in every class, so the split is by number, in order: 716, 150 and 150. The four styles
-of a font are taken to follow each other; then only one font, on the border between validation and test, has two styles in each.
+Picture number k is drawn from the same face in every class, so the split is by number, in order:
+716, 150 and 150. The four styles of a font are taken to follow each other; then only one font, on
+the border between validation and test, has two styles in each.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ HINT = "expected English/Fnt/Sample001/img001-00001.png and so on, as in English
 
 
 def is_original(root: Path) -> bool:
-    """Whether a folder is laid out as the original "Fnt" pictures, at any depth from none to two."""
+    """Whether a folder, or one up to two levels below, is laid out as the original "Fnt"."""
     found = (
         file for above in ("", "*/", "*/*/") for file in root.glob(f"{above}Sample001/img001-*.png")
     )
@@ -38,7 +39,10 @@ def is_original(root: Path) -> bool:
 
 
 def chars74k_source(path: Path, talk: Talk = silent) -> Source:
-    """The pictures below a folder or in an archive, read when asked for; UserError when they are not laid out as the original."""
+    """The pictures below a folder or in an archive, read when asked for.
+
+    UserError when they are not laid out as the original.
+    """
     root = path if path.is_dir() else _unpacked(path, talk)
     found = sorted(_pictures(root))
     labels = np.array([label for label, _, _ in found], dtype=np.int64)
@@ -75,7 +79,10 @@ def _unpacked(path: Path, talk: Talk) -> Path:
 
 
 def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
-    """(label, picture number, file) of each picture of the 52 classes; `Hnd` pictures (shorter numbers) and photographs are passed over."""
+    """(label, picture number, file) of each picture of the 52 classes.
+
+    `Hnd` pictures (shorter numbers) and photographs are passed over.
+    """
     for file in root.rglob("img*.png"):
         named = NAME.search(file.as_posix())
         if (
@@ -91,7 +98,10 @@ def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
 
 
 def split_of(count: int) -> list[str]:
-    """The split of each picture number in order; whole fonts of four go to training, also when there are fewer than 1,016."""
+    """The split of each picture number in order.
+
+    Whole fonts of four go to training, also when there are fewer than 1,016.
+    """
     whole = sum(PICTURES.values())
     train = (
         max(1, round(count * PICTURES["train"] / whole / 4) * 4) if count > 4 else max(1, count - 2)

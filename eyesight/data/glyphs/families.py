@@ -1,6 +1,10 @@
-"""Font families: which files there are, which of their faces serve as the four styles, and which families are one design.
+"""Font families, their four styles, and which of them are one design.
 
-The same drawings go by many names (DejaVu Sans, Bitstream Vera, Verana), so a split by name alone would let the test set leak.
+Which files there are, which of their faces serve as the four styles, and which families are one
+design.
+
+The same drawings go by many names (DejaVu Sans, Bitstream Vera, Verana), so a split by name alone
+would let the test set leak.
 """
 
 from __future__ import annotations
@@ -20,7 +24,9 @@ from eyesight.data.glyphs.render import Face
 from eyesight.data.source import FONTS
 from eyesight.errors import UserError
 
-SAME = 0.98  # correlation of all 52 pictures: DejaVu and Vera 1.000, Liberation and Arimo .993; one of the two is left out
+# Correlation of all 52 pictures: DejaVu and Vera 1.000, Liberation and Arimo .993; one of the two
+# is left out.
+SAME = 0.98
 KIN = 0.95  # FreeSerif and Doulos .962, Roboto and Inter .952; both stay, in one split
 FULL = {
     "train": 179,
@@ -50,7 +56,10 @@ NO_DESIGN = re.compile(
 
 @dataclass(frozen=True)
 class Family:
-    """A family by name, and which face serves as each style that it has; "regular" is always there."""
+    """A family by name, and which face serves as each style that it has.
+
+    "regular" is always there.
+    """
 
     name: str
     faces: dict[str, Face]
@@ -78,7 +87,10 @@ def font_folders() -> list[Path]:
 
 
 def font_files(folders: Iterable[Path]) -> list[Path]:
-    """The TrueType and OpenType files below the folders, each once; UserError when a folder is not there or nothing is found."""
+    """The TrueType and OpenType files below the folders, each once.
+
+    UserError when a folder is not there or nothing is found.
+    """
     folders = list(folders)
     files: dict[Path, Path] = {}
     for folder in folders:
@@ -102,13 +114,20 @@ def families(faces: Iterable[tuple[str, str, Face]]) -> list[Family]:
 
 
 def _told_apart(faces: list[tuple[str, Face]]) -> list[tuple[str, Face]]:
-    """The faces; with the file's name for a style when several carry one style, as the four "Light" of Courier Prime do."""
-    said = Counter(style for style, _ in faces)
-    return [(Path(face[0]).stem if said[style] > 1 else style, face) for style, face in faces]
+    """Faces of a family with style names that tell them apart.
+
+    With the file's name for a style when several carry one style, as the four "Light" of Courier
+    Prime do.
+    """
+    counts = Counter(style for style, _ in faces)
+    return [(Path(face[0]).stem if counts[style] > 1 else style, face) for style, face in faces]
 
 
 def styles(faces: Sequence[tuple[str, Face]]) -> dict[str, Face]:
-    """Which face is the regular, italic, bold and bold italic one; a style that no face fits is absent."""
+    """Which face is the regular, italic, bold and bold italic one.
+
+    A style that no face fits is absent.
+    """
     regular = min(
         faces,
         key=lambda face: (
@@ -159,9 +178,12 @@ def _unusual(face: tuple[str, Face]) -> bool:
 
 
 def likeness(pictures: np.ndarray) -> np.ndarray:
-    """Float32 F,F: how alike the drawings of the families are, from their pictures uint8 F,52,…; 1 for oneself and for copies.
+    """Float32 F,F: how alike the drawings of the families are, from their pictures uint8 F,52,….
 
-    A family that shares a tenth of its pictures with another to the last pixel is a copy: a second cut with a few new letters.
+    1 for oneself and for copies.
+
+    A family that shares a tenth of its pictures with another to the last pixel is a copy: a second
+    cut with a few new letters.
     """
     ink = 255 - pictures.reshape(len(pictures), -1).astype(np.float32)
     ink -= ink.mean(axis=1, keepdims=True)
@@ -194,7 +216,10 @@ def copies(found: Sequence[Family], alike: np.ndarray) -> dict[int, int]:
 
 
 def designs(names: Sequence[str], alike: np.ndarray) -> list[list[str]]:
-    """The families in groups that must not be parted: by name (Inter, Inter Display) or by their drawings."""
+    """The families in groups that must not be parted.
+
+    By name (Inter, Inter Display) or by their drawings.
+    """
     group = list(range(len(names)))
     stems = [stem(name) for name in names]
     for row in range(len(names)):
@@ -224,16 +249,21 @@ def _one_name(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
 
 
 def divide(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """Split → families, no group in two splits; 179, 38 and 38 families if there are so many, else in that proportion.
+    """Split → families, no group in two splits.
 
-    The order comes from a checksum of the names, so that one font more or less moves few others. Large groups go to training:
-    a test set should not be a fifth Times. UserError for fewer than three groups.
+    179, 38 and 38 families if there are so many, else in that proportion.
+
+    The order comes from a checksum of the names, so that one font more or less moves few others.
+    Large groups go to training: a test set should not be a fifth Times. UserError for fewer than
+    three groups.
     """
     total = sum(map(len, groups))
     if len(groups) < 3:
         raise UserError(
-            f"only {len(groups)} font designs can be used, and a training, a validation and a test set need one each",
-            "install more fonts (on Debian: make fonts), or name folders of fonts in EYESIGHT_FONTS",
+            f"only {len(groups)} font designs can be used, and a training, a validation and a "
+            "test set need one each",
+            "install more fonts (on Debian: make fonts), or name folders of fonts in "
+            "EYESIGHT_FONTS",
         )
     held_out = min(FULL["test"], max(1, round(total * 150 / 1016)))
     left = sorted(groups, key=lambda group: (len(group) > 2, sha256(group[0].encode()).digest()))

@@ -1,7 +1,8 @@
 """The 52 characters of many fonts as 90×90 pictures, split by font family.
 
-A face is drawn at one size, that of its capitals, and each character is centred: `j` and `J` differ in size as they do on paper.
-Families of one design (by name or by their drawings) are in one split, and a family that repeats another is left out.
+A face is drawn at one size, that of its capitals, and each character is centred: `j` and `J` differ
+in size as they do on paper. Families of one design (by name or by their drawings) are in one split,
+and a family that repeats another is left out.
 """
 
 from __future__ import annotations
@@ -48,7 +49,9 @@ class Part:
 
 
 def glyph_source(folders: Sequence[Path] = (), talk: Talk = silent) -> Source:
-    """The characters of every usable font below `folders` ($EYESIGHT_FONTS or the system's fonts by default); drawn once, then cached.
+    """The characters of every usable font below `folders`, drawn once, then cached.
+
+    By default these are $EYESIGHT_FONTS, or the folders of the system's fonts.
 
     UserError when there are fewer than three designs.
     """
@@ -116,7 +119,7 @@ def _families(files: Sequence[Path], problems: list[Problem]) -> list[Family]:
 
 
 def _usable(found: Sequence[Family], problems: list[Problem]) -> tuple[list[Family], np.ndarray]:
-    """The families fit for use and their small pictures uint8 F,52,30,30, without those that repeat another."""
+    """Usable families and their small images uint8 F,52,30,30, without repetitions."""
     kept: list[Family] = []
     small = []
     for family, (reply, pictures) in zip(
@@ -160,7 +163,10 @@ def _draw_until_whole(
 
 
 def shares(divided: dict[str, list[str]]) -> list[Part]:
-    """Every family with the styles it gives: all four, but two in the last one of a full held-out split."""
+    """Every family with the styles it gives.
+
+    All four, but two in the last one of a full held-out split.
+    """
     parts = []
     for split, names in divided.items():
         full = split != "train" and len(names) == FULL[split]
@@ -174,7 +180,10 @@ def shares(divided: dict[str, list[str]]) -> list[Part]:
 def _draw(
     known: dict[str, Family], parts: Sequence[Part], file: Path, talk: Talk
 ) -> tuple[dict[str, str], Counter[str]]:
-    """Fills the file with pictures uint8 N,1,90,90; returns family → reason for those that failed, and how many faces were made up."""
+    """Fills the file with pictures uint8 N,1,90,90.
+
+    Returns family → reason for those that failed, and how many faces were made up.
+    """
     jobs = [
         {"do": "draw", "faces": known[part.family].faces, "styles": part.styles} for part in parts
     ]
@@ -209,10 +218,11 @@ def summary(parts: Sequence[Part], made: Counter[str]) -> str:
         pictures[part.split] += len(part.styles)
     sizes = " / ".join(f"{counted[split]} ({pictures[split]} per class)" for split in FULL)
     lines = f"{len(parts)} font families: {sizes} for training / validation / test"
-    lines += f"; {sum(made.values())} of {sum(pictures.values())} faces slanted or emboldened for want of their own"
-    wanted = sum(FULL.values())
-    return (
-        lines
-        if len(parts) >= wanted
-        else f"{lines}; the full set takes {wanted} families, so this is {len(parts) / wanted:.0%} of it"
+    lines += (
+        f"; {sum(made.values())} of {sum(pictures.values())} faces slanted or emboldened "
+        "for want of their own"
     )
+    full = sum(FULL.values())
+    if len(parts) < full:
+        lines += f"; the full set takes {full} families, so this is {len(parts) / full:.0%} of it"
+    return lines

@@ -1,6 +1,9 @@
-"""One font file becomes pictures of the 52 characters, or a reason why not; all of it happens in a process of its own.
+"""One font file becomes pictures of the 52 characters, or a reason why not.
 
-A font file is a program, and a bad one may crash or hang FreeType: the process that reads it is then lost, and only that font with it.
+All of it happens in a process of its own.
+
+A font file is a program, and a bad one may crash or hang FreeType: the process that reads it is
+then lost, and only that font with it.
 """
 
 from __future__ import annotations
@@ -26,11 +29,14 @@ RENDERER = f"2, Pillow {PIL.__version__}"  # count up when the pictures change
 CLASSES = tuple("0123456789ABCDEFGHIJKLMNPQRSTUVWXYZabdefghijmnoqrtuy")
 STYLES = ("regular", "italic", "bold", "bold italic")
 SIDE = 90  # pixels of a picture
-CAPITAL = 54  # height of a capital letter; every character of a face is drawn at the one size that gives it
+# Height of a capital letter; every character of a face is drawn at the one size that gives it.
+CAPITAL = 54
 ROOM = 86  # what is larger is shrunk to it
 FINE = 2  # drawn at this multiple, then averaged
 SLANT = math.tan(math.radians(12))
-STROKE = 2.5  # fine pixels added all round to embolden: about what separates the regular and bold of common text faces
+# Fine pixels added all round to embolden: about what separates the regular and bold of common text
+# faces.
+STROKE = 2.5
 MISSING = (
     "\u0378",
     "\U0010fffd",
@@ -42,8 +48,11 @@ KINDS = (
     "abdefghjmnqrty",
     "0123456789",
 )  # the letters that Greek and Cyrillic fonts cannot lend
-LEGIBLE = 0.3  # symbols 0.1, Greek in Latin places 0.2, the wildest scripts 0.3 to 0.5, text faces 0.6 to 1
-LIMIT = 60  # seconds one job may take; it needs 0.2 when the machine is idle, and a busy machine must not lose fonts
+# Symbols 0.1, Greek in Latin places 0.2, the wildest scripts 0.3 to 0.5, text faces 0.6 to 1.
+LEGIBLE = 0.3
+# Seconds one job may take; it needs 0.2 when the machine is idle, and a busy machine must not lose
+# fonts.
+LIMIT = 60
 CHUNK = 48  # jobs for one process: starting it costs about as much as drawing two faces
 
 Job = dict[str, Any]
@@ -56,7 +65,10 @@ class Refused(Exception):  # noqa: N818 - an expected answer
 
 
 def run(jobs: Sequence[Job], done: Callable[[int], None] = lambda count: None) -> Iterator[Reply]:
-    """The reply to each job, in order; one that killed or hung its process is answered {"refused": …}."""
+    """The reply to each job, in order.
+
+    One that killed or hung its process is answered {"refused": …}.
+    """
     chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
     count = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -107,7 +119,11 @@ def _replies(stream: BinaryIO | Any) -> Iterator[Reply]:
 
 
 def serve() -> None:
-    """The other side of `run`: answers the jobs on standard input, under a watchdog that ends this process when one takes too long."""
+    """The other side of `run`.
+
+    Answers the jobs on standard input, under a watchdog that ends this process when one takes too
+    long.
+    """
     for job in json.loads(sys.stdin.buffer.read()):
         faulthandler.dump_traceback_later(LIMIT, exit=True)
         try:
@@ -144,7 +160,10 @@ def check(job: Job) -> Reply:
 
 
 def draw(job: Job) -> Reply:
-    """Pictures of the wanted styles of one family, uint8 styles,52,90,90; what it lacks or draws badly is slanted or emboldened instead."""
+    """Pictures of the wanted styles of one family, uint8 styles,52,90,90.
+
+    What it lacks or draws badly is slanted or emboldened instead.
+    """
     faces: dict[str, Face] = job["faces"]
     made: list[str] = []
     pictures = []
@@ -181,7 +200,10 @@ JOBS: dict[str, Callable[[Job], Reply]] = {"names": names, "check": check, "draw
 
 
 def draw_face(face: Face, *, slant: bool = False, bold: bool = False) -> np.ndarray:
-    """Uint8 52,90,90, dark on white: one scale for the whole face, each character centred; raises Refused for one that is missing."""
+    """Uint8 52,90,90, dark on white: one scale for the whole face, each character centred.
+
+    Raises Refused for one that is missing.
+    """
     font = _sized(face)
     boxes = [ink(font, code) for code in MISSING]
     pictures = np.empty((len(CLASSES), SIDE, SIDE), np.uint8)
@@ -242,7 +264,7 @@ def placed(picture: Image.Image) -> np.ndarray:
 
 
 def fit_for_use(pictures: np.ndarray) -> None:
-    """Raises Refused for a face whose pictures (uint8 52,90,90) do not tell the classes apart or are no Latin letters."""
+    """Raise Refused for images (uint8 52,90,90) that look alike or are no Latin letters."""
     seen: dict[bytes, str] = {}
     for character, picture in zip(CLASSES, pictures, strict=True):
         other = seen.setdefault(picture.tobytes(), character)
@@ -258,7 +280,7 @@ def fit_for_use(pictures: np.ndarray) -> None:
 
 
 def one_case(shapes: dict[str, np.ndarray], letter: str) -> bool:
-    """Whether a small letter is drawn as its capital, or more like the capital of Pillow's own face than like its small letter."""
+    """Whether a small letter is drawn as its capital, or is nearer to Pillow's capital."""
     like = _references() @ shapes[letter]  # 2,52
     small, capital = (
         float(like[:, CLASSES.index(case)].max()) for case in (letter, letter.upper())
@@ -267,9 +289,10 @@ def one_case(shapes: dict[str, np.ndarray], letter: str) -> bool:
 
 
 def legibility(shapes: np.ndarray) -> float:
-    """The fraction of characters with the right one, in either case, among the five nearest shapes in Pillow's own face.
+    """The fraction of characters whose five nearest shapes in Pillow's face hold the right one.
 
-    That face is tried upright and slanted; of capitals, small letters and digits the worst counts: some fonts draw symbols for one kind.
+    That face is tried upright and slanted; of capitals, small letters and digits the worst counts:
+    some fonts draw symbols for one kind.
     """
     folded = np.array([character.lower() for character in CLASSES])
     nearest = np.argsort(-(shapes @ _references().swapaxes(1, 2)), axis=2)[:, :, :5]
@@ -297,7 +320,7 @@ def _references() -> np.ndarray:
 
 
 def shape(picture: np.ndarray) -> np.ndarray:
-    """A unit vector that says how the ink lies in its bounding box, whatever its size and proportions; dot products are correlations."""
+    """The shape of the ink in its bounding box as a unit vector; dot products are correlations."""
     whole = Image.fromarray(255 - picture)
     values = np.asarray(
         whole.resize((16, 16), Image.Resampling.BOX, whole.getbbox()), np.float32

@@ -20,7 +20,10 @@ __all__ = ["IGNORED", "Masked"]
 
 @dataclass(frozen=True, eq=False)
 class Masked(Images):
-    """As `Images`, but the classes are the pixels': row `rows[i]` of `masks` (uint8 M,H,W, in memory or mapped) belongs to picture i."""
+    """As `Images`, but the classes are the pixels'.
+
+    Row `rows[i]` of `masks` (uint8 M,H,W, in memory or mapped) belongs to picture i.
+    """
 
     masks: Tensor | npt.NDArray[np.uint8] | ArrayFile
     colours: tuple[Colour, ...]

@@ -1,6 +1,9 @@
-"""What the values or colours in masks mean: class names, perhaps with colours, from a file beside them.
+"""What the values or colours in masks mean.
 
-CamVid's own list of colours, the usual `class_dict.csv`, JSON and plain lists of names are all read.
+Class names, perhaps with colours, from a file beside them.
+
+CamVid's own list of colours, the usual `class_dict.csv`, JSON and plain lists of names are all
+read.
 """
 
 from __future__ import annotations
@@ -112,7 +115,10 @@ def _from_json(value: object) -> list[Entry]:
 
 
 def _from_lines(text: str) -> list[Entry]:
-    """Names from lines of a name, of `name,r,g,b` or of `r g b name`; a first line may be titles."""
+    """Names from lines of a name, of `name,r,g,b` or of `r g b name`.
+
+    A first line may be titles.
+    """
     lines = [line.strip() for line in text.splitlines()]
     entries: list[Entry] = []
     for number, line in enumerate(filter(None, lines)):
@@ -164,8 +170,8 @@ def key(
 ) -> Key:
     """How the values `seen` in masks become classes, without those that `ignore` names.
 
-    Without a legend every value is a class of its own, named by itself; a `usual` numbering that fits
-    stands in for a legend. Raises UserError when fewer than two classes are left.
+    Without a legend every value is a class of its own, named by itself; a `usual` numbering that
+    fits stands in for a legend. Raises UserError when fewer than two classes are left.
     """
     guessed = legend is None and fits(usual, seen)
     legend = usual if guessed else legend

@@ -26,8 +26,8 @@ BACKGROUND_NAMES = frozenset(
 class Mask:
     """A decoded mask: values H,W or colours H,W,3, with what else the file keeps.
 
-    `palette` (uint8 256,3) is given where the values are the numbers of a palette, `transparent` (bool H,W)
-    where some pixels are.
+    `palette` (uint8 256,3) is given where the values are the numbers of a palette, `transparent`
+    (bool H,W) where some pixels are.
     """
 
     values: Values
@@ -98,9 +98,10 @@ def _grey_step(data: bytes) -> int:
 def class_numbers(mask: Mask, legend: Legend | None) -> Values:
     """A mask as class numbers H,W: colours are looked up in the legend, values stay as they are.
 
-    With colours in the legend, those of a palette count as those of an RGB file do, so that the same mask
-    gives the same classes in either. Grey values may be numbers although colours are given, which are for
-    drawing then; a grey that is a class's colour comes first where every class is some grey.
+    With colours in the legend, those of a palette count as those of an RGB file do, so that the
+    same mask gives the same classes in either. Grey values may be numbers although colours are
+    given, which are for drawing then; a grey that is a class's colour comes first where every class
+    is some grey.
 
     Raises BadPicture for a colour that is no class's, and UserError for colours without a legend.
     """
@@ -154,10 +155,10 @@ def _palette_numbers(mask: Mask, colours: Sequence[Colour]) -> Values:
 def _places(pixels: npt.NDArray[np.integer], colours: Sequence[Colour]) -> npt.NDArray[np.int64]:
     """Colours …,3 as places among `colours`, −1 for others."""
     codes = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    known = np.array([(red << 16) + (green << 8) + blue for red, green, blue in colours])
-    order = np.argsort(known)
-    nearest = order[np.searchsorted(known[order], codes).clip(max=len(known) - 1)]
-    return np.where(known[nearest] == codes, nearest, -1)
+    codes_of_classes = np.array([(red << 16) + (green << 8) + blue for red, green, blue in colours])
+    order = np.argsort(codes_of_classes)
+    nearest = order[np.searchsorted(codes_of_classes[order], codes).clip(max=len(order) - 1)]
+    return np.where(codes_of_classes[nearest] == codes, nearest, -1)
 
 
 def _by_colour(values: Values, colours: Sequence[Colour]) -> Values:

@@ -1,6 +1,7 @@
 """Images and their masks, paired by name: `images/` and `masks/`, or `train/` and `trainannot/`.
 
-A mask without an image, one of another size or with unknown values is named and left out, as is its image.
+A mask without an image, one of another size or with unknown values is named and left out, as is its
+image.
 """
 
 from __future__ import annotations
@@ -81,7 +82,10 @@ class Pairs:
 
 @dataclass(frozen=True)
 class Place:
-    """What a file is among images and masks: its kind, the name it shares with its partner, its split."""
+    """What a file is among images and masks.
+
+    Its kind, the name it shares with its partner, its split.
+    """
 
     is_mask: bool
     shared: str
@@ -128,7 +132,8 @@ def inner(root: Path) -> Path:
 def is_masked(where: str) -> bool:
     """Whether a name, a folder or an archive looks like images with masks.
 
-    That is: folders called so beside each other at the top, in a split, or in the folder of each image.
+    That is: folders called so beside each other at the top, in a split, or in the folder of each
+    image.
     """
     if is_named(where):
         return where == "shapes"
@@ -170,7 +175,10 @@ def _holds_other_files(folder: Path) -> bool:
 
 
 def place(file: FileEntry) -> Place | None:
-    """What a file is by its folders and its name; None for instance numbers and other by-products."""
+    """What a file is by its folders and its name.
+
+    None for instance numbers and other by-products.
+    """
     is_mask = False
     kept: list[str] = []
     for part in file.parts[:-1]:
@@ -201,7 +209,10 @@ def place(file: FileEntry) -> Place | None:
 
 
 def _mask_stem(stem: str) -> tuple[str, int]:
-    """The name a mask shares with its image, and the rank of its kind: `x_mask` and `x.jpg` give `x`."""
+    """The name a mask shares with its image, and the rank of its kind.
+
+    `x_mask` and `x.jpg` give `x`.
+    """
     if extension(stem) in EXTENSIONS:  # x.jpg.png beside x.jpg
         stem = Path(stem).stem
     for rank, ending in enumerate(MASK_ENDINGS):
@@ -219,7 +230,8 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     if not masks or not images:
         missing = "masks" if images else "pictures"
         raise UserError(
-            f"{name} holds no {missing}: {len(images):,} pictures and {len(masks):,} masks were found",
+            f"{name} holds no {missing}: {len(images):,} pictures and {len(masks):,} masks were "
+            "found",
             EXPECTED,
         )
     both = [key for key in images if key in masks]
@@ -260,7 +272,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
 def _by_shared_name(
     files: Sequence[FileEntry],
 ) -> tuple[dict[str, tuple[FileEntry, str]], dict[str, FileEntry], list[Problem]]:
-    """Images with their splits and masks, both by the name that the two share, and doubles as problems.
+    """Images with splits, and masks, both by their shared name; doubles are problems.
 
     Names are compared in one Unicode form, and without case where that makes no two the same.
     """
@@ -298,8 +310,10 @@ def _no_pair(
     if len(folders) > 1 and len(folders) == len(images) and max(folders.values()) > 1:
         example = "/".join(masks[next(iter(masks))].parts[:-1])
         return UserError(
-            f"each picture of {name} has several masks, such as the {max(folders.values())} in {example}",
-            "these are separate objects: merge them into one mask per picture, with a number per class",
+            f"each picture of {name} has several masks, such as the {max(folders.values())} in "
+            f"{example}",
+            "these are separate objects: merge them into one mask per picture, with a number per "
+            "class",
         )
     first_image = next(iter(images.values()))[0].id
     first_mask = next(iter(masks.values())).id
@@ -314,7 +328,10 @@ def _is_camvid(tree: Tree) -> bool:
 
 
 def mask_reader(masks: Sequence[FileEntry], images: Sequence[FileEntry]) -> ReadMask:
-    """A function from a row to its mask, of the size of the upright image; raises BadPicture for others."""
+    """A function from a row to its mask, of the size of the upright image.
+
+    Raises BadPicture for others.
+    """
     read_mask = reader([file.location for file in masks])
     read_image = reader([file.location for file in images])
 

@@ -25,7 +25,8 @@ from eyesight.system.progress import Progress, Talk
 
 FORMAT = 4
 GUESSED = (
-    "no file names the classes, and the values are those of CamVid as SegNet numbers them: 11 is void "
+    "no file names the classes, and the values are those of CamVid as SegNet numbers them: 11 is "
+    "void "
     "(a classes.txt decides otherwise)"
 )
 
@@ -83,7 +84,10 @@ def prepare_masks(data: Data, preparation: Preparation, talk: Talk, progress: Pr
 
 
 def _recall(key: str) -> tuple[Path, dict[str, Any]] | None:
-    """The folder of stored masks and what was written beside them; None where they are not there."""
+    """The folder of stored masks and what was written beside them.
+
+    None where they are not there.
+    """
     folder = cache.recall("masks", key)
     if folder is None:
         return None

@@ -1,6 +1,7 @@
 """The health check of images with masks: what every class covers, and every problem by name.
 
-Masks are checked in their own size, before anything is resized, so that images of many sizes can be checked.
+Masks are checked in their own size, before anything is resized, so that images of many sizes can be
+checked.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ RARE = 0.001  # of the pixels: a class below it is pointed out
 class MaskScan:
     """What the masks of a data set show.
 
-    `pixels[c]` and `shown[c]` are how many pixels class c covers, and in how many masks; `ignored` pixels
-    count for nothing.
+    `pixels[c]` and `shown[c]` are how many pixels class c covers, and in how many masks; `ignored`
+    pixels count for nothing.
     """
 
     images: Scan
@@ -113,8 +114,8 @@ def count_pixels(
 ) -> tuple[Counts, Counts]:
     """Pixels of every value in all masks together, and the masks that show it, 256 of each.
 
-    What cannot be used is added to `bad`. Summed up as they come: the counts of each of a million masks
-    would take 2 GB.
+    What cannot be used is added to `bad`. Summed up as they come: the counts of each of a million
+    masks would take 2 GB.
     """
     pixels = np.zeros(256, dtype=np.int64)
     shown = np.zeros(256, dtype=np.int64)

@@ -1,6 +1,9 @@
-"""Circles, squares and triangles on clutter with their masks, drawn from numbers: a set for trying segmentation that needs no download.
+"""Circles, squares and triangles on clutter with their masks, drawn from numbers.
 
-Every picture is drawn from a seed of its own, so that one picture never depends on how many there are.
+A set for trying segmentation that needs no download.
+
+Every picture is drawn from a seed of its own, so that one picture never depends on how many there
+are.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ Grid = npt.NDArray[np.float64]
 def drawn_shapes() -> tuple[
     Callable[[int], npt.NDArray[np.uint8]], Callable[[int], npt.NDArray[np.uint8]], Source, Legend
 ]:
-    """Functions from a row to its picture uint8 H,W,3 and to its mask uint8 H,W, the source, and what the numbers mean."""
+    """Functions from a row to its image uint8 H,W,3 and its mask uint8 H,W; the source.
+
+    The legend.
+    """
     splits = [split for split, count in COUNTS.items() for _ in range(count)]
     ids = tuple(f"{split}/{place:05d}" for split, count in COUNTS.items() for place in range(count))
     source = Source(
@@ -53,7 +59,7 @@ def drawn_shapes() -> tuple[
 
 @lru_cache(maxsize=sum(COUNTS.values()))
 def draw(seed: int, side: int = SIDE) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """A picture uint8 side,side,3 of one to three shapes on clutter, and its mask uint8 side,side of class numbers; remembered."""
+    """An image uint8 side,side,3 of one to three shapes, and its mask uint8 side,side."""
     random = np.random.default_rng((20_260, seed))
     rows, columns = np.mgrid[0:side, 0:side] + 0.5
     picture, mask = clutter(random, rows, columns), np.zeros((side, side), dtype=np.uint8)
@@ -76,7 +82,10 @@ def draw(seed: int, side: int = SIDE) -> tuple[npt.NDArray[np.uint8], npt.NDArra
 
 
 def contrasting(random: np.random.Generator, ground: Grid) -> Grid:
-    """A colour that can be told from the mean of what lies below it, n,3: what nobody can see cannot be learnt either."""
+    """A colour that can be told from the mean of what lies below it, n,3.
+
+    What nobody can see cannot be learnt either.
+    """
     while (
         np.linalg.norm(
             (colour := random.uniform(0, 1, 3)) - (ground.mean(axis=0) if len(ground) else 0.5)
@@ -88,7 +97,7 @@ def contrasting(random: np.random.Generator, ground: Grid) -> Grid:
 
 
 def clutter(random: np.random.Generator, rows: Grid, columns: Grid) -> Grid:
-    """A ground that runs from one colour to another, with thin lines and stripes across, H,W,3 from 0 to 1."""
+    """A background of two colours with thin lines and stripes across, H,W,3 from 0 to 1."""
     side = len(rows)
     turn = random.uniform(0, 2 * math.pi)
     slope = ((rows * math.sin(turn) + columns * math.cos(turn)) / side)[:, :, None]
@@ -106,7 +115,9 @@ def clutter(random: np.random.Generator, rows: Grid, columns: Grid) -> Grid:
 
 
 def distance(kind: int, x: Grid, y: Grid, reach: float, turn: float) -> Grid:
-    """About how far outside each pixel is of a circle (1), square (2) or triangle (3) of this reach, in pixels; negative inside."""
+    """Distance of each pixel from a circle (1), square (2) or triangle (3), negative inside.
+
+    In pixels and approximate; `reach` is the radius of the shape."""
     if kind == 1:
         return np.asarray(np.hypot(x, y) - reach)
     corners = {2: 4, 3: 3}[kind]

@@ -1,4 +1,7 @@
-"""What values all masks of a data set hold, and which classes these are; what cannot be used, by name."""
+"""What values all masks of a data set hold, and which classes these are.
+
+What cannot be used, by name.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +39,10 @@ class Survey:
 
 @dataclass
 class _Tally:
-    """Counts over all masks: pixels of each value, those without a like neighbour, palettes' colours."""
+    """Counts over all masks.
+
+    Pixels of each value, those without a like neighbour, palettes' colours.
+    """
 
     pixels: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(VALUES, np.int64))
     scattered: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(VALUES, np.int64))
@@ -53,8 +59,8 @@ class _Tally:
     def add_palette(self, mask: Mask, name: str) -> None:
         """Hold the colours of a mask's palette against those of the masks before.
 
-        Raises UserError where one number has two colours: then numbers say nothing, and no legend says what
-        the colours mean.
+        Raises UserError where one number has two colours: then numbers say nothing, and no legend
+        says what the colours mean.
         """
         if mask.palette is None:
             return
@@ -63,9 +69,11 @@ class _Tally:
             first, first_name = self.colour_of.setdefault(number, (colour, name))
             if first != colour and number != IGNORED:
                 raise UserError(
-                    f"the palettes of the masks differ: {number} is {first} in the mask of {first_name} "
+                    f"the palettes of the masks differ: {number} is {first} in the mask of "
+                    f"{first_name} "
                     f"and {colour} in that of {name}",
-                    "a classes.csv with lines such as road,128,64,128 beside the masks reads them by colour; "
+                    "a classes.csv with lines such as road,128,64,128 beside the masks reads "
+                    "them by colour; "
                     "a classes.txt of names alone takes the numbers as they are",
                 )
 
@@ -78,8 +86,8 @@ def survey(
 ) -> Survey:
     """Look at the masks of these rows of the source; `bad` counts in places of `rows`.
 
-    Raises UserError where no mask can be used, with the reasons, where fewer than two classes are left, and
-    where values are noise that cannot be undone.
+    Raises UserError where no mask can be used, with the reasons, where fewer than two classes are
+    left, and where values are noise that cannot be undone.
     """
     tally = _Tally()
     bad: dict[int, Problem] = {}  # not the exceptions, which would keep the masks in memory
@@ -102,7 +110,8 @@ def survey(
     if snapped is not None:
         seen = np.unique(snapped[snapped >= 0])
         notes.append(
-            f"the masks hold {int((tally.pixels > 0).sum())} values, as after smoothing or JPEG; each counts as "
+            f"the masks hold {int((tally.pixels > 0).sum())} values, as after smoothing or JPEG; "
+            "each counts as "
             f"the nearest of {', '.join(map(str, seen.tolist()))}"
         )
     if pairs.legend is None and seen.tolist() == [0, IGNORED] and "255" in ignore.split():
@@ -123,7 +132,10 @@ def as_problem(pairs: Pairs, row: int, problem: BadPicture) -> Problem:
 
 
 def in_classes(mask: Mask, pairs: Pairs, key: Key) -> npt.NDArray[np.uint8]:
-    """A mask as class numbers H,W, 255 where ignored; raises BadPicture for a value that is no class."""
+    """A mask as class numbers H,W, 255 where ignored.
+
+    Raises BadPicture for a value that is no class.
+    """
     values = class_numbers(mask, pairs.legend)
     clipped = np.clip(values, 0, len(key.places) - 1).astype(np.int64)
     classes = key.places[clipped]
@@ -156,8 +168,8 @@ def _without_like_neighbour(values: npt.NDArray[np.int64]) -> npt.NDArray[np.boo
 def _snap(tally: _Tally) -> npt.NDArray[np.int64] | None:
     """Value → the real value it stands for, −1 for values that do not occur; None for clean masks.
 
-    Masks are noisy where rare values are scattered instead of covering regions, as after smoothing, resizing
-    or JPEG. Raises UserError for noise without a few real values that stand apart.
+    Masks are noisy where rare values are scattered instead of covering regions, as after smoothing,
+    resizing or JPEG. Raises UserError for noise without a few real values that stand apart.
     """
     counts = tally.pixels
     total = int(counts.sum())
@@ -185,9 +197,11 @@ def _snap(tally: _Tally) -> npt.NDArray[np.int64] | None:
             snapped[values] = nearest
             return snapped
     raise UserError(
-        f"the masks hold {len(values)} values from {values[0]} to {values[-1]}, most of them in single "
+        f"the masks hold {len(values)} values from {values[0]} to {values[-1]}, most of them in "
+        "single "
         "scattered pixels, as after smoothing, resizing or JPEG",
-        "save the masks as PNG with one number per class, resized without smoothing (nearest neighbour)",
+        "save the masks as PNG with one number per class, resized without smoothing (nearest "
+        "neighbour)",
     )
 
 
