@@ -240,6 +240,7 @@ def test_the_named_sets_are_complete():
         "chars74k",
         "stanford_dogs",
         "shapes",
+        "postal_digits",
         "digits",
     ]
     for name in ("mnist", "fashion_mnist", "cifar10"):

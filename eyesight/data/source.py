@@ -26,7 +26,8 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom in pixels
 NaturalKey = tuple[list[str | tuple[int, str]], str]
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga .pbm .pgm .ppm .pnm".split()  # noqa: SIM905, E501
+    """.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga
+    .pbm .pgm .ppm .pnm""".split()
 )
 FONTS = (".ttf", ".otf", ".ttc", ".otc")
 NUMBERS = re.compile("([0-9]+)")
