@@ -27,7 +27,7 @@ NaturalKey = tuple[list[str | tuple[int, str]], str]
 
 EXTENSIONS = frozenset(
     """.jpg .jpeg .jpe .jfif .png .apng .bmp .dib .gif .tif .tiff .webp .avif .heic .heif .jp2 .tga
-    .pbm .pgm .ppm .pnm""".split()
+    .pbm .pgm .ppm .pnm""".split()  # noqa: SIM905
 )
 FONTS = (".ttf", ".otf", ".ttc", ".otc")
 NUMBERS = re.compile("([0-9]+)")
