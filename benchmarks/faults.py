@@ -281,6 +281,10 @@ def _kill_training(bench: Bench, ready: Callable[[Path], bool], number: int) -> 
             time.sleep(0.01)
         require(process.poll() is None, "the training ended before it could be stopped")
         process.send_signal(number)
+    return _resume(bench, wanted)
+
+
+def _resume(bench: Bench, wanted: bytes) -> str:
     done = bench.eyesight(*bench.training("--resume"))
     require(done.code == 0, f"cannot be resumed: {done.err[-200:]}")
     require(len(list(bench.runs.iterdir())) == 1, "a second run was begun")
@@ -299,13 +303,24 @@ def kill_at_start(bench: Bench) -> str:
     return _kill_training(bench, lambda run: (run / "recipe.json").is_file(), signal.SIGKILL)
 
 
+KILLED_IN_SAVE = """
+import os, sys
+from eyesight import classifier
+from eyesight.cli.main import main
+classifier.Classifier._description = lambda *rest: os.kill(os.getpid(), 9)
+sys.argv = ["eyesight", *sys.argv[1:]]
+main()
+"""
+
+
 @fault("kill", "training", "SIGKILL while the classifier is written", quick=False)
 def kill_at_end(bench: Bench) -> str:
-    return _kill_training(
-        bench,
-        lambda run: bool(list(run.glob(".eyesight-*"))) or (run / "classifier").is_dir(),
-        signal.SIGKILL,
-    )
+    wanted = _weights(bench.run_folder)
+    shutil.rmtree(bench.runs)
+    command = [sys.executable, "-c", KILLED_IN_SAVE, *bench.training()]
+    killed = subprocess.run(command, env=bench.env, capture_output=True)
+    require(killed.returncode == -signal.SIGKILL, "the training was not killed")
+    return _resume(bench, wanted)
 
 
 @fault("kill", "training", "Ctrl-C (SIGINT) after the first epoch", quick=False)
