@@ -18,7 +18,7 @@ from eyesight.distributed.group import Group
 
 
 class Synchronised(TorchFunctionMode):
-    """In this context batch normalisation in training takes the mean and variance of all processes' shares; one message a layer."""
+    """Batch normalisation by the mean and variance of all processes' shares; one message a layer."""
 
     def __init__(self, group: Group) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Synchronised(TorchFunctionMode):
 
 
 class _Normalise(torch.autograd.Function):
-    """The formulas of Ioffe and Szegedy 2015, whose sums over the batch are sums over the processes."""
+    """Batch normalisation of Ioffe and Szegedy 2015, with sums over all processes."""
 
     @staticmethod
     def forward(

@@ -24,7 +24,7 @@ def train(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Outcome:
-    """`eyesight train ARGUMENTS` in a process of its own, within `folder`: its run in `out`, or why it left none.
+    """Run `eyesight train ARGUMENTS` in a process of its own: its run in `out`, or the reason.
 
     An unfinished run of the same recipe goes on where it was.
     """
@@ -41,7 +41,7 @@ def train(
 
 
 def outcome(code: int, printed: str, said: str, folder: Path | None = None) -> Outcome:
-    """What a finished process means: the run its JSON names, or the reason it gave, or how it died."""
+    """The run that a finished process names, or the reason it gave, or how it died."""
     try:
         answer = json.loads(printed)
     except ValueError:

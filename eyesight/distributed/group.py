@@ -1,4 +1,4 @@
-"""A group of equal processes that train one network: each sees its share of every batch, and the gradients are added up.
+"""A group of equal processes that train one network, each on its share of every batch.
 
 Not DistributedDataParallel: it averages the processes' gradients as if their shares were equal, and
 here shares are uneven, and empty ones are allowed. One sum of all gradients and of what the shares
@@ -98,7 +98,7 @@ class Group:
                 self.store.set(ENDED, json.dumps([self.rank, socket.gethostname(), *what]))
 
     def share(self, count: int) -> range:
-        """Which of `count` pictures are this process's: a stretch of them, and the stretches differ by one at most."""
+        """The indices of this process's share of `count` images; shares differ by one at most."""
         return range(count * self.rank // self.size, count * (self.rank + 1) // self.size)
 
     # Sums and messages: every process must ask for the same ones in the same order.
@@ -197,7 +197,10 @@ class Group:
         return value
 
     def in_turn(self, make: Callable[[], Value]) -> Value:
-        """What `make` gives, on every machine in one process first, so that the others find what it has kept; one's UserError is all's."""
+        """The result of `make`, called on every machine in one process first.
+
+        The others then find what it has cached. A UserError of one process is raised in all.
+        """
         if self.size == 1:
             return make()
         made, problem = [], None
@@ -214,7 +217,7 @@ class Group:
         return made[0]
 
     def same(self, facts: Callable[[], dict[str, Any]]) -> None:
-        """Raise UserError in all processes when they do not have the same facts (JSON values), naming the process and what differs."""
+        """Raise UserError in all processes when their facts, JSON values, differ."""
         if self.size == 1:
             return
         said = self.everyone([socket.gethostname(), facts()])
@@ -229,14 +232,17 @@ class Group:
     # What training asks for.
 
     def alike(self, network: nn.Module) -> None:
-        """Give the network the first process's weights and buffers: what another processor computes may differ in the last bit."""
+        """Give the network the weights and buffers of rank 0."""
         for tensor in network.state_dict().values() if self.size > 1 else ():
             tensor.copy_(self._of_first(tensor.contiguous()))
 
     def backward(
         self, loss: Tensor, weight: Callable[[Tensor], Tensor], targets: Tensor, network: nn.Module
     ) -> None:
-        """Leave in the network the gradient of the whole batch's mean, from the mean `loss` of this share that weighs `weight(targets)`."""
+        """Leave in the network the gradient of the mean over the whole batch.
+
+        `loss` is the mean over this share, which weighs `weight(targets)`.
+        """
         if self.size == 1:
             loss.backward()  # type: ignore[no-untyped-call]
             return
@@ -254,7 +260,7 @@ class Group:
             gradient.copy_((part / flat[-1]).view_as(gradient))
 
     def even_out(self, states: Iterable[dict[str, Tensor]]) -> None:
-        """Average the statistics of batch normalisation, which every process has gathered on its own shares.
+        """Average the running statistics of batch normalisation over all processes.
 
         By their differences from the first process's: what is frozen is the same in all, and must
         stay so to the last bit.
@@ -348,7 +354,7 @@ class Group:
             torch.set_num_threads(threads)
 
     def check_shares(self, network: nn.Module, least: int, *, together: bool) -> None:
-        """Raise UserError when the smallest batch leaves a process too few pictures for batch normalisation by itself."""
+        """Raise UserError when a share of the smallest batch is too small for batch normalisation."""
         norms = any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm)
             and any(part.requires_grad for part in layer.parameters())
@@ -367,7 +373,7 @@ def versions() -> dict[str, str]:
 
 
 def join() -> Group:
-    """The group that the environment describes (RANK, WORLD_SIZE, MASTER_ADDR …, as torchrun sets them); a group of one without it.
+    """Join the group that RANK, WORLD_SIZE and MASTER_ADDR describe; a group of one without them.
 
     A GPU for each process where there are enough, and NCCL between them; else gloo. Raises
     UserError when they do not find each other.

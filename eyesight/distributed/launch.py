@@ -1,4 +1,4 @@
-"""Which of several equal processes this one is, as torchrun tells it, and starting some on this machine without torchrun.
+"""The place of this process in its group, and starting a group without torchrun.
 
 Nothing here imports torch: the process that starts the others only watches them.
 """
@@ -75,7 +75,7 @@ def refuses_silently() -> bool:
 
 
 def several(count: int | None, talk: Callable[[str], None]) -> None:
-    """Come back in a process that trains: alone, as one of those that were started, or not at all where some are to be started.
+    """Return in a process that trains: alone, or one of a group that was started.
 
     Raises UserError when others than `count` were started already.
     """
@@ -93,7 +93,7 @@ def several(count: int | None, talk: Callable[[str], None]) -> None:
 
 
 def start(count: int, arguments: Sequence[str], talk: Callable[[str], None]) -> int:
-    """Run `eyesight` with these arguments in `count` processes on this machine, until all have ended; the exit code of the first.
+    """Run `eyesight` in `count` processes on this machine until all end; rank 0's exit code.
 
     Raises UserError when the first one cannot say itself what happened.
     """
@@ -193,7 +193,7 @@ def signal_complete() -> None:
 
 
 def end_with_parent() -> None:
-    """In a process that `start` has started: end when the one that started it is gone, however it went."""
+    """End this process when the launcher that started it is gone."""
     if OURS in os.environ:
         threading.Thread(target=_listen, daemon=True).start()
 
