@@ -56,3 +56,11 @@ def test_risk_and_coverage_by_hand():
     assert curve.coverage.tolist() == [0.25, 0.5, 0.75, 1.0]
     assert curve.risk == pytest.approx([0, 1 / 2, 1 / 3, 1 / 4])
     assert curve.area == pytest.approx(np.mean([0, 1 / 2, 1 / 3, 1 / 4]))
+
+
+def test_validation_images_without_a_mistake_do_not_make_every_answer_certain():
+    labels = np.arange(200) % 3
+    logits = np.eye(3)[labels] * 4.0
+    temperature = calibration.fit_temperature(logits, labels)
+    surest = calibration.softmax(logits, temperature).max()
+    assert 0.98 < surest < 0.999

@@ -102,7 +102,11 @@ def fit_temperature(logits: Floats, labels: Labels) -> float:
     if chosen.sum() < LEAST or len(np.unique(labels[chosen])) < 2:
         return 1.0
     logits = np.asarray(logits, dtype=np.float64)[chosen]
+    # As Platt (1999): as if one of n + 2 labels were another, or images without a mistake would
+    # make every answer certain.
+    doubt = 1 / (len(logits) + 2)
     own = logits[np.arange(len(logits)), labels[chosen]]
+    own = (1 - doubt) * own + doubt * logits.mean(axis=1)
 
     def loss(log_temperature: float) -> float:
         scaled = logits / np.exp(log_temperature)
