@@ -433,7 +433,7 @@ def main():
     parser.add_argument("--photographs", type=int, default=20, help="of each kind")
     parser.add_argument("--digits", type=int, default=5, help="expected; 0: unknown")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sure", type=float, default=0.8)
+    parser.add_argument("--sure", type=float, default=0.65)
     parser.add_argument("--writers", choices=["odd", "even", "all"], default="odd")
     parser.add_argument("--places", action="store_true", help="tables, shadows and boxes apart too")
     parser.add_argument("--look", type=Path, help="write the photographs into this folder")
