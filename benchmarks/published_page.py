@@ -152,7 +152,8 @@ def differences(records: dict[str, dict]) -> list[str]:
 def reason(record: dict) -> str:
     """Why the figures differ, as far as it is known."""
     if record["part"]:
-        return f"only {record['part']}"
+        stand_in = "" if record["kind"] == "exact" else f"; {record['kind']}"
+        return f"only {record['part']}{stand_in}"
     reasons = [record["why"]] if record["why"] else []
     interval = record.get("interval")
     if record["kind"] != "exact":
