@@ -1,11 +1,13 @@
-"""Recall and precision of near copies, beside imagededup's hashes; writes benchmarks/results/audit_copies_NAME.json.
+"""Recall and precision of near copies, beside imagededup's hashes; writes
+benchmarks/results/audit_copies_NAME.json.
 
     python -m venv dedup-env && dedup-env/bin/pip install -r benchmarks/imagededup/requirements.txt
     python benchmarks/audit_copies.py DATA --imagededup dedup-env/bin/python
 
-COPIES images of DATA are changed in each of six ways and laid among LIMIT of its images. A pair counts as right when both come from
-one image. DATA may hold near copies of its own, and they are no mistakes: `own` counts the pairs between images of DATA, which
-`--montage FILE.png` draws for a person to judge, and precision is given without and with them as mistakes.
+COPIES images of DATA are changed in each of six ways and laid among LIMIT of its images. A pair
+counts as right when both come from one image. DATA may hold near copies of its own, and they are no
+mistakes: `own` counts the pairs between images of DATA, which `--montage FILE.png` draws for a
+person to judge, and precision is given without and with them as mistakes.
 """
 
 import argparse
@@ -67,7 +69,9 @@ CHANGES = (recopied, rescaled, recompressed, cropped, mirrored, brightened)
 
 
 def planted(pixels, count, seed):
-    """The images with changed ones behind them, the image that each comes from, and how each was changed."""
+    """The images with changed ones behind them, the image that each comes from, and how each was
+    changed.
+    """
     random = np.random.default_rng(seed)
     chosen = random.permutation(len(pixels))[: count * len(CHANGES)]
     origins = list(range(len(pixels)))

@@ -1,10 +1,12 @@
-"""What the corrections that an audit suggests by itself give back; writes benchmarks/results/audit_corrections_NAME.json.
+"""What the corrections that an audit suggests by itself give back; writes
+benchmarks/results/audit_corrections_NAME.json.
 
     python benchmarks/audit_corrections.py DATA.npz TRUE.npz
 
-DATA.npz holds images with labels that people gave, TRUE.npz the right ones in the same order (y_train). For each seed TRAIN images are
-audited and TEST others are held out. A head on the features learns the given labels, the corrected ones and the right ones, and is
-judged by the right labels of the held-out images.
+DATA.npz holds images with labels that people gave, TRUE.npz the right ones in the same order
+(y_train). For each seed TRAIN images are audited and TEST others are held out. A head on the
+features learns the given labels, the corrected ones and the right ones, and is judged by the right
+labels of the held-out images.
 """
 
 import argparse
@@ -26,7 +28,9 @@ EPOCHS = 12
 
 
 def learnt(inputs, given, weights, test, classes, seed):
-    """Predictions of a head with one hidden layer on the test inputs, without what the audit's own head does against noise."""
+    """Predictions of a head with one hidden layer on the test inputs, without what the audit's own
+    head does against noise.
+    """
     torch.manual_seed(seed)
     head = nn.Sequential(
         nn.Linear(inputs.shape[1], 512), nn.BatchNorm1d(512), nn.GELU(), nn.Linear(512, classes)

@@ -1,14 +1,17 @@
-"""How well the audit ranks wrong labels, beside cleanlab on the same features; writes benchmarks/results/audit_labels_NAME.json.
+"""How well the audit ranks wrong labels, beside cleanlab on the same features; writes
+benchmarks/results/audit_labels_NAME.json.
 
     python -m venv cleanlab-env && cleanlab-env/bin/pip install -r benchmarks/cleanlab/requirements.txt
     python benchmarks/audit_labels.py human DATA.npz TRUE.npz --cleanlab cleanlab-env/bin/python
     python benchmarks/audit_labels.py planted DATA --share 0.05 --cleanlab cleanlab-env/bin/python
 
-human: DATA.npz holds images with labels that people gave, TRUE.npz the right ones in the same order (y_train); both stay where they are.
-planted: a share of the labels of DATA is replaced by another class, drawn anew for each seed.
+human: DATA.npz holds images with labels that people gave, TRUE.npz the right ones in the same order
+(y_train); both stay where they are. planted: a share of the labels of DATA is replaced by another
+class, drawn anew for each seed.
 
-cleanlab gets the probabilities of five-fold logistic regression on the same standardised features; the best of its three scores counts.
-The difference in average precision is paired: both rankings are resampled together.
+cleanlab gets the probabilities of five-fold logistic regression on the same standardised features;
+the best of its three scores counts. The difference in average precision is paired: both rankings
+are resampled together.
 """
 
 import argparse
@@ -36,7 +39,10 @@ RESAMPLES = 200
 
 @dataclass(frozen=True)
 class Case:
-    """Features float16 n,D with the labels that are given and the true ones; `seed` also draws the head of the audit."""
+    """Features float16 n,D with the labels that are given and the true ones.
+
+    `seed` also draws the head of the audit.
+    """
 
     values: torch.Tensor
     given: torch.Tensor
@@ -117,7 +123,10 @@ def figures(bad, scores):
 
 
 def logistic_probabilities(case):
-    """Out-of-fold probabilities n,K of five-fold logistic regression; the penalty with the best loss on a part is taken."""
+    """Out-of-fold probabilities n,K of five-fold logistic regression.
+
+    The penalty with the best loss on a part is taken.
+    """
     standardise = labels.Standardiser.of(case.values)
     inputs = standardise(case.values).numpy()
     given = case.given.numpy()
@@ -149,7 +158,9 @@ def cleanlab_scores(python, given, probabilities):
 
 
 def against_cleanlab(python, case, ours):
-    """cleanlab's figures, and by how much our average precision is larger than its best, with a 95 % interval."""
+    """cleanlab's figures, and by how much our average precision is larger than its best, with a 95
+    % interval.
+    """
     bad = case.given.numpy() != case.true
     began = time.process_time()
     probabilities = logistic_probabilities(case)

@@ -1,8 +1,10 @@
-"""Awkward data sets beside their right answers, as a table to read: `python benchmarks/cases.py FOLDER [NAME ...]`.
+"""Awkward data sets beside their right answers, as a table to read: `python benchmarks/cases.py
+FOLDER [NAME ...]`.
 
-A case is a folder with `README` (the right answer in a line or two) and `data/` or `*.npz`. Every case is checked
-with `eyesight data`; those about training, evaluating or predicting go through these commands as well. All of them
-run in this one process, because starting PyTorch a hundred times would take longer than the cases.
+A case is a folder with `README` (the right answer in a line or two) and `data/` or `*.npz`. Every
+case is checked with `eyesight data`; those about training, evaluating or predicting go through
+these commands as well. All of them run in this one process, because starting PyTorch a hundred
+times would take longer than the cases.
 """
 
 from __future__ import annotations

@@ -4,7 +4,8 @@
 the wrong and of the right ones are marked to be checked. Digits: scikit-learn's 1,797 (8×8,
 enlarged smoothly; 14 writers, of which `--writers` chooses) and MNIST's 10,000 test digits, whose
 writers are not among the training ones. Everything else is drawn from a seed: paper, table, pens,
-print, shadow, turn, perspective, noise and JPEG. `--look FOLDER` writes the photographs for people to look at.
+print, shadow, turn, perspective, noise and JPEG. `--look FOLDER` writes the photographs for people
+to look at.
 """
 
 import argparse

@@ -2,10 +2,10 @@
 
     python benchmarks/trust.py RUN [RUN...] [--unknown NAME=DATA ...] [--out benchmarks/results/trust.json]
 
-For each run: ECE with its interval, before and after, and the range of perfect calibration; coverage
-and size of the sets at 90, 95 and 99 %; and for each set of unknown images (a folder, or an .npy file
-of uint8 N,C,H,W) the area under ROC and the false positives at 95 % true positives, of `unlike`, of
-its two parts, and of maximum probability.
+For each run: ECE with its interval, before and after, and the range of perfect calibration;
+coverage and size of the sets at 90, 95 and 99 %; and for each set of unknown images (a folder, or
+an .npy file of uint8 N,C,H,W) the area under ROC and the false positives at 95 % true positives, of
+`unlike`, of its two parts, and of maximum probability.
 """
 
 from __future__ import annotations

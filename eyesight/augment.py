@@ -140,7 +140,9 @@ def uniform(count: int, low: float, high: float, random: torch.Generator) -> Ten
 def crop_and_flip(
     pixels: Tensor, how: Augment, random: torch.Generator, epoch: int, index: Tensor
 ) -> Tensor:
-    """Shift each image by up to `crop` pixels over its reflection and mirror some, in one gather."""
+    """Shift each image by up to `crop` pixels over its reflection and mirror some, in one
+    gather.
+    """
     count, channels, height, width = pixels.shape
     rows, columns = (
         torch.arange(length, device=pixels.device).expand(count, length)

@@ -1,4 +1,6 @@
-"""ONNX files made by hand for tests: no torch, no training, and an answer that can be told in advance."""
+"""ONNX files made by hand for tests: no torch, no training, and an answer that can be told in
+advance.
+"""
 
 import json
 
@@ -12,7 +14,8 @@ THRESHOLD = {"value": 0.8, "accuracy": 0.99, "share": 0.9, "n": 100}
 
 
 def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, looks=False, **facts):
-    """A network of two classes whose probability of "bright" is the logistic of 20 (mean - 0.5) over the upper left quarter.
+    """A network of two classes whose probability of "bright" is the logistic of 20 (mean - 0.5)
+    over the upper left quarter.
 
     One that `looks` gives as heat the brightness of every place.
     """
@@ -63,7 +66,9 @@ def by_brightness(file, size=8, channels=1, threshold=THRESHOLD, looks=False, **
 
 
 def by_pixel(file, target, size=8, **facts):
-    """A network that gives every pixel two probabilities, dark and bright ("mask"), or half of its own brightness ("picture")."""
+    """A network that gives every pixel two probabilities, dark and bright ("mask"), or half of its
+    own brightness ("picture").
+    """
     how = Preparation(size, size, 1, "squash")
     half = [helper.make_node("Mul", ["floats", "half"], ["probabilities"])]
     both = [

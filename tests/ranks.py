@@ -1,4 +1,6 @@
-"""One process of several for test_distributed: trains tiny networks in groups of 3 and of 2, and keeps what came of it."""
+"""One process of several for test_distributed: trains tiny networks in groups of 3 and of 2, and
+keeps what came of it.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""A network that knows the ten digits, made by hand for tests: how alike a picture is to each digit as `written` writes it."""
+"""A network that knows the ten digits, made by hand for tests: how alike a picture is to each digit
+as `written` writes it.
+"""
 
 import json
 
@@ -13,7 +15,9 @@ from eyesight.reader import mnist_digit
 
 
 def by_likeness(file, order="0123456789", sharpness=40.0, **facts):
-    """A file of ten classes in this order; probabilities are the softmax of `sharpness` times the cosines with blurred templates."""
+    """A file of ten classes in this order; probabilities are the softmax of `sharpness` times the
+    cosines with blurred templates.
+    """
     how = Preparation(28, 28, 1)
     usual = np.stack(
         [

@@ -58,7 +58,10 @@ def files():
 
 
 def imports(path, *, at_import=False):
-    """Modules that a file imports; with `at_import` only those at module level and outside TYPE_CHECKING."""
+    """Modules that a file imports.
+
+    With `at_import` only those at module level and outside TYPE_CHECKING.
+    """
     tree = ast.parse(path.read_text(encoding="utf-8"))
     nodes = list(tree.body if at_import else ast.walk(tree))
     for node in nodes:
@@ -86,7 +89,9 @@ def test_each_library_has_one_home():
 
 
 def graph(root=PACKAGE):
-    """Which module of the package imports which: {module: {modules}}, imports in functions and under TYPE_CHECKING too."""
+    """Which module of the package imports which: {module: {modules}}, imports in functions and
+    under TYPE_CHECKING too.
+    """
     modules = {
         ".".join(("eyesight", *path.relative_to(root).with_suffix("").parts)): path
         for path in root.rglob("*.py")
@@ -102,7 +107,9 @@ def graph(root=PACKAGE):
 
 
 def targets(node, modules):
-    """The modules that an import statement names: `from eyesight.data import scan` names the module scan, not its package."""
+    """The modules that an import statement names: `from eyesight.data import scan` names the module
+    scan, not its package.
+    """
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if isinstance(node, ast.ImportFrom):

@@ -1,4 +1,6 @@
-"""Nothing in an archive can write outside its folder, fill the disk, or go missing without a word."""
+"""Nothing in an archive can write outside its folder, fill the disk, or go missing without
+a word.
+"""
 
 import gzip
 import io

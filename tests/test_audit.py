@@ -1,4 +1,6 @@
-"""The audit: planted wrong labels, near copies and strangers come first; healthy images raise no alarm."""
+"""The audit: planted wrong labels, near copies and strangers come first; healthy images raise no
+alarm.
+"""
 
 import io
 import json
@@ -24,7 +26,9 @@ def no_backbone(monkeypatch):
 
 
 def blobs(count=300, classes=3, wrong=0, seed=0):
-    """Features of well separated classes, the true labels, and labels of which the first `wrong` are not true."""
+    """Features of well separated classes, the true labels, and labels of which the first `wrong`
+    are not true.
+    """
     generator = torch.Generator().manual_seed(seed)
     true = torch.arange(count) % classes
     centres = 3 * torch.randn(classes, 20, generator=generator)

@@ -1,4 +1,6 @@
-"""Each change to a picture does what it says, to every picture on its own, and the same way every time it is asked."""
+"""Each change to a picture does what it says, to every picture on its own, and the same way every
+time it is asked.
+"""
 
 import math
 from dataclasses import replace
@@ -122,7 +124,8 @@ def test_a_seed_for_every_batch():
     assert len(states) == 4 * 20 * 201
 
 
-# --- left-right ---------------------------------------------------------------------------------------------------------------------
+# --- left-right -----------------------------------------------------------------------------------
+# ----------------------------------
 
 
 def flipped(given, pictures):
@@ -164,7 +167,8 @@ def test_alternating_flip_knows_pictures_by_their_index_not_their_place():
     assert torch.equal(changed(given[order], how, step=9, index=order)[0], straight[order])
 
 
-# --- crop ---------------------------------------------------------------------------------------------------------------------------
+# --- crop -----------------------------------------------------------------------------------------
+# ----------------------------------
 
 
 def ramp(height, width, count=1):
@@ -213,11 +217,14 @@ def test_crop_larger_than_the_picture_is_held_to_it():
     assert changed(pixels(4, (1, 3, 5)), Augment(crop=30))[0].shape == (4, 1, 3, 5)
 
 
-# --- geometry -----------------------------------------------------------------------------------------------------------------------
+# --- geometry -------------------------------------------------------------------------------------
+# ----------------------------------
 
 
 def forced(monkeypatch, **values):
-    """Make the random numbers of `affine_matrices` what the test says; anything not named is in the middle of its range."""
+    """Make the random numbers of `affine_matrices` what the test says; anything not named is in the
+    middle of its range.
+    """
     order = iter(("rotate", "shear", "zoom", "across", "down"))
 
     def uniform(count, low, high, random):
@@ -339,7 +346,8 @@ def test_displacements_are_the_cubic_interpolation():
     assert torch.allclose(found, slow.permute(0, 2, 3, 1), atol=1e-5)
 
 
-# --- colour -------------------------------------------------------------------------------------------------------------------------
+# --- colour ---------------------------------------------------------------------------------------
+# ----------------------------------
 
 
 def test_brightness_is_a_factor():
@@ -386,7 +394,8 @@ def test_bright_pixels_are_cut_off_not_wrapped():
     assert (changed(white, Augment(brightness=(1.5, 1.5)))[0] == 1).all()
 
 
-# --- cutout and blends --------------------------------------------------------------------------------------------------------------
+# --- cutout and blends ----------------------------------------------------------------------------
+# ----------------------------------
 
 
 @pytest.mark.parametrize("shape", [(1, 20, 20), (3, 20, 40)])
@@ -403,7 +412,9 @@ def test_cutout_paints_one_grey_square(shape):
 
 
 def columns(count=32, height=10, width=10):
-    """One-hot pictures: picture k is white in the bit pattern of k, so blends can be told apart by their targets alone."""
+    """One-hot pictures: picture k is white in the bit pattern of k, so blends can be told apart by
+    their targets alone.
+    """
     levels = torch.linspace(0, 255, count).round().to(torch.uint8)
     return levels.view(-1, 1, 1, 1).expand(-1, 1, height, width).contiguous()
 

@@ -1,4 +1,7 @@
-"""What earlier versions wrote is read: a run, a classifier, an ONNX file; an old cache is rebuilt."""
+"""What earlier versions wrote is read: a run, a classifier, an ONNX file.
+
+An old cache is rebuilt.
+"""
 
 import json
 import shutil

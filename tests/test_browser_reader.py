@@ -1,7 +1,9 @@
-"""The reader's page in a real browser: 0 to 9 written with the pointer, the keyboard and a finger are read, and empty boxes stay empty.
+"""The reader's page in a real browser: 0 to 9 written with the pointer, the keyboard and a finger
+are read, and empty boxes stay empty.
 
-The network is made by hand and knows how `written` writes; EYESIGHT_DIGITS can name a digits.onnx trained on MNIST to read with instead.
-Pictures of the page are left in build/pictures for a person to look at.
+The network is made by hand and knows how `written` writes; EYESIGHT_DIGITS can name a digits.onnx
+trained on MNIST to read with instead. Pictures of the page are left in build/pictures for a person
+to look at.
 """
 
 import os
@@ -67,7 +69,9 @@ def page(request, browser, address):
 
 
 def is_problem(message):
-    """Whether the browser complains of the page; that it logs every refused upload is no complaint."""
+    """Whether the browser complains of the page; that it logs every refused upload is no
+    complaint.
+    """
     return message.type in ("error", "warning") and "(Unsupported Media Type)" not in message.text
 
 
@@ -91,7 +95,9 @@ def said(page):
 
 
 def wait(page, true, seconds=15):
-    """Until it is so; the page's policy forbids the evaluation that Playwright's own waiting needs."""
+    """Until it is so; the page's policy forbids the evaluation that Playwright's own
+    waiting needs.
+    """
     end = time.monotonic() + seconds
     while not true() and time.monotonic() < end:
         page.wait_for_timeout(30)

@@ -1,4 +1,6 @@
-"""Parts say what one table would say, in order; what is finished is not done again, and parts of two jobs are never mixed."""
+"""Parts say what one table would say, in order; what is finished is not done again, and parts of
+two jobs are never mixed.
+"""
 
 import csv
 import json

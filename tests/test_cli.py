@@ -21,7 +21,18 @@ FLAGS = {
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
     "cache": {"--clean", "--downloads", "--json", "--limit"},
     "compare": {
-        "--budget", "--cores", "--data", "--format", "--gpus", "--json", "--memory", "--on", "--out", "--seeds", "--set", "--sort",
+        "--budget",
+        "--cores",
+        "--data",
+        "--format",
+        "--gpus",
+        "--json",
+        "--memory",
+        "--on",
+        "--out",
+        "--seeds",
+        "--set",
+        "--sort",
     },
     "data": {"--json", "--set", "--strict"},
     "doctor": {"--data", "--json", "--set"},
@@ -30,15 +41,44 @@ FLAGS = {
     "export": {"--data", "--int8", "--json", "--only", "--out", "--to", "--tolerance", "--weights"},
     "models": {"--json", "--measure", "--out"},
     "predict": {
-        "--cores", "--draw", "--explain", "--gpus", "--json", "--like", "--memory", "--on", "--only", "--out", "--prepare", "--top",
-        "--unfamiliar", "--views", "--weights",
+        "--cores",
+        "--draw",
+        "--explain",
+        "--gpus",
+        "--json",
+        "--like",
+        "--memory",
+        "--on",
+        "--only",
+        "--out",
+        "--prepare",
+        "--top",
+        "--unfamiliar",
+        "--views",
+        "--weights",
     },
     "recipes": {"--json"},
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--layers", "--set"},
-    "train": {"--budget", "--corrections", "--data", "--every", "--extra", "--fresh", "--json", "--out", "--processes", "--resume", "--seed", "--set", "--strict"},
-}  # fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken away
+    "train": {
+        "--budget",
+        "--corrections",
+        "--data",
+        "--every",
+        "--extra",
+        "--fresh",
+        "--json",
+        "--out",
+        "--processes",
+        "--resume",
+        "--seed",
+        "--set",
+        "--strict",
+    },
+    # Fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken
+    # away.
+}
 
 
 def test_the_flags_are_frozen():
@@ -90,7 +130,9 @@ def run(*arguments, code=0, folder="."):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A folder of somebody's digits-like shapes, of another size, with broken files among them, and a run of `digits` on it."""
+    """A folder of somebody's digits-like shapes, of another size, with broken files among them, and
+    a run of `digits` on it.
+    """
     root = tmp_path_factory.mktemp("trained")
     monkey = pytest.MonkeyPatch()
     monkey.setenv("EYESIGHT_CACHE", str(root / "cache"))

@@ -1,4 +1,6 @@
-"""On a cluster a comparison and a list of pictures come out as they do here, also when a process is killed half way."""
+"""On a cluster a comparison and a list of pictures come out as they do here, also when a process is
+killed half way.
+"""
 
 import gc
 import importlib.util

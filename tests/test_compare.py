@@ -1,4 +1,6 @@
-"""The table says what the stored predictions say, ties are ties, a failure is a row, and the second call trains nothing."""
+"""The table says what the stored predictions say, ties are ties, a failure is a row, and the second
+call trains nothing.
+"""
 
 import csv
 import json
@@ -168,7 +170,8 @@ def test_one_seed_each_is_mc_nemars_test():
 def test_several_seeds_are_welchs_test_with_the_pictures_as_a_part():
     a = [Judged("k", np.array([1, 1, 1, 0], bool)), Judged("k", np.array([1, 1, 0, 0], bool))]
     b = [Judged("k", np.array([1, 0, 0, 0], bool)), Judged("k", np.array([0, 0, 0, 0], bool))]
-    # per picture 0.5, 1, 0.5, 0: variance 1/6, over 4 pictures 1/24; seeds (0.75, 0.5) and (0.25, 0): variance 1/32, over 2 1/64 each
+    # per picture 0.5, 1, 0.5, 0: variance 1/6, over 4 pictures 1/24; seeds (0.75, 0.5) and (0.25,
+    # 0): variance 1/32, over 2 1/64 each
     variance = 1 / 24 + 1 / 64 + 1 / 64
     free = variance**2 / ((1 / 24) ** 2 / 3 + 2 * (1 / 64) ** 2)
     from scipy.stats import t

@@ -1,4 +1,6 @@
-"""Nobody is left in silence for long: counts, speed and the time left, on a terminal and elsewhere."""
+"""Nobody is left in silence for long: counts, speed and the time left, on a terminal and
+elsewhere.
+"""
 
 import io
 

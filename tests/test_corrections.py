@@ -74,7 +74,9 @@ def test_an_unknown_class_is_refused():
 
 
 def corrected_folder(tmp_path, who="ann"):
-    """A folder with a corrections file beside it that calls a bar a cross and leaves out a cross."""
+    """A folder with a corrections file beside it that calls a bar a cross and leaves out a
+    cross.
+    """
     root = folder(tmp_path / "set", 36)
     data = Data(str(root), size=16)
     loaded = dataset.load(data)

@@ -1,4 +1,6 @@
-"""What is stored is checked when it is opened: damage is an error or is made anew, never an answer."""
+"""What is stored is checked when it is opened: damage is an error or is made anew, never
+an answer.
+"""
 
 import json
 import math

@@ -1,4 +1,6 @@
-"""Several processes train what one would; one that dies ends all in good order, and any number goes on from there."""
+"""Several processes train what one would; one that dies ends all in good order, and any number goes
+on from there.
+"""
 
 import json
 import os
@@ -222,7 +224,9 @@ SETTINGS = (
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
-    """A run of which one of two processes was killed, what was said, and the folder of the pictures."""
+    """A run of which one of two processes was killed, what was said, and the folder of the
+    pictures.
+    """
     root = tmp_path_factory.mktemp("killed")
     (root / "temporary").mkdir()
     os.environ["EYESIGHT_CACHE"] = str(root / "cache")

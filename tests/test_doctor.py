@@ -1,4 +1,6 @@
-"""Each fault is planted and must be named; healthy and half-finished trainings must pass in silence."""
+"""Each fault is planted and must be named; healthy and half-finished trainings must pass in
+silence.
+"""
 
 import json
 import math

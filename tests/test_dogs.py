@@ -92,7 +92,9 @@ def annotate(root, box):
 
 @pytest.fixture
 def packed(dogs, tmp_path_factory):
-    """The three archives of the official page side by side, of pictures whose box is their middle."""
+    """The three archives of the official page side by side, of pictures whose box is their
+    middle.
+    """
     folder = tmp_path_factory.mktemp("official")
     write_lists(dogs / "lists", dogs, 5)
     annotate(dogs, (4, 5, 12, 11))

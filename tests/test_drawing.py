@@ -1,4 +1,6 @@
-"""What is drawn can be read: names on copies that never touch the original, heat where it belongs."""
+"""What is drawn can be read: names on copies that never touch the original, heat where it
+belongs.
+"""
 
 import io
 from pathlib import Path

@@ -1,4 +1,6 @@
-"""No setting is ignored: every field of a recipe, in every kind of training, changes the result, is refused, or is noted."""
+"""No setting is ignored: every field of a recipe, in every kind of training, changes the result, is
+refused, or is noted.
+"""
 
 import hashlib
 from dataclasses import dataclass, field, replace

@@ -1,4 +1,6 @@
-"""Where a network looked is where it looked: in the right corner, by the right weights, and the same in an exported file."""
+"""Where a network looked is where it looked: in the right corner, by the right weights, and the
+same in an exported file.
+"""
 
 import drawn
 import numpy as np

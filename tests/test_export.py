@@ -55,7 +55,9 @@ def kinds(name):
 
 
 def to_export():
-    """Networks that have every kind of layer between them; each takes a second, all of them with EYESIGHT_SLOW=1."""
+    """Networks that have every kind of layer between them; each takes a second, all of them with
+    EYESIGHT_SLOW=1.
+    """
     if os.environ.get("EYESIGHT_SLOW"):
         return list(registry.MODELS)
     chosen, seen = [], set()

@@ -1,6 +1,8 @@
-"""Files that anybody could have written: each reader gives a data set or a clear error, never a traceback.
+"""Files that anybody could have written: each reader gives a data set or a clear error, never a
+traceback.
 
-A few seconds in the suite; `EYESIGHT_FUZZ=3000` tries so many inputs of each kind (about a minute each).
+A few seconds in the suite; `EYESIGHT_FUZZ=3000` tries so many inputs of each kind (about a minute
+each).
 """
 
 import io

@@ -1,4 +1,6 @@
-"""Characters from font files, drawn from the faces that come with matplotlib, so that no system font is needed."""
+"""Characters from font files, drawn from the faces that come with matplotlib, so that no system
+font is needed.
+"""
 
 import os
 from pathlib import Path

@@ -1,4 +1,7 @@
-"""A digit is prepared as MNIST was made, whatever pen, paper and size it comes from; where nothing is written there is no digit."""
+"""A digit is prepared as MNIST was made, whatever pen, paper and size it comes from.
+
+Where nothing is written there is no digit.
+"""
 
 import numpy as np
 import pytest

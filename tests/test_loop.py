@@ -306,7 +306,9 @@ class Ticks:
 
 
 def budgeted(seconds, *settings, tick=0.02):
-    """The epochs of a training of 300 images under a budget, on a clock that ticks with every look."""
+    """The epochs of a training of 300 images under a budget, on a clock that ticks with
+    every look.
+    """
     images = drawn.images(300)
     recipe = override(
         SMALL, ["training.average=0", "augment.rotate=0", f"training.budget={seconds}", *settings]

@@ -1,4 +1,6 @@
-"""Each loss is its formula, agrees with torch's where torch has it, and stays right for blended labels."""
+"""Each loss is its formula, agrees with torch's where torch has it, and stays right for blended
+labels.
+"""
 
 import math
 
@@ -102,7 +104,8 @@ def test_focal_loss_with_gamma_zero_is_cross_entropy():
 
 
 def test_focal_loss_of_a_known_case():
-    # p = 0.9 with gamma 2: −0.1² · ln 0.9 = 0.00105361, a hundredth of the cross-entropy (Lin et al. 2017, section 3.2).
+    # p = 0.9 with gamma 2: −0.1² · ln 0.9 = 0.00105361, a hundredth of the cross-entropy (Lin et
+    # al. 2017, section 3.2).
     logits = torch.tensor([[math.log(9.0), 0.0]])
     found = value(
         Loss("focal", gamma=2.0), logits, torch.tensor([[1.0, 0.0]]), torch.tensor([1, 1])

@@ -1,4 +1,7 @@
-"""Masks as tools write them: palettes, alpha, soft edges, 4 bits, names; the same mask is the same classes."""
+"""Masks as tools write them: palettes, alpha, soft edges, 4 bits, names.
+
+The same mask is the same classes.
+"""
 
 import unicodedata
 

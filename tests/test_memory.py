@@ -1,4 +1,6 @@
-"""How much data may be copied into memory: what the person says, else a half of what the machine or the container has left."""
+"""How much data may be copied into memory: what the person says, else a half of what the machine or
+the container has left.
+"""
 
 import drawn
 import pytest

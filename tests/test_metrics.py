@@ -10,7 +10,8 @@ import pytest
 from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, summary
 
-# five pictures of three classes; right: 0, 1, 3. Wrong: 2 (class 1 taken for 2), 4 (class 2 taken for 0)
+# five pictures of three classes; right: 0, 1, 3. Wrong: 2 (class 1 taken for 2), 4 (class 2 taken
+# for 0)
 P = np.array(
     [[0.9, 0.05, 0.05], [0.1, 0.8, 0.1], [0.1, 0.3, 0.6], [0.2, 0.2, 0.6], [0.98, 0.01, 0.01]],
     dtype=np.float32,

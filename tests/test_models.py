@@ -47,7 +47,9 @@ def network(name, shape=COLOUR, classes=10, seed=0, **options):
 
 @cache
 def described(name):
-    """The network on the pictures of its description, built once for all tests that only look at it."""
+    """The network on the pictures of its description, built once for all tests that only look at
+    it.
+    """
     _, shape, classes, *_ = next(row for row in COUNTS if row[0] == name)
     return network(name, shape, classes)
 
@@ -232,7 +234,9 @@ def test_every_network_has_a_derived_count():
 
 
 def spell(layer):
-    """A layer as SYSTEMS writes it: C(k,n) with its stride and padding where they are not 1 and same, P, D, FC, names of the rest."""
+    """A layer as SYSTEMS writes it: C(k,n) with its stride and padding where they are not 1 and
+    same, P, D, FC, names of the rest.
+    """
     if isinstance(layer, nn.Conv2d):
         same = layer.padding[0] == layer.kernel_size[0] // 2
         return (

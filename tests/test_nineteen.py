@@ -1,7 +1,9 @@
-"""Every known network, small pictures, random weights: builds, trains a step at two freeze points, saves, loads, says the same.
+"""Every known network, small pictures, random weights: builds, trains a step at two freeze points,
+saves, loads, says the same.
 
-Drawing 230 million weights as timm does takes longer than all else: here they are drawn uniformly, which keeps a forward pass finite.
-Deeper siblings repeat the blocks of the first of their family: they are only built, without weights; all train with EYESIGHT_SLOW=1.
+Drawing 230 million weights as timm does takes longer than all else: here they are drawn uniformly,
+which keeps a forward pass finite. Deeper siblings repeat the blocks of the first of their family:
+they are only built, without weights; all train with EYESIGHT_SLOW=1.
 """
 
 import math
@@ -82,7 +84,9 @@ def train_a_step(net, pictures):
 
 
 def sums(unit):
-    """Of every tensor its bits' sum, which any change shows; copies of them all would not fit a small machine."""
+    """Of every tensor its bits' sum, which any change shows; copies of them all would not fit a
+    small machine.
+    """
     return {
         name: int(tensor.view(torch.int32).sum(dtype=torch.int64)) for name, tensor in tensors(unit)
     }

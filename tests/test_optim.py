@@ -1,4 +1,6 @@
-"""Optimisers take the steps their formulas say, schedules are functions of progress, averages are averages."""
+"""Optimisers take the steps their formulas say, schedules are functions of progress, averages are
+averages.
+"""
 
 import math
 
@@ -172,7 +174,9 @@ def test_step_halves_every_three_epochs_of_seven():
 
 
 def test_step_changes_exactly_between_epochs():
-    """844 steps an epoch: the share of the steps is not an exact fraction, but no step of an epoch gets another's rate."""
+    """844 steps an epoch: the share of the steps is not an exact fraction, but no step of an epoch
+    gets another's rate.
+    """
     factor = optim.Schedule(Optim(schedule="step", step_epochs=3, step_factor=0.5), epochs=7)
     assert [
         factor((epoch * 844 + step) / (7 * 844)) for epoch in range(7) for step in (0, 843)

@@ -1,4 +1,6 @@
-"""A person's own pictures are learnt from under their class's name, a fifth of them is held out, and what they change is said."""
+"""A person's own pictures are learnt from under their class's name, a fifth of them is held out,
+and what they change is said.
+"""
 
 from dataclasses import replace
 

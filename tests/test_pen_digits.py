@@ -1,4 +1,6 @@
-"""Drawn digits look like MNIST's: fitted, centred, of all classes, and the same for the same seed."""
+"""Drawn digits look like MNIST's: fitted, centred, of all classes, and the same for the
+same seed.
+"""
 
 import numpy as np
 from scipy import ndimage

@@ -1,4 +1,6 @@
-"""Figures at their extremes: every one must draw without a warning, and nothing may be cut or lie on top of other text."""
+"""Figures at their extremes: every one must draw without a warning, and nothing may be cut or lie
+on top of other text.
+"""
 
 from itertools import pairwise
 

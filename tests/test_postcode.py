@@ -1,4 +1,6 @@
-"""A photographed code is read from left to right, and nothing else is; judged by likeness to cleanly drawn digits."""
+"""A photographed code is read from left to right, and nothing else is; judged by likeness to
+cleanly drawn digits.
+"""
 
 import json
 import time
@@ -22,7 +24,9 @@ TILTS = (-6, 0, 6)
 
 
 def blurred(images):
-    """Prepared digits as unit vectors, blurred so that a pixel more or less to the left does not count."""
+    """Prepared digits as unit vectors, blurred so that a pixel more or less to the left does not
+    count.
+    """
     smooth = ndimage.gaussian_filter(np.asarray(images, dtype=float), (0, 1.5, 1.5))
     rows = smooth.reshape(len(smooth), -1)
     return rows / (np.linalg.norm(rows, axis=1, keepdims=True) + 1e-6)

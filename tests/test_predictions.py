@@ -1,4 +1,6 @@
-"""What a file of predictions promises: it comes back the same, and a broken one is an error for people."""
+"""What a file of predictions promises: it comes back the same, and a broken one is an error for
+people.
+"""
 
 import numpy as np
 import pytest

@@ -27,7 +27,9 @@ AS_IS = Preparation(channels=3)
 
 
 def drawn(height=40, width=30):
-    """A smooth colour picture whose corners differ: red to the right, green downwards, a blue top left corner."""
+    """A smooth colour picture whose corners differ: red to the right, green downwards, a blue top
+    left corner.
+    """
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.stack(
         [columns * 255 // max(1, width - 1), rows * 255 // max(1, height - 1), np.zeros_like(rows)],

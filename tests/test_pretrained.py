@@ -1,4 +1,6 @@
-"""Backbones of every family, small and with random weights: chains, stages, freezing, heads, saving."""
+"""Backbones of every family, small and with random weights: chains, stages, freezing, heads,
+saving.
+"""
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from eyesight.recipe import Model, Optim
 from eyesight.training import optim
 from eyesight.training.features import Tail
 
-# One small member of each family that the known names belong to, with the side of its pictures, and one that is no chain.
+# One small member of each family that the known names belong to, with the side of its pictures, and
+# one that is no chain.
 FAMILIES = {
     "legacy_xception": 64,
     "vgg11": 32,

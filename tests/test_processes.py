@@ -1,4 +1,6 @@
-"""What becomes of processes that end before their time, and of the folders they leave, without any training."""
+"""What becomes of processes that end before their time, and of the folders they leave, without any
+training.
+"""
 
 import os
 import subprocess

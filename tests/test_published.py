@@ -1,4 +1,6 @@
-"""Published rows: each trains a recipe, an unfinished run counts as a part, and the page has all."""
+"""Published rows: each trains a recipe, an unfinished run counts as a part, and the page
+has all.
+"""
 
 import json
 import sys

@@ -1,4 +1,7 @@
-"""Every recipe names its source, builds, and says what the description says; `augment` draws its picture."""
+"""Every recipe names its source, builds, and says what the description says.
+
+`augment` draws its picture.
+"""
 
 import json
 import sys

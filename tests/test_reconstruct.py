@@ -1,4 +1,6 @@
-"""Autoencoders: a picture through few numbers and back, on any folder; what is restored badly is unlike what was learnt."""
+"""Autoencoders: a picture through few numbers and back, on any folder; what is restored badly is
+unlike what was learnt.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""The page stands alone, says what the stored predictions say, and never lets a file name become markup."""
+"""The page stands alone, says what the stored predictions say, and never lets a file name become
+markup.
+"""
 
 import re
 import subprocess

@@ -1,4 +1,6 @@
-"""The run folder under bad circumstances: two writers at once, a torn line, a killed process, a format from the future."""
+"""The run folder under bad circumstances: two writers at once, a torn line, a killed process, a
+format from the future.
+"""
 
 import json
 import math

@@ -1,4 +1,7 @@
-"""Segmentation: masks are found, checked and moved with their pictures; the same loop, run and comparison carry it."""
+"""Segmentation: masks are found, checked and moved with their pictures.
+
+The same loop, run and comparison carry it.
+"""
 
 import io
 import json

@@ -1,4 +1,6 @@
-"""Every way to name pictures ends in the same kind of source, and what is left out is said by name."""
+"""Every way to name pictures ends in the same kind of source, and what is left out is said
+by name.
+"""
 
 import gzip
 import os

@@ -1,4 +1,6 @@
-"""Every word of the pages exists in every language, and every visitor reads the language they want."""
+"""Every word of the pages exists in every language, and every visitor reads the language
+they want.
+"""
 
 import json
 import re
@@ -30,7 +32,9 @@ def client(tmp_path_factory):
 
 
 def quoted(files):
-    """Everything in these files that looks like a key; one that ends with a dot or a dash below stands for all that begin so."""
+    """Everything in these files that looks like a key; one that ends with a dot or a dash below
+    stands for all that begin so.
+    """
     return {key for file in files for key in KEY.findall(file.read_text(encoding="utf-8"))}
 
 

@@ -1,4 +1,6 @@
-"""Sure answers are as often right as was asked for, on the pictures the threshold was chosen with."""
+"""Sure answers are as often right as was asked for, on the pictures the threshold was
+chosen with.
+"""
 
 import numpy as np
 

@@ -1,4 +1,6 @@
-"""Frozen features computed once: equal to computing them always, never taken for others, within the space they announce."""
+"""Frozen features computed once: equal to computing them always, never taken for others, within the
+space they announce.
+"""
 
 import shutil
 import time

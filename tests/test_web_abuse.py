@@ -89,7 +89,9 @@ def live(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def still_up(live):
-    """After every attack an ordinary picture gets its ordinary answer, and nobody is left inside."""
+    """After every attack an ordinary picture gets its ordinary answer, and nobody is left
+    inside.
+    """
     yield
     live.recogniser.pause, live.recogniser.fail = 0.0, False
     status, answer, _ = live.post(WHITE)

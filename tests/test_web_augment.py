@@ -1,4 +1,6 @@
-"""The sliders show what training would do, with its own functions, and cover all that a recipe can ask for."""
+"""The sliders show what training would do, with its own functions, and cover all that a recipe can
+ask for.
+"""
 
 import base64
 import dataclasses

@@ -127,7 +127,9 @@ def test_a_file_that_cannot_tell_where_it_looked_says_so(tmp_path):
 
 
 def test_a_turned_photo_gets_the_answer_of_the_upright_one(tmp_path):
-    """Only the upper left quarter counts for this network, and it is bright only when the photo is turned as its EXIF data say."""
+    """Only the upper left quarter counts for this network, and it is bright only when the photo is
+    turned as its EXIF data say.
+    """
     half = np.zeros((32, 32), np.uint8)
     half[:, :16] = 255
     upright, turned = (

@@ -1,4 +1,6 @@
-"""The page and the path of networks that give a mask or a restored picture: what they made, its figures, and no classes."""
+"""The page and the path of networks that give a mask or a restored picture: what they made, its
+figures, and no classes.
+"""
 
 import base64
 import html

@@ -1,4 +1,6 @@
-"""Drawn boxes and photographed codes are read, empty boxes stay empty, and nothing is kept that nobody asked to keep."""
+"""Drawn boxes and photographed codes are read, empty boxes stay empty, and nothing is kept that
+nobody asked to keep.
+"""
 
 import threading
 import time

@@ -1,4 +1,5 @@
-"""The service keeps the promises of its own description, whatever is sent to any of its paths (schemathesis).
+"""The service keeps the promises of its own description, whatever is sent to any of its paths
+(schemathesis).
 
 The requests are drawn by chance but the same every time; EYESIGHT_SLOW=1 sends many more.
 """

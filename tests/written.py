@@ -1,4 +1,6 @@
-"""Digits written for tests as a pen goes: strokes of points in a box from 0 to 1, drawn here by Pillow and in a browser by its pointer."""
+"""Digits written for tests as a pen goes: strokes of points in a box from 0 to 1, drawn here by
+Pillow and in a browser by its pointer.
+"""
 
 import math
 
@@ -7,7 +9,9 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 def arc(x, y, wide, high, start, end, points=14):
-    """Points on an ellipse; angles in degrees, 0 at the right, growing downwards as the picture's rows do."""
+    """Points on an ellipse; angles in degrees, 0 at the right, growing downwards as the picture's
+    rows do.
+    """
     angles = [math.radians(start + (end - start) * step / (points - 1)) for step in range(points)]
     return [(x + wide * math.cos(angle), y + high * math.sin(angle)) for angle in angles]
 
@@ -80,7 +84,9 @@ def photo(
     light_on_dark=False,
     seed=0,
 ):
-    """A written code as somebody would photograph it: perhaps in boxes, shaded, noisy, blurred and askew; uint8 H,W."""
+    """A written code as somebody would photograph it: perhaps in boxes, shaded, noisy, blurred and
+    askew; uint8 H,W.
+    """
     random = np.random.default_rng(seed)
     picture = Image.new("L", (len(code) * (side + gap) + 120, side + 140), 225)
     draw = ImageDraw.Draw(picture)

@@ -1,6 +1,7 @@
 """cleanlab's label quality scores, run by audit_labels.py in an environment of its own.
 
-python rank.py IN.npz OUT.npz      IN holds labels (n) and probabilities (n,K); OUT gets one array a method, lower is more suspicious
+python rank.py IN.npz OUT.npz      IN holds labels (n) and probabilities (n,K); OUT gets one array a
+method, lower is more suspicious
 """
 
 import sys

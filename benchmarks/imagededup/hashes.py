@@ -1,6 +1,7 @@
 """imagededup's hashes, run by audit_copies.py in an environment of its own.
 
-python hashes.py FOLDER OUT.json     FOLDER holds PNG files; OUT gets, for each method and distance, the pairs of names
+python hashes.py FOLDER OUT.json     FOLDER holds PNG files; OUT gets, for each method and distance,
+the pairs of names
 """
 
 import json

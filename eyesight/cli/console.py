@@ -65,7 +65,9 @@ def epoch_line(epoch: Epoch) -> str:
 
 
 class ConsoleReporter(Reporter):
-    """Prints messages and epochs, and how far the work is: as a bar inside `bar()`, else as lines."""
+    """Prints messages and epochs, and how far the work is: as a bar inside `bar()`, else
+    as lines.
+    """
 
     def __init__(self) -> None:
         self.display: Progress | None = None

@@ -296,7 +296,9 @@ def train(
 
 
 def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
-    """The run, trained alone or as one of several processes, of which only the first comes back and prints."""
+    """The run, trained alone or as one of several processes, of which only the first comes back and
+    prints.
+    """
     from eyesight import experiment
     from eyesight.cli import console
     from eyesight.diagnosis import diagnose

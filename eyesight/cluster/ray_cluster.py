@@ -97,7 +97,9 @@ class Share:
 
 
 def check(where: str) -> None:
-    """Raise UserError when Ray is not installed, or `where` names no cluster or one that does not answer."""
+    """Raise UserError when Ray is not installed, or `where` names no cluster or one that does not
+    answer.
+    """
     require("ray", "--on")
     if where not in (LOCAL, RUNNING) and _address(where) is None:
         raise UserError(f"--on {where} names no cluster", HINT, code=2)
@@ -111,7 +113,9 @@ def check(where: str) -> None:
 
 
 def greet(address: tuple[str, int]) -> None:
-    """Raise OSError where nothing answers as gRPC does, which Ray speaks: joining would ask for minutes before it gave up."""
+    """Raise OSError where nothing answers as gRPC does, which Ray speaks: joining would ask for
+    minutes before it gave up.
+    """
     with socket.create_connection(address, PATIENCE) as connection:
         if os.environ.get("RAY_USE_TLS") == "1":
             return
@@ -367,7 +371,9 @@ def _train(
     share: Mapping[str, Any],
     versions: Mapping[str, str],
 ) -> tuple[str, str | bytes]:
-    """What runs on the cluster: a training in a process of its own, in the caller's folder of runs or else in this machine's cache."""
+    """What runs on the cluster: a training in a process of its own, in the caller's folder of runs
+    or else in this machine's cache.
+    """
     if refusal := _stranger(versions):
         return "problem", refusal
     surroundings = {

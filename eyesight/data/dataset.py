@@ -164,11 +164,11 @@ def add_extra(
 ) -> Dataset:
     """The data set with the images of `data.extra` among the training images.
 
-    A fifth of each class is held out as `own`, and a fifth of all where the classes are too small for
-    that: of five images one. Exact copies of images in the data are left out: held
-    out, they would have been learnt from. A few images among MNIST's 60,000 would teach nothing, so
-    each is repeated until they are a tenth of all, at most 50 times.
-    Raises UserError for a class that is not in the data, and for images that do not fit in memory.
+    A fifth of each class is held out as `own`, and a fifth of all where the classes are too small
+    for that: of five images one. Exact copies of images in the data are left out: held out, they
+    would have been learnt from. A few images among MNIST's 60,000 would teach nothing, so each is
+    repeated until they are a tenth of all, at most 50 times. Raises UserError for a class that is
+    not in the data, and for images that do not fit in memory.
     """
     if data.target != "class":
         raise UserError(

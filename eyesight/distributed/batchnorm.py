@@ -18,7 +18,9 @@ from eyesight.distributed.group import Group
 
 
 class Synchronised(TorchFunctionMode):
-    """Batch normalisation by the mean and variance of all processes' shares; one message a layer."""
+    """Batch normalisation by the mean and variance of all processes' shares; one message a
+    layer.
+    """
 
     def __init__(self, group: Group) -> None:
         super().__init__()

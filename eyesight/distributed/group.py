@@ -354,7 +354,9 @@ class Group:
             torch.set_num_threads(threads)
 
     def check_shares(self, network: nn.Module, least: int, *, together: bool) -> None:
-        """Raise UserError when a share of the smallest batch is too small for batch normalisation."""
+        """Raise UserError when a share of the smallest batch is too small for batch
+        normalisation.
+        """
         norms = any(
             isinstance(layer, nn.modules.batchnorm._BatchNorm)
             and any(part.requires_grad for part in layer.parameters())

@@ -90,7 +90,9 @@ def _build_named(model: Model, shape: Shape, classes: int) -> Network:
 
 
 def is_large(options: Mapping[str, object], shape: Shape) -> bool:
-    """Whether a network may be so large that it is measured before it is built, which takes seconds."""
+    """Whether a network may be so large that it is measured before it is built, which takes
+    seconds.
+    """
     head = str(options.get("head", "")).replace(".", " ")
     numbers = [int(word) for word in head.split() if word.isdecimal()]
     for option, most in LARGE.items():
@@ -101,7 +103,9 @@ def is_large(options: Mapping[str, object], shape: Shape) -> bool:
 
 
 def check_memory(make: Callable[[], Network], name: str) -> None:
-    """Raise UserError when the network would not fit in memory with its gradient and two moments."""
+    """Raise UserError when the network would not fit in memory with its gradient and two
+    moments.
+    """
     with torch.device("meta"):
         network = make()
     parameters = sum(parameter.numel() for parameter in network.parameters())

@@ -60,7 +60,9 @@ def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluati
 
 
 def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Views) -> Evaluation:
-    """Evaluation in float32, or in bfloat16 where that is faster and float32 slow for the budget."""
+    """Evaluation in float32, or in bfloat16 where that is faster and float32 slow for the
+    budget.
+    """
     exact = Evaluation("float32", views, evaluation_seconds(network, data, views, "float32"))
     budget = recipe.training.budget
     if budget is None or recipe.training.precision == "float32":

@@ -297,7 +297,10 @@ class _Loop:
         return inputs, targets
 
     def _weighted(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Loss times weight, weight, and tally of a batch; they add up over batches and processes."""
+        """Loss times weight, weight, and tally of a batch.
+
+        They add up over batches and processes.
+        """
         weight = self.loss.weigh(targets).double()
         weighted = torch.stack([loss.double() * weight, weight])
         return torch.cat([weighted, self.task.tally(outputs, targets)])
