@@ -333,6 +333,12 @@ def _load_weights(
     arrays = {}
     for name in stored.keys() - tensors.keys():
         arrays[name.removeprefix(UNLIKE)] = stored[name].numpy()
+    _check_fit(file, tensors, state)
+    return tensors, Unlike(**arrays) if arrays else None
+
+
+def _check_fit(file: Path, tensors: dict[str, Tensor], state: dict[str, Tensor]) -> None:
+    """Raise UserError when weights do not fit the network or are not finite."""
     wrong = []
     for name in sorted(state.keys() | tensors.keys()):
         if name not in state or name not in tensors or state[name].shape != tensors[name].shape:
@@ -349,7 +355,6 @@ def _load_weights(
                 "the training diverged or the file is damaged: train again, with a smaller "
                 "optim.lr if it diverged",
             )
-    return tensors, Unlike(**arrays) if arrays else None
 
 
 def describe(source: str, classes: Sequence[str], preparation: Preparation) -> str:

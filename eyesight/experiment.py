@@ -427,15 +427,13 @@ def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
     context.clock.lap("evaluation")
     event = result_event(job, network, test)
     event["arithmetic"] = evaluation.arithmetic
-    if len(validation):
-        event["validation"] = validation.summary()
-    if one_view is not None:
-        event["test_one_view"] = one_view.summary()
-    uncorrected = uncorrected_summary(data, test)
-    if uncorrected is not None:
-        event["test_uncorrected"] = uncorrected
-    if data.own is not None:
-        event["own"] = extra_data.compared(run, loaded, data.own)
+    optional = {
+        "validation": validation.summary() if len(validation) else None,
+        "test_one_view": one_view.summary() if one_view is not None else None,
+        "test_uncorrected": uncorrected_summary(data, test),
+        "own": extra_data.compared(run, loaded, data.own) if data.own is not None else None,
+    }
+    event.update({name: summary for name, summary in optional.items() if summary is not None})
     run.append(event)
     remove_checkpoint(run)
 

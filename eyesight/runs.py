@@ -92,7 +92,8 @@ class Run:
         found = run.read_json("recipe.json").get("format", 0)
         if not isinstance(found, int) or found > recipes.FORMAT:
             raise UserError(
-                f"{folder} was written by a later eyesight (format {found}, this one reads up to {recipes.FORMAT})",
+                f"{folder} was written by a later eyesight (format {found}, this one reads up to "
+                f"{recipes.FORMAT})",
                 "upgrade eyesight to read it",
             )
         return run

@@ -16,6 +16,7 @@ from PIL import Image
 from eyesight.cli import main
 from eyesight.inference.predict import FilePrediction, file_ids, write_submission
 
+# What people have in their scripts: a flag is added here on purpose, and never removed.
 FLAGS = {
     "audit": {"--all", "--budget", "--corrections", "--json", "--set"},
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
@@ -76,8 +77,6 @@ FLAGS = {
         "--set",
         "--strict",
     },
-    # Fmt: skip  # what people have in their scripts: a flag is added here on purpose, and never taken
-    # away.
 }
 
 

@@ -283,7 +283,8 @@ def train(
     say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
     if result.get("test_one_view", {}).get("top1") is not None:
         say(
-            f"without averaging over mirrored or moved versions: {result['test_one_view']['top1']:.2%}"
+            "without averaging over mirrored or moved versions: "
+            f"{result['test_one_view']['top1']:.2%}"
         )
     if "test_uncorrected" in result:
         uncorrected = judged(result["test_uncorrected"], run.measure)

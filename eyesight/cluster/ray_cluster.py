@@ -48,7 +48,10 @@ SETTINGS = {
     "RAY_NUM_REDIS_GET_RETRIES": "3",  # tries to join, each of about a second, of 20
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a task without a GPU sees is said by us
 }
-HINT = "HOST:PORT from a machine of the cluster, ray://HOST:10001 from outside, auto for one that runs here, ray to start one here"
+HINT = (
+    "HOST:PORT from a machine of the cluster, ray://HOST:10001 from outside, auto for one that "
+    "runs here, ray to start one here"
+)
 GUARDED = "; one that is guarded: RAY_AUTH_MODE=token, and its token where Ray looks for it"
 
 
@@ -183,7 +186,8 @@ def trainer(
             return
         with joined(where) as ray, _sign(out) as sign:
             talk(
-                f"{len(members)} trainings of {share} each, {_slots(ray, share)} at a time, on {_machines(ray)}"
+                f"{len(members)} trainings of {share} each, {_slots(ray, share)} at a time, on "
+                f"{_machines(ray)}"
             )
             task = partial(
                 _task(ray, _train, share),
@@ -317,7 +321,9 @@ def _slots(ray: Any, share: Share) -> int:
 
 def _machines(ray: Any) -> str:
     machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-    return f"{len(machines)} machine{'s' * (len(machines) != 1)} with {sum(machine.get('CPU', 0) for machine in machines):.0f} cores"
+    noun = "machine" if len(machines) == 1 else "machines"
+    cores = sum(machine.get("CPU", 0) for machine in machines)
+    return f"{len(machines)} {noun} with {cores:.0f} cores"
 
 
 @contextmanager
@@ -341,7 +347,7 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
             return packing.unpack_run(value, out, name)
         except (UserError, OSError) as error:
             why = error.message if isinstance(error, UserError) else error.strerror
-            return f"its run did not arrive: {why}; for a day it stays in the cache of the machine that trained it"
+            return f"its run did not arrive: {why}; it stays in the cache of the machine that trained it"
     return str(value)
 
 
@@ -411,7 +417,7 @@ def _sweep(shelf: Path) -> None:
 _opened: dict[str, Any] = {}  # the classifier that this process answered with last
 
 
-def _answer(
+def _answer(  # noqa: PLR0913 - the arguments of a Ray task
     files: Mapping[str, bytes],
     key: str,
     paths: Sequence[str],
@@ -430,7 +436,8 @@ def _answer(
         if not (Path(folder) / root).exists():
             return (
                 "problem",
-                f"{platform.node()} does not see {Path(folder) / root}: the pictures must lie where all machines see them",
+                f"{platform.node()} does not see {Path(folder) / root}: the pictures must lie "
+                "where all machines see them",
             )
     if key not in _opened:
         _opened.clear()

@@ -337,20 +337,20 @@ def _welch(difference: float, parts: Sequence[tuple[float, int]], n: int) -> flo
 
 NOTES = {
     "student": "± is the standard deviation over the seeds; the interval there is the 95 % "
-    "interval of the mean over seeds, on these very test pictures (Student's t: with two seeds it is "
-    "wide or, by chance, far too narrow)",
+    "interval of the mean over seeds, on these very test pictures (Student's t: with two "
+    "seeds it is wide or, by chance, far too narrow)",
     "wilson": "the interval of an accuracy without ± is the 95 % interval of one network over the "
     "test pictures (Wilson); it does not cover other seeds",
     "pictures": "the interval of another score without ± is the 95 % interval of one network over "
     "the test pictures, of mean IoU by bootstrap",
-    "tied": "rank: one more than the rows that are certainly better; = means that the test pictures "
-    f"cannot separate it from another row (paired test, Holm, {LEVEL:.0%} in all)",
+    "tied": "rank: one more than the rows that are certainly better; = means that the test "
+    f"pictures cannot separate it from another row (paired test, Holm, {LEVEL:.0%} in all)",
     "tests": "rows with different letters were judged on different test pictures: their scores "
     "cannot be compared",
     "unranked": "no rank: its runs kept no predictions, or were not all judged on the same test "
     "pictures",
-    "seconds": "seconds: all that a person waited; pictures/s trained: pictures that passed through "
-    "the training steps, each epoch anew, by the seconds of the epochs alone",
+    "seconds": "seconds: all that a person waited; pictures/s trained: pictures that passed "
+    "through the training steps, each epoch anew, by the seconds of the epochs alone",
     "epochs": "training and validation: score and loss in the epoch whose weights were kept; "
     "training is measured while the weights change, on augmented pictures",
     "machines": "the runs were made on different machines or numbers of threads: their seconds "

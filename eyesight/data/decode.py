@@ -177,12 +177,16 @@ def from_picture(image: Picture) -> Picture:
         return _load(image, 0).image
 
 
-def _load(image: Picture, depth: int) -> Decoded:
-    width, height = image.size
+def _check_size(width: int, height: int) -> None:
+    """Raise BadPicture for an image without pixels or with too many."""
     if width * height > MOST_PIXELS:
         raise BadPicture("huge", f"{width} x {height} is over {MOST_PIXELS // 2**20} megapixels")
     if width < 1 or height < 1:
         raise BadPicture("unreadable", f"a picture of {width} x {height} pixels")
+
+
+def _load(image: Picture, depth: int) -> Decoded:
+    _check_size(*image.size)
     # How the file packs its samples is gone after loading.
     raw_mode = " ".join(str(tile[3]) for tile in getattr(image, "tile", ()))
     notes = list(_depth_notes(image.mode, raw_mode))

@@ -6,6 +6,7 @@ A named set, a folder, a table, arrays or an archive becomes one `Source`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,6 +145,17 @@ def _open_folder(
     return stanford_dogs.complete(source, root, talk if inside is None else None)
 
 
+def _require_table(name: str, tables: list[Path]) -> None:
+    """Raise UserError for columns that are named where there is no table."""
+    if not tables:
+        raise UserError(
+            f"{name} holds no table, which data.image_column, label_column, split_column "
+            "and group_column are about",
+            "leave them out, or name the table as DATA",
+            code=2,
+        )
+
+
 def _open_pictures(
     name: str,
     root: Path,
@@ -158,13 +170,7 @@ def _open_pictures(
     """
     tables = [file.path for file in tree.files if _is_table(file)]
     if layout.names_columns:
-        if not tables:
-            raise UserError(
-                f"{name} holds no table, which data.image_column, label_column, split_column "
-                "and group_column are about",
-                "leave them out, or name the table as DATA",
-                code=2,
-            )
+        _require_table(name, tables)
         return _open_tables(name, tables, root, pictures, layout, inside)
     if layout.images:
         tree, pictures = _narrowed(name, root, tree, pictures, layout.images)
@@ -179,13 +185,16 @@ def _open_pictures(
         if len(arrays) == 1 and len(pictures) < FEW:  # pictures of the data, not the data
             return npz.open_npz(name, arrays[0])
         raise
-    strays = sum(problem.kind == "unlabelled" for problem in source.problems)
-    if tables and (len(source.classes) == 1 or strays > STRAYS * len(pictures)):
-        try:
+    if tables and _doubtful(source, len(pictures)):
+        with suppress(UserError):
             return _open_tables(name, tables, root, pictures, layout, inside)
-        except UserError:
-            return source
     return source
+
+
+def _doubtful(source: Source, pictures: int) -> bool:
+    """Whether folders make poor classes: a single one, or many images beside them."""
+    strays = sum(problem.kind == "unlabelled" for problem in source.problems)
+    return len(source.classes) == 1 or strays > STRAYS * pictures
 
 
 def _is_table(file: FileEntry) -> bool:

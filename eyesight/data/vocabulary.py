@@ -331,7 +331,7 @@ def _tokens(name: str) -> list[str]:
 
 
 def _glued_split(token: str) -> Split | None:
-    """`trainset`, `testimages`, `训练集`: a split word and a generic one without anything between."""
+    """`trainset`, `testimages`, `训练集`: a split word and a generic word in one."""
     for generic in _GENERIC:
         if token.endswith(generic) and token.removesuffix(generic) in SPLITS:
             return SPLITS[token.removesuffix(generic)]

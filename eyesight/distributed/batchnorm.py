@@ -32,7 +32,7 @@ class Synchronised(TorchFunctionMode):
             return self._normalise(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
-    def _normalise(
+    def _normalise(  # noqa: PLR0913 - the signature of torch's batch_norm
         self,
         x: Tensor,
         running_mean: Tensor | None,

@@ -225,8 +225,10 @@ class Group:
             for name, value in found.items():
                 if value != (expected := said[0][1][name]):
                     raise UserError(
-                        f"process {rank} (on {node}) has another {name} than process 0 (on {said[0][0]}): {value}, not {expected}",
-                        "every machine needs the same pictures at the same place, the same recipe and the same versions",
+                        f"process {rank} (on {node}) has another {name} than process 0 (on "
+                        f"{said[0][0]}): {value}, not {expected}",
+                        "every machine needs the same pictures at the same place, the same recipe "
+                        "and the same versions",
                     )
 
     # What training asks for.
@@ -364,7 +366,8 @@ class Group:
         )
         if self.size > 1 and norms and not together and least // self.size < 2:
             raise UserError(
-                f"batches of {least} leave one of {self.size} processes fewer than two pictures, too few for batch normalisation",
+                f"batches of {least} leave one of {self.size} processes fewer than two pictures, "
+                "too few for batch normalisation",
                 "fewer processes, a larger training.batch, or --set training.sync_norm=true",
             )
 
@@ -396,7 +399,8 @@ def join() -> Group:
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"the {where.size} processes do not find each other: {str(error).splitlines()[0]}",
-            "MASTER_ADDR and MASTER_PORT must name the first machine, which the others can reach; torchrun sets them",
+            "MASTER_ADDR and MASTER_PORT must name the first machine, which the others can reach; "
+            "torchrun sets them",
         ) from None
     os.environ[launch.MET] = "1"
     return Group(where, PrefixStore("eyesight", store), patient)

@@ -26,7 +26,10 @@ OURS = "EYESIGHT_PROCESSES"  # set for the processes that `start` has started
 # Names the file that the first of them leaves once it needs the others no more.
 ALONE = "EYESIGHT_ALONE"
 MET = "EYESIGHT_MET"  # set once this process and the others have found each other
-RESUME = "`eyesight train … --resume` goes on from the last checkpoint, also with another number of processes"
+RESUME = (
+    "`eyesight train … --resume` goes on from the last checkpoint, also with another number of "
+    "processes"
+)
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,8 @@ def check_memory(make: Callable[[], Network], name: str) -> None:
     needed, free = 4 * VALUES * parameters, memory.available()
     if needed > free:
         raise UserError(
-            f"training {name} takes {needed / 1e9:,.0f} GB of memory for its {parameters:,} parameters, "
+            f"training {name} takes {needed / 1e9:,.0f} GB of memory for its {parameters:,} "
+            "parameters, "
             f"and {free / 1e9:,.0f} GB are free",
             "choose a smaller model.width, model.depth, model.head or data.size",
         )

@@ -318,15 +318,18 @@ def refuse_lost(setup: Setup) -> None:
     lost = random_changes(asked.augment)
     if lost and asked.transfer.views < needed:
         raise UserError(
-            f"{', '.join(lost)} would change nothing: of the {asked.transfer.views} versions of each "
+            f"{', '.join(lost)} would change nothing: of the {asked.transfer.views} versions of "
+            "each "
             f"image that are computed once, none is changed at random",
-            f"--set transfer.views={needed + 1}; or transfer.views=0 to change them anew in every step",
+            f"--set transfer.views={needed + 1}; or transfer.views=0 to change them anew in every "
+            "step",
             code=2,
         )
     if asked.augment.cutmix:
         raise UserError(
             "augment.cutmix would change nothing: features that are computed once cannot be cut",
-            "--set augment.cutmix=0 --set augment.mixup=0.2 blends features; or --set transfer.views=0",
+            "--set augment.cutmix=0 --set augment.mixup=0.2 blends features; or --set "
+            "transfer.views=0",
             code=2,
         )
 

@@ -184,7 +184,8 @@ class _Loop:
         seconds = 10 * math.ceil(0.15 * (self.began + self.clock.reserve))
         return UserError(
             f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
-            f"starting and loading took {self.began:.0f} s (less once the pictures are prepared) and "
+            f"starting and loading took {self.began:.0f} s (less once the pictures are prepared) "
+            "and "
             f"evaluation needs about {self.clock.reserve:.0f} s; try --budget {seconds}s",
         )
 

@@ -58,7 +58,8 @@ def choose(
     if remembered in ("float32", "bfloat16"):
         return str(remembered)
     talk(
-        f"trying once whether bfloat16 is faster here than float32 {'to train with' if trains else 'for the frozen part'}"
+        "trying once whether bfloat16 is faster here than float32 "
+        f"{'to train with' if trains else 'for the frozen part'}"
     )
     began = time.perf_counter()
     exact = seconds(network, batch, "float32", min(0.5, limit / 2), trains=trains)

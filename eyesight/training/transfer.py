@@ -195,7 +195,8 @@ def stage_cuts(recipe: Recipe, body: Backbone) -> list[int]:
         cuts.append(body.place(transfer.thaw))
     if cuts[-1] > cuts[0]:
         raise UserError(
-            f"the second stage must train at least what the first trained, from {transfer.freeze} on",
+            f"the second stage must train at least what the first trained, from {transfer.freeze} "
+            "on",
             f"let the second begin as low: --set transfer.thaw={transfer.freeze}",
             code=2,
         )
@@ -397,7 +398,8 @@ class FrozenFeatures:
         fewer = max(1, int(affordable // len(train)))
         if fewer < views:
             reporter.message(
-                f"the budget has time for the features of {fewer} of {views} versions of each picture"
+                f"the budget has time for the features of {fewer} of {views} versions of each "
+                "picture"
             )
         if affordable >= len(train):
             return train, fewer
@@ -405,7 +407,8 @@ class FrozenFeatures:
         if count == len(train):
             return train, 1
         reporter.message(
-            f"the budget has time for the features of {count:,} of {len(train):,} training pictures; "
+            f"the budget has time for the features of {count:,} of {len(train):,} training "
+            "pictures; "
             "give more for all"
         )
         return train.subset(np.arange(count)), 1

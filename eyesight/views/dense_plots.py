@@ -55,7 +55,8 @@ def _reconstruction_panels(run: Run) -> Iterator[Panel]:
         yield Panel(
             "restored",
             "Pictures and their reconstructions",
-            f"Above the test pictures, below what came through the {size} values of the bottleneck.",
+            f"Above the test pictures, below what came through the {size} values of the "
+            "bottleneck.",
             restored(_rows(gallery, "shown")),
         )
     if len(gallery.get("strange_pixels", ())):
@@ -71,7 +72,8 @@ def _reconstruction_panels(run: Run) -> Iterator[Panel]:
         yield Panel(
             "bottleneck",
             "The bottleneck",
-            "Every dot is a test picture, placed by the values in its bottleneck. The network never "
+            "Every dot is a test picture, placed by the values in its bottleneck. The network "
+            "never "
             "saw the classes that colour them.",
             codes(points, results.labels, readable(results.classes), share),
         )

@@ -199,15 +199,13 @@ class _Chooser:
 
     def split(self, image: int) -> tuple[int, tuple[Split, Split] | None]:
         """The column of the splits and, for one of yes and no, what these mean; -1 for none."""
-        said = self.layout.split_column
-        if said == "none" and "none" not in self.names:
+        asked = self.layout.split_column
+        if asked == "none" and "none" not in self.names:
             return -1, None
-        explicit = self.explicit(said, "split_column")
-        places = (
-            [explicit]
-            if explicit >= 0
-            else [place for place in range(len(self.names)) if place != image]
-        )
+        explicit = self.explicit(asked, "split_column")
+        places = [place for place in range(len(self.names)) if place != image]
+        if explicit >= 0:
+            places = [explicit]
         for place in places:
             key = vocabulary.column_key(self.names[place])
             cells = [cell.casefold() for cell in self.cells(place) if cell]
@@ -218,12 +216,19 @@ class _Chooser:
                 return place, None
         if explicit >= 0:
             self._refuse_splits(explicit)
+        return self._named_as_split(places), None
+
+    def _named_as_split(self, places: list[int]) -> int:
+        """The column called split whose values are no splits; -1 for none.
+
+        Raises UserError unless the column is mostly empty; its few rows are named later.
+        """
         for place in places:
             if vocabulary.column_key(self.names[place]) in ("split", "subset", "partition"):
                 if 2 * sum(map(bool, self.cells(place))) > len(self.rows):
                     self._refuse_splits(place)
-                return place, None  # mostly empty: the few rows are named
-        return -1, None
+                return place
+        return -1
 
     def _holds_splits(self, place: int, explicit: bool) -> bool:
         cells = {cell for cell in self.cells(place) if cell}

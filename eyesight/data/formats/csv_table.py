@@ -174,6 +174,27 @@ def _record(row: Row, label: str, columns: Columns, table_split: str) -> Record:
     return Record(row.line, text, label, split, group, reason=reason)
 
 
+class _MissingFileError(Exception):
+    """Why a row of a table leads to no file."""
+
+
+def _only_file(text: str, finder: Finder, place: str) -> Path:
+    """The one file that a row names; raises _MissingFileError."""
+    if not text:
+        raise _MissingFileError("no path")
+    if "://" in text:
+        raise _MissingFileError("an address on the web, not a file")
+    paths = finder.candidates(text, place)
+    if not paths:
+        raise _MissingFileError("no such file")
+    if len(paths) > 1:
+        names = " and ".join(printable(str(path.relative_to(finder.root))) for path in paths[:2])
+        raise _MissingFileError(f"several files have this name: {names}")
+    if finder.escapes(paths[0]):
+        raise _MissingFileError("the path leaves the archive's folder")
+    return paths[0]
+
+
 def _located(record: Record, finder: Finder, place: str = "") -> Record:
     """The record with its file, or with the reason why it is left out.
 
@@ -185,25 +206,14 @@ def _located(record: Record, finder: Finder, place: str = "") -> Record:
     record = replace(record, id=printable(text))
     if record.reason:
         return record
-    if not text:
-        return replace(record, reason=("missing", "no path"))
-    if "://" in text:
-        return replace(record, reason=("missing", "an address on the web, not a file"))
     try:
-        paths = finder.candidates(text, record.split or place)
-        if not paths:
-            return replace(record, reason=("missing", "no such file"))
-        if len(paths) > 1:
-            names = " and ".join(
-                printable(str(path.relative_to(finder.root))) for path in paths[:2]
-            )
-            return replace(record, reason=("missing", f"several files have this name: {names}"))
-        if finder.escapes(paths[0]):
-            return replace(record, reason=("missing", "the path leaves the archive's folder"))
-        status = paths[0].stat()
+        path = _only_file(text, finder, record.split or place)
+        status = path.stat()
+    except _MissingFileError as missing:
+        return replace(record, reason=("missing", str(missing)))
     except (OSError, ValueError):
         return replace(record, reason=("missing", "the file cannot be read"))
-    record = replace(record, path=paths[0], status=status)
+    record = replace(record, path=path, status=status)
     if not record.label and record.split != "test":
         return replace(record, reason=("unlabelled", "no label"))
     return record

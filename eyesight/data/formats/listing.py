@@ -76,6 +76,21 @@ def stream(tree: Tree) -> Iterator[FileEntry]:
     return _enter(tree.root, (), tree, set())
 
 
+def _names_inside(folder: Path) -> tuple[list[str], list[str]]:
+    """The names of what a folder holds, and of its links, without hidden ones."""
+    entries: list[str] = []
+    links: list[str] = []
+    with os.scandir(folder) as scanned:
+        for entry in scanned:
+            if hidden(entry.name):
+                continue
+            if entry.is_symlink():
+                links.append(entry.name)
+            else:
+                entries.append(entry.name)
+    return entries, links
+
+
 def _enter(
     folder: Path, parts: Parts, tree: Tree, entered: set[tuple[int, int]]
 ) -> Iterator[FileEntry]:
@@ -84,18 +99,9 @@ def _enter(
         detail = f"folder: more than {MAX_DEPTH} levels deep"
         tree.problems.append(Problem(_shortened(parts), "unreadable", detail, fatal=True))
         return
-    entries: list[str] = []
-    links: list[str] = []
     try:
         identity = folder.stat()
-        with os.scandir(folder) as scanned:
-            for entry in scanned:
-                if hidden(entry.name):
-                    continue
-                if entry.is_symlink():
-                    links.append(entry.name)
-                else:
-                    entries.append(entry.name)
+        entries, links = _names_inside(folder)
     except OSError as error:
         name = printable("/".join(parts)) or "."
         detail = f"folder: {error.strerror}"

@@ -277,6 +277,27 @@ def _float_scale(parts: Sequence[Part], low: float, high: float, notes: list[str
     return 255.0 / top
 
 
+def _text_labels(key: str, array: np.ndarray) -> np.ndarray:
+    """Labels as N texts, bytes decoded; raises UserError for bytes that are not UTF-8."""
+    if array.dtype.kind == "U":
+        return array
+    try:
+        return np.char.decode(array, "utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{key} is not UTF-8 text: {error}", "save the labels as str") from error
+
+
+def _refuse_fractions(key: str, array: np.ndarray) -> None:
+    """Raise UserError for labels of floats that are not whole numbers."""
+    if not np.isfinite(array).all():
+        raise UserError(
+            f"{key} holds NaN or infinite values",
+            "expected whole numbers or texts; -1 stands for a picture without a label",
+        )
+    if not (array == np.round(array)).all():
+        raise UserError(f"{key} holds fractions", "expected whole numbers or texts")
+
+
 def _labels(key: str, array: np.ndarray, count: int) -> np.ndarray:
     """Labels as N integers or N texts; one-hot rows are read as their class, -1 is unlabelled."""
     if array.ndim == 2:
@@ -286,23 +307,10 @@ def _labels(key: str, array: np.ndarray, count: int) -> np.ndarray:
             f"{key} has the shape {array.shape} for {count:,} pictures",
             "expected one label per picture",
         )
+    if array.dtype.kind in "SU":
+        return _text_labels(key, array)
     if array.dtype.kind == "f":
-        if not np.isfinite(array).all():
-            raise UserError(
-                f"{key} holds NaN or infinite values",
-                "expected whole numbers or texts; -1 stands for a picture without a label",
-            )
-        if not (array == np.round(array)).all():
-            raise UserError(f"{key} holds fractions", "expected whole numbers or texts")
-    if array.dtype.kind == "S":
-        try:
-            return np.char.decode(array, "utf-8")
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"{key} is not UTF-8 text: {error}", "save the labels as str"
-            ) from error
-    if array.dtype.kind == "U":
-        return array
+        _refuse_fractions(key, array)
     if array.dtype.kind not in "iufb":
         raise UserError(f"{key} holds {array.dtype}", "expected whole numbers or texts")
     low = float(array.min(initial=0))

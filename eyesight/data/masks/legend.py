@@ -165,6 +165,19 @@ def fits(usual: Legend | None, seen: npt.NDArray[np.int64]) -> bool:
     return int(values.max()) == count - 1 and len(values) > 2 * count / 3
 
 
+def _class_places(
+    values: npt.NDArray[np.int64], kept: list[int], ignored: set[str]
+) -> npt.NDArray[np.int64]:
+    """For every 16-bit value its class, IGNORED, or -1 for a value that means nothing."""
+    places = np.full(1 << 16, -1, dtype=np.int64)
+    places[values] = IGNORED
+    for word in ignored:
+        if word.isdecimal() and int(word) < len(places):
+            places[int(word)] = IGNORED
+    places[values[kept]] = np.arange(len(kept))
+    return places
+
+
 def key(
     legend: Legend | None, seen: npt.NDArray[np.int64], ignore: str, usual: Legend | None = None
 ) -> Key:
@@ -193,12 +206,7 @@ def key(
             f"the masks hold {len(kept):,} different values",
             "expected class numbers; a photograph is no mask",
         )
-    places = np.full(1 << 16, -1, dtype=np.int64)
-    places[values] = IGNORED
-    for word in ignored:
-        if word.isdecimal() and int(word) < len(places):
-            places[int(word)] = IGNORED
-    places[values[kept]] = np.arange(len(kept))
+    places = _class_places(values, kept, ignored)
     colours = palette(len(kept))
     if legend is not None and legend.colours:
         colours = tuple(legend.colours[place] for place in kept)

@@ -174,6 +174,15 @@ def _holds_other_files(folder: Path) -> bool:
     return bool(first_files) and not any(map(is_picture, first_files))
 
 
+def _named_split(folders: list[str]) -> str:
+    """The first folder that is called as a split; "" for none."""
+    for folder in folders:
+        split, rest = split_and_rest(folder)
+        if split and not rest:
+            return split
+    return ""
+
+
 def place(file: FileEntry) -> Place | None:
     """What a file is by its folders and its name.
 
@@ -192,11 +201,7 @@ def place(file: FileEntry) -> Place | None:
         word = match[1] if match else part
         if word:
             kept.append(word)
-    split = ""
-    for part in kept:
-        named, rest = split_and_rest(part)
-        if named and not rest:
-            split = split or named
+    split = _named_split(kept)
     stem = Path(file.parts[-1]).stem
     rank = 0
     if is_mask:

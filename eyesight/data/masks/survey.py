@@ -78,17 +78,10 @@ class _Tally:
                 )
 
 
-def survey(
-    pairs: Pairs,
-    rows: Sequence[int],
-    ignore: str,
-    progress: Callable[[int], None] = lambda done: None,
-) -> Survey:
-    """Look at the masks of these rows of the source; `bad` counts in places of `rows`.
-
-    Raises UserError where no mask can be used, with the reasons, where fewer than two classes are
-    left, and where values are noise that cannot be undone.
-    """
+def _count(
+    pairs: Pairs, rows: Sequence[int], progress: Callable[[int], None]
+) -> tuple[_Tally, dict[int, Problem]]:
+    """The values of these masks, and the problems of those that cannot be used."""
     tally = _Tally()
     bad: dict[int, Problem] = {}  # not the exceptions, which would keep the masks in memory
     for place, row in enumerate(rows):
@@ -102,6 +95,21 @@ def survey(
         except BadPicture as problem:
             bad[place] = as_problem(pairs, row, problem)
         progress(place + 1)
+    return tally, bad
+
+
+def survey(
+    pairs: Pairs,
+    rows: Sequence[int],
+    ignore: str,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Survey:
+    """Look at the masks of these rows of the source; `bad` counts in places of `rows`.
+
+    Raises UserError where no mask can be used, with the reasons, where fewer than two classes are
+    left, and where values are noise that cannot be undone.
+    """
+    tally, bad = _count(pairs, rows, progress)
     if len(bad) == len(rows):
         raise _none_usable(pairs, bad)
     notes: list[str] = []
