@@ -347,7 +347,10 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
             return packing.unpack_run(value, out, name)
         except (UserError, OSError) as error:
             why = error.message if isinstance(error, UserError) else error.strerror
-            return f"its run did not arrive: {why}; it stays in the cache of the machine that trained it"
+            return (
+                f"its run did not arrive: {why}; "
+                "it stays in the cache of the machine that trained it"
+            )
     return str(value)
 
 
