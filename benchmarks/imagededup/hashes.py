@@ -19,7 +19,9 @@ for method in METHODS:
     encodings = hasher.encode_images(sys.argv[1])
     for distance in DISTANCES:
         copies = hasher.find_duplicates(
-            encoding_map=encodings, max_distance_threshold=distance, search_method="brute_force_cython"
+            encoding_map=encodings,
+            max_distance_threshold=distance,
+            search_method="brute_force_cython",
         )
         pairs = {tuple(sorted((one, other))) for one in copies for other in copies[one]}
         result[f"{method.__name__} distance {distance}"] = sorted(pairs)
