@@ -35,6 +35,7 @@ FLAGS = {
         "--set",
         "--sort",
     },
+    "corrections": {"--json", "--out"},
     "data": {"--json", "--set", "--strict"},
     "doctor": {"--data", "--json", "--set"},
     "evaluate": {"--data", "--json"},
@@ -43,6 +44,7 @@ FLAGS = {
     "models": {"--json", "--measure", "--out"},
     "predict": {
         "--cores",
+        "--digits",
         "--draw",
         "--explain",
         "--gpus",
@@ -53,6 +55,7 @@ FLAGS = {
         "--only",
         "--out",
         "--prepare",
+        "--sure",
         "--top",
         "--unfamiliar",
         "--views",

@@ -32,7 +32,7 @@ def pictures(count, seed=0, bright=100):
     return random.integers(0, bright, (count, 1, 28, 28), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module", params=["lenet5", "bottleneck"])
+@pytest.fixture(scope="module", params=["lenet5", "fast_digits"])
 def calibrated(request):
     """A tiny untrained network with a calibration as training leaves it."""
     torch.manual_seed(0)

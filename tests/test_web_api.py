@@ -19,6 +19,7 @@ from eyesight.exporting import onnx_file
 from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
+from eyesight.system.child_process import Finished
 from eyesight.web import server, uploads
 from eyesight.web.application import application
 from eyesight.web.limits import Refused
@@ -265,8 +266,8 @@ def test_what_to_serve(tmp_path, monkeypatch):
     for where in (run.path, tmp_path / "runs"):
         assert server.find(where) == server.Served(file_of(run), tmp_path / "runs")
     by_brightness(file_of(run), weights="older")
-    failed = subprocess.CompletedProcess([], 1, "", "talk\nerror: the disk is full\nhint: none\n")
-    monkeypatch.setattr(onnx_file.subprocess, "run", lambda *_, **__: failed)
+    failed = Finished(1, "", "talk\nerror: the disk is full\nhint: none\n")
+    monkeypatch.setattr(onnx_file, "run_eyesight", lambda *_, **__: failed)
     with pytest.raises(UserError, match="could not be exported: the disk is full"):
         server.find(run.path)
 

@@ -32,11 +32,11 @@ def client(tmp_path):
 
 def test_every_augmentation_has_its_sliders():
     named = {
-        name.removesuffix("_low").removesuffix("_high") for name in augment.Wanted.model_fields
+        name.removesuffix("_low").removesuffix("_high") for name in augment.Settings.model_fields
     }
     masks_only = {"window"}  # the page's pictures have a class each
     assert named == {field.name for field in dataclasses.fields(Augment)} - masks_only | {"draw"}
-    assert augment.asked_for(augment.Wanted()) == Augment()
+    assert augment.augment_of(augment.Settings()) == Augment()
 
 
 def test_the_line_makes_the_recipe_that_is_shown(client):

@@ -2,7 +2,6 @@
 
 import html
 import io
-import subprocess
 
 import numpy as np
 import pytest
@@ -13,6 +12,7 @@ from portables import by_brightness
 
 from eyesight.exporting import onnx_file
 from eyesight.inference import onnx_classifier
+from eyesight.system.child_process import Finished
 from eyesight.web import i18n, server
 from eyesight.web.application import application
 
@@ -152,19 +152,19 @@ def test_a_network_is_served_by_its_name_and_exported_once(tmp_path, monkeypatch
     monkeypatch.chdir(tmp_path)
     calls = []
 
-    def export(command, **_):
+    def export(*command, **_):
         calls.append(command)
         by_brightness(command[command.index("--out") + 1])
-        return subprocess.CompletedProcess(command, 0, "", "")
+        return Finished(0, "", "")
 
-    monkeypatch.setattr(onnx_file.subprocess, "run", export)
+    monkeypatch.setattr(onnx_file, "run_eyesight", export)
     files = [
         server.find(server.Path("ResNet-50"), only=only).file for only in (None, "dogs", "dogs")
     ]
     assert len(calls) == 2 and files[1] == files[2] != files[0]
     assert (
         files[0].name.startswith("resnet50.tv_in1k")
-        and calls[1][-2:] == ["--only", "dogs"]
+        and calls[1][-2:] == ("--only", "dogs")
         and "--only" not in calls[0]
     )
 
@@ -172,9 +172,7 @@ def test_a_network_is_served_by_its_name_and_exported_once(tmp_path, monkeypatch
 def test_a_name_nobody_knows_is_answered_with_the_exporters_words(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     said = "error: unknown network 'resnt50'\nhint: did you mean ResNet50?\n"
-    monkeypatch.setattr(
-        onnx_file.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 2, "", said)
-    )
+    monkeypatch.setattr(onnx_file, "run_eyesight", lambda *_, **__: Finished(2, "", said))
     with pytest.raises(server.UserError, match="unknown network 'resnt50'") as found:
         server.find(server.Path("resnt50"))
     assert found.value.hint == "did you mean ResNet50?"

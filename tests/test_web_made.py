@@ -113,7 +113,7 @@ def test_a_classifier_renders_nothing(tmp_path):
 
 def test_an_autoencoder_of_digits_reads_no_postal_codes(tmp_path):
     it = client(tmp_path, "picture", classes=list("0123456789"))
-    assert it.app.state.reader.known is None
+    assert it.app.state.reader.recogniser is None
 
 
 def test_a_folder_of_runs_serves_the_newest_that_names_classes(tmp_path):

@@ -72,9 +72,8 @@ def _reconstruction_panels(run: Run) -> Iterator[Panel]:
         yield Panel(
             "bottleneck",
             "The bottleneck",
-            "Every dot is a test picture, placed by the values in its bottleneck. The network "
-            "never "
-            "saw the classes that colour them.",
+            "Every dot is a test picture, placed by the values in its bottleneck. "
+            "The network never saw the classes that colour them.",
             codes(points, results.labels, readable(results.classes), share),
         )
 
