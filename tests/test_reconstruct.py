@@ -133,11 +133,7 @@ def test_the_command_doubts_a_classifier(trained, tmp_path, monkeypatch, capsys)
 def test_the_report_has_the_figures(trained):
     _, run = trained
     text = report.page(run)
-    assert (
-        "test PSNR" in text
-        and "The strangest pictures" in text
-        and "The bottleneck" in text
-    )
+    assert "test PSNR" in text and "The strangest pictures" in text and "The bottleneck" in text
     assert {"restored.png", "strangest.png", "bottleneck.png"} <= {
         file.name for file in report.write_figures(run)
     }
