@@ -51,7 +51,7 @@ def test_without_ray_one_line_says_how_to_get_it(monkeypatch, call):
     problem = CliRunner().invoke(main.app, call).exception
     assert (
         isinstance(problem, UserError)
-        and "Ray, which is not installed" in problem.message
+        and "ray, which is not installed" in problem.message
         and "eyesight[ray]" in problem.hint
     )
 
@@ -162,7 +162,7 @@ def test_a_full_disk_at_home_is_that_runs_reason_and_the_run_stays_where_it_was_
     monkeypatch.setattr(child, "train", lambda arguments, out, **_: made(out))
     answer = ray_cluster._train(["lenet5"], **errand(tmp_path / "elsewhere"))
     monkeypatch.setattr(
-        ray_cluster.parcels, "unpack_run", lambda *_: raised(OSError(28, "No space left on device"))
+        ray_cluster.packing, "unpack_run", lambda *_: raised(OSError(28, "No space left on device"))
     )
     assert "No space left" in ray_cluster._arrived(answer, tmp_path / "runs", "lenet5")
     (kept,) = (tmp_path / "cache" / "cluster").iterdir()

@@ -3,6 +3,7 @@ refused, or is noted.
 """
 
 import hashlib
+import os
 from dataclasses import dataclass, field, replace
 
 import drawn
@@ -350,12 +351,19 @@ def test_a_setting_acts_or_is_refused_or_noted(bench, kind, change):
         assert found == "acts"
 
 
+SLOW = pytest.mark.skipif(
+    not os.environ.get("EYESIGHT_SLOW"), reason="a quarter of an hour; EYESIGHT_SLOW=1 runs it"
+)
+
+
+@SLOW
 @pytest.mark.whole
 @pytest.mark.parametrize(("kind", "change"), list(cases(whole=True)))
 def test_every_other_setting_acts_or_is_refused_or_noted(bench, kind, change):
     test_a_setting_acts_or_is_refused_or_noted(bench, kind, change)
 
 
+@SLOW
 @pytest.mark.whole
 @pytest.mark.parametrize("change", [change for change in CHANGES if change.somewhere], ids=str)
 def test_what_may_come_to_the_same_by_chance_acts_for_some_kind(bench, change):

@@ -179,7 +179,7 @@ def test_a_file_that_answers_differently_is_not_kept(run, made, monkeypatch):
     monkeypatch.setattr(export.classifier, "load", lambda folder: lenet())
     with pytest.raises(UserError, match="answers differently"):
         export.export(run)
-    assert list((run.path / "export").iterdir()) == []
+    assert list((run.path / "export").glob("*")) == []
 
 
 def test_a_failed_export_leaves_the_older_file(run, monkeypatch):
