@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test unit check format bench published faults fonts browser clean
+.PHONY: demo test unit check docs format bench published faults fonts browser clean
 
 demo: .venv/ready
 	$(BIN)/eyesight train lenet5
