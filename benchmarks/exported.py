@@ -39,7 +39,7 @@ NAMES = tuple(str(number) for number in range(10))
 LONG_ENOUGH = 0.1  # seconds of one measurement
 
 
-def known(name: str) -> Classifier:
+def toy_classifier(name: str) -> Classifier:
     torch.manual_seed(0)
     shape = SHAPES.get(name, (3, 32, 32))
     network = (
@@ -58,7 +58,7 @@ def milliseconds(call: Callable[[], Any], times: int) -> float:
 
 
 def judge(name: str, folder: Path, rounds: int) -> dict[str, Any]:
-    classifier = known(name)
+    classifier = toy_classifier(name)
     file = folder / f"{name}.onnx"
     facts = {
         "eyesight_format": onnx_classifier.FORMAT,

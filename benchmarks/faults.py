@@ -49,7 +49,7 @@ class Fault:
     """A row of the table; `act` injects the fault and returns the outcome in words."""
 
     kind: str
-    what: str
+    subject: str
     injected: str
     act: Callable[[Bench], str]
     quick: bool
@@ -58,11 +58,11 @@ class Fault:
 FAULTS: list[Fault] = []
 
 
-def fault(kind: str, what: str, injected: str, *, quick: bool = True):
+def fault(kind: str, subject: str, injected: str, *, quick: bool = True):
     """Add a function to the battery."""
 
     def add(act: Callable[[Bench], str]) -> Callable[[Bench], str]:
-        FAULTS.append(Fault(kind, what, injected, act, quick))
+        FAULTS.append(Fault(kind, subject, injected, act, quick))
         return act
 
     return add
@@ -267,7 +267,7 @@ def _weights(run: Path) -> bytes:
 
 
 def _kill_training(bench: Bench, ready: Callable[[Path], bool], number: int) -> str:
-    wanted = _weights(bench.run_folder)
+    expected = _weights(bench.run_folder)
     shutil.rmtree(bench.runs)
     command = [sys.executable, "-m", "eyesight", *bench.training()]
     with subprocess.Popen(
@@ -281,14 +281,14 @@ def _kill_training(bench: Bench, ready: Callable[[Path], bool], number: int) -> 
             time.sleep(0.01)
         require(process.poll() is None, "the training ended before it could be stopped")
         process.send_signal(number)
-    return _resume(bench, wanted)
+    return _resume(bench, expected)
 
 
-def _resume(bench: Bench, wanted: bytes) -> str:
+def _resume(bench: Bench, expected: bytes) -> str:
     done = bench.eyesight(*bench.training("--resume"))
     require(done.code == 0, f"cannot be resumed: {done.err[-200:]}")
     require(len(list(bench.runs.iterdir())) == 1, "a second run was begun")
-    require(_weights(bench.run_folder) == wanted, "other weights than without the kill")
+    require(_weights(bench.run_folder) == expected, "other weights than without the kill")
     require(not _leftovers(bench), "leftovers")
     return "resumed; the weights are those of an undisturbed training, to the last bit"
 
@@ -315,12 +315,12 @@ main()
 
 @fault("kill", "training", "SIGKILL while the classifier is written", quick=False)
 def kill_at_end(bench: Bench) -> str:
-    wanted = _weights(bench.run_folder)
+    expected = _weights(bench.run_folder)
     shutil.rmtree(bench.runs)
     command = [sys.executable, "-c", KILLED_IN_SAVE, *bench.training()]
     killed = subprocess.run(command, env=bench.env, capture_output=True)
     require(killed.returncode == -signal.SIGKILL, "the training was not killed")
-    return _resume(bench, wanted)
+    return _resume(bench, expected)
 
 
 @fault("kill", "training", "Ctrl-C (SIGINT) after the first epoch", quick=False)
@@ -724,12 +724,12 @@ def closed_stderr(bench: Bench) -> str:
 
 @fault("output", "standard error of a training", "/dev/full", quick=False)
 def full_stderr(bench: Bench) -> str:
-    wanted = _weights(bench.run_folder)
+    expected = _weights(bench.run_folder)
     shutil.rmtree(bench.runs)
     with Path("/dev/full").open("w") as full:
         done = bench.eyesight(*bench.training(), stderr=full)
     require(
-        done.code == 0 and _weights(bench.run_folder) == wanted, "the training did not end well"
+        done.code == 0 and _weights(bench.run_folder) == expected, "the training did not end well"
     )
     return "trains on; messages are lost, the run is not"
 
@@ -763,7 +763,7 @@ def battery(
         root = Path(folder)
         model = trained(root)
         for number, one in enumerate(FAULTS):
-            if (quick and not one.quick) or only not in f"{one.kind} {one.what} {one.injected}":
+            if (quick and not one.quick) or only not in f"{one.kind} {one.subject} {one.injected}":
                 continue
             started = time.monotonic()
             bench = Bench(root / str(number), model)
@@ -777,9 +777,9 @@ def battery(
                 outcome, handled = f"FAILED: {failed}", "no"
             except Exception as error:
                 outcome, handled = f"FAILED: {type(error).__name__}: {error}", "no"
-            rows.append([one.kind, one.what, one.injected, outcome, handled])
+            rows.append([one.kind, one.subject, one.injected, outcome, handled])
             say(
-                f"{one.kind:<7} {one.what}, {one.injected}: {outcome} ({time.monotonic() - started:.1f} s)"
+                f"{one.kind:<7} {one.subject}, {one.injected}: {outcome} ({time.monotonic() - started:.1f} s)"
             )
             shutil.rmtree(bench.root, ignore_errors=True)
     return rows
@@ -788,8 +788,8 @@ def battery(
 def write_page(rows: list[list[str]]) -> None:
     """Put the table into docs/reliability.md."""
     table = ["| fault in | injected how | outcome |", "|---|---|---|"]
-    for kind, what, injected, outcome, _ in rows:
-        table.append(f"| {kind}: {what} | {injected} | {outcome} |")
+    for kind, place, injected, outcome, _ in rows:
+        table.append(f"| {kind}: {place} | {injected} | {outcome} |")
     text = PAGE.read_text("utf-8")
     head, tail = text.split(BEGIN)[0], text.split(END)[1]
     PAGE.write_text(f"{head}{BEGIN}\n" + "\n".join(table) + f"\n{END}{tail}", "utf-8")

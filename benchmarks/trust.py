@@ -65,13 +65,13 @@ def unknown(run: Run, others: dict[str, str]) -> dict[str, object]:
     loaded = classifier.load(run.classifier_path)
     test = dataset.load(run.settled.data).test
     chosen = np.random.default_rng(0).permutation(len(test))[:MOST]
-    known = scores(loaded, test.subset(chosen).take(np_range(len(chosen))).numpy())
-    found = {}
+    familiar = scores(loaded, test.subset(chosen).take(np_range(len(chosen))).numpy())
+    separations = {}
     for name, where in others.items():
         strange = scores(loaded, images(loaded, where))
-        found[name] = {key: separation(known[key], strange[key]) for key in known}
-        found[name]["n"] = [len(known["unlike"]), len(strange["unlike"])]
-    return found
+        separations[name] = {key: separation(familiar[key], strange[key]) for key in familiar}
+        separations[name]["n"] = [len(familiar["unlike"]), len(strange["unlike"])]
+    return separations
 
 
 def np_range(count: int):
@@ -93,11 +93,11 @@ def scores(loaded: classifier.Classifier, pixels: np.ndarray) -> dict[str, np.nd
     }
 
 
-def separation(known: np.ndarray, strange: np.ndarray) -> dict[str, float]:
-    labels = np.r_[np.zeros(len(known)), np.ones(len(strange))]
-    limit = np.quantile(known, 0.95)
+def separation(familiar: np.ndarray, strange: np.ndarray) -> dict[str, float]:
+    labels = np.r_[np.zeros(len(familiar)), np.ones(len(strange))]
+    limit = np.quantile(familiar, 0.95)
     return {
-        "auroc": float(roc_auc_score(labels, np.r_[known, strange])),
+        "auroc": float(roc_auc_score(labels, np.r_[familiar, strange])),
         "fpr_at_95_tpr": float((strange <= limit).mean()),
     }
 

@@ -158,7 +158,7 @@ def evaluate(run: RunLike, data: DataSource | None = None) -> Results:
     """
     opened = _run(run)
     if data is None:
-        results: Results = opened.said("test")
+        results: Results = opened.results("test")
         return results
     from eyesight import experiment
     from eyesight.data.own import source_of

@@ -72,7 +72,7 @@ def partners(count: int, random: torch.Generator) -> Tensor:
 def augment(
     pixels: Tensor,
     targets: Tensor,
-    how: Augment,
+    policy: Augment,
     random: torch.Generator,
     epoch: int,
     index: Tensor,
@@ -82,16 +82,16 @@ def augment(
     Gives floats from 0 to 1 in channels-last order, and targets. `index` (N) says which picture of
     the data set each one is: alternating flip needs to know what it did last time.
     """
-    pictures = disturb(move(pixels, None, how, random, epoch, index)[0], how, random)
-    if how.mixup or how.cutmix:
-        pictures, targets = mix(pictures, targets, how, random)
+    pictures = disturb(move(pixels, None, policy, random, epoch, index)[0], policy, random)
+    if policy.mixup or policy.cutmix:
+        pictures, targets = mix(pictures, targets, policy, random)
     return pictures, targets
 
 
 def move(
     pixels: Tensor,
     masks: Tensor | None,
-    how: Augment,
+    policy: Augment,
     random: torch.Generator,
     epoch: int,
     index: Tensor,
@@ -100,36 +100,43 @@ def move(
 
     Gives floats from 0 to 1 and uint8 masks.
     """
-    if how.crop or how.flip != "none":
+    if policy.crop or policy.flip != "none":
         both = pixels if masks is None else torch.cat([pixels, masks[:, None]], 1)
-        both = crop_and_flip(both, how, random, epoch, index)
+        both = crop_and_flip(both, policy, random, epoch, index)
         pixels, masks = both[:, : pixels.shape[1]], None if masks is None else both[:, -1]
     pictures = pixels.contiguous(memory_format=torch.channels_last).float()
     if pixels.dtype == torch.uint8:  # what has passed part of a network is no picture any more
         pictures = pictures.div_(255)
-    if geometric(how):
-        grid = places(pictures, how, random)
+    if geometric(policy):
+        grid = places(pictures, policy, random)
         pictures, masks = resampled(pictures, grid), None if masks is None else nearest(masks, grid)
     return pictures, masks
 
 
-def disturb(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
+def disturb(pictures: Tensor, policy: Augment, random: torch.Generator) -> Tensor:
     """Whatever leaves things where they are, for pictures from 0 to 1, N,C,H,W.
 
     Noise is added in place.
     """
-    pictures = recolour(pictures, how, random)
-    return cut_out(pictures, how.cutout, random) if how.cutout else pictures
+    pictures = recolour(pictures, policy, random)
+    return cut_out(pictures, policy.cutout, random) if policy.cutout else pictures
 
 
-def mixes(how: Augment) -> bool:
+def mixes(policy: Augment) -> bool:
     """Whether training pictures are blends, so that accuracy on them means little."""
-    return bool(how.mixup or how.cutmix)
+    return bool(policy.mixup or policy.cutmix)
 
 
-def geometric(how: Augment) -> bool:
+def geometric(policy: Augment) -> bool:
     """Whether anything needs resampling."""
-    return bool(how.rotate or how.shift or how.zoom or how.shear or how.elastic or how.window < 1)
+    return bool(
+        policy.rotate
+        or policy.shift
+        or policy.zoom
+        or policy.shear
+        or policy.elastic
+        or policy.window < 1
+    )
 
 
 def uniform(count: int, low: float, high: float, random: torch.Generator) -> Tensor:
@@ -138,7 +145,7 @@ def uniform(count: int, low: float, high: float, random: torch.Generator) -> Ten
 
 
 def crop_and_flip(
-    pixels: Tensor, how: Augment, random: torch.Generator, epoch: int, index: Tensor
+    pixels: Tensor, policy: Augment, random: torch.Generator, epoch: int, index: Tensor
 ) -> Tensor:
     """Shift each image by up to `crop` pixels over its reflection and mirror some, in one
     gather.
@@ -148,13 +155,13 @@ def crop_and_flip(
         torch.arange(length, device=pixels.device).expand(count, length)
         for length in (height, width)
     )
-    if how.crop:
-        by = min(how.crop, height - 1, width - 1)
+    if policy.crop:
+        by = min(policy.crop, height - 1, width - 1)
         down, across = (
             _drawn(partial(torch.randint, -by, by + 1), count, 1, random=random) for _ in range(2)
         )
         rows, columns = _reflect(rows + down, height), _reflect(columns + across, width)
-    columns = torch.where(_flips(how, random, epoch, index)[:, None], columns.flip(1), columns)
+    columns = torch.where(_flips(policy, random, epoch, index)[:, None], columns.flip(1), columns)
     # Ten times faster than indexing padded pictures: 1.2 ms instead of 15 ms for 512 pictures of
     # 32×32×3 on one core.
     places = (
@@ -176,36 +183,36 @@ def _reflect(places: Tensor, length: int) -> Tensor:
     return (length - 1) - ((length - 1) - places.abs()).abs()
 
 
-def _flips(how: Augment, random: torch.Generator, epoch: int, index: Tensor) -> Tensor:
-    if how.flip == "random":
+def _flips(policy: Augment, random: torch.Generator, epoch: int, index: Tensor) -> Tensor:
+    if policy.flip == "random":
         return _drawn(torch.rand, len(index), random=random) < 0.5
-    if how.flip == "alternating":
+    if policy.flip == "alternating":
         # A fixed half is flipped in even epochs, the other half in odd ones (Jordan 2024,
         # airbench); the product scatters the halves.
         return ((index * 2654435761 >> 7) + epoch) % 2 == 1
     return torch.zeros_like(index, dtype=torch.bool)
 
 
-def warp(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
+def warp(pictures: Tensor, policy: Augment, random: torch.Generator) -> Tensor:
     """Rotation, shift, zoom, shear and smooth displacement in one bilinear resampling.
 
     The edges are extended.
     """
-    return resampled(pictures, places(pictures, how, random))
+    return resampled(pictures, places(pictures, policy, random))
 
 
-def places(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
+def places(pictures: Tensor, policy: Augment, random: torch.Generator) -> Tensor:
     """Where each pixel of the changed pictures comes from: N,H,W,2, from −1 to 1.
 
     H and W are smaller where a window is cut out.
     """
-    matrices = affine_matrices(len(pictures), pictures.shape[2] / pictures.shape[3], how, random)
-    sides = [max(1, round(side * how.window)) for side in pictures.shape[2:]]
-    if how.window < 1:
-        matrices = windowed(matrices, how.window, random)
+    matrices = affine_matrices(len(pictures), pictures.shape[2] / pictures.shape[3], policy, random)
+    sides = [max(1, round(side * policy.window)) for side in pictures.shape[2:]]
+    if policy.window < 1:
+        matrices = windowed(matrices, policy.window, random)
     grid = functional.affine_grid(matrices, [*pictures.shape[:2], *sides], align_corners=False)
-    if how.elastic:
-        grid = grid + displacement(len(pictures), sides[0], sides[1], how.elastic, random)
+    if policy.elastic:
+        grid = grid + displacement(len(pictures), sides[0], sides[1], policy.elastic, random)
     return grid
 
 
@@ -254,17 +261,17 @@ def _cubic(length: int, device: torch.device) -> Tensor:
     return points[0, 0].T.to(device)
 
 
-def affine_matrices(count: int, aspect: float, how: Augment, random: torch.Generator) -> Tensor:
+def affine_matrices(count: int, aspect: float, policy: Augment, random: torch.Generator) -> Tensor:
     """Random matrices N,2,3 from output to input places, both from −1 to 1.
 
     `aspect` is height / width.
     """
-    angle = uniform(count, -1, 1, random) * math.radians(how.rotate)
-    shear = torch.tan(uniform(count, -1, 1, random) * math.radians(how.shear))
-    scale = 1 / uniform(count, 1 - how.zoom, 1 + how.zoom, random).clamp_min(0.05)
+    angle = uniform(count, -1, 1, random) * math.radians(policy.rotate)
+    shear = torch.tan(uniform(count, -1, 1, random) * math.radians(policy.shear))
+    scale = 1 / uniform(count, 1 - policy.zoom, 1 + policy.zoom, random).clamp_min(0.05)
     across, down = (
-        uniform(count, -2, 2, random) * how.shift,
-        uniform(count, -2, 2, random) * how.shift,
+        uniform(count, -2, 2, random) * policy.shift,
+        uniform(count, -2, 2, random) * policy.shift,
     )
     cosine, sine = torch.cos(angle) * scale, torch.sin(angle) * scale
     top = torch.stack([cosine, (cosine * shear - sine) * aspect, across], 1)
@@ -272,25 +279,25 @@ def affine_matrices(count: int, aspect: float, how: Augment, random: torch.Gener
     return torch.stack([top, bottom], 1)
 
 
-def recolour(pictures: Tensor, how: Augment, random: torch.Generator) -> Tensor:
+def recolour(pictures: Tensor, policy: Augment, random: torch.Generator) -> Tensor:
     """Brightness as a factor, contrast as a factor about each picture's mean, Gaussian noise.
 
     The result stays in 0..1.
     """
-    if how.brightness == (1.0, 1.0) and how.contrast == (1.0, 1.0) and not how.noise:
+    if policy.brightness == (1.0, 1.0) and policy.contrast == (1.0, 1.0) and not policy.noise:
         return pictures
     count = len(pictures)
-    factor = uniform(count, *how.brightness, random).view(-1, 1, 1, 1)
-    if how.contrast != (1.0, 1.0):
-        contrast = uniform(count, *how.contrast, random).view(-1, 1, 1, 1)
+    factor = uniform(count, *policy.brightness, random).view(-1, 1, 1, 1)
+    if policy.contrast != (1.0, 1.0):
+        contrast = uniform(count, *policy.contrast, random).view(-1, 1, 1, 1)
         mean = pictures.mean((1, 2, 3), keepdim=True)
         pictures = torch.addcmul(mean * ((1 - contrast) * factor), pictures, contrast * factor)
     else:
         pictures = pictures * factor
-    if how.noise:
+    if policy.noise:
         channels, height, width = pictures.shape[1:]
         noise = _drawn(torch.randn, count, height, width, channels, random=random)
-        pictures.add_(noise.permute(0, 3, 1, 2), alpha=how.noise)
+        pictures.add_(noise.permute(0, 3, 1, 2), alpha=policy.noise)
     return pictures.clamp_(0, 1)
 
 
@@ -322,19 +329,22 @@ def _boxes(pictures: Tensor, sides: Sequence[Tensor], random: torch.Generator) -
 
 
 def mix(
-    pictures: Tensor, targets: Tensor, how: Augment, random: torch.Generator
+    pictures: Tensor, targets: Tensor, policy: Augment, random: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """Blend each image with another of the batch, by mixup, CutMix, or a draw between both.
 
     Mixup as in Zhang et al. 2018, CutMix as in Yun et al. 2019.
     """
     if isinstance(random, Part):
-        (pictures, others), (targets, known) = pictures.tensor_split(2), targets.tensor_split(2)
+        (pictures, others), (targets, other_targets) = (
+            pictures.tensor_split(2),
+            targets.tensor_split(2),
+        )
     else:
         order = partners(len(pictures), random).to(pictures.device)
-        others, known = pictures[order], targets[order]
-    cutmix = bool(how.cutmix) and (not how.mixup or _coin(random))
-    share = beta(len(pictures), how.cutmix if cutmix else how.mixup, random)
+        others, other_targets = pictures[order], targets[order]
+    cutmix = bool(policy.cutmix) and (not policy.mixup or _coin(random))
+    share = beta(len(pictures), policy.cutmix if cutmix else policy.mixup, random)
     if cutmix:
         inside = _boxes(
             pictures, [(1 - share).sqrt() * length for length in pictures.shape[2:]], random
@@ -343,7 +353,7 @@ def mix(
         mixed = torch.where(inside[:, None], others, pictures)
     else:
         mixed = torch.lerp(others, pictures, share.view(-1, 1, 1, 1))
-    return mixed, targets * share[:, None] + known * (1 - share[:, None])
+    return mixed, targets * share[:, None] + other_targets * (1 - share[:, None])
 
 
 def _coin(random: torch.Generator) -> bool:

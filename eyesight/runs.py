@@ -89,10 +89,10 @@ class Run:
                 "a run is a folder that `eyesight train` left",
             )
         run = Run(folder)
-        found = run.read_json("recipe.json").get("format", 0)
-        if not isinstance(found, int) or found > recipes.FORMAT:
+        version = run.read_json("recipe.json").get("format", 0)
+        if not isinstance(version, int) or version > recipes.FORMAT:
             raise UserError(
-                f"{folder} was written by a later eyesight (format {found}, this one reads up to "
+                f"{folder} was written by a later eyesight (format {version}, this one reads up to "
                 f"{recipes.FORMAT})",
                 "upgrade eyesight to read it",
             )
@@ -278,10 +278,10 @@ class Run:
     @property
     def unfamiliar_from(self) -> float | None:
         """The error from which images are unfamiliar to an autoencoder; None when unknown."""
-        found = (self.result.get("validation") or self.result.get("test") or {}).get(
+        threshold = (self.result.get("validation") or self.result.get("test") or {}).get(
             "unfamiliar_from"
         )
-        return None if found is None else float(found)
+        return None if threshold is None else float(threshold)
 
     @property
     def measure(self) -> Measure:
@@ -309,7 +309,7 @@ class Run:
         go_on = f"; then {again} --resume --out {self.path.parent}` goes on" if goes_on else ""
         return f"it ended with: {failure.get('message')}; {mend or 'train it again'}{go_on}"
 
-    def said(self, split: str = "test") -> Any:
+    def results(self, split: str = "test") -> Any:
         """What was said about the "test" or "validation" pictures, by the run's task.
 
         Raises UserError when there is nothing.
@@ -331,8 +331,8 @@ class Run:
                 f"{self.path} gives a {self.target} for a picture, not a class",
                 "name the run of a classifier",
             )
-        found: Predictions = self.said(split)
-        return found
+        predictions: Predictions = self.results(split)
+        return predictions
 
     def gallery(self) -> dict[str, npt.NDArray[Any]]:
         """The pixels kept for pages (samples and costly mistakes), uint8 N,C,H,W.
@@ -393,8 +393,8 @@ def _find(path: Path) -> Path:
         if path.parent.is_dir()
         else []
     )
-    wanted = int(path.name) if path.name.isdecimal() else -1
-    matches = [name for name in others if _number(name) == wanted]
+    number = int(path.name) if path.name.isdecimal() else -1
+    matches = [name for name in others if _number(name) == number]
     if len(matches) == 1:
         return path.parent / matches[0]
     near = get_close_matches(

@@ -60,11 +60,11 @@ def test_a_folder_without_classes_is_enough(trained):
         run.status == "done" and run.data["classes"] == ["unlabelled"] and run.target == "picture"
     )
     assert (
-        test["psnr"] == pytest.approx(float(run.said().psnr.mean()))
+        test["psnr"] == pytest.approx(float(run.results().psnr.mean()))
         and test["interval"][0] < test["psnr"] < test["interval"][1]
     )
     assert run.epochs[-1]["validation_psnr"] > run.epochs[0]["validation_psnr"] + 1
-    assert run.said().codes.shape == (test["n"], 8)
+    assert run.results().codes.shape == (test["n"], 8)
 
 
 def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
@@ -158,7 +158,9 @@ def test_a_denoiser_learns_from_noisy_pictures_and_is_judged_on_them(tmp_path):
     assert loaded.noise == pytest.approx(0.4)
     assert (run.gallery()["shown_asked"] != run.gallery()["shown_pixels"]).any()
     again = experiment.evaluate(run, str(tmp_path / "all"))
-    assert np.allclose(again.errors, run.said().errors, atol=1e-6), "the same noise at every asking"
+    assert np.allclose(again.errors, run.results().errors, atol=1e-6), (
+        "the same noise at every asking"
+    )
 
 
 def test_noise_depends_on_the_picture_alone():

@@ -85,7 +85,7 @@ def trained(tmp_path_factory):
 
 def test_a_run_of_segmentation_is_a_run_like_any_other(trained):
     _, run = trained
-    test, said = run.result["test"], run.said()
+    test, said = run.result["test"], run.results()
     assert run.status == "done" and run.target == "mask"
     assert (
         0.15 < test["mean_iou"] < 1
@@ -112,7 +112,7 @@ def test_predicted_masks_are_those_of_the_test_and_have_the_size_of_the_picture(
     root, run = trained
     from eyesight.inference import predict
 
-    known, said = predict.load(run.path), run.said()
+    known, said = predict.load(run.path), run.results()
     picture = root / "data" / said.ids[0]
     (made,) = dense.render(known, [str(picture)], tmp_path / "out")
     image = Image.open(made.file)
@@ -416,7 +416,7 @@ def test_a_pretrained_backbone_hands_its_stages_on_and_stays_frozen(tmp_path):
     assert run.status == "done" and run.result["test"]["n"] > 0
     network = experiment.classifier.load(run.classifier_path).network
     assert len(network.body.ends) == len(network.neck.steps) + 1
-    assert Run.open(run.path).said().counts.shape[1:] == (4, 4)
+    assert Run.open(run.path).results().counts.shape[1:] == (4, 4)
 
 
 def test_a_window_is_a_part_of_the_picture_and_of_its_mask():

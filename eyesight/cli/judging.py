@@ -49,7 +49,7 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
     opened = Run.open(run)
     results: Results
     if data is None:
-        results = opened.said("test")
+        results = opened.results("test")
     else:
         from eyesight import experiment
 

@@ -119,23 +119,23 @@ def data_(
     from eyesight.data.masks import scan as mask_scan
     from eyesight.recipe import Recipe, override
 
-    wanted = override(Recipe(), [f"data.source={where}", *(settings or ())]).data
+    data = override(Recipe(), [f"data.source={where}", *(settings or ())]).data
     names_target = any(setting.startswith("data.target=") for setting in settings or ())
     counter = console.reporter.counter("preparing pictures")
-    found: scan.Scan | mask_scan.MaskScan
-    if wanted.target == "mask" or (not names_target and pairs.is_masked(where)):
-        found = mask_scan.scan_masks(wanted, console.talk, counter)
-        text = mask_scan.describe(found)
+    result: scan.Scan | mask_scan.MaskScan
+    if data.target == "mask" or (not names_target and pairs.is_masked(where)):
+        result = mask_scan.scan_masks(data, console.talk, counter)
+        text = mask_scan.describe(result)
     else:
-        layout = Layout.of(wanted)
+        layout = Layout.of(data)
         source = opening.open_source(where, layout=layout, talk=console.talk)
-        found = scan.scan(source, counter)
-        text = scan.describe(found)
+        result = scan.scan(source, counter)
+        text = scan.describe(result)
     if as_json:
-        show_json(found.to_dict())
+        show_json(result.to_dict())
     else:
         say(text)
-    if strict and any(problem.fatal for problem in found.problems):
+    if strict and any(problem.fatal for problem in result.problems):
         console.talk("bad files are named above; mend or remove them, or leave out --strict")
         raise typer.Exit(1)
 
@@ -391,7 +391,7 @@ def compare_(
         ray_cluster.check(on)
         train = ray_cluster.trainer(on, ray_cluster.Share.of(cores, gpus, memory), console.talk)
     members = compare.members(names, data=data, settings=settings or (), seeds=seeds, budget=budget)
-    found = compare.compare(
+    comparison = compare.compare(
         members,
         out,
         train=train,
@@ -399,12 +399,14 @@ def compare_(
         progress=console.reporter.counter("preparing pictures"),
     )
     place = compare.folder(members, names, out)
-    page = compare.write(found, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]]))
+    page = compare.write(
+        comparison, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]])
+    )
     if as_json:
-        show_json({**found.to_dict(sort), "page": str(page)})
+        show_json({**comparison.to_dict(sort), "page": str(page)})
     else:
-        say(table.write(table.ordered(found.rows, sort), form))
-        for note in [*found.notes, f"page: {page}"]:
+        say(table.write(table.ordered(comparison.rows, sort), form))
+        for note in [*comparison.notes, f"page: {page}"]:
             console.talk(note)
-    if not any(row.runs for row in found.rows):
+    if not any(row.runs for row in comparison.rows):
         raise typer.Exit(1)

@@ -91,10 +91,10 @@ class Share:
 
     def times(self, resources: Mapping[str, float]) -> int:
         """How often a machine with these resources holds it."""
-        wanted = {"CPU": self.cores, "GPU": self.gpus, "memory": self.memory}
+        share = {"CPU": self.cores, "GPU": self.gpus, "memory": self.memory}
         return min(
             int(resources.get(kind, 0.0) / amount + 1e-9)
-            for kind, amount in wanted.items()
+            for kind, amount in share.items()
             if amount
         )
 
@@ -361,9 +361,9 @@ def _stranger(versions: Mapping[str, str]) -> str:
     """
     own = shared_versions()
     others = [
-        f"{name} {own.get(name, 'none')} instead of {wanted}"
-        for name, wanted in versions.items()
-        if own.get(name) != wanted
+        f"{name} {own.get(name, 'none')} instead of {version}"
+        for name, version in versions.items()
+        if own.get(name) != version
     ]
     return (
         f"{platform.node()} has other versions: {', '.join(others)}; install the same everywhere"
@@ -389,20 +389,20 @@ def _train(
         "OMP_NUM_THREADS": str(share["cores"]),
         **({} if share["gpus"] else {"CUDA_VISIBLE_DEVICES": ""}),
     }
-    known = Path(sign).is_file() and Path(sign).read_text() == Path(sign).name
-    out = Path(sign).parent if known else cache_dir() / "cluster" / digest(arguments)
-    found = child.train(
+    shared = Path(sign).is_file() and Path(sign).read_text() == Path(sign).name
+    out = Path(sign).parent if shared else cache_dir() / "cluster" / digest(arguments)
+    outcome = child.train(
         arguments,
         out,
         folder=Path(folder) if Path(folder).is_dir() else None,
         environment=surroundings,
     )
-    if isinstance(found, str):
-        return "problem", found
-    if known:
-        return "run", found.path.name
+    if isinstance(outcome, str):
+        return "problem", outcome
+    if shared:
+        return "run", outcome.path.name
     _sweep(out.parent)
-    return "packed", packing.pack_run(found)
+    return "packed", packing.pack_run(outcome)
 
 
 def _sweep(shelf: Path) -> None:

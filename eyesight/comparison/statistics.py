@@ -239,7 +239,7 @@ def over_seeds(values: Sequence[float], most: float = 1.0) -> Spread:
 def judge(run: Run) -> Judged | None:
     """The score of each labelled test image; None when the run kept no readable predictions."""
     try:
-        results = run.said("test")
+        results = run.results("test")
     except UserError:
         return None
     if isinstance(results, Predictions):

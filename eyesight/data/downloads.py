@@ -119,13 +119,13 @@ def download(address: str, target: Path, most: int, talk: Talk) -> None:
     try:
         with _answer(address) as response, temporary.open("wb") as file:
             whole = int(response.headers.get("Content-Length") or 0)
-            done, said = 0, time.monotonic()
+            done, last_report = 0, time.monotonic()
             while block := response.read(CHUNK):
                 done += file.write(block)
                 if done > most:
                     raise Closed(f"it sends more than the {most:,} bytes expected")
-                if time.monotonic() - said > 2:
-                    said = time.monotonic()
+                if time.monotonic() - last_report > 2:
+                    last_report = time.monotonic()
                     talk(f"  {done / 1e6:.1f}{f' of {whole / 1e6:.1f}' if whole else ''} MB")
     except (OSError, http.client.HTTPException, ValueError) as error:
         inner = error.reason if type(error) is urllib.error.URLError else error
@@ -207,10 +207,10 @@ def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
 
 
 def _only(folder: Path, pattern: str) -> Path:
-    found = sorted(folder.glob(pattern))
-    if not found:
+    matches = sorted(folder.glob(pattern))
+    if not matches:
         raise Closed(f"no {pattern} arrived")
-    return found[0]
+    return matches[0]
 
 
 REASONS = (

@@ -229,14 +229,14 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
         raise UserError(
             "the pictures of shapes have masks, not classes", "eyesight train segment --data shapes"
         )
-    wanted = NAMED[name]
+    named = NAMED[name]
     folder = fetch(name, talk=talk)
-    files = [folder / payload.name for payload in wanted.payloads]
+    files = [folder / payload.name for payload in named.payloads]
     source = open_cifar(name, files) if cifar.is_batch(files[0].name) else open_idx(name, files)
     return replace(
         source,
-        classes=wanted.classes,
-        fingerprint=f"named:{digest(payload.sha256 for payload in wanted.payloads)}",
+        classes=named.classes,
+        fingerprint=f"named:{digest(payload.sha256 for payload in named.payloads)}",
     )
 
 
@@ -245,10 +245,10 @@ def fetch(name: str, *, talk: Talk = silent) -> Path:
 
     Raises UserError.
     """
-    wanted, folder = NAMED[name], cache_dir() / "named" / name
+    named, folder = NAMED[name], cache_dir() / "named" / name
     try:
         missing = [
-            payload for payload in wanted.payloads if not _is_right(folder / payload.name, payload)
+            payload for payload in named.payloads if not _is_right(folder / payload.name, payload)
         ]
         if missing:
             missing = _search(name, missing, folder, talk)
@@ -320,13 +320,13 @@ def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list
 
     Returns what is still missing.
     """
-    found: dict[str, list[Path]] = {}
+    by_name: dict[str, list[Path]] = {}
     for path in sorted(path for path in place.rglob("*") if path.is_file()):
-        found.setdefault(path.name.removesuffix(".gz"), []).append(path)
+        by_name.setdefault(path.name.removesuffix(".gz"), []).append(path)
     return [
         payload
         for payload in missing
-        if not any(_verified(payload, path, folder, talk) for path in found.get(payload.name, ()))
+        if not any(_verified(payload, path, folder, talk) for path in by_name.get(payload.name, ()))
     ]
 
 

@@ -182,10 +182,10 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
     trained = None
     frozen: tuple[str, ...] = ()
     if ask_network:
-        trained, known = load_trained(run)
+        trained, classifier = load_trained(run)
         network = trained or _built(fresh)
         if trained is not None:
-            frozen = _frozen(trained, known)
+            frozen = _frozen(trained, classifier)
     starts = [place for place, event in enumerate(log) if event.get("event") == "start"]
     begun = log[max(starts, default=0) :]
     failures = [event for event in begun if event.get("event") == "failed"]

@@ -40,7 +40,7 @@ def train(
     return outcome(done.code, done.stdout, done.stderr, folder)
 
 
-def outcome(code: int, printed: str, said: str, folder: Path | None = None) -> Outcome:
+def outcome(code: int, printed: str, errors: str, folder: Path | None = None) -> Outcome:
     """The run that a finished process names, or the reason it gave, or how it died."""
     try:
         answer = json.loads(printed)
@@ -52,4 +52,4 @@ def outcome(code: int, printed: str, said: str, folder: Path | None = None) -> O
         return str(answer["error"]) + (
             f" ({answer['hint']})".replace("\n", "; ") if answer.get("hint") else ""
         )
-    return f"it {describe_exit(code)}: {last_error(said)}"
+    return f"it {describe_exit(code)}: {last_error(errors)}"

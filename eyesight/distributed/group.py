@@ -90,12 +90,12 @@ class Group:
             if error is None:
                 dist.destroy_process_group()
             elif self.store is not None and not isinstance(error, GoneError):
-                what = (
+                reason = (
                     [error.message, error.hint]
                     if isinstance(error, UserError)
                     else [f"{type(error).__name__}: {error}", ""]
                 )
-                self.store.set(ENDED, json.dumps([self.rank, socket.gethostname(), *what]))
+                self.store.set(ENDED, json.dumps([self.rank, socket.gethostname(), *reason]))
 
     def share(self, count: int) -> range:
         """The indices of this process's share of `count` images; shares differ by one at most."""
@@ -173,9 +173,9 @@ class Group:
 
     def everyone(self, value: Any) -> list[Any]:
         """What each process says, JSON values, in their order."""
-        said = json.dumps(value).encode()
+        message = json.dumps(value).encode()
         return [
-            json.loads(self._bytes(said if rank == self.rank else b"", rank))
+            json.loads(self._bytes(message if rank == self.rank else b"", rank))
             for rank in range(self.size)
         ]
 
@@ -183,14 +183,14 @@ class Group:
         """What `make` gives in the first process (JSON values), or its UserError, in all."""
         if self.size == 1:
             return make()
-        said: list[Any] = [None, None]
+        answer: list[Any] = [None, None]
         if self.first:
             try:
-                said = [make(), None]
+                answer = [make(), None]
             except UserError as error:
-                said = [None, [error.message, error.hint, error.code]]
+                answer = [None, [error.message, error.hint, error.code]]
         value, problem = json.loads(
-            self._bytes(json.dumps(said).encode() if self.first else b"", 0)
+            self._bytes(json.dumps(answer).encode() if self.first else b"", 0)
         )
         if problem:
             raise UserError(*problem)
@@ -211,22 +211,24 @@ class Group:
                         made.append(make())
                 except UserError as error:
                     problem = [error.message, error.hint, error.code]
-            for rank, said in enumerate(self.everyone(problem)):
-                if said:
-                    raise UserError(f"process {rank}: {said[0]}" if rank else said[0], *said[1:])
+            for rank, failure in enumerate(self.everyone(problem)):
+                if failure:
+                    raise UserError(
+                        f"process {rank}: {failure[0]}" if rank else failure[0], *failure[1:]
+                    )
         return made[0]
 
     def same(self, facts: Callable[[], dict[str, Any]]) -> None:
         """Raise UserError in all processes when their facts, JSON values, differ."""
         if self.size == 1:
             return
-        said = self.everyone([socket.gethostname(), facts()])
-        for rank, (node, found) in enumerate(said):
-            for name, value in found.items():
-                if value != (expected := said[0][1][name]):
+        answers = self.everyone([socket.gethostname(), facts()])
+        for rank, (node, values) in enumerate(answers):
+            for name, value in values.items():
+                if value != (expected := answers[0][1][name]):
                     raise UserError(
                         f"process {rank} (on {node}) has another {name} than process 0 (on "
-                        f"{said[0][0]}): {value}, not {expected}",
+                        f"{answers[0][0]}): {value}, not {expected}",
                         "every machine needs the same pictures at the same place, the same recipe "
                         "and the same versions",
                     )
@@ -267,19 +269,19 @@ class Group:
         By their differences from the first process's: what is frozen is the same in all, and must
         stay so to the last bit.
         """
-        found = [
+        statistics = [
             tensor
             for state in states
             for name, tensor in state.items()
             if name.endswith(("running_mean", "running_var"))
         ]
-        if self.size == 1 or not found:
+        if self.size == 1 or not statistics:
             return
-        own = torch.cat([tensor.reshape(-1) for tensor in found])
+        own = torch.cat([tensor.reshape(-1) for tensor in statistics])
         first = self._of_first(own.clone())
         flat = first + self.sum(own - first) / self.size
         for tensor, part in zip(
-            found, torch.split(flat, [tensor.numel() for tensor in found]), strict=True
+            statistics, torch.split(flat, [tensor.numel() for tensor in statistics]), strict=True
         ):
             tensor.copy_(part.view_as(tensor))
 
@@ -328,12 +330,12 @@ class Group:
         if self.size == 1:
             yield path
             return
-        found = (
+        files = (
             [*path.glob("*.json"), *path.glob("log.jsonl"), *path.glob("checkpoint/*.safetensors")]
             if self.first
             else []
         )
-        names = self.once(lambda: [file.relative_to(path).as_posix() for file in found])
+        names = self.once(lambda: [file.relative_to(path).as_posix() for file in files])
         with scratch() as thrown_away:
             for name in names:
                 content = self._bytes((path / name).read_bytes() if self.first else b"", 0)

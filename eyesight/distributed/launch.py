@@ -52,9 +52,9 @@ def place() -> Place:
     names = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
     given = [os.environ.get(name, "0" if name.endswith("RANK") else "1") for name in names]
     if not all(text.isdecimal() for text in given) or not int(given[0]) < int(given[1]):
-        said = ", ".join(f"{name}={text}" for name, text in zip(names, given, strict=True))
+        variables = ", ".join(f"{name}={text}" for name, text in zip(names, given, strict=True))
         raise UserError(
-            f"the environment does not say which process this is: {said}",
+            f"the environment does not say which process this is: {variables}",
             "start it with torchrun, or with --processes",
             code=2,
         )
@@ -122,22 +122,22 @@ def start(count: int, arguments: Sequence[str], talk: Callable[[str], None]) -> 
 
 def _environment(rank: int, count: int) -> dict[str, str]:
     """What torchrun would set for one machine; each process gets its share of the cores."""
-    found = {
+    environment = {
         **os.environ,
         "RANK": str(rank),
         "LOCAL_RANK": str(rank),
         "WORLD_SIZE": str(count),
         "LOCAL_WORLD_SIZE": str(count),
     }
-    found |= {"MASTER_ADDR": "127.0.0.1", OURS: str(count)}
-    found.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
+    environment |= {"MASTER_ADDR": "127.0.0.1", OURS: str(count)}
+    environment.setdefault("OMP_NUM_THREADS", str(max(1, cores() // count)))
     if sys.platform == "win32":
-        found.setdefault("USE_LIBUV", "0")  # torch for Windows is built without it
+        environment.setdefault("USE_LIBUV", "0")  # torch for Windows is built without it
     else:
-        found.setdefault(
+        environment.setdefault(
             "GLOO_SOCKET_IFNAME", "lo0" if sys.platform == "darwin" else "lo"
         )  # nothing is to be heard outside
-    return found
+    return environment
 
 
 def _free_port() -> int:

@@ -37,29 +37,29 @@ class Threshold:
         return asdict(self)
 
 
-def choose(validation: Predictions, wanted: float = WANTED) -> Threshold | None:
-    """The lowest probability above which at least `wanted` of the answers are right.
+def choose(validation: Predictions, accuracy: float = WANTED) -> Threshold | None:
+    """The lowest probability above which at least `accuracy` of the answers are right.
 
     None where it cannot be chosen: without labelled pictures, or where only a few of them would be
-    above it. A classifier that is better than `wanted` on everything is asked to leave out half of
-    its mistakes instead.
+    above it. A classifier that is better than `accuracy` on everything is asked to leave out half
+    of its mistakes instead.
     """
-    known = validation.labelled()
-    if not len(known):
+    labelled = validation.labelled()
+    if not len(labelled):
         return None
-    confidence = known.confidence.astype(np.float64)
-    right = correct(known.probabilities, known.labels)
-    wanted = max(wanted, (1 + float(right.mean())) / 2)
+    confidence = labelled.confidence.astype(np.float64)
+    right = correct(labelled.probabilities, labelled.labels)
+    accuracy = max(accuracy, (1 + float(right.mean())) / 2)
     order = np.argsort(-confidence, kind="stable")
     shares = np.cumsum(right[order]) / np.arange(1, len(order) + 1)
     whole = np.append(
         np.diff(confidence[order]) < 0, True
     )  # equal probabilities are accepted together or not at all
-    good = np.flatnonzero((shares >= wanted) & whole)
-    if not len(good) or good[-1] + 1 < FEW * len(known):
+    good = np.flatnonzero((shares >= accuracy) & whole)
+    if not len(good) or good[-1] + 1 < FEW * len(labelled):
         return None
     value = max(LEAST, float(confidence[order[good[-1]]]))
     sure = confidence >= value
     return Threshold(
-        value, float(right[sure].mean()) if sure.any() else 0.0, float(sure.mean()), len(known)
+        value, float(right[sure].mean()) if sure.any() else 0.0, float(sure.mean()), len(labelled)
     )

@@ -138,8 +138,8 @@ def is_whole(folder: Path) -> bool:
 
 
 def _state(file: Path) -> tuple[int, ...]:
-    found = file.stat()
-    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+    status = file.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 @contextmanager
@@ -265,14 +265,14 @@ def _note_path(topic: str, key: object) -> Path:
 
 def entries() -> list[Entry]:
     """Everything in the cache, the least recently used first."""
-    found = []
+    result = []
     root = cache_dir()
     for kind in KINDS:
         for path in sorted((root / kind).glob("*")):
             if path.suffix != LOCK:
                 with suppress(OSError):  # removed meanwhile
-                    found.append(_describe(kind, path))
-    return sorted(found, key=lambda entry: entry.used)
+                    result.append(_describe(kind, path))
+    return sorted(result, key=lambda entry: entry.used)
 
 
 def _describe(kind: str, path: Path) -> Entry:

@@ -40,24 +40,24 @@ class Classify(Task):
     def change(
         self,
         pixels: Tensor,
-        known: Tensor,
+        targets: Tensor,
         images: Images,
-        how: Augment,
+        policy: Augment,
         random: torch.Generator,
         epoch: int,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Changed pictures and distributions over the classes, N,K."""
         return augment.augment(
-            pixels, losses.one_hot(known, len(images.classes)), how, random, epoch, index
+            pixels, losses.one_hot(targets, len(images.classes)), policy, random, epoch, index
         )
 
     def eval_batch(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+        self, pixels: Tensor, targets: Tensor, images: Images, policy: Augment
     ) -> tuple[Tensor, Tensor]:
         """The pictures as they are."""
         return pixels.contiguous(memory_format=torch.channels_last), losses.one_hot(
-            known, len(images.classes)
+            targets, len(images.classes)
         )
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -94,12 +94,12 @@ class Classify(Task):
         return Predictions(images.ids, images.labels.numpy(), values, images.classes)
 
     def gallery(
-        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
     ) -> dict[str, npt.NDArray[Any]]:
         """40 samples, class after class, and the 60 most costly test mistakes."""
         by_turn = in_turn(train.labels.numpy())
         wrong = np.asarray(
-            metrics.costly_mistakes(said.probabilities, said.labels, WORST), dtype=np.int64
+            metrics.costly_mistakes(results.probabilities, results.labels, WORST), dtype=np.int64
         )
         return {
             "samples_pixels": train.take(torch.from_numpy(by_turn)).numpy(),

@@ -64,11 +64,11 @@ def importance(true: Tensor, weight: Tensor | None) -> Tensor:
 
     Never 0, so that a batch without any costs nothing.
     """
-    known = true[true != IGNORED]
+    labelled = true[true != IGNORED]
     return (
-        known.new_tensor(known.numel(), dtype=torch.float32)
+        labelled.new_tensor(labelled.numel(), dtype=torch.float32)
         if weight is None
-        else weight[known].sum()
+        else weight[labelled].sum()
     ).clamp_min(1e-6)
 
 
@@ -97,11 +97,15 @@ def dice(logits: Tensor, true: Tensor, weight: Tensor | None) -> Tensor:
     As Milletari et al. 2016, without squares. Overlap and sizes are those of the whole batch.
     Classes that it does not show are left out, the others count by their `weight`.
     """
-    known = (true != IGNORED)[:, None]
-    said = logits.softmax(1) * known
-    wanted = (
-        functional.one_hot(true.where(true != IGNORED, 0), logits.shape[1]).movedim(-1, 1) * known
+    labelled = (true != IGNORED)[:, None]
+    probabilities = logits.softmax(1) * labelled
+    one_hot = (
+        functional.one_hot(true.where(true != IGNORED, 0), logits.shape[1]).movedim(-1, 1)
+        * labelled
     )
-    overlap, sizes = (said * wanted).sum((0, 2, 3)), (said + wanted).sum((0, 2, 3))
-    there = (wanted.sum((0, 2, 3)) > 0).float() * (1.0 if weight is None else weight)
+    overlap, sizes = (
+        (probabilities * one_hot).sum((0, 2, 3)),
+        (probabilities + one_hot).sum((0, 2, 3)),
+    )
+    there = (one_hot.sum((0, 2, 3)) > 0).float() * (1.0 if weight is None else weight)
     return ((1 - 2 * overlap / sizes.clamp_min(1e-6)) * there).sum() / there.sum().clamp_min(1e-6)

@@ -52,23 +52,23 @@ class Reconstruct(Task):
     def change(
         self,
         pixels: Tensor,
-        known: Tensor,
+        targets: Tensor,
         images: Images,
-        how: Augment,
+        policy: Augment,
         random: torch.Generator,
         epoch: int,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Pictures moved and disturbed; the targets are those that were moved only."""
-        clean = augment.move(pixels, None, how, random, epoch, index)[0]
-        return augment.disturb(clean.clone() if how.cutout else clean, how, random), clean
+        clean = augment.move(pixels, None, policy, random, epoch, index)[0]
+        return augment.disturb(clean.clone() if policy.cutout else clean, policy, random), clean
 
     def eval_batch(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+        self, pixels: Tensor, targets: Tensor, images: Images, policy: Augment
     ) -> tuple[Tensor, Tensor]:
         """The images, with the recipe's noise, which depends on an image's values alone."""
         clean = scaled(pixels)
-        return noisy(clean, how.noise), clean
+        return noisy(clean, policy.noise), clean
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """The sum of the pictures' PSNR, and pictures."""
@@ -120,24 +120,27 @@ class Reconstruct(Task):
         )
 
     def gallery(
-        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
     ) -> dict[str, npt.NDArray[Any]]:
         """Test images of every class and the strangest ones: as given and as restored."""
-        samples, found = in_turn(train.labels.numpy()), dict[str, npt.NDArray[Any]]()
-        chosen = {"shown": in_turn(test.labels.numpy(), SAMPLES), "strange": said.strangest(WORST)}
+        samples, arrays = in_turn(train.labels.numpy()), dict[str, npt.NDArray[Any]]()
+        chosen = {
+            "shown": in_turn(test.labels.numpy(), SAMPLES),
+            "strange": results.strangest(WORST),
+        }
         for name, places in chosen.items():
             pixels = test.take(torch.from_numpy(places))
             asked = noisy(scaled(pixels), noise)
             restored = answers(asked).cpu() if len(places) else asked
-            found |= {
+            arrays |= {
                 f"{name}_pixels": pixels.numpy(),
                 f"{name}_index": places,
                 f"{name}_restored": eight_bits(restored),
             }
-            found |= {f"{name}_asked": eight_bits(asked)} if noise else {}
+            arrays |= {f"{name}_asked": eight_bits(asked)} if noise else {}
         labels = train.labels.numpy()[samples]
         return {
-            **found,
+            **arrays,
             "samples_pixels": train.take(torch.from_numpy(samples)).numpy(),
             "samples_labels": labels,
         }

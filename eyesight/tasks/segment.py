@@ -44,23 +44,23 @@ class Segment(Task):
     def change(
         self,
         pixels: Tensor,
-        known: Tensor,
+        masks: Tensor,
         images: Images,
-        how: Augment,
+        policy: Augment,
         random: torch.Generator,
         epoch: int,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """Pictures and masks moved alike; only the pictures are disturbed."""
-        pictures, masks = augment.move(pixels, known, how, random, epoch, index)
-        assert masks is not None
-        return augment.disturb(pictures, how, random), masks
+        pictures, moved = augment.move(pixels, masks, policy, random, epoch, index)
+        assert moved is not None
+        return augment.disturb(pictures, policy, random), moved
 
     def eval_batch(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+        self, pixels: Tensor, masks: Tensor, images: Images, policy: Augment
     ) -> tuple[Tensor, Tensor]:
         """The pictures as they are."""
-        return pixels.contiguous(memory_format=torch.channels_last), known
+        return pixels.contiguous(memory_format=torch.channels_last), masks
 
     def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
         """Masks thinned to the coarser maps that are learnt on for large pictures."""
@@ -99,41 +99,41 @@ class Segment(Task):
         )
 
     def gallery(
-        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
     ) -> dict[str, npt.NDArray[Any]]:
         """Test images with their masks and predicted masks: some evenly spread, and the worst."""
         assert isinstance(test, Masked) and isinstance(train, Masked)
         few = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(np.int64)
-        found = {
+        arrays = {
             "samples_pixels": train.take(torch.from_numpy(few)).numpy(),
             "samples_labels": train.labels.numpy()[few],
         }
         chosen = {
             "shown": np.linspace(0, len(test) - 1, min(SHOWN, len(test))).astype(np.int64),
-            "worst": said.worst(SHOWN),
+            "worst": results.worst(SHOWN),
         }
         for name, places in chosen.items():
             index = torch.from_numpy(places)
             pixels = test.take(index)
             maps = [answers(picture[None]).argmax(1).to(torch.uint8).cpu() for picture in pixels]
-            said_maps = (
+            predicted = (
                 torch.cat(maps).numpy() if maps else np.zeros((0, *test.shape[1:]), np.uint8)
             )
-            found |= {
+            arrays |= {
                 f"{name}_pixels": pixels.numpy(),
                 f"{name}_index": places,
-                f"{name}_said": said_maps,
+                f"{name}_said": predicted,
             }
-            found |= {f"{name}_masks": test.targets(index).cpu().numpy()}
-        return {**found, "colours": np.array(test.colours, dtype=np.uint8)}
+            arrays |= {f"{name}_masks": test.targets(index).cpu().numpy()}
+        return {**arrays, "colours": np.array(test.colours, dtype=np.uint8)}
 
 
-def counted(said: Tensor, masks: Tensor, classes: int) -> Tensor:
+def counted(predicted: Tensor, masks: Tensor, classes: int) -> Tensor:
     """Pixels by picture, true class and said class, int64 N,K,K; ignored ones are left out."""
     true = masks.long()
-    known = true != IGNORED
+    counts = true != IGNORED
     picture = torch.arange(len(true), device=true.device).view(-1, 1, 1).expand_as(true)
-    places = ((picture * classes + true) * classes + said)[known]
+    places = ((picture * classes + true) * classes + predicted)[counts]
     return torch.bincount(places, minlength=len(true) * classes * classes).view(
         len(true), classes, classes
     )

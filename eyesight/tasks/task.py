@@ -55,10 +55,10 @@ class Task(ABC):
                 code=2,
             )
         if recipe.loss.name not in self.losses:
-            known = ", ".join(self.losses)
+            names = ", ".join(self.losses)
             raise UserError(
                 f"the loss {recipe.loss.name} does not fit a {self.target} as target",
-                f"known: {known}",
+                f"known: {names}",
                 code=2,
             )
         if not self.blends and (recipe.augment.mixup or recipe.augment.cutmix):
@@ -101,9 +101,9 @@ class Task(ABC):
     def change(
         self,
         pixels: Tensor,
-        known: Tensor,
+        targets: Tensor,
         images: Images,
-        how: Augment,
+        policy: Augment,
         random: torch.Generator,
         epoch: int,
         index: Tensor,
@@ -112,7 +112,7 @@ class Task(ABC):
 
     @abstractmethod
     def eval_batch(
-        self, pixels: Tensor, known: Tensor, images: Images, how: Augment
+        self, pixels: Tensor, targets: Tensor, images: Images, policy: Augment
     ) -> tuple[Tensor, Tensor]:
         """Inputs and targets for scoring; deterministic."""
 
@@ -142,7 +142,7 @@ class Task(ABC):
 
     @abstractmethod
     def gallery(
-        self, train: Images, test: Images, said: Any, answers: Answers, noise: float
+        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
     ) -> dict[str, npt.NDArray[Any]]:
         """The pixels that pages show."""
 

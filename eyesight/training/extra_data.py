@@ -22,21 +22,21 @@ def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
     "before" is None where there is no earlier run.
     """
     earlier = before(run, after)
-    found: dict[str, Any] = {
+    comparison: dict[str, Any] = {
         "extra": run.recipe.data.extra,
         "after": after.infer(held).summary(),
         "before": None,
     }
     if earlier is not None:
-        old, known = earlier
+        old, earlier_classifier = earlier
         same = base_hash(old.data.get("split", "")) == base_hash(run.data["split"])
         test = old.result.get("test") if same else None
-        found |= {
-            "before": known.infer(held).summary(),
+        comparison |= {
+            "before": earlier_classifier.infer(held).summary(),
             "before_run": old.name,
             "before_test": test,
         }
-    return found
+    return comparison
 
 
 def before(run: Run, after: Classifier) -> tuple[Run, Classifier] | None:
@@ -54,31 +54,35 @@ def before(run: Run, after: Classifier) -> tuple[Run, Classifier] | None:
                 or set(other.data.get("classes", ())) != set(after.classes)
             ):
                 continue
-            known = classifier.load(other.classifier_path, after.network.normalise.mean.device)
+            candidate = classifier.load(other.classifier_path, after.network.normalise.mean.device)
         except (UserError, OSError):  # damaged, or of a later eyesight
             continue
-        if (known.classes, known.preparation) == (after.classes, after.preparation):
-            return other, known
+        if (candidate.classes, candidate.preparation) == (after.classes, after.preparation):
+            return other, candidate
     return None
 
 
 def lines(result: dict[str, Any]) -> list[str]:
     """The comparison in a run's result, for people; none when there were no extra pictures."""
-    found = result.get("own")
-    if not found or not found["after"]["n"]:
+    comparison = result.get("own")
+    if not comparison or not comparison["after"]["n"]:
         return []
-    test, after, earlier = result["test"], found["after"], found["before"]
+    test, after, earlier = result["test"], comparison["after"], comparison["before"]
     if earlier is None:
         return [
             f"your own {after['n']:,} held-out pictures: {after['top1']:.2%}; "
             "no earlier run without --extra to compare with"
         ]
-    said = [
+    sentences = [
         f"your own {after['n']:,} held-out pictures: "
-        f"{earlier['top1']:.2%} before ({found['before_run']}), {after['top1']:.2%} after"
+        f"{earlier['top1']:.2%} before ({comparison['before_run']}), {after['top1']:.2%} after"
     ]
-    if (old := found["before_test"]) and old.get("top1") is not None and test["top1"] is not None:
-        said.append(
+    if (
+        (old := comparison["before_test"])
+        and old.get("top1") is not None
+        and test["top1"] is not None
+    ):
+        sentences.append(
             f"the data's own test pictures: {old['top1']:.2%} before, {test['top1']:.2%} after"
         )
-    return said
+    return sentences

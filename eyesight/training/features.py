@@ -179,14 +179,14 @@ class Key:
         return KINDS[self.precision]
 
 
-def versions(how: recipe.Augment, asked: int) -> int:
+def versions(policy: recipe.Augment, asked: int) -> int:
     """How many different versions of an image there can be, `asked` at most."""
-    return asked if how.flip != "none" or changes(how) else 1
+    return asked if policy.flip != "none" or changes(policy) else 1
 
 
-def changes(how: recipe.Augment) -> bool:
+def changes(policy: recipe.Augment) -> bool:
     """Whether images change in any other way than by mirroring and blending."""
-    return replace(how, flip="none", mixup=0.0, cutmix=0.0) != recipe.Augment()
+    return replace(policy, flip="none", mixup=0.0, cutmix=0.0) != recipe.Augment()
 
 
 @dataclass(frozen=True, eq=False)
@@ -217,9 +217,9 @@ class _Work:
 
     def digest(self) -> str:
         """A hash of everything that the features depend on."""
-        how = self.augment
-        random = self.views > 2 or (self.views > 1 and how.flip == "none")
-        drawn = (self.key.seed, dataclasses.asdict(how)) if random else ()
+        policy = self.augment
+        random = self.views > 2 or (self.views > 1 and policy.flip == "none")
+        drawn = (self.key.seed, dataclasses.asdict(policy)) if random else ()
         facts = [
             FORMAT,
             self.key.name,
@@ -239,7 +239,7 @@ class _Work:
 def compute(
     trunk: Trunk,
     images: Images,
-    how: recipe.Augment,
+    policy: recipe.Augment,
     views: int,
     key: Key,
     *,
@@ -252,7 +252,7 @@ def compute(
     none is, those of the first images, a few at least. Raises UserError, before anything is
     computed, when the disk has no room for them.
     """
-    work = _Work(trunk, images, how, views, key, output_shape(trunk))
+    work = _Work(trunk, images, policy, views, key, output_shape(trunk))
     digest = work.digest()
     if not len(images):
         return _activations(work, digest, torch.empty(work.size, dtype=key.kind))
@@ -357,7 +357,7 @@ def _batches(work: _Work, deadline: float) -> Iterator[Tensor]:
 
 
 def version(
-    pixels: Tensor, how: recipe.Augment, view: int, random: torch.Generator, index: Tensor
+    pixels: Tensor, policy: recipe.Augment, view: int, random: torch.Generator, index: Tensor
 ) -> Tensor:
     """One version of images: 0 as they are, 1 mirrored, the others changed at random.
 
@@ -366,13 +366,13 @@ def version(
     if pixels.is_floating_point():
         return pixels
     if view == 0:
-        how = recipe.Augment()
-    elif view == 1 and how.flip != "none":
-        pixels, how, view = pixels.flip(3), recipe.Augment(), 0
+        policy = recipe.Augment()
+    elif view == 1 and policy.flip != "none":
+        pixels, policy, view = pixels.flip(3), recipe.Augment(), 0
     else:
-        how = replace(how, mixup=0.0, cutmix=0.0)
+        policy = replace(policy, mixup=0.0, cutmix=0.0)
     targets = torch.zeros(len(pixels), 0, device=pixels.device)
-    return augment.augment(pixels, targets, how, random, view, index)[0]
+    return augment.augment(pixels, targets, policy, random, view, index)[0]
 
 
 def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Progress) -> int:

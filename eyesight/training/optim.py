@@ -80,11 +80,11 @@ def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, 
     ]
     if optim.name == "muon":
         groups[0]["orthogonal"] = True
-    found = [group for group in groups if group["params"]]
+    nonempty = [group for group in groups if group["params"]]
     return (
-        found
+        nonempty
         if optim.layer_decay == 1
-        else [part for group in found for part in by_stage(group, optim.layer_decay, network)]
+        else [part for group in nonempty for part in by_stage(group, optim.layer_decay, network)]
     )
 
 

@@ -25,7 +25,7 @@ GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
 
 
 def choose(
-    wanted: str,
+    precision: str,
     network: Network,
     model: Model,
     batch: int,
@@ -39,8 +39,8 @@ def choose(
     The trial ends after `limit` seconds with "float32". Without `trains` a forward pass decides:
     bfloat16 may double that and still halve the speed of the way back.
     """
-    if wanted != "auto":
-        return wanted
+    if precision != "auto":
+        return precision
     device = network.normalise.mean.device
     facts = [
         platform.node(),

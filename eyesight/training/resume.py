@@ -63,16 +63,16 @@ def remove_checkpoint(run: Run) -> None:
     shutil.rmtree(run.checkpoint_path, ignore_errors=True)
 
 
-def trained_alike(run: Run, wanted: Recipe) -> bool:
-    """Whether a run's recipe decides a training as `wanted` does.
+def trained_alike(run: Run, target: Recipe) -> bool:
+    """Whether a run's recipe decides a training as `target` does.
 
     A file of weights counts by what is in it, wherever it lies. By its place only where that cannot
     be told: the file is gone, or the run did not note what it began with.
     """
-    recipe, given = run.recipe, wanted.model.weights
-    if not own.is_same_code(wanted.model.name, run.environment):
+    recipe, given = run.recipe, target.model.weights
+    if not own.is_same_code(target.model.name, run.environment):
         return False
-    if not same_training(replace(recipe, model=replace(recipe.model, weights=given)), wanted):
+    if not same_training(replace(recipe, model=replace(recipe.model, weights=given)), target):
         return False
     kept = run.environment.get("weights", {}).get("sha256")
     if (

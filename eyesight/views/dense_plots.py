@@ -48,7 +48,7 @@ def panels(run: Run) -> Iterator[Panel]:
 
 
 def _reconstruction_panels(run: Run) -> Iterator[Panel]:
-    results: Reconstructions = run.said()
+    results: Reconstructions = run.results()
     gallery = run.gallery()
     if len(gallery.get("shown_pixels", ())):
         size = results.codes.shape[1]
@@ -98,7 +98,7 @@ OVERLAYS = (
 
 
 def _segmentation_panels(run: Run) -> Iterator[Panel]:
-    results: Segmentations = run.said()
+    results: Segmentations = run.results()
     gallery = run.gallery()
     scores = results.scores()
     class_names = readable(results.classes)

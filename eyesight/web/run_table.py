@@ -68,8 +68,8 @@ def in_order(rows: list[RunRow], column: Column, *, descending: bool) -> list[Ru
     def value(row: RunRow) -> float | str | tuple[str, float] | None:
         if column == "score":
             return None if row.value is None else (row.measure, row.value)
-        found: float | str | None = getattr(row, column)
-        return found
+        cell: float | str | None = getattr(row, column)
+        return cell
 
     with_value = [row for row in rows if value(row) is not None]
     without = [row for row in rows if value(row) is None]

@@ -59,8 +59,8 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def open_cifar(name: str, files: Sequence[Path]) -> Source:
     """The source made of the binary batches among `files`, in their official order."""
-    found = {path.name: path for path in files}
-    batches = [found[batch] for batch in (*TRAIN, TEST) if batch in found]
+    by_name = {path.name: path for path in files}
+    batches = [by_name[batch] for batch in (*TRAIN, TEST) if batch in by_name]
     if not batches:
         raise UserError(
             f"{name} holds the Python version of CIFAR-10, which is made of pickles and never "

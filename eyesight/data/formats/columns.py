@@ -102,8 +102,8 @@ def _has_header(rows: list[Row], shares: list[float], find: Find, layout: Layout
     if any(cell and find(cell) for cell in first):
         return False
     keys = {vocabulary.column_key(cell) for cell in first}
-    said = (layout.image_column, layout.label_column, layout.split_column, layout.group_column)
-    if keys & {vocabulary.column_key(name) for name in said if name and not name.isdigit()}:
+    columns = (layout.image_column, layout.label_column, layout.split_column, layout.group_column)
+    if keys & {vocabulary.column_key(name) for name in columns if name and not name.isdigit()}:
         return True
     if any(extension(cell) in EXTENSIONS for cell in first):
         return False

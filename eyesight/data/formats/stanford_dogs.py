@@ -61,11 +61,11 @@ def complete(source: Source, root: Path, talk: Talk | None) -> Source:
 def _places(root: Path, part: str, talk: Talk | None) -> list[Path]:
     """Where a part may lie: in the folder itself, in one of its name, in its archive."""
     archive = packed(root, part) if talk else None
-    found = [root, root / part, root / part.title()]
+    folders = [root, root / part, root / part.title()]
     if archive and talk:
         inside = archives.unpack(archive, talk=talk)[0]
-        found += [inside, inside / part, inside / part.title()]
-    return found
+        folders += [inside, inside / part, inside / part.title()]
+    return folders
 
 
 def by_breed(source: Source) -> Source:
@@ -142,14 +142,14 @@ def read_boxes(folder: Path, ids: tuple[str, ...]) -> list[Box]:
 
 def _largest(file: Path) -> Box:
     try:
-        found: list[Box] = [tuple(map(int, sides)) for sides in SIDES.findall(file.read_bytes())]  # type: ignore[misc]
+        boxes: list[Box] = [tuple(map(int, sides)) for sides in SIDES.findall(file.read_bytes())]  # type: ignore[misc]
     except OSError as error:
         raise UserError(
             f"the annotation {file} cannot be read: {error.strerror}", "fetch annotation.tar again"
         ) from None
-    if not found:
+    if not boxes:
         raise UserError(
             f"the annotation {file} holds no bounding box",
             "fetch annotation.tar again, or leave out data.box",
         )
-    return max(found, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))
+    return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))

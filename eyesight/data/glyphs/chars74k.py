@@ -32,10 +32,10 @@ HINT = "expected English/Fnt/Sample001/img001-00001.png and so on, as in English
 
 def is_original(root: Path) -> bool:
     """Whether a folder, or one up to two levels below, is laid out as the original "Fnt"."""
-    found = (
+    images = (
         file for above in ("", "*/", "*/*/") for file in root.glob(f"{above}Sample001/img001-*.png")
     )
-    return any(not PHOTOGRAPHS.search(file.as_posix()) for file in found)
+    return any(not PHOTOGRAPHS.search(file.as_posix()) for file in images)
 
 
 def chars74k_source(path: Path, talk: Talk = silent) -> Source:
@@ -44,22 +44,22 @@ def chars74k_source(path: Path, talk: Talk = silent) -> Source:
     UserError when they are not laid out as the original.
     """
     root = path if path.is_dir() else _unpacked(path, talk)
-    found = sorted(_pictures(root))
-    labels = np.array([label for label, _, _ in found], dtype=np.int64)
+    images = sorted(_pictures(root))
+    labels = np.array([label for label, _, _ in images], dtype=np.int64)
     missing = [one for label, one in enumerate(CLASSES) if label not in set(labels.tolist())]
     if missing:
         raise UserError(f"{path} has no Chars74K pictures of {' '.join(missing)}", HINT)
-    numbers = sorted({number for _, number, _ in found})
+    numbers = sorted({number for _, number, _ in images})
     share = dict(zip(numbers, split_of(len(numbers)), strict=True))
     if len(numbers) < sum(PICTURES.values()):
         talk(f"{len(numbers)} pictures per class; the original has {sum(PICTURES.values())}")
-    files = [file for _, _, file in found]
+    files = [file for _, _, file in images]
     return Source(
         name="chars74k",
         classes=CLASSES,
         ids=tuple(file.relative_to(root).as_posix() for file in files),
         labels=labels,
-        splits=np.array([share[number] for _, number, _ in found]),
+        splits=np.array([share[number] for _, number, _ in images]),
         read=reader(files),
         pixels=None,
         fingerprint=digest(

@@ -159,8 +159,8 @@ def styles(faces: Sequence[tuple[str, Face]]) -> dict[str, Face]:
     return chosen
 
 
-def _fits(weight: int, wanted: int, regular: int) -> bool:
-    return abs(weight - regular) <= 100 if wanted == regular else weight >= max(600, regular + 200)
+def _fits(weight: int, target: int, regular: int) -> bool:
+    return abs(weight - regular) <= 100 if target == regular else weight >= max(600, regular + 200)
 
 
 def _weight(face: tuple[str, Face]) -> int:
@@ -198,11 +198,11 @@ def likeness(pictures: np.ndarray) -> np.ndarray:
     return np.where(shared * 10 > pictures.shape[1], np.float32(1), ink @ ink.T)
 
 
-def copies(found: Sequence[Family], alike: np.ndarray) -> dict[int, int]:
+def copies(families: Sequence[Family], alike: np.ndarray) -> dict[int, int]:
     """Row of a family → row of the one it repeats; the one with more styles of its own is kept."""
     order = sorted(
-        range(len(found)),
-        key=lambda row: (-len(found[row].faces), len(found[row].name), found[row].name),
+        range(len(families)),
+        key=lambda row: (-len(families[row].faces), len(families[row].name), families[row].name),
     )
     kept: list[int] = []
     repeats: dict[int, int] = {}

@@ -91,9 +91,9 @@ def _build(files: Sequence[Path], key: str, talk: Talk) -> Path:
     """Draw the set and keep it in the cache; returns its folder there."""
     problems: list[Problem] = []
     talk(f"reading {len(files):,} font files")
-    found, small = _usable(_families(files, problems), problems)
+    families, small = _usable(_families(files, problems), problems)
     with cache.build("glyphs") as folder:
-        parts, made = _draw_until_whole(found, small, folder / "pixels.npy", problems, talk)
+        parts, made = _draw_until_whole(families, small, folder / "pixels.npy", problems, talk)
         about = {
             "summary": summary(parts, made),
             "parts": [asdict(part) for part in parts],
@@ -118,13 +118,13 @@ def _families(files: Sequence[Path], problems: list[Problem]) -> list[Family]:
     return families(faces)
 
 
-def _usable(found: Sequence[Family], problems: list[Problem]) -> tuple[list[Family], np.ndarray]:
+def _usable(families: Sequence[Family], problems: list[Problem]) -> tuple[list[Family], np.ndarray]:
     """Usable families and their small images uint8 F,52,30,30, without repetitions."""
     kept: list[Family] = []
     small = []
     for family, (reply, pictures) in zip(
-        found,
-        render.run([{"do": "check", "face": one.faces["regular"]} for one in found]),
+        families,
+        render.run([{"do": "check", "face": one.faces["regular"]} for one in families]),
         strict=True,
     ):
         if "refused" in reply:
@@ -146,20 +146,20 @@ def _left_out(name: str, reason: str) -> Problem:
 
 
 def _draw_until_whole(
-    found: list[Family], small: np.ndarray, file: Path, problems: list[Problem], talk: Talk
+    families: list[Family], small: np.ndarray, file: Path, problems: list[Problem], talk: Talk
 ) -> tuple[list[Part], Counter[str]]:
     """Draws the divided families; when one fails after all, divides again without it."""
-    alike = likeness(small) if len(found) else np.empty((0, 0), np.float32)
-    rows = list(range(len(found)))
+    alike = likeness(small) if len(families) else np.empty((0, 0), np.float32)
+    rows = list(range(len(families)))
     while True:
-        groups = designs([found[row].name for row in rows], alike[np.ix_(rows, rows)])
+        groups = designs([families[row].name for row in rows], alike[np.ix_(rows, rows)])
         parts = shares(divide(groups))
         talk(f"drawing {len(parts)} of {len(rows)} usable font families")
-        refused, made = _draw({family.name: family for family in found}, parts, file, talk)
+        refused, made = _draw({family.name: family for family in families}, parts, file, talk)
         if not refused:
             return parts, made
         problems += [_left_out(name, reason) for name, reason in refused.items()]
-        rows = [row for row in rows if found[row].name not in refused]
+        rows = [row for row in rows if families[row].name not in refused]
 
 
 def shares(divided: dict[str, list[str]]) -> list[Part]:
@@ -178,14 +178,15 @@ def shares(divided: dict[str, list[str]]) -> list[Part]:
 
 
 def _draw(
-    known: dict[str, Family], parts: Sequence[Part], file: Path, talk: Talk
+    families: dict[str, Family], parts: Sequence[Part], file: Path, talk: Talk
 ) -> tuple[dict[str, str], Counter[str]]:
     """Fills the file with pictures uint8 N,1,90,90.
 
     Returns family → reason for those that failed, and how many faces were made up.
     """
     jobs = [
-        {"do": "draw", "faces": known[part.family].faces, "styles": part.styles} for part in parts
+        {"do": "draw", "faces": families[part.family].faces, "styles": part.styles}
+        for part in parts
     ]
     count = sum(len(part.styles) for part in parts) * len(CLASSES)
     pixels = np.lib.format.open_memmap(

@@ -140,15 +140,15 @@ def serve() -> None:
 
 def names(job: Job) -> Reply:
     """[index, family, style] of every face in a file."""
-    found = []
+    faces = []
     for index in range(100 if job["path"].lower().endswith((".ttc", ".otc")) else 1):
         try:
-            found.append([index, *ImageFont.truetype(job["path"], 32, index).getname()])
+            faces.append([index, *ImageFont.truetype(job["path"], 32, index).getname()])
         except OSError:
             if not index:
                 raise
             break
-    return {"names": found}, b""
+    return {"names": faces}, b""
 
 
 def check(job: Job) -> Reply:

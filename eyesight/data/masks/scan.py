@@ -53,11 +53,11 @@ class MaskScan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        found = self.images.to_dict()
+        scan = self.images.to_dict()
         rows = zip(self.classes, self.shares().tolist(), self.shown.tolist(), strict=True)
         return {
             **{
-                key: found[key]
+                key: scan[key]
                 for key in ("name", "pictures", "sizes", "modes", "formats", "size", "channels")
             },
             "usable": self.usable,
@@ -149,27 +149,27 @@ def _notes(key: Key, pixels: npt.NDArray[np.int64]) -> list[str]:
     return notes
 
 
-def describe(found: MaskScan) -> str:
+def describe(result: MaskScan) -> str:
     """The check as text: classes with their pixels, what the images are, every problem by name."""
-    bad = len({problem.id for problem in found.problems if problem.fatal})
+    bad = len({problem.id for problem in result.problems if problem.fatal})
     title = (
-        f"{found.images.name}: {found.usable:,} usable pictures with masks of "
-        f"{len(found.classes)} classes"
+        f"{result.images.name}: {result.usable:,} usable pictures with masks of "
+        f"{len(result.classes)} classes"
     )
     if bad:
         title += f", {bad:,} left out"
-    width = max(len(name) for name in (*found.classes, "class", "ignored"))
+    width = max(len(name) for name in (*result.classes, "class", "ignored"))
     lines = [
         title,
-        ", ".join(f"{split} {count:,}" for split, count in found.splits.items()),
+        ", ".join(f"{split} {count:,}" for split, count in result.splits.items()),
         "",
         f"{'class':<{width}}{'pixels':>10}{'in pictures':>14}",
     ]
-    for name, share, count in zip(found.classes, found.shares(), found.shown, strict=True):
+    for name, share, count in zip(result.classes, result.shares(), result.shown, strict=True):
         lines.append(f"{name:<{width}}{share:>10.2%}{count:>14,}")
-    ignored = found.ignored / max(1, found.ignored + int(found.pixels.sum()))
+    ignored = result.ignored / max(1, result.ignored + int(result.pixels.sum()))
     lines.append(f"{'ignored':<{width}}{ignored:>10.2%}  of all pixels")
     lines.append("")
-    lines += scan.kinds(found.images)
-    lines += [f"note: {note}" for note in found.notes]
-    return "\n".join([*lines, *scan.problem_lines(found.problems)])
+    lines += scan.kinds(result.images)
+    lines += [f"note: {note}" for note in result.notes]
+    return "\n".join([*lines, *scan.problem_lines(result.problems)])

@@ -10,11 +10,11 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse
 from starlette.responses import Response
 
@@ -66,16 +66,18 @@ def _shade(count: int, total: int) -> int:
 
 
 @router.get("/runs/{name}/pictures", response_class=HTMLResponse)
-def cell(request: Request, name: str, true: int, said: int) -> Response:
+def cell(
+    request: Request, name: str, true: int, predicted: Annotated[int, Query(alias="said")]
+) -> Response:
     """The pictures of one class that were taken for another, the surest first."""
     run = find_run(service_of(request), name)
     labelled = run_view.labelled(run)
     classes = range(len(labelled.classes)) if labelled else range(0)
-    if true not in classes or said not in classes:
+    if true not in classes or predicted not in classes:
         raise Refused(404, "the run has no such cell", "see its confusion matrix")
     at_hand = pictures(run)
     predictions = run.predictions()
-    places = in_cell(predictions, true, said)
+    places = in_cell(predictions, true, predicted)
     shown: list[dict[str, Any]] = []
     for place in places.tolist():
         if len(shown) < SHOWN and (at_hand.whole or place in at_hand.rows):
@@ -85,8 +87,8 @@ def cell(request: Request, name: str, true: int, said: int) -> Response:
     context = {
         "run": name,
         "truth": names[true],
-        "said": names[said],
-        "right": true == said,
+        "said": names[predicted],
+        "right": true == predicted,
         "n": len(places),
     }
     return templates.TemplateResponse(
@@ -94,10 +96,10 @@ def cell(request: Request, name: str, true: int, said: int) -> Response:
     )
 
 
-def in_cell(said: Predictions, true: int, predicted: int) -> npt.NDArray[np.int64]:
+def in_cell(predictions: Predictions, true: int, predicted: int) -> npt.NDArray[np.int64]:
     """Places of the pictures of class `true` that were called `predicted`, the surest first."""
-    places = np.flatnonzero((said.labels == true) & (said.predicted == predicted))
-    return places[np.argsort(-said.confidence[places], kind="stable")]
+    places = np.flatnonzero((predictions.labels == true) & (predictions.predicted == predicted))
+    return places[np.argsort(-predictions.confidence[places], kind="stable")]
 
 
 @router.get("/runs/{name}/pictures/{place}.png")
@@ -131,7 +133,7 @@ def _pictures(run: Run, changed: int, folder: Path | None) -> Pictures:
     return Pictures(kept.get("mistakes_pixels", np.zeros((0, 1, 1, 1), np.uint8)), rows, False)
 
 
-def _stored(said: Predictions, store: Store) -> Pictures:
+def _stored(predictions: Predictions, store: Store) -> Pictures:
     place_of = {name: row for row, name in enumerate(store.ids)}
-    rows = {place: place_of[name] for place, name in enumerate(said.ids) if name in place_of}
-    return Pictures(store.pixels, rows, len(rows) == len(said))
+    rows = {place: place_of[name] for place, name in enumerate(predictions.ids) if name in place_of}
+    return Pictures(store.pixels, rows, len(rows) == len(predictions))

@@ -49,10 +49,10 @@ def table(
 ) -> Response:
     """The runs that match, the newest first, and the curves of the first dozen that are ticked."""
     folder = service_of(request).runs
-    found = select(folder, Selection(search, status, sort, not up, page))
-    names = {one.name for one in found.rows}
+    selected = select(folder, Selection(search, status, sort, not up, page))
+    names = {one.name for one in selected.rows}
     context = {
-        "table": found,
+        "table": selected,
         "folder": folder,
         "chosen": [name for name in run if name in names][:TOGETHER],
         "most": TOGETHER,
