@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from eyesight.classifier import Classifier
     from eyesight.comparison.compare import Comparison
     from eyesight.data.corrections import Corrections
+    from eyesight.ensemble.blend import blend
     from eyesight.errors import UserError
     from eyesight.inference.onnx_classifier import OnnxClassifier
     from eyesight.inference.predict import load
@@ -51,6 +52,7 @@ HOMES = {
     "classifier": ("Classifier",),
     "comparison.compare": ("Comparison",),
     "data.corrections": ("Corrections",),
+    "ensemble.blend": ("blend",),
     "errors": ("UserError",),
     "inference.onnx_classifier": ("OnnxClassifier",),
     "inference.predict": ("load",),
@@ -84,6 +86,7 @@ __all__ = [
     "Transfer",
     "UserError",
     "audit",
+    "blend",
     "compare",
     "doctor",
     "evaluate",

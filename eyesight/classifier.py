@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast, get_args
+from typing import Any, TypedDict, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +27,10 @@ from eyesight.data.images import Images, chunk_size
 from eyesight.data.prepare import MOST_SIDE, Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import UserError
 from eyesight.models import own, registry
+from eyesight.models.blend import Blend, Mixture
+from eyesight.models.blend import build as build_blend
 from eyesight.models.layers import Network
+from eyesight.models.views import Views, augmented_views
 from eyesight.recipe import Model, group, is_own
 from eyesight.results.answers import Answers, answers
 from eyesight.results.calibration import Calibration
@@ -40,7 +43,6 @@ from eyesight.system.tensors import save_tensors
 from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
-Views = Literal["one", "flip", "shifts", "flip_shifts"]
 DIFFERENT_NAMES = 5  # tensors named in an error
 UNLIKE = "unlike."  # begins the names of tensors that are no weights
 
@@ -86,6 +88,7 @@ class Description(TypedDict, total=False):
     calibration: dict[str, Any]
     weights_sha256: str
     code_sha256: str  # of the source file of a network of one's own
+    mixture: dict[str, object]  # of a blend: its members
     facts: Facts
 
 
@@ -111,6 +114,11 @@ class Classifier:
     def class_names(self) -> tuple[str, ...]:
         """The names of the classes, in the order of the probabilities."""
         return self.classes
+
+    @property
+    def several_parts(self) -> Preparation | None:
+        """The preparation where the members of a blend see several versions of an image."""
+        return self.preparation if self.preparation.parts else None
 
     def predict(self, images: inputs.Images) -> Predictions:
         """Class probabilities of one image or of a list of images.
@@ -224,6 +232,8 @@ class Classifier:
         }
         if is_own(self.model.name):
             description["code_sha256"] = own.fingerprint(self.model.name)
+        if isinstance(self.network, Blend):
+            description["mixture"] = self.network.mixture.to_dict()
         return description
 
 
@@ -244,6 +254,9 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
         expected = description["weights_sha256"]
         target = description.get("target", "class")
         noise = float(description.get("noise", 0.0))
+        mixture = None
+        if "mixture" in description:
+            mixture = Mixture.from_dict(description["mixture"])
         problem = _problem(description, preparation)
         if problem:
             raise ValueError(problem)
@@ -252,8 +265,12 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
             f"{folder / 'classifier.json'} does not describe a classifier: {error}",
             "copy the folder again",
         ) from None
-    outputs = registry.outputs(target, shape, len(classes))
-    network = registry.build(model, shape, outputs, description.get("code_sha256"))
+    network: Network
+    if mixture is not None:
+        network = build_blend(mixture, shape, len(classes))
+    else:
+        outputs = registry.outputs(target, shape, len(classes))
+        network = registry.build(model, shape, outputs, description.get("code_sha256"))
     weights, unlike = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
     network.load_state_dict(weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
@@ -405,17 +422,10 @@ def logits_and_features(
         pictures = scaled(network, pixels)
         with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
             for view in augmented_views(pictures, views):
-                maps = network.forward_features(view)
-                logits.append(network.forward_head(maps).float())
-                features.append(pooled(maps.float()))
+                outputs, maps = network.logits_and_features(view)
+                logits.append(outputs.float())
+                features.append(maps.float())
     return torch.stack(logits).mean(0), torch.stack(features).mean(0)
-
-
-def pooled(features: Tensor) -> Tensor:
-    """Features N,D; maps N,C,H,W are averaged over their places."""
-    if features.ndim == 4:
-        return features.mean((2, 3))
-    return features.flatten(1)
 
 
 @contextmanager
@@ -435,29 +445,6 @@ def scaled(network: Network, pixels: Tensor) -> Tensor:
     if pixels.dtype == torch.uint8:
         pictures = pictures.float().div_(255)
     return pictures
-
-
-def augmented_views(pictures: Tensor, views: Views) -> list[Tensor]:
-    """The versions of a batch N,C,H,W that are averaged.
-
-    "one" is the batch itself, "flip" adds its mirror image, "shifts" moves it by a pixel along four
-    diagonals, and "flip_shifts" moves it along two and mirrors all.
-    """
-    if views == "one":
-        return [pictures]
-    if views == "flip":
-        return [pictures, pictures.flip(3)]
-    padded = torch.nn.functional.pad(pictures, (1, 1, 1, 1), mode="replicate")
-    height, width = pictures.shape[2:]
-    offsets = [(0, 0), (0, 2), (2, 0), (2, 2)]
-    if views == "flip_shifts":
-        offsets = [(0, 0), (2, 2)]
-    versions = [pictures]
-    for top, left in offsets:
-        versions.append(padded[:, :, top : top + height, left : left + width])
-    if views == "flip_shifts":
-        versions += [version.flip(3) for version in versions]
-    return versions
 
 
 def _device(network: Network) -> torch.device:

@@ -572,7 +572,8 @@ def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:
     loaded = classifier.load(run.classifier_path)
     if where == run.recipe.data.source:  # its own images: only those it has not learnt from
         settled = transfer.resolve_preprocessing(run.settled)
-        return loaded.infer(dataset.load(settled.data, talk=talk).test)
+        own = dataset.load(settled.data, preparation=loaded.several_parts, talk=talk)
+        return loaded.infer(own.test)
     other = replace(run.recipe.data, source=where)
     return loaded.infer(
         dataset.evaluation_images(other, loaded.preparation, loaded.classes, talk=talk)

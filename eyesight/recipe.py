@@ -30,6 +30,7 @@ from typing import (
 from eyesight.errors import UserError, unknown
 
 FORMAT = 1
+BLEND = "blend"  # the model of a run that joins several others; it is not trained
 OWN = re.compile(r"(.+\.py|[A-Za-z_][\w.]*):[A-Za-z_][\w.]*")
 
 

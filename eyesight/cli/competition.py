@@ -11,6 +11,7 @@ import typer
 
 from eyesight.cli.options import AsJson, app, say, show_json
 from eyesight.errors import UserError, unknown
+from eyesight.recipe import BLEND
 
 if TYPE_CHECKING:
     from eyesight.inference.predict import AnyClassifier, FilePrediction
@@ -55,6 +56,12 @@ def with_views(classifier: AnyClassifier, views: str) -> AnyClassifier:
         raise UserError(
             "an exported file averages over the views it was exported with",
             "leave --views out, or name the run instead",
+            code=2,
+        )
+    if classifier.model.name == BLEND:
+        raise UserError(
+            "a blend averages over the views that each of its members was trained with",
+            "leave --views out",
             code=2,
         )
     return replace(classifier, views=cast(Views, views))

@@ -7,11 +7,13 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
+from eyesight import classifier
 from eyesight.data import dataset
 from eyesight.models import registry, weights, zoo
+from eyesight.models.layers import Network
 from eyesight.models.sketch import sketch
 from eyesight.models.summary import Layer, Summary, count, summarise
-from eyesight.recipe import Recipe, differences
+from eyesight.recipe import BLEND, Recipe, differences
 from eyesight.recipes.folder import AUTO, PREFERRED, Seen, choose
 from eyesight.runs import Run
 from eyesight.training import transfer
@@ -92,14 +94,20 @@ def describe(recipe: Recipe, run: Path, *, look: bool = False) -> Description:
     if backbone:
         recipe = transfer.resolve_preprocessing(recipe, reasons.append)
     shape, classes = _input(recipe, run, look)
-    outputs = registry.outputs(recipe.data.target, shape, classes)
-    network = registry.build(recipe.model, shape, outputs)
+    network = _network(recipe, run, shape, classes)
     description = described(summarise(network, shape), shape, classes, count(network))
     if backbone:
         description["chosen"] = reasons
         description["trains"] = transfer.trained(network, recipe)
         description["pretrained"] = expected(recipe.model.name)
     return description
+
+
+def _network(recipe: Recipe, run: Path, shape: tuple[int, ...], classes: int) -> Network:
+    """The network that the recipe trains, or the one that a blend is."""
+    if recipe.model.name == BLEND:
+        return classifier.load(Run.open(run).classifier_path).network
+    return registry.build(recipe.model, shape, registry.outputs(recipe.data.target, shape, classes))
 
 
 def described(

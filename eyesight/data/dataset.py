@@ -85,12 +85,18 @@ class Dataset:
         return facts
 
 
-def load(data: recipe.Data, *, talk: Talk = silent, progress: Progress = no_progress) -> Dataset:
-    """The data set that a recipe asks for.
+def load(
+    data: recipe.Data,
+    *,
+    preparation: Preparation | None = None,
+    talk: Talk = silent,
+    progress: Progress = no_progress,
+) -> Dataset:
+    """The data set that a recipe asks for, prepared as `preparation` says, or else as it does.
 
     Raises UserError when there is none or it cannot be trained on.
     """
-    prepared = prepare_data(data, talk=talk, progress=progress)
+    prepared = prepare_data(data, preparation=preparation, talk=talk, progress=progress)
     store = prepared.store
     notes = list(prepared.notes)
     validation = data.validation

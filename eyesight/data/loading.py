@@ -15,6 +15,7 @@ from eyesight.data.masks.prepared import Prepared, prepare_masks
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import Preparation
 from eyesight.data.source import Source
+from eyesight.data.stacked import stack_stores
 from eyesight.data.store import preparation_of, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data
@@ -34,6 +35,8 @@ def prepare_data(
 
     They are prepared as `preparation` says, or else as `data` does. Raises UserError.
     """
+    if preparation is not None and preparation.parts:
+        return _prepare_parts(data, preparation, talk, progress)
     if not data.source:
         raise UserError(
             "this recipe does not say where its pictures are",
@@ -54,6 +57,17 @@ def prepare_data(
     usable = np.ones(len(store.labels), dtype=bool)
     groups = groups_of(source, store.ids)
     return Prepared(store, usable, store.classes, notes=source.notes, groups=groups)
+
+
+def _prepare_parts(
+    data: Data, preparation: Preparation, talk: Talk, progress: Progress
+) -> Prepared:
+    """The images in every version that the members of a blend see."""
+    versions = []
+    for part in preparation.parts:
+        versions.append(prepare_data(data, preparation=part, talk=talk, progress=progress))
+    store = stack_stores([version.store for version in versions], preparation)
+    return replace(versions[0], store=store)
 
 
 def groups_of(source: Source, ids: Sequence[str]) -> tuple[str, ...] | None:

@@ -33,7 +33,8 @@ __all__ = [
     "MOST_SIDE", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode",
     "dimensions",
     "encode_mask", "encode_png", "fits", "from_array", "looks_like_image", "mask_to_pixels",
-    "prepare", "prepare_all", "quiet", "read", "thumbnail", "to_pixels", "upright_size",
+    "prepare", "prepare_all", "quiet", "read", "stacked", "thumbnail", "to_pixels", "together",
+    "upright_size",
 ]  # fmt: skip
 
 MOST_SIDE = 1 << 16
@@ -60,6 +61,9 @@ class Preparation:
     interpolation: Literal["bilinear", "bicubic", "area"] = "bilinear"  # antialiased when shrinking
     crop_fraction: float = 1.0  # resize to size / fraction, then cut the centre, as timm does
     depth: int = 16  # bits that grey samples of 16 bits use; 0 before the images are known
+    # An image prepared in several ways, one below the other from the top left corner: what the
+    # members of a blend see. Height, width and channels then are those of all together.
+    parts: tuple[Preparation, ...] = ()
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -71,12 +75,17 @@ class Preparation:
         values = dataclasses.asdict(self)
         if self.depth == 16:  # as versions wrote it that knew no other
             del values["depth"]
+        del values["parts"]
+        if self.parts:
+            values["parts"] = [part.to_dict() for part in self.parts]
         return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, object]) -> Preparation:
         """What `to_dict` wrote; raises TypeError or ValueError for anything else."""
-        preparation = cls(**cast(dict[str, Any], values))
+        own = cast(dict[str, Any], dict(values))
+        own["parts"] = tuple(cls.from_dict(part) for part in own.get("parts", ()))
+        preparation = cls(**own)
         preparation._check()
         return preparation
 
@@ -98,6 +107,35 @@ class Preparation:
         fraction = self.crop_fraction
         if not isinstance(fraction, int | float) or not 0.01 <= fraction <= 1:
             raise ValueError(f"crop_fraction is {fraction!r}")
+        if self.parts and self.shape != together(self.parts).shape:
+            raise ValueError(f"parts do not make up {self.shape}")
+
+
+def together(parts: Sequence[Preparation]) -> Preparation:
+    """The preparation in several ways at once; the only one itself where all are alike."""
+    distinct = tuple(dict.fromkeys(parts))
+    if len(distinct) == 1:
+        return distinct[0]
+    shapes = [part.shape for part in distinct]
+    return Preparation(
+        height=sum(height for _, height, _ in shapes),
+        width=max(width for _, _, width in shapes),
+        channels=max(channels for channels, _, _ in shapes),
+        resize="none",
+        depth=distinct[0].depth,
+        parts=distinct,
+    )
+
+
+def stacked(images: Sequence[Pixels], shape: tuple[int, int, int]) -> Pixels:
+    """Images …,C,H,W, one below the other, as one of `shape`; what none covers is 0."""
+    whole = np.zeros((*images[0].shape[:-3], *shape), dtype=np.uint8)
+    top = 0
+    for image in images:
+        height, width = image.shape[-2:]
+        whole[..., top : top + height, :width] = image  # grey in every channel
+        top += height
+    return whole
 
 
 def prepare(picture: bytes | Pixels, preparation: Preparation) -> Pixels:
@@ -119,6 +157,9 @@ def to_pixels(image: Picture, preparation: Preparation) -> Pixels:
 
 
 def _to_pixels(image: Picture, preparation: Preparation) -> Pixels:
+    if preparation.parts:
+        parts = [_to_pixels(image, part) for part in preparation.parts]
+        return stacked(parts, preparation.shape)
     if preparation.channels == 1:
         image = in_mode(image, "L")
     pixels = _planes(_resize(image, preparation))
@@ -269,6 +310,8 @@ def _luminance(pixels: Pixels) -> Pixels:
 def fits(pixels: Pixels, preparation: Preparation) -> bool:
     """Whether an array N,C,H,W needs no resizing and no flattening."""
     height, width = pixels.shape[2:]
+    if preparation.parts:
+        return False
     if (preparation.height or height, preparation.width or width) != (height, width):
         return False
     return preparation.crop_fraction == 1.0 and pixels.shape[1] in (1, 3)

@@ -98,6 +98,7 @@ def prepare_store(
     if store is None:
         store = _build(source, asked, progress, training=preparation is None)
         _remember(source, asked, store.key)
+        _remember(source, store.preparation, store.key)  # as those ask who have the classifier
     if strict or data.strict:
         refuse_problems(store.problems)
     return store

@@ -19,7 +19,7 @@ from eyesight.data.named import NAMED, given
 from eyesight.diagnosis import check_curves, check_data, check_network
 from eyesight.diagnosis.evidence import Finding, Patient, Sample
 from eyesight.errors import UserError
-from eyesight.recipe import Recipe, same_training
+from eyesight.recipe import BLEND, Recipe, same_training
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs
 from eyesight.system.cache import cache_dir
@@ -169,6 +169,10 @@ def keep(run: Run, patient: Patient, findings: list[Finding]) -> None:
 def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Patient:
     """Everything a run shows, with the images of its data, or else of its gallery."""
     recipe = run.settled
+    if recipe.model.name == BLEND:
+        raise UserError(
+            f"{run.path} is a blend, which is not trained", "ask the doctor about its members"
+        )
     facts = run.data
     log = run.log
     classes = tuple(facts.get("classes", ()))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from eyesight.classifier import Classifier, Views, augmented_views, pooled
+from eyesight.classifier import Classifier
 from eyesight.inference import gradcam
 from eyesight.inference.gradcam import Halves
 from eyesight.inference.onnx_classifier import HEAT, LOGITS, OUTPUT, SET, UNLIKE
-from eyesight.models.layers import Network
+from eyesight.models.layers import Network, pooled
+from eyesight.models.views import Views, augmented_views
 from eyesight.results.calibration import Calibration
 from eyesight.results.conformal import SLACK, USUAL
 from eyesight.results.unlike import TINY, Unlike
@@ -116,9 +117,9 @@ class Plain(nn.Module):
         stacked = stack_views(pictures, self.views)
         if self.answering is None:
             return self.network.answer(by_view(self.network(stacked), self.views).mean(0))
-        maps = self.network.forward_features(stacked)
-        logits = by_view(self.network.forward_head(maps), self.views).mean(0)
-        features = by_view(pooled(maps), self.views).mean(0)
+        outputs, maps = self.network.logits_and_features(stacked)
+        logits = by_view(outputs, self.views).mean(0)
+        features = by_view(maps, self.views).mean(0)
         answers: list[Tensor] = self.answering(logits, features)
         return answers
 

@@ -56,7 +56,7 @@ def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent
     if data is not None:
         return _given(run, loaded, data, talk)
     try:
-        own = dataset.load(run.settled.data, talk=talk)
+        own = dataset.load(run.settled.data, preparation=loaded.several_parts, talk=talk)
     except (UserError, OSError) as error:
         talk(f"the run's pictures are not at hand ({error})")
         return _kept(run)

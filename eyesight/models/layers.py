@@ -122,9 +122,21 @@ class Network(nn.Module):
             logits: Tensor = self.head(features.float())
         return logits
 
+    def logits_and_features(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits N,K, and features N,D: maps averaged over their places."""
+        maps = self.forward_features(pictures)
+        return self.forward_head(maps), pooled(maps)
+
     def answer(self, outputs: Tensor) -> Tensor:
         """Logits N,K to class probabilities along the second axis."""
         return outputs.softmax(1)
+
+
+def pooled(features: Tensor) -> Tensor:
+    """Features N,D; maps N,C,H,W are averaged over their places."""
+    if features.ndim == 4:
+        return features.mean((2, 3))
+    return features.flatten(1)
 
 
 class Stack:

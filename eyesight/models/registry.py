@@ -21,7 +21,7 @@ from eyesight.models.lenet import lenet5, lenet5_1998
 from eyesight.models.plain import baseline_cnn, basic_cnn, dropout_cnn, small_cnn
 from eyesight.models.unet import skips
 from eyesight.models.vgg import deep_mixup_cnn, mixup_cnn, small_vgg, vgg16
-from eyesight.recipe import Model, is_own
+from eyesight.recipe import BLEND, Model, is_own
 from eyesight.system import memory
 
 # Networks with larger options or sides are measured before they are built.
@@ -57,6 +57,12 @@ def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -
     Raises UserError for an unknown name, an option that the network does not have, and a network of
     one's own that cannot be used.
     """
+    if model.name == BLEND:
+        raise UserError(
+            "a blend is not trained: it joins runs that are",
+            "eyesight blend RUN RUN...",
+            code=2,
+        )
     if is_own(model.name):
         network = wrapped.build(model, shape, classes, sha256)
     else:
@@ -130,7 +136,7 @@ def is_backbone(model: Model) -> bool:
     Some names, such as vgg16, are both; then `weights` or `head` decide. Raises UserError for a
     name that is neither.
     """
-    if is_own(model.name):
+    if is_own(model.name) or model.name == BLEND:
         return False
     chosen = model.weights is not None or model.head is not None
     if chosen and model.name not in MODELS:

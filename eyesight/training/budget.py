@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from eyesight import classifier
-from eyesight.classifier import Views
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.models.layers import Network
+from eyesight.models.views import Views
 from eyesight.recipe import Recipe
 from eyesight.results.unlike import REFERENCES
 from eyesight.training.clock import Clock

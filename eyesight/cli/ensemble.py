@@ -1,0 +1,85 @@
+"""Commands that join runs: blend."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eyesight.cli.options import AsJson, app, say, show_json
+from eyesight.cli.training import judged
+
+if TYPE_CHECKING:
+    from eyesight.results.blending import BlendRecord
+    from eyesight.runs import Run
+
+
+@app.command()
+def blend(
+    runs: Annotated[
+        list[Path], typer.Argument(metavar="RUN...", help="finished runs on the same split")
+    ],
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
+        "runs"
+    ),
+    equal: Annotated[
+        bool, typer.Option("--equal", help="the same weight for every run, nothing chosen")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Join runs into one classifier that averages theirs; weights by the validation pictures."""
+    from eyesight.cli import console
+    from eyesight.ensemble import blend as blending
+    from eyesight.report.report import write_figures, write_report
+    from eyesight.runs import Run
+    from eyesight.training.context import Context
+
+    opened = [Run.open(run) for run in runs]
+    made = blending.join(opened, out, Context(console.reporter), equal=equal)
+    write_figures(made)
+    report = write_report(made)
+    record = blending.read_record(made)
+    assert record is not None
+    if as_json:
+        result = made.result
+        answer: dict[str, object] = {"run": str(made.path), "report": str(report)}
+        answer |= {key: result[key] for key in ("test", "validation") if key in result}
+        show_json(answer | record.to_dict())
+        return
+    for line in lines(made, record):
+        say(line)
+    say(f"report  {report}")
+
+
+def lines(made: Run, record: BlendRecord) -> list[str]:
+    """For people: the members with their weights, and what the blend gains."""
+    texts = []
+    for member in record.members:
+        parts = [f"{member.weight:6.1%}  {member.name}"]
+        if member.validation is not None:
+            parts.append(f"validation {member.validation:.2%}")
+        if member.test is not None:
+            parts.append(f"test {member.test:.2%}")
+        texts.append("  ".join(parts))
+    if record.accuracy is not None:
+        texts.append(
+            f"the blend on the {record.images:,} pictures that chose: {record.accuracy:.2%}"
+        )
+    texts.append(f"test {made.measure.title} {judged(made.result['test'], made.measure)}")
+    if record.gain is not None:
+        texts.append(gain_line(record))
+    texts.append(f"run     {made.path}")
+    return texts
+
+
+def gain_line(record: BlendRecord) -> str:
+    """What the blend gains over its best member, and whether that may be chance."""
+    gain = record.gain
+    assert gain is not None
+    sure = "more than chance" if gain.p < 0.05 else "no more than chance may give"
+    return (
+        f"against its best member, {Path(record.best).name}: {gain.points:+.2f} points on "
+        f"{gain.images:,} {gain.origin} ({gain.only_blend} right by the blend alone, "
+        f"{gain.only_best} by the member alone; p = {gain.p:.2g}, {sure})"
+    )

@@ -1,0 +1,364 @@
+"""Runs in, a run out whose classifier averages theirs.
+
+Weights come from the members' answers about the validation images that chose their epochs; the
+others, which chose nothing, calibrate the sets of the blend. The test images are seen once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from eyesight import classifier, experiment
+from eyesight.classifier import Classifier
+from eyesight.comparison import statistics
+from eyesight.data import dataset
+from eyesight.data.dataset import Dataset, base_hash
+from eyesight.data.prepare import Preparation, together
+from eyesight.errors import UserError, listed
+from eyesight.exporting import export
+from eyesight.models.blend import Blend, Member, Mixture
+from eyesight.recipe import BLEND, Data, Model, Recipe
+from eyesight.results import blending, metrics
+from eyesight.results.blending import BlendRecord, Gain, MemberRecord, Selection, Space
+from eyesight.results.predictions import Predictions
+from eyesight.runs import Run, now
+from eyesight.system.device import default_device
+from eyesight.system.environment import environment
+from eyesight.system.progress import Reporter
+from eyesight.training import calibrate, transfer
+from eyesight.training.budget import Evaluation
+from eyesight.training.context import Context
+
+RunLike: TypeAlias = "str | Path | Run"
+RECORD = "blend.json"
+SHOWN = 3  # class names in an error
+SPACE: Space = "probability"  # measured: LOG.md, the best in the time
+
+
+@dataclass(frozen=True, eq=False)
+class Joined:
+    """The runs to be blended, their classifiers, and the images that all were trained on."""
+
+    runs: list[Run]
+    classifiers: list[Classifier]
+    data: Dataset
+    recipe: Recipe
+
+
+def blend(
+    *runs: RunLike, out: str | Path = "runs", equal: bool = False, verbose: bool = True
+) -> Run:
+    """Join trained runs into one whose classifier averages theirs, and return it.
+
+    The weights are chosen on the validation images by greedy selection (Caruana et al. 2004). The
+    classifier is calibrated and exported as one ONNX file. The new run is one as any other.
+
+    Parameters
+    ----------
+    runs
+        Finished runs with the same classes and the same split of the same images, by any recipes:
+        each member sees an image in its own size and preparation.
+    out
+        The folder in which the run's folder is made.
+    equal
+        Give every member the same weight instead of choosing.
+    verbose
+        Report progress.
+
+    Raises
+    ------
+    UserError
+        For fewer than two runs, for runs that are not finished or give no classes, and where one
+        run's validation images are training images of another.
+    """
+    from eyesight.views.live import reporter
+
+    own = reporter(verbose=verbose)
+    return join([_opened(run) for run in runs], Path(out), Context(own), equal=equal)
+
+
+def _opened(run: RunLike) -> Run:
+    if isinstance(run, Run):
+        return run
+    return Run.open(run)
+
+
+def join(runs: Sequence[Run], out: Path, context: Context, *, equal: bool = False) -> Run:
+    """Blend finished runs into a new run in `out`; raises UserError as `blend` does."""
+    check(runs)
+    joined = open_members(runs, context.reporter)
+    selection = choose(joined, equal=equal)
+    made = begin(joined, out)
+    with made.hold():
+        try:
+            finish(joined, made, selection, context)
+        except UserError as error:
+            made.append({"event": "failed", "message": error.message, "hint": error.hint})
+            raise
+    return made
+
+
+def check(runs: Sequence[Run]) -> None:
+    """Raise UserError unless the runs are finished, give the same classes, and share their split.
+
+    Nothing is loaded for it.
+    """
+    if len({run.path.resolve() for run in runs}) < 2 or len(runs) < 2:
+        raise UserError(
+            f"a blend needs at least two different runs, not {len(runs)}",
+            "eyesight blend runs/0001-digits runs/0002-lenet5",
+            code=2,
+        )
+    first = runs[0]
+    for run in runs:
+        if run.target != "class":
+            raise UserError(
+                f"{run.path} gives a {run.target} for a picture, and only classes can be blended",
+                "name runs of classifiers",
+            )
+        if run.status != "done":
+            raise UserError(f"{run.path} is {run.status}", run.way_on)
+        check_alike(first, run)
+
+
+def check_alike(first: Run, other: Run) -> None:
+    """Raise UserError where two runs have other classes, or other validation images."""
+    names, others = first.data.get("classes"), other.data.get("classes")
+    if names != others:
+        raise UserError(
+            f"{other.path} has other classes than {first.path}: "
+            f"{listed(list(others or ()), SHOWN)} instead of {listed(list(names or ()), SHOWN)}",
+            "blend runs on the same data",
+        )
+    if base_hash(str(first.data.get("split"))) != base_hash(str(other.data.get("split"))):
+        raise UserError(
+            f"{other.path} and {first.path} have other splits: validation or test pictures of one "
+            "may be training pictures of the other",
+            "train both on the same data with the same data.validation, data.test, "
+            "data.split_seed and data.fold, for example --set data.validation=0.1",
+        )
+    if first.settled.data.box != other.settled.data.box:
+        raise UserError(
+            f"{other.path} and {first.path} do not both cut pictures to their boxes",
+            "train both with the same data.box",
+        )
+
+
+def open_members(runs: Sequence[Run], reporter: Reporter) -> Joined:
+    """The members' classifiers, and their images as each of them sees them."""
+    classifiers = [classifier.load(run.classifier_path) for run in runs]
+    preparation = together([loaded.preparation for loaded in classifiers])
+    data = transfer.resolve_preprocessing(runs[0].settled).data
+    data = replace(data, extra="")
+    several = preparation if preparation.parts else None
+    reporter.message(f"opening the pictures as {len(runs)} classifiers see them")
+    images = dataset.load(
+        data, preparation=several, talk=reporter.message, progress=reporter.counter("preparing")
+    )
+    if base_hash(images.hash) != base_hash(str(runs[0].data.get("split"))):
+        raise UserError(
+            f"the pictures at {data.source} are not those that {runs[0].path} was trained on",
+            "blend where they are unchanged, or train the runs again",
+        )
+    return Joined(list(runs), classifiers, images, blend_recipe(runs, data))
+
+
+def blend_recipe(runs: Sequence[Run], data: Data) -> Recipe:
+    """What the run of a blend keeps as its recipe."""
+    names = listed([run.name for run in runs], 10)
+    return Recipe(name=BLEND, summary=f"the mean of {names}", data=data, model=Model(BLEND))
+
+
+def choose(joined: Joined, *, equal: bool) -> Selection | None:
+    """The weights by the validation images that chose the epochs; None for equal weights."""
+    if equal or not len(joined.data.validation):
+        return None
+    answers = [aligned(run.predictions("validation"), joined) for run in joined.runs]
+    rows, _ = calibrate.divided(len(joined.data.validation))
+    labels = joined.data.validation.labels.numpy()[rows]
+    return blending.select([values[rows] for values in answers], labels, SPACE)
+
+
+def aligned(predictions: Predictions, joined: Joined) -> npt.NDArray[np.float32]:
+    """Probabilities N,K in the order of the validation images.
+
+    Raises UserError where a run kept no answer to one of them.
+    """
+    place = {name: row for row, name in enumerate(predictions.ids)}
+    ids = joined.data.validation.ids
+    missing = [name for name in ids if name not in place]
+    if missing:
+        raise UserError(
+            f"a run kept no answer to the validation picture {missing[0]}",
+            "train it again: its predictions are damaged or from other pictures",
+        )
+    return predictions.probabilities[[place[name] for name in ids]]
+
+
+def begin(joined: Joined, out: Path) -> Run:
+    """A new run folder with recipe, facts of the data and machine."""
+    made = experiment.begin(joined.recipe, joined.data, out)
+    threads = torch.get_num_threads()
+    members = [str(run.path) for run in joined.runs]
+    device = str(default_device())
+    made.write_json("environment.json", environment(threads=threads, device=device, blend=members))
+    return made
+
+
+def finish(joined: Joined, made: Run, selection: Selection | None, context: Context) -> None:
+    """Evaluate, calibrate, save and export the blend, and write down what it gains."""
+    clock = context.clock
+    before = sum(seconds(run) for run in joined.runs)
+    clock.started -= before  # a blend costs what its members cost
+    clock.seconds["training"] = before
+    network = network_of(joined, weights_of(joined, selection))
+    made.append({"event": "start", "at": now(), "recipe": BLEND, "command": command(joined)})
+    job = experiment.Job(made, joined.recipe, joined.data, context)
+    record = record_of(joined, selection)
+    made.write_json(RECORD, record.to_dict())
+    experiment.finish(job, network, Evaluation("float32", "one"))
+    best = Run(record.best)
+    made.write_json(RECORD, replace(record, gain=gain(made, best, joined.data)).to_dict())
+    export.export_all(made, talk=context.reporter.message)
+
+
+def seconds(run: Run) -> float:
+    """What a run took in all, before an interruption and after it."""
+    spent = run.result.get("seconds") or {}
+    return float(spent.get("total") or 0) + float(spent.get("before") or 0)
+
+
+def command(joined: Joined) -> str:
+    """The command that makes this blend again."""
+    return " ".join(["eyesight blend", *(str(run.path) for run in joined.runs)])
+
+
+def weights_of(joined: Joined, selection: Selection | None) -> tuple[float, ...]:
+    """The weight of every member."""
+    if selection is None:
+        return (1 / len(joined.runs),) * len(joined.runs)
+    return selection.weights
+
+
+def network_of(joined: Joined, weights: Sequence[float]) -> Blend:
+    """The blend of the members that have a weight, with their trained networks."""
+    whole = joined.data.store.preparation
+    members = []
+    trained = []
+    for run, loaded, weight in zip(joined.runs, joined.classifiers, weights, strict=True):
+        if weight:
+            members.append(member_of(run, loaded, weight, whole))
+            trained.append(loaded.network)
+    made = Blend(whole.shape, Mixture(SPACE, tuple(members)), trained)
+    return made.eval()
+
+
+def member_of(run: Run, loaded: Classifier, weight: float, whole: Preparation) -> Member:
+    """What a blend keeps of a member."""
+    mixture = None
+    if isinstance(loaded.network, Blend):
+        mixture = loaded.network.mixture
+    return Member(
+        run.name,
+        loaded.model,
+        loaded.network.shape,
+        top_of(loaded.preparation, whole),
+        loaded.views,
+        loaded.calibration.temperature,
+        weight,
+        str(classifier.read_description(run.classifier_path).get("code_sha256", "")),
+        mixture,
+    )
+
+
+def top_of(part: Preparation, whole: Preparation) -> int:
+    """The first row of a part's image in the whole."""
+    if not whole.parts:
+        return 0
+    above = whole.parts[: whole.parts.index(part)]
+    return sum(other.shape[1] for other in above)
+
+
+def record_of(joined: Joined, selection: Selection | None) -> BlendRecord:
+    """How the blend was made, before it is judged."""
+    weights = weights_of(joined, selection)
+    alone = [validation_accuracy(run, joined) for run in joined.runs]
+    best = selection.best if selection else int(np.argmax([value or 0 for value in alone]))
+    members = []
+    for run, weight, accuracy in zip(joined.runs, weights, alone, strict=True):
+        test = (run.result.get("test") or {}).get("top1")
+        members.append(MemberRecord(str(run.path), run.name, weight, accuracy, test))
+    notes = []
+    if selection is None:
+        notes.append("every member has the same weight: no validation images chose")
+    return BlendRecord(
+        tuple(members),
+        str(joined.runs[best].path),
+        SPACE,
+        selection.images if selection else 0,
+        selection.accuracy if selection else None,
+        None,
+        tuple(notes),
+    )
+
+
+def validation_accuracy(run: Run, joined: Joined) -> float | None:
+    """A member's accuracy on the validation images that choose the weights."""
+    if not len(joined.data.validation):
+        return None
+    rows, _ = calibrate.divided(len(joined.data.validation))
+    labels = joined.data.validation.labels.numpy()[rows]
+    answers = aligned(run.predictions("validation"), joined)[rows]
+    return float(metrics.correct(answers, labels).mean())
+
+
+def gain(made: Run, best: Run, data: Dataset) -> Gain | None:
+    """The blend beside its best member, on images that chose neither.
+
+    The test images, or where there are none the validation images that calibrate the sets; None
+    where there are none of these either.
+    """
+    pairs = [statistics.judge(run) for run in (made, best)]
+    if pairs[0] is not None and pairs[1] is not None and pairs[0].key == pairs[1].key:
+        first, second = (np.asarray(judged.scores, dtype=np.bool_) for judged in pairs if judged)
+        return _gain(first, second, "test pictures")
+    _, rows = calibrate.divided(len(data.validation))
+    if not len(rows):
+        return None
+    scores = []
+    for run in (made, best):
+        predictions = run.predictions("validation")
+        place = {name: row for row, name in enumerate(predictions.ids)}
+        chosen = [place[data.validation.ids[row]] for row in rows.tolist()]
+        scores.append(predictions.subset(np.array(chosen)).scores())
+    return _gain(scores[0], scores[1], "validation pictures that chose nothing")
+
+
+def _gain(
+    blend_scores: npt.NDArray[np.bool_], best_scores: npt.NDArray[np.bool_], origin: str
+) -> Gain:
+    tested = metrics.mc_nemar(blend_scores, best_scores)
+    return Gain(
+        len(blend_scores),
+        origin,
+        float(blend_scores.mean()),
+        float(best_scores.mean()),
+        tested.only_first,
+        tested.only_second,
+        tested.p,
+    )
+
+
+def read_record(run: Run) -> BlendRecord | None:
+    """How a blend was made; None for another run, or where the file is damaged."""
+    try:
+        return BlendRecord.from_dict(run.read_json(RECORD))
+    except (UserError, KeyError, TypeError):
+        return None
