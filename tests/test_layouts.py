@@ -269,3 +269,40 @@ def test_a_very_deep_folder_ends(tmp_path):
     source = open_source(tmp_path)
     assert len(source.ids) == 4
     assert any("levels deep" in problem.detail for problem in source.problems)
+
+
+def test_names_of_a_split_and_something_else_are_no_classes(tmp_path):
+    filled(tmp_path, "trainA", "trainB", "testA", "testB")
+    with pytest.raises(UnclearError, match="name splits and something else"):
+        open_source(tmp_path)
+    assert len(open_source(tmp_path, layout=Layout(class_level=1)).classes) == 4
+
+
+def test_abbreviated_splits_count_where_both_are_there(tmp_path):
+    filled(tmp_path, "tr/cat", "tr/dog", "te/cat", "te/dog")
+    source = open_source(tmp_path)
+    assert source.classes == ("cat", "dog")
+    assert splits_of(source) == {"tr": "train", "te": "test"}
+
+
+def test_folders_of_images_and_labels_by_part_are_no_classes(tmp_path):
+    filled(tmp_path, "imagesTr", "imagesTs", "labelsTr")
+    with pytest.raises(UserError, match="no class folders"):
+        open_source(tmp_path)
+
+
+def test_an_unlabelled_folder_is_no_class(tmp_path):
+    source = open_source(filled(tmp_path, "cat", "dog", "unlabeled_data"))
+    assert source.classes == ("cat", "dog")
+    assert [problem.id for problem in source.problems] == ["unlabeled_data"]
+
+
+@pytest.mark.parametrize("name", ["thumbnails", "images", "bounding_box_train"])
+def test_a_class_by_a_doubtful_name_is_told(tmp_path, name):
+    source = open_source(filled(tmp_path, "cat", "dog", name))
+    assert name in source.classes and any(name in note for note in source.notes)
+
+
+def test_a_class_with_one_split_only_beside_a_class_with_two(tmp_path):
+    source = open_source(filled(tmp_path, "pos/train", "pos/test", "neg/train"))
+    assert sorted(set(source.splits)) == ["test", "train"]

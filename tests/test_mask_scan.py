@@ -154,3 +154,29 @@ def test_arrays_are_not_unpacked_to_look_for_masks(tmp_path, monkeypatch):
     monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path / "cache"))
     np.savez(tmp_path / "pictures.npz", images=np.zeros((2, 8, 8), np.uint8))
     assert not masks.is_masked(str(tmp_path / "pictures.npz")) and not (tmp_path / "cache").exists()
+
+
+def plain_masks(root, shade):
+    """Eight pictures whose masks hold `shade(number)` on a third, and 0 beside it."""
+    for number in range(8):
+        mask = np.zeros((18, 18), np.uint16)
+        mask[:6], mask[6:12] = shade(number)
+        save(root / "images" / f"{number}.png", np.full((18, 18, 3), 9 * number, np.uint8))
+        save(root / "masks" / f"{number}.png", mask.astype("u2" if mask.max() > 255 else "u1"))
+    return str(root)
+
+
+def test_white_is_a_class_among_even_greys(tmp_path):
+    found = scan.scan_masks(plain_masks(tmp_path, lambda number: (127, 255)))
+    assert found.classes == ("0", "127", "255") and found.ignored == 0
+    assert any("255 is a class" in note for note in found.notes)
+
+
+def test_white_is_ignored_among_numbers(tmp_path):
+    found = scan.scan_masks(plain_masks(tmp_path, lambda number: (1, 255)))
+    assert found.classes == ("0", "1") and found.ignored > 0
+
+
+def test_numbers_of_objects_are_told(tmp_path):
+    found = scan.scan_masks(plain_masks(tmp_path, lambda number: (1000 + number, 2000 + number)))
+    assert any("every object had a number of its own" in note for note in found.notes)

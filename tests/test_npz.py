@@ -136,3 +136,20 @@ def test_a_header_that_claims_terabytes(tmp_path):
         archive.writestr("labels.npy", members["labels.npy"])
     with pytest.raises(UserError, match="claims 99,999,999,999 bytes"):
         open_source(tmp_path / "b.npz")
+
+
+def test_standardised_images_are_refused(tmp_path):
+    images = (WHOLE.astype(np.float32) - 127) / 60
+    with pytest.raises(UserError, match="holds numbers from -2") as caught:
+        opened(tmp_path, images=images, labels=LABELS)
+    assert "standardisation" in caught.value.hint
+
+
+def test_dark_images_are_told(tmp_path):
+    source = opened(tmp_path, images=(WHOLE // 16).astype(np.float32), labels=LABELS)
+    assert any("nothing above 15 of 255" in note and "times 17" in note for note in source.notes)
+
+
+def test_keys_without_a_mark_between(tmp_path):
+    source = opened(tmp_path, Xtrain=WHOLE, ytrain=LABELS, Xtest=WHOLE[:2], ytest=LABELS[:2])
+    assert source.splits.tolist() == ["train"] * 8 + ["test"] * 2

@@ -302,3 +302,50 @@ def test_other_data_is_read_with_the_columns_of_the_training(tmp_path):
         images = evaluation_images(data, preparation, classes, talk=heard.append)
         assert len(images) == count and images.classes == classes
     assert any("data.label_column of the training" in line for line in heard)
+
+
+@pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("1.00", "0.00"), ("true", "false")])
+def test_one_hot_columns_of_words_and_decimals(tmp_path, yes, no):
+    rows = []
+    for number in range(12):
+        draw(tmp_path / "pics" / f"{number}.png", number)
+        cells = (yes, no) if number % 2 else (no, yes)
+        rows.append(f"pics/{number}.png,{','.join(cells)}")
+    (tmp_path / "labels.csv").write_text("\n".join(["image,is_cat,is_dog", *rows]))
+    source = open_source(tmp_path)
+    assert source.classes == ("is_cat", "is_dog") and source.labels.tolist() == [1, 0] * 6
+
+
+def test_free_text_is_no_column_of_classes(tmp_path):
+    rows = []
+    for number in range(12):
+        draw(tmp_path / f"{number}.png", number)
+        rows.append(f"{number}.png,a photo of {number}")
+    (tmp_path / "labels.csv").write_text("\n".join(["file_name,text", *rows]))
+    with pytest.raises(UserError, match="another value in nearly every row"):
+        open_source(tmp_path)
+
+
+def test_folders_that_a_table_contradicts_are_refused(tmp_path):
+    rows = []
+    for number in range(8):
+        for folder in ("left", "right"):
+            draw(tmp_path / folder / f"{number}.png", number + 50 * (folder == "left"))
+            rows.append(f"{folder}/{number}.png,{'cat' if number % 2 else 'dog'}")
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    with pytest.raises(UserError, match=r"folders .* say the classes left, right"):
+        open_source(tmp_path)
+    assert open_source(tmp_path, layout=Layout(label_column="label")).classes == ("cat", "dog")
+    assert open_source(tmp_path, layout=Layout(class_level=1)).classes == ("left", "right")
+
+
+def test_folders_of_images_and_masks_that_a_table_names_are_no_classes(tmp_path):
+    rows = []
+    for number in range(8):
+        for folder in ("img", "msk"):
+            draw(tmp_path / folder / f"{number}.png", number + 50 * (folder == "img"))
+        label = "cat" if number % 2 else "dog"
+        rows.append(f"img/{number}.png,msk/{number}.png,{label}")
+    (tmp_path / "labels.csv").write_text("\n".join(["image,mask,label", *rows]))
+    with pytest.raises(UserError, match=r"labels\.csv says cat, dog"):
+        open_source(tmp_path)

@@ -19,6 +19,7 @@ from eyesight.data.formats.picture_list import read_picture_list
 from eyesight.data.glyphs.chars74k import chars74k_source, is_original
 from eyesight.data.layout import Layout, group_names
 from eyesight.data.source import Source, digest, is_picture
+from eyesight.data.vocabulary import label_rank
 from eyesight.errors import UserError, listed, unknown
 from eyesight.system.progress import Talk, silent
 
@@ -26,6 +27,7 @@ __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "si
 
 TABLE_ENOUGH = 0.5  # of a table's rows must lead to pictures, for it to decide the classes
 STRAYS = 0.1  # of the pictures outside of class folders: then a table is asked first
+MOST_CHECKED = 1 << 24  # bytes of a table beside class folders that is held against them
 FEW = 20  # pictures that may lie beside an .npz
 SUBMISSION = "submission"  # Kaggle's example of an answer; its labels are made up
 
@@ -188,7 +190,48 @@ def _open_pictures(
     if tables and _doubtful(source, len(pictures)):
         with suppress(UserError):
             return _open_tables(name, tables, root, pictures, layout, inside)
+    else:
+        _refuse_contradiction(name, tables, source, pictures, inside)
     return source
+
+
+def _refuse_contradiction(
+    name: str, tables: list[Path], source: Source, pictures: list[FileEntry], inside: Path | None
+) -> None:
+    """Raise UserError where a table has a column of labels that are not the folders' classes.
+
+    `img/` and `mask/` are no classes where a table calls the images `cat` and `dog`. Labels that
+    each lie in one folder, such as numbers for the same classes, contradict nothing, and neither do
+    predictions.
+    """
+    if len(tables) != 1 or tables[0].stat().st_size > MOST_CHECKED:
+        return
+    try:
+        finder = _table_finder(tables[0], tables[0].parent, pictures, Layout(), inside)
+        table = csv_table.read_table(tables[0], finder, Layout())
+        records = csv_table.read_records(table, finder)
+    except UserError:
+        return
+    if not table.has_header or label_rank(table.names[table.columns.label]) is None:
+        return
+    names = {file.location: file.id for file in pictures}
+    folder_of = dict(zip(source.ids, source.labels.tolist(), strict=True))
+    pairs = set()
+    for record in records:
+        folder = folder_of.get(names.get(str(record.path), ""), -1)
+        if record.label and folder >= 0:
+            pairs.add((record.label, source.classes[folder]))
+    labels = {label for label, _ in pairs}
+    covered = {folder for _, folder in pairs}
+    crossed = len(pairs) > len(labels) or len(covered) < min(2, len(source.classes))
+    if len(labels) < 2 or labels & set(source.classes) or not crossed:
+        return
+    raise UserError(
+        f"the folders of {name} say the classes {listed(source.classes, 5)}, and "
+        f"{tables[0].name} says {listed(sorted(labels), 5)}",
+        f"--set data.label_column={table.names[table.columns.label]} goes by the table, "
+        "--set data.class_level=1 by the folders",
+    )
 
 
 def _doubtful(source: Source, pictures: int) -> bool:

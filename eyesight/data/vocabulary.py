@@ -29,7 +29,7 @@ GENERIC = """
     """
 CONTAINERS = f"""
         {GENERIC} datasets docs jpegimages raw upload uploads download downloads export archive
-        jpg jpeg png
+        jpg jpeg png thumbnail thumbnails thumb thumbs preview previews
     """
 NUMBERED = """
         part parts fold folds batch batches chunk chunks shard shards site hospital center
@@ -231,6 +231,9 @@ SPLITS: dict[str, Split] = {
 _GENERIC = _folded(GENERIC)
 _CONTAINERS = _folded(CONTAINERS)
 _NUMBERED = _folded(NUMBERED)
+_UNLABELLED = frozenset(["unlabelled", "unlabeled", "unannotated", "nolabel", "nolabels"])
+ABBREVIATIONS: dict[str, Split] = {"tr": "train", "ts": "test", "te": "test"}  # only together
+_MASK_WORDS = frozenset(["mask", "masks", "label", "labels", "annotation", "annotations", "gt"])
 _MASK_FOLDERS = re.compile(
     r"(.*[-_ ])?(annotations?|annot|masks?|labels?|gt|gtfine|gtcoarse|groundtruth|trimaps?"
     r"|segmentations?|segmentation(class|object)(raw|aug)?)",
@@ -285,9 +288,41 @@ def is_container(name: str) -> bool:
 def is_mask_folder(name: str) -> bool:
     """Whether a folder is called as those of masks are.
 
-    `masks`, `train_labels`, `SegmentationClass`.
+    `masks`, `train_labels`, `SegmentationClass`, `labelsTr`.
     """
-    return _MASK_FOLDERS.fullmatch(name) is not None
+    if _MASK_FOLDERS.fullmatch(name) is not None:
+        return True
+    tokens = _tokens(name)
+    others = [token for token in tokens if token not in _MASK_WORDS]
+    says_split = all(token in SPLITS or token in ABBREVIATIONS for token in others)
+    return len(others) < len(tokens) and says_split
+
+
+def is_unlabelled_folder(name: str) -> bool:
+    """Whether a folder's name says that its images have no class: `unlabeled`."""
+    return any(token in _UNLABELLED for token in _tokens(name))
+
+
+def is_image_folder(name: str) -> bool:
+    """Whether a folder is called as those of images are: `images`, `imagesTr`."""
+    if is_container(name):
+        return True
+    tokens = [token for token in _tokens(name) if token not in ABBREVIATIONS]
+    return bool(tokens) and all(token in _CONTAINERS for token in tokens)
+
+
+def abbreviated_split(name: str) -> Split | None:
+    """The split that `tr`, `te`, `ts` or `images_tr` say, where both are there."""
+    splits = [ABBREVIATIONS[token] for token in _tokens(name) if token in ABBREVIATIONS]
+    return splits[0] if len(splits) == 1 else None
+
+
+def hints_at_no_class(name: str) -> bool:
+    """Whether a folder's name rather says what its images are for than what they show.
+
+    `thumbnails`, `images`, `bounding_box_train`.
+    """
+    return is_container(name) or split_and_rest(name)[0] is not None
 
 
 def label_rank(column: str) -> int | None:

@@ -19,6 +19,9 @@ from eyesight.errors import UserError, listed, unknown
 
 SAMPLE = 200  # rows by which columns are judged
 ENOUGH = 0.5  # of the sampled rows must lead to files, for a column to be the one of the files
+HOT = frozenset(["1", "1.0", "1.00", "True", "true", "TRUE"])  # in a column for each class
+COLD = frozenset(["0", "0.0", "0.00", "False", "false", "FALSE"])
+MANY = 10  # rows; a column with another value in nearly each of so many holds no classes
 Find = Callable[[str], Sequence[Path]]
 
 
@@ -154,6 +157,8 @@ class _Chooser:
         leading = [place for place in leading if shares[place] > 0]
         if not leading:
             return self._named_image()
+        images = [place for place in leading if not vocabulary.is_mask_folder(self.names[place])]
+        leading = images or leading
         best = max(
             leading, key=lambda place: (self._is_written_out(place), -path_rank(self.names[place]))
         )
@@ -299,12 +304,12 @@ class _Chooser:
             key = vocabulary.column_key(self.names[place])
             special = key in vocabulary.FLAG_COLUMNS or key in vocabulary.FOLD_COLUMNS
             cells = set(self.cells(place))
-            if place not in taken and not special and cells <= {"0", "1", "0.0", "1.0"}:
+            if place not in taken and not special and cells <= HOT | COLD:
                 places.append(place)
         if len(places) < 2:
             return ()
         sums = [
-            sum(row.cells[place] in ("1", "1.0") for place in places if place < len(row.cells))
+            sum(row.cells[place] in HOT for place in places if place < len(row.cells))
             for row in self.rows
         ]
         if max(sums, default=0) > 1:
@@ -336,6 +341,7 @@ class _Chooser:
         ):  # `Image,Id`: names of files lie in one, and a few ids again and again in the other
             left = [place for place in path_like if self._repeats(place)]
         if len(left) == 1:
+            self._refuse_free_text(left[0])
             return left[0]
         if not left:
             raise UserError(
@@ -343,6 +349,18 @@ class _Chooser:
                 "expected a column `label` beside them, or --set data.label_column=NAME",
             )
         raise self._ambiguous(left)
+
+    def _refuse_free_text(self, place: int) -> None:
+        """Raise UserError for a column that is no more than left over, and never repeats."""
+        values = [cell for cell in self.cells(place) if cell]
+        if len(values) >= MANY and len(set(values)) > 0.9 * len(values):
+            name = self.names[place]
+            raise UserError(
+                f"{self.path} has no column of labels: {name!r} holds another value in nearly "
+                "every row",
+                f"expected a column `label`, or --set data.label_column={name} if every image is "
+                "a class of its own",
+            )
 
     def _repeats(self, place: int) -> bool:
         cells = self.cells(place)

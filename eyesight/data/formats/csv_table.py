@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from eyesight.data.formats.columns import Columns, Table, is_split, read_columns
+from eyesight.data.formats.columns import HOT, Columns, Table, is_split, read_columns
 from eyesight.data.formats.finder import Finder, as_path
 from eyesight.data.formats.table_text import Row, read_rows
 from eyesight.data.layout import Layout
@@ -149,7 +149,7 @@ def _labels(table: Table) -> list[str]:
 
 def _hot(row: Row, places: tuple[int, ...], names: tuple[str, ...]) -> str:
     """The name of the one column that holds 1; "" for none or several."""
-    hot = [names[place] for place in places if _cell(row, place) in ("1", "1.0")]
+    hot = [names[place] for place in places if _cell(row, place) in HOT]
     return class_name(hot[0]) if len(hot) == 1 else ""
 
 

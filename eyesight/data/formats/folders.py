@@ -9,8 +9,8 @@ left are the classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -29,10 +29,14 @@ from eyesight.data.source import (
 )
 from eyesight.data.vocabulary import (
     Split,
+    abbreviated_split,
     exact_split,
     fold,
+    hints_at_no_class,
     is_container,
+    is_image_folder,
     is_mask_folder,
+    is_unlabelled_folder,
     split_and_rest,
 )
 from eyesight.errors import UserError, listed
@@ -188,6 +192,8 @@ def read_structure(name: str, root: Folder, tree: Tree) -> Structure:
     top = unwrapped(root, structure)
     splits = split_folders(top)
     if not splits:
+        top = _labelled(top, structure)
+        _refuse_split_names(top, name)
         class_folders = classes_of(top, structure, name)
         if class_folders is None:
             raise unclear(name, root, tree)
@@ -200,6 +206,35 @@ def read_structure(name: str, root: Folder, tree: Tree) -> Structure:
     if not _put_splits(top, splits, structure, name):
         raise unclear(name, root, tree)
     return structure
+
+
+def _labelled(top: Folder, structure: Structure) -> Folder:
+    """The folder without what its name says to be unlabelled, which is named and left out."""
+    kept: dict[str, Folder] = {}
+    for child in top.children:
+        if is_unlabelled_folder(child.name):
+            structure.leave_out(child, "its name says that it has no class")
+        else:
+            kept[child.name] = child
+    return replace(top, folders=kept)
+
+
+def _refuse_split_names(top: Folder, name: str) -> None:
+    """Raise UnclearError where every folder names a split and something else.
+
+    `trainA`, `trainB`, `testA`, `testB`.
+    """
+    named = [split_and_rest(child.name) for child in top.children]
+    splits = {split for split, _ in named}
+    rests = [rest for _, rest in named]
+    if len(splits) < 2 or None in splits or "train" not in splits:
+        return
+    if any(rests.count(rest) > 1 for rest in rests):
+        raise UnclearError(
+            f"the folders of {name} name splits and something else: {_names(top.children)}",
+            "expected train/ and test/ with a folder per class in each\n--set "
+            "data.class_level=1 takes every folder's name for a class all the same",
+        )
 
 
 def unwrapped(folder: Folder, structure: Structure) -> Folder:
@@ -253,16 +288,27 @@ def split_folders(folder: Folder) -> dict[str, Split]:
     alike = len(set(named.values())) > 1 and "train" in named.values() and len(rests) == 1
     if alike and len(named) == len(children):
         return named
-    exact: dict[str, Split] = {}
-    for child in children:
-        split = exact_split(child.name)
-        if split is not None:
-            exact[child.name] = split
+    short = splits_by(abbreviated_split, children)
+    if len(short) == len(children) and len(set(short.values())) > 1:
+        return short
+    exact = splits_by(exact_split, children)
     if any(folder.folders[name].folders for name in exact):
         return exact
     if alike and any(folder.folders[name].folders for name in named):
         return named
     return {}
+
+
+def splits_by(
+    split_of: Callable[[str], Split | None], folders: Sequence[Folder]
+) -> dict[str, Split]:
+    """The folders that are splits by their names alone, by name."""
+    splits: dict[str, Split] = {}
+    for folder in folders:
+        split = split_of(folder.name)
+        if split is not None:
+            splits[folder.name] = split
+    return splits
 
 
 def _put_splits(top: Folder, splits: dict[str, Split], structure: Structure, name: str) -> bool:
@@ -319,6 +365,7 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
         if all(_only_contains(child) for child in children):
             return None
         structure.stray(folder.files)
+        structure.notes += _doubtful_classes(children)
         return [(child, child.name) for child in children]
     names = [child.name for child in children]
     above = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
@@ -333,6 +380,17 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
         inner = classes_of(child, structure, name)
         class_folders += inner or []
     return class_folders
+
+
+def _doubtful_classes(class_folders: Sequence[Folder]) -> list[str]:
+    """A note on folders that are taken for classes though their names rather say otherwise."""
+    doubtful = [folder for folder in class_folders if hints_at_no_class(folder.name)]
+    if not doubtful:
+        return []
+    return [
+        f"taken for classes, though their names may say otherwise: {_names(doubtful)} (move them "
+        "out of the data set if they are none)"
+    ]
 
 
 def _only_contains(folder: Folder) -> bool:
@@ -368,7 +426,7 @@ def _class_depth(children: Sequence[Folder], name: str) -> int:
 def _is_masked(children: Sequence[Folder]) -> bool:
     """Whether these are a folder of images and one of masks."""
     masks = [child for child in children if is_mask_folder(child.name)]
-    images = [child for child in children if child not in masks and is_container(child.name)]
+    images = [child for child in children if child not in masks and is_image_folder(child.name)]
     leftover = len(children) - len(masks) - len(images)
     image_names = {fold(child.name) for child in images}
     if "leftimg8bit" in {fold(child.name) for child in children} and masks:
@@ -381,6 +439,7 @@ def _put_classes(
 ) -> None:
     """Place the images below each class folder; splits inside a class folder are read there."""
     spelling: dict[str, str] = {}
+    has_splits = any(split_folders_in_class(folder) for folder, _ in class_folders)
     for folder, raw_name in class_folders:
         label = class_name(raw_name)
         other = spelling.setdefault(label, raw_name)
@@ -389,14 +448,14 @@ def _put_classes(
                 f"the folders {other!r} and {raw_name!r} differ only in spaces",
                 "rename one, or merge the two",
             )
-        inner = {} if split else split_folders_in_class(folder)
+        inner = {} if split else split_folders_in_class(folder, 1 if has_splits else 2)
         for child in folder.children:
             structure.put(child.below(), inner.get(child.name, split), label)
         structure.put(folder.files, split, label)
 
 
-def split_folders_in_class(folder: Folder) -> dict[str, Split]:
-    """The splits inside a class folder (`cat/train`, `cat/test`).
+def split_folders_in_class(folder: Folder, least: int = 2) -> dict[str, Split]:
+    """The splits inside a class folder (`cat/train`, `cat/test`), `least` of them.
 
     Empty unless all its folders are.
     """
@@ -405,7 +464,7 @@ def split_folders_in_class(folder: Folder) -> dict[str, Split]:
         split, rest = split_and_rest(child.name)
         if split is not None and not rest:
             splits[child.name] = split
-    if len(splits) == len(folder.folders) and len(set(splits.values())) > 1:
+    if len(splits) == len(folder.folders) and len(set(splits.values())) >= least:
         return splits
     return {}
 

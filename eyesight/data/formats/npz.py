@@ -10,6 +10,7 @@ are never loaded.
 from __future__ import annotations
 
 import math
+import re
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
@@ -34,6 +35,8 @@ CLASS_KEYS = frozenset(["classes", "class_names", "label_names", "target_names"]
 OVERSHOOT = (
     1.5  # a maximum up to it is fractions that overshoot: resizing gives 1.1, rounding 1.0001
 )
+GLUED = re.compile("^([XxYy])(train|test|val)")  # Xtrain
+DARK = 64  # of 255
 UNDERSHOOT = 0.1  # of the range, likewise below 0
 EXPECTED = "expected x_train, y_train, x_test, y_test, or images and labels, and perhaps classes"
 Role = Literal["images", "labels"]
@@ -157,7 +160,7 @@ def _role_and_split(key: str) -> tuple[Role | None, str]:
     """
     role: Role | None = None
     split = ""
-    for token in vocabulary.column_key(key).split("_"):
+    for token in vocabulary.column_key(GLUED.sub(r"\1_\2", key)).split("_"):
         if token in IMAGE_WORDS:
             role = "images"
         elif token in LABEL_WORDS:
@@ -236,6 +239,12 @@ def _to_uint8(parts: Sequence[Part], notes: list[str]) -> list[np.ndarray]:
                 f"{part.image_key} holds nothing above {high:g}, so its pictures are nearly black "
                 "(save as bool, or times 255, if 1 means white)"
             )
+        elif high * scale < DARK:
+            factor = 255 / (high * scale)
+            notes.append(
+                f"{part.image_key} holds nothing above {high:g} of {255 / scale:g}, so its "
+                f"pictures are dark (if {high:g} means white, save them times {factor:,.0f})"
+            )
         pixels.append(np.ascontiguousarray(array.astype(np.uint8)))
     return pixels
 
@@ -261,10 +270,12 @@ def _float_scale(parts: Sequence[Part], low: float, high: float, notes: list[str
     """255 for fractions from 0 to 1, 1 for 0 to 255; UserError for other ranges."""
     keys = ", ".join(part.image_key for part in parts if part.images.dtype.kind == "f")
     top = 1.0 if high <= OVERSHOOT else 255.0
-    if low < -UNDERSHOOT * top or high > 255 * (1 + UNDERSHOOT) or OVERSHOOT < high <= 2:
+    if low < -UNDERSHOOT * max(high, 1) or high > 255 * (1 + UNDERSHOOT) or OVERSHOOT < high <= 2:
         hint = "expected fractions from 0 to 1, or 0 to 255"
         if -1.05 <= low < 0 and high <= 1.05:
             hint += ": for -1 to 1, save (images + 1) / 2"
+        elif low < 0:
+            hint += ": undo a standardisation before saving, as eyesight does its own"
         raise UserError(f"{keys} holds numbers from {low:g} to {high:g}", hint)
     if low < 0 or high > top:
         notes.append(f"{keys} runs from {low:g} to {high:g}: cut off at 0 and {top:g}")

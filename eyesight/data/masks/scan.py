@@ -101,7 +101,7 @@ def scan_masks(
         splits.total(),
         splits,
         (*images.problems, *(problem for _, problem in sorted(bad.items()))),
-        (*surveyed.notes, *_notes(key, pixels[:class_count])),
+        (*surveyed.notes, *_notes(key, pixels[:class_count], shown[:class_count])),
     )
 
 
@@ -131,7 +131,7 @@ def count_pixels(
     return pixels, shown
 
 
-def _notes(key: Key, pixels: npt.NDArray[np.int64]) -> list[str]:
+def _notes(key: Key, pixels: Counts, shown: Counts) -> list[str]:
     """What to know about the classes: guessed names, classes that no mask shows, rare ones."""
     shares = pixels / max(1, int(pixels.sum()))
     absent = [name for name, count in zip(key.classes, pixels, strict=True) if not count]
@@ -141,6 +141,12 @@ def _notes(key: Key, pixels: npt.NDArray[np.int64]) -> list[str]:
         notes.append(GUESSED)
     if absent:
         notes.append(f"no mask shows {', '.join(absent)}")
+    single = [name for name, count in zip(key.classes, shown, strict=True) if count == 1]
+    if len(single) > 5 and 2 * len(single) > len(key.classes):
+        notes.append(
+            f"{len(single):,} of {len(key.classes):,} classes are in one mask only, as if every "
+            "object had a number of its own; eyesight learns classes"
+        )
     if rare:
         notes.append(
             f"less than a thousandth of the pixels: {', '.join(rare)} "

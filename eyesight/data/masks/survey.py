@@ -26,6 +26,7 @@ REAL = 0.5  # of the pixels hold exactly a real value
 NEAR = 0.9  # of the pixels must lie that near to real values
 SCATTERED = 0.3  # of a rare value's pixels without a neighbour of its value: noise, no region
 RARE = 0.01  # of the pixels
+MOST_GREYS = 15  # steps of grey; more are numbers
 
 
 @dataclass
@@ -122,9 +123,12 @@ def survey(
             "each counts as "
             f"the nearest of {', '.join(map(str, seen.tolist()))}"
         )
-    if pairs.legend is None and seen.tolist() == [0, IGNORED] and "255" in ignore.split():
+    if pairs.legend is None and "255" in ignore.split() and is_grey_scale(seen):
         ignore = " ".join(word for word in ignore.split() if word != "255")
-        notes.append("the masks hold only 0 and 255, so 255 is a class, not what is ignored")
+        notes.append(
+            f"the masks hold only {', '.join(map(str, seen[:-1].tolist()))} and 255, so 255 is a "
+            "class, not what is ignored"
+        )
     if tally.transparent:
         notes.append(f"transparent pixels, in {tally.transparent:,} masks, count as the background")
     key = legend.key(pairs.legend, seen, ignore, pairs.usual)
@@ -132,6 +136,15 @@ def survey(
         places = np.where(snapped >= 0, key.places[snapped.clip(0)], -1)
         key = replace(key, places=places)
     return Survey(key, bad, notes)
+
+
+def is_grey_scale(values: npt.NDArray[np.int64]) -> bool:
+    """Whether values divide 0 to 255 evenly, as 0 and 255 or 0, 127 and 255 do."""
+    steps = len(values) - 1
+    if not 1 <= steps <= MOST_GREYS or values[0] != 0 or values[-1] != IGNORED:
+        return False
+    even = np.arange(steps + 1) * IGNORED / steps
+    return bool((np.abs(values - even) <= 1).all())
 
 
 def as_problem(pairs: Pairs, row: int, problem: BadPicture) -> Problem:
