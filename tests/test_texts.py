@@ -97,7 +97,7 @@ def test_no_words_stand_in_the_templates():
             r"\{[{%#].*?[%}#]\}", "", template.read_text(encoding="utf-8"), flags=re.DOTALL
         )
         page = (
-            re.sub(r"<(pre|code|title)\b.*?</\1>", "", page, flags=re.DOTALL)
+            re.sub(r"<(pre|code|title|kbd)\b.*?</\1>", "", page, flags=re.DOTALL)
             .replace(">eyesight<", "><")
             .replace(">API<", "><")
         )

@@ -64,7 +64,10 @@ class AuditJson(TypedDict):
 
 @dataclass(frozen=True)
 class Label:
-    """How suspicious the label of one image is; `wrong` says that it is probably wrong."""
+    """How suspicious the label of one image is.
+
+    `wrong` says that it is probably wrong, `ambiguous` that two classes are about as probable.
+    """
 
     id: str
     digest: str
@@ -73,6 +76,7 @@ class Label:
     suggested: str
     score: float
     wrong: bool
+    ambiguous: bool = False
 
     def to_dict(self) -> LabelJson:
         """Plain JSON values."""
@@ -117,6 +121,7 @@ class Audit:
     shortcuts: tuple[Shortcut, ...]
     notes: tuple[str, ...]
     seconds: dict[str, float]
+    store: str = ""  # the key of the prepared images
 
     @property
     def wrong(self) -> tuple[Label, ...]:
@@ -233,6 +238,7 @@ def audit(
         shortcuts=given_away,
         notes=tuple(notes),
         seconds=watch.seconds,
+        store=material.store.key,
     )
 
 
@@ -332,6 +338,7 @@ def judge_labels(material: Material, computed: Features) -> tuple[tuple[Label, .
     given = images.labels[computed.index]
     suspicion = labels.judge(computed.values, given, len(images.classes))
     wrong = noise_share.wrong_labels(suspicion, given)
+    ambiguous = noise_share.ambiguous_labels(suspicion, given) & ~wrong
     judged = []
     for row in suspicion.score.argsort(descending=True, stable=True).tolist():
         place = int(computed.index[row])
@@ -344,6 +351,7 @@ def judge_labels(material: Material, computed: Features) -> tuple[tuple[Label, .
                 suggested=images.classes[int(suspicion.suggested[row])],
                 score=float(suspicion.score[row]),
                 wrong=bool(wrong[row]),
+                ambiguous=bool(ambiguous[row]),
             )
         )
     return tuple(judged), noise_share.share_wrong(suspicion, given)

@@ -12,6 +12,7 @@ from eyesight.auditing.labels import Suspicion
 RESAMPLES = 200
 WRONG_SCORE = 0.75  # above which a label may be called wrong
 HIGH_SCORE = 0.7
+AMBIGUOUS = 0.3  # the probability of the given class and of another one, at least
 # Of planted errors that are confidently other: .71 to .81 on CIFAR-10, dogs and MNIST at 3 to 20 %
 RECALL = 0.75
 
@@ -51,6 +52,13 @@ def wrong_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
     """
     confident = confidently_other(suspicion.probabilities, labels)
     return confident & (suspicion.margin < 0) & (suspicion.score > WRONG_SCORE)
+
+
+def ambiguous_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
+    """Which images may as well be of another class as of the given one, bool n."""
+    given = suspicion.probabilities.gather(1, labels[:, None])[:, 0]
+    others = suspicion.probabilities.scatter(1, labels[:, None], 0.0).amax(1)
+    return (given >= AMBIGUOUS) & (others >= AMBIGUOUS)
 
 
 def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:

@@ -59,6 +59,7 @@ def audit(
         budget=seconds(budget),
         reporter=console.reporter,
     )
+    keep_record(result, where)
     if suggested is not None:
         rows = auditing.suggested_corrections(result)
         rows.write(suggested)
@@ -68,6 +69,16 @@ def audit(
         return
     for line in describe(result, every=every):
         say(line)
+
+
+def keep_record(result: Audit, where: str) -> None:
+    """Keep the audit for `eyesight review`, and in a run for its report."""
+    from eyesight.auditing import record
+
+    kept = record.AuditRecord.of(result)
+    record.remember(kept)
+    if (Path(where) / "recipe.json").is_file():
+        kept.save(Path(where) / record.FILE)
 
 
 @app.command()

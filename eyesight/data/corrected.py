@@ -70,6 +70,7 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
         "relabelled": sum(relabelled(images, store) for images in corrected.values()),
         "excluded": sum(len(parts[name]) - len(images) for name, images in corrected.items()),
         "confirmed": applied.confirmed,
+        "untold": applied.untold,
         "refused": list(applied.refused),
     }
     return corrected, Corrected(facts, given)

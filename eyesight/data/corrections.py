@@ -1,8 +1,8 @@
 """Corrections of labels: a small CSV beside the data, which never touches the images.
 
 Each row names an image by id and by the hash of its content, so that corrections survive renamed
-folders. The later of two rows about one image counts. An empty `new` leaves the image out; `new`
-equal to `old` confirms the label.
+folders. The later of two rows about one image counts. An empty `new` leaves the image out, and so
+does `UNTOLD`, which says that nobody can tell its class; `new` equal to `old` confirms the label.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SUFFIX = ".corrections.csv"
 BESIDE = "beside"  # of data.corrections: the file beside the data, where there is one
 NONE = "none"
 AUDIT = "audit"  # who suggested what no person has looked at
+UNTOLD = "(cannot be told)"  # a `new` of images whose class nobody can tell
 HALF = 0.5  # of the rows at least must be about images of the data
 
 
@@ -37,6 +38,7 @@ class CorrectionFacts(TypedDict):
     relabelled: int
     excluded: int
     confirmed: int
+    untold: int
     refused: list[str]
 
 
@@ -50,6 +52,11 @@ class Correction:
     new: str
     who: str
     when: str
+
+    @property
+    def leaves_out(self) -> bool:
+        """Whether the image is left out."""
+        return self.new in ("", UNTOLD)
 
 
 @dataclass(frozen=True)
@@ -77,6 +84,7 @@ class Applied:
     excluded: NDArray[np.bool_]
     machine: NDArray[np.bool_]
     confirmed: int
+    untold: int
     refused: tuple[str, ...]
 
 
@@ -182,6 +190,7 @@ class Corrections:
         excluded = np.zeros(len(labels), dtype=bool)
         machine = np.zeros(len(labels), dtype=bool)
         confirmed = 0
+        untold = 0
         refused = []
         for content, row in rows.items():
             if content not in places:
@@ -193,13 +202,14 @@ class Corrections:
                     confirmed += 1
                 elif row.old != now:
                     refused.append(f"{row.id}: its label is {now!r} now, no longer {row.old!r}")
-                elif not row.new:
+                elif row.leaves_out:
                     excluded[place] = True
+                    untold += row.new == UNTOLD
                     machine[place] = row.who == AUDIT
                 else:
                     corrected[place] = number[row.new]
                     machine[place] = row.who == AUDIT
-        return Applied(corrected, excluded, machine, confirmed, tuple(refused))
+        return Applied(corrected, excluded, machine, confirmed, untold, tuple(refused))
 
     def _check(
         self,
@@ -216,7 +226,7 @@ class Corrections:
                 f"{present} of its {len(rows)} images are in this one",
                 "name the right file with --corrections, or --corrections none",
             )
-        strangers = sorted({row.new for row in rows.values()} - set(class_names) - {""})
+        strangers = sorted({row.new for row in rows.values()} - {*class_names, "", UNTOLD})
         if strangers:
             raise UserError(
                 f"{file} names classes that the data does not have: {', '.join(strangers[:5])}",

@@ -33,8 +33,8 @@ __all__ = [
     "MOST_SIDE", "BadPicture", "Decoded", "Picture", "Pixels", "Preparation", "Problem", "decode",
     "dimensions",
     "encode_mask", "encode_png", "fits", "from_array", "looks_like_image", "mask_to_pixels",
-    "prepare", "prepare_all", "quiet", "read", "stacked", "thumbnail", "to_pixels", "together",
-    "upright_size",
+    "prepare", "prepare_all", "preview", "quiet", "read", "stacked", "thumbnail", "to_pixels",
+    "together", "upright_size",
 ]  # fmt: skip
 
 MOST_SIDE = 1 << 16
@@ -347,6 +347,18 @@ def encode_png(pixels: Pixels) -> bytes:
     file = io.BytesIO()
     image.save(file, "PNG")
     return file.getvalue()
+
+
+def preview(picture: bytes | Pixels, most_side: int) -> bytes:
+    """Encoded bytes, or uint8 H,W or H,W,C, as a PNG file whose sides are at most `most_side`.
+
+    Raises BadPicture.
+    """
+    image = read(picture).image if isinstance(picture, bytes) else from_array(picture)
+    scale = min(1.0, most_side / max(image.size))
+    width = max(1, round(image.width * scale))
+    height = max(1, round(image.height * scale))
+    return encode_png(to_pixels(image, Preparation(height, width, 3)))
 
 
 def thumbnail(pixels: Pixels, row: int) -> bytes:

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.staticfiles import StaticFiles
 from starlette.exceptions import HTTPException
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 import eyesight
 from eyesight.errors import UserError
@@ -22,8 +22,10 @@ from eyesight.web.digit_reader import DIGITS, Reader
 from eyesight.web.limits import Limits, Refused
 from eyesight.web.middleware import Guard
 from eyesight.web.problems import refusal
+from eyesight.web.review import Review
 from eyesight.web.routes import api, augment, events, pages
 from eyesight.web.routes import reader as reading
+from eyesight.web.routes import review as reviewing
 from eyesight.web.routes import runs as run_pages
 from eyesight.web.samples import Collection
 from eyesight.web.schemas import Problem
@@ -76,9 +78,43 @@ def application(
     app.state.token = token
     app.include_router(api.pictures)
     app.include_router(api.router)
+    app.include_router(pages.token)
     for part in (augment, events, pages, reading, run_pages, i18n):
         app.include_router(part.router)
     app.include_router(reading.page)
+    return guarded(app, token=token, hosts=hosts)
+
+
+def review_application(
+    review: Review, *, token: str | None = None, hosts: Sequence[str] = LOOPBACK
+) -> FastAPI:
+    """The pages of one review of labels, and nothing else."""
+    app = FastAPI(
+        title="eyesight review",
+        version=eyesight.__version__,
+        docs_url=None,
+        redoc_url=None,
+        responses={422: {"model": Problem, "description": "a wrong parameter"}},
+    )
+    app.state.review = review
+    app.state.token = token
+    app.include_router(reviewing.router)
+    app.include_router(i18n.router)
+    app.include_router(pages.token)
+    app.add_api_route("/", _to_review, include_in_schema=False)
+    return guarded(app, token=token, hosts=hosts)
+
+
+def _to_review() -> Response:
+    return RedirectResponse("/review", 303)
+
+
+def guarded(app: FastAPI, *, token: str | None, hosts: Sequence[str] = LOOPBACK) -> FastAPI:
+    """The application with its files, checks of who may ask, and pages for errors.
+
+    `hosts` are the host names that requests may use ("*" for any).
+    """
+    public = "*" in hosts
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
     app.add_middleware(Guard, token=token, public=public)

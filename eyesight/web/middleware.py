@@ -19,7 +19,13 @@ from eyesight.web.problems import refusal
 
 COOKIE = "eyesight_token"
 OPEN = ("/api/health", "/static/", "/language/", "/token")  # without a token
-CHANGING = ("/api/reader/train", "/api/reader/samples")  # a public server needs a token for these
+# A public server needs a token for these.
+CHANGING = (
+    "/api/reader/train",
+    "/api/reader/samples",
+    "/api/review/decisions",
+    "/api/review/undo",
+)
 POLICY = "; ".join(
     [
         "default-src 'self'",

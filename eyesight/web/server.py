@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import exported, pretrained
@@ -23,6 +24,11 @@ from eyesight.inference.predict import is_backbone_name
 from eyesight.runs import Run, list_runs
 from eyesight.system.progress import Talk, silent
 from eyesight.web.training_job import MARK
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+    from eyesight.web.review import Review
 
 RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
 BACKLOG = 512  # connections that wait to be accepted
@@ -163,11 +169,9 @@ def serve(
     """Answer until interrupted; `ready` is told the address once the socket listens."""
     recogniser = onnx_classifier.load(served.file) if served.file else None
     sock = listen(options.host, options.port)
-    import uvicorn
 
     from eyesight.web.application import LOOPBACK, application
     from eyesight.web.batching import Untrained
-    from eyesight.web.connections import LimitedConnection
 
     local = is_loopback(options.host)
     if not local:
@@ -180,6 +184,17 @@ def serve(
         hosts=LOOPBACK if local else ("*",),
         collect=options.collect,
     )
+    answer(app, sock, options, ready)
+
+
+def answer(
+    app: FastAPI, sock: socket.socket, options: Options, ready: Callable[[str], None]
+) -> None:
+    """Answer requests to a listening socket until interrupted."""
+    import uvicorn
+
+    from eyesight.web.connections import LimitedConnection
+
     config = uvicorn.Config(
         app,
         log_level="warning",
@@ -196,3 +211,24 @@ def serve(
         address = f"{url}?token={options.token}" if options.token else url
         threading.Timer(0.5, webbrowser.open, [address]).start()
     uvicorn.Server(config).run(sockets=[sock])
+
+
+def serve_review(
+    review: Review, options: Options, *, ready: Callable[[str], None] = lambda url: None
+) -> None:
+    """Show a review of labels until interrupted.
+
+    Raises UserError where other machines could change it without a password.
+    """
+    local = is_loopback(options.host)
+    if not local and not options.token:
+        raise UserError(
+            "others could see and relabel these pictures",
+            "leave --host out, or give a password: --token TOKEN",
+            code=2,
+        )
+    sock = listen(options.host, options.port)
+    from eyesight.web.application import LOOPBACK, review_application
+
+    hosts = LOOPBACK if local else ("*",)
+    answer(review_application(review, token=options.token, hosts=hosts), sock, options, ready)

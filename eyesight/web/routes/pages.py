@@ -22,6 +22,7 @@ from eyesight.web.templating import templates
 TOP = 5  # answers shown
 LONGEST = 2000  # bytes of a form with a token
 router = APIRouter(include_in_schema=False)
+token = APIRouter(include_in_schema=False)
 
 
 @router.get("/", response_class=HTMLResponse)
@@ -95,7 +96,7 @@ def docs(request: Request) -> Response:
     return templates.TemplateResponse(request, "docs.html", {})
 
 
-@router.post("/token", response_class=HTMLResponse)
+@token.post("/token", response_class=HTMLResponse)
 async def enter_token(request: Request) -> Response:
     """Take the token from the form of the page that asks for it, and go on to that page."""
     body = (
@@ -103,9 +104,9 @@ async def enter_token(request: Request) -> Response:
     )
     fields = parse_qs(body.decode(errors="replace"))
     back = i18n.own_page(fields.get("back", ["/"])[0])
-    token = request.app.state.token
-    if token is None:
+    password = request.app.state.token
+    if password is None:
         return RedirectResponse(back, 303)
-    if not same_token(fields.get("token", [""])[0], token):
+    if not same_token(fields.get("token", [""])[0], password):
         return refusal(request, 401, "this is not the server's token", "check it and send it again")
-    return remember_token(RedirectResponse(back, 303), token)
+    return remember_token(RedirectResponse(back, 303), password)

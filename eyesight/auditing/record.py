@@ -1,0 +1,263 @@
+"""An audit as a file, so that a page, a report or a later command can show it without auditing.
+
+Reading it needs no torch.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from eyesight.errors import UserError
+from eyesight.system import cache
+from eyesight.system.digest import value_sha256
+from eyesight.system.files import whole_file
+
+if TYPE_CHECKING:
+    from eyesight.auditing.audit import Audit
+
+FORMAT = 1
+FILE = "audit.json"  # of a run
+TOPIC = "audits"  # of the cache's notes
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedImage:
+    """What the audit says of the label of one image.
+
+    `content` is the SHA-256 of the image, `ambiguous` says that two classes are about as probable.
+    """
+
+    id: str
+    content: str
+    split: str
+    given: str
+    suggested: str
+    score: float
+    wrong: bool
+    ambiguous: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedImage:
+    """One image of a group of near copies."""
+
+    id: str
+    split: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class StrangeImage:
+    """An image that is unlike the others."""
+
+    id: str
+    score: float
+
+
+class ShareValues(TypedDict):
+    """The estimated share of wrong labels with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+class ShortcutValues(TypedDict):
+    """How well classes are told apart by something else than what images show."""
+
+    name: str
+    accuracy: float
+    guessing: float
+    alarm: bool
+
+
+class RecordJson(TypedDict):
+    """A record as JSON."""
+
+    format: int
+    data: str
+    store: str
+    images: int
+    features: str
+    share_wrong: ShareValues
+    labels: list[list[str | float | bool]]
+    copies: list[list[dict[str, str]]]
+    unlike: list[dict[str, str | float]]
+    shortcuts: list[ShortcutValues]
+    notes: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class AuditRecord:
+    """What an audit said.
+
+    `labels` holds every judged image, most suspicious first; `copies` and `unlike` the alarms
+    alone. `store` is the key of the prepared images.
+    """
+
+    data: str
+    store: str
+    images: int
+    features: str
+    share_wrong: ShareValues
+    labels: tuple[JudgedImage, ...]
+    copies: tuple[tuple[CopiedImage, ...], ...]
+    unlike: tuple[StrangeImage, ...]
+    shortcuts: tuple[ShortcutValues, ...]
+    notes: tuple[str, ...]
+
+    @staticmethod
+    def of(audit: Audit) -> AuditRecord:
+        """What is kept of an audit."""
+        share = audit.share_wrong
+        shortcuts = []
+        for one in audit.shortcuts:
+            values: ShortcutValues = {
+                "name": one.name,
+                "accuracy": one.accuracy,
+                "guessing": one.guessing,
+                "alarm": one.alarm,
+            }
+            shortcuts.append(values)
+        return AuditRecord(
+            data=audit.data,
+            store=audit.store,
+            images=audit.images,
+            features=audit.features,
+            share_wrong={"value": share.value, "low": share.low, "high": share.high},
+            labels=tuple(
+                JudgedImage(
+                    id=label.id,
+                    content=label.digest,
+                    split=label.split,
+                    given=label.given,
+                    suggested=label.suggested,
+                    score=round(label.score, 6),
+                    wrong=label.wrong,
+                    ambiguous=label.ambiguous,
+                )
+                for label in audit.labels
+            ),
+            copies=tuple(
+                tuple(CopiedImage(one.id, one.split, one.label) for one in group)
+                for group in audit.copies
+            ),
+            unlike=tuple(
+                StrangeImage(one.id, round(one.score, 6)) for one in audit.unlike if one.alarm
+            ),
+            shortcuts=tuple(shortcuts),
+            notes=audit.notes,
+        )
+
+    @property
+    def wrong(self) -> tuple[JudgedImage, ...]:
+        """The labels that are probably wrong, most suspicious first."""
+        return tuple(label for label in self.labels if label.wrong)
+
+    def to_dict(self) -> RecordJson:
+        """Plain JSON values."""
+        return {
+            "format": FORMAT,
+            "data": self.data,
+            "store": self.store,
+            "images": self.images,
+            "features": self.features,
+            "share_wrong": self.share_wrong,
+            "labels": [
+                [
+                    one.id,
+                    one.content,
+                    one.split,
+                    one.given,
+                    one.suggested,
+                    one.score,
+                    one.wrong,
+                    one.ambiguous,
+                ]
+                for one in self.labels
+            ],
+            "copies": [[asdict(one) for one in group] for group in self.copies],
+            "unlike": [asdict(one) for one in self.unlike],
+            "shortcuts": list(self.shortcuts),
+            "notes": list(self.notes),
+        }
+
+    @staticmethod
+    def from_dict(values: RecordJson) -> AuditRecord:
+        """What `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        if values["format"] != FORMAT:
+            raise ValueError(f"format {values['format']}")
+        labels = []
+        for one in values["labels"]:
+            label = JudgedImage(*one)  # type: ignore[arg-type]
+            if type(label.score) not in (int, float) or type(label.id) is not str:
+                raise ValueError(f"a label is {one}")
+            labels.append(label)
+        return AuditRecord(
+            data=str(values["data"]),
+            store=str(values["store"]),
+            images=int(values["images"]),
+            features=str(values["features"]),
+            share_wrong=cast(
+                ShareValues, {name: float(value) for name, value in share_items(values)}
+            ),
+            labels=tuple(labels),
+            copies=tuple(tuple(CopiedImage(**one) for one in group) for group in values["copies"]),
+            unlike=tuple(StrangeImage(**one) for one in values["unlike"]),  # type: ignore[arg-type]
+            shortcuts=tuple(values["shortcuts"]),
+            notes=tuple(values["notes"]),
+        )
+
+    def save(self, file: Path) -> None:
+        """Write the record with its checksum, whole or not at all."""
+        values = self.to_dict()
+        text = json.dumps({"sha256": value_sha256(values), "audit": values})
+        with whole_file(file) as opened:
+            opened.write(text.encode())
+
+    @staticmethod
+    def read(file: Path) -> AuditRecord:
+        """The record in a file; raises UserError for one that is damaged or of another version."""
+        try:
+            whole = json.loads(file.read_bytes())
+            if whole["sha256"] != value_sha256(whole["audit"]):
+                raise ValueError("its content is not what was written")
+            return AuditRecord.from_dict(whole["audit"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(
+                f"{file} holds no audit: {error}", "audit again: eyesight audit RUN"
+            ) from None
+
+
+def share_items(values: RecordJson) -> list[tuple[str, float]]:
+    """Value, low and high of the share of wrong labels."""
+    share = values["share_wrong"]
+    return [("value", share["value"]), ("low", share["low"]), ("high", share["high"])]
+
+
+def of_run(folder: Path) -> AuditRecord | None:
+    """The audit of a run's data, where `eyesight audit RUN` has left one that can be read."""
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        return AuditRecord.read(file)
+    except UserError:
+        return None
+
+
+def remember(record: AuditRecord) -> None:
+    """Keep the audit of these prepared images for later commands."""
+    cache.write_note(TOPIC, record.store, record.to_dict())
+
+
+def recall(store: str) -> AuditRecord | None:
+    """The last audit of the prepared images with this key; None when there is none."""
+    values = cache.read_note(TOPIC, store)
+    try:
+        return AuditRecord.from_dict(cast(RecordJson, values))
+    except (KeyError, TypeError, ValueError):
+        return None

@@ -1,0 +1,116 @@
+"""The command that shows doubtful images to a person, who keeps, relabels or leaves them out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from eyesight.cli.options import Settings, app
+from eyesight.errors import UserError
+
+if TYPE_CHECKING:
+    from eyesight.recipe import Data
+    from eyesight.system.progress import Reporter
+    from eyesight.web.review import Review
+
+
+@app.command()
+def review(
+    where: Annotated[
+        str, typer.Argument(metavar="DATA|RUN", help="a data set, or the folder of a run")
+    ],
+    settings: Settings = None,
+    budget: Annotated[
+        str, typer.Option(metavar="10m", help="the time for an audit where there is none yet")
+    ] = "10m",
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--corrections",
+            metavar="FILE.csv",
+            help="where the decisions go; NAME.corrections.csv beside the data otherwise",
+        ),
+    ] = None,
+    who: Annotated[
+        str | None, typer.Option(help="who decides; the name of the account otherwise")
+    ] = None,
+    host: Annotated[
+        str, typer.Option(help="who can reach the page; this machine only otherwise")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8001,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"),
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+) -> None:
+    """Look at doubtful pictures in the browser: keep, relabel or leave them out, by keys."""
+    from eyesight.cli import console
+    from eyesight.data.correction_file import account_name
+    from eyesight.recipe import seconds
+    from eyesight.system.extras import require
+
+    require("serve", "the review page")
+    from eyesight.web import server
+
+    data = data_of(where, settings)
+    opened = open_review(
+        data, file, who or account_name(), budget=seconds(budget), reporter=console.reporter
+    )
+    if len(opened.file.corrections):
+        console.talk(f"going on with {len(opened.file.corrections):,} rows of {opened.file.path}")
+    console.talk(f"decisions are kept in {opened.file.path}")
+
+    def ready(url: str) -> None:
+        typer.echo(f"listening on {url}")  # flushed, for whoever waits for it
+
+    options = server.Options(host, port, token, None, open_page)
+    server.serve_review(opened, options, ready=ready)
+
+
+def data_of(where: str, settings: list[str] | None = None) -> Data:
+    """The data to review: a data set with settings, or what a run was trained on."""
+    from eyesight.recipe import Recipe, override
+    from eyesight.runs import Run
+
+    if not (Path(where) / "recipe.json").is_file():
+        return override(Recipe(), [f"data.source={where}", *(settings or [])]).data
+    if settings:
+        raise UserError(
+            "--set changes how a data set is read; a run knows that already",
+            "leave --set out, or name the data",
+            code=2,
+        )
+    return Run.open(Path(where)).settled.data
+
+
+def open_review(
+    data: Data, file: Path | None, who: str, *, budget: float, reporter: Reporter
+) -> Review:
+    """A review of a data set, after an audit where none of these very images is at hand.
+
+    Raises UserError for what cannot be audited, and for corrections of other data.
+    """
+    reporter.message("starting PyTorch")
+    from eyesight.auditing import audit as auditing
+    from eyesight.auditing import record
+    from eyesight.auditing.record import AuditRecord
+    from eyesight.web.review import Review
+
+    material = auditing.open_material(data, budget, reporter)
+    kept = record.recall(material.store.key)
+    if kept is None:
+        kept = AuditRecord.of(auditing.audit(data, budget=budget, reporter=reporter))
+        record.remember(kept)
+    return Review.open(kept, material.source, file or corrections_path(data), who)
+
+
+def corrections_path(data: Data) -> Path:
+    """The file that a training on this data would use."""
+    from eyesight.data.corrections import BESIDE, NONE, beside
+
+    if data.corrections in ("", NONE, BESIDE):
+        return beside(data.source)
+    return Path(data.corrections).expanduser()
