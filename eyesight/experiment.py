@@ -325,6 +325,9 @@ def train_stage(job: Job, stage: Stage) -> None:
         if job.run.recipe.model.name == AUTO and is_perfect(state.history):
             context.reporter.message("stopped early: every validation picture is right")
             break
+        if context.group.once(lambda: run.asked_to_stop):
+            context.reporter.message("stopped early, as asked; what was learnt is kept")
+            break
         due = time.monotonic() - saved > SAVE_EVERY or not file.exists()
         if due and state.progress < 1 and context.group.first:
             state.save(file)

@@ -114,6 +114,19 @@ class Run:
         return self.path / "checkpoint"
 
     @property
+    def asked_to_stop(self) -> bool:
+        """Whether somebody asked a training to end early and keep what it has learnt."""
+        return (self.checkpoint_path / "stop").exists()
+
+    def ask_to_stop(self, *, stop: bool = True) -> None:
+        """Let a training end after its present epoch, or take that back."""
+        file = self.checkpoint_path / "stop"
+        if stop and self.checkpoint_path.is_dir():
+            file.touch()
+        elif not stop:
+            file.unlink(missing_ok=True)
+
+    @property
     def figures_path(self) -> Path:
         """Where the figures are or will be."""
         return self.path / "figures"

@@ -18,7 +18,17 @@ from eyesight.cli.options import app, show_json
 from eyesight.cli.streams import close_stdout, open_streams
 from eyesight.errors import UserError
 
-__all__ = ["app", "auditing", "cache", "ensemble", "judging", "main", "reviewing", "serving", "training"]
+__all__ = [
+    "app",
+    "auditing",
+    "cache",
+    "ensemble",
+    "judging",
+    "main",
+    "reviewing",
+    "serving",
+    "training",
+]
 
 INTERRUPTED = 130
 # Newer versions of Typer bring a Click of their own: its class is found through a public one.

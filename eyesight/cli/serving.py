@@ -145,5 +145,45 @@ def serve(
     def ready(url: str) -> None:
         typer.echo(f"listening on {url}")  # flushed, for whoever waits for it
 
-    options = server.Options(host, port, token, collect, open_page)
+    projects = Path("studio") if served.file is None else None
+    options = server.Options(host, port, token, collect, open_page, projects)
     server.serve(served, options, talk=console.talk, ready=ready)
+
+
+@app.command()
+def studio(
+    folder: Annotated[
+        Path, typer.Option("--folder", metavar="DIR", help="where projects are kept")
+    ] = Path("studio"),
+    share: Annotated[
+        bool,
+        typer.Option("--share", help="let phones on the local network in, by a QR code"),
+    ] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8000,
+    token: Annotated[
+        str | None,
+        typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"),
+    ] = None,
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="open the page in the browser")
+    ] = True,
+) -> None:
+    """Collect pictures in the browser, train on them, try the classifier and take it away."""
+    import secrets
+
+    from eyesight.cli import console
+    from eyesight.system.extras import require
+
+    require("serve", "the studio")
+    from eyesight.web import server
+
+    def ready(url: str) -> None:
+        typer.echo(f"listening on {url}")
+
+    host = "127.0.0.1"
+    if share:
+        host = "0.0.0.0"  # noqa: S104 - on request, and only with a token
+        token = token or secrets.token_urlsafe(12)
+    runs = Path("runs") if Path("runs").is_dir() else None
+    options = server.Options(host, port, token, open_page=open_page, studio=folder)
+    server.serve(server.Served(None, runs), options, talk=console.talk, ready=ready)

@@ -80,6 +80,19 @@ def start_eyesight(
     )
 
 
+def start_with_parent(
+    arguments: Sequence[str], *, stdout: IO[bytes] | int | None = None
+) -> subprocess.Popen[bytes]:
+    """Begin `eyesight ARGUMENTS` in a process that ends with this one; its talk is a pipe."""
+    return subprocess.Popen(  # noqa: S603 - this program with arguments that it has parsed
+        [sys.executable, "-c", WITH_PARENT, *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+        stdin=subprocess.PIPE,
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+    )
+
+
 def last_error(text: str) -> str:
     """The last `error:` line of what a command of ours wrote, or else its last line."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]

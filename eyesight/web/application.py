@@ -23,13 +23,15 @@ from eyesight.web.limits import Limits, Refused
 from eyesight.web.middleware import Guard
 from eyesight.web.problems import refusal
 from eyesight.web.review import Review
-from eyesight.web.routes import api, augment, events, pages
+from eyesight.web.routes import api, augment, events, pages, studio_pictures, studio_work
 from eyesight.web.routes import reader as reading
 from eyesight.web.routes import review as reviewing
 from eyesight.web.routes import runs as run_pages
+from eyesight.web.routes import studio as studio_pages
 from eyesight.web.samples import Collection
 from eyesight.web.schemas import Problem
 from eyesight.web.service import Service
+from eyesight.web.studio.desk import Desk
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]", "::1")
 
@@ -42,11 +44,12 @@ def application(
     hosts: Sequence[str] = LOOPBACK,
     limits: Limits | None = None,
     collect: Path | None = None,
+    studio: Desk | None = None,
 ) -> FastAPI:
     """The service around one classifier.
 
     `hosts` are the host names that requests may use ("*" for any); corrected digits are kept in the
-    folder `collect`.
+    folder `collect`; `studio` is for projects of one's own.
     """
     service = Service(recogniser, runs, limits or Limits())
     public = "*" in hosts
@@ -57,7 +60,11 @@ def application(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
+        if studio is not None:
+            studio.prepare()
         yield
+        if studio is not None:
+            studio.close()
         reader.close()
         service.close()
 
@@ -76,12 +83,15 @@ def application(
     app.state.service = service
     app.state.reader = reader
     app.state.token = token
+    app.state.studio = studio
     app.include_router(api.pictures)
     app.include_router(api.router)
     app.include_router(pages.token)
     for part in (augment, events, pages, reading, run_pages, i18n):
         app.include_router(part.router)
     app.include_router(reading.page)
+    for part in (studio_pictures, studio_work, studio_pages):
+        app.include_router(part.router)
     return guarded(app, token=token, hosts=hosts)
 
 

@@ -22,7 +22,11 @@ from eyesight.exporting.onnx_file import exported, pretrained
 from eyesight.inference import onnx_classifier
 from eyesight.inference.predict import is_backbone_name
 from eyesight.runs import Run, list_runs
+from eyesight.studio.collecting import BYTES
+from eyesight.studio.qr import for_terminal
 from eyesight.system.progress import Talk, silent
+from eyesight.web.limits import Limits
+from eyesight.web.studio.share import Share
 from eyesight.web.training_job import MARK
 
 if TYPE_CHECKING:
@@ -157,6 +161,27 @@ class Options:
     token: str | None = None  # a password that every visitor must know
     collect: Path | None = None  # keep the digits that people correct in this folder
     open_page: bool = False  # open the first page in the browser
+    studio: Path | None = None  # the folder of projects of one's own
+
+
+def shared(options: Options, port: int) -> Share | None:
+    """How a phone reaches a server that others can reach by a token; None for other servers."""
+    if options.token is None or is_loopback(options.host):
+        return None
+    host = options.host
+    if host in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
+        host = local_address()
+    return Share(f"http://{host}:{port}/studio?token={options.token}", options.token)
+
+
+def local_address() -> str:
+    """This machine's address in its local network; nothing is sent to find it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("10.255.255.255", 1))
+        except OSError:
+            return "127.0.0.1"
+        return str(probe.getsockname()[0])
 
 
 def serve(
@@ -172,19 +197,32 @@ def serve(
 
     from eyesight.web.application import LOOPBACK, application
     from eyesight.web.batching import Untrained
+    from eyesight.web.studio.desk import Desk
 
     local = is_loopback(options.host)
     if not local:
         allowed = "" if options.token else NOT_ALLOWED
         talk(f"everybody who can reach this machine can use the server{allowed}")
+    port = sock.getsockname()[1]
+    desk = None
+    if options.studio is not None:
+        desk = Desk(options.studio, Limits(BYTES, seconds=20.0), shared(options, port))
     app = application(
         recogniser or Untrained(),
         served.runs,
         token=options.token,
         hosts=LOOPBACK if local else ("*",),
         collect=options.collect,
+        studio=desk,
     )
-    answer(app, sock, options, ready)
+
+    def told(url: str) -> None:
+        ready(url)
+        if desk is not None and desk.share is not None:
+            talk(f"on a phone in the same network: {desk.share.address}")
+            talk(for_terminal(desk.share.address))
+
+    answer(app, sock, options, told)
 
 
 def answer(

@@ -27,9 +27,9 @@ token = APIRouter(include_in_schema=False)
 
 @router.get("/", response_class=HTMLResponse)
 def front(request: Request) -> Response:
-    """The page that classifies an image; /reader, which offers to train, without a network."""
+    """The page that classifies an image; without a network the studio, or else /reader."""
     if not service_of(request).recogniser.classes:
-        return RedirectResponse("/reader", 303)
+        return RedirectResponse("/studio" if request.app.state.studio else "/reader", 303)
     service = service_of(request)
     if service.target != "class":
         return templates.TemplateResponse(request, "made.html", dense_context(service))

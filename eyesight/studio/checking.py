@@ -1,0 +1,204 @@
+"""Check a project's images: the health check and the audit, kept as one small file.
+
+What is kept belongs to the images as they were: `stale` says when they have changed since.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from eyesight.data.corrections import Correction, Corrections
+from eyesight.errors import UserError
+from eyesight.studio.collecting import BURST_PATTERN
+from eyesight.studio.jobs import Job
+from eyesight.studio.projects import Project, folders_in, stamp
+from eyesight.studio.training import options, settings
+from eyesight.system.digest import file_sha256
+from eyesight.system.files import whole_file
+
+CHECK = "check.json"
+BUDGET = "90s"
+SHOWN = 60  # of each kind of finding
+UNEVEN = 5.0  # largest class to smallest
+FEW = 20
+TOGETHER = 6  # copies in one group that are shown
+COPIES = ("conflict", "duplicate", "leak")
+WHO = "studio"
+
+
+@dataclass(frozen=True)
+class Doubtful:
+    """An image whose label may be wrong."""
+
+    id: str
+    given: str
+    suggested: str
+
+
+@dataclass(frozen=True)
+class Check:
+    """What a check said of a project's images; ids are paths below the data folder."""
+
+    pictures: int
+    broken: tuple[tuple[str, str], ...]  # id and kind
+    repeated: tuple[str, ...]  # exact copies in one class
+    contradicting: tuple[str, ...]  # exact copies in several classes
+    doubtful: tuple[Doubtful, ...]
+    copies: tuple[tuple[str, ...], ...]
+    strangers: tuple[str, ...]
+    shortcuts: tuple[str, ...]
+    notes: tuple[str, ...]
+    stale: bool
+
+    @property
+    def clean(self) -> bool:
+        """Whether nothing was noticed."""
+        findings = (self.broken, self.repeated, self.contradicting, self.doubtful, self.copies)
+        return not any(findings) and not self.strangers and not self.shortcuts
+
+
+def check(job: Job) -> None:
+    """Run `eyesight data` and `eyesight audit` on the project and keep what they say."""
+    project = job.project
+    began = pictures_stamp(project)
+    fields = options(settings(project))
+    health = job.run(["data", str(project.pictures), *fields])
+    audit: dict[str, Any] = {}
+    if sum(1 for count in project.counts().values() if count) > 1:
+        audit = job.run(["audit", str(project.pictures), "--budget", BUDGET, *fields])
+    content = json.dumps({"stamp": began, "health": health, "audit": audit}, ensure_ascii=False)
+    with whole_file(project.path / CHECK) as file:
+        file.write(content.encode())
+
+
+def read_check(project: Project) -> Check | None:
+    """What the last check said, without what was settled since; None before the first."""
+    try:
+        values = json.loads((project.path / CHECK).read_bytes())
+        return build_check(project, values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def build_check(project: Project, values: Mapping[str, Any]) -> Check:
+    """The check from the file's values."""
+    health, audit = values["health"], values["audit"]
+    settled = {row.id for row in project.corrections.latest().values()}
+    present = Presence(project)
+
+    def with_kind(*kinds: str) -> tuple[str, ...]:
+        ids = [problem["id"] for problem in health["problems"] if problem["kind"] in kinds]
+        return tuple(present.among(ids)[:SHOWN])
+
+    unlike = [str(one["id"]) for one in audit.get("unlike", []) if one["id"] not in settled]
+    return Check(
+        pictures=int(health["usable"]),
+        broken=broken_of(health, present),
+        repeated=with_kind("duplicate", "leak"),
+        contradicting=with_kind("conflict"),
+        doubtful=doubtful_of(audit, present, settled),
+        copies=copies_of(audit, present),
+        strangers=tuple(present.among(unlike)[:SHOWN]),
+        shortcuts=tuple(str(one["name"]) for one in audit.get("shortcuts", []) if one["alarm"]),
+        notes=tuple(str(note) for note in audit.get("notes", [])),
+        stale=values["stamp"] != pictures_stamp(project),
+    )
+
+
+def broken_of(health: Mapping[str, Any], present: Presence) -> tuple[tuple[str, str], ...]:
+    """The files that cannot be read, with the kind of damage."""
+    rows = []
+    for problem in health["problems"]:
+        bad = problem["fatal"] and problem["kind"] not in COPIES
+        if bad and present(problem["id"]):
+            rows.append((str(problem["id"]), str(problem["kind"])))
+    return tuple(rows[:SHOWN])
+
+
+def doubtful_of(
+    audit: Mapping[str, Any], present: Presence, settled: set[str]
+) -> tuple[Doubtful, ...]:
+    """The labels that may be wrong and that no person has judged."""
+    rows = []
+    for label in audit.get("labels", []):
+        if label["id"] not in settled and present(label["id"]):
+            rows.append(Doubtful(label["id"], label["given"], label["suggested"]))
+    return tuple(rows[:SHOWN])
+
+
+def copies_of(audit: Mapping[str, Any], present: Presence) -> tuple[tuple[str, ...], ...]:
+    """The groups of near copies; the images of one burst are no news."""
+    groups = []
+    for group in audit.get("copies", []):
+        ids = present.among([str(one["id"]) for one in group])
+        bursts = {burst_of(one) for one in ids}
+        if len(ids) > 1 and (len(bursts) > 1 or bursts == {""}):
+            groups.append(tuple(ids[:TOGETHER]))
+    return tuple(groups[:SHOWN])
+
+
+class Presence:
+    """Whether images named by a check are still there."""
+
+    def __init__(self, project: Project) -> None:
+        self.root = project.pictures
+
+    def __call__(self, image_id: str) -> bool:
+        """Whether the image is there."""
+        return os.path.isfile(self.root / image_id)  # noqa: PTH113 - also for a name with NUL
+
+    def among(self, ids: Iterable[str]) -> list[str]:
+        """Those of some images that are there."""
+        return [one for one in ids if self(one)]
+
+
+def pictures_stamp(project: Project) -> str:
+    """Changes whenever an image is added or taken away."""
+    names = sorted(folders_in(project.pictures))
+    return ",".join(f"{name}:{stamp(project.pictures / name):x}" for name in names)
+
+
+def burst_of(image_id: str) -> str:
+    """The burst that an image came in; "" for none."""
+    match = re.search(BURST_PATTERN, image_id)
+    return match[1] if match else ""
+
+
+def uneven(counts: Mapping[str, int]) -> tuple[str, str] | None:
+    """The largest and the smallest class, where they are too far apart; else None."""
+    if len(counts) < 2:
+        return None
+    large = max(counts, key=lambda name: counts[name])
+    small = min(counts, key=lambda name: counts[name])
+    if counts[large] < UNEVEN * max(1, counts[small]):
+        return None
+    return large, small
+
+
+def few(counts: Mapping[str, int]) -> list[str]:
+    """The classes with so few images that accuracy is hardly known."""
+    return [name for name, count in counts.items() if count < FEW]
+
+
+def correct(project: Project, ids: Sequence[str], new: str) -> int:
+    """Note a person's word about images: `new` is their class, "" leaves them out.
+
+    Returns how many rows the corrections hold now. Raises UserError for what is not there.
+    """
+    if new and new not in project.class_names:
+        raise UserError(f"there is no class {new!r}", "name one of the project's classes")
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    rows = []
+    for one in ids:
+        class_name, _, file = one.partition("/")
+        path = project.picture(class_name, file)
+        rows.append(Correction(one, file_sha256(path), class_name, new, WHO, when))
+    kept = Corrections((*project.corrections, *rows))
+    kept.write(project.corrections_path)
+    return len(kept.latest())

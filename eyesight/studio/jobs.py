@@ -1,0 +1,143 @@
+"""Work that takes long, one piece at a time: trainings, checks and exports as child processes.
+
+A child ends with the server, however that ends; what a training has learnt by then is in its run.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from subprocess import Popen
+from threading import Lock, Thread
+from typing import Any
+
+from eyesight.errors import UserError
+from eyesight.studio.projects import Project
+from eyesight.system.child_process import last_error, start_with_parent
+
+LINES = 200  # of what a child says that are kept
+
+
+class Job:
+    """One piece of work for a project; `doing` is what it said last."""
+
+    def __init__(self, project: Project, kind: str) -> None:
+        self.project = project
+        self.kind = kind
+        self.before = frozenset(run.name for run in project.runs)
+        self.lines: deque[str] = deque(maxlen=LINES)
+        self.busy = True
+        self.stopped = False
+        self.problem = ""
+        self.hint = ""
+        self.process: Popen[bytes] | None = None
+        self.lock = Lock()
+
+    @property
+    def doing(self) -> str:
+        """What the work said last."""
+        return self.lines[-1] if self.lines else ""
+
+    def run(self, arguments: Sequence[str]) -> dict[str, Any]:
+        """Run `eyesight ARGUMENTS --json` to its end and return what it printed.
+
+        Raises UserError when it fails or is stopped.
+        """
+        with tempfile.TemporaryFile() as output:
+            with self.lock:
+                if self.stopped:
+                    raise stopped()
+                process = start_with_parent([*arguments, "--json"], stdout=output)
+                self.process = process
+            assert process.stderr is not None and process.stdin is not None
+            with process.stderr, process.stdin:
+                for line in process.stderr:
+                    text = line.decode(errors="replace").strip()
+                    if text:
+                        self.lines.append(text)
+                code = process.wait()
+            if self.stopped or code < 0:
+                raise stopped()
+            if code:
+                raise self._failure()
+            output.seek(0)
+            return as_object(output.read())
+
+    def _failure(self) -> UserError:
+        text = "\n".join(self.lines)
+        _, _, hint = text.rpartition("hint: ")
+        return UserError(last_error(text), hint.splitlines()[0] if hint else "try again")
+
+    def stop(self) -> None:
+        """End the work; a training can be gone on with."""
+        with self.lock:
+            self.stopped = True
+            if self.process is not None and self.process.poll() is None:
+                self.process.terminate()
+
+
+class Jobs:
+    """The work of one server: one job at a time, the last job of each project remembered."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+        self.current: Job | None = None
+        self.last: dict[Path, Job] = {}
+        self.threads: list[Thread] = []
+
+    def of(self, project: Project) -> Job | None:
+        """The last job of a project since the server started."""
+        return self.last.get(project.path)
+
+    def start(self, project: Project, kind: str, work: Callable[[Job], None]) -> Job:
+        """Begin work in a thread of its own; raises UserError while other work is going on."""
+        with self.lock:
+            if self.current is not None and self.current.busy:
+                raise UserError(
+                    f"{self.current.project.title} is at work already",
+                    "wait until it is done, or stop it there",
+                )
+            job = Job(project, kind)
+            self.current = self.last[project.path] = job
+        thread = Thread(target=perform, args=(job, work), name=kind, daemon=True)
+        self.threads.append(thread)
+        thread.start()
+        return job
+
+    def close(self) -> None:
+        """Stop what is going on."""
+        if self.current is not None:
+            self.current.stop()
+        for thread in self.threads:
+            thread.join(5)
+
+
+def perform(job: Job, work: Callable[[Job], None]) -> None:
+    """Do the work of a job and keep what went wrong."""
+    try:
+        work(job)
+    except UserError as error:
+        job.problem, job.hint = error.message, error.hint
+    except Exception as error:  # a page must say that nothing will come of this work
+        job.problem = f"{type(error).__name__}: {error}"
+    finally:
+        job.busy = False
+
+
+def as_object(text: bytes) -> dict[str, Any]:
+    """The JSON object that a command printed; raises UserError for anything else."""
+    try:
+        values = json.loads(text)
+    except ValueError:
+        values = None
+    if not isinstance(values, dict):
+        raise UserError("the command printed no result", "try again")
+    return values
+
+
+def stopped() -> UserError:
+    """The error of work that a person stopped."""
+    return UserError("it was stopped", "begin it again")

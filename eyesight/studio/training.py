@@ -1,0 +1,165 @@
+"""Train on a project's images in a given time: which command that is, and how far a run got."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
+
+from eyesight.data.vocabulary import is_container, split_and_rest
+from eyesight.errors import UserError
+from eyesight.recipes import RECIPES
+from eyesight.recipes.folder import PREFERRED
+from eyesight.runs import Run
+from eyesight.studio.collecting import BURST_PATTERN, has_bursts
+from eyesight.studio.projects import Project, has_classifier
+from eyesight.system.child_process import run_eyesight
+
+AUTO = "auto"  # the recipe that chooses by itself, where there is one
+FROM_SCRATCH = "objects"  # what trains without pretrained weights
+LARGER_FROM = 240.0  # seconds from which training from scratch sees more of each image
+LARGER = "data.size=64"
+LEAST = 4  # images of each class
+RECOMMENDED = 30
+MOST_SECONDS = 86_400.0
+Phase = Literal["none", "preparing", "training", "judging", "done", "stopped", "failed"]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a training is. `right` of `judged` held-out images were right when last looked."""
+
+    phase: Phase
+    run: str = ""
+    share: float = 0.0
+    right: int = 0
+    judged: int = 0
+    curve: tuple[float, ...] = ()  # accuracy on held-out images after each epoch
+    problem: str = ""
+
+
+def settings(project: Project) -> list[str]:
+    """The settings that a project's folder needs beyond its name."""
+    fields = []
+    if any(is_container(name) or split_and_rest(name)[0] for name in project.class_names):
+        fields.append("data.class_level=1")
+    if has_bursts(project):
+        fields.append(f"data.group_pattern={BURST_PATTERN}")
+    return fields
+
+
+def options(fields: list[str]) -> list[str]:
+    """Settings as options of a command."""
+    return [part for field in fields for part in ("--set", field)]
+
+
+@lru_cache(maxsize=1)
+def recipe_name() -> str:
+    """The recipe that suits this machine: one that starts from pretrained weights, if at hand.
+
+    Asks a child process once, because looking for weights loads PyTorch.
+    """
+    done = run_eyesight("models", "--json")
+    try:
+        models = json.loads(done.stdout)["models"]
+        at_hand = {str(row["name"]) for row in models if row["weights"]}
+        at_hand |= {str(row["timm"]).split(".")[0] for row in models if row["weights"]}
+    except (ValueError, KeyError, TypeError):
+        at_hand = set()
+    if at_hand.intersection(PREFERRED):
+        return AUTO if AUTO in RECIPES else "folder"
+    return FROM_SCRATCH
+
+
+def command(project: Project, seconds: float) -> list[str]:
+    """The arguments of `eyesight` that train on the project's images within `seconds`.
+
+    Raises UserError when there is too little to learn from.
+    """
+    check_ready(project)
+    if not 5 <= seconds <= MOST_SECONDS:
+        raise UserError(f"{seconds:g} seconds is no time to train", "from 5 seconds to a day")
+    recipe = recipe_name()
+    fields = settings(project)
+    if recipe == FROM_SCRATCH and seconds >= LARGER_FROM:
+        fields.append(LARGER)
+    return [
+        "train",
+        recipe,
+        "--data",
+        str(project.pictures),
+        "--budget",
+        f"{seconds:g}s",
+        "--out",
+        str(project.runs_path),
+        *options(fields),
+    ]
+
+
+def resume_command(run: Run) -> list[str]:
+    """The arguments of `eyesight` that go on with an interrupted run."""
+    return ["train", str(run.path), "--resume", "--out", str(run.path.parent)]
+
+
+def check_ready(project: Project) -> None:
+    """Raise UserError unless two classes have enough images."""
+    counts = project.counts()
+    if len(counts) < 2:
+        raise UserError("there is nothing to tell apart yet", "name two classes at least")
+    for name, count in counts.items():
+        if count < LEAST:
+            raise UserError(
+                f"{name} has {count} pictures, and {LEAST} are the least",
+                f"add some; {RECOMMENDED} of each class make a good start",
+            )
+
+
+def progress(run: Run) -> Progress:
+    """How far a run is, from its log alone."""
+    status = run.status
+    epochs = run.epochs
+    curve = tuple(float(epoch.get("validation_top1") or 0.0) for epoch in epochs)
+    judged = validation_size(run)
+    share = float(epochs[-1].get("progress") or 0.0) if epochs else 0.0
+    right = 0
+    if curve:
+        right = round(judged * curve[-1])
+    facts = (share, right, judged, curve)
+    if status == "done":
+        return Progress("done", run.name, *result_counts(run), curve)
+    if status == "failed":
+        last = run.log[-1]
+        return Progress("failed", run.name, *facts, str(last.get("message", "")))
+    if status == "interrupted":
+        return Progress("stopped", run.name, *facts)
+    if any(event.get("event") == "trained" for event in run.log) and share >= 1:
+        return Progress("judging", run.name, *facts)
+    return Progress("training" if epochs else "preparing", run.name, *facts)
+
+
+def result_counts(run: Run) -> tuple[float, int, int]:
+    """1.0, and how many of the test images the finished run got right."""
+    test = run.result.get("test") or {}
+    judged = int(test.get("n") or 0)
+    top1 = float(test.get("top1") or 0.0)
+    return 1.0, round(judged * (0.0 if math.isnan(top1) else top1)), judged
+
+
+def validation_size(run: Run) -> int:
+    """How many validation images a run has."""
+    counts = run.data.get("counts") or {}
+    value = counts.get("validation")
+    return int(value) if isinstance(value, int) else 0
+
+
+def latest(project: Project) -> Run | None:
+    """The newest run of a project."""
+    runs = project.runs
+    return runs[-1] if runs else None
+
+
+def can_go_on(run: Run) -> bool:
+    """Whether a run was interrupted and left something to go on from."""
+    return run.status == "interrupted" and not has_classifier(run)

@@ -1,0 +1,94 @@
+"use strict";
+const plan = document.getElementById("plan");
+const going = document.getElementById("going");
+const ended = document.getElementById("ended");
+const problem = document.getElementById("problem");
+const refused = document.getElementById("refused");
+let watched = false;
+let began = 0;
+let asked = 0;
+
+function seconds() {
+  const chosen = plan.querySelector("input[name=seconds]:checked").value;
+  return chosen === "other" ? 60 * Number(document.getElementById("minutes").value) : Number(chosen);
+}
+
+async function start(values) {
+  const answer = await trying(() => tell("/train", values), refused);
+  if (!answer) return;
+  began = Date.now();
+  asked = values.seconds || 0;
+  watched = true;
+  refresh();
+}
+
+function words(progress) {
+  if (progress.phase === "preparing") return t("studio.preparing");
+  if (progress.phase === "judging") return t("studio.judging");
+  if (!progress.judged) return t("studio.learning");
+  return t("studio.right_so_far", { right: progress.right, judged: progress.judged });
+}
+
+function draw(curve) {
+  document.getElementById("curve").hidden = curve.length < 2;
+  const step = 600 / Math.max(1, curve.length - 1);
+  const points = curve.map((value, place) => `${(place * step).toFixed(1)},${(140 - 130 * value).toFixed(1)}`);
+  document.querySelector("#curve polyline").setAttribute("points", points.join(" "));
+}
+
+function left(progress) {
+  if (!asked) return "";
+  const rest = Math.round(asked - (Date.now() - began) / 1000);
+  if (rest <= 0) return t("studio.nearly");
+  return rest < 90 ? t("studio.seconds_left", { n: rest }) : t("studio.minutes_left", { n: Math.round(rest / 60) });
+}
+
+function meaning(progress) {
+  const share = progress.right / Math.max(1, progress.judged);
+  if (progress.judged < 20) return t("studio.means_few");
+  if (share >= 0.95) return t("studio.means_good");
+  return share >= 0.8 ? t("studio.means_fair") : t("studio.means_poor");
+}
+
+function show(now) {
+  const progress = now.progress;
+  const busy = now.working === "train" || ["training", "judging"].includes(progress.phase);
+  if (busy) watched = true;
+  plan.hidden = busy;
+  going.hidden = !busy;
+  if (busy) {
+    document.getElementById("words").textContent = words(progress);
+    document.getElementById("left").textContent = left(progress);
+    const bar = document.getElementById("bar");
+    if (progress.phase === "training") bar.value = progress.share; else bar.removeAttribute("value");
+    draw(progress.curve);
+    document.getElementById("keep").disabled = progress.phase !== "training";
+  }
+  document.getElementById("doing").textContent = now.doing;
+  ended.hidden = busy || progress.phase !== "done" || !watched;
+  if (!ended.hidden) {
+    document.getElementById("result").textContent =
+      t("studio.right_of", { right: progress.right, judged: progress.judged });
+    document.getElementById("meaning").textContent = meaning(progress);
+  }
+  const trouble = progress.problem || now.problem;
+  problem.hidden = busy || !trouble || !watched;
+  problem.textContent = trouble;
+  if (progress.phase === "stopped" && !busy && watched) location.reload();
+}
+
+plan.addEventListener("submit", event => {
+  event.preventDefault();
+  start({ seconds: seconds() });
+});
+document.getElementById("minutes")?.addEventListener("focus", () => {
+  plan.querySelector("input[value=other]").checked = true;
+});
+document.getElementById("resume")?.addEventListener("click", () => start({ resume: state.progress.run }));
+document.getElementById("keep").addEventListener("click", async () => {
+  await trying(() => tell("/stop", { keep: true }));
+  say(t("studio.stopping"));
+});
+document.getElementById("pause").addEventListener("click", () => trying(() => tell("/stop")));
+
+follow(show, 1);

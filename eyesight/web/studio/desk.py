@@ -1,0 +1,151 @@
+"""The state that the studio's pages share: projects, the work going on, networks that answer."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+from threading import Lock, Thread
+
+from starlette.requests import Request
+
+from eyesight.errors import MissingError
+from eyesight.exporting.onnx_file import exported
+from eyesight.inference import onnx_classifier
+from eyesight.runs import Run
+from eyesight.studio import projects, training
+from eyesight.studio.jobs import Job, Jobs
+from eyesight.studio.projects import Project
+from eyesight.studio.training import Progress
+from eyesight.web.limits import Limits, Refused
+from eyesight.web.service import Service
+from eyesight.web.studio.share import Share
+
+READY = 3  # networks kept in memory
+
+
+class Desk:
+    """The studio of one server."""
+
+    def __init__(self, folder: Path, limits: Limits, share: Share | None = None) -> None:
+        self.folder = folder
+        self.limits = limits
+        self.share = share
+        self.jobs = Jobs()
+        self.lock = Lock()
+        self.services: OrderedDict[tuple[str, str], Service] = OrderedDict()
+
+    def prepare(self) -> None:
+        """Find out in the background which recipe suits this machine."""
+        Thread(target=training.recipe_name, name="recipe", daemon=True).start()
+
+    def project(self, name: str) -> Project:
+        """The project of this name; raises MissingError."""
+        return projects.open_project(self.folder, name)
+
+    def train(self, project: Project, seconds: float) -> None:
+        """Begin a training; raises UserError when it cannot be."""
+        training.check_ready(project)
+
+        def work(job: Job) -> None:
+            job.run(training.command(project, seconds))
+            self.finish(job)
+
+        self.jobs.start(project, "train", work)
+
+    def go_on(self, project: Project, run: Run) -> None:
+        """Go on with an interrupted run."""
+
+        def work(job: Job) -> None:
+            run.ask_to_stop(stop=False)
+            job.run(training.resume_command(run))
+            self.finish(job)
+
+        self.jobs.start(project, "train", work)
+
+    def finish(self, job: Job) -> None:
+        """Let the run of a training that has ended answer, and export it for that."""
+        run = training.latest(job.project)
+        if run is not None:
+            job.project.change({"answers": run.name})
+            exported(run)
+
+    def stop(self, project: Project) -> None:
+        """End a project's training and keep what it has learnt, or end what has no run yet."""
+        job = self.jobs.of(project)
+        if job is None or not job.busy:
+            return
+        run = started_run(job)
+        if run is None or job.kind != "train" or not run.epochs:
+            job.stop()
+        else:
+            run.ask_to_stop()
+
+    def pause(self, project: Project) -> None:
+        """Interrupt a project's work at once."""
+        job = self.jobs.of(project)
+        if job is not None:
+            job.stop()
+
+    def progress(self, project: Project) -> Progress:
+        """How far the project's last training is."""
+        job = self.jobs.of(project)
+        if job is not None and job.kind == "train":
+            run = started_run(job)
+            if run is None and job.busy:
+                return Progress("preparing")
+            if job.problem and not job.stopped:
+                return Progress("failed", run.name if run else "", problem=job.problem)
+        else:
+            run = training.latest(project)
+        if run is None:
+            return Progress("none")
+        return training.progress(run)
+
+    def answering(self, project: Project, run_name: str = "") -> Run:
+        """The run that answers for a project; raises MissingError when there is none."""
+        run = project.run(run_name) if run_name else project.answering
+        if run is None or not projects.has_classifier(run):
+            raise MissingError("nothing has been trained yet", "train first: step 3")
+        return run
+
+    def service(self, run: Run) -> Service:
+        """A service that answers from a run's exported file; slow the first time."""
+        weights = str(run.read_json("classifier/classifier.json").get("weights_sha256"))
+        key = (str(run.path), weights)
+        with self.lock:
+            if key in self.services:
+                self.services.move_to_end(key)
+                return self.services[key]
+            recogniser = onnx_classifier.load(exported(run))
+            service = Service(recogniser, None, self.limits)
+            self.services[key] = service
+            while len(self.services) > READY:
+                _, oldest = self.services.popitem(last=False)
+                oldest.close()
+            return service
+
+    def close(self) -> None:
+        """Stop the work and the networks."""
+        self.jobs.close()
+        for service in self.services.values():
+            service.close()
+
+
+def started_run(job: Job) -> Run | None:
+    """The run that a training began or goes on with, as soon as there is one."""
+    runs = job.project.runs
+    fresh = [run for run in runs if run.name not in job.before]
+    if fresh:
+        return fresh[-1]
+    for run in reversed(runs):
+        if job.kind == "train" and run.held:
+            return run
+    return None
+
+
+def desk_of(request: Request) -> Desk:
+    """The application's studio; raises Refused where there is none."""
+    desk = request.app.state.studio
+    if not isinstance(desk, Desk):
+        raise Refused(404, "this server has no studio", "start one: eyesight studio")
+    return desk

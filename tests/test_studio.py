@@ -1,0 +1,428 @@
+"""Projects of one's own: folders that the command line takes, and pages that no other site drives."""
+
+import io
+import json
+import time
+import zipfile
+
+import pytest
+from drawn import folder, pictures, png
+from fastapi.testclient import TestClient
+
+from eyesight.data.decode import BadPicture
+from eyesight.errors import MissingError, UserError
+from eyesight.runs import Run
+from eyesight.studio import checking, collecting, projects, qr, training
+from eyesight.studio.jobs import Jobs
+from eyesight.web.application import application
+from eyesight.web.batching import Untrained
+from eyesight.web.limits import Limits
+from eyesight.web.studio.desk import Desk
+from eyesight.web.studio.share import Share
+
+
+@pytest.fixture
+def place(tmp_path):
+    return tmp_path / "studio"
+
+
+@pytest.fixture
+def project(place):
+    made = projects.create_project(place, "Shapes of mine")
+    folder(made.pictures, 18)
+    return made
+
+
+@pytest.fixture
+def desk(place, monkeypatch):
+    monkeypatch.setattr(training, "recipe_name", lambda: training.FROM_SCRATCH)
+    return Desk(place, Limits())
+
+
+@pytest.fixture
+def client(desk):
+    with TestClient(application(Untrained(), studio=desk), base_url="http://localhost") as opened:
+        yield opened
+
+
+def image(seed=0):
+    return png(pictures(1, seed=seed)[0][0, 0])
+
+
+def test_a_project_is_a_data_folder_that_the_command_line_takes(project):
+    assert project.name == "shapes-of-mine" and project.title == "Shapes of mine"
+    assert project.counts() == {"bar": 6, "cross": 6, "ring": 6}
+    assert projects.list_projects(project.path.parent) == [project]
+    assert projects.open_project(project.path.parent, "shapes-of-mine") == project
+
+
+@pytest.mark.parametrize("name", ["..", "../studio", "", ".", "shapes-of-mine/../other", "x"])
+def test_a_name_is_never_joined_to_a_path(project, name):
+    with pytest.raises(MissingError):
+        projects.open_project(project.path.parent, name)
+    with pytest.raises(MissingError):
+        project.class_path(name)
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b", "a\\b", ".hidden", "_x", "nul", "x" * 61, "a."])
+def test_a_class_is_named_as_a_folder_can_be(project, name):
+    with pytest.raises(UserError):
+        project.add_class(name)
+
+
+def test_classes_keep_the_order_in_which_they_were_named(place):
+    project = projects.create_project(place, "나무")
+    for name in ("zebra", "apple tree", "감나무"):
+        assert project.add_class(name) == name
+    assert project.add_class("  ZEBRA ") == "zebra"
+    assert project.class_names == ["zebra", "apple tree", "감나무"]
+    assert project.rename_class("zebra", "horse") == "horse"
+    assert project.class_names == ["horse", "apple tree", "감나무"]
+    with pytest.raises(UserError):
+        project.rename_class("horse", "Apple Tree")
+    again = projects.create_project(place, "나무")
+    assert again.name != project.name
+
+
+def test_an_image_is_kept_once_as_it_came(project):
+    data = image(seed=5)
+    first = collecting.add_picture(project, "bar", data)
+    assert first.state == "added" and project.picture("bar", first.file).read_bytes() == data
+    assert collecting.add_picture(project, "bar", data).state == "again"
+    assert collecting.add_picture(project, "ring", data).elsewhere == "bar"
+    assert project.counts()["bar"] == 7
+
+
+@pytest.mark.parametrize("data", [b"", b"hello", image()[:60], b"\x89PNG\r\n\x1a\n"])
+def test_what_is_no_image_is_not_kept(project, data):
+    with pytest.raises(BadPicture):
+        collecting.add_picture(project, "bar", data)
+    assert project.counts()["bar"] == 6
+
+
+def test_bursts_stay_on_one_side_of_the_split(project):
+    assert training.settings(project) == []
+    collecting.add_picture(project, "bar", image(seed=8), burst="ab12cd34")
+    assert training.settings(project) == [f"data.group_pattern={collecting.BURST_PATTERN}"]
+    collecting.add_picture(project, "bar", image(seed=9), burst="../../x")
+    assert sum(name.startswith("burst-") for name in project.files("bar")) == 1
+
+
+def test_a_class_called_train_is_a_class(project):
+    project.add_class("train")
+    assert "data.class_level=1" in training.settings(project)
+
+
+def test_what_is_removed_can_be_put_back(project):
+    files = project.files("ring")
+    project.remove("ring", files[:2])
+    project.remove("ring", ["no.png"])
+    assert project.counts()["ring"] == 4
+    assert project.undo().count == 0 and project.undo().count == 2
+    assert project.undo() is None
+    assert sorted(project.files("ring")) == sorted(files)
+    project.remove_class("bar")
+    assert "bar" not in project.class_names
+    assert project.undo().class_name == "bar" and project.counts()["bar"] == 6
+
+
+def test_only_the_last_removals_are_kept(project, monkeypatch):
+    monkeypatch.setattr(projects, "KEPT_REMOVALS", 2)
+    for file in project.files("ring")[:4]:
+        project.remove("ring", [file])
+    assert len(project.removals()) == 2
+
+
+def archive(entries):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as opened:
+        for name, data in entries.items():
+            opened.writestr(name, data)
+    return stream.getvalue()
+
+
+def test_the_folders_of_a_zip_are_classes_and_broken_files_are_named(project, tmp_path):
+    file = tmp_path / "all.zip"
+    file.write_bytes(
+        archive(
+            {
+                "top/oak/1.png": image(1),
+                "top/oak/2.png": image(2),
+                "top/elm/3.png": image(3)[:50],
+                "top/elm/notes.txt": b"x",
+                "4.png": image(4),
+                "__MACOSX/top/oak/._1.png": b"x",
+            }
+        )
+    )
+    gathered = collecting.add_archive(project, file, "")
+    assert gathered.added == 2 and gathered.ignored == 1
+    assert sorted(name for name, _ in gathered.broken) == ["4.png", "top/elm/3.png"]
+    assert project.counts()["oak"] == 2
+
+
+def test_an_archive_that_climbs_out_is_refused(project, tmp_path):
+    file = tmp_path / "evil.zip"
+    file.write_bytes(archive({"../../evil.png": image()}))
+    with pytest.raises(UserError, match="leave its folder"):
+        collecting.add_archive(project, file, "")
+
+
+def test_there_is_too_little_to_train_on(place, monkeypatch):
+    monkeypatch.setattr(training, "recipe_name", lambda: "objects")
+    project = projects.create_project(place, "one")
+    with pytest.raises(UserError, match="nothing to tell apart"):
+        training.command(project, 60)
+    folder(project.pictures, 6)
+    with pytest.raises(UserError, match="2 pictures"):
+        training.command(project, 60)
+    folder(project.pictures, 18, seed=3)
+    assert training.command(project, 60)[:3] == ["train", "objects", "--data"]
+    assert "data.size=64" in training.command(project, 600)
+    with pytest.raises(UserError, match="no time"):
+        training.command(project, 1)
+
+
+def log(run, *events):
+    for event in events:
+        run.append(event)
+
+
+def test_progress_is_read_from_the_runs_own_log(project):
+    run = Run.create(project.runs_path, "objects")
+    run.write_json("recipe.json", {"format": 1, "name": "objects"})
+    run.write_json("data.json", {"counts": {"train": 80, "validation": 10, "test": 20}})
+    run.checkpoint_path.mkdir()
+    with run.hold():
+        assert training.progress(run).phase == "preparing"
+        epoch = {"event": "epoch", "epoch": 1, "progress": 0.5, "validation_top1": 0.8}
+        log(run, {"event": "start"}, epoch)
+        going = training.progress(run)
+        assert (going.phase, going.right, going.judged) == ("training", 8, 10)
+        run.ask_to_stop()
+        assert run.asked_to_stop
+    assert training.progress(run).phase == "stopped" and training.can_go_on(run)
+    run.ask_to_stop(stop=False)
+    assert not run.asked_to_stop
+    log(run, {"event": "done", "test": {"n": 20, "top1": 0.9}, "seconds": {"total": 9}})
+    ended = training.progress(run)
+    assert (ended.phase, ended.right, ended.judged) == ("done", 18, 20)
+
+
+def test_a_check_is_plain_and_forgets_what_was_settled(project):
+    ids = [f"{name}/{file}" for name in ("bar", "ring") for file in sorted(project.files(name))]
+    problems = [
+        {"id": ids[0], "kind": "truncated", "detail": "", "fatal": True},
+        {"id": ids[1], "kind": "duplicate", "detail": "", "fatal": True},
+        {"id": ids[2], "kind": "conflict", "detail": "", "fatal": True},
+        {"id": "ring/gone.png", "kind": "truncated", "detail": "", "fatal": True},
+    ]
+    audit = {
+        "labels": [{"id": ids[3], "given": "bar", "suggested": "ring", "score": 0.9}],
+        "copies": [[{"id": ids[4]}, {"id": ids[5]}], [{"id": ids[4]}, {"id": "ring/gone.png"}]],
+        "unlike": [{"id": ids[6], "score": 0.9}],
+        "shortcuts": [{"name": "size", "alarm": False}],
+    }
+    values = {
+        "stamp": checking.pictures_stamp(project),
+        "health": {"usable": 18, "problems": problems},
+        "audit": audit,
+    }
+    (project.path / checking.CHECK).write_text(json.dumps(values), encoding="utf-8")
+    found = checking.read_check(project)
+    assert found.broken == ((ids[0], "truncated"),) and found.repeated == (ids[1],)
+    assert found.contradicting == (ids[2],) and found.copies == ((ids[4], ids[5]),)
+    assert found.doubtful[0].suggested == "ring" and found.strangers == (ids[6],)
+    assert not found.clean and not found.stale
+    assert checking.correct(project, [ids[3]], "ring") == 1
+    assert checking.read_check(project).doubtful == ()
+    (row,) = project.corrections
+    assert (row.id, row.old, row.new) == (ids[3], "bar", "ring")
+    with pytest.raises(UserError):
+        checking.correct(project, [ids[3]], "nothing")
+    with pytest.raises(MissingError):
+        checking.correct(project, ["../x"], "ring")
+    collecting.add_picture(project, "bar", image(7))
+    assert checking.read_check(project).stale
+
+
+def test_one_thing_at_a_time_and_what_fails_says_so(project):
+    jobs = Jobs()
+    job = jobs.start(project, "check", lambda job: job.run(["data", "/nowhere"]))
+    with pytest.raises(UserError, match="at work already"):
+        jobs.start(project, "train", lambda job: None)
+    jobs.threads[-1].join(60)
+    assert not job.busy and "nowhere" in job.problem
+    jobs.close()
+
+
+# ---- pages
+
+
+STEPS = ["collect", "check", "train", "try", "compare", "take"]
+
+
+@pytest.mark.parametrize("language", ["en", "ko"])
+def test_every_step_has_a_page(client, project, language):
+    headers = {"Accept-Language": language}
+    assert "Shapes of mine" in client.get("/studio", headers=headers).text
+    for step in STEPS:
+        answer = client.get(f"/studio/{project.name}/{step}", headers=headers)
+        assert answer.status_code == 200, step
+        assert 'aria-current="step"' in answer.text
+    assert client.get(f"/studio/{project.name}/nothing").status_code == 404
+    assert client.get("/studio/nothing/collect").status_code == 404
+    assert client.get("/", follow_redirects=False).headers["location"] == "/studio"
+
+
+def test_a_project_is_made_filled_and_changed_over_http(client):
+    made = client.post("/studio", json={"title": "Leaves"}).json()
+    here = made["address"].removesuffix("/collect")
+    assert client.post(f"{here}/classes", json={"name": "oak"}).json() == {"name": "oak"}
+    sent = client.post(f"{here}/pictures", params={"to": "oak"}, content=image(1)).json()
+    assert sent["state"] == "added"
+    state = client.get(f"{here}/state").json()
+    assert state["classes"] == [{"name": "oak", "count": 1}]
+    (row,) = client.get(f"{here}/files", params={"of": "oak"}).json()["files"]
+    drawn = client.get(row["address"])
+    assert drawn.headers["content-type"] == "image/png"
+    assert "immutable" in drawn.headers["cache-control"]
+    client.post(f"{here}/remove", json={"of": "oak", "files": [row["file"]]})
+    after = client.get(f"{here}/state").json()
+    assert after["removed"] == 1 and after["version"] != state["version"]
+    assert client.post(f"{here}/undo").json() == {"restored": 1, "of": "oak"}
+    assert client.post(f"{here}/archive", content=archive({"elm/1.png": image(2)})).json()[
+        "classes"
+    ] == ["elm"]
+    moved = client.post(
+        f"{here}/move", json={"of": "oak", "files": [row["file"]], "to": "elm"}
+    ).json()
+    assert moved == {"moved": 1}
+
+
+@pytest.mark.parametrize(
+    "path, body, status",
+    [
+        ("/pictures?to=bar", b"no image", 415),
+        ("/pictures?to=bar", image()[:60], 422),
+        ("/pictures?to=nothing", image(), 404),
+        ("/archive", b"no zip", 422),
+        ("/classes", b'{"name": "a/b"}', 422),
+        ("/classes", b"[]", 422),
+        ("/remove", b'{"of": "bar", "files": "x"}', 422),
+        ("/train", b'{"seconds": "soon"}', 422),
+        ("/train", b'{"resume": "0009-x"}', 404),
+        ("/predict", image(), 404),
+        ("/use", b'{"run": "0009-x"}', 404),
+        ("/export", b'{"to": "onnx"}', 404),
+        ("/correct", b'{"ids": ["bar/none.png"], "new": "ring"}', 404),
+    ],
+)
+def test_what_cannot_be_is_refused_with_a_hint(client, project, path, body, status):
+    answer = client.post(f"/studio/{project.name}{path}", content=body)
+    assert answer.status_code == status
+    assert answer.json()["error"] and answer.json()["hint"]
+
+
+@pytest.mark.parametrize("path", ["..%2f..%2fproject.json", "%2e%2e", "bar/..%2f..%2fproject.json"])
+def test_no_address_leads_out_of_the_project(client, project, path):
+    assert client.get(f"/studio/{project.name}/pictures/{path}").status_code == 404
+
+
+CHANGES = ["", "/NAME/classes", "/NAME/pictures?to=bar", "/NAME/archive", "/NAME/remove"]
+CHANGES += ["/NAME/undo", "/NAME/move", "/NAME/train", "/NAME/stop", "/NAME/check", "/NAME/use"]
+
+
+@pytest.mark.parametrize("path", CHANGES)
+@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:1"])
+def test_another_sites_page_can_change_nothing(client, project, path, origin):
+    before = project.version
+    address = "/studio" + path.replace("NAME", project.name)
+    answer = client.post(address, content=b"{}", headers={"Origin": origin})
+    assert answer.status_code == 403
+    assert project.version == before and len(projects.list_projects(project.path.parent)) == 1
+
+
+def test_another_sites_page_can_read_nothing(client, project):
+    answer = client.get(f"/studio/{project.name}/state", headers={"Host": "evil.example"})
+    assert answer.status_code == 400
+    answer = client.get(f"/studio/{project.name}/state")
+    assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_server_that_others_reach_asks_for_its_token(desk, project):
+    open_to_all = application(Untrained(), studio=desk, hosts=("*",))
+    assert TestClient(open_to_all).get("/studio").status_code == 403
+    desk.share = Share("http://192.168.1.5:8000/studio?token=secret", "secret")
+    asking = TestClient(application(Untrained(), studio=desk, token="secret", hosts=("*",)))
+    assert asking.get("/studio").status_code == 401
+    answer = asking.get("/studio?token=secret")
+    assert answer.status_code == 200 and "data:image/svg+xml" in answer.text
+    assert "token=secret" in answer.text
+    cookie = answer.history[0].headers["set-cookie"].lower()
+    assert "samesite=strict" in cookie and "httponly" in cookie
+
+
+def test_fifty_projects_and_ten_thousand_pictures_are_listed_quickly(client, place):
+    for number in range(50):
+        projects.create_project(place, f"project {number}").add_class("a")
+    large = projects.open_project(place, "project-0")
+    (large.pictures / "a").mkdir(exist_ok=True)
+    for number in range(10_000):
+        (large.pictures / "a" / f"{number:05d}.png").touch()
+    took = []
+    for path in ("/studio", "/studio/project-0/collect", "/studio/project-0/state"):
+        began = time.monotonic()
+        assert client.get(path).status_code == 200
+        took.append(time.monotonic() - began)
+    page = client.get("/studio/project-0/files", params={"of": "a", "start": 9_990}).json()
+    assert page["count"] == 10_000 and len(page["files"]) == 10
+    assert max(took) < 2.0, took  # 0.5 s on a machine that does nothing else
+
+
+# ---- QR codes
+
+
+def test_a_code_has_its_patterns_and_its_size():
+    grid = qr.encode("http://192.168.178.20:8000/studio?token=abcdefghijklmnop")
+    assert len(grid) == 17 + 4 * 4
+    assert [grid[0][x] for x in range(8)] == [True] * 7 + [False]
+    assert [grid[6][x] for x in range(8, len(grid) - 8)] == [
+        x % 2 == 0 for x in range(8, len(grid) - 8)
+    ]
+    assert grid[len(grid) - 8][8]
+    with pytest.raises(UserError):
+        qr.encode("x" * 300)
+
+
+def test_correction_bytes_make_every_syndrome_vanish():
+    block = bytes(range(40, 56))
+    word = block + qr.correction(block, 10)
+    root = 1
+    for _ in range(10):
+        value = 0
+        for byte in word:
+            value = qr.times(value, root) ^ byte
+        assert value == 0
+        root = qr.times(root, 2)
+
+
+def test_a_code_is_read_back():
+    """Undo the mask and the interleaving of version 1 by hand: mode, length, text."""
+    text = "eyesight"
+    grid = qr.encode(text)
+    size = len(grid)
+    bits = sum(grid[8][size - 1 - place] << place for place in range(8)) ^ (0x5412 & 0xFF)
+    seen = sum(grid[size - 15 + place][8] << place for place in range(8, 15))
+    mask = ((bits | (seen ^ (0x5412 & 0x7F00))) >> 10) & 7
+    blank = qr.Symbol.blank(1)
+    stream = [grid[y][x] ^ qr.flips(mask, y, x) for y, x in blank.free()]
+    words = [
+        int("".join("01"[bit] for bit in stream[place : place + 8]), 2)
+        for place in range(0, 8 * 16, 8)
+    ]
+    whole = "".join(f"{word:08b}" for word in words)
+    assert whole[:4] == "0100" and int(whole[4:12], 2) == len(text)
+    data = bytes(int(whole[place : place + 8], 2) for place in range(12, 12 + 8 * len(text), 8))
+    assert data.decode() == text
