@@ -32,6 +32,7 @@ from eyesight.results.scores import Measure
 if TYPE_CHECKING:
     from eyesight.recipe import Recipe
     from eyesight.runs import Run
+    from eyesight.views.corrections_effect import CorrectionsEffect
 
 
 @app.command()
@@ -270,6 +271,7 @@ def train(
             )
             if key in result
         }
+        facts |= effect_values(run)
         show_json(
             {
                 "run": str(run.path),
@@ -289,7 +291,8 @@ def train(
     if "test_uncorrected" in result:
         uncorrected = judged(result["test_uncorrected"], run.measure)
         say(f"by the uncorrected test labels: {uncorrected}")
-    for line in [*extra_data.lines(result), *used_lines(result)]:
+    effect_lines = [line for one in effects_of([run]).values() for line in one.lines()]
+    for line in [*effect_lines, *extra_data.lines(result), *used_lines(result)]:
         say(line)
     say(f"time    {result['seconds']['total']:.1f} s")
     say(f"run     {run.path}")
@@ -346,6 +349,24 @@ def judged(test: dict[str, Any], measure: Measure) -> str:
     return measure.sentence(test) + caseless
 
 
+def effect_values(run: Run) -> dict[str, dict[str, object]]:
+    """What corrections changed in a run, for its JSON object; empty where there were none."""
+    effects = effects_of([run])
+    return {"corrections": effects[run.name].to_dict()} if effects else {}
+
+
+def effects_of(runs: list[Run]) -> dict[str, CorrectionsEffect]:
+    """What corrections changed in each run that used some, by the run's name."""
+    from eyesight.views import corrections_effect
+
+    effects = {}
+    for run in runs:
+        effect = corrections_effect.effect(run)
+        if effect is not None:
+            effects[run.name] = effect
+    return effects
+
+
 @app.command("compare")
 def compare_(
     names: Annotated[
@@ -398,14 +419,19 @@ def compare_(
         talk=console.talk,
         progress=console.reporter.counter("preparing pictures"),
     )
+    effects = effects_of([run for row in comparison.rows for run in row.runs])
     place = compare.folder(members, names, out)
     page = compare.write(
         comparison, place, sort=sort, command=shlex.join(["eyesight", *sys.argv[1:]])
     )
     if as_json:
-        show_json({**comparison.to_dict(sort), "page": str(page)})
+        corrections = {name: one.to_dict() for name, one in effects.items()}
+        show_json({**comparison.to_dict(sort), "page": str(page), "corrections": corrections})
     else:
         say(table.write(table.ordered(comparison.rows, sort), form))
+        for name, one in effects.items():
+            for line in one.lines():
+                say(f"{name}: {line}")
         for note in [*comparison.notes, f"page: {page}"]:
             console.talk(note)
     if not any(row.runs for row in comparison.rows):

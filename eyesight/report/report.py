@@ -14,17 +14,21 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from eyesight import recipe as recipes
+from eyesight.auditing import record
+from eyesight.auditing.record import AuditRecord
 from eyesight.data.prepare import Pixels, encode_png
+from eyesight.data.store import open_store, store_folder
 from eyesight.results import calibration as calibrating
 from eyesight.results import conformal, metrics
 from eyesight.results.predictions import Predictions, readable, summary
 from eyesight.runs import Run
-from eyesight.views import dense_plots, html, plots, run_view
+from eyesight.views import corrections_effect, dense_plots, html, plots, run_view
 from eyesight.views.html import duration, percent
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 SAMPLES = 30  # images shown at most
 MISTAKES = 40
+DOUBTFUL = 24  # labels that are shown
 THUMBNAIL = 128  # longest side in pixels of a shown image
 PIXELATED = 48  # up to this side the pixels of an image should be seen, not blurred
 PARTS = {"all": "the head alone", "none": "everything"}  # what `transfer.freeze` leaves to train
@@ -123,6 +127,7 @@ def page(run: Run) -> str:
         **_training(run),
         **_results(run, predictions),
         **_trust(run, predictions),
+        **_labels(run),
     }
     return html.render(TEMPLATE, values)
 
@@ -214,6 +219,34 @@ def _trust(run: Run, predictions: Predictions | None) -> dict[str, object]:
         "coverages": coverages,
     }
     return {"trust": trust, "slices": run_view.worst_slices(run, predictions)}
+
+
+def _labels(run: Run) -> dict[str, object]:
+    """What an audit said of the labels, and what corrections of them changed."""
+    kept = record.of_run(run.path)
+    return {
+        "effect": corrections_effect.effect(run),
+        "audit": kept,
+        "doubtful": doubtful(kept) if kept is not None else [],
+    }
+
+
+def doubtful(kept: AuditRecord) -> list[tuple[str, str]]:
+    """The images whose labels are most probably wrong, with captions.
+
+    None where their prepared images are no longer at hand.
+    """
+    folder = store_folder(kept.store)
+    store = open_store(folder) if folder is not None else None
+    if store is None:
+        return []
+    rows = {one: row for row, one in enumerate(store.ids)}
+    names = dict(zip(store.classes, readable(store.classes), strict=True))
+    shown = []
+    for label in kept.wrong[:DOUBTFUL]:
+        caption = f"{names[label.given]}, rather {names[label.suggested]}"
+        shown.append((thumbnail(store.pixels[rows[label.id]]), caption))
+    return shown
 
 
 def _last_event(run: Run, name: str) -> Json:

@@ -12,13 +12,14 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, HTMLResponse
 from starlette.responses import Response
 
+from eyesight.auditing import record
 from eyesight.data.prepare import Pixels, encode_png
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import file_of
 from eyesight.recipe import Recipe, differences, to_json
 from eyesight.runs import Run
 from eyesight.system.tables import csv_text
-from eyesight.views import run_view
+from eyesight.views import corrections_effect, run_view
 from eyesight.views.run_view import Finding
 from eyesight.web.limits import Refused
 from eyesight.web.routes import confusion, figures
@@ -92,6 +93,10 @@ def facts(run: Run) -> dict[str, Any]:
         "recipe": to_json(run.recipe),
         "findings": findings(run),
         "mistakes": run_view.mistakes(run, MISTAKES),
+        "slices": run_view.worst_slices(run, predictions),
+        "audit": record.of_run(run.path),
+        "effect": corrections_effect.effect(run),
+        "source": run.recipe.data.source,
         "exported": file_of(run).is_file(),
         "kept": has_predictions,
         "named": run.target == "class",
