@@ -24,7 +24,7 @@ from eyesight.data.named import open_named
 from eyesight.inference import predict
 from eyesight.inference.postal_code import digit_classifier
 from eyesight.reader.mnist_digit import grey
-from eyesight.reader.postcode import read_code
+from eyesight.reader.postcode import SURE, read_code
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -434,7 +434,7 @@ def main():
     parser.add_argument("--photographs", type=int, default=20, help="of each kind")
     parser.add_argument("--digits", type=int, default=5, help="expected; 0: unknown")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--sure", type=float, default=0.65)
+    parser.add_argument("--sure", type=float, default=SURE)
     parser.add_argument("--writers", choices=["odd", "even", "all"], default="odd")
     parser.add_argument("--places", action="store_true", help="tables, shadows and boxes apart too")
     parser.add_argument("--look", type=Path, help="write the photographs into this folder")

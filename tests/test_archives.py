@@ -344,3 +344,15 @@ def test_a_tar_of_a_million_empty_members_is_refused_early(tmp_path):
     with pytest.raises(UserError, match="100 members that are all but empty"):
         extract(path, tmp_path / "out", Limits(many=100))
     assert len(files(tmp_path / "out")) == 100
+
+
+def test_a_tar_of_a_million_members_is_refused_early(tmp_path, inner):
+    """Its first 20,001 headers are read, and no more."""
+    path = tmp_path / "many.tar"
+    with tarfile.open(path, "w") as archive:
+        for number in range(20_100):
+            archive.addfile(tarfile.TarInfo(f"{number % 50}/{number}"))
+    with path.open("ab") as file:
+        file.truncate(512 * 1_000_000)
+    with pytest.raises(UserError, match="all but empty"):
+        extract(path, inner, Limits())

@@ -199,3 +199,32 @@ def test_a_heic_file_is_read_with_the_extra(monkeypatch):
     with pytest.raises(BadPicture):  # these bytes only begin as such a file
         read(HEIC)
     assert registered == [True] and "HEIF" in decoding.FORMATS
+
+
+def test_predict_and_the_service_answer_alike_for_every_mode_and_format(tmp_path):
+    pytest.importorskip("fastapi")
+    from fastapi.testclient import TestClient
+    from portables import by_brightness
+
+    from eyesight.inference import onnx_classifier
+    from eyesight.inference.predict import predict_folders
+    from eyesight.web.application import application
+
+    classifier = onnx_classifier.load(by_brightness(tmp_path / "lamp.onnx"))
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for number, (mode, file_format, animated) in enumerate(CASES):
+        data = encoded(mode, file_format, animated, seed=number)
+        if data is not None:
+            (folder / f"{number}.{file_format.lower()}").write_bytes(data)
+    predictions = predict_folders(classifier, [str(folder)], 1)
+    assert len(predictions) > 50
+    with TestClient(application(classifier), base_url="http://127.0.0.1:8000") as client:
+        for prediction in predictions:
+            assert not prediction.problem, prediction
+            content = Path(prediction.path).read_bytes()
+            answer = client.post("/api/predict", content=content)
+            assert answer.status_code == 200, (prediction.path, answer.text)
+            name, probability = prediction.top[0]
+            best = answer.json()["top"][0]
+            assert (best["class"], best["probability"]) == (name, pytest.approx(probability, 1e-5))

@@ -610,3 +610,17 @@ def test_trains_what_is_missing_and_the_second_call_trains_nothing(tmp_path):
     )
     assert (answers[1]["trained"], answers[1]["reused"], answers[1]["failed"]) == (0, 1, 0)
     assert answers[1]["rows"] == answers[0]["rows"] and (tmp_path / answers[1]["page"]).is_file()
+
+
+def test_a_comparison_whose_rows_all_failed_ends_with_1(tmp_path, monkeypatch):
+    monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path / "cache"))
+    failed = Run.create(tmp_path / "runs", "toy")
+    failed.write_json("recipe.json", recipes.to_dict(Recipe()))
+    failed.append({"event": "failed", "message": "the loss was no longer a number"})
+    call = ["compare", str(failed.path), "--out", str(tmp_path / "runs")]
+    from typer.testing import CliRunner
+
+    from eyesight.cli.main import app
+
+    answer = CliRunner().invoke(app, call)
+    assert answer.exit_code == 1 and "no longer a number" in answer.stdout

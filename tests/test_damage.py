@@ -4,6 +4,7 @@ an answer.
 
 import json
 import math
+import os
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from eyesight import classifier, recipe
@@ -243,3 +245,69 @@ def test_a_header_of_nine_terabytes_is_refused(tmp_path):
         archive.writestr("probabilities.npy", file.getvalue())
     with pytest.raises(UserError, match="cannot be read"):
         predictions.load(tmp_path / "p.npz")
+
+
+def test_an_onnx_file_from_before_checksums_is_told(tmp_path):
+    old = BEFORE / "digits.onnx"
+    assert "older than checksums" in onnx_classifier.note_on_checksum(old)
+    onnx = pytest.importorskip("onnx")
+    (tmp_path / "new.onnx").write_bytes(sealed(onnx, onnx.load(old)))
+    assert onnx_classifier.note_on_checksum(tmp_path / "new.onnx") == ""
+    assert onnx_classifier.note_on_checksum(tmp_path) == ""
+
+
+CHECKS_UNDER_O = """
+import sys
+from pathlib import Path
+import numpy as np
+from PIL import Image
+from eyesight import classifier
+from eyesight.data.opening import open_source
+from eyesight.data.store import prepare_store
+from eyesight.errors import UserError
+from eyesight.inference import onnx_classifier
+from eyesight.recipe import Data
+if __debug__:
+    sys.exit("asserts are on")
+folder, onnx, data, cache = map(Path, sys.argv[1:])
+for load, place in ((classifier.load, folder), (onnx_classifier.load, onnx)):
+    try:
+        load(place)
+        print("answered")
+    except UserError:
+        print("refused")
+def pixels():
+    store = prepare_store(open_source(data), Data(str(data), size=8))
+    return np.asarray(store.pixels).copy()
+before = pixels()
+damaged = next(cache.rglob("pixels.npy"))
+content = bytearray(damaged.read_bytes())
+content[-5] ^= 8
+damaged.write_bytes(content)
+print("the same" if np.array_equal(pixels(), before) else "damaged")
+"""
+
+
+def test_weights_files_and_the_cache_are_checked_without_asserts(folder, tmp_path):
+    onnx = pytest.importorskip("onnx")
+    tensors = load_file(folder / "weights.safetensors")
+    name = next(name for name, tensor in tensors.items() if tensor.dtype.kind == "f")
+    rewrite(folder, **{name: np.full_like(tensors[name], np.nan)})
+    content = bytearray(sealed(onnx, onnx.load(BEFORE / "digits.onnx")))
+    content[len(content) // 2] ^= 4
+    (tmp_path / "changed.onnx").write_bytes(content)
+    for number, label in enumerate(("cat", "cat", "dog", "dog")):
+        file = tmp_path / "data" / label / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.full((8, 8, 3), 40 * number + 9, np.uint8)).save(file)
+    cache = tmp_path / "cache"
+    places = [folder, tmp_path / "changed.onnx", tmp_path / "data", cache]
+    command = [sys.executable, "-O", "-c", CHECKS_UNDER_O, *map(str, places)]
+    environment = {**os.environ, "EYESIGHT_CACHE": str(cache)}
+    # A second process sees the damage: what is stored is checked once in each.
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if done.returncode or done.stdout.split()[:2] != ["refused", "refused"]:
+        raise ValueError(done.stdout + done.stderr)
+    again = subprocess.run(command, capture_output=True, text=True, env=environment)
+    if again.returncode or "refused" not in again.stdout:
+        raise ValueError(again.stdout + again.stderr)

@@ -1,5 +1,7 @@
 """A folder is not a class because it holds pictures: splits, wrappers, folds, sites, strays."""
 
+import os
+
 import numpy as np
 import pytest
 from test_sources import draw, draw_all, table, trouble
@@ -306,3 +308,20 @@ def test_a_class_by_a_doubtful_name_is_told(tmp_path, name):
 def test_a_class_with_one_split_only_beside_a_class_with_two(tmp_path):
     source = open_source(filled(tmp_path, "pos/train", "pos/test", "neg/train"))
     assert sorted(set(source.splits)) == ["test", "train"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="paths as POSIX has them")
+def test_a_folder_2500_deep_ends(tmp_path, monkeypatch):
+    filled(tmp_path / "set", "a", "b")
+    monkeypatch.chdir(tmp_path / "set" / "a")
+    for _ in range(2500):
+        os.mkdir("d")  # noqa: PTH102 - a path of that length is none that could be made at once
+        os.chdir("d")
+    try:
+        source = open_source(tmp_path / "set")
+    finally:  # pytest cannot remove it
+        for _ in range(2500):
+            os.chdir("..")
+            os.rmdir("d")  # noqa: PTH106
+    assert len(source.ids) == 4
+    assert any("levels deep" in problem.detail for problem in source.problems)

@@ -208,6 +208,7 @@ def predict(
         bulk.on_cluster(options.order(), on, (cores, gpus, memory))
         return
     classifier = competition.with_views(predict.load(model, weights, only), views)
+    _tell_of_checksum(model)
     if digits is not None:
         bulk.refuse(out=out, draw=draw, explain=explain, unfamiliar=unfamiliar, like=like)
         _read_codes(options, classifier, digits)
@@ -230,6 +231,16 @@ def predict(
         bulk.in_this_process(options.order(), classifier, weights, only)
     else:
         _predict_few(options, classifier)
+
+
+def _tell_of_checksum(model: str) -> None:
+    """Say that an ONNX file is too old to be checked."""
+    from eyesight.cli import console
+    from eyesight.inference.onnx_classifier import note_on_checksum
+
+    note = note_on_checksum(model)
+    if note:
+        console.talk(note)
 
 
 @dataclass(frozen=True)

@@ -434,5 +434,7 @@ def compare_(
                 say(f"{name}: {line}")
         for note in [*comparison.notes, f"page: {page}"]:
             console.talk(note)
+    if all(row.status == "failed" for row in comparison.rows):
+        raise typer.Exit(1)
     if not any(row.runs for row in comparison.rows):
         raise typer.Exit(1)

@@ -233,6 +233,14 @@ def seal(content: bytes) -> bytes:
     return content[:start] + sha256(content).encode() + content[start + len(NO_CHECKSUM) :]
 
 
+def note_on_checksum(path: str | Path) -> str:
+    """What to tell about an ONNX file from before they carried checksums; "" for all else."""
+    file = Path(path)
+    if file.suffix.lower() != ".onnx" or not file.is_file() or MARK in file.read_bytes():
+        return ""
+    return f"{file} is older than checksums: whether it was damaged since cannot be told"
+
+
 def is_sealed(content: bytes) -> bool:
     """Whether an ONNX model is as it was exported; True for files older than checksums."""
     start = content.rfind(MARK) + len(MARK)

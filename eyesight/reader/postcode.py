@@ -22,7 +22,7 @@ from eyesight.reader.printed_boxes import find_boxes
 from eyesight.reader.segmentation import Classify, Probabilities, pen_strength, prepared, segment
 from eyesight.reader.strip import DIGIT_HEIGHT, Corners, Strip, straighten
 
-SURE = 0.65  # a digit of a lower probability is marked; `benchmarks/envelopes.py` measures it
+SURE = 0.82  # a digit of a lower probability is marked; `benchmarks/envelopes.py` measures it
 EMPTY = "_"  # an empty box keeps its place
 SMALLEST = DIGIT_HEIGHT // 10  # pixels of the strip; a smaller mark is a speck
 WORSE_IN_BOXES = 1.0  # of the score: so much printed boxes tell by themselves

@@ -193,6 +193,8 @@ def serve(
 ) -> None:
     """Answer until interrupted; `ready` is told the address once the socket listens."""
     recogniser = onnx_classifier.load(served.file) if served.file else None
+    if served.file and (note := onnx_classifier.note_on_checksum(served.file)):
+        talk(note)
     sock = listen(options.host, options.port)
 
     from eyesight.web.application import LOOPBACK, application
