@@ -457,7 +457,10 @@ def main():
         keys = ("n", "right", "wrong and marked", "right and marked")
         print_row({"photographs": name, **{key: sum(row[key] for row in chosen) for key in keys}})
     RESULTS.mkdir(exist_ok=True)
-    result = {"command": "python benchmarks/envelopes.py RUN", **vars(given), "rows": rows}
+    command = f"python benchmarks/envelopes.py RUN --photographs {given.photographs}"
+    command += f" --seed {given.seed}"
+    settings = {**vars(given), "model": given.model.name}
+    result = {"command": command, **settings, "rows": rows}
     text = json.dumps(result, indent=2, default=str)
     (RESULTS / "envelopes.json").write_text(text + "\n")
 

@@ -266,12 +266,21 @@ def _weights(run: Path) -> bytes:
     return (run / "classifier" / "weights.safetensors").read_bytes()
 
 
+def hears_ctrl_c() -> None:
+    """Undo what a shell does to programs in the background: they ignore SIGINT."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def _kill_training(bench: Bench, ready: Callable[[Path], bool], number: int) -> str:
     expected = _weights(bench.run_folder)
     shutil.rmtree(bench.runs)
     command = [sys.executable, "-m", "eyesight", *bench.training()]
     with subprocess.Popen(
-        command, env=bench.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        command,
+        env=bench.env,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=hears_ctrl_c,
     ) as process:
         end = time.monotonic() + PATIENCE
         while process.poll() is None and time.monotonic() < end:
