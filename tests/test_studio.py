@@ -9,6 +9,7 @@ import pytest
 from drawn import folder, pictures, png
 from fastapi.testclient import TestClient
 
+from eyesight.auditing.shortcuts import Shortcut
 from eyesight.data.decode import BadPicture
 from eyesight.errors import MissingError, UserError
 from eyesight.runs import Run
@@ -221,7 +222,10 @@ def test_a_check_is_plain_and_forgets_what_was_settled(project):
         "labels": [{"id": ids[3], "given": "bar", "suggested": "ring", "score": 0.9}],
         "copies": [[{"id": ids[4]}, {"id": ids[5]}], [{"id": ids[4]}, {"id": "ring/gone.png"}]],
         "unlike": [{"id": ids[6], "score": 0.9}],
-        "shortcuts": [{"name": "size", "alarm": False}],
+        "shortcuts": [
+            Shortcut("size", 0.9, 0.5, 90).to_dict(),
+            Shortcut("hue", 0.5, 0.5, 90).to_dict(),
+        ],
     }
     values = {
         "stamp": checking.pictures_stamp(project),
@@ -233,7 +237,7 @@ def test_a_check_is_plain_and_forgets_what_was_settled(project):
     assert found.broken == ((ids[0], "truncated"),) and found.repeated == (ids[1],)
     assert found.contradicting == (ids[2],) and found.copies == ((ids[4], ids[5]),)
     assert found.doubtful[0].suggested == "ring" and found.strangers == (ids[6],)
-    assert not found.clean and not found.stale
+    assert not found.clean and not found.stale and found.shortcuts == ("size",)
     assert checking.correct(project, [ids[3]], "ring") == 1
     assert checking.read_check(project).doubtful == ()
     (row,) = project.corrections

@@ -54,6 +54,7 @@ class Shortcut:
             "accuracy": round(self.accuracy, 4),
             "guessing": round(self.guessing, 4),
             "images": self.images,
+            "alarm": self.alarm,
         }
 
 

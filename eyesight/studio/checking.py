@@ -105,7 +105,7 @@ def build_check(project: Project, values: Mapping[str, Any]) -> Check:
         doubtful=doubtful_of(audit, present, settled),
         copies=copies_of(audit, present),
         strangers=tuple(present.among(unlike)[:SHOWN]),
-        shortcuts=tuple(str(one["name"]) for one in audit.get("shortcuts", []) if one["alarm"]),
+        shortcuts=tuple(str(one["name"]) for one in audit.get("shortcuts", []) if one.get("alarm")),
         notes=tuple(str(note) for note in audit.get("notes", [])),
         stale=values["stamp"] != pictures_stamp(project),
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import _lru_cache_wrapper, lru_cache
 from typing import Literal
 
 from eyesight.data.vocabulary import is_container, split_and_rest
@@ -61,19 +61,29 @@ def recipe_name() -> str:
 
     Asks a child process once, because looking for weights loads PyTorch.
     """
-    done = run_eyesight("models", "--json")
-    try:
-        models = json.loads(done.stdout)["models"]
-        at_hand = {str(row["name"]) for row in models if row["weights"]}
-        at_hand |= {str(row["timm"]).split(".")[0] for row in models if row["weights"]}
-    except (ValueError, KeyError, TypeError):
-        at_hand = set()
-    if at_hand.intersection(PREFERRED):
+    if at_hand("tf_efficientnet_lite*") or at_hand("").intersection(PREFERRED):
         return AUTO if AUTO in RECIPES else "folder"
     return FROM_SCRATCH
 
 
-def command(project: Project, seconds: float) -> list[str]:
+def at_hand(pattern: str) -> set[str]:
+    """The names of pretrained networks whose weights are on this machine."""
+    done = run_eyesight("models", pattern, "--json")
+    try:
+        models = json.loads(done.stdout)["models"]
+        return {str(row["name"]) for row in models if row["weights"]}
+    except (ValueError, KeyError, TypeError):
+        return set()
+
+
+def recipe_so_far() -> str:
+    """The recipe that suits this machine; the usual one until that is known, without waiting."""
+    if isinstance(recipe_name, _lru_cache_wrapper) and not recipe_name.cache_info().currsize:
+        return "folder"
+    return recipe_name()
+
+
+def command(project: Project, seconds: float, recipe: str = "") -> list[str]:
     """The arguments of `eyesight` that train on the project's images within `seconds`.
 
     Raises UserError when there is too little to learn from.
@@ -81,7 +91,7 @@ def command(project: Project, seconds: float) -> list[str]:
     check_ready(project)
     if not 5 <= seconds <= MOST_SECONDS:
         raise UserError(f"{seconds:g} seconds is no time to train", "from 5 seconds to a day")
-    recipe = recipe_name()
+    recipe = recipe or recipe_name()
     fields = settings(project)
     if recipe == FROM_SCRATCH and seconds >= LARGER_FROM:
         fields.append(LARGER)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from base64 import b64encode
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import quote
 
@@ -24,6 +25,7 @@ from eyesight.web.uploads import read_body
 
 STEPS = ("collect", "check", "train", "try", "compare", "take")
 TIMES = (60, 300, 3600)  # seconds that are offered
+WEB_EXPORT = "eyesight.exporting.page_files"  # where there is an export as a web page
 JSON_BYTES = 2_000_000
 COVERS = 4  # pictures of a project on the list
 router = APIRouter(prefix="/studio", include_in_schema=False)
@@ -198,7 +200,7 @@ def train_facts(desk: Desk, project: Project) -> dict[str, Any]:
     problem = ""
     try:
         training.check_ready(project)
-        arguments = ["eyesight", *training.command(project, TIMES[0])]
+        arguments = ["eyesight", *training.command(project, TIMES[0], training.recipe_so_far())]
     except UserError as error:
         arguments = []
         problem = f"{error.message}; {error.hint}"
@@ -248,7 +250,8 @@ def take_facts(desk: Desk, project: Project) -> dict[str, Any]:
     run = project.answering
     if run is None:
         return {"run": "", "path": ""}
-    return {"run": run.name, "path": str(run.path), "data": str(project.pictures)}
+    pages = find_spec(WEB_EXPORT) is not None
+    return {"run": run.name, "path": str(run.path), "data": str(project.pictures), "pages": pages}
 
 
 STEP_FACTS = {

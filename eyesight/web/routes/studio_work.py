@@ -196,5 +196,5 @@ def download(request: Request, name: str, kind: str) -> Response:
 def web_page(run: Run) -> Path:
     """The single HTML file that `eyesight export --to web` left."""
     folder = file_of(run).parent
-    pages = sorted(folder.rglob("*.html"), key=lambda path: -path.stat().st_mtime_ns)
-    return pages[0] if pages else folder / "none.html"
+    pages = sorted(folder.glob("*.html")) or sorted(folder.rglob("*.html"))
+    return max(pages, key=lambda path: path.stat().st_mtime_ns, default=folder / "none.html")

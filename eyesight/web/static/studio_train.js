@@ -66,6 +66,7 @@ function show(now) {
   }
   document.getElementById("doing").textContent = now.doing;
   ended.hidden = busy || progress.phase !== "done" || !watched;
+  document.getElementById("begin")?.classList.toggle("primary", ended.hidden);
   if (!ended.hidden) {
     document.getElementById("result").textContent =
       t("studio.right_of", { right: progress.right, judged: progress.judged });

@@ -1,0 +1,270 @@
+"""The studio as a newcomer uses it: by mouse, and by the keyboard alone; training for real.
+
+Images of the pages are left in build/pictures for a person to look at.
+"""
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import uvicorn
+from PIL import Image, ImageDraw
+
+from eyesight.web import server
+from eyesight.web.application import application
+from eyesight.web.batching import Untrained
+from eyesight.web.connections import LimitedConnection
+from eyesight.web.limits import Limits
+from eyesight.web.studio.desk import Desk
+
+pytestmark = pytest.mark.whole
+PICTURES = Path(__file__).parents[1] / "build" / "pictures"
+NAMES = ("disc", "block", "peak")
+STEPS = ("collect", "check", "train", "try", "compare", "take")
+
+
+def drawing(name, random):
+    ground, ink = random.integers(150, 255, 3).tolist(), random.integers(0, 110, 3).tolist()
+    picture = Image.new("RGB", (96, 96), tuple(ground))
+    draw = ImageDraw.Draw(picture)
+    x, y = random.integers(32, 64, 2).tolist()
+    reach = int(random.integers(16, 28))
+    if name == "disc":
+        draw.ellipse((x - reach, y - reach, x + reach, y + reach), fill=tuple(ink))
+    if name == "block":
+        draw.rectangle((x - reach, y - reach, x + reach, y + reach), fill=tuple(ink))
+    if name == "peak":
+        corners = [(x, y - reach), (x - reach, y + reach), (x + reach, y + reach)]
+        draw.polygon(corners, fill=tuple(ink))
+    return picture
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory):
+    """Class folders with 30 pictures each, and one more of each to try."""
+    root = tmp_path_factory.mktemp("drawn")
+    random = np.random.default_rng(0)
+    for name in NAMES:
+        (root / name).mkdir()
+        for number in range(31):
+            drawing(name, random).save(root / name / f"{number:02d}.png")
+    return root
+
+
+def files(drawn, name):
+    return [str(file) for file in sorted((drawn / name).iterdir())[:30]]
+
+
+@pytest.fixture(scope="module")
+def studio(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("studio")
+    app = application(Untrained(), studio=Desk(folder, Limits(seconds=60.0)))
+    sock = server.listen("127.0.0.1", 0)
+    config = uvicorn.Config(app, log_level="warning", http=LimitedConnection, ws="none")
+    running = uvicorn.Server(config)
+    thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]})
+    thread.start()
+    yield f"http://127.0.0.1:{sock.getsockname()[1]}/studio", folder
+    running.should_exit = True
+    thread.join(30)
+    sock.close()
+
+
+def opened(browser, problems, **options):
+    context = browser.new_context(accept_downloads=True, **options)
+    page = context.new_page()
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    return page
+
+
+def count(page, number):
+    page.locator(f'#sum:has-text(" {number} ")').wait_for(timeout=60_000)
+
+
+def train(page, here, minutes="0.5"):
+    page.goto(f"{here}/train")
+    page.locator("input[value=other]").check(force=True)
+    page.fill("#minutes", minutes)
+    page.click("#begin")
+    page.locator("#ended").wait_for(timeout=240_000)
+    return page.locator("#result").text_content()
+
+
+def answers(page, here, picture):
+    page.goto(f"{here}/try")
+    page.set_input_files("#picture", picture)
+    page.locator("#answer .name").wait_for(timeout=60_000)
+    return page.locator("#answer .name").text_content()
+
+
+def test_by_mouse_from_nothing_to_a_classifier_that_is_taken_away(browser, studio, drawn):
+    address, folder = studio
+    problems = []
+    page = opened(browser, problems, viewport={"width": 1280, "height": 900}, locale="en")
+    page.goto(address)
+    page.fill("#title", "By mouse")
+    page.click("#begin button")
+    page.wait_for_url("**/collect")
+    here = page.url.removesuffix("/collect")
+    for name in NAMES:
+        page.fill("#class-name", name)
+        page.click("#add-class button")
+        card = page.locator(f'section.card[aria-label="{name}"]')
+        card.locator(".pick").set_input_files(files(drawn, name))
+    count(page, 90)
+    card.locator(".thumbs button").first.click()
+    card.locator(".remove").click()
+    count(page, 89)
+    page.click("#undo")
+    count(page, 90)
+    assert "right" in train(page, here)
+    new = str(drawn / "peak" / "30.png")
+    assert answers(page, here, new) in NAMES
+    page.click("#look")
+    page.locator("#names button", has_text="peak").click()
+    page.locator("#toast", has_text="peak").wait_for()
+    assert len(list((folder / "by-mouse" / "pictures" / "peak").iterdir())) == 31
+    assert "right" in train(page, here)
+    assert answers(page, here, str(drawn / "disc" / "30.png")) == "disc"
+    page.goto(f"{here}/compare")
+    assert page.locator(".trainings li").count() == 2
+    page.locator(".use").click()
+    page.locator(".trainings li.answers h2", has_text="0001-").wait_for()
+    page.goto(f"{here}/take")
+    with page.expect_download(timeout=120_000) as download:
+        page.locator(".make[data-to=onnx]").click()
+    assert Path(download.value.path()).stat().st_size > 10_000
+    for step in STEPS:
+        page.goto(f"{here}/{step}")
+        page.wait_for_timeout(300)
+        keep(page, f"studio_{step}_en_light")
+        check_with_axe(page)
+    page.context.close()
+    phone = opened(
+        browser, problems, viewport={"width": 360, "height": 740}, locale="ko",
+        color_scheme="dark", has_touch=True,
+    )  # fmt: skip
+    for step in ("", *(f"/by-mouse/{step}" for step in STEPS)):
+        phone.goto(f"{address}{step}")
+        phone.wait_for_timeout(300)
+        keep(phone, f"studio{step.replace('/', '_')}_ko_dark")
+        check_with_axe(phone)
+        assert phone.locator("body").evaluate("body => body.scrollWidth <= innerWidth + 1"), step
+    phone.context.close()
+    assert problems == []
+
+
+def keep(page, name):
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+
+def check_with_axe(page):
+    """No findings by axe-core, where EYESIGHT_AXE names its script."""
+    script = os.environ.get("EYESIGHT_AXE")
+    if script is None:
+        return
+    session = page.context.new_cdp_session(page)
+    source = Path(script).read_text(encoding="utf-8")
+    session.send("Runtime.evaluate", {"expression": source})
+    result = session.send(
+        "Runtime.evaluate",
+        {
+            "expression": "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120)).join(' | ')))",
+            "awaitPromise": True,
+            "returnByValue": True,
+        },
+    )
+    assert result["result"]["value"] == [], page.url
+
+
+def tab_to(page, selector, most=80):
+    for _ in range(most):
+        if page.locator(selector).first.evaluate("one => one === document.activeElement"):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} cannot be reached by Tab")
+
+
+def test_by_the_keyboard_alone(browser, studio, drawn):
+    address, _ = studio
+    problems = []
+    page = opened(browser, problems, viewport={"width": 1280, "height": 900}, locale="en")
+    page.goto(address)
+    tab_to(page, "#title")
+    page.keyboard.type("By keys")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/collect")
+    for name in NAMES:
+        tab_to(page, "#class-name", 200)
+        page.keyboard.type(name)
+        page.keyboard.press("Enter")
+        pick = f'section.card[aria-label="{name}"] .pick'
+        page.locator(pick).wait_for(state="attached")
+        tab_to(page, pick, 400)
+        with page.expect_file_chooser() as chooser:
+            page.keyboard.press("Enter")
+        chooser.value.set_files(files(drawn, name))
+        page.locator(f'section.card[aria-label="{name}"] .count', has_text="30").wait_for()
+    tab_to(page, "#next", 400)
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/check")
+    tab_to(page, 'a.button[href$="/train"]')
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/train")
+    tab_to(page, "input[value='60']")
+    for _ in range(3):
+        page.keyboard.press("ArrowDown")
+    tab_to(page, "#minutes")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("0.5")
+    page.keyboard.press("Enter")
+    page.locator("#ended").wait_for(timeout=240_000)
+    tab_to(page, '#ended a[href$="/try"]')
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/try")
+    tab_to(page, "#picture")
+    with page.expect_file_chooser() as chooser:
+        page.keyboard.press("Enter")
+    chooser.value.set_files(str(drawn / "block" / "30.png"))
+    page.locator("#answer .name").wait_for(timeout=60_000)
+    assert page.locator("#answer .name").text_content() in NAMES
+    page.context.close()
+    assert problems == []
+
+
+def test_closing_the_browser_loses_nothing_and_two_tabs_agree(browser, studio, drawn):
+    address, _ = studio
+    problems = []
+    one = opened(browser, problems, locale="en")
+    one.goto(address)
+    one.fill("#title", "Two tabs")
+    one.click("#begin button")
+    one.wait_for_url("**/collect")
+    two = one.context.new_page()
+    two.goto(one.url)
+    for name in NAMES[:2]:
+        one.fill("#class-name", name)
+        one.click("#add-class button")
+        one.locator(f'section.card[aria-label="{name}"] .pick').set_input_files(files(drawn, name))
+    count(one, 60)
+    two.bring_to_front()
+    count(two, 60)
+    here = one.url.removesuffix("/collect")
+    two.goto(f"{here}/train")
+    two.click("#begin")
+    two.locator("#going").wait_for(timeout=30_000)
+    one.context.close()
+    again = opened(browser, problems, locale="en")
+    again.goto(here)
+    assert again.url.endswith("/train"), "the training is still going on"
+    again.locator("#keep:enabled").wait_for(timeout=120_000)
+    again.click("#keep")
+    began = time.monotonic()
+    again.locator("#ended").wait_for(timeout=120_000)
+    assert time.monotonic() - began < 60
+    again.context.close()
+    assert problems == []
