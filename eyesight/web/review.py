@@ -188,7 +188,7 @@ class Review:
         return ReviewFacts(
             key=self.key,
             version=version,
-            data=self.record.data,
+            data=Path(self.record.data).name,
             file=self.file.path.name,
             who=self.file.who,
             classes=self.classes,

@@ -360,7 +360,14 @@ element("relabel").addEventListener("submit", event => {
   event.preventDefault();
   relabel(nameField.value);
 });
-element("filters").addEventListener("change", async () => { if (await load()) show(); });
+// Whoever chose by pointer goes on with single keys; whoever chose by keys stays in the field.
+let pointed = false;
+element("filters").addEventListener("pointerdown", () => { pointed = true; });
+element("filters").addEventListener("keydown", () => { pointed = false; });
+element("filters").addEventListener("change", async () => {
+  if (pointed) document.activeElement.blur();
+  if (await load()) show();
+});
 element("filters").addEventListener("submit", event => event.preventDefault());
 element("later").addEventListener("click", async () => {
   if (await load({ after: lastPlace() })) show();
