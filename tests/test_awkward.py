@@ -228,3 +228,14 @@ def test_predict_and_the_service_answer_alike_for_every_mode_and_format(tmp_path
             name, probability = prediction.top[0]
             best = answer.json()["top"][0]
             assert (best["class"], best["probability"]) == (name, pytest.approx(probability, 1e-5))
+
+
+def test_an_image_of_fewer_bits_than_its_set_is_told_to_be_dark(tmp_path):
+    values = np.random.default_rng(0).integers(0, 256, (6, 8, 8)).astype(np.uint16)
+    for number, pixels in enumerate(values):
+        file = tmp_path / ("cat" if number % 2 else "dog") / f"{number}.png"
+        file.parent.mkdir(exist_ok=True)
+        Image.fromarray(pixels if number == 0 else pixels * 256).save(file)
+    problems = scan_any(open_source(tmp_path)).problems
+    dark = [problem.id for problem in problems if problem.kind == "dark"]
+    assert dark == ["dog/0.png"]

@@ -37,6 +37,7 @@ from eyesight.system.progress import Progress, no_progress
 if TYPE_CHECKING:
     from eyesight.data.source import Source
 
+DARKER = 4  # bits below the set's: a sixteenth of its brightness at most
 SUFFIXES = {
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif"), "JPEG"),
     **dict.fromkeys((".png", ".apng"), "PNG"),
@@ -127,6 +128,7 @@ class Findings:
         self.usable = np.zeros(len(source.ids), dtype=bool)
         self.colour = False
         self.depth = 0  # the most bits that grey samples of 16 bits use; 0 when there are none
+        self.depths: dict[str, int] = {}  # of the images with such samples
 
     def add(self, image: Examined) -> None:
         """Add the next image."""
@@ -147,6 +149,8 @@ class Findings:
         self.formats[image.format or "array"] += 1
         self.colour = self.colour or not image.grey
         self.depth = max(self.depth, image.depth)
+        if image.depth:
+            self.depths[name] = image.depth
         self.usable[index] = True
 
     def add_arrays(self, pixels: Pixels) -> None:
@@ -192,7 +196,14 @@ class Findings:
         )
 
     def _name_depth(self) -> None:
-        """Say how samples of 16 bits are scaled where the whole set uses fewer."""
+        """Say how samples of 16 bits are scaled where the whole set uses fewer.
+
+        An image that uses far fewer bits than the others of the set is nearly black among them.
+        """
+        for name, depth in self.depths.items():
+            if depth <= self.depth - DARKER:
+                detail = f"uses {depth} of the set's {self.depth} bits a sample: nearly black"
+                self.problems.append(Problem(name, "dark", detail, fatal=False))
         if self.depth in (0, 16):
             return
         detail = f"{self.depth} of 16 bits a sample are used in this set, and scaled to 8"
