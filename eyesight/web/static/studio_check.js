@@ -47,6 +47,7 @@ follow(now => {
   const busy = now.working === "check";
   working.hidden = !busy;
   document.getElementById("offer").hidden = busy;
+  for (const finding of document.querySelectorAll(".finding")) finding.hidden = busy;
   document.getElementById("doing").textContent = now.doing;
   if (wasWorking && !busy) location.reload();
   wasWorking = busy;
