@@ -51,6 +51,7 @@ from eyesight.training import (
     effects,
     extra_data,
     initialise,
+    margins,
     precision,
     transfer,
 )
@@ -203,11 +204,16 @@ def execute(job: Job) -> None:
     clock.lap("data")
     first = stage_to_continue(job.run)
     data = choosing_data(job)
+    collected = margins.Collected()
     for stage in transfer.stages(job.recipe, network, data, job.context, first):
         if stage.network is not network:
             clock.lap("features")
-        train_stage(job, stage)
+        state = train_stage(job, stage)
+        if state.margins is not None:
+            collected.add(stage.train.ids, state.margins)
         clock.lap("training")
+    if job.context.group.first:
+        collected.save(job.run.path, job.data.train.ids)
     finish(job, network, evaluation)
 
 
@@ -301,7 +307,7 @@ def stage_to_continue(run: Run) -> int:
     return max(begun, default=1)
 
 
-def train_stage(job: Job, stage: Stage) -> None:
+def train_stage(job: Job, stage: Stage) -> State:
     """Train one stage, from its checkpoint if there is one, and append every epoch to the log."""
     run, context = job.run, job.context
     training, file = stage.recipe.training, checkpoint(run, stage.number)
@@ -334,6 +340,7 @@ def train_stage(job: Job, stage: Stage) -> None:
             saved = time.monotonic()
     state.finish(training)
     run.append({"event": "trained", **stage.mark, **used(job, stage, state)})
+    return state
 
 
 def used(job: Job, stage: Stage, state: State) -> dict[str, float]:

@@ -44,6 +44,7 @@ class State:
     passes: int = 0
     steps: int = 0
     progress: float = 0.0
+    margins: Tensor | None = None  # 2,N: of each training image the sum of margins, their number
 
     @staticmethod
     def start(network: Network, recipe: Recipe, stage: int = 1) -> State:
@@ -94,6 +95,8 @@ class State:
             f"average.{name}": tensor
             for name, tensor in (self.average.tensors.items() if self.average else ())
         }
+        if self.margins is not None:
+            tensors["margins"] = self.margins
         for place, values in self.optimiser.state_dict()["state"].items():
             tensors |= {
                 f"optimiser.{place}.{name}": torch.as_tensor(value)
@@ -135,6 +138,8 @@ class State:
         device = self.network.normalise.mean.device
         self.network.load_state_dict(part(tensors, "network."))
         self.best = {name: tensor.to(device) for name, tensor in part(tensors, "best.").items()}
+        if "margins" in tensors:  # a checkpoint of before has none
+            self.margins = tensors["margins"].to(device)
         if self.average:
             for name, tensor in part(tensors, "average.").items():
                 self.average.tensors[name].copy_(tensor)

@@ -23,7 +23,7 @@ from eyesight.errors import UserError
 from eyesight.models.layers import Network, Shape
 from eyesight.recipe import Recipe, Training
 from eyesight.system.progress import Epoch
-from eyesight.training import optim
+from eyesight.training import margins, optim
 from eyesight.training.checkpoint import State
 from eyesight.training.context import Context
 from eyesight.training.history import monitors_training
@@ -105,6 +105,7 @@ class _Loop:
         self.plateau = optim.Plateau(recipe.optim)
         self.small_batch_factor = self._small_batch_factor()
         self._check_network(train)
+        self._keep_margins()
         self.seen = 0  # images
         self.lr = 0.0
         self.began, self.origin = self.clock.elapsed(), state.progress
@@ -122,6 +123,14 @@ class _Loop:
         if self.recipe.optim.name not in ("sgd", "muon") or not training.min_steps:
             return 1.0
         return self.batch / max(self.batch, training.batch)
+
+    def _keep_margins(self) -> None:
+        """Begin to keep the margins of the training images, where there can be some."""
+        state = self.state
+        if not margins.are_kept(self.recipe, self.group.size):
+            state.margins = None
+        elif state.margins is None:
+            state.margins = margins.empty(len(self.train), self.device)
 
     def _check_network(self, train: Images) -> None:
         """Raise UserError when the network cannot take the images or batches that are planned."""
@@ -271,6 +280,8 @@ class _Loop:
         targets = self.task.fitted(outputs, targets)
         loss = self.loss(outputs, targets)
         state.optimiser.zero_grad(set_to_none=True)
+        if state.margins is not None:
+            margins.add(state.margins, outputs.detach(), batch[1], batch[2])
         self.group.backward(loss, self.loss.weigh, targets, state.network)
         optim.clip(state.network, self.recipe.optim.clip)
         with self.autocast():  # Muon multiplies matrices

@@ -1,0 +1,83 @@
+"""How each training image was learnt: its mean logit margin over the epochs.
+
+The margin is the logit of the given class minus the largest other one (after Pleiss et al. 2020). A
+wrong label is learnt late or never. The logits are those that the steps compute anyway, so keeping
+the margins costs nothing and changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from eyesight import augment
+from eyesight.errors import UserError
+from eyesight.recipe import Recipe
+from eyesight.results.predictions import read_arrays, write_arrays
+
+FILE = "margins.npz"  # of a run
+
+
+def are_kept(recipe: Recipe, processes: int) -> bool:
+    """Whether a training keeps margins: of classes, unblended images and one process."""
+    alone = processes == 1
+    return alone and recipe.data.target == "class" and not augment.mixes(recipe.augment)
+
+
+def add(margins: Tensor, logits: Tensor, labels: Tensor, index: Tensor) -> None:
+    """Add the margins of a batch, logits n,K, to the sums and numbers 2,N of its images."""
+    values = logits.float()
+    given = values.gather(1, labels[:, None])
+    others = values.scatter(1, labels[:, None], -math.inf).amax(1)
+    margins[0, index] += given[:, 0] - others
+    margins[1, index] += 1
+
+
+class Collected:
+    """The margins of all stages of a training, by image id."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, tuple[float, float]] = {}
+
+    def add(self, ids: Sequence[str], margins: Tensor) -> None:
+        """Add the sums and numbers 2,n of a stage, whose images have these ids."""
+        totals, counts = margins.double().cpu().tolist()
+        for one, total, count in zip(ids, totals, counts, strict=True):
+            before = self.sums.get(one, (0.0, 0.0))
+            self.sums[one] = (before[0] + total, before[1] + count)
+
+    def save(self, folder: Path, ids: Sequence[str]) -> None:
+        """Write the means in the order of `ids`, NaN for images that were never seen."""
+        if not self.sums:
+            return
+        means = np.full(len(ids), np.nan, dtype=np.float32)
+        for place, one in enumerate(ids):
+            total, count = self.sums.get(one, (0.0, 0.0))
+            if count:
+                means[place] = total / count
+        write_arrays(folder / FILE, margin=means)
+
+
+def read(folder: Path, count: int) -> npt.NDArray[np.float32] | None:
+    """The mean margins of a run's `count` training images; None where it kept none.
+
+    Raises UserError when they are damaged or of other images.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    margin = read_arrays(file).get("margin")
+    if margin is None or margin.shape != (count,) or margin.dtype != np.float32:
+        raise UserError(f"{file} is damaged", "train again; an audit of the data does without it")
+    return np.asarray(margin, dtype=np.float32)
+
+
+def empty(count: int, device: torch.device) -> Tensor:
+    """Sums and numbers 2,N before the first step."""
+    return torch.zeros(2, count, device=device)

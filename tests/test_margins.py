@@ -1,0 +1,70 @@
+"""Each training keeps how every image was learnt, and learns the same as without."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from drawn import SHAPES, folder
+
+from eyesight import experiment
+from eyesight.data import dataset
+from eyesight.errors import UserError
+from eyesight.recipe import Augment, Data, Model, Recipe, Training
+from eyesight.training import margins
+
+
+def toy(tmp_path, wrong=0, **changes):
+    root = folder(tmp_path / "set", 240, size=32)
+    for number in range(wrong):
+        name = SHAPES[number % 3]
+        file = root / name / f"{number:04d}.png"
+        file.rename(root / SHAPES[(number + 1) % 3] / file.name)
+    data = Data(str(root), size=32, channels=1)
+    training = Training(epochs=4, min_steps=0, batch=32)
+    return replace(Recipe("toy", data=data, model=Model("lenet5"), training=training), **changes)
+
+
+def test_a_margin_is_the_given_logit_minus_the_largest_other():
+    kept = margins.empty(4, torch.device("cpu"))
+    logits = torch.tensor([[1.0, 3.0, 2.0], [5.0, 0.0, 1.0]])
+    for _ in range(2):
+        margins.add(kept, logits, torch.tensor([2, 0]), torch.tensor([3, 1]))
+    assert kept.tolist() == [[0, 8, 0, -2], [0, 2, 0, 2]]
+
+
+def test_wrong_labels_have_the_smallest_margins(tmp_path):
+    recipe = toy(tmp_path, wrong=12)
+    recipe = replace(recipe, training=replace(recipe.training, epochs=12))
+    run = experiment.train(recipe, tmp_path / "runs")
+    ids = dataset.load(recipe.data).train.ids
+    kept = margins.read(run.path, len(ids))
+    assert np.isfinite(kept).all()
+    wrong = np.array([SHAPES[int(one[-8:-4]) % 3] != one.split("/")[0] for one in ids])
+    ranks = kept.argsort().argsort()
+    assert ranks[wrong].mean() < 0.3 * len(ids)
+
+
+def test_training_is_the_same_to_the_last_bit_as_without(tmp_path, monkeypatch):
+    recipe = toy(tmp_path)
+    kept = experiment.train(recipe, tmp_path / "with")
+    monkeypatch.setattr(margins, "are_kept", lambda recipe, processes: False)
+    without = experiment.train(recipe, tmp_path / "without")
+    weights = [run.classifier_path / "weights.safetensors" for run in (kept, without)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+    assert margins.read(without.path, 1) is None
+
+
+def test_blended_images_have_no_margins(tmp_path):
+    run = experiment.train(toy(tmp_path, augment=Augment(mixup=0.2)), tmp_path / "runs")
+    assert not (run.path / margins.FILE).exists()
+
+
+def test_damaged_margins_are_refused(tmp_path):
+    run = experiment.train(toy(tmp_path), tmp_path / "runs")
+    with pytest.raises(UserError, match="damaged"):
+        margins.read(run.path, 7)
+    file = run.path / margins.FILE
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(UserError):
+        margins.read(run.path, 7)
