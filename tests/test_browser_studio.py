@@ -206,7 +206,7 @@ def test_by_the_keyboard_alone(browser, studio, drawn):
         page.locator(pick).wait_for(state="attached")
         tab_to(page, pick, 400)
         with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Enter")
+            page.keyboard.press("Space")
         chooser.value.set_files(files(drawn, name))
         page.locator(f'section.card[aria-label="{name}"] .count', has_text="30").wait_for()
     tab_to(page, "#next", 400)
@@ -228,7 +228,7 @@ def test_by_the_keyboard_alone(browser, studio, drawn):
     page.wait_for_url("**/try")
     tab_to(page, "#picture")
     with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Enter")
+        page.keyboard.press("Space")
     chooser.value.set_files(str(drawn / "block" / "30.png"))
     page.locator("#answer .name").wait_for(timeout=60_000)
     assert page.locator("#answer .name").text_content() in NAMES

@@ -65,6 +65,7 @@ FLAGS = {
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
     "show": {"--data", "--json", "--layers", "--set"},
+    "studio": {"--folder", "--open", "--port", "--share", "--token"},
     "train": {
         "--budget",
         "--corrections",
