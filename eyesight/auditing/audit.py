@@ -6,14 +6,17 @@ evidence.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
-from eyesight.auditing import copies, features, labels, noise_share, shortcuts, unlike
+import torch
+
+from eyesight.auditing import copies, features, labels, learnt, noise_share, shortcuts, unlike
 from eyesight.auditing.features import Features
 from eyesight.auditing.noise_share import Share
 from eyesight.auditing.shortcuts import Shortcut
@@ -163,6 +166,7 @@ class Material:
     images: Images
     splits: tuple[str, ...]
     dropped: tuple[tuple[Copy, str], ...]
+    learnt: Mapping[str, float] = field(default_factory=dict)  # margins of a run, by id
 
 
 class Stopwatch:
@@ -268,11 +272,19 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
             "put the images of each class into a folder of its own",
         )
     splits = dict(zip(source.ids, source.splits.tolist(), strict=True))
+    by_run: dict[str, float] = {}
     if run is not None:
         splits |= splits_of_run(data)
+        by_run = learnt.margins_of(run, data)
     names = tuple(str(splits[one]) for one in store.ids)
     return Material(
-        data.source, source, store, images, names, dropped_copies(source, store, splits)
+        data.source,
+        source,
+        store,
+        images,
+        names,
+        dropped_copies(source, store, splits),
+        by_run,
     )
 
 
@@ -337,6 +349,9 @@ def judge_labels(material: Material, computed: Features) -> tuple[tuple[Label, .
     images = material.images
     given = images.labels[computed.index]
     suspicion = labels.judge(computed.values, given, len(images.classes))
+    if material.learnt:
+        own = [material.learnt.get(images.ids[place], math.nan) for place in computed.index]
+        suspicion = learnt.with_run(suspicion, torch.tensor(own))
     wrong = noise_share.wrong_labels(suspicion, given)
     ambiguous = noise_share.ambiguous_labels(suspicion, given) & ~wrong
     judged = []

@@ -12,16 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from eyesight import augment
-from eyesight.errors import UserError
 from eyesight.recipe import Recipe
-from eyesight.results.predictions import read_arrays, write_arrays
-
-FILE = "margins.npz"  # of a run
+from eyesight.results.margins import write
 
 
 def are_kept(recipe: Recipe, processes: int) -> bool:
@@ -61,21 +57,7 @@ class Collected:
             total, count = self.sums.get(one, (0.0, 0.0))
             if count:
                 means[place] = total / count
-        write_arrays(folder / FILE, margin=means)
-
-
-def read(folder: Path, count: int) -> npt.NDArray[np.float32] | None:
-    """The mean margins of a run's `count` training images; None where it kept none.
-
-    Raises UserError when they are damaged or of other images.
-    """
-    file = folder / FILE
-    if not file.is_file():
-        return None
-    margin = read_arrays(file).get("margin")
-    if margin is None or margin.shape != (count,) or margin.dtype != np.float32:
-        raise UserError(f"{file} is damaged", "train again; an audit of the data does without it")
-    return np.asarray(margin, dtype=np.float32)
+        write(folder, means)
 
 
 def empty(count: int, device: torch.device) -> Tensor:

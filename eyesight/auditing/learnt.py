@@ -1,0 +1,54 @@
+"""How a run's network learnt its training images, as one more witness of their labels.
+
+A network's margins have their own scale. They are brought to that of the audit's small head by
+rank: the image with the smallest margin gets the smallest of the head's, and so on.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from eyesight.auditing.labels import Suspicion
+from eyesight.data import dataset
+from eyesight.recipe import Data
+from eyesight.results import margins
+from eyesight.runs import Run
+
+FEWEST = 50  # images with margins of a run, to compare by rank
+
+
+def margins_of(run: Run, data: Data) -> dict[str, float]:
+    """The mean margin of each training image of a run, by id; empty where there are none.
+
+    Raises UserError when they are damaged.
+    """
+    if not (run.path / margins.FILE).is_file():
+        return {}
+    loaded = dataset.load(data)
+    if loaded.hash != run.data.get("split"):
+        return {}  # the data or its corrections have changed since: these are other images
+    kept = margins.read(run.path, len(loaded.train))
+    if kept is None:
+        return {}
+    pairs = zip(loaded.train.ids, kept.tolist(), strict=True)
+    return {one: margin for one, margin in pairs if np.isfinite(margin)}
+
+
+def with_run(suspicion: Suspicion, learnt: Tensor) -> Suspicion:
+    """The suspicion with the margins n of a run, NaN where it has none, as one more witness.
+
+    Where there is one, the margin is the mean of the head's and the run's.
+    """
+    rows = torch.isfinite(learnt)
+    if int(rows.sum()) < FEWEST:
+        return suspicion
+    own = suspicion.margin[rows]
+    ranks = learnt[rows].argsort(stable=True).argsort(stable=True)
+    combined = suspicion.margin.clone()
+    combined[rows] = (own + own.sort().values[ranks]) / 2
+    score = suspicion.score + (torch.sigmoid(-combined) - torch.sigmoid(-suspicion.margin)) / 2
+    return replace(suspicion, margin=combined, score=score.clamp(0, 1))
