@@ -214,6 +214,12 @@ def train(
     every: Annotated[
         int, typer.Option(min=0, metavar="N", help="print the loss of every Nth step")
     ] = 0,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            min=2, max=100, metavar="K", help="train K folds, and a classifier that averages them"
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe.
@@ -242,6 +248,9 @@ def train(
         cache.start_fresh()
     if corrections == AUTO:
         recipe = with_suggestions(recipe, out, processes)
+    if folds is not None:
+        _train_folds(recipe, folds, out, processes, as_json=as_json)
+        return
     several(processes, console.talk)  # comes back in a process that trains
     if not silent():
         console.talk("starting PyTorch")
@@ -295,6 +304,33 @@ def train(
     for line in [*effect_lines, *extra_data.lines(result), *used_lines(result)]:
         say(line)
     say(f"time    {result['seconds']['total']:.1f} s")
+    say(f"run     {run.path}")
+    say(f"report  {report}")
+
+
+def _train_folds(
+    recipe: Recipe, count: int, out: Path, processes: int | None, *, as_json: bool
+) -> None:
+    """Train every fold, and print what they reached together."""
+    if processes is not None:
+        raise UserError("--folds trains in one process", "leave --processes or --folds out", code=2)
+    from eyesight.cli import console
+    from eyesight.ensemble import folds
+    from eyesight.report.report import write_figures, write_report
+
+    run = folds.train_folds(recipe, count, out, console.reporter)
+    write_figures(run)
+    report = write_report(run)
+    facts = run.read_json(folds.RECORD)
+    if as_json:
+        answer: dict[str, object] = {"run": str(run.path), "report": str(report)}
+        show_json(answer | facts | {"test": run.result["test"]})
+        return
+    for path, score in zip(facts["runs"], facts["scores"], strict=True):
+        say(f"{score:.2%}  {path}")
+    say(f"{facts['mean']:.2%} ± {100 * facts['sd']:.2f}  mean of {count} folds ± deviation")
+    say(f"out of fold {judged(facts['out_of_fold'], run.measure)}")
+    say(f"test of their mean: {judged(run.result['test'], run.measure)}")
     say(f"run     {run.path}")
     say(f"report  {report}")
 

@@ -1,0 +1,117 @@
+"""Cross-validation as one run: a training for each fold, and a classifier that averages them.
+
+Every image outside the test part is judged once, by the training that did not see it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from eyesight import classifier, experiment
+from eyesight.comparison import compare
+from eyesight.data import dataset
+from eyesight.data.prepare import together
+from eyesight.ensemble import blend
+from eyesight.ensemble.blend import Joined
+from eyesight.errors import UserError
+from eyesight.exporting import export
+from eyesight.recipe import BLEND, Recipe
+from eyesight.results.folds import out_of_fold
+from eyesight.runs import Run, now
+from eyesight.system.progress import Reporter
+from eyesight.training import transfer
+from eyesight.training.budget import Evaluation
+from eyesight.training.clock import Clock
+from eyesight.training.context import Context
+
+OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` calls it
+RECORD = "folds.json"
+
+
+def train_folds(recipe: Recipe, count: int, out: Path, reporter: Reporter) -> Run:
+    """Train `recipe` on each of `count` folds and return the run that averages them.
+
+    A budget is shared by all. Asked again, finished folds are used again and an unfinished one
+    goes on. Raises UserError as a training does.
+    """
+    recipes = fold_recipes(recipe, count)
+    ways = [compare.preparation(one) for one in recipes]
+    stores = compare.prepare(ways, reporter.message, reporter.counter("preparing pictures"))
+    runs = []
+    for number, one in enumerate(recipes, 1):
+        reporter.message(f"fold {number} of {count}")
+        runs.append(train_fold(one, out, stores, reporter))
+    return average(runs, out, Context(reporter, Clock()))
+
+
+def fold_recipes(recipe: Recipe, count: int) -> list[Recipe]:
+    """The recipe of every fold, each with its share of a budget."""
+    if recipe.data.target != "class":
+        raise UserError(
+            f"folds are for classes, and this recipe gives a {recipe.data.target}",
+            "leave --folds out",
+            code=2,
+        )
+    if recipe.data.fold:
+        raise UserError(
+            f"data.fold={recipe.data.fold} names one fold, and --folds trains all",
+            "leave one of the two out",
+            code=2,
+        )
+    training = recipe.training
+    if training.budget is not None:
+        training = replace(training, budget=training.budget / count)
+    recipes = []
+    for number in range(1, count + 1):
+        data = replace(recipe.data, fold=f"{number}/{count}")
+        recipes.append(replace(recipe, data=data, training=training))
+    return recipes
+
+
+def train_fold(recipe: Recipe, out: Path, stores: compare.Stores, reporter: Reporter) -> Run:
+    """The run of one fold: a finished one from `out`, or trained now."""
+    member = compare.Member(recipe.data.fold, recipe)
+    outcome = compare.at_hand(member, out, stores)
+    if isinstance(outcome, Run):
+        reporter.message(f"{outcome.path} is trained already")
+        return outcome
+    if outcome is not None:
+        raise UserError(f"fold {recipe.data.fold}: {outcome}", "wait for it, then ask again")
+    return experiment.run(recipe, out, Context(reporter, Clock(), resume=True))
+
+
+def average(runs: Sequence[Run], out: Path, context: Context) -> Run:
+    """The run whose classifier averages those of the folds, with the predictions out of fold."""
+    judged = out_of_fold([run.predictions("validation") for run in runs])
+    classifiers = [classifier.load(run.classifier_path) for run in runs]
+    whole = together([loaded.preparation for loaded in classifiers])
+    data = transfer.resolve_preprocessing(runs[0].settled).data
+    data = replace(data, fold="", validation=0.0, extra="")
+    several = whole if whole.parts else None
+    images = dataset.load(data, preparation=several, talk=context.reporter.message)
+    joined = Joined(list(runs), classifiers, images, blend.blend_recipe(runs, data))
+    made = blend.begin(joined, out)
+    with made.hold():
+        spent = sum(blend.seconds(run) for run in runs)
+        context.clock.started -= spent  # it costs what its folds cost
+        context.clock.seconds["training"] = spent
+        made.append({"event": "start", "at": now(), "recipe": BLEND})
+        judged.save(made.path / f"{OUT_OF_FOLD}.npz")
+        scores = [run.predictions("validation").summary()["top1"] for run in runs]
+        facts = {
+            "runs": [str(run.path) for run in runs],
+            "scores": scores,
+            "mean": float(np.mean(scores)),
+            "sd": float(np.std(scores, ddof=1)),
+            "out_of_fold": judged.summary(),
+        }
+        made.write_json(RECORD, facts)
+        network = blend.network_of(joined, (1 / len(runs),) * len(runs))
+        job = experiment.Job(made, joined.recipe, images, context)
+        experiment.finish(job, network, Evaluation("float32", "one"))
+        export.export_all(made, talk=context.reporter.message)
+    return made
