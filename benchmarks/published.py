@@ -4,6 +4,8 @@
     python benchmarks/published.py B1 F3           only these
     python benchmarks/published.py --collect       no training: finished runs become results
     python benchmarks/published.py --page          only the page, from the results that are there
+    python benchmarks/published.py D4 --images 6000 --epochs 5
+                                                   a part, kept as one until the whole is trained
 
 A row takes minutes to days. Runs lie in runs/published/ROW; a finished row has a file in
 benchmarks/results/published/ and is not trained again. Weights that no package holds are given
@@ -19,8 +21,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 from published_page import page
 
+from eyesight.data.opening import open_source
 from eyesight.models import weights, zoo
 from eyesight.recipes import find
 from eyesight.runs import Run, list_runs
@@ -72,6 +76,19 @@ ROWS = (
 )
 
 
+@dataclass(frozen=True)
+class Part:
+    """How much of a row is trained where hours do not suffice; 0 is everything."""
+
+    epochs: int = 0
+    images: int = 0
+
+    @property
+    def name(self) -> str:
+        """The name of its folder, apart from that of the whole."""
+        return f"-{self.images or 'all'}x{self.epochs}" if self.epochs or self.images else ""
+
+
 def settings_of(row: Row, files: dict[str, str]) -> tuple[list[str], str]:
     """The settings beside the recipe's own, and "exact" or what stands in."""
     if not row.backbone:
@@ -84,6 +101,36 @@ def settings_of(row: Row, files: dict[str, str]) -> tuple[list[str], str]:
     if find(row.id).data.size == 224:
         settings.append("data.size=96")
     return settings, f"{STAND_IN} for {row.backbone}"
+
+
+def settings_of_part(row: Row, part: Part, out: Path) -> list[str]:
+    """The settings that make a training a part; its images are written into the folder `out`."""
+    settings = []
+    if part.epochs:
+        settings.append(f"training.epochs={part.epochs}")
+    if part.images:
+        source = find(row.id).data.source
+        file = out / f"{source}-{part.images}.npz"
+        if not file.is_file():
+            write_images(source, part.images, file)
+        settings.append(f"data.source={file}")
+    return settings
+
+
+def write_images(name: str, images: int, file: Path) -> None:
+    """Write the first training images of a named set, and all its test images, as an .npz file."""
+    source = open_source(name)
+    assert source.pixels is not None, f"{name} has no pixels"
+    training = np.flatnonzero(source.splits == "train")[:images]
+    test = np.flatnonzero(source.splits == "test")
+    arrays = {
+        "x_train": source.pixels[training],
+        "y_train": source.labels[training],
+        "x_test": source.pixels[test],
+        "y_test": source.labels[test],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(file, **arrays, classes=np.array(source.classes))
 
 
 def train(row: Row, settings: list[str], out: Path, seed: int) -> None:
@@ -105,21 +152,18 @@ def result(row: Row, run: Run, settings: list[str], kind: str) -> dict[str, obje
     epochs = run.epochs
     if not epochs:
         return None
-    planned = run.recipe.training.epochs
     done = run.result
     last = epochs[-1]
-    part = ""
     if done:
         judged = done[row.measured_on]
         figure = {"here": judged["top1"], "interval": judged["interval"], "n": judged["n"]}
-        seconds = done["seconds"]["total"]
+        seconds = done["seconds"]["total"] + done["seconds"].get("before", 0)
         measured_on = row.measured_on
     else:
         held_out = run.data["counts"]["validation"] if "counts" in run.data else None
         figure = {"here": last["validation_top1"], "n": held_out}
         seconds = sum(epoch["seconds"] for epoch in epochs)
         measured_on = "validation"
-        part = f"{len(epochs)} of {planned} epochs"
     names = ("train_loss", "validation_loss", "train_top1", "validation_top1")
     extra = "".join(f" --set {setting}" for setting in settings)
     environment = run.environment
@@ -128,7 +172,8 @@ def result(row: Row, run: Run, settings: list[str], kind: str) -> dict[str, obje
         "recipe": run.recipe.name,
         "command": f"eyesight train {row.id}{extra}",
         "kind": kind,
-        "part": part,
+        "part": part_of(row, run),
+        "image_epochs": images_of(run) * len(epochs),
         "in_print": row.in_print,
         "printed": row.printed,
         "why": row.why,
@@ -144,8 +189,29 @@ def result(row: Row, run: Run, settings: list[str], kind: str) -> dict[str, obje
     }
 
 
+def part_of(row: Row, run: Run) -> str:
+    """What a run lacks of the published training, in words; empty for the whole."""
+    published = find(row.id)
+    lacks = []
+    stopped_early = run.result and run.recipe.training.epochs == published.training.epochs
+    planned = published.training.epochs + published.transfer.thaw_epochs
+    if len(run.epochs) < planned and not stopped_early:
+        lacks.append(f"{len(run.epochs)} of {planned} epochs")
+    if run.recipe.data.source != published.data.source:
+        lacks.append(f"{images_of(run):,} images")
+    return ", ".join(lacks)
+
+
+def images_of(run: Run) -> int:
+    """The number of images that a run trains on."""
+    return int(run.data["counts"]["train"])
+
+
 def keep(row: Row, runs: list[Run], settings: list[str], kind: str) -> bool:
-    """Write the row's file from its runs; whether the training was finished."""
+    """Write the row's file from its runs; whether the training was finished.
+
+    A part never takes the place of a larger one.
+    """
     results = []
     for run in runs:
         record = result(row, run, settings, kind)
@@ -153,7 +219,7 @@ def keep(row: Row, runs: list[Run], settings: list[str], kind: str) -> bool:
             results.append(record)
     finished = [record for record in results if not record["part"]]
     kept = finished or results[-1:]
-    if not kept:
+    if not kept or not (finished or is_larger(kept[-1], row)):
         return False
     record = dict(kept[-1])
     figures = [each["here"] for each in kept]
@@ -165,6 +231,15 @@ def keep(row: Row, runs: list[Run], settings: list[str], kind: str) -> bool:
     text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
     (RESULTS / f"{row.id}.json").write_text(text, encoding="utf-8")
     return bool(finished)
+
+
+def is_larger(record: dict[str, object], row: Row) -> bool:
+    """Whether a part saw at least as many images as the one that the row's file holds."""
+    file = RESULTS / f"{row.id}.json"
+    if not file.is_file():
+        return True
+    kept = json.loads(file.read_text(encoding="utf-8")).get("image_epochs", 0)
+    return int(record["image_epochs"]) >= kept
 
 
 def is_done(row: Row) -> bool:
@@ -182,6 +257,8 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/published"))
     parser.add_argument("--weights", action="append", default=[], metavar="NETWORK=FILE")
+    parser.add_argument("--epochs", type=int, default=0, help="a part: only so many epochs")
+    parser.add_argument("--images", type=int, default=0, help="a part: the first so many images")
     given = parser.parse_args()
     unknown = sorted(set(given.rows) - set(ids))
     if unknown:
@@ -191,10 +268,11 @@ def main():
         if given.page or (given.rows and row.id not in given.rows) or is_done(row):
             continue
         settings, kind = settings_of(row, files)
-        out = given.out / row.id
+        part = Part(given.epochs, given.images)
+        out = given.out / f"{row.id}{part.name}"
         finished = any(run.status == "done" for run in list_runs(out))
         if not given.collect and not finished:
-            train(row, settings, out, given.seed)
+            train(row, settings + settings_of_part(row, part, out), out, given.seed)
         keep(row, list_runs(out), settings, kind)
         page(RESULTS, [row.id for row in ROWS])
     page(RESULTS, [row.id for row in ROWS])

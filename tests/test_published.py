@@ -3,10 +3,16 @@ has all.
 """
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
+import drawn
+import numpy as np
 import pytest
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
@@ -14,9 +20,10 @@ sys.path.insert(0, str(BENCHMARKS))
 import published  # noqa: E402
 import published_page  # noqa: E402
 
-from eyesight.recipe import to_dict  # noqa: E402
+from eyesight.data.source import from_arrays  # noqa: E402
+from eyesight.recipe import override, to_dict  # noqa: E402
 from eyesight.recipes import find  # noqa: E402
-from eyesight.runs import Run  # noqa: E402
+from eyesight.runs import Run, list_runs  # noqa: E402
 
 ROW = published.Row("B1", 0.9904, printed="99.04 %")
 
@@ -28,13 +35,21 @@ def results(tmp_path, monkeypatch):
     return tmp_path / "results"
 
 
-def trained(folder, epochs, top1=None):
+@pytest.fixture(autouse=True)
+def three_epochs(monkeypatch):
+    """B1 as published here trains three epochs."""
+    recipe = find("B1")
+    short = replace(recipe, training=replace(recipe.training, epochs=3))
+    monkeypatch.setattr(published, "find", lambda name: short if name == "B1" else find(name))
+    return short
+
+
+def trained(folder, epochs, top1=None, *settings):
     """A run of three planned epochs; without `top1` it was interrupted."""
     run = Run.create(folder, "lenet5_published")
-    recipe = find("B1")
-    recipe = replace(recipe, training=replace(recipe.training, epochs=3))
+    recipe = override(published.find("B1"), settings)
     run.write_json("recipe.json", to_dict(recipe))
-    run.write_json("data.json", {"counts": {"validation": 50}})
+    run.write_json("data.json", {"counts": {"train": 450, "validation": 50}})
     for epoch in range(1, epochs + 1):
         run.append(
             {"event": "epoch", "epoch": epoch, "validation_top1": epoch / 10, "seconds": 2.0}
@@ -77,6 +92,73 @@ def test_an_interrupted_training_is_a_part_and_not_done(tmp_path, results):
     assert not published.is_done(ROW)
     published_page.page(results, ["B1"])
     assert "only 2 of 3 epochs" in published_page.PAGE.read_text()
+
+
+def test_a_shortened_training_is_a_part_although_it_ended(tmp_path, results):
+    runs = [trained(tmp_path, 2, 0.5, "training.epochs=2", "data.source=some.npz")]
+    assert not published.keep(ROW, runs, [], "exact")
+    record = json.loads((results / "B1.json").read_text())
+    assert record["part"] == "2 of 3 epochs, 450 images" and record["measured_on"] == "test"
+    assert not published.is_done(ROW)
+
+
+def test_a_smaller_part_leaves_the_larger_one(tmp_path, results):
+    published.keep(ROW, [trained(tmp_path / "a", 2)], [], "exact")
+    published.keep(ROW, [trained(tmp_path / "b", 1)], [], "exact")
+    assert json.loads((results / "B1.json").read_text())["epochs"] == 2
+
+
+def test_a_part_has_the_first_images_and_a_folder_of_its_own(tmp_path, monkeypatch):
+    pixels, labels = drawn.pictures(9, 28)
+    parts = [("train", pixels, labels), ("test", pixels[:3], labels[:3])]
+    source = from_arrays("mnist", parts, drawn.SHAPES, "toy")
+    monkeypatch.setattr(published, "open_source", lambda name: source)
+    part = published.Part(epochs=2, images=5)
+    settings = published.settings_of_part(ROW, part, tmp_path)
+    file = tmp_path / "mnist-5.npz"
+    assert settings == ["training.epochs=2", f"data.source={file}"] and part.name == "-5x2"
+    with np.load(file) as arrays:
+        assert np.array_equal(arrays["x_train"], pixels[:5]) and len(arrays["x_test"]) == 3
+    assert published.settings_of_part(ROW, published.Part(), tmp_path) == []
+
+
+@pytest.mark.whole
+def test_a_killed_training_goes_on_where_it_was(tmp_path):
+    pixels, labels = drawn.pictures(60, 28)
+    others, answers = drawn.pictures(30, 28, seed=1)
+    arrays = {"x_train": pixels, "y_train": labels, "x_test": others, "y_test": answers}
+    np.savez(tmp_path / "toy.npz", **arrays)
+    settings = [f"data.source={tmp_path / 'toy.npz'}", "training.epochs=40", "training.batch=2"]
+    program = "import sys, pathlib, published as p; row, *settings = sys.argv[2:]; "
+    program += "p.train(p.Row(row, None), settings, pathlib.Path(sys.argv[1]), 0)"
+    command = [sys.executable, "-c", program, str(tmp_path / "runs"), "B1", *settings]
+    paths = [str(BENCHMARKS), str(BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    first = subprocess.Popen(command, env=environment, start_new_session=True)
+    wait(lambda: has_checkpoint(tmp_path / "runs"), first)
+    os.killpg(first.pid, signal.SIGKILL)
+    wait(lambda: list_runs(tmp_path / "runs")[0].status == "interrupted")
+    first.wait()
+    subprocess.run(command, env=environment, check=True)
+    runs = list_runs(tmp_path / "runs")
+    assert [run.status for run in runs] == ["done"]
+    assert [epoch["epoch"] for epoch in runs[0].epochs] == list(range(1, 41))
+    events = [event for event in runs[0].log if event["event"] in ("start", "epoch")]
+    assert [event["event"] for event in events].count("start") == 2
+    assert [event.get("epoch") for event in events].count(1) == 1, "it began anew"
+
+
+def wait(condition, process=None):
+    """Wait until the condition holds; fail where the process ends before that."""
+    patience = time.monotonic() + 120
+    while not condition():
+        assert time.monotonic() < patience and (process is None or process.poll() is None)
+        time.sleep(0.02)
+
+
+def has_checkpoint(runs):
+    """Whether the training has finished an epoch and written its checkpoint."""
+    return bool(list(runs.glob("*/checkpoint/*"))) and bool(list_runs(runs)[0].epochs)
 
 
 def test_several_seeds_are_averaged(tmp_path, results):
