@@ -256,7 +256,6 @@ def train(
         console.talk("starting PyTorch")
     from eyesight.diagnosis import diagnose
     from eyesight.report.report import write_figures, write_report
-    from eyesight.training import extra_data
 
     run = trained(recipe, out, resume, every)
     console.talk("drawing figures and writing the report")
@@ -291,6 +290,13 @@ def train(
             }
         )
         return
+    _print_result(run, result, report)
+
+
+def _print_result(run: Run, result: dict[str, Any], report: Path) -> None:
+    """What a training reached and took, for people."""
+    from eyesight.training import extra_data
+
     say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
     if result.get("test_one_view", {}).get("top1") is not None:
         say(
