@@ -19,6 +19,7 @@ from eyesight.inference.predict import FilePrediction, file_ids, write_submissio
 # What people have in their scripts: a flag is added here on purpose, and never removed.
 FLAGS = {
     "audit": {"--all", "--budget", "--corrections", "--json", "--set"},
+    "blend": {"--equal", "--json", "--out"},
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
     "cache": {"--clean", "--downloads", "--json", "--limit"},
     "compare": {
@@ -64,6 +65,16 @@ FLAGS = {
     "recipes": {"--json"},
     "report": {"--out"},
     "serve": {"--collect", "--host", "--only", "--open", "--port", "--token"},
+    "review": {
+        "--budget",
+        "--corrections",
+        "--host",
+        "--open",
+        "--port",
+        "--set",
+        "--token",
+        "--who",
+    },
     "show": {"--data", "--json", "--layers", "--set"},
     "studio": {"--folder", "--open", "--port", "--share", "--token"},
     "train": {
@@ -72,6 +83,7 @@ FLAGS = {
         "--data",
         "--every",
         "--extra",
+        "--folds",
         "--fresh",
         "--json",
         "--out",
