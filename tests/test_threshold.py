@@ -19,7 +19,7 @@ def predictions(confidence, right):
 
 def test_as_many_as_possible_are_sure_while_they_are_right_often_enough():
     found = choose(
-        predictions([0.95, 0.9, 0.8, 0.7, 0.6], [True, True, True, False, True]), wanted=0.75
+        predictions([0.95, 0.9, 0.8, 0.7, 0.6], [True, True, True, False, True]), accuracy=0.75
     )
     assert (
         found.value == np.float32(0.8)

@@ -98,7 +98,7 @@ def basic_cnn() -> Recipe:
     return Recipe(
         name="basic_cnn",
         summary="the team's first network on ten classes of objects",
-        result=f"46.69 % of {JPEG}",
+        result="74.60 % on validation, CIFAR-10, 40 epochs",
         system="O2",
         source=TEAM,
         data=OBJECTS,
