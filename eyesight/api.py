@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from eyesight.errors import UserError
 from eyesight.recipe import Model, Recipe, override, to_dict
-from eyesight.runs import Results, Run
+from eyesight.results.any_task import Results
+from eyesight.runs import Run
 from eyesight.runs import resolve as resolve_name
 from eyesight.system.digest import sha256
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, TypedDict, cast, get_args
+from typing import TypedDict, cast, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -33,10 +33,11 @@ from eyesight.models.layers import Network
 from eyesight.models.views import Views, augmented_views
 from eyesight.recipe import Model, group, is_own
 from eyesight.results.answers import Answers, answers
-from eyesight.results.calibration import Calibration
+from eyesight.results.any_task import Results
+from eyesight.results.calibration import Calibration, CalibrationJson
 from eyesight.results.predictions import Predictions, predicted
+from eyesight.results.threshold import ThresholdJson
 from eyesight.results.unlike import Unlike
-from eyesight.runs import Results
 from eyesight.system.digest import file_sha256
 from eyesight.system.files import sync_folder, unfinished_folder, whole_file
 from eyesight.system.tensors import save_tensors
@@ -62,13 +63,13 @@ class Facts(TypedDict, total=False):
     name: str
     classes: Sequence[str]
     target: str
-    preparation: dict[str, Any]
+    preparation: dict[str, object]
     views: Views
     accuracy: float | None
     accuracy_pictures: int | None
-    threshold: dict[str, Any] | None
+    threshold: ThresholdJson | None
     unfamiliar_from: float | None
-    calibration: dict[str, Any]
+    calibration: CalibrationJson
     int8: bool
 
 
@@ -79,13 +80,13 @@ class Description(TypedDict, total=False):
     model: dict[str, object]
     shape: list[int]
     classes: list[str]
-    preparation: dict[str, Any]
+    preparation: dict[str, object]
     mean: list[float]
     deviation: list[float]
     views: Views
     target: str
     noise: float
-    calibration: dict[str, Any]
+    calibration: CalibrationJson
     weights_sha256: str
     code_sha256: str  # of the source file of a network of one's own
     mixture: dict[str, object]  # of a blend: its members

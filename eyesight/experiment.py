@@ -15,10 +15,10 @@ The test images are seen once, at the end, by the classifier as it was saved.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -38,8 +38,10 @@ from eyesight.models.summary import count, layers
 from eyesight.recipe import Recipe, differences, from_dict, is_own, to_dict
 from eyesight.recipes.folder import AUTO
 from eyesight.results import slices
+from eyesight.results.any_task import Results
 from eyesight.results.calibration import Calibration
-from eyesight.results.predictions import write_arrays
+from eyesight.results.predictions import Predictions, write_arrays
+from eyesight.results.records import Result, Summary, Used
 from eyesight.runs import Run, now
 from eyesight.system import memory
 from eyesight.system.device import default_device
@@ -146,7 +148,7 @@ def without_effect(
     return effects.without_effect(effects.setup(recipe, resolved, given_splits, context.group.size))
 
 
-def facts_of_process(recipe: Recipe) -> dict[str, Any]:
+def facts_of_process(recipe: Recipe) -> dict[str, object]:
     """What the processes of a group must have in common before they look at any image."""
     settings = differences(recipe, Recipe())
     return {
@@ -225,7 +227,7 @@ def build(job: Job) -> Network:
     recipe, data, group = job.recipe, job.data, job.context.group
     device = default_device()
     network = initialise.ready(recipe, data, device)
-    notes: dict[str, Any] = {}
+    notes: dict[str, object] = {}
     if registry.is_backbone(recipe.model):
         notes["weights"] = group.in_turn(lambda: load_backbone(job, network))
     if is_own(recipe.model.name):
@@ -246,7 +248,7 @@ def load_backbone(job: Job, network: Network) -> dict[str, str]:
     return weights.fill(network, job.recipe.model, classes, talk=job.context.reporter.message)
 
 
-def write_environment(job: Job, device: torch.device, notes: dict[str, Any]) -> None:
+def write_environment(job: Job, device: torch.device, notes: Mapping[str, object]) -> None:
     """Machine, versions and what was chosen for the recipe.
 
     The arithmetic stays as the run began.
@@ -343,7 +345,7 @@ def train_stage(job: Job, stage: Stage) -> State:
     return state
 
 
-def used(job: Job, stage: Stage, state: State) -> dict[str, float]:
+def used(job: Job, stage: Stage, state: State) -> Used:
     """What a stage really used: images, versions of each, epochs, steps, the last rate."""
     versions = stage.train.views if isinstance(stage.train, Activations) else 1
     own = [epoch for epoch in job.run.epochs if epoch.get("stage", 1) == stage.number]
@@ -381,7 +383,9 @@ def epochs_before(run: Run, stage: Stage) -> int:
 def settle_precision(job: Job, stage: Stage) -> str:
     """The arithmetic of a stage, as it was when the run began."""
     machine = job.run.environment
-    key = "precision" if stage.number == 1 else f"precision{stage.number}"
+    key: Literal["precision", "precision2"] = "precision"
+    if stage.number == 2:
+        key = "precision2"
     if key not in machine:
         machine[key] = job.context.group.once(
             lambda: precision.choose(
@@ -443,20 +447,19 @@ def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
         "test_uncorrected": uncorrected_summary(data, test),
         "own": extra_data.compared(run, loaded, data.own) if data.own is not None else None,
     }
-    event.update({name: summary for name, summary in optional.items() if summary is not None})
-    run.append(event)
+    given = {name: summary for name, summary in optional.items() if summary is not None}
+    run.append({**event, **given})
     remove_checkpoint(run)
 
 
-def uncorrected_summary(data: Dataset, test: Any) -> dict[str, Any] | None:
+def uncorrected_summary(data: Dataset, test: Results) -> Summary | None:
     """The test scores by the labels as the data gives them; None where corrections changed none."""
-    if data.corrected is None:
+    if data.corrected is None or not isinstance(test, Predictions):
         return None
     given = data.corrected.test_given.numpy()
     if np.array_equal(given, test.labels):
         return None
-    summary: dict[str, Any] = replace(test, labels=given).summary()
-    return summary
+    return replace(test, labels=given).summary()
 
 
 def measure_images(images: Images) -> dict[str, npt.NDArray[np.float32]]:
@@ -532,10 +535,10 @@ def check_same(trained: Classifier, loaded: Classifier, images: Images) -> None:
         )
 
 
-def result_event(job: Job, network: Network, test: Any) -> dict[str, Any]:
+def result_event(job: Job, network: Network, test: Results) -> Result:
     """The last event of a run: test scores, costs, seconds by part, results of each stage."""
     rows = layers(network, job.data.train.shape)
-    event = {
+    event: Result = {
         "event": "done",
         "at": now(),
         "test": test.summary(),
@@ -551,13 +554,13 @@ def result_event(job: Job, network: Network, test: Any) -> dict[str, Any]:
     return event
 
 
-def trained(run: Run) -> list[dict[str, Any]]:
+def trained(run: Run) -> list[Used]:
     """What each stage really used, in their order; the last word on a stage that was continued."""
-    stages: dict[int, dict[str, Any]] = {}
+    stages: dict[int, Used] = {}
     for event in run.log:
         if event.get("event") == "trained":
             facts = {key: value for key, value in event.items() if key not in ("event", "time")}
-            stages[event.get("stage", 1)] = facts
+            stages[event.get("stage", 1)] = cast(Used, facts)
     return [stages[number] for number in sorted(stages)]
 
 
@@ -574,7 +577,7 @@ def seconds_by_part(job: Job) -> dict[str, float]:
     return seconds
 
 
-def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Any:
+def evaluate(run: Run, where: str, *, talk: Talk = silent) -> Results:
     """The predictions of a run's classifier for the labelled images at `where`.
 
     For their test part, where they have one.

@@ -567,7 +567,7 @@ def seconds(text: str) -> float:
     return value
 
 
-def to_dict(recipe: Recipe) -> dict[str, Any]:
+def to_dict(recipe: Recipe) -> dict[str, object]:
     """The recipe as plain JSON values, with the version of this format."""
     return {"format": FORMAT, **dataclasses.asdict(recipe)}
 

@@ -11,36 +11,31 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from difflib import get_close_matches
 from pathlib import Path
-from typing import IO, Any, Literal, TypeAlias
+from typing import IO, Any, Literal, cast
 
 import numpy as np
-import numpy.typing as npt
 
 from eyesight import recipe as recipes
+from eyesight.data.facts import DataFacts
 from eyesight.errors import MissingError, UserError
 from eyesight.recipe import Recipe, override
 from eyesight.recipes import RECIPES, find
-from eyesight.results import predictions, reconstructions, segmentations
+from eyesight.results import predictions
+from eyesight.results.any_task import LOADERS, Results
 from eyesight.results.history import History, Metrics, curves_svg
 from eyesight.results.predictions import Predictions, read_arrays
-from eyesight.results.reconstructions import Reconstructions
+from eyesight.results.records import Environment, Event, Result
 from eyesight.results.scores import MEASURES, Measure
-from eyesight.results.segmentations import Segmentations
 from eyesight.system.files import disk_error, lock, sweep, whole_file
+from eyesight.system.json_value import JsonObject
 
-Results: TypeAlias = Predictions | Reconstructions | Segmentations
 Status = Literal["running", "done", "failed", "interrupted"]
-LOADERS: dict[str, Callable[[Path], Any]] = {
-    "class": predictions.load,
-    "picture": reconstructions.load,
-    "mask": segmentations.load,
-}
 
 
 @dataclass(frozen=True, init=False)
@@ -151,29 +146,29 @@ class Run:
         return recipe
 
     @property
-    def environment(self) -> dict[str, Any]:
+    def environment(self) -> Environment:
         """Versions, machine and seed; empty when not written yet."""
-        return self.read_json("environment.json", missing_ok=True)
+        return cast(Environment, self.read_json("environment.json", missing_ok=True))
 
     @property
-    def data(self) -> dict[str, Any]:
+    def data(self) -> DataFacts:
         """What is known about the pictures: classes, counts, problems, split hash ….
 
         Empty when not written yet.
         """
-        return self.read_json("data.json", missing_ok=True)
+        return cast(DataFacts, self.read_json("data.json", missing_ok=True))
 
     @property
-    def log(self) -> list[dict[str, Any]]:
+    def log(self) -> list[Event]:
         """Every whole event so far, in order."""
         file = self.path / "log.jsonl"
         events = (_event(line) for line in file.read_bytes().split(b"\n")) if file.is_file() else ()
         return [event for event in events if event is not None]
 
     @property
-    def epochs(self) -> list[dict[str, Any]]:
+    def epochs(self) -> list[Event]:
         """The epoch events; what a resumed training did again replaces what it had done before."""
-        epochs: list[dict[str, Any]] = []
+        epochs: list[Event] = []
         for event in self.log:
             if event.get("event") == "epoch" and isinstance(event.get("epoch"), int):
                 while epochs and epochs[-1]["epoch"] >= event["epoch"]:
@@ -194,9 +189,12 @@ class Run:
         return Metrics.of(self.result.get("test") or {}, self.measure)
 
     @property
-    def result(self) -> dict[str, Any]:
+    def result(self) -> Result:
         """The last "done" event; empty when the run never got there."""
-        return next((event for event in reversed(self.log) if event.get("event") == "done"), {})
+        for event in reversed(self.log):
+            if event.get("event") == "done":
+                return cast(Result, event)
+        return {}
 
     @property
     def status(self) -> Status:
@@ -233,7 +231,7 @@ class Run:
             sweep(self.path)  # what a killed process left half written
             yield
 
-    def append(self, event: dict[str, Any]) -> None:
+    def append(self, event: Mapping[str, object]) -> None:
         """Add one event and its time to the log and see it onto the disk.
 
         Numbers not finite become null, named in `not_finite`.
@@ -254,7 +252,7 @@ class Run:
         except OSError as error:
             raise disk_error(error, file) from error
 
-    def write_json(self, name: str, values: Mapping[str, Any]) -> None:
+    def write_json(self, name: str, values: Mapping[str, object]) -> None:
         """Write `values` to the file `name`, whole or not at all.
 
         Numbers that are not finite become null.
@@ -263,7 +261,7 @@ class Run:
         with whole_file(self.path / name) as file:
             file.write(_bytes(text) + b"\n")
 
-    def read_json(self, name: str, *, missing_ok: bool = False) -> dict[str, Any]:
+    def read_json(self, name: str, *, missing_ok: bool = False) -> JsonObject:
         """The object in the file `name`.
 
         Raises UserError when it is broken or, unless `missing_ok`, missing.
@@ -286,7 +284,8 @@ class Run:
     @property
     def target(self) -> str:
         """What is given for a picture: its "class", the "picture" itself, or a "mask"."""
-        return str(self.read_json("recipe.json").get("data", {}).get("target", "class"))
+        data = self.read_json("recipe.json").get("data")
+        return str(data.get("target", "class")) if isinstance(data, dict) else "class"
 
     @property
     def unfamiliar_from(self) -> float | None:
@@ -304,9 +303,7 @@ class Run:
     @property
     def way_on(self) -> str:
         """What a person can do about a run that holds no classifier or no predictions."""
-        failure: dict[str, Any] = next(
-            (event for event in reversed(self.log) if event.get("event") == "failed"), {}
-        )
+        failure = next((one for one in reversed(self.log) if one.get("event") == "failed"), Event())
         again, mend = f"`eyesight train {self.path}", str(failure.get("hint", ""))
         if self.status == "running":
             return "wait for it"
@@ -322,17 +319,12 @@ class Run:
         go_on = f"; then {again} --resume --out {self.path.parent}` goes on" if goes_on else ""
         return f"it ended with: {failure.get('message')}; {mend or 'train it again'}{go_on}"
 
-    def results(self, split: str = "test") -> Any:
+    def results(self, split: str = "test") -> Results:
         """What was said about the "test" or "validation" pictures, by the run's task.
 
         Raises UserError when there is nothing.
         """
-        file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
-        if not file.is_file():
-            raise MissingError(
-                f"{self.path} holds no {split} predictions: the run is {self.status}", self.way_on
-            )
-        return LOADERS[self.target](file)
+        return LOADERS[self.target](self._results_file(split))
 
     def predictions(self, split: str = "test") -> Predictions:
         """The probabilities said about the "test" or "validation" pictures.
@@ -344,10 +336,17 @@ class Run:
                 f"{self.path} gives a {self.target} for a picture, not a class",
                 "name the run of a classifier",
             )
-        predictions: Predictions = self.results(split)
-        return predictions
+        return predictions.load(self._results_file(split))
 
-    def gallery(self) -> dict[str, npt.NDArray[Any]]:
+    def _results_file(self, split: str) -> Path:
+        file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
+        if not file.is_file():
+            raise MissingError(
+                f"{self.path} holds no {split} predictions: the run is {self.status}", self.way_on
+            )
+        return file
+
+    def gallery(self) -> dict[str, np.ndarray]:
         """The pixels kept for pages (samples and costly mistakes), uint8 N,C,H,W.
 
         Empty when none were kept.
@@ -421,10 +420,10 @@ def _find(path: Path) -> Path:
     raise UserError(f"there is no run at {path}", hint)
 
 
-def _event(line: bytes) -> dict[str, Any] | None:
+def _event(line: bytes) -> Event | None:
     with suppress(ValueError):
         event = json.loads(line)
-        return event if isinstance(event, dict) else None
+        return cast(Event, event) if isinstance(event, dict) else None
     return None
 
 

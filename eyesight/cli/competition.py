@@ -166,14 +166,14 @@ def folds(
     expected = None
     if like is not None:
         rows = len(read_cells(like)) - 1
-        expected = gap(summary["top1"], summary["n"], rows)
+        expected = gap(summary["top1"] or 0.0, summary["n"], rows)
         facts["leaderboard"] = {"n": rows, "gap": expected}
     if as_json:
         show_json(facts)
         return
     for name, score in scores.items():
         say(f"{score:.2%}  {name}")
-    low, high = summary["interval"]
+    low, high = summary["interval"] or (0.0, 1.0)
     interval = f"95 % {low:.2%} to {high:.2%}"
     say(f"{summary['top1']:.2%}  out of fold, {summary['n']:,} pictures, {interval}")
     if expected is not None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -30,13 +30,15 @@ from eyesight.cli.options import (
 )
 from eyesight.cli.training import judged
 from eyesight.errors import UserError
+from eyesight.results.records import Summary
 
 if TYPE_CHECKING:
     from eyesight.inference.dense import Rendered
     from eyesight.inference.postal_code import FileCode
     from eyesight.inference.predict import AnyClassifier, FilePrediction
+    from eyesight.results.any_task import Results
     from eyesight.results.predictions import Predictions
-    from eyesight.runs import Results, Run
+    from eyesight.runs import Run
 
 
 @app.command()
@@ -96,7 +98,7 @@ def _percent(value: float | None) -> str:
     return f"{value:.2%}"
 
 
-def _show_figures(run: Run, data: str | None, summary: dict[str, Any], *, as_json: bool) -> None:
+def _show_figures(run: Run, data: str | None, summary: Summary, *, as_json: bool) -> None:
     """The figures of a run that gives images or masks."""
     if as_json:
         show_json({"run": str(run.path), "data": data, **summary})
@@ -105,7 +107,7 @@ def _show_figures(run: Run, data: str | None, summary: dict[str, Any], *, as_jso
     for name, value in summary.items():
         if isinstance(value, float) and name != run.measure.key:
             say(f"{name.replace('_', ' ')} {value:.5g}")
-    classes: dict[str, float | None] = summary.get("per_class_iou") or {}
+    classes = summary.get("per_class_iou") or {}
     wide = max(map(len, classes), default=0)
 
     def worst_first(name: str) -> float:

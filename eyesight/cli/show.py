@@ -9,6 +9,7 @@ from typing import NotRequired, TypedDict
 
 from eyesight import classifier
 from eyesight.data import dataset
+from eyesight.data.prepare import Preparation
 from eyesight.models import registry, weights, zoo
 from eyesight.models.layers import Network
 from eyesight.models.sketch import sketch
@@ -172,12 +173,9 @@ def _input(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]
     if look:
         data = dataset.load(recipe.data)
         return data.train.shape, len(data.train.classes)
-    record = Run.open(run).data if (run / "data.json").is_file() else {}
-    if record:
-        preparation = record["preparation"]
-        height = preparation["height"] + 2 * preparation["pad"]
-        width = preparation["width"] + 2 * preparation["pad"]
-        return (preparation["channels"], height, width), len(record["classes"])
+    if (run / "data.json").is_file():
+        facts = Run.open(run).data
+        return Preparation.from_dict(facts["preparation"]).shape, len(facts["classes"])
     channels, side, classes = NAMED_SHAPES.get(recipe.data.source, UNNAMED_SHAPE)
     side = (recipe.data.size or side) + 2 * recipe.data.pad
     return (recipe.data.channels or channels, side, side), classes

@@ -27,6 +27,7 @@ from eyesight.cli.options import (
     show_json,
 )
 from eyesight.errors import UserError
+from eyesight.results.records import Result, Summary
 from eyesight.results.scores import Measure
 
 if TYPE_CHECKING:
@@ -370,7 +371,7 @@ def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
         raise
 
 
-def used_lines(result: dict[str, Any]) -> list[str]:
+def used_lines(result: Result) -> list[str]:
     """What each stage of a training really used, for people."""
     lines = []
     for used in result.get("trained", []):
@@ -383,7 +384,7 @@ def used_lines(result: dict[str, Any]) -> list[str]:
     return lines
 
 
-def judged(test: dict[str, Any], measure: Measure) -> str:
+def judged(test: Summary, measure: Measure) -> str:
     """The score with its interval for people, from a summary."""
     caseless = (
         f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""

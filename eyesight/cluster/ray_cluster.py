@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol, TypeVar
 
 from eyesight.cluster import packing
@@ -136,7 +137,7 @@ def _address(where: str) -> tuple[str, int] | None:
 
 
 @contextmanager
-def joined(where: str) -> Iterator[Any]:
+def joined(where: str) -> Iterator[ModuleType]:
     """The module ray, connected while the block runs.
 
     A cluster started for it ends with it. Raises UserError when it cannot be reached.

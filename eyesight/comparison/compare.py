@@ -378,7 +378,7 @@ def _result(outcome: Outcome) -> str:
     if isinstance(outcome, str):
         return f"failed: {outcome}"
     result = outcome.result
-    score = result["test"].get(outcome.measure.key)
+    score = outcome.measure.of(result["test"])
     seconds = (result.get("seconds") or {}).get("total")
     words = "done"
     if score is not None:

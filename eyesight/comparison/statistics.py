@@ -7,10 +7,10 @@ of several networks voting.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import combinations
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from eyesight.errors import UserError
 from eyesight.results.metrics import holm, mc_nemar
 from eyesight.results.predictions import Predictions
+from eyesight.results.records import Event, Summary, number
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.runs import Run
 from eyesight.system.digest import sha256
@@ -39,7 +40,6 @@ FIGURES = (
 )
 WHOLE = ("parameters", "multiply_adds", "bytes")  # numbers whose mean is rounded
 Status = Literal["done", "partial", "failed", "running"]
-Summary: TypeAlias = Mapping[str, Any]  # a run's test summary
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Row:
         """The number of runs that the row is the mean of."""
         return len(self.runs)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """As plain JSON values."""
         names = ("name", "status", "reason", "seeds", "rank", "tied_with", "test", *FIGURES)
         values = {name: getattr(self, name) for name in names}
@@ -166,10 +166,12 @@ def _figures(run: Run) -> dict[str, float | None]:
     size = None
     if weights.is_file():
         size = weights.stat().st_size
-    values = {key: result["test"].get(key) for key in ("macro_f1", "loss")}
+    values: dict[str, float | None] = {
+        key: number(result["test"], key) for key in ("macro_f1", "loss")
+    }
     for part in ("train", "validation"):
-        values[f"{part}_score"] = kept.get(f"{part}_{run.measure.key}")
-        values[f"{part}_loss"] = kept.get(f"{part}_loss")
+        values[f"{part}_score"] = number(kept, f"{part}_{run.measure.key}")
+        values[f"{part}_loss"] = number(kept, f"{part}_loss")
     values["parameters"] = result.get("parameters")
     values["multiply_adds"] = result.get("multiply_adds")
     values["seconds"] = _waited(run)
@@ -178,9 +180,9 @@ def _figures(run: Run) -> dict[str, float | None]:
     return values
 
 
-def _kept_epoch(run: Run) -> Summary:
+def _kept_epoch(run: Run) -> Event:
     """The epoch whose weights were kept; empty when the log does not say."""
-    epochs: list[Summary] = list(run.epochs)
+    epochs = run.epochs
     if run.recipe.training.keep != "last":
         epochs = [epoch for epoch in epochs if epoch.get("best")]
     return (epochs or [{}])[-1]
@@ -207,16 +209,16 @@ def _waited(run: Run) -> float | None:
 
 def score(tests: Sequence[Summary], measure: Measure = MEASURES["class"]) -> Spread | None:
     """The score of one recipe from its runs' test summaries; None without labelled test images."""
-    judged = [test for test in tests if test.get(measure.key) is not None]
+    judged = [test for test in tests if measure.of(test) is not None]
     if not judged:
         return None
-    values = [test[measure.key] for test in judged]
+    values = [value for test in tests if (value := measure.of(test)) is not None]
     if len(judged) > 1:
         most = math.inf
         if measure.unit == "%":
             most = 1.0
         return over_seeds(values, most)
-    low, high = judged[0]["interval"]
+    low, high = judged[0]["interval"] or (math.nan, math.nan)
     if measure.key == "top1":
         return Spread(values[0], None, (low, high), "wilson")
     return Spread(values[0], None, (low, high), "pictures")

@@ -245,16 +245,19 @@ def _record(row: Row) -> dict[str, object]:
     """The columns of the CSV by name."""
     values = row.to_dict()
     record: dict[str, object] = {key: values.pop(key) for key in HEAD}
-    del values["top1"]
-    score = values.pop("score") or {}
-    low, high = score.get("interval", (None, None))
-    record["accuracy"] = score.get("mean")
-    record["sd"] = score.get("sd")
+    for name in ("top1", "score", "parts", "tied_with", "runs"):
+        del values[name]
+    score = row.score
+    low, high = score.interval if score else (None, None)
+    record["accuracy"] = score and score.mean
+    record["sd"] = score and score.sd
     record["low"] = low
     record["high"] = high
-    record["interval_method"] = score.get("method")
-    seconds = values.pop("parts")
+    record["interval_method"] = score and score.method
     for part in PARTS:
-        record[f"seconds_{part}"] = seconds.get(part)
-    lists = {key: ";".join(values.pop(key)) for key in ("tied_with", "runs")}
+        record[f"seconds_{part}"] = row.parts.get(part)
+    lists = {
+        "tied_with": ";".join(row.tied_with),
+        "runs": ";".join(str(run.path) for run in row.runs),
+    }
     return {**record, **values, **lists}

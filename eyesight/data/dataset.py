@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 
 from eyesight import recipe
 from eyesight.data.corrected import Corrected, correct
-from eyesight.data.corrections import CorrectionFacts
+from eyesight.data.facts import DataFacts
 from eyesight.data.images import Images
 from eyesight.data.layout import Layout
 from eyesight.data.loading import prepare_data
@@ -34,22 +33,6 @@ EXTRA_SHARE = 0.1  # of the training images that extra ones are repeated to beco
 MAX_REPEATS = 50  # … but each at most so often
 
 
-class Facts(TypedDict, total=False):
-    """What a run keeps of its data (data.json); `colours` where the target is a mask."""
-
-    name: str
-    classes: list[str]
-    counts: dict[str, int]
-    per_class: dict[str, list[int]]
-    problems: list[dict[str, object]]
-    notes: list[str]
-    preparation: dict[str, object]
-    store: str
-    split: str
-    colours: list[list[int]]
-    corrections: CorrectionFacts
-
-
 @dataclass(frozen=True, eq=False)
 class Dataset:
     """Images of a store in three parts; `hash` changes when any image changes sides."""
@@ -64,10 +47,10 @@ class Dataset:
     own: Images | None = None  # held out of the extra images
     corrected: Corrected | None = None
 
-    def facts(self) -> Facts:
+    def facts(self) -> DataFacts:
         """What a run keeps of its data, as plain JSON values."""
         parts = {"train": self.train, "validation": self.validation, "test": self.test}
-        facts = Facts(
+        facts = DataFacts(
             name=self.name,
             classes=list(self.train.classes),
             counts={name: len(images) for name, images in parts.items()},

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from eyesight.data.facts import DataFacts
 from eyesight.data.named import NAMED, given
+from eyesight.data.prepare import Preparation
 from eyesight.diagnosis import check_curves, check_data, check_network
 from eyesight.diagnosis.evidence import Finding, Patient, Sample
 from eyesight.errors import UserError
@@ -328,16 +330,9 @@ def load_trained(run: Run) -> tuple[Network | None, Facts]:
     return None, {}
 
 
-def _shape(facts: Mapping[str, dict[str, int]]) -> tuple[int, ...]:
+def _shape(facts: DataFacts) -> tuple[int, ...]:
     preparation = facts.get("preparation")
-    if not preparation:
-        return ()
-    border = 2 * preparation["pad"]
-    return (
-        preparation["channels"],
-        preparation["height"] + border,
-        preparation["width"] + border,
-    )
+    return Preparation.from_dict(preparation).shape if preparation else ()
 
 
 def _fresh(

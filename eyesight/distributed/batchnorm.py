@@ -7,7 +7,7 @@ they are.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -58,12 +58,30 @@ class Synchronised(TorchFunctionMode):
         return result
 
 
+class _Context(Protocol):
+    """What the forward pass leaves to the backward pass."""
+
+    group: Group
+    axes: list[int]
+    busy: float
+    saved_tensors: tuple[Tensor, ...]
+
+    def save_for_backward(self, *tensors: Tensor | None) -> None: ...
+
+    def mark_non_differentiable(self, *tensors: Tensor) -> None: ...
+
+
 class _Normalise(torch.autograd.Function):
     """Batch normalisation of Ioffe and Szegedy 2015, with sums over all processes."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float, group: Group
+        ctx: _Context,
+        x: Tensor,
+        weight: Tensor | None,
+        bias: Tensor | None,
+        eps: float,
+        group: Group,
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         axes, channels = [0, *range(2, x.ndim)], x.shape[1]
         variance, mean = torch.var_mean(x.float(), axes, correction=0)
@@ -89,7 +107,7 @@ class _Normalise(torch.autograd.Function):
         return normalised, mean, variance, count
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    def backward(ctx: _Context, gradient: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, mean, scale, count = ctx.saved_tensors
         wide = [1, -1] + [1] * (x.ndim - 2)
         gradient = gradient.float()

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import fields, replace
 from datetime import timedelta
@@ -32,6 +32,7 @@ from eyesight.data.images import Images
 from eyesight.distributed import launch
 from eyesight.distributed.launch import RESUME, Place
 from eyesight.errors import UserError
+from eyesight.results.any_task import Results
 from eyesight.system.environment import shared_versions
 from eyesight.system.files import scratch
 
@@ -47,6 +48,7 @@ PATIENCE = timedelta(
 )  # for what one process does while the others wait: preparing pictures, computing features
 ENDED = "eyesight ended"
 Value = TypeVar("Value")
+Problem = tuple[str, str, int]  # the arguments of a UserError
 
 
 class GoneError(UserError):
@@ -171,7 +173,7 @@ class Group:
                 dist.broadcast(sent, source, group=self.patient)
         return sent.numpy().tobytes()
 
-    def everyone(self, value: Any) -> list[Any]:
+    def everyone(self, value: Value) -> list[Value]:
         """What each process says, JSON values, in their order."""
         message = json.dumps(value).encode()
         return [
@@ -179,7 +181,7 @@ class Group:
             for rank in range(self.size)
         ]
 
-    def once(self, make: Callable[[], Any]) -> Any:
+    def once(self, make: Callable[[], Value]) -> Value:
         """What `make` gives in the first process (JSON values), or its UserError, in all."""
         if self.size == 1:
             return make()
@@ -189,6 +191,7 @@ class Group:
                 answer = [make(), None]
             except UserError as error:
                 answer = [None, [error.message, error.hint, error.code]]
+        value: Value
         value, problem = json.loads(
             self._bytes(json.dumps(answer).encode() if self.first else b"", 0)
         )
@@ -203,26 +206,28 @@ class Group:
         """
         if self.size == 1:
             return make()
-        made, problem = [], None
+        made: list[Value] = []
+        problem: Problem | None = None
         for turn in (True, False):
             if turn == (self.where.local == 0):
                 try:
                     with self.every_core() if turn else nullcontext():
                         made.append(make())
                 except UserError as error:
-                    problem = [error.message, error.hint, error.code]
+                    problem = error.message, error.hint, error.code
             for rank, failure in enumerate(self.everyone(problem)):
                 if failure:
-                    raise UserError(
-                        f"process {rank}: {failure[0]}" if rank else failure[0], *failure[1:]
-                    )
+                    message, hint, code = failure
+                    if rank:
+                        message = f"process {rank}: {message}"
+                    raise UserError(message, hint, code)
         return made[0]
 
-    def same(self, facts: Callable[[], dict[str, Any]]) -> None:
+    def same(self, facts: Callable[[], Mapping[str, object]]) -> None:
         """Raise UserError in all processes when their facts, JSON values, differ."""
         if self.size == 1:
             return
-        answers = self.everyone([socket.gethostname(), facts()])
+        answers = self.everyone((socket.gethostname(), facts()))
         for rank, (node, values) in enumerate(answers):
             for name, value in values.items():
                 if value != (expected := answers[0][1][name]):
@@ -285,7 +290,7 @@ class Group:
         ):
             tensor.copy_(part.view_as(tensor))
 
-    def infer(self, classifier: Classifier, images: Images) -> Any:
+    def infer(self, classifier: Classifier, images: Images) -> Results:
         """What the classifier says of the pictures, each looked at by one process.
 
         Whole in the first process, elsewhere only its share.
@@ -301,7 +306,10 @@ class Group:
             if isinstance(value := getattr(mine, field.name), np.ndarray)
         }
         joined = {name: self._gathered(array) for name, array in arrays.items()}
-        return replace(mine, ids=images.ids, **joined) if self.first else mine
+        results: Results = mine
+        if self.first:
+            results = replace(mine, ids=images.ids, **joined)
+        return results
 
     def _gathered(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """In the first process the rows of all, in their order; elsewhere the process's own."""

@@ -21,6 +21,7 @@ from eyesight.data.store import open_store, store_folder
 from eyesight.results import calibration as calibrating
 from eyesight.results import conformal, metrics
 from eyesight.results.predictions import Predictions, readable, summary
+from eyesight.results.records import number
 from eyesight.runs import Run
 from eyesight.views import corrections_effect, dense_plots, html, plots, run_view
 from eyesight.views.html import duration, percent
@@ -354,20 +355,20 @@ def stages(run: Run) -> list[StageRow]:
     kept = _kept(run) or {}
     rows = []
     for stage in run.result.get("stages") or ():
-        number = stage["stage"]
+        place = stage["stage"]
         part = "train"
         if "validation_loss" in stage:
             part = "validation"
-        first = first_layers[number - 1]
+        first = first_layers[place - 1]
         rows.append(
             StageRow(
-                number=number,
-                kept=number == kept.get("stage"),
+                number=place,
+                kept=place == kept.get("stage"),
                 part=PARTS.get(first, f"from {first} on"),
                 epochs=stage["epochs"],
                 seconds=duration(stage["seconds"]),
-                score=run.measure.text(stage[f"{part}_{run.measure.key}"]),
-                loss=f"{stage[f'{part}_loss']:.4f}",
+                score=run.measure.text(number(stage, f"{part}_{run.measure.key}") or 0.0),
+                loss=f"{number(stage, f'{part}_loss') or 0.0:.4f}",
             )
         )
     return rows

@@ -7,18 +7,28 @@ with 80 % right in 80 % of the cases. It never changes which class is the most p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-from eyesight.results.conformal import PredictionSets
+from eyesight.results.conformal import PredictionSets, SetsJson
 from eyesight.results.metrics import BINS, Floats, Labels, bin_of, correct, log_loss, reliability
 from eyesight.results.unlike import Unlike
 
 LEAST = 50  # validation images below which a temperature would be noise
 RANGE = (0.05, 20.0)  # of temperatures
 SAMPLES = 1000  # bootstrap samples
+
+
+class CalibrationJson(TypedDict, total=False):
+    """The fields of `Calibration`; empty for a classifier that was never calibrated."""
+
+    temperature: float
+    images: int
+    sets: SetsJson | None
+    note: str
+    unlike: dict[str, list[float]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,9 +45,9 @@ class Calibration:
     unlike: Unlike | None = None
     note: str = ""  # what is missing, and why
 
-    def to_dict(self, *, arrays: bool = False) -> dict[str, Any]:
+    def to_dict(self, *, arrays: bool = False) -> CalibrationJson:
         """As plain JSON values; the arrays of `unlike` only if asked for."""
-        values: dict[str, Any] = {
+        values: CalibrationJson = {
             "temperature": self.temperature,
             "images": self.images,
             "sets": None,
@@ -51,13 +61,13 @@ class Calibration:
         return values
 
     @staticmethod
-    def from_dict(values: dict[str, Any], unlike: Unlike | None = None) -> Calibration:
+    def from_dict(values: CalibrationJson, unlike: Unlike | None = None) -> Calibration:
         """What `to_dict` gave, with `unlike`; without values, no calibration."""
         if not values:
             return Calibration()
-        sets = values["sets"]
-        if sets is not None:
-            sets = PredictionSets.from_dict(sets)
+        sets = None
+        if values["sets"] is not None:
+            sets = PredictionSets.from_dict(values["sets"])
         if "unlike" in values:
             arrays = values["unlike"]
             unlike = Unlike(**{name: np.array(arrays[name], np.float32) for name in arrays})

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -33,6 +33,14 @@ class Coverage(TypedDict):
     size: float  # mean number of classes in a set
     size_interval: list[float]
     n: int
+
+
+class SetsJson(TypedDict):
+    """The fields of `PredictionSets`."""
+
+    scores: list[float]
+    labels: list[int]
+    penalty: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +81,7 @@ class PredictionSets:
         chosen[np.arange(len(chosen)), probabilities.argmax(axis=1)] = True
         return np.asarray(chosen, dtype=np.bool_)
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> SetsJson:
         """As plain JSON values."""
         return {
             "scores": self.scores.round(7).tolist(),
@@ -82,7 +90,7 @@ class PredictionSets:
         }
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> PredictionSets:
+    def from_dict(values: SetsJson) -> PredictionSets:
         """What `to_dict` gave."""
         scores = np.array(values["scores"], dtype=np.float64)
         labels = np.array(values["labels"], dtype=np.int64)

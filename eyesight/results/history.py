@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from eyesight.errors import UserError
+from eyesight.results.records import number
 from eyesight.results.scores import Measure
 
 if TYPE_CHECKING:
@@ -39,23 +40,16 @@ class Metrics:
         if isinstance(ends, list | tuple):
             interval = (float(ends[0]), float(ends[1]))
         return cls(
-            n=int(_number(summary, "n") or 0),
+            n=int(number(summary, "n") or 0),
             measure=measure.title,
-            score=_number(summary, measure.key),
+            score=number(summary, measure.key),
             interval=interval,
-            loss=_number(summary, "loss"),
-            accuracy=_number(summary, "top1"),
-            top5=_number(summary, "top5"),
-            macro_f1=_number(summary, "macro_f1"),
-            calibration_error=_number(summary, "ece"),
+            loss=number(summary, "loss"),
+            accuracy=number(summary, "top1"),
+            top5=number(summary, "top5"),
+            macro_f1=number(summary, "macro_f1"),
+            calibration_error=number(summary, "ece"),
         )
-
-
-def _number(values: Mapping[str, object], key: str) -> float | None:
-    value = values.get(key)
-    if isinstance(value, int | float):
-        return float(value)
-    return None
 
 
 @dataclass(frozen=True)
@@ -96,13 +90,13 @@ class History(tuple[EpochMetrics, ...]):
 
 def _epoch(event: Mapping[str, object], key: str) -> EpochMetrics:
     return EpochMetrics(
-        epoch=int(_number(event, "epoch") or 0),
-        lr=_number(event, "lr") or 0.0,
-        train_loss=_number(event, "train_loss"),
-        train_score=_number(event, f"train_{key}"),
-        validation_loss=_number(event, "validation_loss"),
-        validation_score=_number(event, f"validation_{key}"),
-        seconds=_number(event, "seconds") or 0.0,
+        epoch=int(number(event, "epoch") or 0),
+        lr=number(event, "lr") or 0.0,
+        train_loss=number(event, "train_loss"),
+        train_score=number(event, f"train_{key}"),
+        validation_loss=number(event, "validation_loss"),
+        validation_score=number(event, f"validation_{key}"),
+        seconds=number(event, "seconds") or 0.0,
         best=bool(event.get("best")),
     )
 

@@ -9,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zipfile import BadZipFile
 
 import numpy as np
@@ -19,6 +19,7 @@ from eyesight.errors import MissingError, UserError
 from eyesight.results import metrics
 from eyesight.results.answers import Answers
 from eyesight.results.history import Metrics
+from eyesight.results.records import Summary
 from eyesight.results.scores import MEASURES
 from eyesight.system.files import whole_file
 
@@ -129,7 +130,7 @@ class Predictions:
         """The predictions of the images with a label."""
         return self.subset(np.flatnonzero(self.labels >= 0))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """The metrics of every table, as `eyesight.results.predictions.summary` gives them."""
         return summary(self)
 
@@ -221,13 +222,13 @@ def readable(class_names: Sequence[str]) -> tuple[str, ...]:
     return tuple(class_names)
 
 
-def write_arrays(path: Path, **arrays: npt.NDArray[Any]) -> None:
+def write_arrays(path: Path, **arrays: np.ndarray) -> None:
     """Write named arrays to `path` (.npz), whole or not at all."""
     with whole_file(path) as file:
         np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
 
 
-def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Read the named arrays in `path`, never a pickle.
 
     Raises UserError when the file is missing or damaged.
@@ -243,7 +244,7 @@ def read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
         ) from None
 
 
-def summary(predictions: Predictions) -> dict[str, Any]:
+def summary(predictions: Predictions) -> Summary:
     """The metrics of every table: n, top1, its 95 % interval, macro_f1, loss, ece.
 
     None without labels. Also top5 with more than five classes, and top1_ignoring_case where some
@@ -256,7 +257,7 @@ def summary(predictions: Predictions) -> dict[str, Any]:
     if n == 0:
         return {"n": 0, "top1": None, "interval": None, "macro_f1": None, "loss": None, "ece": None}
     hits = int(metrics.correct(probabilities, labels).sum())
-    values = {"n": n, "top1": hits / n, "interval": list(metrics.wilson(hits, n))}
+    values = Summary(n=n, top1=hits / n, interval=list(metrics.wilson(hits, n)))
     if probabilities.shape[1] > 5:
         values["top5"] = metrics.top_k(probabilities, labels, 5)
     caseless = metrics.ignoring_case(probabilities, labels, predictions.classes)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from eyesight.errors import UserError
 from eyesight.results.history import Metrics
 from eyesight.results.predictions import read_arrays, write_arrays
+from eyesight.results.records import Summary
 from eyesight.results.scores import MEASURES
 
 Floats = npt.NDArray[np.floating[Any]]
@@ -37,7 +38,7 @@ class Reconstructions:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """The metrics of every table: mean PSNR in dB with its 95 % interval, MSE, SSIM."""
         n = len(self)
         if n == 0:

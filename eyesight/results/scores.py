@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+
+from eyesight.results.records import Summary, number
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,22 @@ class Measure:
         """The value for people, never broken from its unit."""
         return f"{self.number(value)}\N{NO-BREAK SPACE}{self.unit}"
 
-    def sentence(self, test: Mapping[str, Any]) -> str:
+    def of(self, summary: Summary) -> float | None:
+        """The score in a summary; None where no image was labelled."""
+        return number(summary, self.key)
+
+    def sentence(self, test: Summary) -> str:
         """The score in a result with its interval and the number of pictures."""
-        if test.get(self.key) is None:
+        score, interval = self.of(test), test.get("interval")
+        if score is None or interval is None:
             return "unknown: no labelled test pictures"
         mark = ""
         unit = f" {self.unit}"
         if self.unit == "%":
             mark = "%"
             unit = "%"
-        low, high = (f"{self.number(end)}{mark}" for end in test["interval"])
-        value = f"{self.number(test[self.key])}{unit}"
+        low, high = (f"{self.number(end)}{mark}" for end in interval)
+        value = f"{self.number(score)}{unit}"
         return f"{value} (95 % interval {low} to {high}, n = {test['n']:,})"
 
 

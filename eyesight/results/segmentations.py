@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +14,7 @@ import numpy.typing as npt
 from eyesight.errors import UserError
 from eyesight.results.history import Metrics
 from eyesight.results.predictions import read_arrays, write_arrays
+from eyesight.results.records import Summary
 from eyesight.results.scores import MEASURES
 
 RESAMPLES = 1000  # bootstrap samples for an interval
@@ -33,7 +33,7 @@ class Segmentations:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> Summary:
         """The metrics of every table: mean IoU and pixel accuracy with intervals, IoU by class."""
         if not len(self) or not self.counts.any():
             return {

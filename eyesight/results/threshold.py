@@ -5,8 +5,8 @@ Chosen on validation pictures, never on the test set.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 
@@ -18,6 +18,15 @@ LEAST = 0.5  # below this the other classes together are as likely as the one na
 # Share of the pictures that must be above: a threshold that hardly any answer reaches would call
 # everything unsure
 FEW = 0.1
+
+
+class ThresholdJson(TypedDict):
+    """The fields of `Threshold`."""
+
+    value: float
+    accuracy: float
+    share: float
+    n: int
 
 
 @dataclass(frozen=True)
@@ -32,9 +41,9 @@ class Threshold:
     share: float
     n: int
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> ThresholdJson:
         """Plain JSON values."""
-        return asdict(self)
+        return ThresholdJson(value=self.value, accuracy=self.accuracy, share=self.share, n=self.n)
 
 
 def choose(validation: Predictions, accuracy: float = WANTED) -> Threshold | None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +12,7 @@ from eyesight.models.layers import Network
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
 from eyesight.results import metrics
+from eyesight.results.any_task import Results
 from eyesight.results.predictions import Predictions
 from eyesight.tasks import losses
 from eyesight.tasks.losses import Loss
@@ -94,9 +92,10 @@ class Classify(Task):
         return Predictions(images.ids, images.labels.numpy(), values, images.classes)
 
     def gallery(
-        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
-    ) -> dict[str, npt.NDArray[Any]]:
+        self, train: Images, test: Images, results: Results, answers: Answers, noise: float
+    ) -> dict[str, np.ndarray]:
         """40 samples, class after class, and the 60 most costly test mistakes."""
+        assert isinstance(results, Predictions)
         by_turn = in_turn(train.labels.numpy())
         wrong = np.asarray(
             metrics.costly_mistakes(results.probabilities, results.labels, WORST), dtype=np.int64

@@ -20,6 +20,7 @@ from eyesight.models.layers import Network
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
 from eyesight.results import reconstructions
+from eyesight.results.any_task import Results
 from eyesight.results.reconstructions import Reconstructions
 from eyesight.tasks.losses import Loss
 from eyesight.tasks.task import SAMPLES, WORST, Answers, Task, device_of, in_turn, scaled
@@ -120,9 +121,10 @@ class Reconstruct(Task):
         )
 
     def gallery(
-        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
-    ) -> dict[str, npt.NDArray[Any]]:
+        self, train: Images, test: Images, results: Results, answers: Answers, noise: float
+    ) -> dict[str, np.ndarray]:
         """Test images of every class and the strangest ones: as given and as restored."""
+        assert isinstance(results, Reconstructions)
         samples, arrays = in_turn(train.labels.numpy()), dict[str, npt.NDArray[Any]]()
         chosen = {
             "shown": in_turn(test.labels.numpy(), SAMPLES),

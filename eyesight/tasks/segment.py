@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -15,6 +12,7 @@ from eyesight.data.masks.images import IGNORED, Masked
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment
 from eyesight.recipe import Loss as LossChoice
+from eyesight.results.any_task import Results
 from eyesight.results.segmentations import Segmentations, mean_iou
 from eyesight.tasks import pixel_losses
 from eyesight.tasks.losses import Loss
@@ -99,9 +97,10 @@ class Segment(Task):
         )
 
     def gallery(
-        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
-    ) -> dict[str, npt.NDArray[Any]]:
+        self, train: Images, test: Images, results: Results, answers: Answers, noise: float
+    ) -> dict[str, np.ndarray]:
         """Test images with their masks and predicted masks: some evenly spread, and the worst."""
+        assert isinstance(results, Segmentations)
         assert isinstance(test, Masked) and isinstance(train, Masked)
         few = np.linspace(0, len(train) - 1, min(SHOWN, len(train))).astype(np.int64)
         arrays = {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from eyesight.errors import UserError
 from eyesight.models.layers import Network
 from eyesight.recipe import Augment, Recipe
 from eyesight.recipe import Loss as LossChoice
+from eyesight.results.any_task import Results
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.tasks.losses import Loss
 
@@ -137,13 +138,13 @@ class Task(ABC):
         *,
         batch: int | None = None,
         noise: float = 0.0,
-    ) -> Any:
+    ) -> Results:
         """The results for held-out images, each inferred once: `Predictions` or their like."""
 
     @abstractmethod
     def gallery(
-        self, train: Images, test: Images, results: Any, answers: Answers, noise: float
-    ) -> dict[str, npt.NDArray[Any]]:
+        self, train: Images, test: Images, results: Results, answers: Answers, noise: float
+    ) -> dict[str, np.ndarray]:
         """The pixels that pages show."""
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,7 +20,7 @@ from eyesight.models.layers import Network
 from eyesight.recipe import Recipe, Training
 from eyesight.system.tensors import save_tensors
 from eyesight.training import optim
-from eyesight.training.history import best_epoch
+from eyesight.training.history import Monitored, best_epoch
 
 # Passes are counted from here in the second stage, so that it repeats no random numbers of the
 # first.
@@ -39,7 +38,7 @@ class State:
     optimiser: torch.optim.Optimizer
     average: optim.Average | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[Monitored] = field(default_factory=list)
     epoch: int = 0
     passes: int = 0
     steps: int = 0
@@ -66,7 +65,7 @@ class State:
         tensors = self.average.tensors if self.average else self.network.state_dict()
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
-    def record(self, monitored: dict[str, Any], training: Training) -> bool:
+    def record(self, monitored: Monitored, training: Training) -> bool:
         """Add an epoch's monitored values to the history.
 
         Whether they are the best so far and its weights therefore kept.
@@ -77,7 +76,7 @@ class State:
             self.best = self.weights()
         return best and training.keep == "best"
 
-    def seed_best(self, monitored: dict[str, Any]) -> None:
+    def seed_best(self, monitored: Monitored) -> None:
         """Start with the previous stage's weights and scores as the best so far."""
         self.history, self.best = [monitored], self.weights()
 

@@ -6,23 +6,22 @@ no extra pictures.
 
 from __future__ import annotations
 
-from typing import Any
-
 from eyesight import classifier
 from eyesight.classifier import Classifier
 from eyesight.data.dataset import base_hash
 from eyesight.data.images import Images
 from eyesight.errors import UserError
+from eyesight.results.records import OwnImages, Result
 from eyesight.runs import Run, list_runs
 
 
-def compared(run: Run, after: Classifier, held: Images) -> dict[str, Any]:
+def compared(run: Run, after: Classifier, held: Images) -> OwnImages:
     """Accuracy on the held-out pictures before and after, as plain JSON values.
 
     "before" is None where there is no earlier run.
     """
     earlier = before(run, after)
-    comparison: dict[str, Any] = {
+    comparison: OwnImages = {
         "extra": run.recipe.data.extra,
         "after": after.infer(held).summary(),
         "before": None,
@@ -62,7 +61,7 @@ def before(run: Run, after: Classifier) -> tuple[Run, Classifier] | None:
     return None
 
 
-def lines(result: dict[str, Any]) -> list[str]:
+def lines(result: Result) -> list[str]:
     """The comparison in a run's result, for people; none when there were no extra pictures."""
     comparison = result.get("own")
     if not comparison or not comparison["after"]["n"]:

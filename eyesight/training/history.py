@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TypedDict, cast
 
 from eyesight.recipe import Training
+from eyesight.results.records import Event, StageResult, number
 
 
-def best_epoch(history: Sequence[Mapping[str, float]], training: Training) -> int:
+class Monitored(TypedDict):
+    """The values of an epoch that choose the best one."""
+
+    loss: float
+    score: float
+
+
+def best_epoch(history: Sequence[Monitored], training: Training) -> int:
     """The number, from 1, of the last epoch that improved the monitored value by `min_delta`.
 
     Of equal scores, which few validation images often give, the one with the smaller loss is the
@@ -26,7 +34,7 @@ def best_epoch(history: Sequence[Mapping[str, float]], training: Training) -> in
     return number
 
 
-def monitored(values: Mapping[str, float], training: Training) -> float:
+def monitored(values: Monitored, training: Training) -> float:
     """The value of an epoch that is to be large; minus infinity where it is not a number."""
     by_loss = training.monitor in ("loss", "train_loss")
     value = -values["loss"] if by_loss else values["score"]
@@ -47,53 +55,58 @@ def monitors_training(training: Training) -> bool:
     return training.monitor in ("train_loss", "train_score")
 
 
-def out_of_patience(history: Sequence[Mapping[str, float]], training: Training) -> bool:
+def out_of_patience(history: Sequence[Monitored], training: Training) -> bool:
     """Whether the last `patience` epochs brought no improvement."""
     if training.patience == 0:
         return False
     return len(history) - best_epoch(history, training) >= training.patience
 
 
-def is_perfect(history: Sequence[Mapping[str, float]], epochs: int = 3) -> bool:
+def is_perfect(history: Sequence[Monitored], epochs: int = 3) -> bool:
     """Whether every image was right in each of the last epochs."""
     last = history[-epochs:]
     return len(last) == epochs and all(values["score"] == 1.0 for values in last)
 
 
-def best_of(epochs: Sequence[Mapping[str, Any]], training: Training, key: str) -> dict[str, Any]:
+def best_of(epochs: Sequence[Event], training: Training, key: str) -> Monitored:
     """The monitored values of the best of some epochs of a log, whose scores are called `key`."""
     part = monitored_part(epochs, training)
-    history = [{"loss": epoch[f"{part}_loss"], "score": epoch[f"{part}_{key}"]} for epoch in epochs]
+    history = [
+        Monitored(loss=_value(epoch, f"{part}_loss"), score=_value(epoch, f"{part}_{key}"))
+        for epoch in epochs
+    ]
     return history[best_epoch(history, training) - 1]
 
 
-def monitored_part(epochs: Sequence[Mapping[str, Any]], training: Training) -> str:
+def _value(epoch: Event, key: str) -> float:
+    value = number(epoch, key)
+    return math.nan if value is None else value
+
+
+def monitored_part(epochs: Sequence[Event], training: Training) -> str:
     """The part of the data that was monitored, "validation" or "train"."""
     without_validation = epochs[0]["validation_loss"] is None
     return "train" if without_validation or monitors_training(training) else "validation"
 
 
-def stage_results(
-    epochs: Sequence[Mapping[str, Any]], training: Training, key: str
-) -> list[dict[str, Any]]:
+def stage_results(epochs: Sequence[Event], training: Training, key: str) -> list[StageResult]:
     """Epochs, seconds and best values of each stage of a staged training.
 
     Empty for a single stage.
     """
     results = []
-    numbers = sorted({epoch["stage"] for epoch in epochs if "stage" in epoch})
-    for number in numbers:
-        own = [epoch for epoch in epochs if epoch.get("stage") == number]
+    stages = sorted({epoch["stage"] for epoch in epochs if "stage" in epoch})
+    for stage in stages:
+        own = [epoch for epoch in epochs if epoch.get("stage") == stage]
         part = monitored_part(own, training)
         best = best_of(own, training, key)
         seconds = sum(epoch["seconds"] for epoch in own)
-        results.append(
-            {
-                "stage": number,
-                "epochs": len(own),
-                "seconds": round(seconds, 3),
-                f"{part}_loss": best["loss"],
-                f"{part}_{key}": best["score"],
-            }
-        )
+        values: dict[str, float] = {
+            "stage": stage,
+            "epochs": len(own),
+            "seconds": round(seconds, 3),
+            f"{part}_loss": best["loss"],
+            f"{part}_{key}": best["score"],
+        }
+        results.append(cast(StageResult, values))
     return results

@@ -26,7 +26,7 @@ from eyesight.system.progress import Epoch
 from eyesight.training import margins, optim
 from eyesight.training.checkpoint import State
 from eyesight.training.context import Context
-from eyesight.training.history import monitors_training
+from eyesight.training.history import Monitored, monitors_training
 from eyesight.training.precision import autocast
 
 TRAINING = "training"  # what progress is reported of
@@ -213,9 +213,10 @@ class _Loop:
             validation_loss, validation_score = self.score(validation)
         check([train_loss, validation_loss], state.epoch + 1, self.lr, self.recipe)
         state.epoch += 1
-        monitored = {"loss": validation_loss, "score": validation_score}
-        if monitors_training(self.recipe.training) or validation_loss is None:
-            monitored = {"loss": train_loss, "score": train_score}
+        monitored = Monitored(loss=train_loss, score=train_score)
+        by_training = monitors_training(self.recipe.training)
+        if validation_loss is not None and validation_score is not None and not by_training:
+            monitored = Monitored(loss=validation_loss, score=validation_score)
         best = state.record(monitored, self.recipe.training)
         return Epoch(
             epoch=state.epoch,

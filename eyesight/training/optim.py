@@ -7,7 +7,7 @@ epochs or in minutes.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +16,18 @@ from eyesight import recipe
 from eyesight.training.muon import Muon
 
 
+class ParameterGroup(TypedDict, total=False):
+    """Parameters that share a weight decay and a factor on the learning rate."""
+
+    params: list[nn.Parameter]
+    scale: float
+    weight_decay: float
+    orthogonal: bool  # whether Muon may orthogonalise their steps
+
+
 def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
     """The optimiser over the parameters that train; biases and norm parameters never decay."""
-    groups = parameter_groups(optim, network)
+    groups = [dict(group) for group in parameter_groups(optim, network)]
     lr = optim.lr
     if optim.name == "sgd":
         return torch.optim.SGD(
@@ -55,7 +64,7 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
     return adam
 
 
-def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, Any]]:
+def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[ParameterGroup]:
     """The body's weights, the head's weights, and biases with norm parameters.
 
     `scale` keeps each group's factor on the rate. With `layer_decay` the stages of a backbone have
@@ -65,7 +74,7 @@ def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, 
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     weights = [parameter for parameter in trained if parameter.ndim > 1]
     body = [parameter for parameter in weights if id(parameter) not in head]
-    groups: list[dict[str, Any]] = [
+    groups: list[ParameterGroup] = [
         {"params": body, "scale": 1.0, "weight_decay": optim.weight_decay},
         {
             "params": [p for p in weights if id(p) in head],
@@ -88,7 +97,7 @@ def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[dict[str, 
     )
 
 
-def by_stage(group: dict[str, Any], decay: float, network: nn.Module) -> list[dict[str, Any]]:
+def by_stage(group: ParameterGroup, decay: float, network: nn.Module) -> list[ParameterGroup]:
     """A group divided by the backbone's stages, each with its share of the learning rate."""
     body = getattr(network, "body", nn.Module())
     below = {
@@ -97,14 +106,13 @@ def by_stage(group: dict[str, Any], decay: float, network: nn.Module) -> list[di
         for p in unit.parameters()
     }
     numbers = sorted({below.get(id(parameter), 0) for parameter in group["params"]})
-    return [
-        {
-            **group,
-            "params": [p for p in group["params"] if below.get(id(p), 0) == number],
-            "scale": group["scale"] * decay**number,
-        }
-        for number in numbers
-    ]
+    groups = []
+    for number in numbers:
+        part = group.copy()
+        part["params"] = [p for p in group["params"] if below.get(id(p), 0) == number]
+        part["scale"] = group["scale"] * decay**number
+        groups.append(part)
+    return groups
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:

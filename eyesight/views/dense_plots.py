@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter
 
 from eyesight.results.predictions import readable
 from eyesight.results.reconstructions import Reconstructions, in_two_dimensions
+from eyesight.results.records import Summary
 from eyesight.results.segmentations import Segmentations
 from eyesight.runs import Run
 from eyesight.views.plots import BLUE, GRID, INK, MUTED, Style, styled
@@ -48,7 +49,8 @@ def panels(run: Run) -> Iterator[Panel]:
 
 
 def _reconstruction_panels(run: Run) -> Iterator[Panel]:
-    results: Reconstructions = run.results()
+    results = run.results()
+    assert isinstance(results, Reconstructions)
     gallery = run.gallery()
     if len(gallery.get("shown_pixels", ())):
         size = results.codes.shape[1]
@@ -98,7 +100,8 @@ OVERLAYS = (
 
 
 def _segmentation_panels(run: Run) -> Iterator[Panel]:
-    results: Segmentations = run.results()
+    results = run.results()
+    assert isinstance(results, Segmentations)
     gallery = run.gallery()
     scores = results.scores()
     class_names = readable(results.classes)
@@ -131,8 +134,9 @@ PANELS: dict[str, Callable[[Run], Iterator[Panel]]] = {
 def sentence(run: Run) -> str:
     """The result of such a run in one sentence; empty before its end."""
     test = run.result.get("test") or {}
-    if run.target == "picture" and test.get("mse") is not None:
-        steps = 255 * test["mse"] ** 0.5
+    mse = test.get("mse")
+    if run.target == "picture" and mse is not None:
+        steps = 255 * mse**0.5
         words = f"A restored value is off by {steps:.1f} of 255 steps (root mean square)"
         if test["ssim"] is not None:
             words += f"; structural similarity is {test['ssim']:.3f}"
@@ -142,8 +146,8 @@ def sentence(run: Run) -> str:
     return ""
 
 
-def _segmentation_sentence(test: Mapping[str, Any]) -> str:
-    share = 100 * test["pixel_accuracy"]
+def _segmentation_sentence(test: Summary) -> str:
+    share = 100 * (test["pixel_accuracy"] or 0.0)
     low, high = (100 * end for end in test["pixel_accuracy_interval"])
     scores = [(value, name) for name, value in test["per_class_iou"].items() if value is not None]
     value, name = min(scores, default=(0.0, ""))

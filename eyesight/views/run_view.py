@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 
 from eyesight.data.prepare import Pixels
 from eyesight.results import metrics, slices
-from eyesight.results.calibration import Calibration
+from eyesight.results.calibration import Calibration, CalibrationJson
 from eyesight.results.metrics import ClassRow, Pair
 from eyesight.results.predictions import Predictions, read_arrays, readable
 from eyesight.results.slices import Slice
@@ -100,7 +101,7 @@ def mistakes(run: Run, most: int) -> list[Mistake]:
 def calibration(run: Run) -> Calibration:
     """How the run's classifier was calibrated; nothing of it for runs of before."""
     description = run.read_json("classifier/classifier.json", missing_ok=True)
-    return Calibration.from_dict(description.get("calibration") or {})
+    return Calibration.from_dict(cast(CalibrationJson, description.get("calibration") or {}))
 
 
 def worst_slices(run: Run, predictions: Predictions | None, most: int = 10) -> list[Slice]:

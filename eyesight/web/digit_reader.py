@@ -200,7 +200,8 @@ def newest_digits_run(folder: Path) -> Run | None:
             described = run.read_json("classifier/classifier.json", missing_ok=True)
         except (UserError, OSError):
             continue
-        of_digits = set(described.get("classes", ())) == set(DIGITS)
+        classes = described.get("classes")
+        of_digits = isinstance(classes, list) and sorted(map(str, classes)) == sorted(DIGITS)
         if of_digits and described.get("target", "class") == "class":
             return run
     return None

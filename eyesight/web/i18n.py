@@ -9,7 +9,7 @@ import json
 import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from fastapi import APIRouter, Request
 from markupsafe import Markup, escape
@@ -72,7 +72,7 @@ def of_pages(language: str, *pages: str) -> dict[str, str]:
     return {key: text for key, text in texts(language).items() if key.partition(".")[0] in pages}
 
 
-def context(request: Request) -> dict[str, Any]:
+def context(request: Request) -> dict[str, object]:
     """What every template gets: `t`, `language`, the other `languages`, `texts(page, …)`."""
     language = language_of(request)
     return {

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from eyesight.errors import UserError
-from eyesight.results.scores import MEASURES
+from eyesight.results.records import Event
 from eyesight.runs import Run, list_runs
 from eyesight.web.schemas import RunRow
 
@@ -114,13 +114,13 @@ def read_row(path: Path, stamps: tuple[tuple[int, int], ...]) -> RunRow:
 def build_row(run: Run) -> RunRow:
     """The row from one reading of the log."""
     recipe = run.read_json("recipe.json")
-    measure = MEASURES[recipe.get("data", {}).get("target", "class")]
+    measure = run.measure
     log = run.log
-    result = last_event(log, "done")
+    result = run.result
     failure = last_event(log, "failed")
     epochs = [event for event in log if event.get("event") == "epoch"]
     test = result.get("test") or {}
-    value = test.get(measure.key)
+    value = measure.of(test)
     status = ended_as(log)
     progress = 0.0
     if result:
@@ -145,11 +145,11 @@ def build_row(run: Run) -> RunRow:
     )
 
 
-def last_event(log: Sequence[dict[str, Any]], kind: str) -> dict[str, Any]:
+def last_event(log: Sequence[Event], kind: str) -> Event:
     """The last event of a kind; empty when there is none."""
     for event in reversed(log):
         if event.get("event") == kind:
-            return dict(event)
+            return event
     return {}
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +50,7 @@ class MaskScan:
         """The part of the counting pixels that each class covers."""
         return self.pixels / max(1, int(self.pixels.sum()))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
         scan = self.images.to_dict()
         rows = zip(self.classes, self.shares().tolist(), self.shown.tolist(), strict=True)

@@ -277,10 +277,10 @@ def one_run(request: Request, name: str) -> RunDetail:
         return RunDetail(
             run=row(run),
             recipe=recipe,
-            environment=run.environment,
-            data=run.data,
-            epochs=run.epochs,
-            result=run.result,
+            environment=dict(run.environment),
+            data=dict(run.data),
+            epochs=[dict(epoch) for epoch in run.epochs],
+            result=dict(run.result),
         )
     except (UserError, OSError) as error:
         raise gone(name, str(error)) from None

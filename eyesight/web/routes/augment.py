@@ -94,7 +94,9 @@ def page(request: Request, show: bool = False) -> Response:
         "sliders": SLIDERS,
         "flips": ("none", "random", "alternating"),
         "settings": settings.model_dump(),
-        "found": changed(service_of(request), settings) if show else None,
+        "found": changed(service_of(request), settings)
+        if show
+        else None,
     }
     return templates.TemplateResponse(request, "augment.html", context)
 
@@ -113,14 +115,15 @@ def augmented(request: Request, settings: Annotated[Settings, Query()]) -> Augme
     return changed(service_of(request), settings)
 
 
-def changed(service: Service, settings: Any) -> Augmented:
+def changed(service: Service, settings: BaseModel) -> Augmented:
     """The images before and after augmentation; raises Refused when too many requests wait."""
     augment = augment_of(settings)
+    seed = settings.model_dump()["draw"]
     with turns.turn():
         from eyesight.views import augmentation
 
         source, images = material(service)
-        recipe = Recipe(augment=augment, training=Training(seed=settings.draw))
+        recipe = Recipe(augment=augment, training=Training(seed=seed))
         before = np.asarray(images.pixels)
         labels = [images.classes[label] for label in images.labels]
         trials = [
@@ -135,9 +138,9 @@ def changed(service: Service, settings: Any) -> Augmented:
     )
 
 
-def augment_of(settings: Any) -> Augment:
+def augment_of(settings: BaseModel) -> Augment:
     """The sliders' values as a recipe holds them."""
-    values: dict[str, Any] = settings.model_dump(exclude={"draw"})
+    values = settings.model_dump(exclude={"draw"})
     for name in ("brightness", "contrast"):
         values[name] = (values.pop(f"{name}_low"), values.pop(f"{name}_high"))
     return Augment(**values)

@@ -44,8 +44,17 @@ class Pictures:
     whole: bool  # whether these are all
 
 
-def table(predictions: Predictions) -> list[dict[str, Any]]:
-    """Rows of the matrix: name, n, and a count and a shade (0 to 8) for each class.
+@dataclass(frozen=True)
+class MatrixRow:
+    """The images of one true class: a count and a shade (0 to 8) for each predicted class."""
+
+    name: str
+    n: int
+    cells: list[tuple[int, int]]
+
+
+def table(predictions: Predictions) -> list[MatrixRow]:
+    """The rows of the confusion matrix.
 
     Empty for more classes than a page can show.
     """
@@ -56,7 +65,7 @@ def table(predictions: Predictions) -> list[dict[str, Any]]:
     for name, row in zip(readable(predictions.classes), counts, strict=True):
         total = int(row.sum())
         cells = [(int(count), _shade(int(count), total)) for count in row]
-        rows.append({"name": name, "n": total, "cells": cells})
+        rows.append(MatrixRow(name, total, cells))
     return rows
 
 

@@ -7,7 +7,7 @@ with the first figure.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
@@ -18,6 +18,9 @@ from eyesight.runs import Run
 from eyesight.views import run_view
 from eyesight.web.limits import Queue, Refused
 from eyesight.web.routes.api import find_run, service_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 router = APIRouter(include_in_schema=False)
 TOGETHER = 12  # runs whose curves can still be told apart
@@ -53,7 +56,7 @@ def together(
         )
 
 
-def drawn(figure: Any) -> Response:
+def drawn(figure: Figure | None) -> Response:
     """The figure as PNG; raises Refused without one."""
     from eyesight.views import plots
 
@@ -62,8 +65,8 @@ def drawn(figure: Any) -> Response:
     return Response(plots.png(figure, DPI), media_type="image/png")
 
 
-def _curves(score: str) -> Callable[[Run], Any]:
-    def draw(run: Run) -> Any:
+def _curves(score: str) -> Callable[[Run], Figure | None]:
+    def draw(run: Run) -> Figure | None:
         from eyesight.views import plots
 
         measure = run.measure.key if score == "top1" else score
@@ -72,7 +75,7 @@ def _curves(score: str) -> Callable[[Run], Any]:
     return draw
 
 
-def _confusion(run: Run) -> Any:
+def _confusion(run: Run) -> Figure | None:
     from eyesight.views import plots
 
     predictions = run_view.labelled(run)
@@ -82,7 +85,7 @@ def _confusion(run: Run) -> Any:
     return plots.confusion(counts, readable(predictions.classes))
 
 
-def _calibration(run: Run) -> Any:
+def _calibration(run: Run) -> Figure | None:
     from eyesight.views import plots
 
     predictions = run_view.labelled(run)
@@ -91,8 +94,8 @@ def _calibration(run: Run) -> Any:
     return plots.reliability(metrics.reliability(predictions.probabilities, predictions.labels))
 
 
-def _panel(name: str) -> Callable[[Run], Any]:
-    def draw(run: Run) -> Any:
+def _panel(name: str) -> Callable[[Run], Figure | None]:
+    def draw(run: Run) -> Figure | None:
         from eyesight.views import dense_plots
 
         return next((panel.figure for panel in dense_plots.panels(run) if panel.name == name), None)
@@ -102,7 +105,7 @@ def _panel(name: str) -> Callable[[Run], Any]:
 
 MEASURES = {"loss": "loss", "accuracy": "top1"}
 PANELS = {"picture": ("restored", "strangest", "bottleneck"), "mask": ("overlays", "worst", "ious")}
-FIGURES: dict[str, Callable[[Run], Any]] = {
+FIGURES: dict[str, Callable[[Run], Figure | None]] = {
     **{name: _curves(measure) for name, measure in MEASURES.items()},
     "confusion": _confusion,
     "calibration": _calibration,

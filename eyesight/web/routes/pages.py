@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Request
@@ -62,7 +61,7 @@ def sentence(request: Request, refused: Refused) -> str:
     return str(i18n.translator(language)(key)) if key in i18n.texts(language) else refused.message
 
 
-def dense_context(service: Service) -> dict[str, Any]:
+def dense_context(service: Service) -> dict[str, object]:
     """What the page shows of a network that gives a mask or an image."""
     classes = service.recogniser.classes
     names = readable(classes)
@@ -74,7 +73,7 @@ def dense_context(service: Service) -> dict[str, Any]:
     }
 
 
-def class_context(service: Service) -> dict[str, Any]:
+def class_context(service: Service) -> dict[str, object]:
     """What the page shows of a classifier."""
     facts = service.recogniser.facts
     name = str(facts.get("name") or "")

@@ -197,7 +197,7 @@ async def boxes(request: Request) -> Digits:
     async with reader.service.entered(request):
         uploads = await read_pictures(request, reader.service.limits, BOXES)
         read = await reader.service.in_time(reader.read_boxes(uploads))
-    digits = [Digit(**fields(digit, reader.threshold)) for digit in read]
+    digits = [described_digit(digit, reader.threshold) for digit in read]
     text = "".join(digit.digit or EMPTY for digit in digits)
     return Digits(code=text.rstrip(EMPTY), digits=digits)
 
@@ -221,7 +221,7 @@ def described(read: ReadCode, digits: int | None) -> Code:
 
     placed = []
     for digit in read.code.digits:
-        values = fields(ReadDigit(digit.pixels, digit.probabilities), SURE)
+        values = described_digit(ReadDigit(digit.pixels, digit.probabilities), SURE).model_dump()
         placed.append(PlacedDigit(**values, **rectangle(digit.corners).model_dump()))
     return Code(
         code=read.code.text,
@@ -268,21 +268,21 @@ async def samples(
     return Kept(samples=await asyncio.to_thread(collection.keep, named))
 
 
-def fields(read: ReadDigit, sure: float) -> dict[str, Any]:
-    """The fields of a Digit; below the probability `sure` it should be checked."""
+def described_digit(read: ReadDigit, sure: float) -> Digit:
+    """A digit as the API gives it; below the probability `sure` it should be checked."""
     if read.pixels is None or read.probabilities is None:
-        return {"empty": True}
+        return Digit(empty=True)
     top = []
     for place in read.probabilities.argsort()[::-1][:TOP].tolist():
         top.append(Named(name=DIGITS[place], probability=float(read.probabilities[place])))
-    return {
-        "empty": False,
-        "digit": top[0].name,
-        "probability": top[0].probability,
-        "sure": top[0].probability >= sure,
-        "top": top,
-        "seen": data_address(read.pixels),
-    }
+    return Digit(
+        empty=False,
+        digit=top[0].name,
+        probability=top[0].probability,
+        sure=top[0].probability >= sure,
+        top=top,
+        seen=data_address(read.pixels),
+    )
 
 
 def data_address(pixels: Pixels) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
@@ -76,7 +76,7 @@ def page(request: Request, name: str) -> Response:
         raise gone(name, str(error)) from None
 
 
-def facts(run: Run) -> dict[str, Any]:
+def facts(run: Run) -> dict[str, object]:
     """What the page shows, computed from the run folder."""
     predictions = run_view.labelled(run)
     judgement = run_view.judgement(predictions)
