@@ -12,6 +12,7 @@ from eyesight.data.vocabulary import is_container, split_and_rest
 from eyesight.errors import UserError
 from eyesight.recipes import RECIPES
 from eyesight.recipes.folder import PREFERRED
+from eyesight.results.records import number
 from eyesight.runs import Run
 from eyesight.studio.collecting import BURST_PATTERN, has_bursts
 from eyesight.studio.projects import Project, has_classifier
@@ -130,7 +131,7 @@ def progress(run: Run) -> Progress:
     """How far a run is, from its log alone."""
     status = run.status
     epochs = run.epochs
-    curve = tuple(float(epoch.get("validation_top1") or 0.0) for epoch in epochs)
+    curve = tuple((number(epoch, "validation_top1") or 0.0) for epoch in epochs)
     judged = validation_size(run)
     share = float(epochs[-1].get("progress") or 0.0) if epochs else 0.0
     right = 0

@@ -94,9 +94,7 @@ def page(request: Request, show: bool = False) -> Response:
         "sliders": SLIDERS,
         "flips": ("none", "random", "alternating"),
         "settings": settings.model_dump(),
-        "found": changed(service_of(request), settings)
-        if show
-        else None,
+        "found": changed(service_of(request), settings) if show else None,
     }
     return templates.TemplateResponse(request, "augment.html", context)
 
