@@ -23,7 +23,7 @@ import numpy.typing as npt
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator
 
 from eyesight.results.calibration import RiskCoverage

@@ -20,7 +20,7 @@ from eyesight.web.limits import Queue, Refused
 from eyesight.web.routes.api import find_run, service_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from eyesight.views.plots import Figure
 
 router = APIRouter(include_in_schema=False)
 TOGETHER = 12  # runs whose curves can still be told apart
