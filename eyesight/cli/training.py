@@ -294,16 +294,14 @@ def train(
     _print_result(run, result, report)
 
 
-def _print_result(run: Run, result: dict[str, Any], report: Path) -> None:
+def _print_result(run: Run, result: Result, report: Path) -> None:
     """What a training reached and took, for people."""
     from eyesight.training import extra_data
 
     say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
-    if result.get("test_one_view", {}).get("top1") is not None:
-        say(
-            "without averaging over mirrored or moved versions: "
-            f"{result['test_one_view']['top1']:.2%}"
-        )
+    one_view = (result.get("test_one_view") or {}).get("top1")
+    if one_view is not None:
+        say(f"without averaging over mirrored or moved versions: {one_view:.2%}")
     if "test_uncorrected" in result:
         uncorrected = judged(result["test_uncorrected"], run.measure)
         say(f"by the uncorrected test labels: {uncorrected}")
@@ -328,10 +326,10 @@ def _train_folds(
     run = folds.train_folds(recipe, count, out, console.reporter)
     write_figures(run)
     report = write_report(run)
-    facts = run.read_json(folds.RECORD)
+    facts = folds.read_record(run)
     if as_json:
         answer: dict[str, object] = {"run": str(run.path), "report": str(report)}
-        show_json(answer | facts | {"test": run.result["test"]})
+        show_json({**answer, **facts, "test": run.result["test"]})
         return
     for path, score in zip(facts["runs"], facts["scores"], strict=True):
         say(f"{score:.2%}  {path}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TypedDict, cast
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from eyesight.errors import UserError
 from eyesight.exporting import export
 from eyesight.recipe import BLEND, Recipe
 from eyesight.results.folds import out_of_fold
+from eyesight.results.records import Summary
 from eyesight.runs import Run, now
 from eyesight.system.progress import Reporter
 from eyesight.training import transfer
@@ -30,6 +32,21 @@ from eyesight.training.context import Context
 
 OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` calls it
 RECORD = "folds.json"
+
+
+class FoldsRecord(TypedDict):
+    """The contents of `folds.json`: the folds' runs and what they reached."""
+
+    runs: list[str]
+    scores: list[float]
+    mean: float
+    sd: float
+    out_of_fold: Summary
+
+
+def read_record(run: Run) -> FoldsRecord:
+    """What the folds of a run reached; raises UserError where the run has no folds."""
+    return cast(FoldsRecord, run.read_json(RECORD))
 
 
 def train_folds(recipe: Recipe, count: int, out: Path, reporter: Reporter) -> Run:
@@ -101,8 +118,8 @@ def average(runs: Sequence[Run], out: Path, context: Context) -> Run:
         context.clock.seconds["training"] = spent
         made.append({"event": "start", "at": now(), "recipe": BLEND})
         judged.save(made.path / f"{OUT_OF_FOLD}.npz")
-        scores = [run.predictions("validation").summary()["top1"] for run in runs]
-        facts = {
+        scores = [run.predictions("validation").summary()["top1"] or 0.0 for run in runs]
+        facts: FoldsRecord = {
             "runs": [str(run.path) for run in runs],
             "scores": scores,
             "mean": float(np.mean(scores)),
