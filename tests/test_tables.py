@@ -349,3 +349,8 @@ def test_folders_of_images_and_masks_that_a_table_names_are_no_classes(tmp_path)
     (tmp_path / "labels.csv").write_text("\n".join(["image,mask,label", *rows]))
     with pytest.raises(UserError, match=r"labels\.csv says cat, dog"):
         open_source(tmp_path)
+
+
+def test_empty_lines_above_a_table_of_two_delimiters(tmp_path):
+    written(tmp_path, "\n\n" + lines("path;label,size", "{name};{kind}, big"))
+    assert open_source(tmp_path).classes == ("bird, big", "cat, big", "dog, big")

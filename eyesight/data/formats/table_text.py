@@ -110,18 +110,17 @@ def _delimiter(text: str) -> str:
     if len(consistent) == 1 or (consistent and consistent[0] == "\t"):
         return consistent[0]
     if consistent:
-        return _outer(lines, consistent)
+        return _outer(head, consistent)
     return max(",;\t|", key=lambda mark: (sum(mark in line for line in lines), head.count(mark)))
 
 
-def _outer(lines: list[str], consistent: list[str]) -> str:
+def _outer(head: str, consistent: list[str]) -> str:
     """Of delimiters that all give a table, the one that ends the first cell.
 
     Labels hold the others.
     """
-    first_line = lines[0]
     for delimiter in consistent:
-        first_cell = _split(first_line, delimiter)[0].cells[0]
+        first_cell = _split(head, delimiter)[0].cells[0]
         if not any(other in first_cell for other in consistent if other != delimiter):
             return delimiter
     return consistent[0]
