@@ -16,9 +16,19 @@ from typing import TypedDict
 
 import torch
 
-from eyesight.auditing import copies, features, labels, learnt, noise_share, shortcuts, unlike
+from eyesight.auditing import (
+    copies,
+    features,
+    labels,
+    learnt,
+    noise_share,
+    quality,
+    shortcuts,
+    unlike,
+)
 from eyesight.auditing.features import Features
 from eyesight.auditing.noise_share import Share
+from eyesight.auditing.quality import Flaw, FlawJson
 from eyesight.auditing.shortcuts import Shortcut
 from eyesight.data import corrections, dataset
 from eyesight.data.corrections import Correction, Corrections
@@ -59,6 +69,7 @@ class AuditJson(TypedDict):
     labels: list[LabelJson]
     copies: list[list[dict[str, str]]]
     unlike: list[dict[str, str | float]]
+    quality: list[FlawJson]
     share_wrong: dict[str, float]
     shortcuts: list[dict[str, str | float]]
     notes: list[str]
@@ -110,7 +121,8 @@ class Audit:
     """What an audit says of a data set.
 
     `labels` holds every judged image, most suspicious first; `copies` holds groups of near copies,
-    those across splits or classes first; `unlike` holds every judged image, the strangest first.
+    those across splits or classes first; `unlike` holds every judged image, the strangest first;
+    `quality` holds images that show little, by kind, the worst of each kind first.
     `notes` are for people: what was left out and why.
     """
 
@@ -125,6 +137,7 @@ class Audit:
     notes: tuple[str, ...]
     seconds: dict[str, float]
     store: str = ""  # the key of the prepared images
+    quality: tuple[Flaw, ...] = ()
 
     @property
     def wrong(self) -> tuple[Label, ...]:
@@ -146,6 +159,7 @@ class Audit:
                 [{"id": one.id, "split": one.split} for one in group] for group in self.copies
             ],
             "unlike": [{"id": one.id, "score": round(one.score, 6)} for one in strangers],
+            "quality": [flaw.to_dict() for flaw in self.quality],
             "share_wrong": self.share_wrong.to_dict(),
             "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
             "notes": list(self.notes),
@@ -227,6 +241,8 @@ def audit(
     watch.lap("copies")
     strangers = find_strangers(material, computed)
     watch.lap("unlike")
+    flaws = quality.find(material.images, shapes_of(material))
+    watch.lap("quality")
     given_away = shortcuts.find(material.source, material.store, material.images)
     watch.lap("shortcuts")
     for note in notes:
@@ -243,6 +259,7 @@ def audit(
         notes=tuple(notes),
         seconds=watch.seconds,
         store=material.store.key,
+        quality=flaws,
     )
 
 
@@ -328,6 +345,24 @@ def usual_side(source: Source) -> int:
     if not sides:
         return SIDES[-1]
     return max(1, sorted(sides)[len(sides) // 2])
+
+
+def shapes_of(material: Material) -> list[tuple[int, int]] | None:
+    """Width and height of the files of the images; None where the images are no files."""
+    source = material.source
+    if source.pixels is not None:
+        return None
+    rows = {one: row for row, one in enumerate(source.ids)}
+    shapes = []
+    for one in material.images.ids:
+        try:
+            content = source.read(rows[one])
+            if not isinstance(content, bytes):
+                return None
+            shapes.append(dimensions(content, upright=True))
+        except BadPicture:
+            return None
+    return shapes
 
 
 def dropped_copies(

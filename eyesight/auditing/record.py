@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
 
 from eyesight.errors import UserError
 from eyesight.system import cache
@@ -57,6 +57,15 @@ class StrangeImage:
     score: float
 
 
+@dataclass(frozen=True, slots=True)
+class FlawedImage:
+    """An image that shows little: why, and what was measured."""
+
+    id: str
+    kind: str
+    value: float
+
+
 class ShareValues(TypedDict):
     """The estimated share of wrong labels with its 95 % interval."""
 
@@ -86,6 +95,7 @@ class RecordJson(TypedDict):
     labels: list[list[str | float | bool]]
     copies: list[list[dict[str, str]]]
     unlike: list[dict[str, str | float]]
+    quality: NotRequired[list[dict[str, str | float]]]  # records of before have none
     shortcuts: list[ShortcutValues]
     notes: list[str]
 
@@ -108,6 +118,7 @@ class AuditRecord:
     unlike: tuple[StrangeImage, ...]
     shortcuts: tuple[ShortcutValues, ...]
     notes: tuple[str, ...]
+    quality: tuple[FlawedImage, ...] = ()
 
     @staticmethod
     def of(audit: Audit) -> AuditRecord:
@@ -150,12 +161,23 @@ class AuditRecord:
             ),
             shortcuts=tuple(shortcuts),
             notes=audit.notes,
+            quality=tuple(
+                FlawedImage(one.id, one.kind, round(one.value, 4)) for one in audit.quality
+            ),
         )
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
         """The labels that are probably wrong, most suspicious first."""
         return tuple(label for label in self.labels if label.wrong)
+
+    @property
+    def flaws(self) -> dict[str, list[str]]:
+        """The ids of the images that show little, by kind, the worst first."""
+        kinds: dict[str, list[str]] = {}
+        for one in self.quality:
+            kinds.setdefault(one.kind, []).append(one.id)
+        return kinds
 
     def to_dict(self) -> RecordJson:
         """Plain JSON values."""
@@ -181,6 +203,7 @@ class AuditRecord:
             ],
             "copies": [[asdict(one) for one in group] for group in self.copies],
             "unlike": [asdict(one) for one in self.unlike],
+            "quality": [asdict(one) for one in self.quality],
             "shortcuts": list(self.shortcuts),
             "notes": list(self.notes),
         }
@@ -209,6 +232,10 @@ class AuditRecord:
             unlike=tuple(StrangeImage(**one) for one in values["unlike"]),  # type: ignore[arg-type]
             shortcuts=tuple(values["shortcuts"]),
             notes=tuple(values["notes"]),
+            quality=tuple(
+                FlawedImage(**one)  # type: ignore[arg-type]
+                for one in values.get("quality", [])
+            ),
         )
 
     def save(self, file: Path) -> None:

@@ -45,7 +45,7 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find wrong labels, near copies, images unlike the rest, and what gives a class away."""
+    """Find wrong labels, near copies, images that are strange or show little, and shortcuts."""
     from eyesight.auditing import audit as auditing
     from eyesight.cli import console
     from eyesight.recipe import Recipe, override, seconds
@@ -163,6 +163,10 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     for stranger in shown(strangers, every=every):
         lines.append(f"  {stranger.score:.2f}  {stranger.id}")
     lines += rest(len(strangers), every=every)
+    lines += ["", f"flaws of images that show little: {len(result.quality):,}"]
+    for flaw in shown(result.quality, every=every):
+        lines.append(f"  {flaw.kind}  {flaw.id}")
+    lines += rest(len(result.quality), every=every)
     lines += ["", "how well classes are told apart without seeing what the images show:"]
     for shortcut in result.shortcuts:
         warning = "  a network may learn this instead" if shortcut.alarm else ""
