@@ -59,10 +59,10 @@ def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent
         own = dataset.load(run.settled.data, preparation=loaded.several_parts, talk=talk)
     except (UserError, OSError) as error:
         talk(f"the run's pictures are not at hand ({error})")
-        return _kept(run)
+        return kept_images(run)
     if own.hash != run.data.get("split"):
         talk("the run's pictures have changed since it was trained")
-        return _kept(run)
+        return kept_images(run)
     for name, images in (("test", own.test), ("validation", own.validation)):
         if len(images):
             return _held(f"{name} pictures of {own.name}", images, own.train)

@@ -36,6 +36,7 @@ from eyesight.system.files import (
 FORMAT = 1
 ENTRY = "entry.json"
 KINDS = {
+    "runtimes": "programs that web pages hold",
     "stores": "prepared images",
     "masks": "prepared masks",
     "features": "features of frozen backbones",
