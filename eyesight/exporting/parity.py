@@ -94,7 +94,7 @@ def _spread(n: int, most: int) -> Tensor:
     return torch.linspace(0, n - 1, min(n, most)).long()
 
 
-def _kept(run: Run) -> Held:
+def kept_images(run: Run) -> Held:
     """The samples and mistakes in the run's gallery."""
     gallery = run.gallery()
     parts = []
