@@ -239,9 +239,11 @@ def export(
     tolerance: float = 0.005,
     weights: str | Path | None = None,
     only: str | None = None,
+    to: str = "onnx",
+    unproven: bool = False,
     verbose: bool = False,
 ) -> Exported:
-    """Write a run's classifier, or a pretrained backbone, as an ONNX file.
+    """Write a run's classifier, or a pretrained backbone, as an ONNX file or a web page.
 
     The file is kept only if it predicts what the classifier predicts, on real images.
 
@@ -259,22 +261,30 @@ def export(
         The accuracy that int8 may lose, as a fraction.
     weights, only
         As in `load`, for a backbone.
+    to
+        `"onnx"`, or `"web"`: one HTML file, or a folder when `file` has no such ending. A run's
+        page is opened in Chromium, Chrome or Edge, and asked about held-out images.
+    unproven
+        Keep a web page without asking a browser.
 
     Raises
     ------
     UserError
-        When the run has no classifier, when the file would predict otherwise, and when int8 loses
-        more than `tolerance`.
+        When the run has no classifier, when the file would predict otherwise, when int8 loses
+        more than `tolerance`, and when there is no browser to ask about a web page.
     """
     from eyesight.data.own import source_of
     from eyesight.exporting import export as exporting
+    from eyesight.exporting import web
     from eyesight.inference.predict import is_backbone_name
     from eyesight.views.live import reporter
 
     own = reporter(verbose=verbose)
     target = None if file is None else Path(file)
     name = str(model.path if isinstance(model, Run) else model)
-    if weights is not None or only is not None or is_backbone_name(Path(name)):
+    is_network = weights is not None or only is not None or is_backbone_name(Path(name))
+    _check_format(to, is_network=is_network, int8=int8, unproven=unproven)
+    if is_network:
         if int8 or data is not None:
             raise UserError(
                 "int8 and data are for runs, which have images and labels of their own",
@@ -289,10 +299,24 @@ def export(
         )
     run = _run(model)
     source = None if data is None else source_of(data, run.path.parent / "data")
+    if to == "web":
+        return web.export_web(run, target, data=source, unproven=unproven, talk=own.message)
     exported = exporting.export_all(
         run, target, data=source, int8=int8, tolerance=tolerance, talk=own.message
     )
     return replace(exported[0], int8=exported[1] if int8 else None)
+
+
+def _check_format(to: str, *, is_network: bool, int8: bool, unproven: bool) -> None:
+    if to not in ("onnx", "web"):
+        raise UserError(f"unknown format {to!r}", 'known: "onnx", "web"')
+    if to == "web" and (is_network or int8):
+        raise UserError(
+            "a web page is made from a run, in full precision",
+            'name a run and leave out int8, or leave out to="web"',
+        )
+    if to == "onnx" and unproven:
+        raise UserError("unproven is for web pages", 'add to="web", or leave it out')
 
 
 @dataclass(frozen=True)

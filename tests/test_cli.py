@@ -41,7 +41,17 @@ FLAGS = {
     "doctor": {"--data", "--json", "--set"},
     "evaluate": {"--data", "--json"},
     "folds": {"--json", "--like"},
-    "export": {"--data", "--int8", "--json", "--only", "--out", "--to", "--tolerance", "--weights"},
+    "export": {
+        "--data",
+        "--int8",
+        "--json",
+        "--only",
+        "--out",
+        "--to",
+        "--tolerance",
+        "--unproven",
+        "--weights",
+    },
     "models": {"--json", "--measure", "--out"},
     "predict": {
         "--cores",

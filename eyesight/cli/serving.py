@@ -54,10 +54,12 @@ def export(
         Path,
         typer.Argument(metavar="RUN|MODEL", help="the folder of a run, or a pretrained network"),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="onnx", help="the format")] = "onnx",
+    to: Annotated[str, typer.Option("--to", metavar="onnx|web", help="the format")] = "onnx",
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE.onnx", help="where to write it; RUN/export/ otherwise"),
+        typer.Option(
+            metavar="FILE.onnx|FILE.html|DIR", help="where to write it; RUN/export/ otherwise"
+        ),
     ] = None,
     int8: Annotated[
         bool,
@@ -68,20 +70,26 @@ def export(
     tolerance: Annotated[
         float, typer.Option(metavar="POINTS", help="accuracy that int8 may lose")
     ] = 0.5,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="keep a web page that no browser was asked about")
+    ] = False,
     data: DataPath = None,
     weights: WeightsPath = None,
     only: Only = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a classifier as an ONNX file, kept only if it answers as the classifier does."""
-    if to != "onnx":
-        raise UserError(f"unknown format {to!r}", "known: onnx", code=2)
+    """Write a classifier as an ONNX file or a web page, kept only if it answers as it does."""
     from eyesight.cli import console
     from eyesight.exporting import export as exporting
     from eyesight.inference.predict import is_backbone_name
     from eyesight.runs import Run
 
-    if weights is None and only is None and not is_backbone_name(run):
+    is_network = weights is not None or only is not None or is_backbone_name(run)
+    _check_format(to, is_network=is_network, int8=int8, unproven=unproven)
+    if to == "web":
+        _export_page(run, out, data, unproven=unproven, as_json=as_json)
+        return
+    if not is_network:
         allowed = tolerance / 100
         exported = exporting.export_all(
             Run.open(run), out, data=data, int8=int8, tolerance=allowed, talk=console.talk
@@ -105,6 +113,35 @@ def export(
         return
     for item in exported:
         say(exporting.describe(item))
+
+
+def _check_format(to: str, *, is_network: bool, int8: bool, unproven: bool) -> None:
+    if to not in ("onnx", "web"):
+        raise UserError(f"unknown format {to!r}", "known: onnx, web", code=2)
+    if to == "web" and is_network:
+        raise UserError(
+            "a web page is made from a run, whose pictures it is proven on",
+            "name the folder of a run, or leave out --to web",
+            code=2,
+        )
+    if to == "web" and int8:
+        raise UserError("--int8 is for ONNX files", "leave it out, or leave out --to web", code=2)
+    if to == "onnx" and unproven:
+        raise UserError("--unproven is for web pages", "add --to web, or leave it out", code=2)
+
+
+def _export_page(
+    run: Path, out: Path | None, data: str | None, *, unproven: bool, as_json: bool
+) -> None:
+    from eyesight.cli import console
+    from eyesight.exporting import web
+    from eyesight.runs import Run
+
+    page = web.export_web(Run.open(run), out, data=data, unproven=unproven, talk=console.talk)
+    if as_json:
+        show_json({"run": str(run), **page.to_dict()})
+    else:
+        say(web.describe(page))
 
 
 @app.command()

@@ -22,7 +22,7 @@ from typing import IO, TypeAlias
 from eyesight.errors import UserError
 from eyesight.system.files import scratch
 
-Json: TypeAlias = "None | bool | int | float | str | list[Json] | dict[str, Json]"
+Json: TypeAlias = "bool | int | float | str | list[Json] | dict[str, Json] | None"
 
 VARIABLE = "EYESIGHT_CHROMIUM"  # names the browser
 PROGRAMS = (

@@ -68,9 +68,7 @@ def _kept(run: Run, most: int) -> Originals:
     return Originals(held.origin, pixels=held.pixels[spread(len(held.pixels), most)])
 
 
-def _originals(
-    settings: Data, images: Images, origin: str, most: int, depth: int
-) -> Originals:
+def _originals(settings: Data, images: Images, origin: str, most: int, depth: int) -> Originals:
     source = open_source(settings.source, layout=Layout.of(settings))
     if settings.box:
         source = boxes.crop_to_boxes(source)

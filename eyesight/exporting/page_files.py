@@ -20,8 +20,19 @@ from pathlib import Path
 from eyesight.exporting.runtime import Runtime
 
 PAGE = Path(__file__).parent / "page"
-SCRIPTS = ("bytes", "orientation", "png", "decode", "prepare", "network", "answer", "camera", "page")
+SCRIPTS = (
+    "bytes",
+    "orientation",
+    "png",
+    "decode",
+    "prepare",
+    "network",
+    "answer",
+    "camera",
+    "page",
+)
 LANGUAGES = ("en", "ko")
+NAMES = ("index.html", "page.css", "runtime.js", "model.js", "page.js")  # of a folder
 ELSEWHERE = '"https://runtime.invalid/"'  # for the runtime's own address: nothing is fetched there
 RUNTIME_NOTE = """/*! ONNX Runtime Web, changed only in how it names itself and what it exports. */
 """
@@ -88,7 +99,7 @@ def _document(parts: Parts, style: str, tags: list[str], scripts: str, styles: s
     }
     for name, value in values.items():
         text = text.replace(f"<!-- {name} -->", value)
-    return text.encode()
+    return text.encode(errors="replace")
 
 
 def _style() -> str:
@@ -129,7 +140,7 @@ def _facts_script(parts: Parts) -> str:
 
 def _data(name: str, value: object) -> str:
     """A script that leaves a value where the page's own script looks for it."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    text = json.dumps(value, allow_nan=False).replace("<", "\\u003c")
     return f"(globalThis.eyesightParts ??= {{}}).{name} = {text};\n"
 
 

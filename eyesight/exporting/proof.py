@@ -26,6 +26,7 @@ LOSSLESS = (b"\x89PNG",)  # formats that the page decodes itself, to the last bi
 class PageAnswer(TypedDict):
     """What a page says of one image."""
 
+    name: str  # of the class that the page shows first
     probabilities: list[float]
     set: list[bool] | None
     unlike: float | None
@@ -40,8 +41,9 @@ class Proof:
 
     pictures: int
     origin: str
-    agreement: float  # share of images with the same most probable class
+    agreement: float  # share of images for which the page names the same most probable class
     largest_difference: float  # between two probabilities
+    lossless_difference: float  # the same, of PNG files and of prepared images alone
     same_sets: float  # share of images with the same set of classes
     same_doubt: float  # share of images that both or neither call unlike
     pixel_difference: int  # of PNG files and of prepared images, largest; 0 is equal to the bit
@@ -74,8 +76,8 @@ def no_browser() -> UserError:
     """The error where nothing can show that a page is right."""
     return UserError(
         "no Chromium, Chrome or Edge is at hand to show that the page answers rightly",
-        "install one, or name it with EYESIGHT_CHROMIUM=PATH; --unproven keeps the page as it is, "
-        "and the page says so",
+        "install one, or name it with EYESIGHT_CHROMIUM=PATH; --unproven, or in Python "
+        "unproven=True, keeps the page without that, and the page says so",
     )
 
 
@@ -122,14 +124,18 @@ def _compare(
     given = np.array([answer["probabilities"] for answer in answers], dtype=np.float32)
     rows = np.arange(len(given))
     first = expected.probabilities
-    tied = first.max(axis=1) - first[rows, given.argmax(axis=1)] < TIE
-    same = (first.argmax(axis=1) == given.argmax(axis=1)) | tied
+    apart = np.abs(first - given).max(axis=1)
+    places = {name: place for place, name in enumerate(loaded.classes)}
+    named = np.array([places.get(answer["name"], -1) for answer in answers])
+    tied = first.max(axis=1) - first[rows, named] < TIE
+    same = (named >= 0) & ((first.argmax(axis=1) == named) | tied)
     spent = [answer["milliseconds"] + answer["preparing"] for answer in answers]
     return Proof(
         pictures=len(pixels),
         origin=originals.origin,
         agreement=float(same.mean()),
-        largest_difference=float(np.abs(first - given).max()),
+        largest_difference=float(apart.max()),
+        lossless_difference=float(apart[lossless].max(initial=0)),
         same_sets=_same_sets(expected, answers),
         same_doubt=_same_doubt(expected, answers),
         pixel_difference=int(gaps[lossless].max(initial=0)),
@@ -160,15 +166,19 @@ def _same_doubt(expected: Answers, answers: list[PageAnswer]) -> float:
 
 
 def require_right(proof: Proof) -> None:
-    """Raise UserError unless the page gave the same classes and, where it decodes, equal pixels."""
-    exact = proof.pixel_difference == 0
-    near = proof.lossy_pictures > 0 or proof.largest_difference <= SAME
-    if proof.agreement == 1 and exact and near:
+    """Raise UserError unless the page answers every image as the classifier does.
+
+    Where the browser itself decodes an image, its pixels and probabilities may differ.
+    """
+    same = proof.agreement == 1 and proof.same_sets == 1 and proof.same_doubt == 1
+    if same and proof.pixel_difference == 0 and proof.lossless_difference <= SAME:
         return
     raise UserError(
-        f"the page answers differently in {proof.browser}: {1 - proof.agreement:.2%} of "
-        f"{proof.pictures:,} {proof.origin} get another class, pixels differ by up to "
+        f"the page answers differently in {proof.browser}: of {proof.pictures:,} {proof.origin} "
+        f"{1 - proof.agreement:.2%} get another class, {1 - proof.same_sets:.2%} another set of "
+        f"classes, {1 - proof.same_doubt:.2%} another doubt; pixels differ by up to "
         f"{proof.pixel_difference}, probabilities by up to {proof.largest_difference:.2g}; "
         "it was not kept",
-        "serve the run with `eyesight serve`, or write it with --unproven",
+        "this is a fault of the page for this network or browser: export it as ONNX, or serve the "
+        "run with `eyesight serve`",
     )

@@ -45,6 +45,7 @@ globalThis.eyesight = {
     const begun = performance.now();
     const pixels = encoded ? await preparedFrom(bytes) : bytes;
     const preparing = performance.now() - begun;
-    return { ...(await answer(pixels)), pixels: toBase64(pixels), preparing };
+    const given = await answer(pixels);
+    return { ...given, name: judged(given).order[0].name, pixels: toBase64(pixels), preparing };
   },
 };
