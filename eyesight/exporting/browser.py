@@ -55,6 +55,7 @@ os.dup2(reads, 3)
 os.dup2(writes, 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
+OTHER = f"try again, name another browser with {VARIABLE}, or export as ONNX"
 PATIENCE = 120.0  # seconds for one answer
 CHUNK = 1 << 16
 
@@ -104,7 +105,7 @@ class Page:
                 break
         problem = reply.get("error")
         if problem is not None:
-            raise UserError(f"the browser refused {method}: {problem}")
+            raise UserError(f"the browser refused {method}: {problem}", OTHER)
         result = reply["result"]
         assert isinstance(result, dict)
         return result
@@ -118,7 +119,7 @@ class Page:
         if isinstance(problem, dict):
             thrown = problem.get("exception")
             text = thrown.get("description") if isinstance(thrown, dict) else None
-            raise UserError(f"the page failed: {text or problem.get('text')}")
+            raise UserError(f"the page failed: {text or problem.get('text')}", OTHER)
         value = result["result"]
         assert isinstance(value, dict)
         return value.get("value")
@@ -128,7 +129,7 @@ class Page:
         while b"\0" not in self.buffer:
             ready, _, _ = select([self.answers], [], [], max(0.0, end - monotonic()))
             if not ready:
-                raise UserError(f"the browser has not answered for {PATIENCE:.0f} s")
+                raise UserError(f"the browser has not answered for {PATIENCE:.0f} s", OTHER)
             block = os.read(self.answers.fileno(), CHUNK)
             if not block:
                 raise self._ended()
