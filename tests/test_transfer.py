@@ -447,6 +447,11 @@ def test_what_a_person_sets_stays_as_they_set_it():
         ].transfer.thaw
         == ""
     )
+    named = override(asked, ["model.name=tf_efficientnet_lite1"])
+    made, why = folder.choose(named, folder.Seen(500, 5, 200), ["tf_efficientnet_lite0"])
+    assert made.model.name == "tf_efficientnet_lite1" and why[0].endswith("as asked")
+    assert made.transfer.thaw == "conv5"
+
     made, why = folder.choose(override(asked, ["data.size=128"]), folder.Seen(500, 5, 200), [])
     assert made.data.size == 128 and "128 pixels, as asked" in why
 

@@ -39,7 +39,7 @@ from eyesight.training.context import Context
 RunLike: TypeAlias = "str | Path | Run"
 RECORD = "blend.json"
 SHOWN = 3  # class names in an error
-SPACE: Space = "probability"  # measured: LOG.md, the best in the time
+SPACE: Space = "probability"  # "log" is not compared yet
 
 
 @dataclass(frozen=True, eq=False)

@@ -87,7 +87,9 @@ def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe
 
     `at_hand` are the networks whose weights are on this machine.
     """
-    name, reason = backbone(at_hand)
+    name, reason = recipe.model.name, "as asked"
+    if name == AUTO:
+        name, reason = backbone(at_hand)
     reasons = [f"{name}: {reason}"]
     side, reason = resolution(seen, recipe.training.budget)
     if recipe.data.size:

@@ -63,7 +63,7 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
 
     Raises UserError for a second stage without a length.
     """
-    if recipe.model.name == folder.AUTO:
+    if folder.AUTO in (recipe.model.name, recipe.transfer.thaw):
         at_hand = [name for name in folder.PREFERRED if weights.at_hand(zoo.timm_name(name))]
         recipe, reasons = folder.choose(recipe, look(recipe, talk), at_hand)
         for reason in reasons:
