@@ -142,8 +142,8 @@ def images_ahead(left: NDArray[np.float64], open_: NDArray[np.bool_], needed: fl
     """How many of the open images, in order of suspicion, hold `needed` wrong labels."""
     if needed <= 0:
         return 0
-    found = np.cumsum(left[open_])
-    return min(len(found), int(np.searchsorted(found, needed)) + 1)
+    errors = np.cumsum(left[open_])
+    return min(len(errors), int(np.searchsorted(errors, needed)) + 1)
 
 
 def _in_one_place(group: Sequence[CopiedImage]) -> bool:
