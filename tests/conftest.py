@@ -17,9 +17,12 @@ def private_cache(tmp_path_factory, monkeypatch):
     monkeypatch.delenv("EYESIGHT_DATA", raising=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser():
-    """Chromium, headless; the test is skipped where there is none."""
+    """Chromium, headless; the test is skipped where there is none.
+
+    Closed after each module: while it is open, no other test of the process can run an event loop.
+    """
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     path = os.environ.get("EYESIGHT_CHROMIUM")
     if path is None:

@@ -21,6 +21,9 @@ from eyesight.web.limits import Limits
 from eyesight.web.studio.desk import Desk
 
 pytestmark = pytest.mark.whole
+slow = pytest.mark.skipif(
+    not os.environ.get("EYESIGHT_SLOW"), reason="trains for minutes; EYESIGHT_SLOW=1 runs it"
+)
 PICTURES = Path(__file__).parents[1] / "build" / "pictures"
 NAMES = ("disc", "block", "peak")
 STEPS = ("collect", "check", "train", "try", "compare", "take")
@@ -84,7 +87,7 @@ def count(page, number):
     page.locator(f'#sum:has-text(" {number} ")').wait_for(timeout=60_000)
 
 
-def train(page, here, minutes="0.5"):
+def train(page, here, minutes="1"):
     page.goto(f"{here}/train")
     page.locator("input[value=other]").check(force=True)
     page.fill("#minutes", minutes)
@@ -100,6 +103,7 @@ def answers(page, here, picture):
     return page.locator("#answer .name").text_content()
 
 
+@slow
 def test_by_mouse_from_nothing_to_a_classifier_that_is_taken_away(browser, studio, drawn):
     address, folder = studio
     problems = []
@@ -189,6 +193,7 @@ def tab_to(page, selector, most=80):
     raise AssertionError(f"{selector} cannot be reached by Tab")
 
 
+@slow
 def test_by_the_keyboard_alone(browser, studio, drawn):
     address, _ = studio
     problems = []
@@ -220,7 +225,7 @@ def test_by_the_keyboard_alone(browser, studio, drawn):
         page.keyboard.press("ArrowDown")
     tab_to(page, "#minutes")
     page.keyboard.press("Control+A")
-    page.keyboard.type("0.5")
+    page.keyboard.type("1")
     page.keyboard.press("Enter")
     page.locator("#ended").wait_for(timeout=240_000)
     tab_to(page, '#ended a[href$="/try"]')

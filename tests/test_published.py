@@ -157,8 +157,9 @@ def wait(condition, process=None):
 
 
 def has_checkpoint(runs):
-    """Whether the training has finished an epoch and written its checkpoint."""
-    return bool(list(runs.glob("*/checkpoint/*"))) and bool(list_runs(runs)[0].epochs)
+    """Whether the training has written a checkpoint and finished three epochs."""
+    written = bool(list(runs.glob("*/checkpoint/*")))
+    return written and len(list_runs(runs)[0].epochs) >= 3
 
 
 def test_several_seeds_are_averaged(tmp_path, results):
