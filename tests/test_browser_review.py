@@ -4,6 +4,7 @@ Images of the page are left in build/pictures for a person to look at.
 """
 
 import json
+import os
 import random
 import sys
 import threading
@@ -23,6 +24,10 @@ from eyesight.web.application import review_application
 from eyesight.web.connections import LimitedConnection
 
 pytestmark = pytest.mark.whole
+slow = pytest.mark.skipif(
+    not os.environ.get("EYESIGHT_SLOW"),
+    reason="several trainings, and not yet stable on a busy machine; EYESIGHT_SLOW=1 runs it",
+)
 PICTURES = Path(__file__).parents[1] / "build" / "pictures"
 COUNT = 600
 WRONG = 60
@@ -118,6 +123,7 @@ def train(monkeypatch, capsys, root, runs, *options):
     )
 
 
+@slow
 def test_the_loop_by_keys_alone(browser, root, tmp_path, monkeypatch, capsys):
     runs = tmp_path / "runs"
     train(monkeypatch, capsys, root, runs)
