@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from eyesight.cli.options import AsJson, Settings, app, say, show_json
+from eyesight.cli.options import AsJson, DataOrRun, Settings, app, say, show_json
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,9 +25,7 @@ Row = TypeVar("Row")
 
 @app.command()
 def audit(
-    where: Annotated[
-        str, typer.Argument(metavar="DATA|RUN", help="a data set, or the folder of a run")
-    ],
+    where: DataOrRun,
     settings: Settings = None,
     budget: Annotated[
         str, typer.Option(metavar="10m", help="the time for everything; says what it left out")

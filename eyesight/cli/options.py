@@ -37,6 +37,20 @@ Settings = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="K=V", help="change a field, e.g. optim.lr=0.02; repeatable"),
 ]
+DataOrRun = Annotated[
+    str, typer.Argument(metavar="DATA|RUN", help="a data set, or the folder of a run")
+]
+Host = Annotated[
+    str, typer.Option("--host", help="who can reach the pages; this machine only otherwise")
+]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any free one")]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        "--token", envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"
+    ),
+]
+OpenPage = Annotated[bool, typer.Option("--open", help="open the page in the browser")]
 WeightsPath = Annotated[
     Path | None,
     typer.Option(

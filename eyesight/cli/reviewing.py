@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyesight.cli.options import Settings, app
+from eyesight.cli.options import DataOrRun, Host, OpenPage, Port, Settings, Token, app
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,9 +18,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def review(
-    where: Annotated[
-        str, typer.Argument(metavar="DATA|RUN", help="a data set, or the folder of a run")
-    ],
+    where: DataOrRun,
     settings: Settings = None,
     budget: Annotated[
         str, typer.Option(metavar="10m", help="the time for an audit where there is none yet")
@@ -36,15 +34,10 @@ def review(
     who: Annotated[
         str | None, typer.Option(help="who decides; the name of the account otherwise")
     ] = None,
-    host: Annotated[
-        str, typer.Option(help="who can reach the page; this machine only otherwise")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8001,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"),
-    ] = None,
-    open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+    host: Host = "127.0.0.1",
+    port: Port = 8001,
+    token: Token = None,
+    open_page: OpenPage = False,
 ) -> None:
     """Look at doubtful pictures in the browser: keep, relabel or leave them out, by keys."""
     from eyesight.cli import console

@@ -7,7 +7,19 @@ from typing import Annotated
 
 import typer
 
-from eyesight.cli.options import AsJson, DataPath, Only, WeightsPath, app, say, show_json
+from eyesight.cli.options import (
+    AsJson,
+    DataPath,
+    Host,
+    Only,
+    OpenPage,
+    Port,
+    Token,
+    WeightsPath,
+    app,
+    say,
+    show_json,
+)
 from eyesight.errors import UserError
 
 
@@ -153,14 +165,9 @@ def serve(
         ),
     ] = Path("runs"),
     only: Only = None,
-    host: Annotated[
-        str, typer.Option(help="who can reach the server; this machine only otherwise")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8000,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"),
-    ] = None,
+    host: Host = "127.0.0.1",
+    port: Port = 8000,
+    token: Token = None,
     collect: Annotated[
         Path | None,
         typer.Option(
@@ -168,7 +175,7 @@ def serve(
             help="keep the digits that people correct on /reader; nothing is kept otherwise",
         ),
     ] = None,
-    open_page: Annotated[bool, typer.Option("--open", help="open the page in the browser")] = False,
+    open_page: OpenPage = False,
 ) -> None:
     """Answer over HTTP, and show the runs, until interrupted."""
     from eyesight.cli import console
@@ -196,11 +203,8 @@ def studio(
         bool,
         typer.Option("--share", help="let phones on the local network in, by a QR code"),
     ] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one")] = 8000,
-    token: Annotated[
-        str | None,
-        typer.Option(envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"),
-    ] = None,
+    port: Port = 8000,
+    token: Token = None,
     open_page: Annotated[
         bool, typer.Option("--open/--no-open", help="open the page in the browser")
     ] = True,
