@@ -492,6 +492,8 @@ def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classi
     if recipe.data.target == "class":
         trained.arithmetic = evaluation.arithmetic
         trained.calibration = calibrated(job, trained)
+        if trained.calibration.note:
+            job.context.reporter.message(trained.calibration.note)
         trained.arithmetic = "float32"
     trained.save(job.run.classifier_path)
     loaded = classifier.load(job.run.classifier_path, network.normalise.mean.device)

@@ -28,9 +28,20 @@ def test_the_fitted_temperature_is_the_factor_and_mends_the_error():
 
 def test_few_or_unlabelled_images_fit_none():
     logits, labels = overconfident(40)
-    assert calibration.fit_temperature(logits, labels) == 1.0
+    assert calibration.choose_temperature(logits, labels) == 1.0
     logits, labels = overconfident(100)
-    assert calibration.fit_temperature(logits, np.full(100, -1)) == 1.0
+    assert calibration.choose_temperature(logits, np.full(100, -1)) == 1.0
+
+
+def test_a_temperature_is_used_only_where_it_helps_images_that_did_not_fit_it():
+    logits, labels = overconfident(600)
+    chosen = calibration.choose_temperature(logits, labels)
+    assert chosen == calibration.fit_temperature(logits, labels) != 1.0
+    kept = 0
+    for seed in range(20):
+        logits, labels = overconfident(200, factor=1.0, seed=seed)
+        kept += calibration.choose_temperature(logits, labels) == 1.0
+    assert 5 <= kept < 20
 
 
 def test_probabilities_go_to_a_temperature_and_back():

@@ -16,6 +16,7 @@ from eyesight.results.conformal import PredictionSets, SetsJson
 from eyesight.results.metrics import BINS, Floats, Labels, bin_of, correct, log_loss, reliability
 from eyesight.results.unlike import Unlike
 
+FOLDS = 5  # of validation images, to see whether a temperature helps
 LEAST = 50  # validation images below which a temperature would be noise
 RANGE = (0.05, 20.0)  # of temperatures
 SAMPLES = 1000  # bootstrap samples
@@ -40,7 +41,7 @@ class Calibration:
     """
 
     temperature: float = 1.0
-    images: int = 0  # that the temperature was fitted on
+    images: int = 0  # that the temperature was fitted on, or that it did not help
     sets: PredictionSets | None = None
     unlike: Unlike | None = None
     note: str = ""  # what is missing, and why
@@ -101,15 +102,36 @@ def softmax(logits: Floats, temperature: float = 1.0) -> npt.NDArray[np.float32]
     return np.asarray(values / values.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
+def choose_temperature(logits: Floats, labels: Labels) -> float:
+    """The temperature fitted on labelled logits N,K, or 1 where it would not help.
+
+    It helps if temperatures fitted on four fifths of the images lower the log loss of the others.
+    1, too, where fewer than 50 images have a label, or where one class alone occurs.
+    """
+    chosen = labels >= 0
+    if chosen.sum() < LEAST:
+        return 1.0
+    logits, labels = logits[chosen], labels[chosen]
+    fold = np.random.default_rng(0).permutation(len(labels)) % FOLDS
+    fitted = np.empty_like(logits, dtype=np.float32)
+    for number in range(FOLDS):
+        held_out = fold == number
+        temperature = fit_temperature(logits[~held_out], labels[~held_out])
+        fitted[held_out] = softmax(logits[held_out], temperature)
+    if log_loss(fitted, labels) >= log_loss(softmax(logits), labels):
+        return 1.0
+    return fit_temperature(logits, labels)
+
+
 def fit_temperature(logits: Floats, labels: Labels) -> float:
     """The temperature with the lowest cross-entropy on labelled logits N,K.
 
-    1 where fewer than 50 images have a label, or where one class alone occurs.
+    1 where one class alone occurs.
     """
     from scipy.optimize import minimize_scalar
 
     chosen = labels >= 0
-    if chosen.sum() < LEAST or len(np.unique(labels[chosen])) < 2:
+    if len(np.unique(labels[chosen])) < 2:
         return 1.0
     logits = np.asarray(logits, dtype=np.float64)[chosen]
     # As Platt (1999): as if one of n + 2 labels were another, or images without a mistake would

@@ -16,12 +16,16 @@ from eyesight.classifier import Classifier
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.results import conformal
-from eyesight.results.calibration import LEAST, Calibration, fit_temperature, softmax
+from eyesight.results.calibration import LEAST, Calibration, choose_temperature, softmax
 from eyesight.results.conformal import PredictionSets
 from eyesight.results.unlike import REFERENCES, Unlike
 
 MOST = 1000  # images that calibrate the sets
 DIVIDED_FROM = 200  # validation images; fewer all choose the epoch, and there are no sets
+NO_TEMPERATURE = (
+    "a temperature does not lower the log loss of validation images that did not fit it: "
+    "confidence is as the network gives it"
+)
 Rows = npt.NDArray[np.int64]
 
 
@@ -57,12 +61,14 @@ def calibrate(classifier: Classifier, data: Dataset) -> Calibration:
     logits, features = _outputs(classifier, validation)
     labels = validation.labels.numpy()
     fitting, calibrating = divided(len(validation))
-    temperature = fit_temperature(logits[fitting], labels[fitting])
+    temperature = choose_temperature(logits[fitting], labels[fitting])
     images = int((labels[fitting] >= 0).sum())
     notes = []
     if images < LEAST:
         images = 0
         notes.append(f"fewer than {LEAST} validation images: confidence is not calibrated")
+    elif temperature == 1.0:
+        notes.append(NO_TEMPERATURE)
     sets = None
     if len(calibrating):
         probabilities = softmax(logits, temperature)
