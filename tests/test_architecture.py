@@ -25,7 +25,7 @@ FLOORS = (
 )
 HOMES = {
     "PIL": {
-        "data/decode.py", "data/prepare.py", "data/glyphs/render.py", "data/masks/mask_file.py", "inference/annotate.py",
+        "data/decode.py", "data/origin.py", "data/prepare.py", "data/glyphs/render.py", "data/masks/mask_file.py", "inference/annotate.py",
     },
     "matplotlib": {"report/report.py", "views", "comparison/plots.py"},
     "skimage": {"results/reconstructions.py"},

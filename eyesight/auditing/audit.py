@@ -29,7 +29,7 @@ from eyesight.auditing import (
 from eyesight.auditing.features import Features
 from eyesight.auditing.noise_share import Share
 from eyesight.auditing.quality import Flaw, FlawJson
-from eyesight.auditing.shortcuts import Shortcut
+from eyesight.auditing.shortcuts import Shortcut, ShortcutJson
 from eyesight.data import corrections, dataset
 from eyesight.data.corrections import Correction, Corrections
 from eyesight.data.duplicates import copied_from
@@ -71,7 +71,7 @@ class AuditJson(TypedDict):
     unlike: list[dict[str, str | float]]
     quality: list[FlawJson]
     share_wrong: dict[str, float]
-    shortcuts: list[dict[str, str | float]]
+    shortcuts: list[ShortcutJson]
     notes: list[str]
     seconds: dict[str, float]
 

@@ -121,7 +121,11 @@ def ridge_scores(
     moments: Tensor,
     penalty: float,
 ) -> Tensor:
-    """Leave-one-out predictions n,K: (f − h·y) / (1 − h) with the leverage h of each image."""
+    """Leave-one-out predictions n,K: (f − h·y) / (1 − h) with the leverage h of each image.
+
+    The targets are centred; the mean is learnt, too, and adds 1/n to the leverage. Without that the
+    targets of all others, which sum to the negative of an image's own, would give it away.
+    """
     penalised = gram.clone()
     penalised.diagonal().add_(penalty * len(values))
     factor = torch.linalg.cholesky(penalised)
@@ -131,7 +135,8 @@ def ridge_scores(
     for rows in torch.split(torch.arange(len(values)), CHUNK):
         inputs = standardise(values[rows])
         solved = torch.linalg.solve_triangular(lower, inputs.T, upper=False)
-        leverage = solved.square().sum(0).clamp_max(1 - 1e-4)[:, None]
+        leverage = solved.square().sum(0) + 1 / len(values)
+        leverage = leverage.clamp_max(1 - 1e-4)[:, None]
         scores[rows] = (inputs @ coefficients - leverage * targets[rows]) / (1 - leverage)
     return scores
 

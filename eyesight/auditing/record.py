@@ -81,6 +81,8 @@ class ShortcutValues(TypedDict):
     accuracy: float
     guessing: float
     alarm: bool
+    classes: NotRequired[list[str]]  # records of before have none
+    examples: NotRequired[list[str]]
 
 
 class RecordJson(TypedDict):
@@ -131,6 +133,8 @@ class AuditRecord:
                 "accuracy": one.accuracy,
                 "guessing": one.guessing,
                 "alarm": one.alarm,
+                "classes": list(one.classes),
+                "examples": list(one.examples),
             }
             shortcuts.append(values)
         return AuditRecord(

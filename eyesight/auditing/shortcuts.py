@@ -1,12 +1,15 @@
 """What gives a class away without showing it.
 
-How well classes are told apart by thumbnails, borders, brightness or file facts alone.
+How well classes are told apart by thumbnails, borders, overlays, brightness, camera, compression or
+file facts alone.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -16,29 +19,51 @@ from torch.nn import functional
 from eyesight.auditing import labels
 from eyesight.auditing.labels import Standardiser
 from eyesight.data.images import Images
+from eyesight.data.origin import origin
 from eyesight.data.prepare import BadPicture, dimensions
 from eyesight.data.source import Source, extension
 from eyesight.data.store import Store
 
 THUMBNAIL = 8
 BORDER = 2  # pixels of 32
+EDGE = 64  # side at which overlays are looked for
+BAND = 8  # pixels of EDGE from each side, where text and logos are laid over images
+CELL = 4  # pixels of EDGE
 BINS = 8  # of a number about a file
+MOST_KINDS = 20  # of cameras or encodings that are told apart; the others count as one
 MOST_IMAGES = 5000  # are looked at
 ALARM = 0.3  # of the way from guessing to telling all apart
+NAMED = 2  # classes that are told best
+EXAMPLES = 6  # images of them
 SILENT = ("thumbnails",)  # may rightly tell classes apart, so they are no alarm by themselves
+
+
+class ShortcutJson(TypedDict):
+    """A shortcut as JSON."""
+
+    name: str
+    accuracy: float
+    guessing: float
+    images: int
+    alarm: bool
+    classes: list[str]
+    examples: list[str]
 
 
 @dataclass(frozen=True)
 class Shortcut:
     """How often a classifier is right that sees `name` alone.
 
-    `guessing` is how often the most frequent class is right.
+    `guessing` is how often the most frequent class is right. `classes` are those that are told
+    apart best, and `examples` the images, by id, that are told most surely.
     """
 
     name: str
     accuracy: float
     guessing: float
     images: int
+    classes: tuple[str, ...] = ()
+    examples: tuple[str, ...] = ()
 
     @property
     def alarm(self) -> bool:
@@ -47,7 +72,7 @@ class Shortcut:
             return False
         return self.accuracy - self.guessing > ALARM * (1 - self.guessing)
 
-    def to_dict(self) -> dict[str, str | float]:
+    def to_dict(self) -> ShortcutJson:
         """Plain JSON values."""
         return {
             "name": self.name,
@@ -55,6 +80,8 @@ class Shortcut:
             "guessing": round(self.guessing, 4),
             "images": self.images,
             "alarm": self.alarm,
+            "classes": list(self.classes),
+            "examples": list(self.examples),
         }
 
 
@@ -68,24 +95,48 @@ def find(source: Source, store: Store, images: Images) -> tuple[Shortcut, ...]:
     evidence = {
         "thumbnails": functional.adaptive_avg_pool2d(pixels, THUMBNAIL).flatten(1),
         "borders": borders(pixels),
+        "overlays": overlays(pixels),
         "brightness": brightness(pixels),
     }
     ids = [images.ids[place] for place in chosen.tolist()]
-    facts = file_facts(source, ids)
-    if facts is not None:
-        evidence["file facts"] = facts
+    evidence |= of_files(source, ids)
     guessing = float(torch.bincount(given, minlength=classes).max()) / len(given)
-    return tuple(
-        Shortcut(name, accuracy(values, given, classes), guessing, len(given))
-        for name, values in evidence.items()
-    )
+    shortcuts = []
+    for name, values in evidence.items():
+        sure = told(values, given, classes)
+        right = sure.argmax(1) == given
+        accuracy = float(right.float().mean())
+        best, rows = told_best(sure, right, given)
+        shortcuts.append(
+            Shortcut(
+                name,
+                accuracy,
+                guessing,
+                len(given),
+                tuple(images.classes[place] for place in best),
+                tuple(ids[row] for row in rows),
+            )
+        )
+    return tuple(shortcuts)
 
 
-def accuracy(values: Tensor, given: Tensor, classes: int) -> float:
-    """Leave-one-out accuracy of a ridge classifier on evidence n,D."""
+def told(values: Tensor, given: Tensor, classes: int) -> Tensor:
+    """Leave-one-out probabilities n,K of a ridge classifier on evidence n,D."""
     numbers = values.half()
-    probabilities = labels.leave_one_out(numbers, Standardiser.of(numbers), given, classes)
-    return float((probabilities.argmax(1) == given).float().mean())
+    return labels.leave_one_out(numbers, Standardiser.of(numbers), given, classes)
+
+
+def told_best(sure: Tensor, right: Tensor, given: Tensor) -> tuple[list[int], list[int]]:
+    """The classes with the highest F-score, and the rows of their images told most surely."""
+    classes = sure.shape[1]
+    hits = torch.bincount(given[right], minlength=classes)
+    named = torch.bincount(sure.argmax(1), minlength=classes)
+    score = 2 * hits / (torch.bincount(given, minlength=classes) + named).clamp_min(1)
+    best = score.argsort(descending=True, stable=True)[:NAMED]
+    own = sure.gather(1, given[:, None])[:, 0]
+    of_best = right & (given[:, None] == best).any(1)
+    order = torch.where(of_best, own, -1.0).argsort(descending=True, stable=True)
+    return best.tolist(), order[: min(EXAMPLES, int(of_best.sum()))].tolist()
 
 
 def borders(pixels: Tensor) -> Tensor:
@@ -103,31 +154,66 @@ def brightness(pixels: Tensor) -> Tensor:
     return torch.cat([in_steps(column) for column in torch.cat([mean, deviation], 1).T], 1)
 
 
-def file_facts(source: Source, ids: list[str]) -> Tensor | None:
-    """Size of the file, width, height, shape and ending in steps, n,D.
+def overlays(pixels: Tensor) -> Tensor:
+    """How much detail each cell near the sides of images n,C,H,W has, and how bright it is.
 
-    None where the images are no files.
+    Text, logos and time stamps leave sharp edges at the same place of every image.
+    """
+    size = (EDGE, EDGE)
+    grey = pixels.mean(1, keepdim=True)
+    grey = functional.interpolate(grey, size, mode="bilinear", antialias=True)
+    across = functional.pad((grey[..., 1:] - grey[..., :-1]).abs(), (0, 1))
+    down = functional.pad((grey[..., 1:, :] - grey[..., :-1, :]).abs(), (0, 0, 0, 1))
+    maps = torch.cat([(across + 1e-3).log(), (down + 1e-3).log()], 1)
+    cells = functional.avg_pool2d(maps, CELL)
+    side = EDGE // CELL
+    inside = torch.zeros(side, side, dtype=torch.bool)
+    margin = BAND // CELL
+    inside[margin:-margin, margin:-margin] = True
+    return cells[:, :, ~inside].flatten(1)
+
+
+def of_files(source: Source, ids: list[str]) -> dict[str, Tensor]:
+    """What the files tell besides their pixels, n,D by name; empty where images are no files.
+
+    Cameras are left out where no file or every file names the same.
     """
     if source.pixels is not None:
-        return None
+        return {}
     rows = {one: row for row, one in enumerate(source.ids)}
     numbers = []
-    endings = []
+    endings, cameras, encodings = [], [], []
     for one in ids:
         try:
             content = source.read(rows[one])
             if not isinstance(content, bytes):
-                return None
+                return {}
             width, height = dimensions(content)
         except BadPicture:
-            return None
-        numbers.append([math.log(len(content)), width, height, width / height])
+            return {}
+        size = len(content)
+        numbers.append([math.log(size), width, height, width / height, size / (width * height)])
         endings.append(extension(one))
-    kinds = sorted(set(endings))
-    codes = torch.tensor([kinds.index(ending) for ending in endings])
+        file = origin(content)
+        cameras.append(file.camera)
+        encodings.append(file.encoding)
     columns = torch.from_numpy(np.array(numbers, dtype=np.float32)).T
     steps = [in_steps(column) for column in columns]
-    return torch.cat([*steps, functional.one_hot(codes, len(kinds)).float()], 1)
+    evidence = {
+        "file facts": torch.cat([*steps[:4], kinds(endings)], 1),
+        "compression": torch.cat([steps[4], kinds(encodings)], 1),
+    }
+    if len(set(cameras)) > 1:
+        evidence["camera"] = kinds(cameras)
+    return evidence
+
+
+def kinds(names: list[str]) -> Tensor:
+    """Which of the most frequent names each one is, n,D of 0 and 1."""
+    frequent = [name for name, _ in Counter(names).most_common(MOST_KINDS)]
+    places = {name: place for place, name in enumerate(frequent)}
+    codes = torch.tensor([places.get(name, len(frequent)) for name in names])
+    return functional.one_hot(codes, len(frequent) + 1).float()
 
 
 def in_steps(column: Tensor) -> Tensor:

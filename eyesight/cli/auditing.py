@@ -167,9 +167,12 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     lines += rest(len(result.quality), every=every)
     lines += ["", "how well classes are told apart without seeing what the images show:"]
     for shortcut in result.shortcuts:
-        warning = "  a network may learn this instead" if shortcut.alarm else ""
         guessing = f"{shortcut.guessing:.1%} by guessing"
-        lines.append(f"  {shortcut.name}: {shortcut.accuracy:.1%} ({guessing}){warning}")
+        lines.append(f"  {shortcut.name}: {shortcut.accuracy:.1%} ({guessing})")
+        if shortcut.alarm:
+            classes = " and ".join(shortcut.classes)
+            lines.append(f"    a network may learn this instead, above all for {classes}")
+            lines.append(f"    see {', '.join(shortcut.examples)}")
     return lines
 
 
