@@ -91,6 +91,8 @@ class Data(_Checked):
     group_column: str = ""
     # The same by a regular expression on the image's path, for example patient(\d+).
     group_pattern: str = ""
+    # The same by a CSV of ids and groups, as `eyesight audit --groups FILE.csv` writes it.
+    group_file: str = ""
     # The class is the folder at this level below the data set, from 1.
     class_level: Annotated[int, Range(0, 100)] = 0
     # Side in pixels after resizing; 0 keeps the pictures' own size, which must then be one size.

@@ -78,6 +78,7 @@ CHANGES = (
     Change("data.split_column", "split"),
     Change("data.group_column", "patient"),
     Change("data.group_pattern", r"00(\d)"),
+    Change("data.group_file", "missing.csv"),
     Change("data.class_level", "1"),
     Change("data.size", "24", acts=("class", "mask")),
     Change("data.channels", "3", only=("class", "picture"), acts=("class", "picture")),

@@ -14,6 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypedDict
 
+import numpy as np
 import torch
 
 from eyesight.auditing import (
@@ -23,18 +24,21 @@ from eyesight.auditing import (
     learnt,
     noise_share,
     quality,
+    series,
     shortcuts,
     unlike,
 )
 from eyesight.auditing.features import Features
 from eyesight.auditing.noise_share import Share
 from eyesight.auditing.quality import Flaw, FlawJson
+from eyesight.auditing.series import Flattery
 from eyesight.auditing.shortcuts import Shortcut, ShortcutJson
 from eyesight.data import corrections, dataset
 from eyesight.data.corrections import Correction, Corrections
 from eyesight.data.duplicates import copied_from
 from eyesight.data.images import Images
 from eyesight.data.layout import Layout
+from eyesight.data.loading import groups_of
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import BadPicture, Preparation, dimensions
 from eyesight.data.source import Source
@@ -68,6 +72,8 @@ class AuditJson(TypedDict):
     features: str
     labels: list[LabelJson]
     copies: list[list[dict[str, str]]]
+    series: list[list[dict[str, str]]]
+    flattery: dict[str, float | str] | None
     unlike: list[dict[str, str | float]]
     quality: list[FlawJson]
     share_wrong: dict[str, float]
@@ -121,8 +127,11 @@ class Audit:
     """What an audit says of a data set.
 
     `labels` holds every judged image, most suspicious first; `copies` holds groups of near copies,
-    those across splits or classes first; `unlike` holds every judged image, the strangest first;
-    `quality` holds images that show little, by kind, the worst of each kind first.
+    those across splits or classes first; `series` holds groups of images of one burst, object or
+    film, near copies among them; `flattery` says by how much they, or the groups that the data
+    names, flatter a random split, and is None where there are too few; `unlike` holds every judged
+    image, the strangest first; `quality` holds images that show little, by kind, the worst of each
+    kind first.
     `notes` are for people: what was left out and why.
     """
 
@@ -138,6 +147,8 @@ class Audit:
     seconds: dict[str, float]
     store: str = ""  # the key of the prepared images
     quality: tuple[Flaw, ...] = ()
+    series: tuple[tuple[Copy, ...], ...] = ()
+    flattery: Flattery | None = None
 
     @property
     def wrong(self) -> tuple[Label, ...]:
@@ -150,14 +161,17 @@ class Audit:
         strangers = self.unlike
         if not every:
             strangers = tuple(stranger for stranger in self.unlike if stranger.alarm)
+        flattery = None
+        if self.flattery is not None:
+            flattery = self.flattery.to_dict()
         return {
             "data": self.data,
             "images": self.images,
             "features": self.features,
             "labels": [label.to_dict() for label in chosen],
-            "copies": [
-                [{"id": one.id, "split": one.split} for one in group] for group in self.copies
-            ],
+            "copies": group_list(self.copies),
+            "series": group_list(self.series),
+            "flattery": flattery,
             "unlike": [{"id": one.id, "score": round(one.score, 6)} for one in strangers],
             "quality": [flaw.to_dict() for flaw in self.quality],
             "share_wrong": self.share_wrong.to_dict(),
@@ -165,6 +179,11 @@ class Audit:
             "notes": list(self.notes),
             "seconds": self.seconds,
         }
+
+
+def group_list(groups: Sequence[Sequence[Copy]]) -> list[list[dict[str, str]]]:
+    """Groups as JSON."""
+    return [[{"id": one.id, "split": one.split} for one in group] for group in groups]
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,8 +256,14 @@ def audit(
     judged, share = judge_labels(material, computed)
     watch.lap("labels")
     reporter.message("looking for near copies")
-    groups = find_copies(material, computed, reporter)
+    pairs = copies.find_pairs(
+        material.images, computed, reporter.counter("looking for near copies")
+    )
+    groups = copy_groups(material, pairs)
     watch.lap("copies")
+    together = series.find(computed, pairs)
+    flattered = flattery(material, computed, together)
+    watch.lap("series")
     strangers = find_strangers(material, computed)
     watch.lap("unlike")
     flaws = quality.find(material.images, shapes_of(material))
@@ -260,6 +285,8 @@ def audit(
         seconds=watch.seconds,
         store=material.store.key,
         quality=flaws,
+        series=tuple(tuple(member(material, place) for place in group) for group in together),
+        flattery=flattered,
     )
 
 
@@ -422,20 +449,41 @@ def suggested_corrections(audit: Audit) -> Corrections:
     return Corrections(tuple(rows))
 
 
-def find_copies(
-    material: Material, computed: Features, reporter: Reporter
-) -> tuple[tuple[Copy, ...], ...]:
+def member(material: Material, place: int) -> Copy:
+    """The image at a place of the data as one of a group."""
+    images = material.images
+    label = images.classes[int(images.labels[place])]
+    return Copy(images.ids[place], material.splits[place], label)
+
+
+def flattery(
+    material: Material, computed: Features, together: Sequence[Sequence[int]]
+) -> Flattery | None:
+    """By how much groups flatter a random split: those that the data names, else the series."""
+    images = material.images
+    names = groups_of(material.source, images.ids)
+    source = "the data"
+    if names is None:
+        source = "series that were found"
+        owner = np.arange(len(images))
+        for group in together:
+            owner[list(group)] = min(group)
+    else:
+        owner = np.unique(names, return_inverse=True)[1]
+    numbers = torch.from_numpy(np.unique(owner[computed.index.numpy()], return_inverse=True)[1])
+    given = images.labels[computed.index]
+    return series.flattery(computed.values, given, len(images.classes), numbers, source)
+
+
+def copy_groups(material: Material, pairs: list[copies.Pair]) -> tuple[tuple[Copy, ...], ...]:
     """Groups of exact and near copies.
 
     Those across splits come first, then those across classes.
     """
     images = material.images
-    pairs = copies.find_pairs(images, computed, reporter.counter("looking for near copies"))
+    pairs = list(pairs)
     places = {one: place for place, one in enumerate(images.ids)}
-    members = [
-        Copy(one, material.splits[place], images.classes[int(images.labels[place])])
-        for place, one in enumerate(images.ids)
-    ]
+    members = [member(material, place) for place in range(len(images))]
     for dropped, other in material.dropped:
         if dropped.id not in places:
             places[dropped.id] = len(members)

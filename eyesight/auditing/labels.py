@@ -126,11 +126,7 @@ def ridge_scores(
     The targets are centred; the mean is learnt, too, and adds 1/n to the leverage. Without that the
     targets of all others, which sum to the negative of an image's own, would give it away.
     """
-    penalised = gram.clone()
-    penalised.diagonal().add_(penalty * len(values))
-    factor = torch.linalg.cholesky(penalised)
-    coefficients = torch.cholesky_solve(moments, factor).float()
-    lower = factor.float()
+    coefficients, lower = factorised(gram, moments, penalty * len(values))
     scores = torch.empty_like(targets)
     for rows in torch.split(torch.arange(len(values)), CHUNK):
         inputs = standardise(values[rows])
@@ -139,6 +135,14 @@ def ridge_scores(
         leverage = leverage.clamp_max(1 - 1e-4)[:, None]
         scores[rows] = (inputs @ coefficients - leverage * targets[rows]) / (1 - leverage)
     return scores
+
+
+def factorised(gram: Tensor, moments: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+    """The coefficients D,K of a ridge, and the Cholesky factor of its XᵀX + penalty."""
+    penalised = gram.clone()
+    penalised.diagonal().add_(penalty)
+    factor = torch.linalg.cholesky(penalised)
+    return torch.cholesky_solve(moments, factor).float(), factor.float()
 
 
 def calibrated(scores: Tensor, labels: Tensor) -> tuple[Tensor, float]:

@@ -146,5 +146,5 @@ def minimise(problem: Problem, coefficients: Tensor, penalty: float) -> Tensor:
         values.grad = downward(gradient)
         return loss
 
-    optimiser.step(closure)
+    optimiser.step(closure)  # type: ignore[no-untyped-call]
     return outward(values.detach())

@@ -41,11 +41,20 @@ def audit(
             help="write what the audit suggests as corrections, for train --corrections",
         ),
     ] = None,
+    groups: Annotated[
+        Path | None,
+        typer.Option(
+            "--groups",
+            metavar="FILE.csv",
+            help="write series of images as groups, for --set data.group_file=FILE.csv",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Find wrong labels, near copies, images that are strange or show little, and shortcuts."""
     from eyesight.auditing import audit as auditing
     from eyesight.cli import console
+    from eyesight.data import group_file
     from eyesight.recipe import Recipe, override, seconds
 
     data: str | Data = where
@@ -62,6 +71,9 @@ def audit(
         rows = auditing.suggested_corrections(result)
         rows.write(suggested)
         console.talk(f"{len(rows):,} suggested corrections written to {suggested}")
+    if groups is not None:
+        group_file.write(groups, [[one.id for one in group] for group in result.series])
+        console.talk(f"{len(result.series):,} series written to {groups}")
     if as_json:
         show_json(result.to_dict(every=every))
         return
@@ -156,6 +168,7 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     for group in shown(result.copies, every=every):
         lines.append(f"  {kind_of_copies(group)}: {', '.join(one.id for one in group)}")
     lines += rest(len(result.copies), every=every)
+    lines += series_lines(result, every=every)
     strangers = [stranger for stranger in result.unlike if stranger.alarm]
     lines += ["", f"images unlike the others: {len(strangers):,}"]
     for stranger in shown(strangers, every=every):
@@ -173,6 +186,22 @@ def describe(result: Audit, *, every: bool) -> list[str]:
             classes = " and ".join(shortcut.classes)
             lines.append(f"    a network may learn this instead, above all for {classes}")
             lines.append(f"    see {', '.join(shortcut.examples)}")
+    return lines
+
+
+def series_lines(result: Audit, *, every: bool) -> list[str]:
+    """Series of images, and by how much groups flatter a random split."""
+    lines = ["", f"series of images: {len(result.series):,}"]
+    for group in shown(result.series, every=every):
+        lines.append(f"  {len(group)}: {', '.join(one.id for one in group)}")
+    lines += rest(len(result.series), every=every)
+    told = result.flattery
+    if told is not None:
+        lines.append(
+            f"a classifier on the features is right for {told.random:.1%} with a random split and "
+            f"for {told.grouped:.1%} with groups on one side ({told.groups:,} groups of "
+            f"{told.images:,} images, by {told.source})"
+        )
     return lines
 
 

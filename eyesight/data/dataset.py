@@ -289,7 +289,7 @@ def _prepare_other(data: recipe.Data, preparation: Preparation, talk: Talk) -> P
     """Other images than those of the training, with its columns and levels where it has such."""
     plain = recipe.Data(data.source)
     layout = Layout.of(data)
-    names = layout.set_fields(without=("group_column", "group_pattern"))
+    names = layout.set_fields(without=("group_column", "group_pattern", "group_file"))
     if not names:
         return prepare_data(plain, preparation=preparation, talk=talk)
     chosen = {name: getattr(layout, name) for name in names}

@@ -22,6 +22,7 @@ class Layout:
     split_column: str = ""  # "none": the table gives no split
     group_column: str = ""
     group_pattern: str = ""  # regular expression searched in an image's id
+    group_file: str = ""  # CSV of ids and groups
     class_level: int = 0  # the class is the folder at this level below the data set, from 1
 
     @classmethod

@@ -17,6 +17,7 @@ from eyesight.data.formats.finder import Finder, as_path
 from eyesight.data.formats.listing import FileEntry, Tree
 from eyesight.data.formats.picture_list import read_picture_list
 from eyesight.data.glyphs.chars74k import chars74k_source, is_original
+from eyesight.data.group_file import groups_by_file
 from eyesight.data.layout import Layout, group_names
 from eyesight.data.source import Source, digest, is_picture
 from eyesight.data.vocabulary import label_rank
@@ -51,18 +52,31 @@ def open_source(where: str | Path, *, layout: Layout | None = None, talk: Talk =
 
 
 def with_groups(source: Source, layout: Layout) -> Source:
-    """The source with the groups that `data.group_pattern` finds in the names of its images."""
-    if not layout.group_pattern:
+    """The source with the groups that `data.group_pattern` or `data.group_file` gives its images.
+
+    Raises UserError where both are set, or where none of the images gets a group.
+    """
+    if not layout.group_pattern and not layout.group_file:
         return source
-    groups, unmatched = group_names(source.ids, layout.group_pattern)
-    if unmatched == len(groups):
+    if layout.group_pattern and layout.group_file:
         raise UserError(
-            f"data.group_pattern matches no name in {source.name}; the first is {source.ids[0]}",
-            "it is a regular expression, searched in the path below the data set",
-            code=2,
+            "data.group_pattern and data.group_file both name groups", "leave one out", code=2
         )
+    setting = "data.group_file"
+    if layout.group_pattern:
+        setting = "data.group_pattern"
+        groups, unmatched = group_names(source.ids, layout.group_pattern)
+        if unmatched == len(groups):
+            raise UserError(
+                f"data.group_pattern matches no name in {source.name}; the first is "
+                f"{source.ids[0]}",
+                "it is a regular expression, searched in the path below the data set",
+                code=2,
+            )
+    else:
+        groups, unmatched = groups_by_file(source.ids, layout.group_file)
     number = len(set(groups)) - unmatched
-    note = f"groups by data.group_pattern: {number:,}, each on one side of the split"
+    note = f"groups by {setting}: {number:,}, each on one side of the split"
     if unmatched:
         note += f"; pictures without a group: {unmatched:,}"
     return replace(source, groups=groups, notes=(*source.notes, note))
@@ -395,7 +409,7 @@ def _open_file(
 
 def _refuse_layout(name: str, kind: str, layout: Layout) -> None:
     """Raise UserError when folders, columns or levels are named for data that has none."""
-    set_fields = layout.set_fields(without=("group_pattern",))
+    set_fields = layout.set_fields(without=("group_pattern", "group_file"))
     if set_fields:
         raise UserError(
             f"{name} is {kind}, which has no {set_fields[0]}",

@@ -187,6 +187,7 @@ RULES: tuple[Rule, ...] = (
             "data.split_column",
             "data.group_column",
             "data.group_pattern",
+            "data.group_file",
             "data.class_level",
         ],
         lambda setup: setup.asked.data.target != "mask",

@@ -1,0 +1,61 @@
+"""A file of groups: images that must stay on one side of a split, as `eyesight audit` finds them.
+
+A CSV with the columns `id` and `group`. An image that it does not name is a group by itself.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from eyesight.errors import UserError
+from eyesight.system.files import whole_file
+
+COLUMNS = ("id", "group")
+
+
+def write(file: Path, groups: Sequence[Sequence[str]]) -> None:
+    """Write groups of ids, numbered from 1."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for number, group in enumerate(groups, 1):
+        rows.writerows((one, number) for one in group)
+    with whole_file(file) as opened:
+        opened.write(text.getvalue().encode("utf-8", "surrogateescape"))
+
+
+def read(file: Path) -> dict[str, str]:
+    """The group of each id; raises UserError for a file that cannot be read."""
+    try:
+        text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
+    except OSError as error:
+        raise UserError(
+            f"cannot read {file}: {error.strerror or error}", "data.group_file is a CSV", code=2
+        ) from None
+    rows = csv.DictReader(io.StringIO(text))
+    if not set(COLUMNS) <= set(rows.fieldnames or ()):
+        raise UserError(
+            f"{file} has no columns id and group",
+            "eyesight audit DATA --groups FILE.csv writes such a file",
+            code=2,
+        )
+    return {row["id"]: row["group"] for row in rows if row["group"]}
+
+
+def groups_by_file(ids: Sequence[str], file: str) -> tuple[tuple[str, ...], int]:
+    """The group of each id, and how many ids the file does not name.
+
+    Raises UserError where it names none of them.
+    """
+    groups = read(Path(file).expanduser())
+    unnamed = sum(one not in groups for one in ids)
+    if unnamed == len(ids):
+        raise UserError(
+            f"{file} names groups, but none of its images is in the data",
+            f"the first image of the data is {ids[0]}",
+            code=2,
+        )
+    return tuple(groups.get(one, f"\0{one}") for one in ids), unnamed

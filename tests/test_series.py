@@ -1,0 +1,119 @@
+"""Bursts are found as groups, what they flatter is told, and no group lies on two sides."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_audit import textures
+
+from eyesight.auditing import audit, features, series
+from eyesight.cli import main
+from eyesight.data import dataset, group_file
+from eyesight.errors import UserError
+from eyesight.recipe import Data
+
+BURST = 5
+
+
+@pytest.fixture(autouse=True)
+def no_backbone(monkeypatch):
+    monkeypatch.setattr(features, "backbone_at_hand", lambda: None)
+    monkeypatch.setattr(features, "FILTERS", 32)
+
+
+def bursts(count, side=32, seed=0):
+    """Bursts of five: a drawn image, moved, brighter or darker, with noise, uint8 N,3,H,W."""
+    random = np.random.default_rng(seed)
+    images = []
+    for base in textures(count, side + 8, seed):
+        for _ in range(BURST):
+            x, y = random.integers(0, 5, 2)
+            view = base[:, y : y + side, x : x + side] * random.uniform(0.8, 1.1)
+            view = view + random.normal(0, 4, view.shape)
+            images.append(view.clip(0, 255).astype(np.uint8))
+    return np.stack(images)
+
+
+def burst_folder(root, count):
+    """The bursts as files of two classes, which nothing in the images tells apart."""
+    for number, pixels in enumerate(bursts(count)):
+        file = root / ("one", "two")[number // BURST % 2] / f"{number:03d}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.transpose(1, 2, 0)).save(file)
+    return root
+
+
+def test_bursts_are_found_and_flatter_a_random_split(tmp_path):
+    result = audit.audit(burst_folder(tmp_path / "set", 40), budget=60)
+    expected = {
+        tuple(f"{('one', 'two')[first % 2]}/{BURST * first + row:03d}.png" for row in range(BURST))
+        for first in range(40)
+    }
+    found = {tuple(sorted(one.id for one in group)) for group in result.series}
+    assert len(found & expected) >= 36
+    assert result.flattery is not None
+    assert result.flattery.random > 0.9
+    assert result.flattery.grouped < 0.7
+    assert result.to_dict()["flattery"]["images"] == result.flattery.images
+
+
+def test_images_that_are_no_series_make_none():
+    values = torch.randn(400, 60, generator=torch.Generator().manual_seed(0))
+    values[:, :10] += 4 * torch.randn(4, 10)[torch.arange(400) % 4]
+    computed = features.Features(values.half(), torch.arange(400), 60, "drawn")
+    assert series.find(computed, []) == []
+
+
+def test_leaving_out_a_group_is_what_training_without_it_gives():
+    generator = torch.Generator().manual_seed(0)
+    groups = torch.arange(200) // BURST
+    centres = torch.randn(40, 30, generator=generator)
+    values = (centres[groups] + 0.3 * torch.randn(200, 30, generator=generator)).half()
+    given = groups % 2
+    told = series.flattery(values, given, 2, groups, "drawn")
+    standardise = series.Standardiser.of(values)
+    inputs = torch.nn.functional.pad(standardise(values), (0, 1), value=1.0).double()
+    targets = torch.nn.functional.one_hot(given, 2).double()
+    penalties = torch.tensor([series.PENALTY * 200] * 30 + [0.0]).double().diag()
+    right = 0
+    for group in range(40):
+        kept = groups != group
+        normal = inputs[kept].T @ inputs[kept] + penalties
+        scores = inputs[~kept] @ torch.linalg.solve(normal, inputs[kept].T @ targets[kept])
+        right += int((scores.argmax(1) == given[~kept]).sum())
+    assert told.grouped == pytest.approx(right / 200, abs=0.011)
+    assert told.random > told.grouped + 0.2
+
+
+def test_groups_that_were_found_are_kept_on_one_side(tmp_path, monkeypatch):
+    root = burst_folder(tmp_path / "set", 30)
+    file = tmp_path / "groups.csv"
+    monkeypatch.setattr(sys, "argv", ["eyesight", "audit", str(root), "--groups", str(file)])
+    with pytest.raises(SystemExit) as end:
+        main.main()
+    assert end.value.code == 0
+    groups = group_file.read(file)
+    assert len(set(groups.values())) >= 25
+    torn = {}
+    for setting in ("", str(file)):
+        loaded = dataset.load(Data(str(root), size=16, group_file=setting))
+        sides = {}
+        for name in ("train", "validation", "test"):
+            for one in getattr(loaded, name).ids:
+                sides.setdefault(groups.get(one, one), set()).add(name)
+        torn[setting] = sum(len(names) > 1 for names in sides.values())
+    assert torn == {"": torn[""], str(file): 0}
+    assert torn[""] > 0
+
+
+def test_a_group_file_of_other_data_is_refused(tmp_path):
+    root = burst_folder(tmp_path / "set", 4)
+    file = tmp_path / "groups.csv"
+    group_file.write(file, [["other/1.png", "other/2.png"]])
+    with pytest.raises(UserError, match="none of its images"):
+        dataset.load(Data(str(root), size=16, group_file=str(file)))
+    file.write_text("nothing\n")
+    with pytest.raises(UserError, match="id and group"):
+        dataset.load(Data(str(root), size=16, group_file=str(file)))
