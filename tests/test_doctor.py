@@ -267,7 +267,9 @@ def test_one_answer_to_everything_is_a_collapse_that_ignores_its_input():
     same = Predictions(tuple(map(str, range(1000))), LABELS, p, TEN)
     log = epochs([2.303] * 4, [0.112] * 4)
     patient = replace(HEALTHY, epochs=log, test=same, validation=same)
-    assert "100.0% of the held-out pictures are called 'j'" in named(patient, "collapse").evidence
+    assert (
+        "100.0% of the held-out images are predicted as 'j'" in named(patient, "collapse").evidence
+    )
     assert "0.00%" in named(patient, "ignores_input").evidence
     assert set(ids(patient)) == {"collapse", "ignores_input"}
 
@@ -293,7 +295,7 @@ def test_layers_without_activation_between_them_are_counted():
     assert [len(run) for run in probes.linear_runs(network)] == [2, 2, 3, 3, 3]
     recipe = replace(RECIPE, model=Model("vgg16"))
     finding = named(Patient("d4", recipe, TEN, network=network), "linear_stack")
-    assert "13 layers stand in 5 unbroken rows of 2, 2, 3, 3, 3" in finding.evidence
+    assert "13 layers form 5 groups of 2, 2, 3, 3, 3" in finding.evidence
     assert "model.activation=relu" in finding.remedy
     finding = named(
         replace(HEALTHY, recipe=recipe, epochs=collapsed(), network=network), "collapse"
@@ -347,8 +349,8 @@ def test_a_trial_shows_how_a_linear_stack_multiplies_its_steps():
     weights = [weight.clone() for weight in network.parameters()]
     finding = named(patient, "linear_stack")
     assert (
-        "times as strong as the weights" in finding.evidence
-        and "largest answer grew" in finding.evidence
+        "times as large as the weights" in finding.evidence
+        and "largest logit grew" in finding.evidence
     )
     assert patient.trial.step > 0.1 and patient.trial.growth > 10
     assert all(torch.equal(*pair) for pair in zip(weights, network.parameters(), strict=True))
@@ -553,12 +555,12 @@ def stuck(labels=None):
 
 def test_where_pictures_that_look_alike_share_no_label_the_labels_look_shuffled():
     patient = stuck(np.random.default_rng(0).integers(0, 3, 600))
-    assert "most like them" in named(patient, "labels_shuffled").evidence
+    assert "most similar training" in named(patient, "labels_shuffled").evidence
     assert "not_learning" not in ids(patient)
 
 
 def test_where_pictures_that_look_alike_share_their_label_the_training_is_to_blame():
-    assert "the labels mean something" in named(stuck(), "not_learning").evidence
+    assert "the labels are meaningful" in named(stuck(), "not_learning").evidence
     assert "labels_shuffled" not in ids(stuck())
 
 
@@ -609,7 +611,7 @@ def test_copies_across_the_split_are_counted():
         samples={"train": Sample(pixels[:200], labels[:200]), "validation": held},
         thorough=True,
     )
-    assert "20 of 120 held-out pictures" in named(patient, "leak").evidence
+    assert "20 of 120 held-out images" in named(patient, "leak").evidence
     clean = {
         "train": Sample(pixels[:200], labels[:200]),
         "validation": Sample(pixels[200:], labels[200:]),
@@ -653,7 +655,10 @@ def test_inputs_that_a_pretrained_batch_norm_does_not_know_are_named():
     patient = replace(HEALTHY, network=network, samples=sample)
     assert "input_scaling" not in ids(patient)
     network.normalise.set(torch.zeros(1), torch.ones(1))
-    assert "body.1 remembers other inputs" in named(replace(patient), "input_scaling").evidence
+    assert (
+        "running statistics of body.1 do not match"
+        in named(replace(patient), "input_scaling").evidence
+    )
 
 
 def test_frozen_layers_that_moved_are_named_with_their_statistics():
@@ -669,7 +674,7 @@ def test_frozen_layers_that_moved_are_named_with_their_statistics():
         network.body[1].running_mean += 0.5
         network.head[-1].weight += 1
     assert list(probes.moved(before, network.state_dict(), names)) == ["body.1.running_mean"]
-    assert "1 of them the running statistics" in named(patient, "frozen_moved").evidence
+    assert "1 of them running statistics" in named(patient, "frozen_moved").evidence
 
 
 # Runs
@@ -712,7 +717,7 @@ def test_the_doctor_comes_unasked_only_when_something_looks_wrong(tmp_path):
     assert diagnose.diagnose(planted(tmp_path, HEALTHY.epochs), said.append) == [] and said == []
     run = planted(tmp_path, collapsed())
     assert [finding.id for finding in diagnose.diagnose(run, said.append)] == ["collapse"]
-    assert "one answer to everything" in said[0] and str(run.path) in said[1]
+    assert "same class for every image" in said[0] and str(run.path) in said[1]
     assert [finding["id"] for finding in run.read_json("doctor.json")["findings"]] == ["collapse"]
 
 

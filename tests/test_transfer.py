@@ -449,11 +449,11 @@ def test_what_a_person_sets_stays_as_they_set_it():
     )
     named = override(asked, ["model.name=tf_efficientnet_lite1"])
     made, why = folder.choose(named, folder.Seen(500, 5, 200), ["tf_efficientnet_lite0"])
-    assert made.model.name == "tf_efficientnet_lite1" and why[0].endswith("as asked")
+    assert made.model.name == "tf_efficientnet_lite1" and why[0].endswith("as set")
     assert made.transfer.thaw == "conv5"
 
     made, why = folder.choose(override(asked, ["data.size=128"]), folder.Seen(500, 5, 200), [])
-    assert made.data.size == 128 and "128 pixels, as asked" in why
+    assert made.data.size == 128 and "128 pixels, as set" in why
 
 
 @pytest.mark.parametrize(
@@ -483,7 +483,7 @@ def test_a_head_that_knows_most_classes_learns_more_gently_than_one_from_random_
     for known in (5, 6):
         made, why = folder.choose(folder.folder(), folder.Seen(500, 10, 200, known), [])
         rates[known] = (made.optim.lr, made.transfer.thaw_lr)
-        assert any("gentler" in reason for reason in why) is (known == 6)
+        assert any("learning rate" in reason for reason in why) is (known == 6)
     assert rates == {5: (0.002, 2e-4), 6: (folder.GENTLE, 1e-4)}
     asked = override(folder.folder(), ["optim.lr=0.01"])
     assert folder.choose(asked, folder.Seen(500, 10, 200, 10), [])[0].optim.lr == 0.01, (
@@ -514,10 +514,10 @@ def test_the_documented_rules_are_those_of_the_code():
             for line in text.splitlines()
             if line.startswith("| ")
         ]
-        return [line for line in lines if line[0] not in ("what is seen", "weights at hand")]
+        return [line for line in lines if line[0] not in ("condition", "available weights")]
 
     page = (Path(__file__).parents[1] / "docs" / "transfer.md").read_text(encoding="utf-8")
-    told = rules(page[page.index("## The rules of `folder`") : page.index("## What it costs")])
+    told = rules(page[page.index("## The rules of `folder`") : page.index("## Cost")])
     assert told == rules(folder.__doc__) and len(told) == 6
 
 

@@ -31,7 +31,7 @@ from eyesight.system.tables import markdown_table, text_table
 from eyesight.views import html, plots
 
 BATCH = 16  # images in a batch that is timed
-AT_HAND = "weights at hand"
+AT_HAND = "available weights"
 ACCURACIES = ("top-1", "top-5", "timm top-1", "timm top-5")
 TITLES = ("name", "timm network", "input", "MB", "Mparams", "GMAdds", "depth")
 MOST = 60  # rows for a pattern that only timm's own names match
@@ -40,7 +40,7 @@ COUNTED = ("parameters", "multiply_adds", "layers", "size", "weights")
 
 
 class Counts(TypedDict):
-    """What is counted on a network, for images of the size that its weights expect."""
+    """Counts for a network at the input size of its weights."""
 
     parameters: int
     multiply_adds: int
@@ -51,7 +51,7 @@ class Counts(TypedDict):
 
 @dataclass(frozen=True)
 class Row:
-    """One network: `entry` is what was published, the rest was measured here."""
+    """A network; `entry` holds the published values, the other fields are counted or measured."""
 
     entry: Entry
     parameters: int
@@ -92,7 +92,7 @@ class Row:
 
 
 def rows(pattern: str = "", *, measure: bool = False, talk: Talk = silent) -> Iterator[Row]:
-    """A row for every listed network that matches, or else for timm's networks that do."""
+    """Rows of the listed networks that match, or else of matching timm networks."""
     for entry in entries(pattern):
         row = look_up(entry)
         if measure:
@@ -113,8 +113,8 @@ def entries(pattern: str) -> list[Entry]:
     names = [name for name in pretrained.names() if name.islower() and zoo.fits(name, pattern)]
     if not names:
         raise UserError(
-            f"no network is called {pattern!r}",
-            "eyesight models lists the known ones; any name of timm's works too",
+            f"no network is named {pattern!r}",
+            "`eyesight models` lists common names; any name in timm works too",
             code=2,
         )
     return [Entry(name, name) for name in names[:MOST]]
@@ -134,7 +134,7 @@ def look_up(entry: Entry) -> Row:
 
 
 def counted(name: str) -> Counts:
-    """Parameters, multiply-adds, layers, size and stages of a network of timm's."""
+    """Parameters, multiply-adds, layers, input size and stages of a timm network."""
     size = pretrained.expected(name).size
     with torch.device("meta"):
         network = _build(name, size)
@@ -187,14 +187,14 @@ def _seconds(
 
 
 def table(rows: Sequence[Row]) -> str:
-    """For people: a line for each network."""
+    """The table as aligned text, one line per network, with notes."""
     titles, lines = _grid(rows)
     left = (0, 1, titles.index(AT_HAND))
     return "\n".join([text_table(titles, lines, left), "", *notes(rows)])
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """The same for a page."""
+    """The table as Markdown, with notes."""
     titles, lines = _grid(rows)
     table = markdown_table(titles, lines, range(len(titles)))
     return "\n".join([table, "", *(f"- {note}" for note in notes(rows))]) + "\n"
@@ -241,34 +241,31 @@ def _number(value: float | None) -> str:
 
 
 def notes(rows: Sequence[Row]) -> list[str]:
-    """What a reader of the table must know."""
+    """Explanatory notes below the table."""
     lines = [f"{row.entry.name}: {row.entry.note}" for row in rows if row.entry.note]
     if any(not row.entry.depth for row in rows):
-        lines.append(
-            "* layers with weights as counted here; the other depths are published and count all "
-            "layers"
-        )
+        lines.append("* counted here: layers with weights; published depths count all layers")
     return lines + sources(rows)
 
 
 def sources(rows: Sequence[Row]) -> list[str]:
-    """Where the published figures come from, a line for each source that is not everybody's."""
+    """The sources of the published values, one line for each exception."""
     lines = [f"top-1, top-5, depth: {zoo.KNOWN_SOURCE}; timm: {zoo.TIMM_SOURCE}"]
     for row in rows:
         entry = row.entry
         if entry.source != zoo.KNOWN_SOURCE:
-            lines.append(f"but {entry.name}: {entry.source}")
+            lines.append(f"{entry.name}: published values from {entry.source}")
         if entry.timm_source != zoo.TIMM_SOURCE:
-            lines.append(f"but {entry.name}: {entry.timm_source}")
+            lines.append(f"{entry.name}: timm values from {entry.timm_source}")
     return lines
 
 
 def check_out(out: Path) -> None:
-    """Raise UserError for a place that `write` would misunderstand, before anything is measured."""
+    """Raise UserError unless `out` is a .png file or a folder."""
     if out.suffix.lower() != ".png" and (out.suffix or out.is_file()):
         raise UserError(
-            f"{out} is the name of a file that is no figure",
-            "--out FILE.png, or --out FOLDER for the table too",
+            f"{out} is neither a .png file nor a folder",
+            "use --out FILE.png for the figure, or --out FOLDER for figure, table and JSON",
             code=2,
         )
 
@@ -305,7 +302,7 @@ def draw(rows: Sequence[Row], file: Path) -> Path:
         costs[words] = {name: cost[name] for name in cost if name in shares}
     if not any(costs.values()):
         raise UserError(
-            "of none of these networks a published accuracy is known", "leave out --out", code=2
+            "none of these networks has a published accuracy to plot", "leave out --out", code=2
         )
     plots.save(comparison_plots.networks(costs, shares), file)
     return file
@@ -315,11 +312,11 @@ def _costs(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
     """The cost of each network by name, for each kind of cost."""
     costs: dict[str, dict[str, float]] = {}
     for device in _devices(rows):
-        words = f"milliseconds for a picture in batches of {BATCH} ({device}, float32)"
+        words = f"milliseconds per image in batches of {BATCH} ({device}, float32)"
         measured = [row for row in rows if device in row.seconds]
         costs[words] = {row.entry.name: 1000 * row.seconds[device][1] / BATCH for row in measured}
     if not costs:
-        costs["multiply-adds a picture"] = {
+        costs["multiply-adds per image"] = {
             row.entry.name: float(row.multiply_adds) for row in rows
         }
     return costs

@@ -33,24 +33,21 @@ def not_finite(patient: Patient) -> Finding | None:
     if not re.search(r"no longer a number|\bnan\b", patient.failure, re.IGNORECASE) and not lost:
         return None
     before = [f"{value:.3g}" for value in patient.curve("train_loss") if math.isfinite(value)][-3:]
-    evidence = (
-        patient.failure or f"the log lost {', '.join(lost)}, which were infinite or no numbers"
-    )
+    evidence = patient.failure or f"{', '.join(lost)} in the log became infinite or NaN"
     if before:
-        evidence += f"; the training losses before were {', '.join(before)}"
+        evidence += f"; the training losses before that were {', '.join(before)}"
     else:
-        evidence += "; it did not survive its first epoch"
+        evidence += "; this happened in the first epoch"
     gradient = _last(patient, "gradient")
     if gradient is not None:
         evidence += f"; the last gradient had norm {gradient:.3g}"
     return Finding(
         "not_finite",
-        "The numbers overflowed",
+        "The loss or gradient became infinite or NaN",
         "fatal",
         evidence,
         f"{lower(patient)}; or --set optim.clip=1",
-        "One step that is too large makes the next gradient larger still, until the numbers no "
-        "longer fit.",
+        "A step that is too large makes the next gradient even larger, until the numbers overflow.",
     )
 
 
@@ -66,14 +63,14 @@ def failed(patient: Patient) -> Finding | None:
         "failed",
         "The run ended with an error",
         "fatal",
-        f"{patient.failure}; by then it had finished {epochs}",
-        patient.hint or "repeat it: `eyesight train RUN`",
-        "What the network had learnt by then, if anything, did not cause this and cannot mend it.",
+        f"{patient.failure}; {epochs} had finished",
+        patient.hint or "train again: `eyesight train RUN`",
+        "The error is unrelated to what the network learned.",
     )
 
 
 def too_short(patient: Patient) -> Finding | None:
-    """The budget was spent before training had well begun."""
+    """The budget allowed only a few steps."""
     budget = patient.recipe.training.budget
     top1 = patient.measured("train_top1")
     progress = patient.curve("progress")
@@ -90,16 +87,15 @@ def too_short(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "too_short",
-        "The budget ended before the training had well begun",
+        "The budget was too short to train",
         "warning",
-        f"{budget:g} s had time for {plural(patient.steps, 'step')} of "
-        f"{patient.recipe.training.batch} pictures; "
-        f"accuracy on training pictures was {top1[-1]:.1%}",
-        "a longer --budget; with the recipe's own length, --set training.budget=none; or a "
-        "smaller network or smaller pictures "
+        f"a budget of {budget:g} s allowed {plural(patient.steps, 'step')} of "
+        f"{patient.recipe.training.batch} images; "
+        f"accuracy on training images was {top1[-1]:.1%}",
+        "use a longer --budget, the recipe's own length (--set training.budget=none), a "
+        "smaller network or smaller images "
         "(--set data.size=N)",
-        f"Hardly any network shows what it can do within its first {ENOUGH_STEPS} steps, "
-        "whatever their size.",
+        f"Hardly any network converges within {ENOUGH_STEPS} steps, whatever the batch size.",
     )
 
 
@@ -111,7 +107,7 @@ def plural(count: int, noun: str) -> str:
 
 
 def diverged(patient: Patient) -> Finding | None:
-    """The loss ended far above where it had been, and above that of a blind guess."""
+    """The loss ended far above its minimum, and above that of uniform guessing."""
     loss = patient.measured("train_loss")
     if len(loss) < 2 or len(patient.classes) < 2:
         return None
@@ -121,18 +117,18 @@ def diverged(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "diverged",
-        "The loss grew instead of falling",
+        "The loss increased instead of decreasing",
         "fatal",
         f"the training loss was {loss[lowest]:.3g} in epoch {lowest + 1} and {loss[-1]:.3g} in "
         f"epoch {len(loss)}; "
-        f"a blind guess has {guess:.3g}",
+        f"uniform guessing has {guess:.3g}",
         remedy(patient),
-        "Steps longer than the valley is wide land higher on the other side each time.",
+        "Steps that are too large overshoot the minimum and end at a higher loss each time.",
     )
 
 
 def collapse(patient: Patient) -> Finding | None:
-    """Nearly every image gets the same answer, or the accuracy fell to chance for good."""
+    """Nearly every image gets the same prediction, or accuracy dropped to chance for good."""
     fell = collapse_epoch(patient)
     share = one_class(patient)
     if fell is None and share is None:
@@ -143,38 +139,35 @@ def collapse(patient: Patient) -> Finding | None:
     if fell is not None:
         top1 = patient.curve("train_top1")
         parts.append(
-            f"training accuracy was {top1[: fell - 1].max():.1%}, fell to {top1[fell - 1]:.1%} "
-            f"in epoch {fell} and stayed"
+            f"training accuracy was {top1[: fell - 1].max():.1%}, dropped to {top1[fell - 1]:.1%} "
+            f"in epoch {fell} and did not recover"
         )
         parts.append(f"the loss went from {loss[fell - 2]:.3g} to {loss[fell - 1]:.3g}")
         parts.append(_gradients(patient, fell))
     if share is not None:
-        parts.append(f"{share[1]:.1%} of the held-out pictures are called {share[0]!r}")
+        parts.append(f"{share[1]:.1%} of the held-out images are predicted as {share[0]!r}")
     if len(loss) and abs(loss[-1] / guess - 1) < 0.05:
         parts.append(
-            f"the last loss, {loss[-1]:.3f}, is that of a blind guess, ln "
+            f"the last loss, {loss[-1]:.3f}, is that of uniform guessing, ln "
             f"{len(patient.classes)} = {guess:.3f}"
         )
     if patient.trained:
         for name, amount in dead_layers(patient):
-            parts.append(f"{amount:.0%} of the units of {name} are 0 for every picture")
+            parts.append(f"{amount:.0%} of the units of {name} are 0 for every image")
     return Finding(
         "collapse",
-        "The network gives one answer to everything",
+        "The network predicts the same class for every image",
         "fatal",
         "; ".join(part for part in parts if part),
         remedy(patient),
-        "Once steps that are too large have pushed a whole layer of units below 0 for every "
-        "picture, no gradient passes it; only the "
-        "last bias still learns, and the best it can say is how frequent each class is.",
+        "If steps that are too large push all units of a ReLU layer below 0 for every image, no "
+        "gradient passes the layer. Only the bias of the last layer still learns, and the best "
+        "it can learn are the class frequencies.",
     )
 
 
 def collapse_epoch(patient: Patient) -> int | None:
-    """The epoch in which an accuracy well above chance fell to chance for good.
-
-    None when it did not.
-    """
+    """The epoch in which accuracy dropped from well above chance to chance for good, or None."""
     top1 = patient.measured("train_top1")
     chance = patient.chance
     if len(top1) < 2 or not chance:
@@ -189,10 +182,7 @@ def collapse_epoch(patient: Patient) -> int | None:
 
 
 def one_class(patient: Patient) -> tuple[str, float] | None:
-    """The class that nearly all held-out pictures are said to be, with its share.
-
-    None when there is no such class.
-    """
+    """The class predicted for nearly all held-out images and its share, or None."""
     held = patient.held_out
     if held is None or len(held) < 20 or len(held.classes) < 2 or patient.steps < ENOUGH_STEPS:
         return None
@@ -204,7 +194,7 @@ def one_class(patient: Patient) -> tuple[str, float] | None:
 
 
 def dead_layers(patient: Patient) -> list[tuple[str, float]]:
-    """Layers most of whose rectified units are 0 for every probe picture, with the share."""
+    """Layers in which most ReLU units are 0 for every probe image, with the share."""
     if patient.probe is None:
         return []
     layers = []
@@ -215,7 +205,7 @@ def dead_layers(patient: Patient) -> list[tuple[str, float]]:
 
 
 def learning_rate_high(patient: Patient) -> Finding | None:
-    """The first epoch ended worse than a blind guess, or the loss swings up and down."""
+    """The first epoch ended worse than uniform guessing, or the loss oscillates."""
     loss = patient.measured("train_loss")
     if not len(loss) or len(patient.classes) < 2 or patient.steps / len(loss) < 10:
         return None
@@ -227,32 +217,32 @@ def learning_rate_high(patient: Patient) -> Finding | None:
     )  # a mean of few steps is that of the first ones
     if loss[0] > WORSE_THAN_CHANCE * guess and begun:
         evidence = (
-            f"the first epoch's mean loss was {loss[0]:.3g}, worse than a blind guess, "
-            f"which has {guess:.3g}"
+            f"the first epoch's mean loss was {loss[0]:.3g}, worse than uniform guessing "
+            f"({guess:.3g})"
         )
     elif len(rises) >= 4 and rises.mean() >= SWINGS:
         evidence = (
-            f"in {rises.sum()} of {len(rises)} epochs the training loss grew by more "
+            f"in {rises.sum()} of {len(rises)} epochs the training loss increased by more "
             f"than {SWING:.0%}"
         )
     else:
         return None
     gradient = _peak(patient, "gradient")
     if gradient is not None:
-        evidence += f"; the gradient's norm was up to {gradient:.3g}"
+        evidence += f"; the gradient norm was up to {gradient:.3g}"
     return Finding(
         "learning_rate_high",
-        "The learning rate looks far too high",
+        "The learning rate is probably far too high",
         "warning",
-        f"{evidence}; {patient.recipe.optim.name} ran at "
+        f"{evidence}; {patient.recipe.optim.name} used a learning rate of "
         f"{patient.recipe.optim.lr:g}{suggestion(patient)}",
         remedy(patient),
-        "Steps that are too long jump over every valley they are meant to go down into.",
+        "Steps that are too large overshoot the minimum.",
     )
 
 
 def learning_rate_low(patient: Patient) -> Finding | None:
-    """The loss falls, but so slowly and evenly that training has hardly begun."""
+    """The loss decreases so slowly and evenly that training has hardly begun."""
     loss = patient.measured("train_loss")
     if (
         len(loss) < 4
@@ -275,26 +265,26 @@ def learning_rate_low(patient: Patient) -> Finding | None:
         return None
     top1 = patient.curve("train_top1")
     evidence = f"in {len(loss)} epochs the training loss went from {loss[0]:.4g} to {loss[-1]:.4g}"
-    evidence += f", evenly by {falls.mean() / loss[0]:.1%} an epoch"
+    evidence += f", evenly by {falls.mean() / loss[0]:.1%} per epoch"
     if np.isfinite(top1).all():
-        evidence += f"; accuracy is {top1[-1]:.1%} and was {top1[0]:.1%}"
+        evidence += f"; accuracy went from {top1[0]:.1%} to {top1[-1]:.1%}"
     better = patient.recipe.optim.lr * 10
     if patient.trial:
         better = patient.trial.best
     return Finding(
         "learning_rate_low",
-        "The learning rate looks far too low",
+        "The learning rate is probably far too low",
         "warning",
-        f"{evidence}; a blind guess has {guess:.4g}; {patient.recipe.optim.name} ran at "
+        f"{evidence}; uniform guessing has {guess:.4g}; {patient.recipe.optim.name} used a rate of "
         f"{patient.recipe.optim.lr:g}{suggestion(patient)}",
         f"--set optim.lr={better:.1g}",
-        "Each step is a small part of the way that its gradient allows, so the epochs are over "
-        "before the descent begins.",
+        "Each step is much smaller than it could be, so training ends before the loss has come "
+        "down.",
     )
 
 
 def overfitting(patient: Patient) -> Finding | None:
-    """Validation got worse for a long while, while training got better."""
+    """Validation loss increased for many epochs while training loss decreased."""
     held = patient.measured("validation_loss")
     train = patient.measured("train_loss")
     if len(held) < 6 or len(train) < 6:
@@ -313,23 +303,23 @@ def overfitting(patient: Patient) -> Finding | None:
         keep = " --set training.keep=best"
     return Finding(
         "overfitting",
-        "It learns the training pictures by heart",
+        "The network overfits the training images",
         "warning",
         f"validation loss was lowest, {held.min():.3g}, in epoch {best} of {len(held)} and "
         f"ended at {held[-1]:.3g}, while training loss "
         f"fell to {train[-1]:.3g}; accuracy is {gap[0]:.1%} on training and {gap[1]:.1%} on "
-        "validation pictures",
-        "more pictures, or augmentation (--set augment.shift=0.1 --set augment.rotate=10), "
+        "validation images",
+        "use more images, or augmentation (--set augment.shift=0.1 --set augment.rotate=10), "
         "more dropout, "
-        "--set optim.weight_decay=5e-4 with adamw, or stop in time with --set "
+        "--set optim.weight_decay=5e-4 with adamw, or stop earlier with --set "
         f"training.patience={max(3, len(held) // 10)}{keep}",
-        "A network with room to spare stores its training pictures one by one instead of what "
-        "they have in common.",
+        "A network with excess capacity memorises single training images instead of what they have "
+        "in common.",
     )
 
 
 def underfitting(patient: Patient) -> Finding | None:
-    """Training and validation stand still together at a low accuracy, well above chance."""
+    """Training and validation accuracy are both flat, low and well above chance."""
     top1 = patient.measured("train_top1")
     held = patient.measured("validation_top1")
     loss = patient.measured("train_loss")
@@ -342,17 +332,17 @@ def underfitting(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "underfitting",
-        "It cannot fit even its training pictures",
+        "The network underfits its training images",
         "warning",
-        f"accuracy is {top1[-1]:.1%} on training and {held[-1]:.1%} on validation pictures, and "
+        f"accuracy is {top1[-1]:.1%} on training and {held[-1]:.1%} on validation images, and "
         f"over the last {third} epochs "
-        f"the training loss changed by {still:.1%} only",
-        "a larger network (--set model.width=2 where it has one), less dropout (--set "
+        f"the training loss changed by only {still:.1%}",
+        "use a larger network (--set model.width=2 if it has this option), less dropout (--set "
         "model.dropout=0.5), less augmentation, "
-        f"or a higher rate at first: --set optim.lr={patient.recipe.optim.lr * 3:g} --set "
+        f"or a higher initial learning rate: --set optim.lr={patient.recipe.optim.lr * 3:g} --set "
         "optim.schedule=cosine",
-        "Where more training does not help and new pictures are no harder than old ones, the "
-        "network or its freedom is too small.",
+        "If more training does not help and validation images are no harder than training images, "
+        "the network is too small or too strongly regularised.",
     )
 
 
@@ -392,9 +382,9 @@ def _bounded(patient: Patient, classes: int) -> str:
     bound = math.e / (math.e + classes - 1)
     if right < max(0.3, 3 * patient.chance) or surest > bound * 1.001:
         return ""
-    most = f"e / (e + {classes - 1}) = {bound:.2%} at most"
+    most = f"two softmaxes allow at most e / (e + {classes - 1}) = {bound:.2%}"
     return (
-        f"{right:.1%} of {len(held):,} answers are right, and none is given more than "
+        f"{right:.1%} of {len(held):,} predictions are correct, but no confidence exceeds "
         f"{surest:.2%}: {most}"
     )
 
@@ -404,22 +394,22 @@ def _formula(
 ) -> str:
     right, wrong = (double_softmax_loss(value, classes, smoothing) for value in (1.0, 0.0))
     return (
-        f"with {top1:.1%} right the loss would be {top1:.3f}·{right:.3f} + "
+        f"with an accuracy of {top1:.1%} the loss would be {top1:.3f}·{right:.3f} + "
         f"{1 - top1:.3f}·{wrong:.3f} = "
-        f"{top1 * right + (1 - top1) * wrong:.3f}, and the log has {loss:.3f} ({part}, epoch "
+        f"{top1 * right + (1 - top1) * wrong:.3f}, and the log shows {loss:.3f} ({part}, epoch "
         f"{epoch})"
     )
 
 
 def double_softmax_loss(top1: float, classes: int, smoothing: float = 0.0) -> float:
-    """The cross-entropy of certain answers after two softmaxes: ln(e + K − 1) − target."""
+    """Cross-entropy of fully confident predictions after two softmaxes: ln(e + K − 1) − target."""
     at_right = 1 - smoothing + smoothing / classes
     at_wrong = smoothing / classes
     return math.log(math.e + classes - 1) - top1 * at_right - (1 - top1) * at_wrong
 
 
 def lower(patient: Patient) -> str:
-    """The setting for a tenth of the learning rate, or for what a trial found."""
+    """The setting for a tenth of the learning rate, or for the best rate of a trial."""
     rate = patient.recipe.optim.lr / 10
     if patient.trial:
         rate = min(rate, patient.trial.best)
@@ -427,24 +417,24 @@ def lower(patient: Patient) -> str:
 
 
 def suggestion(patient: Patient) -> str:
-    """What the trial says of the rate, as the end of a sentence."""
+    """The trial's best learning rate, as the end of a sentence."""
     if patient.trial is None:
         return ""
-    return f"; in a trial the loss fell fastest at {patient.trial.best:.1g}"
+    return f"; in trial steps the loss decreased fastest at {patient.trial.best:.1g}"
 
 
 def remedy(patient: Patient) -> str:
-    """For a collapse: activations and normalisation where they lack, or smaller steps."""
+    """The remedy for a collapse: activations and normalisation if missing, else smaller steps."""
     if not patient.runs:
         return f"{lower(patient)} with --set optim.warmup=0.1, and --set optim.clip=1"
     return (
-        f"put activations between the layers, and normalise: {settings(patient)}; a smaller "
-        "rate only delays it"
+        f"add activations and normalisation between the layers: {settings(patient)}; a smaller "
+        "learning rate only delays the collapse"
     )
 
 
 def settings(patient: Patient) -> str:
-    """The settings this model has against a stack of linear layers."""
+    """The settings of this model that break up a stack of linear layers."""
     from eyesight.models.registry import options
 
     available = options(patient.recipe.model.name)
@@ -459,7 +449,7 @@ def _gradients(patient: Patient, fell: int) -> str:
     norms: NDArray[np.float64] = patient.curve("gradient")
     if not np.isfinite(norms[fell - 2 : fell]).all():
         return ""
-    return f"the gradient's norm went from {norms[fell - 2]:.3g} to {norms[fell - 1]:.3g}"
+    return f"the gradient norm went from {norms[fell - 2]:.3g} to {norms[fell - 1]:.3g}"
 
 
 def _gap(patient: Patient) -> tuple[float, float] | None:

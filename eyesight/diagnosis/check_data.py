@@ -24,7 +24,7 @@ ERRORS = 4.0  # standard errors above chance from which a nearest-neighbour accu
 
 
 def labels_constant(patient: Patient) -> Finding | None:
-    """Nearly all training pictures are of one class."""
+    """Nearly all training images have the same class."""
     if sum(patient.per_class) < 20 or patient.chance < ALMOST_ALL:
         return None
     name = patient.classes[int(np.argmax(patient.per_class))]
@@ -32,17 +32,17 @@ def labels_constant(patient: Patient) -> Finding | None:
         "labels_constant",
         "All labels are the same",
         "fatal",
-        f"{max(patient.per_class):,} of {sum(patient.per_class):,} training pictures are called "
+        f"{max(patient.per_class):,} of {sum(patient.per_class):,} training images are labelled "
         f"{name!r}",
-        "check how the labels were read: `eyesight data DATA` counts every class",
-        "A network that always gives the one answer is right, and learns nothing else.",
+        "check the labels: `eyesight data DATA` counts every class",
+        "A network that always predicts this class is right, and learns nothing else.",
     )
 
 
 def labels_shuffled(patient: Patient) -> Finding | None:
-    """Training pictures are learnt while validation stays at chance.
+    """The training images are learned but validation stays at chance.
 
-    Or nothing is, and similar pictures do not share labels either.
+    Or nothing is learned, and similar images do not share labels either.
     """
     if labels_constant(patient):
         return None
@@ -64,9 +64,9 @@ def labels_shuffled(patient: Patient) -> Finding | None:
     ):
         return None
     evidence = (
-        f"accuracy reached {train[-1]:.1%} on training pictures, but never more than "
-        f"{held.max():.1%} on {count} validation pictures, "
-        f"where always naming the most frequent class gives {patient.chance:.1%}"
+        f"accuracy reached {train[-1]:.1%} on training images, but at most "
+        f"{held.max():.1%} on {count} validation images; "
+        f"always predicting the most frequent class gives {patient.chance:.1%}"
     )
     if near:
         evidence += f"; {_like(near, patient)}"
@@ -74,10 +74,9 @@ def labels_shuffled(patient: Patient) -> Finding | None:
 
 
 def _like(near: tuple[float, int, bool], patient: Patient) -> str:
-    chance = f"chance gives {patient.chance:.1%}"
     return (
-        f"of {near[1]} held-out pictures {near[0]:.1%} have the label of the training "
-        f"picture most like them, where {chance}"
+        f"{near[0]:.1%} of {near[1]} held-out images have the label of the most similar training "
+        f"image (chance {patient.chance:.1%})"
     )
 
 
@@ -87,18 +86,15 @@ def _shuffled(evidence: str, severity: Severity) -> Finding:
         "The labels look shuffled",
         severity,
         evidence,
-        "look at the samples in the run's report: do the names fit the pictures? then check "
-        "how labels were paired with files",
-        "Random labels can be learnt by heart, one picture at a time, but nothing about them "
-        "carries over to other pictures.",
+        "check in the run's report whether the samples have the right labels, then check "
+        "how labels are paired with files",
+        "Random labels can be memorised image by image, but this does not generalise to other "
+        "images.",
     )
 
 
 def no_learning(patient: Patient) -> str:
-    """What says that the training accuracy never left chance after hundreds of steps.
-
-    Empty when it did.
-    """
+    """Evidence that training accuracy stayed at chance for hundreds of steps, or empty."""
     top1 = patient.measured("train_top1")
     loss = patient.measured("train_loss")
     if (
@@ -116,27 +112,27 @@ def no_learning(patient: Patient) -> str:
         return ""
     accuracy = f"the training accuracy is {top1[-1]:.1%} (chance {patient.chance:.1%})"
     return (
-        f"after {patient.steps:,} steps {accuracy} and the loss {loss[-1]:.3g} (blind guess "
-        f"{guess:.3g})"
+        f"after {patient.steps:,} steps {accuracy} and the loss {loss[-1]:.3g} (uniform "
+        f"guessing {guess:.3g})"
     )
 
 
 def not_learning(patient: Patient) -> Finding | None:
-    """The network learns nothing although the pictures can be told apart without one."""
+    """The network learns nothing, although similar images share labels."""
     stuck = no_learning(patient)
     near = neighbours(patient)
     if not stuck or (near and not near[2]) or check_curves.collapse(patient):
         return None
     if near:
-        stuck += f"; yet the labels mean something: {_like(near, patient)}"
+        stuck += f"; yet the labels are meaningful: {_like(near, patient)}"
     return Finding(
         "not_learning",
-        "It learns nothing",
+        "The network does not learn",
         "fatal",
         stuck,
         check_curves.remedy(patient),
-        "What is in the pictures does not reach the last layer, or the steps destroy what they "
-        "build.",
+        "The signal does not reach the last layer, or the steps are so large that they undo one "
+        "another.",
     )
 
 
@@ -179,10 +175,7 @@ def _held(patient: Patient) -> Sample | None:
 
 
 def class_imbalance(patient: Patient) -> Finding | None:
-    """Classes of very different size, the small ones recognised worse.
-
-    Or so different that they will be.
-    """
+    """Classes of very different size, the small ones with lower recall (or likely so)."""
     counts = np.array(patient.per_class)
     if len(counts) < 2 or counts.max() < 20 or patient.chance >= ALMOST_ALL:
         return None
@@ -196,7 +189,7 @@ def class_imbalance(patient: Patient) -> Finding | None:
     small = int(counts.argmin())
     large = int(counts.argmax())
     evidence = (
-        f"{patient.classes[large]!r} has {counts[large]:,} training pictures, "
+        f"{patient.classes[large]!r} has {counts[large]:,} training images, "
         f"{patient.classes[small]!r} {counts[small]:,}: {ratio:.0f} to 1"
     )
     if recalls is not None:
@@ -206,18 +199,18 @@ def class_imbalance(patient: Patient) -> Finding | None:
         )
     return Finding(
         "class_imbalance",
-        "Small classes are neglected",
+        "Small classes are recognised worse",
         "warning" if behind else "note",
         evidence,
         "--set loss.class_weights=balanced, or --set loss.name=focal",
-        "Every picture counts the same in the loss, so a class with few of them hardly does.",
+        "Every image has the same weight in the loss, so a small class has little influence.",
     )
 
 
 def _recalls(patient: Patient) -> tuple[float, float] | None:
-    """Recall over the pictures of the smaller and of the larger half of the classes.
+    """Recall on the smaller and on the larger half of the classes.
 
-    None without ten held-out pictures of each.
+    None without ten held-out images of each.
     """
     held = patient.held_out
     counts = np.array(patient.per_class)
@@ -232,7 +225,7 @@ def _recalls(patient: Patient) -> tuple[float, float] | None:
 
 
 def leak(patient: Patient) -> Finding | None:
-    """Held-out pictures that are, or all but are, training pictures."""
+    """Held-out images that are exact or near copies of training images."""
     train = patient.samples.get("train")
     held = _held(patient)
     if train is None or held is None or not patient.thorough or len(train) < 2:
@@ -243,14 +236,14 @@ def leak(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "leak",
-        "Held-out pictures were trained on",
+        "Held-out images occur in the training set",
         "warning",
-        f"{alike:,} of {len(held):,} held-out pictures look like a training picture, pixel by "
-        f"pixel, and {patient.copies:.1%} have "
-        f"the very same bytes; up to {share:.1%} of the accuracy may be memory",
-        "split by where pictures come from (one folder a split, or a split column in a CSV), "
-        "and remove pictures saved twice",
-        "A picture that was learnt by heart is recognised whatever was learnt about its class.",
+        f"{alike:,} of {len(held):,} held-out images match a training image by their pixels, "
+        f"and {patient.copies:.1%} have "
+        f"identical bytes; up to {share:.1%} of the accuracy may be memorised",
+        "split by the origin of the images (one folder per split, or a split column in a CSV), "
+        "and remove duplicates",
+        "A memorised image is classified correctly even if nothing was learned about its class.",
     )
 
 

@@ -34,17 +34,17 @@ def double_softmax(patient: Patient) -> Finding | None:
     if not (patient.softmax or (patient.softmax is None and fits)):
         return None
     classes = len(patient.classes)
-    parts = ["losses or answers follow the formula of two"]
+    parts = ["the losses or probabilities follow the formula of two softmaxes"]
     if patient.softmax:
-        parts = ["the network's answers are probabilities already"]
+        parts = ["the network's outputs are already probabilities"]
     if patient.recipe.loss.name == "cross_entropy" and classes > 1:
         floor = check_curves.double_softmax_loss(1.0, classes, patient.recipe.loss.smoothing)
         formula = f"ln(e + {classes - 1}) − 1"
         if patient.recipe.loss.smoothing:
             formula = "its formula"
         parts.append(
-            f"over {classes} classes the loss can then never fall below {formula} = "
-            f"{floor:.3f}, however good the answers are"
+            f"with {classes} classes the loss then cannot fall below {formula} = "
+            f"{floor:.3f}, even for perfect predictions"
         )
         losses = patient.measured("train_loss")
         if losses.size:
@@ -53,21 +53,21 @@ def double_softmax(patient: Patient) -> Finding | None:
         parts.append(fits)
     if patient.held_out is not None:
         surest = float(patient.held_out.confidence.max())
-        parts.append(f"the surest answer is given {surest:.1%}")
+        parts.append(f"the highest confidence is {surest:.1%}")
     return Finding(
         "double_softmax",
         "Softmax is applied twice",
         "warning",
         "; ".join(parts),
-        "--set model.softmax=false (end the network in plain logits: the loss applies the "
+        "--set model.softmax=false (the network must output logits, because the loss applies "
         "softmax itself)",
-        "The second softmax sees numbers from 0 to 1 only, so it can never be sure, and the "
-        "gradient stays weak.",
+        "The inputs of the second softmax lie between 0 and 1, so its confidence stays low and "
+        "gradients are small.",
     )
 
 
 def linear_stack(patient: Patient) -> Finding | None:
-    """Several linear layers in a row, which are worth one but multiply one another's scale."""
+    """Consecutive linear layers: equivalent to a single layer, but their scales multiply."""
     runs = patient.runs
     if not runs or not check_curves.settings(patient):
         return None
@@ -76,8 +76,8 @@ def linear_stack(patient: Patient) -> Finding | None:
     deep = layers - len(runs) >= 4
     rows = ", ".join(str(len(run)) for run in runs)
     evidence = (
-        f"{layers} layers stand in {len(runs)} unbroken rows of {rows}: each row could "
-        "be a single layer"
+        f"{layers} layers form {len(runs)} groups of {rows} without activations in between: each "
+        "group is equivalent to a single layer"
     )
     grown = _grown(patient)
     if grown:
@@ -87,30 +87,30 @@ def linear_stack(patient: Patient) -> Finding | None:
         growth = 1 + trial.step
         evidence += (
             f"; the first step of {optim.name} at {optim.lr:g} is {trial.step:.2g} times as "
-            "strong as the weights themselves "
-            f"(spectral norm, median over convolutions), so the product of {layers} may grow "
-            f"{_power(growth, layers)} times "
-            f"({growth:.2f}^{layers}); in {len(trial.own)} steps of a trial the largest answer "
-            f"grew {trial.growth:,.3g} times "
+            "large as the weights "
+            f"(spectral norm, median over convolutions), so the product of {layers} layers may "
+            f"grow by a factor of {_power(growth, layers)} "
+            f"({growth:.2f}^{layers}); in {len(trial.own)} trial steps the largest logit "
+            f"grew by a factor of {trial.growth:,.3g} "
             f"to {trial.largest:,.3g}, and the loss went from {trial.own[0]:.3g} to at most "
             f"{max(trial.own):.3g}"
         )
     return Finding(
         "linear_stack",
-        "Layers without activation between them are one layer",
+        "Consecutive layers without activations act as one layer",
         "warning" if deep else "note",
         evidence,
         f"{check_curves.settings(patient)}",
-        "Linear after linear is linear: depth adds nothing to what can be learnt, but the "
-        "output is a product of all the weights, "
-        "which nothing bounds, so steps that suit one layer are far too large for the product.",
+        "A composition of linear layers is linear, so the depth adds no capacity. But the output "
+        "scales with the product of all weights, "
+        "so steps that suit one layer are far too large for the product.",
     )
 
 
 def _grown(patient: Patient) -> str:
-    """How the values grow from the first layer of the rows to the last.
+    """The growth of activations from the first to the last linear layer, as text.
 
-    Where training has made that more than a hundredfold.
+    Empty below a factor of 100.
     """
     stacked = [name for run in patient.runs for name in run]
     scales = {}
@@ -123,7 +123,7 @@ def _grown(patient: Patient) -> str:
     if not patient.trained or last < 100 * first:
         return ""
     return (
-        f"in the trained network the values have a deviation of {first:.2g} after "
+        f"in the trained network activations have a standard deviation of {first:.2g} after "
         f"{stacked[0]} and of {last:.2g} after {stacked[-1]}"
     )
 
@@ -135,7 +135,7 @@ def _power(base: float, exponent: int) -> str:
 
 
 def dead_units(patient: Patient) -> Finding | None:
-    """A rectified layer nearly all of whose units are 0 whatever the picture."""
+    """A ReLU layer in which nearly all units are 0 for every image."""
     if not patient.trained or patient.probe is None or len(patient.probe.answers) < 20:
         return None
     dead = [row for row in patient.probe.layers if row.dead is not None and row.dead >= DEAD]
@@ -143,20 +143,20 @@ def dead_units(patient: Patient) -> Finding | None:
         return None
     return Finding(
         "dead_units",
-        "Units are dead",
+        "Dead units",
         "fatal" if any(row.dead == 1.0 for row in dead) else "warning",
         "; ".join(
             f"{row.dead:.1%} of the units of {row.name} are 0 for all of "
-            f"{len(patient.probe.answers)} pictures"
+            f"{len(patient.probe.answers)} images"
             for row in dead
         ),
         f"{check_curves.lower(patient)}; or --set optim.clip=1",
-        "A rectified unit that is below 0 for every picture has no gradient and never comes back.",
+        "A ReLU unit that is 0 for every image gets no gradient and does not recover.",
     )
 
 
 def ignores_input(patient: Patient) -> Finding | None:
-    """The probabilities hardly depend on the picture."""
+    """The probabilities hardly depend on the image."""
     held = patient.held_out
     if held is None or len(held) < 20 or patient.steps < ENOUGH_STEPS or len(held.classes) < 2:
         return None
@@ -167,20 +167,20 @@ def ignores_input(patient: Patient) -> Finding | None:
     usual = values.mean(0).argmax()
     return Finding(
         "ignores_input",
-        "The pictures make no difference to the answer",
+        "Predictions do not depend on the image",
         "fatal",
-        f"over {len(held)} held-out pictures no class's probability varies by more than "
-        f"{spread:.2%} of itself: every picture is "
-        f"{held.classes[usual]!r} with {values.mean(0)[usual]:.1%} (the most frequent class has "
-        f"{patient.chance:.1%} of the pictures)",
+        f"over {len(held)} held-out images no class probability varies by more than "
+        f"{spread:.2%} of its mean: every image is predicted as "
+        f"{held.classes[usual]!r} with probability {values.mean(0)[usual]:.1%} (the most frequent "
+        f"class has {patient.chance:.1%} of the images)",
         check_curves.remedy(patient),
-        "What is left is the bias of the last layer; everything before it has stopped passing "
-        "anything on.",
+        "Only the bias of the last layer affects the output; the layers before it no longer pass "
+        "on a signal.",
     )
 
 
 def input_scaling(patient: Patient) -> Finding | None:
-    """What enters the first layer or batch norm is not of the size the network was made for."""
+    """The input of the first layer or batch normalisation has an unexpected scale."""
     probe = patient.probe
     if probe is None:
         return None
@@ -188,35 +188,35 @@ def input_scaling(patient: Patient) -> Finding | None:
     parts = []
     if abs(mean) > FAR or not FLAT <= deviation <= WILD:
         parts.append(
-            f"what enters the first layer has mean {mean:.3g} and deviation {deviation:.3g}; 0 "
-            "and 1 would be right"
+            f"the input of the first layer has mean {mean:.3g} and standard deviation "
+            f"{deviation:.3g}; expected 0 and 1"
         )
     if probe.drift and (
         probe.drift[1] > DRIFT_MEAN or not 1 / DRIFT_RATIO < probe.drift[2] < DRIFT_RATIO
     ):
         name, distance, ratio = probe.drift
         parts.append(
-            f"{name} remembers other inputs: these lie {distance:.2g} deviations away, with "
-            f"{ratio:.2g} times the variance"
+            f"the running statistics of {name} do not match these inputs, whose mean is "
+            f"{distance:.2g} standard deviations away with {ratio:.2g} times the variance"
         )
     if not parts:
         return None
-    remedy = "give the pretrained network the preprocessing it was trained with"
+    remedy = "use the preprocessing that the pretrained network was trained with"
     if patient.recipe.data.scaling == "unit":
         remedy = "--set data.scaling=standard"
     return Finding(
         "input_scaling",
-        "The pixels are scaled in a way the network does not expect",
+        "The pixel scaling does not suit the network",
         "warning",
         "; ".join(parts),
         remedy,
-        "Weights are drawn, or were trained, for inputs of one scale; on another, activations "
-        "and steps are out of proportion.",
+        "Weights are initialised, or were trained, for inputs of a certain scale. On another scale "
+        "activations and gradients have the wrong size.",
     )
 
 
 def frozen_moved(patient: Patient) -> Finding | None:
-    """What was to stay as it was has changed."""
+    """Frozen parameters or running statistics have changed."""
     if (
         not patient.frozen
         or patient.before is None
@@ -231,18 +231,18 @@ def frozen_moved(patient: Patient) -> Finding | None:
         return None
     worst = sorted(changes.items(), key=lambda change: -change[1])[:3]
     statistics = sum("running_" in name or "num_batches" in name for name in changes)
-    evidence = f"{len(changes)} tensors that were frozen changed"
+    evidence = f"{len(changes)} frozen tensors changed"
     if statistics:
-        evidence += f", {statistics} of them the running statistics of batch norms"
+        evidence += f", {statistics} of them running statistics of batch normalisation"
     moves = [f"{name} by {change:.2g} of its largest value" for name, change in worst]
     return Finding(
         "frozen_moved",
-        "Frozen layers moved",
+        "Frozen layers changed",
         "warning",
-        f"{evidence}; most: {', '.join(moves)}",
-        "freeze batch norms too (evaluation mode), and leave frozen parameters out of the "
+        f"{evidence}; the largest changes: {', '.join(moves)}",
+        "put frozen batch normalisation in evaluation mode, and exclude frozen parameters from the "
         "optimiser",
-        "Batch norm in training mode goes on averaging whatever passes, also where no gradient "
+        "In training mode batch normalisation updates its running statistics even if no gradient "
         "flows.",
     )
 
@@ -259,8 +259,8 @@ def learning_rate_trial(patient: Patient) -> Finding | None:
         if optim.lr > high:
             size = "high"
         evidence = (
-            f"{optim.name} is used with rates from {low:g} to {high:g}; this recipe says "
-            f"{optim.lr:g}{check_curves.suggestion(patient)}"
+            f"{optim.name} is normally used with learning rates from {low:g} to {high:g}; this "
+            f"recipe uses {optim.lr:g}{check_curves.suggestion(patient)}"
         )
     elif trial and _verdict(patient):
         size = _verdict(patient)
@@ -268,11 +268,11 @@ def learning_rate_trial(patient: Patient) -> Finding | None:
         evidence = (
             f"in {len(trial.own)} steps of {optim.name} at {optim.lr:g} the loss went from "
             f"{trial.own[0]:.3g} to {trial.own[-1]:.3g} "
-            f"(at most {max(trial.own):.3g}; a blind guess has {guess:.3g}); at rising rates it "
-            f"fell fastest at {trial.best:.1g}"
+            f"(at most {max(trial.own):.3g}; uniform guessing has {guess:.3g}); as the rate "
+            f"increased, it fell fastest at {trial.best:.1g}"
         )
         if trial.breaks:
-            evidence += f" and blew up at {trial.breaks:.1g}"
+            evidence += f" and diverged at {trial.breaks:.1g}"
     else:
         return None
     best = math.sqrt(low * high)
@@ -283,12 +283,12 @@ def learning_rate_trial(patient: Patient) -> Finding | None:
         rate = min(best, optim.lr) / 3
     return Finding(
         f"learning_rate_{size}",
-        f"The learning rate looks far too {size}",
+        f"The learning rate is probably far too {size}",
         "warning",
         evidence,
         f"--set optim.lr={rate:.1g}",
-        "Too long a step jumps over the valley it is meant to go down into; too short a one "
-        "never gets there.",
+        "Steps that are too large overshoot the minimum; steps that are too small do not reach it "
+        "in time.",
     )
 
 

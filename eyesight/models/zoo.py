@@ -34,10 +34,9 @@ class Entry:
     timm_source: str = TIMM_SOURCE
 
 
-V2_NOTE = "timm's weights come from a newer recipe, and their accuracy is at 288 pixels"
+V2_NOTE = "timm's weights come from a newer training; their accuracy is at 288 pixels"
 NO_V2_WEIGHTS = (
-    "no ImageNet weights of this network are published with timm: "
-    "name a file with --set model.weights=FILE"
+    "timm has no ImageNet weights for this network: name a file with --set model.weights=FILE"
 )
 ZOO: tuple[Entry, ...] = (
     Entry("Xception", "legacy_xception.tf_in1k", 79.0, 94.5, 22.9, 81, 79.040, 94.382),
@@ -62,7 +61,7 @@ ZOO: tuple[Entry, ...] = (
         "MobileNet",
         "mobilenetv1_100.ra4_e3600_r224_in1k",
         *(70.4, 89.5, 4.3, 55, 75.382, 92.312),
-        note="timm's weights come from a far longer training",
+        note="timm's weights come from a much longer training",
         timm_source=TIMM_CARD,
     ),
     Entry("MobileNetV2", "mobilenetv2_100.ra_in1k", 71.3, 90.1, 3.5, 105, 72.976, 91.010),

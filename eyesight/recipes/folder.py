@@ -1,18 +1,18 @@
-"""The recipe for your own images: a few rules pick backbone, resolution, freezing, augmentation.
+"""The recipe for your own images; rules choose backbone, resolution, freezing and augmentation.
 
-| what is seen | what follows |
+| condition | choice |
 |---|---|
-| weights at hand | the first of `PREFERRED` whose weights lie on this machine |
-| images of 160 pixels or more | 224 pixels; smaller ones: 160; under 64: 96 |
-| time for less than two looks at every image | the resolution falls to 160, 128, 96 |
-| fewer than 20 images a class | head only, six views of each image, strong augmentation |
+| available weights | the first of `PREFERRED` whose weights are on this machine |
+| image width | 224 pixels for images of 160 pixels or more; 160 from 64 pixels on; otherwise 96 |
+| less time than two passes over all images take | the resolution is reduced to 160, 128, 96 |
+| fewer than 20 images per class | head only, six views per image, strong augmentation |
 | up to 20,000 images | head, then the last stage; four views, light augmentation |
-| more | head, then the last stage; each image and its mirror image |
-| most classes are ImageNet's by name | a gentler rate: the head begins with ImageNet's weights |
+| more images | head, then the last stage; each image and its mirror image |
+| most class names are in ImageNet | a lower learning rate: the head starts with its weights |
 
-The best epoch is chosen by accuracy: with label smoothing the loss may go on falling where
-accuracy falls too. Images are mirrored: `--set augment.flip=none` where left and right matter.
-What a person sets stays as they set it.
+The best epoch is chosen by accuracy: with label smoothing the loss may still decrease while
+accuracy drops. Images are flipped horizontally; use `--set augment.flip=none` if left and right
+matter. Settings given by the user are never changed.
 """
 
 from __future__ import annotations
@@ -45,15 +45,17 @@ PREFERRED = (
 # Images a second at 224 pixels, to estimate the time: 180 on two cores with AMX, 60 without.
 PACE = 90.0
 SIDES = (224, 160, 128, 96)
-GENTLE = 0.0003  # a larger rate makes a head that knows its classes forget (LOG.md, dogs)
+GENTLE = (
+    0.0003  # a larger rate makes a head that starts with ImageNet's weights forget (LOG.md, dogs)
+)
 HEAD = "average dropout.3"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """The images of a data set before training: their number, classes and usual side in pixels.
+    """Number of images, number of classes and median width in pixels of a data set.
 
-    `imagenet_classes` of the classes are ImageNet's by name.
+    `imagenet_classes` is the number of classes with an ImageNet name.
     """
 
     pictures: int
@@ -63,14 +65,14 @@ class Seen:
 
 
 def folder() -> Recipe:
-    """Whatever images are given: `choose` decides when they have been counted.
+    """Your own images; `choose` completes the recipe when they have been counted.
 
     `eyesight train folder --data FOLDER --budget 3m`
     """
     return Recipe(
         name="folder",
-        summary="your own images: looks at them and picks backbone, resolution and augmentation",
-        result="94.8 % of 500 held-out photographs of ten ImageNet breeds, one seed, 3 minutes",
+        summary="your own images; chooses backbone, resolution and augmentation for them",
+        result="94.8 % on 500 held-out photographs of ten ImageNet dog breeds, one seed, 3 minutes",
         source=OURS,
         data=Data(resize="crop", channels=3),
         augment=Augment(flip="random"),
@@ -78,23 +80,23 @@ def folder() -> Recipe:
         loss=Loss(smoothing=0.1),
         optim=Optim("adam", lr=0.002, schedule="cosine", layer_decay=0.7),
         training=Training(epochs=20, batch=64, min_steps=400, monitor="score"),
-        transfer=Transfer(thaw=AUTO),  # `transfer.thaw=` then asks for no second stage
+        transfer=Transfer(thaw=AUTO),  # an empty `transfer.thaw=` disables the second stage
     )
 
 
 def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe, list[str]]:
-    """The recipe with every open choice made, and the reasons.
+    """Complete the recipe; return it with the reasons.
 
     `at_hand` are the networks whose weights are on this machine.
     """
-    name, reason = recipe.model.name, "as asked"
+    name, reason = recipe.model.name, "as set"
     if name == AUTO:
         name, reason = backbone(at_hand)
     reasons = [f"{name}: {reason}"]
     side, reason = resolution(seen, recipe.training.budget)
     if recipe.data.size:
         side = recipe.data.size
-        reasons.append(f"{side} pixels, as asked")
+        reasons.append(f"{side} pixels, as set")
     else:
         reasons.append(f"{side} pixels: {reason}")
     transfer, augment, reason = freezing(seen, recipe.augment)
@@ -103,8 +105,8 @@ def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe
     if 2 * seen.imagenet_classes > seen.classes:
         optim = replace(optim, lr=GENTLE)
         transfer = replace(transfer, thaw_lr=1e-4)
-        share = f"{seen.imagenet_classes} of {seen.classes} classes are ImageNet's by name"
-        reasons.append(f"a gentler rate, {GENTLE}: {share}")
+        share = f"{seen.imagenet_classes} of {seen.classes} class names are in ImageNet"
+        reasons.append(f"learning rate {GENTLE}: {share}")
     chosen = replace(
         recipe,
         data=replace(recipe.data, size=side),
@@ -117,7 +119,7 @@ def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe
 
 
 def _as_set(chosen: Recipe, asked: Recipe) -> Recipe:
-    """The chosen recipe with every field that a person set in `asked` as they set it."""
+    """The chosen recipe with the fields that the user set in `asked`."""
     for path, value in differences(asked, folder()).items():
         group, field = path.split(".")
         if group in ("model", "augment", "optim", "transfer"):
@@ -127,21 +129,21 @@ def _as_set(chosen: Recipe, asked: Recipe) -> Recipe:
 
 
 def backbone(at_hand: Collection[str]) -> tuple[str, str]:
-    """The first preferred network whose weights are at hand, else the first; and why."""
+    """The first preferred network with available weights, else the first; and the reason."""
     for name in PREFERRED:
         if name in at_hand:
-            return name, "its weights are at hand"
-    return PREFERRED[0], "no weights are at hand, and these are the easiest to get"
+            return name, "its weights are available"
+    return PREFERRED[0], "no weights are available, and these are the easiest to install"
 
 
 def resolution(seen: Seen, budget: float | None) -> tuple[int, str]:
-    """The side in pixels, and why."""
+    """The image size in pixels, and the reason."""
     side = 96
     if seen.side >= 64:
         side = 160
     if seen.side >= 160:
         side = 224
-    reason = f"the images are usually {seen.side} wide"
+    reason = f"the median width of the images is {seen.side}"
     if budget is None:
         return side, reason
     for smaller in SIDES:
@@ -152,21 +154,21 @@ def resolution(seen: Seen, budget: float | None) -> tuple[int, str]:
         if seconds_for_two_looks <= 0.5 * budget:
             break
         images = f"{seen.pictures:,} images"
-        reason = f"more would not let {images} be seen twice in half of {budget:.0f} s"
+        reason = f"a larger size would not allow two passes over {images} in half of {budget:.0f} s"
     return side, reason
 
 
 def freezing(seen: Seen, asked: Augment) -> tuple[Transfer, Augment, str]:
-    """How much of the backbone trains, the augmentation, and why."""
+    """The stages to train, the augmentation, and the reason."""
     each = seen.pictures / max(1, seen.classes)
     if each < 20:
         strong = replace(asked, zoom=0.2, rotate=10.0, shift=0.1, brightness=(0.8, 1.2))
-        reason = f"head only, six views: {each:.0f} images a class are too few for the backbone"
+        reason = f"head only, six views: {each:.0f} images per class are too few for the backbone"
         return Transfer("all", views=6), strong, reason
     two_stages = Transfer("all", thaw="conv5", thaw_epochs=6, thaw_share=0.6, thaw_lr=2e-4)
     if seen.pictures <= 20_000:
         light = replace(asked, zoom=0.1, shift=0.05)
-        reason = f"head, then the last stage, four views: {each:.0f} images a class"
+        reason = f"head, then the last stage, four views: {each:.0f} images per class"
         return replace(two_stages, views=4), light, reason
     reason = f"head, then the last stage: {seen.pictures:,} images need little augmentation"
     return replace(two_stages, views=2), asked, reason
