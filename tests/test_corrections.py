@@ -115,6 +115,31 @@ def test_corrections_survive_renamed_folders(tmp_path):
     assert dataset.load(data).facts()["corrections"]["relabelled"] == 1
 
 
+def test_corrections_survive_a_renamed_class(tmp_path):
+    data, _, first, _ = corrected_folder(tmp_path)
+    root = tmp_path / "set"
+    (root / "bar").rename(root / "beam")
+    after = dataset.load(data)
+    facts = after.facts()["corrections"]
+    assert (facts["relabelled"], facts["excluded"], facts["refused"]) == (1, 1, [])
+    labels = dict(zip(after.train.ids, after.train.labels.tolist(), strict=True))
+    assert after.train.classes[labels[first.replace("bar/", "beam/")]] == "cross"
+
+
+def test_corrections_survive_a_renamed_data_set_and_those_of_another_are_left_alone(tmp_path):
+    data, _, _, _ = corrected_folder(tmp_path)
+    root = tmp_path / "set"
+    root.rename(tmp_path / "renamed")
+    other = folder(tmp_path / "other", 36, seed=9)
+    after = dataset.load(replace(data, source=str(tmp_path / "renamed")))
+    assert after.facts()["corrections"]["relabelled"] == 1
+    assert any("set.corrections.csv" in note for note in after.notes)
+    assert "corrections" not in dataset.load(replace(data, source=str(other))).facts()
+    folder(tmp_path / "set", 36, seed=5)
+    again = dataset.load(replace(data, source=str(tmp_path / "renamed")))
+    assert "corrections" not in again.facts()
+
+
 def test_the_audit_alone_never_changes_a_test_label(tmp_path):
     root = folder(tmp_path / "set", 30)
     data = Data(str(root), size=16)

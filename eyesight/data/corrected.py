@@ -6,12 +6,21 @@ The split itself stays as it is without them.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eyesight.data.corrections import Applied, CorrectionFacts, corrections_for
+from eyesight.data.corrections import (
+    BESIDE,
+    HALF,
+    Applied,
+    CorrectionFacts,
+    Corrections,
+    corrections_for,
+    orphans,
+)
 from eyesight.data.images import Images
 from eyesight.data.store import Store
 from eyesight.errors import UserError
@@ -52,6 +61,8 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
     asked = None
     if data.target == "class":
         asked = corrections_for(data.corrections, data.source)
+        if asked is None and data.corrections == BESIDE:
+            asked = of_renamed_data(store, data.source)
     if asked is None:
         return parts, None
     file, corrections = asked
@@ -74,6 +85,20 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
         "refused": list(applied.refused),
     }
     return corrected, Corrected(facts, given)
+
+
+def of_renamed_data(store: Store, where: str) -> tuple[Path, Corrections] | None:
+    """The corrections beside the data under another name, if they are of these very images."""
+    contents = set(store.digests)
+    for file in orphans(where):
+        try:
+            corrections = Corrections.read(file)
+        except UserError:
+            continue  # nothing says that it is of this data
+        present = sum(content in contents for content in corrections.latest())
+        if present and present >= HALF * len(corrections.latest()):
+            return file, corrections
+    return None
 
 
 def relabelled(images: Images, store: Store) -> int:

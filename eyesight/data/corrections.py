@@ -10,7 +10,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass, fields
+from dataclasses import astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -180,10 +180,10 @@ class Corrections:
         Raises UserError for corrections of another data set, and for classes that the data does not
         have.
         """
-        rows = self.latest()
         places: dict[str, list[int]] = {}
         for place, content in enumerate(contents):
             places.setdefault(content, []).append(place)
+        rows = with_renamed_classes(self.latest(), places, labels, class_names)
         self._check(rows, places, class_names, file)
         number = {name: place for place, name in enumerate(class_names)}
         corrected = labels.copy()
@@ -234,6 +234,33 @@ class Corrections:
             )
 
 
+def with_renamed_classes(
+    rows: dict[str, Correction],
+    places: dict[str, list[int]],
+    labels: NDArray[np.int64],
+    class_names: Sequence[str],
+) -> dict[str, Correction]:
+    """The rows with the present names of classes whose folders were renamed.
+
+    A class was renamed if it is no class of the data, and all images that carried it are now in one
+    class that the corrections do not name.
+    """
+    named = {row.old for row in rows.values()} | {row.new for row in rows.values()}
+    now: dict[str, set[str]] = {}
+    for content, row in rows.items():
+        for place in places.get(content, ()):
+            name = class_names[labels[place]] if labels[place] >= 0 else ""
+            now.setdefault(row.old, set()).add(name)
+    renamed = {}
+    for old, names in now.items():
+        if old not in class_names and len(names) == 1 and not names & named:
+            renamed[old] = names.pop()
+    return {
+        content: replace(row, old=renamed.get(row.old, row.old), new=renamed.get(row.new, row.new))
+        for content, row in rows.items()
+    }
+
+
 def columns() -> tuple[str, ...]:
     """The first line of a file of corrections."""
     return tuple(field.name for field in fields(Correction))
@@ -272,3 +299,22 @@ def corrections_for(setting: str, where: str) -> tuple[Path, Corrections] | None
     if not file.is_file():
         return None
     return file, Corrections.read(file)
+
+
+def orphans(where: str) -> list[Path]:
+    """Files of corrections beside the data whose own data set is no longer there.
+
+    It may have been renamed.
+    """
+    path = Path(where).expanduser()
+    if not path.exists():
+        return []
+    folder = path.resolve().parent
+    present = {
+        other.name.split(".")[0] for other in folder.iterdir() if not is_corrections(other.name)
+    }
+    return [
+        file
+        for file in sorted(folder.glob(f"*{SUFFIX}"))
+        if file.name.removesuffix(SUFFIX).split(".")[0] not in present
+    ]
