@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eyesight.comparison import compare, statistics
 from eyesight.recipe import Data, Recipe, to_dict
 from eyesight.report import report
 from eyesight.results.predictions import Predictions
@@ -75,3 +76,12 @@ def test_the_report_shows_the_effect(tmp_path):
     text = report.page(before_and_after(tmp_path))
     assert "What corrected labels changed" in text
     assert "0001-toy" in text
+
+
+def test_the_page_of_a_comparison_shows_the_effect_of_each_run(tmp_path):
+    after = before_and_after(tmp_path)
+    rows = [statistics.row("before", [Run(tmp_path / "0001-toy")]), statistics.row("toy", [after])]
+    statistics.rank(rows)
+    text = compare.page(rows, tmp_path / "comparison", "")
+    assert f"{after.name}: corrections, by corrected labels of 100 test pictures: 90.00%" in text
+    assert text.count("by corrected labels of 100 test pictures") == 1

@@ -30,7 +30,7 @@ from eyesight.recipe import GROUPS, Recipe, override, same_training
 from eyesight.runs import Run, is_run, list_runs, resolve
 from eyesight.system.digest import sha256
 from eyesight.system.progress import Talk, silent
-from eyesight.views import html
+from eyesight.views import corrections_effect, html
 
 Progress: TypeAlias = Callable[[int, int], None]
 Stores: TypeAlias = dict[recipe.Data, str]  # the key of the prepared images, by how they are made
@@ -433,12 +433,22 @@ def page(rows: Sequence[Row], place: Path, command: str) -> str:
         "columns": list(zip(table.COLUMNS, table.titles(rows), strict=True)),
         "palette": colours,
         "sentence": sentence(rows),
-        "notes": statistics.notes(rows),
+        "notes": [*effect_lines(rows), *statistics.notes(rows)],
         "links": links,
         "figures": plots.figures(rows, colours),
         "command": command,
     }
     return html.render(TEMPLATE, values)
+
+
+def effect_lines(rows: Sequence[Row]) -> list[str]:
+    """What corrections of labels changed in each run that used some."""
+    lines = []
+    for run in [run for row in rows for run in row.runs]:
+        effect = corrections_effect.effect(run)
+        if effect is not None:
+            lines += [f"{run.name}: {line}" for line in effect.lines()]
+    return lines
 
 
 def sentence(rows: Sequence[Row]) -> str:
