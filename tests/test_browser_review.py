@@ -4,7 +4,6 @@ Images of the page are left in build/pictures for a person to look at.
 """
 
 import json
-import os
 import random
 import sys
 import threading
@@ -24,10 +23,6 @@ from eyesight.web.application import review_application
 from eyesight.web.connections import LimitedConnection
 
 pytestmark = pytest.mark.whole
-slow = pytest.mark.skipif(
-    not os.environ.get("EYESIGHT_SLOW"),
-    reason="several trainings, and not yet stable on a busy machine; EYESIGHT_SLOW=1 runs it",
-)
 PICTURES = Path(__file__).parents[1] / "build" / "pictures"
 COUNT = 600
 WRONG = 60
@@ -123,7 +118,6 @@ def train(monkeypatch, capsys, root, runs, *options):
     )
 
 
-@slow
 def test_the_loop_by_keys_alone(browser, root, tmp_path, monkeypatch, capsys):
     runs = tmp_path / "runs"
     train(monkeypatch, capsys, root, runs)
@@ -146,8 +140,10 @@ def test_the_loop_by_keys_alone(browser, root, tmp_path, monkeypatch, capsys):
     try:
         page = opened(browser, second.address)
         assert seen(page) == 18
-        page.locator("#kind").select_option("label")
-        page.wait_for_function("() => items.length && items[0].place >= 18")
+        with page.expect_response("**/api/review/items?*kind=label*"):
+            page.locator("#kind").select_option("label")
+        page.wait_for_function("() => !busy")
+        assert page.evaluate("() => items.filter(item => item.decision).length") == 0
         while seen(page) < 75:
             decide(page)
         assert page.problems == []
@@ -166,10 +162,27 @@ def test_the_loop_by_keys_alone(browser, root, tmp_path, monkeypatch, capsys):
     assert values["corrections"]["corrected"]["n"] > 50
 
 
+SLOW_ITEMS = """() => {
+  const real = window.fetch;
+  window.fetch = async (path, options) => {
+    if (path.includes("/items")) await new Promise(resolve => setTimeout(resolve, 800));
+    return real(path, options);
+  };
+}"""
+
+
 def test_many_at_once_typing_and_two_pages(browser, root):
     running = Server(root)
     try:
         page = opened(browser, running.address)
+        page.evaluate(SLOW_ITEMS)
+        page.locator("#later").click()
+        page.keyboard.press("k")
+        page.wait_for_function("() => items[0].place > 0")
+        page.wait_for_function("() => !busy")
+        assert seen(page) == 0, "a key does not decide about an image that is being replaced"
+        page.reload()
+        page.locator("#one").wait_for()
         other = opened(browser, running.address)
         for _ in range(3):
             page.keyboard.press("m")

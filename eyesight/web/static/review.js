@@ -12,7 +12,8 @@ let items = [];
 let more = false;
 let current = 0;
 let selected = new Set(); // contents
-let busy = false;
+let busy = false; // while an action runs: other keys wait for what it will show
+let actions = 0; // so far
 
 function titleOf(name) {
   const one = facts.classes.find(each => each.name === name);
@@ -157,7 +158,7 @@ function entryOf(item, place) {
     text.textContent += ` → ${decisionText(item.decision)}`;
   }
   if (place === current) button.setAttribute("aria-current", "true");
-  button.addEventListener("click", () => goTo(place));
+  button.addEventListener("click", () => once(() => goTo(place)));
   entry.append(tick, button);
   return entry;
 }
@@ -224,6 +225,18 @@ function lastPlace() {
   return items.length ? Math.max(...items.map(item => item.place)) : -1;
 }
 
+// One action at a time: a key never decides about an image that is about to be replaced.
+async function once(action) {
+  if (busy) return;
+  busy = true;
+  actions += 1;
+  try {
+    await action();
+  } finally {
+    busy = false;
+  }
+}
+
 async function next() {
   if (current + 1 < items.length) return goTo(current + 1);
   if (more && await load({ after: lastPlace() })) show();
@@ -232,6 +245,22 @@ async function next() {
 async function previous() {
   if (current > 0) return goTo(current - 1);
   if (items.length && items[0].place > 0 && await load({ before: items[0].place }, true)) show();
+}
+
+async function later() {
+  if (await load({ after: lastPlace() })) show();
+}
+
+async function earlier() {
+  if (items.length && await load({ before: items[0].place })) show();
+}
+
+// The filters are never ignored: they act when the action that runs has ended.
+async function loadFiltered() {
+  while (busy) await new Promise(resolve => setTimeout(resolve, 20));
+  await once(async () => {
+    if (await load()) show();
+  });
 }
 
 async function nextOpen() {
@@ -243,12 +272,10 @@ async function nextOpen() {
 }
 
 async function decide(action, name = "") {
-  if (busy || !items[current]) return;
-  busy = true;
+  if (!items[current]) return;
   const several = selected.size > 0;
   const contents = several ? [...selected] : [items[current].content];
   const answer = await ask("/api/review/decisions", { contents, action, name });
-  busy = false;
   if (!answer) return;
   facts = answer;
   for (const item of items) {
@@ -264,11 +291,8 @@ async function decide(action, name = "") {
 }
 
 async function undo() {
-  if (busy) return;
-  busy = true;
   const undone = await ask("/api/review/undo", {});
   const answer = undone && await ask("/api/review");
-  busy = false;
   if (!answer) return;
   facts = answer;
   if (!undone.length) return say(t("review.nothing_undone"));
@@ -291,7 +315,7 @@ function relabel(text) {
   if (matches.length !== 1) return say(t("review.which", { n: matches.length, text }));
   nameField.value = "";
   nameField.blur();
-  decide("relabel", matches[0].name);
+  once(() => decide("relabel", matches[0].name));
 }
 
 const ACTIONS = {
@@ -327,34 +351,36 @@ function pressed(event) {
   const action = one ? () => decide("relabel", one.name) : KEYS[event.key.toLowerCase()];
   if (!action) return;
   event.preventDefault();
-  action();
+  once(action);
 }
 
 // Decisions of other pages and programs: what is shown here is brought up to date.
 async function watch() {
   if (document.hidden || busy || !facts) return;
+  const before = actions;
   const answer = await fetch("/api/review").then(response => response.json()).catch(() => null);
-  if (!answer || !answer.version || answer.version === facts.version || busy) return;
+  if (!answer || !answer.version || actions !== before || answer.version === facts.version) return;
   if (answer.key !== key) return location.reload();
-  facts = answer;
   const places = items.map(item => item.place).filter(place => place >= 0);
   if (places.length) {
     const first = { after: Math.min(...places) - 1, limit: 100 };
     const asked = query(first);
     asked.set("state", "all");
     const fresh = await ask(`/api/review/items?${asked}`);
+    if (actions !== before) return; // the next look brings it up to date
     const byContent = new Map((fresh ? fresh.items : []).map(item => [item.content, item]));
     items = items.map(item => byContent.get(item.content) || item);
   }
+  facts = answer;
   show();
 }
 
 document.addEventListener("keydown", pressed);
 for (const button of document.querySelectorAll("[data-action]")) {
-  button.addEventListener("click", () => ACTIONS[button.dataset.action]());
+  button.addEventListener("click", () => once(ACTIONS[button.dataset.action]));
 }
 for (const button of document.querySelectorAll("[data-name]")) {
-  button.addEventListener("click", () => decide("relabel", button.dataset.name));
+  button.addEventListener("click", () => once(() => decide("relabel", button.dataset.name)));
 }
 element("relabel").addEventListener("submit", event => {
   event.preventDefault();
@@ -366,15 +392,11 @@ element("filters").addEventListener("pointerdown", () => { pointed = true; });
 element("filters").addEventListener("keydown", () => { pointed = false; });
 element("filters").addEventListener("change", async () => {
   if (pointed) document.activeElement.blur();
-  if (await load()) show();
+  await loadFiltered();
 });
 element("filters").addEventListener("submit", event => event.preventDefault());
-element("later").addEventListener("click", async () => {
-  if (await load({ after: lastPlace() })) show();
-});
-element("earlier").addEventListener("click", async () => {
-  if (items.length && await load({ before: items[0].place })) show();
-});
+element("later").addEventListener("click", () => once(later));
+element("earlier").addEventListener("click", () => once(earlier));
 element("every").addEventListener("click", () => {
   selected = new Set(items.map(item => item.content));
   showQueue();
