@@ -1,7 +1,7 @@
-"""The commands as Python functions: what `import eyesight` offers.
+"""The public functions of `import eyesight`, one for each command.
 
-Each takes names, paths and objects alike, and returns an object instead of printing. Messages go to
-standard error, or in a notebook into one output that is updated.
+They accept names, paths and objects, and return objects instead of printing. Messages go to
+standard error, or in a notebook to one output that is updated.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def train(
         `(x_train, y_train, x_test, y_test)`, a torch `Dataset`, `(train, test)` of these, or a
         Hugging Face data set. Data from memory is written into `OUT/data` once.
     model
-        A network of your own: a class or function called as `model(channels, classes, **options)`
+        Your own network: a class or function called as `model(channels, classes, **options)`
         that returns a `torch.nn.Module` from N,C,H,W to N,K; or its name, `my_net.py:MyNet`. It
         must be importable, since a run keeps its name and not its code.
     options
@@ -65,11 +65,11 @@ def train(
     set
         Recipe fields by their dotted path, such as `{"optim.lr": 0.02}`.
     budget
-        The time for everything, in seconds or as text: `"2m"`.
+        Time limit of the whole run, in seconds or as a string such as `"2m"`.
     seed
-        Decides weights, order and augmentation.
+        Random seed of weights, order and augmentation.
     out
-        The folder in which the run's folder is made.
+        The folder in which the run folder is created.
     resume
         Continue the newest unfinished run of this recipe on this data.
     verbose
@@ -78,8 +78,8 @@ def train(
     Raises
     ------
     UserError
-        For unknown names, fields and values, data that cannot be used, a network that cannot be
-        used again, and whatever ends the training that a person can mend.
+        For unknown names, fields and values, unusable data, a network that cannot be imported
+        again, and other errors that the user can fix.
     """
     from eyesight.views.live import reporter
 
@@ -111,7 +111,7 @@ def resolve(
     seed: int | None = None,
     out: str | Path = "runs",
 ) -> Recipe:
-    """The recipe that `train` would train with these arguments.
+    """Return the recipe that `train` would train with these arguments.
 
     `settings` are further fields as text, such as `"optim.lr=0.02"`. Raises UserError for unknown
     names, fields and values.
@@ -130,7 +130,7 @@ def resolve(
 
         recipe = replace(recipe, model=Model(name_of(model), options=_texts(options or {})))
     elif options:
-        raise UserError("options are for a network of your own", "name it with model=")
+        raise UserError("options= is only for your own networks", "pass the network with model=")
     fields: dict[str, object] = {"training.budget": budget, "training.seed": seed}
     given = {path: value for path, value in fields.items() if value is not None}
     return override(recipe, [*settings, *_texts({**(set or {}), **given})])
@@ -152,10 +152,10 @@ def _text(value: object) -> str:
 
 
 def evaluate(run: RunLike, data: DataSource | None = None) -> Results:
-    """Results of a run's classifier on its own test images, or on labelled images at `data`.
+    """Evaluate a run's classifier on its test images, or on labelled images at `data`.
 
-    `Predictions` for a run that gives classes. Raises UserError when the run has no classifier, or
-    when the data holds a class that it does not know.
+    Returns `Predictions` for a run that predicts classes. Raises UserError if the run has no
+    classifier, or if the data has a class that the classifier does not have.
     """
     opened = _run(run)
     if data is None:
@@ -177,10 +177,10 @@ def compare(
     out: str | Path = "runs",
     verbose: bool = True,
 ) -> Comparison:
-    """Train what is missing and set all side by side, with intervals and significance.
+    """Train recipes as needed and compare them with intervals and significance tests.
 
-    Runs are taken as they are. Recipes are trained with `seeds` seeds each, in processes of their
-    own; finished runs in `out` are used again. A list as a value in `set` makes a row of each.
+    Runs are used unchanged. Recipes are trained with `seeds` seeds each, in separate processes;
+    finished runs in `out` are reused. A list as a value in `set` adds one row per value.
 
     Raises UserError for unknown names, fields and values, and without recipes.
     """
@@ -217,7 +217,7 @@ def compare(
 
 
 def _recipe_folder(recipe: Recipe, out: Path) -> Path:
-    """A folder with the recipe, which `eyesight train` takes as it takes a run's."""
+    """Write the recipe into a folder that `eyesight train` accepts like a run folder."""
     import json
 
     from eyesight.system.files import whole_file
@@ -243,35 +243,35 @@ def export(
     unproven: bool = False,
     verbose: bool = False,
 ) -> Exported:
-    """Write a run's classifier, or a pretrained backbone, as an ONNX file or a web page.
+    """Export a run's classifier or a pretrained backbone to an ONNX file or a web page.
 
-    The file is kept only if it predicts what the classifier predicts, on real images.
+    The file is kept only if its predictions on real images match the classifier's.
 
     Parameters
     ----------
     model
         A run, or a backbone's name.
     file
-        Where to write it; `RUN/export/` otherwise.
+        Where to write it; by default into `RUN/export/`.
     data
-        Labelled images to check with, instead of the run's own test images.
+        Labelled images for verification instead of the run's test images.
     int8
         Also write FILE.int8.onnx, with 8-bit weights and activations.
     tolerance
-        The accuracy that int8 may lose, as a fraction.
+        The largest accepted loss of accuracy with int8, as a fraction.
     weights, only
         As in `load`, for a backbone.
     to
-        `"onnx"`, or `"web"`: one HTML file, or a folder when `file` has no such ending. A run's
-        page is opened in Chromium, Chrome or Edge, and asked about held-out images.
+        `"onnx"`, or `"web"` for one HTML file, or for a folder if `file` does not end in .html. The
+        page is verified on held-out images in Chromium, Chrome or Edge.
     unproven
-        Keep a web page without asking a browser.
+        Keep a web page without verifying it in a browser.
 
     Raises
     ------
     UserError
-        When the run has no classifier, when the file would predict otherwise, when int8 loses
-        more than `tolerance`, and when there is no browser to ask about a web page.
+        If the run has no classifier, the file predicts differently, int8 loses more than
+        `tolerance`, or no browser is available to verify a web page.
     """
     from eyesight.data.own import source_of
     from eyesight.exporting import export as exporting
@@ -287,7 +287,7 @@ def export(
     if is_network:
         if int8 or data is not None:
             raise UserError(
-                "int8 and data are for runs, which have images and labels of their own",
+                "int8 and data apply only to runs, which have images and labels",
                 "leave them out",
             )
         return exporting.export_network(
@@ -309,19 +309,19 @@ def export(
 
 def _check_format(to: str, *, is_network: bool, int8: bool, unproven: bool) -> None:
     if to not in ("onnx", "web"):
-        raise UserError(f"unknown format {to!r}", 'known: "onnx", "web"')
+        raise UserError(f"unknown format {to!r}", 'expected "onnx" or "web"')
     if to == "web" and (is_network or int8):
         raise UserError(
-            "a web page is made from a run, in full precision",
-            'name a run and leave out int8, or leave out to="web"',
+            "a web page can only be exported from a run, without int8",
+            'pass a run and leave out int8, or leave out to="web"',
         )
     if to == "onnx" and unproven:
-        raise UserError("unproven is for web pages", 'add to="web", or leave it out')
+        raise UserError("unproven applies only to web pages", 'add to="web", or leave it out')
 
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What the doctor found, the worst first, and which checks it made."""
+    """The doctor's findings, most severe first, and the checks it made."""
 
     findings: list[Finding]
     checks: list[str]
@@ -342,7 +342,7 @@ def doctor(
     set: Settings | None = None,
     verbose: bool = False,
 ) -> Diagnosis:
-    """Say what is wrong with a training, and why: of a run, or of a recipe before it is run.
+    """Diagnose a run, or a recipe before it is trained.
 
     Raises UserError for unknown names, fields and values.
     """
@@ -370,10 +370,10 @@ def doctor(
 
 
 def scan(data: DataSource, *, out: str | Path = "runs") -> Scan | MaskScan:
-    """Check the health of a data set: classes, counts, sizes, and every problem by file name.
+    """Check a data set: classes, counts, sizes, and every problem by file name.
 
-    Data from memory is written into `OUT/data` first. Raises UserError for what is no data set, and
-    for one without two classes.
+    Data from memory is written into `OUT/data` first. Raises UserError if it is not a data set or
+    has fewer than two classes.
     """
     from eyesight.data import opening
     from eyesight.data import scan as scanning
@@ -388,9 +388,9 @@ def scan(data: DataSource, *, out: str | Path = "runs") -> Scan | MaskScan:
 
 
 def write_report(run: RunLike, file: str | Path | None = None) -> Path:
-    """Write the report of a run, one HTML page that needs no network; `RUN/report.html` otherwise.
+    """Write the report of a run, a self-contained HTML page, by default to `RUN/report.html`.
 
-    Returns its path. Raises UserError when there is no such run.
+    Returns its path. Raises UserError if there is no such run.
     """
     from eyesight.report import report
 

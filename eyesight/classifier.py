@@ -45,11 +45,11 @@ from eyesight.tasks import TASKS, Task
 
 FORMAT = 1
 DIFFERENT_NAMES = 5  # tensors named in an error
-UNLIKE = "unlike."  # begins the names of tensors that are no weights
+UNLIKE = "unlike."  # prefix of tensors that are not weights
 
 
 class Facts(TypedDict, total=False):
-    """Where a classifier comes from; an exported file also holds what it needs to be used alone."""
+    """The origin of a classifier; in an exported file also what is needed to use it alone."""
 
     run: str
     data: str
@@ -58,7 +58,7 @@ class Facts(TypedDict, total=False):
     eyesight: str
     colours: Sequence[Sequence[int]] | None  # of the classes of a mask
     weights: object  # where a pretrained network's weights came from
-    only: str | None  # the kind of object that a pretrained network is narrowed to
+    only: str | None  # the subset of classes of a restricted pretrained network
     eyesight_format: int
     name: str
     classes: Sequence[str]
@@ -88,7 +88,7 @@ class Description(TypedDict, total=False):
     noise: float
     calibration: CalibrationJson
     weights_sha256: str
-    code_sha256: str  # of the source file of a network of one's own
+    code_sha256: str  # of the source file of a user's network
     mixture: dict[str, object]  # of a blend: its members
     facts: Facts
 
@@ -103,9 +103,9 @@ class Classifier:
     preparation: Preparation
     views: Views = "one"  # averaged at test time
     facts: Facts = field(default_factory=Facts)
-    noise: float = 0.0  # added to the images on which a denoising autoencoder is scored
-    arithmetic: str = "float32"  # of inference; "bfloat16" only where a budget affords no better
-    source: str = ""  # what it was loaded from, in words
+    noise: float = 0.0  # added to test images when a denoising autoencoder is scored
+    arithmetic: str = "float32"  # of inference; "bfloat16" if a budget is too short for float32
+    source: str = ""  # description of where it was loaded from
     calibration: Calibration = field(default_factory=Calibration)
 
     def __repr__(self) -> str:
@@ -118,7 +118,7 @@ class Classifier:
 
     @property
     def several_parts(self) -> Preparation | None:
-        """The preparation where the members of a blend see several versions of an image."""
+        """The preparation of a blend whose members prepare images differently, or None."""
         return self.preparation if self.preparation.parts else None
 
     def predict(self, images: inputs.Images) -> Predictions:
@@ -127,15 +127,15 @@ class Classifier:
         Parameters
         ----------
         images
-            A path, encoded bytes, a PIL image, an array H,W or H,W,C (uint8, or fractions from 0
-            to 1), a tensor H,W or C,H,W, a batch N,… of these, or a list of any of them; also an
-            empty one. Each is prepared exactly as the training images were.
+            A path, encoded bytes, a PIL image, an array H,W or H,W,C (uint8, or floats from 0 to
+            1), a tensor H,W or C,H,W, a batch N,… of these, or a list of any of them, which may be
+            empty. Images are prepared exactly as in training.
 
         Raises
         ------
         UserError
-            For a missing file, for what is no image, and when the network gives images or masks
-            instead of classes.
+            For a missing file, input that is not an image, and a network that predicts images or
+            masks instead of classes.
         """
         if self.network.emits != "class":
             raise no_classes(self.network.emits)
@@ -157,7 +157,7 @@ class Classifier:
         return torch.cat([self.forward(batch).cpu() for batch in batches]).numpy()
 
     def answer(self, pixels: Pixels) -> Answers:
-        """Probabilities, raw logits, sets and doubt for prepared images, uint8 N,C,H,W."""
+        """Probabilities, logits, prediction sets and doubts for prepared images, uint8 N,C,H,W."""
         if not len(pixels):
             return Answers(np.zeros((0, len(self.classes)), dtype=np.float32))
         logits, features = self.logits_and_features(pixels)
@@ -183,7 +183,7 @@ class Classifier:
 
     @property
     def task(self) -> Task:
-        """What the network does: give a class, an image or a mask."""
+        """The task of the network: classify, reconstruct or segment."""
         return TASKS[self.network.emits]
 
     def infer(self, images: Images, batch: int | None = None) -> Results:
@@ -289,10 +289,10 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
 
 
 def _problem(description: Description, preparation: Preparation) -> str:
-    """What is wrong with the values that somebody may have written by hand; "" for nothing."""
+    """The problem with hand-written values, or an empty string."""
     classes, shape = description["classes"], description["shape"]
     if not classes or not all(isinstance(name, str) for name in classes):
-        return "classes are no list of names"
+        return "classes is not a list of names"
     if tuple(shape) != preparation.shape or not all(0 < side <= MOST_SIDE for side in shape):
         return f"shape is {shape}, and images are prepared as {preparation.shape}"
     if description["views"] not in get_args(Views):
@@ -300,18 +300,18 @@ def _problem(description: Description, preparation: Preparation) -> str:
     if description.get("target", "class") not in TASKS:
         return f"target is {description.get('target')!r}"
     if not isinstance(description["facts"], dict):
-        return "facts are no object"
+        return "facts is not an object"
     return ""
 
 
 def read_description(folder: Path) -> Description:
-    """The contents of `classifier.json`; raises UserError when there is none that can be read."""
+    """Read `classifier.json`; raises UserError if it is missing or invalid."""
     file = folder / "classifier.json"
     try:
         description: Description = json.loads(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
-            f"{folder} holds no classifier: there is no {file.name}",
+            f"{folder} is not a classifier folder: it has no {file.name}",
             "name a run that finished, or its classifier folder",
         ) from None
     except (OSError, ValueError) as error:
@@ -325,8 +325,8 @@ def read_description(folder: Path) -> Description:
         )
     if version > FORMAT:
         raise UserError(
-            f"{folder} was written by a later eyesight (format {version}, this one reads up to "
-            f"{FORMAT})",
+            f"{folder} was written by a newer version of eyesight (format {version}; this "
+            f"version reads up to {FORMAT})",
             "upgrade eyesight",
         )
     return description
@@ -335,11 +335,11 @@ def read_description(folder: Path) -> Description:
 def _load_weights(
     file: Path, expected: str, state: dict[str, Tensor]
 ) -> tuple[dict[str, Tensor], Unlike | None]:
-    """The weights, and what tells images that are unlike the training images."""
+    """The weights, and the reference features that detect unfamiliar images."""
     try:
         if file_sha256(file) != expected:
             raise UserError(
-                f"{file} is not the file that classifier.json names: its checksum differs",
+                f"{file} does not match its checksum in classifier.json",
                 "the weights were changed or damaged; copy the folder again, or train again",
             )
         stored: dict[str, Tensor] = load_file(file)
@@ -369,23 +369,23 @@ def _check_fit(file: Path, tensors: dict[str, Tensor], state: dict[str, Tensor])
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise UserError(
-                f"{file} holds numbers that are not finite, in {name}",
+                f"{file} contains NaN or infinite values in {name}",
                 "the training diverged or the file is damaged: train again, with a smaller "
-                "optim.lr if it diverged",
+                "optim.lr if the loss diverged",
             )
 
 
 def describe(source: str, classes: Sequence[str], preparation: Preparation) -> str:
-    """A classifier in one line, for `repr`."""
+    """One line for `repr`."""
     channels, height, width = preparation.shape
     return f"<{source}: {len(classes)} classes, images {channels}×{height}×{width}>"
 
 
 def no_classes(target: str) -> UserError:
-    """The error for asking a network that gives images or masks for classes."""
-    kind = {"picture": "a restored image", "mask": "a mask"}[target]
+    """The error for requesting classes from a network that predicts images or masks."""
+    kind = {"picture": "a reconstructed image", "mask": "a mask"}[target]
     return UserError(
-        f"this network gives {kind}, not a class",
+        f"this network predicts {kind}, not a class",
         "use probabilities(prepare(...)), or `eyesight predict RUN IMAGES --out FOLDER`",
     )
 
@@ -393,9 +393,9 @@ def no_classes(target: str) -> UserError:
 def probabilities(
     network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
 ) -> Tensor:
-    """What the network gives for images N,C,H,W, averaged over the views before the softmax.
+    """The output for images N,C,H,W, averaged over the views before softmax.
 
-    Probabilities N,K, not calibrated, for a network that gives classes.
+    For a classifier, uncalibrated probabilities N,K.
     """
     return network.answer(mean_outputs(network, pixels, views, arithmetic))
 
@@ -431,7 +431,7 @@ def logits_and_features(
 
 @contextmanager
 def evaluating(network: Network) -> Iterator[None]:
-    """The network in evaluation mode, and afterwards as it was."""
+    """Context manager: the network in evaluation mode, restored afterwards."""
     training = network.training
     network.eval()
     try:

@@ -110,7 +110,7 @@ def run(recipe: Recipe, out: Path, context: Context) -> Run:
     resolved, data, path = resolve(recipe, out, context)
     with context.group.folder(path) as folder, (opened := Run(folder)).hold():
         if opened.status == "done":
-            context.reporter.message(f"{path} is trained already; only its report is left to do")
+            context.reporter.message(f"{path} is already trained; only its report is missing")
             return opened
         try:
             execute(Job(opened, resolved, data, context))
@@ -185,15 +185,15 @@ def report_data(data: Dataset, context: Context) -> None:
     clock, reporter = context.clock, context.reporter
     if clock.budget is not None and clock.elapsed() > clock.budget / 2:
         reporter.message(
-            f"{clock.elapsed():.0f} of {clock.budget:.0f} s have passed "
-            "before anything is trained; next time the pictures are prepared"
+            f"{clock.elapsed():.0f} of {clock.budget:.0f} s were needed before training; next "
+            "time the prepared images are in the cache"
         )
     fatal = [problem for problem in data.store.problems if problem.fatal]
     for problem in fatal[:SHOWN_PROBLEMS]:
         reporter.message(f"left out {problem.id}: {problem.kind}, {problem.detail}")
     if len(fatal) > SHOWN_PROBLEMS:
         more = len(fatal) - SHOWN_PROBLEMS
-        reporter.message(f"left out {more:,} more: `eyesight data {data.name}` names them")
+        reporter.message(f"left out {more:,} more; list them with `eyesight data {data.name}`")
     for note in data.notes:
         reporter.message(note)
 
@@ -257,8 +257,9 @@ def write_environment(job: Job, device: torch.device, notes: Mapping[str, object
     threads = torch.get_num_threads()
     if earlier.get("threads", threads) != threads:
         job.context.reporter.message(
-            f"the run began with {earlier['threads']} threads and goes on with {threads}: "
-            f"its last digits may differ; OMP_NUM_THREADS={earlier['threads']} keeps them"
+            f"the run started with {earlier['threads']} threads and continues with {threads}: "
+            f"results may differ in the last digits; use OMP_NUM_THREADS={earlier['threads']} "
+            "to avoid this"
         )
     kept = {key: value for key, value in earlier.items() if key.startswith("precision")}
     machine = environment(
@@ -283,13 +284,13 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
     if clock.budget is None:
         return Evaluation("float32", views)
     held_out = len(data.test) + len(data.validation)
-    context.reporter.message(f"trying how long {held_out:,} held-out pictures will take in the end")
+    context.reporter.message(f"estimating the evaluation time of {held_out:,} held-out images")
     measured = context.group.once(lambda: vars(budget.plan_evaluation(network, data, recipe)))
     evaluation = Evaluation(**measured)
     if evaluation.views != views:
         context.reporter.message(
-            f"a budget of {clock.budget:.0f} s has no time to average over the views {views}: "
-            f"{evaluation.views} instead"
+            f"a budget of {clock.budget:.0f} s is too short to average over the views {views}; "
+            f"using {evaluation.views}"
         )
     seconds = evaluation.seconds / context.group.size
     budget.reserve_for_evaluation(clock, seconds, recipe.data.target)
@@ -331,10 +332,12 @@ def train_stage(job: Job, stage: Stage) -> State:
             context.reporter.message(f"stopped early: no improvement in {training.patience} epochs")
             break
         if job.run.recipe.model.name == AUTO and is_perfect(state.history):
-            context.reporter.message("stopped early: every validation picture is right")
+            context.reporter.message(
+                "stopped early: all validation images are classified correctly"
+            )
             break
         if context.group.once(lambda: run.asked_to_stop):
-            context.reporter.message("stopped early, as asked; what was learnt is kept")
+            context.reporter.message("stopped early on request; the weights are kept")
             break
         due = time.monotonic() - saved > SAVE_EVERY or not file.exists()
         if due and state.progress < 1 and context.group.first:
@@ -370,7 +373,7 @@ def begin_stage(job: Job, stage: Stage) -> State:
     if file.exists():
         state.restore(file)
         epoch = epochs_before(run, stage) + state.epoch
-        job.context.reporter.message(f"going on with {run.path} after epoch {epoch}")
+        job.context.reporter.message(f"resuming {run.path} after epoch {epoch}")
     return state
 
 
@@ -408,10 +411,9 @@ def report_plan(stage: Stage, context: Context) -> None:
     as_asked = (batch, epochs) == (training.batch, training.epochs)
     if as_asked or context.clock.budget is not None:
         return
-    reason = f", to take {training.min_steps} steps" if epochs > training.epochs else ""
+    reason = f" to reach {training.min_steps} steps" if epochs > training.epochs else ""
     context.reporter.message(
-        f"few pictures: batches of {batch} and {epochs} passes over them{reason} "
-        "(training.min_steps)"
+        f"small data set: using batches of {batch} and {epochs} epochs{reason} (training.min_steps)"
     )
 
 
@@ -419,8 +421,7 @@ def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
     """Save the classifier, load it again, evaluate that one once, and write everything down."""
     run, data, context = job.run, job.data, job.context
     context.reporter.message(
-        f"looking once at the held-out pictures: {len(data.validation):,} for validation, "
-        f"{len(data.test):,} for test"
+        f"evaluating {len(data.validation):,} validation and {len(data.test):,} test images"
     )
     loaded = save_and_check(job, network, evaluation)
     validation = context.group.infer(loaded, data.validation)
@@ -532,8 +533,8 @@ def check_same(trained: Classifier, loaded: Classifier, images: Images) -> None:
     few = images.take(torch.arange(number))
     if not torch.allclose(trained.forward(few), loaded.forward(few), atol=1e-5):
         raise UserError(
-            "the saved classifier does not say what the trained one says",
-            "the disk may be failing; train again elsewhere",
+            "the saved classifier and the trained one predict differently",
+            "the disk may be failing; train again on another disk",
         )
 
 

@@ -353,7 +353,7 @@ class _Kind:
         elif origin is tuple and get_args(self.kind)[-1] is Ellipsis:
             if not isinstance(value, tuple) or not all(isinstance(part, str) for part in value):
                 raise UserError(
-                    f"{path} is texts separated by commas, not {_shown(value)!r}",
+                    f"{path} must be strings separated by commas, not {_shown(value)!r}",
                     "for example --set model.options=width=8",
                     code=2,
                 )
@@ -367,14 +367,16 @@ class _Kind:
         if not isinstance(value, tuple) or len(value) != len(kinds):
             numbers = f"{len(kinds)} numbers separated by commas"
             raise UserError(
-                f"{path} is {numbers}, not {_shown(value)!r}", f"--set {path}=0.8,1.2, say", code=2
+                f"{path} must be {numbers}, not {_shown(value)!r}",
+                f"for example --set {path}=0.8,1.2",
+                code=2,
             )
         for part in value:
             if not _is_a(part, kinds[0]) or not self._in_range(part):
                 raise self.refusal(part, path)
         if value != tuple(sorted(value)):
             raise UserError(
-                f"{path} is a range: the smaller number comes first, not {_shown(value)}",
+                f"{path} is a range and needs the smaller number first, not {_shown(value)}",
                 f"--set {path}={_shown(tuple(sorted(value)))}",
                 code=2,
             )
@@ -386,14 +388,14 @@ class _Kind:
         """The error for a value of another type or outside the range."""
         expected = "true or false"
         if self.range is not None:
-            number = "a whole number" if self.kind is int else "a number"
+            number = "an integer" if self.kind is int else "a number"
             expected = f"{number} {self.range}"
         elif self.kind is not bool:
             expected = "text"
         default = field_value(Recipe(), path)
         example = _shown(1 if default is None else default)
         hint = f"for example --set {path}={example.lower()}"
-        return UserError(f"{path} is {expected}, not {_shown(value)}", hint, code=2)
+        return UserError(f"{path} must be {expected}, not {_shown(value)}", hint, code=2)
 
 
 def _shown(value: object) -> str:
@@ -581,12 +583,12 @@ def from_dict(values: Mapping[str, object]) -> Recipe:
     range.
     """
     if not isinstance(values, Mapping):
-        raise UserError("a recipe is an object with fields", "copy the run again")
+        raise UserError("a recipe must be an object with fields", "copy the run again")
     version = values.get("format", 0)
     if not isinstance(version, int) or version > FORMAT:
         raise UserError(
-            f"this recipe was written by a later eyesight (format {version}, "
-            f"this one reads up to {FORMAT})",
+            f"this recipe was written by a newer version of eyesight (format {version}; this "
+            f"version reads up to {FORMAT})",
             "upgrade eyesight to read it",
         )
     field_types = get_type_hints(Recipe)
@@ -608,7 +610,7 @@ def group(name: str, values: object) -> Group:
     if not isinstance(values, dict):
         raise UserError(
             f"the recipe's {name} is not an object with fields",
-            "copy the run again, or write it anew",
+            "copy the run again, or train again",
         )
     kind = _group_type(name)
     fields = _kinds(name)

@@ -80,15 +80,15 @@ class Run:
         folder = _find(Path(path))
         if not (folder / "recipe.json").is_file():
             raise UserError(
-                f"{folder} is not a run: it holds no recipe.json",
-                "a run is a folder that `eyesight train` left",
+                f"{folder} is not a run: it has no recipe.json",
+                "a run is a folder written by `eyesight train`",
             )
         run = Run(folder)
         version = run.read_json("recipe.json").get("format", 0)
         if not isinstance(version, int) or version > recipes.FORMAT:
             raise UserError(
-                f"{folder} was written by a later eyesight (format {version}, this one reads up to "
-                f"{recipes.FORMAT})",
+                f"{folder} was written by a newer version of eyesight (format {version}; this "
+                f"version reads up to {recipes.FORMAT})",
                 "upgrade eyesight to read it",
             )
         return run
@@ -273,11 +273,11 @@ class Run:
             values = json.loads(file.read_bytes())
         except (OSError, ValueError) as error:
             raise MissingError(
-                f"{file} cannot be read: {error}", "the run is damaged, or was removed meanwhile"
+                f"{file} cannot be read: {error}", "the run is damaged or was removed"
             ) from None
         if not isinstance(values, dict):
             raise MissingError(
-                f"{file} cannot be read: it holds no JSON object", "the run is damaged"
+                f"{file} cannot be read: it is not a JSON object", "the run is damaged"
             )
         return values
 
@@ -308,15 +308,17 @@ class Run:
         if self.status == "running":
             return "wait for it"
         if self.status == "interrupted":
-            return f"{again} --resume --out {self.path.parent}` ends it"
+            return f"finish it with {again} --resume --out {self.path.parent}`"
         if self.status == "done":
-            return f"what is missing was removed since: {again}` trains it anew"
+            return f"files were removed from it; train again with {again}`"
         # The same training would fail again at the same place, unless what it lacked was outside of
         # it, such as room on the disk.
         goes_on = any(self.checkpoint_path.glob("state*")) and not any(
             option in mend for option in ("--set", "--budget")
         )
-        go_on = f"; then {again} --resume --out {self.path.parent}` goes on" if goes_on else ""
+        go_on = (
+            (f"; then continue with {again} --resume --out {self.path.parent}`") if goes_on else ""
+        )
         return f"it ended with: {failure.get('message')}; {mend or 'train it again'}{go_on}"
 
     def results(self, split: str = "test") -> Results:
@@ -333,8 +335,8 @@ class Run:
         """
         if self.target != "class":
             raise MissingError(
-                f"{self.path} gives a {self.target} for a picture, not a class",
-                "name the run of a classifier",
+                f"{self.path} predicts a {self.target}, not a class",
+                "use the run of a classifier",
             )
         return predictions.load(self._results_file(split))
 
@@ -342,7 +344,7 @@ class Run:
         file = self.path / ("predictions.npz" if split == "test" else f"{split}.npz")
         if not file.is_file():
             raise MissingError(
-                f"{self.path} holds no {split} predictions: the run is {self.status}", self.way_on
+                f"{self.path} has no {split} predictions: the run is {self.status}", self.way_on
             )
         return file
 
@@ -415,7 +417,7 @@ def _find(path: Path) -> Path:
     hint = (
         f"did you mean {path.parent / near[0]}?"
         if near
-        else f"runs are folders such as runs/0001-lenet5, here relative to {Path.cwd()}"
+        else f"runs are folders such as runs/0001-lenet5, relative to {Path.cwd()}"
     )
     raise UserError(f"there is no run at {path}", hint)
 

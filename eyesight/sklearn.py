@@ -124,7 +124,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
         check_classification_targets(labels)
         self.classes_ = unique_labels(labels)
         if len(self.classes_) < 2:
-            raise ValueError("a classifier cannot be trained: y holds only one class")
+            raise ValueError("a classifier cannot be trained: y has only one class")
         self._range_ = self._value_range(images)
         pixels = self._pixels(images)
         recipe = self._recipe()
@@ -184,7 +184,7 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
             except ValueError:
                 features = int(np.prod(images.shape[1:]))
                 raise ValueError(
-                    f"X has {features} features, which are no image of {self.image_shape}"
+                    f"X has {features} features, which do not match image_shape={self.image_shape}"
                 ) from None
         if images.ndim == 3:
             images = images[..., None]
@@ -219,8 +219,8 @@ class ImageClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # 
 def _check_range(images: Array, low: float, high: float) -> None:
     if images.min() < low or images.max() > high:
         raise ValueError(
-            f"X holds values from {images.min():g} to {images.max():g}, outside of {low:g} to "
-            f"{high:g}: state the scale with value_range=(low, high)"
+            f"X has values from {images.min():g} to {images.max():g}, outside of {low:g} to "
+            f"{high:g}: set value_range=(low, high)"
         )
 
 
@@ -245,7 +245,7 @@ def _train(
     if registry.is_backbone(recipe.model):
         raise UserError(
             f"{recipe.model.name} is a pretrained backbone; ImageClassifier trains from scratch",
-            "train it with eyesight.train, which computes its features once",
+            "use eyesight.train, which computes its features once",
         )
     images = Images.of(pixels, labels, names, tuple(map(str, range(len(labels)))))
     device = default_device()

@@ -107,7 +107,7 @@ EVIL = ["../x", "a/../../x", "/tmp/x", "..\\x", "C:\\x", "c:x", "\\\\server\\x",
 def test_no_member_leaves_its_folder(tmp_path, inner, name, make):
     before = set(tmp_path.rglob("*"))
     archive = make(tmp_path / "evil", [(name, b"evil")])
-    with pytest.raises(UserError, match="leave its folder"):
+    with pytest.raises(UserError, match="outside its folder"):
         extract(archive, inner)
     assert set(tmp_path.rglob("*")) - before == {archive}
 
@@ -178,7 +178,7 @@ def test_too_many_bytes_are_refused(tmp_path, inner, make):
 )
 def test_bombs_are_refused_by_their_ratio(tmp_path, inner, make, options):
     archive = make(tmp_path / "bomb", [("zeros", bytes(900_000))], **options)
-    with pytest.raises(UserError, match="as a bomb does"):
+    with pytest.raises(UserError, match="like an archive bomb"):
         extract(archive, inner, SMALL)
     assert sum(map(len, files(inner).values())) <= SMALL.small
     extract(archive, inner)  # the same is harmless under the real limits
@@ -213,14 +213,14 @@ def test_a_cut_tar_is_never_taken_for_a_whole_one(tmp_path, inner, mode, part):
     with tarfile.open(archive) as whole:
         end = whole.getmembers()[-1].offset_data + 3000 if mode == "w" else archive.stat().st_size
     archive.write_bytes(archive.read_bytes()[: int(end * part)])
-    with pytest.raises(UserError, match=r"damaged|cut short"):
+    with pytest.raises(UserError, match=r"damaged|truncated"):
         extract(archive, inner)
 
 
 def test_a_tar_cut_between_two_members_is_noticed(tmp_path, inner):
     archive = make_tar(tmp_path / "a.tar", [("1", b"1"), ("2", b"2")])
     archive.write_bytes(archive.read_bytes()[:1024])
-    with pytest.raises(UserError, match="cut short"):
+    with pytest.raises(UserError, match="truncated"):
         extract(archive, inner)
 
 
@@ -331,7 +331,7 @@ def test_names_in_a_code_page_are_read_as_words(tmp_path, encoding, names):
     if encoding == "cp437":
         assert lines == []
     else:
-        assert f"read as {encoding}" in lines[0]
+        assert f"using {encoding}" in lines[0]
 
 
 def test_a_tar_of_a_million_empty_members_is_refused_early(tmp_path):
@@ -341,7 +341,7 @@ def test_a_tar_of_a_million_empty_members_is_refused_early(tmp_path):
             file.write(tarfile.TarInfo(f"{number}.png").tobuf())
         file.write(bytes(1024))
     (tmp_path / "out").mkdir()
-    with pytest.raises(UserError, match="100 members that are all but empty"):
+    with pytest.raises(UserError, match="100 nearly empty members"):
         extract(path, tmp_path / "out", Limits(many=100))
     assert len(files(tmp_path / "out")) == 100
 
@@ -354,5 +354,5 @@ def test_a_tar_of_a_million_members_is_refused_early(tmp_path, inner):
             archive.addfile(tarfile.TarInfo(f"{number % 50}/{number}"))
     with path.open("ab") as file:
         file.truncate(512 * 1_000_000)
-    with pytest.raises(UserError, match="all but empty"):
+    with pytest.raises(UserError, match="nearly empty"):
         extract(path, inner, Limits())

@@ -110,7 +110,7 @@ def test_the_audit_its_json_its_text_and_its_record_name_the_flaws(tmp_path):
     assert [(one["id"], one["kind"]) for one in values] == expected
     assert list(values[0]) == ["id", "kind", "value"]
     lines = describe(result, every=False)
-    assert "flaws of images that show little: 2" in lines
+    assert "low-quality images: 2" in lines
     assert f"  blank  {SHAPES[0]}/black.png" in lines
     AuditRecord.of(result).save(tmp_path / record.FILE)
     kept = record.of_run(tmp_path)

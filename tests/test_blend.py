@@ -157,7 +157,7 @@ def test_every_command_takes_a_blend(monkeypatch, capsys, tmp_path, members, ble
     command(monkeypatch, capsys, "export", blended.path, "--out", exported)
     command(monkeypatch, capsys, "report", blended.path)
     refused = command(monkeypatch, capsys, "doctor", blended.path, code=1)
-    assert "ask the doctor about its members" in refused.err
+    assert "run the doctor on its members" in refused.err
     command(monkeypatch, capsys, "show", blended.path)
     table = command(
         monkeypatch, capsys, "compare", blended.path, members[0].path, "--json", "--out", tmp_path
@@ -171,7 +171,7 @@ def test_every_command_takes_a_blend(monkeypatch, capsys, tmp_path, members, ble
     )
     assert "leave --views out" in refused.err
     trained = command(monkeypatch, capsys, "train", blended.path, "--out", tmp_path, code=2)
-    assert "a blend is not trained" in trained.err
+    assert "a blend cannot be trained" in trained.err
 
 
 def test_the_command_prints_weights_and_gain(monkeypatch, capsys, tmp_path, members):
@@ -215,7 +215,7 @@ def test_what_cannot_be_blended_is_refused(tmp_path, members):
         out=tmp_path / "runs",
         verbose=False,
     )
-    with pytest.raises(UserError, match="only classes can be blended"):
+    with pytest.raises(UserError, match="only class predictions can be blended"):
         eyesight.blend(members[0], autoencoder, verbose=False)
 
 
@@ -225,5 +225,5 @@ def test_answers_to_other_images_are_seen(members):
     fewer = Predictions(
         validation.ids[1:], validation.labels[1:], validation.probabilities[1:], validation.classes
     )
-    with pytest.raises(UserError, match="kept no answer"):
+    with pytest.raises(UserError, match="no prediction for the validation"):
         blending.aligned(fewer, joined)

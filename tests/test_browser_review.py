@@ -155,7 +155,7 @@ def test_the_loop_by_keys_alone(browser, root, tmp_path, monkeypatch, capsys):
     changed = sum(row.new != row.old for row in rows)
     assert changed >= 0.8 * WRONG, "what is wrong comes first"
     printed = train(monkeypatch, capsys, root, runs)
-    line = next(line for line in printed.splitlines() if "by corrected labels" in line)
+    line = next(line for line in printed.splitlines() if "with corrected labels" in line)
     assert "before" in line and "after" in line and "p = " in line
     values = json.loads(train(monkeypatch, capsys, root, runs, "--json"))
     assert values["corrections"]["before"] == "0001-lenet5"

@@ -124,7 +124,7 @@ def test_killed_while_the_report_is_drawn_only_the_report_is_left_to_do(trained,
     before, said = (run.path / "log.jsonl").read_bytes(), []
     again = experiment.run(recipe, tmp_path / "runs", reporting(said, resume=True, report=True))
     assert again.path == run.path and (run.path / "log.jsonl").read_bytes() == before
-    assert "only its report is left to do" in said[-1]
+    assert "only its report is missing" in said[-1]
     (run.path / "report.html").write_text("the report")
     other = experiment.run(recipe, tmp_path / "runs", reporting(said, resume=True, report=True))
     assert other.path != run.path, "with its report a run is complete"

@@ -296,7 +296,7 @@ except UserError as error:
     print("error:", error.message)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0 and "was cut short while it was read" in done.stdout
+    assert done.returncode == 0 and "was truncated while it was read" in done.stdout
 
 
 @pytest.mark.parametrize("header", [b"", b"\x93NUMPY\x01\x00", b"\x93NUMPY\x03\x00" + bytes(60)])

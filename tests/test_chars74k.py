@@ -87,11 +87,11 @@ def test_the_archive_gives_the_same(original, tmp_path):
 def test_few_pictures_are_told(original):
     said = []
     chars74k_source(original, said.append)
-    assert said == ["8 pictures per class; the original has 1016"]
+    assert said == ["8 images per class; the original has 1016"]
 
 
 def test_another_layout_is_an_error(tmp_path, original):
-    with pytest.raises(UserError, match="no Chars74K pictures of 1 2"):
+    with pytest.raises(UserError, match="no Chars74K images of 1 2"):
         chars74k_source(original / "English" / "Fnt" / "Sample001")
     with pytest.raises(UserError, match="neither a folder nor an archive"):
         chars74k_source(tmp_path / "nothing.tgz")

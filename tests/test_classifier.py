@@ -93,7 +93,7 @@ def test_tampered_weights_are_refused(tmp_path):
 
 
 def test_a_missing_part_is_named(tmp_path):
-    with pytest.raises(UserError, match=r"no classifier: there is no classifier\.json"):
+    with pytest.raises(UserError, match=r"not a classifier folder: it has no classifier\.json"):
         classifier.load(tmp_path)
     make().save(tmp_path / "classifier")
     (tmp_path / "classifier" / "weights.safetensors").unlink()
@@ -109,7 +109,7 @@ def change(folder, **values):
 def test_a_folder_from_the_future_or_broken_is_refused(tmp_path):
     make().save(tmp_path / "classifier")
     change(tmp_path / "classifier", format=99)
-    with pytest.raises(UserError, match="later eyesight"):
+    with pytest.raises(UserError, match="newer version of eyesight"):
         classifier.load(tmp_path / "classifier")
     (tmp_path / "classifier" / "classifier.json").write_text("{")
     with pytest.raises(UserError, match="cannot be read"):

@@ -362,12 +362,12 @@ def test_a_given_run_is_taken_as_it_is(tmp_path):
     done = drawn_run(tmp_path, first(90))
     failed = Run.create(tmp_path, "toy")
     failed.write_json("recipe.json", recipes.to_dict(Recipe()))
-    failed.append({"event": "failed", "message": "the loss was no longer a number"})
+    failed.append({"event": "failed", "message": "the loss was NaN or infinite"})
     found = compare.compare(
         compare.members([str(done.path), str(failed.path)], seeds=3), tmp_path, train=never
     )
     assert [row.status for row in found.rows] == ["done", "failed"]
-    assert "no longer a number" in found.rows[1].reason
+    assert "NaN or infinite" in found.rows[1].reason
 
 
 def test_runs_of_one_name_from_two_folders_are_two_rows(tmp_path):
@@ -385,7 +385,7 @@ def test_runs_of_one_name_from_two_folders_are_two_rows(tmp_path):
 def test_how_a_process_died():
     assert (
         child.outcome(-9, "", "a\nlast words\n")
-        == "it was killed by SIGKILL, perhaps for want of memory: last words"
+        == "it was killed by SIGKILL, probably because it ran out of memory: last words"
     )
     assert (
         child.outcome(1, json.dumps({"error": "no data", "hint": "give some"}), "")
@@ -616,11 +616,11 @@ def test_a_comparison_whose_rows_all_failed_ends_with_1(tmp_path, monkeypatch):
     monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path / "cache"))
     failed = Run.create(tmp_path / "runs", "toy")
     failed.write_json("recipe.json", recipes.to_dict(Recipe()))
-    failed.append({"event": "failed", "message": "the loss was no longer a number"})
+    failed.append({"event": "failed", "message": "the loss was NaN or infinite"})
     call = ["compare", str(failed.path), "--out", str(tmp_path / "runs")]
     from typer.testing import CliRunner
 
     from eyesight.cli.main import app
 
     answer = CliRunner().invoke(app, call)
-    assert answer.exit_code == 1 and "no longer a number" in answer.stdout
+    assert answer.exit_code == 1 and "NaN or infinite" in answer.stdout

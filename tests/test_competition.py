@@ -173,7 +173,7 @@ def test_a_sample_of_other_classes_and_ids_without_images_are_refused(tmp_path):
     with pytest.raises(UserError, match="not the 3 classes"):
         submission.read_sample(table, CLASSES)
     sample = submission.Sample(("id", "target"), ("1", "2"))
-    with pytest.raises(UserError, match="1 of 2 ids of the sample have no picture: 2"):
+    with pytest.raises(UserError, match="1 of 2 ids of the sample have no image: 2"):
         submission.in_order(sample, [tmp_path / "1.png"])
 
 
@@ -188,7 +188,7 @@ def test_a_run_among_the_images_is_refused(monkeypatch, capsys, contest, trained
     captured = command(
         monkeypatch, capsys, "predict", trained.path, trained.path, contest / "test", code=2
     )
-    assert "is a run, not a picture" in captured.err
+    assert "is a run, not an image" in captured.err
 
 
 def test_the_table_of_several_classes_has_their_probabilities(tmp_path):
@@ -226,7 +226,7 @@ def test_folds_are_judged_together():
         UserError, match="2 images are validation images of several runs, such as c"
     ):
         out_of_fold([judged("abcd", 3), judged("cdef", 4)])
-    with pytest.raises(UserError, match="other classes"):
+    with pytest.raises(UserError, match="different classes"):
         out_of_fold([judged("ab", 1), judged("cd", 1, ("a", "c"))])
 
 
@@ -244,5 +244,5 @@ def test_the_command_prints_the_score_out_of_fold(monkeypatch, capsys, contest, 
         runs.append(run.path)
     sample = contest / "sample_submission.csv"
     lines = command(monkeypatch, capsys, "folds", *runs, "--like", sample).out.splitlines()
-    assert lines[2].startswith("87.50%  out of fold, 8 pictures")
+    assert lines[2].startswith("87.50%  out of fold, 8 images")
     assert "leaderboard of 5 pictures" in lines[3]

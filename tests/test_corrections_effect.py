@@ -74,7 +74,7 @@ def test_without_corrections_there_is_no_effect(tmp_path):
 
 def test_the_report_shows_the_effect(tmp_path):
     text = report.page(before_and_after(tmp_path))
-    assert "What corrected labels changed" in text
+    assert "Effect of corrected labels" in text
     assert "0001-toy" in text
 
 

@@ -741,7 +741,7 @@ def test_the_command_prints_one_object_or_words(tmp_path):
     assert found["not_checked"]["leak"] == "all images", "there are none at hand"
     assert not set(found["checked"]) & set(found["not_checked"])
     words = CliRunner().invoke(app, ["doctor", str(planted(tmp_path, HEALTHY.epochs).path)]).stdout
-    assert words.startswith("nothing looks wrong with") and "8 epochs" in words
+    assert words.startswith("no problems found in") and "8 epochs" in words
 
 
 def test_the_command_reads_a_recipe_whose_pictures_are_elsewhere():

@@ -130,7 +130,7 @@ def test_boxes_that_are_not_there_are_an_error(dogs):
     annotate(dogs, (4, 5, 12, 11))
     file = next(file for file in (dogs / "Annotation").rglob("*_4"))
     file.write_text("<annotation></annotation>")
-    with pytest.raises(UserError, match="holds no bounding box"):
+    with pytest.raises(UserError, match="has no bounding box"):
         open_source(dogs).boxes()
     file.unlink()
     with pytest.raises(UserError, match="cannot be read"):

@@ -124,10 +124,10 @@ def test_a_file_that_cannot_tell_where_it_looked_says_so(tmp_path):
     (tmp_path / "lamp.png").write_bytes(png(np.zeros((20, 20), np.uint8)))
     known = onnx_classifier.load(by_brightness(tmp_path / "it.onnx"))
     answers = predict.predict_folders(known, [str(tmp_path / "lamp.png")])
-    with pytest.raises(UserError, match="does not say where it looked"):
+    with pytest.raises(UserError, match="has no heatmap"):
         predict.draw_heatmaps(known, answers, tmp_path / "out")
 
 
 def test_only_pretrained_networks_are_narrowed(tmp_path):
-    with pytest.raises(UserError, match="only a pretrained network"):
+    with pytest.raises(UserError, match="only to pretrained networks"):
         predict.load(by_brightness(tmp_path / "it.onnx"), only="dogs")

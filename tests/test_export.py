@@ -187,7 +187,7 @@ def test_a_failed_export_leaves_the_older_file(run, monkeypatch):
     file.parent.mkdir()
     file.write_bytes(b"older")
     monkeypatch.setattr(export, "write", lambda loaded, facts, file: file.write_bytes(b"broken"))
-    with pytest.raises(UserError, match="no ONNX file"):
+    with pytest.raises(UserError, match="not a usable ONNX file"):
         export.export(run)
     assert file.read_bytes() == b"older" and len(list(file.parent.iterdir())) == 1
 
@@ -199,12 +199,12 @@ def test_without_the_data_the_kept_pictures_are_checked_and_int8_is_refused(run,
     said = []
     held = export.held_out(run, lenet(), None, said.append)
     assert (
-        held.origin == "pictures the run kept for its report"
+        held.origin == "images stored in the run for its report"
         and len(held.pixels) >= 40
         and (held.labels == -1).all()
     )
-    assert "not at hand" in said[0]
-    with pytest.raises(UserError, match="int8 needs the run's own pictures"):
+    assert "not available" in said[0]
+    with pytest.raises(UserError, match="int8 needs the run's images"):
         export.export_int8(run, tmp_path / "it.onnx")
 
 
@@ -212,7 +212,7 @@ def test_changed_data_is_not_taken_for_the_held_out_pictures(run):
     data = run.data
     data["split"] = "another"
     run.write_json("data.json", data)
-    assert export.held_out(run, lenet(), None).origin == "pictures the run kept for its report"
+    assert export.held_out(run, lenet(), None).origin == "images stored in the run for its report"
 
 
 def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):
@@ -225,10 +225,10 @@ def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):
     )
     facts = onnx_classifier.load(small.file).facts
     assert facts["int8"] is True and facts["classes"] == list(CLASSES)
-    with pytest.raises(UserError, match="int8 would lose"):
+    with pytest.raises(UserError, match="int8 loses"):
         export.require_accurate(export.Parity(100, "drawn", 0.9, 0.1, 0.80, 0.81), 0.005)
     export.require_accurate(export.Parity(100, "drawn", 0.9, 0.1, 0.80, 0.804), 0.005)
-    assert "the same class for every one" in export.describe(exact)
+    assert "the same class for every image" in export.describe(exact)
 
 
 def test_other_labelled_pictures_can_be_named(run, tmp_path):

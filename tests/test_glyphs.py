@@ -127,15 +127,13 @@ def test_a_missing_style_is_made_up_and_differs(drawn):
         for rows in (slice(20, 25), slice(65, 70))
     )
     assert top > bottom + 5
-    assert (
-        "13 of 20 faces slanted or emboldened" in said[-1]
-    )  # DejaVu Sans brought its bold and oblique
+    assert "13 of 20 faces are synthetic" in said[-1]  # DejaVu Sans brought its bold and oblique
 
 
 def test_few_fonts_are_told(drawn):
     _, said = drawn
     assert "5 font families: 3 (12 per class) / 1 (4 per class) / 1 (4 per class)" in said[-1]
-    assert "the full set takes 255 families, so this is 2% of it" in said[-1]
+    assert "the full set uses 255 families, so this is 2% of it" in said[-1]
 
 
 def test_what_is_left_out_is_named(drawn):
@@ -214,7 +212,7 @@ def test_faces_that_do_not_tell_classes_apart_are_refused():
     for letter in render.TWO_CASES:
         small = pictures[CLASSES.index(letter.upper())][::2, ::2]
         capitals[CLASSES.index(letter)] = np.pad(small, ((22, 23), (22, 23)), constant_values=255)
-    with pytest.raises(Refused, match="no lower case"):
+    with pytest.raises(Refused, match="no lowercase"):
         fit_for_use(capitals)
 
 
@@ -240,7 +238,7 @@ def test_small_letters_drawn_as_other_capitals_are_refused():
         )
         < 5
     ), "not the same drawings"
-    with pytest.raises(Refused, match="no lower case"):
+    with pytest.raises(Refused, match="no lowercase"):
         fit_for_use(pictures)
 
 

@@ -227,7 +227,7 @@ def test_the_level_a_person_names(tmp_path):
     assert source.classes == ("cat", "dog")
     assert sorted(source.splits.tolist()) == ["test"] * 2 + ["train"] * 4
     assert any("class_level" in note for note in source.notes)
-    with pytest.raises(UserError, match="no picture lies 9 folders deep"):
+    with pytest.raises(UserError, match="no image is 9 folders deep"):
         open_source(tmp_path, layout=Layout(class_level=9))
 
 
@@ -244,8 +244,8 @@ def test_groups_by_a_regular_expression(tmp_path):
     source = open_source(tmp_path, layout=Layout(group_pattern=r"(p\d+)_"))
     groups = dict(zip(source.ids, source.groups, strict=True))
     assert groups["a/p1_1.png"] == groups["a/p1_2.png"] == "p1" and groups["b/p2_2.png"] == "p2"
-    assert len(set(source.groups)) == 3 and "pictures without a group: 1" in source.notes[-1]
-    for pattern, message in (("(", "no regular expression"), ("xyz", "matches no name")):
+    assert len(set(source.groups)) == 3 and "images without a group: 1" in source.notes[-1]
+    for pattern, message in (("(", "not a valid regular expression"), ("xyz", "matches no name")):
         with pytest.raises(UserError, match=message):
             open_source(tmp_path, layout=Layout(group_pattern=pattern))
 
@@ -254,7 +254,7 @@ def test_what_a_person_says_is_never_ignored(tmp_path):
     filled(tmp_path / "set", "a", "b")
     np.savez(tmp_path / "x.npz", images=np.zeros((2, 4, 4), np.uint8), labels=[0, 1])
     for place, layout, message in (
-        ("set", Layout(label_column="breed"), "holds no table"),
+        ("set", Layout(label_column="breed"), "has no table"),
         ("x.npz", Layout(class_level=1), "has no class_level"),
         ("x.npz", Layout(images="a"), "has no images"),
     ):
@@ -275,7 +275,7 @@ def test_a_very_deep_folder_ends(tmp_path):
 
 def test_names_of_a_split_and_something_else_are_no_classes(tmp_path):
     filled(tmp_path, "trainA", "trainB", "testA", "testB")
-    with pytest.raises(UnclearError, match="name splits and something else"):
+    with pytest.raises(UnclearError, match="mixture of splits and other names"):
         open_source(tmp_path)
     assert len(open_source(tmp_path, layout=Layout(class_level=1)).classes) == 4
 

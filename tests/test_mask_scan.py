@@ -44,8 +44,10 @@ def test_every_fault_of_a_mask_is_named(folder, monkeypatch, capsys):
         "pictures": 0,
     }
     code, out = command(monkeypatch, capsys, "data", folder, "--strict")
-    assert code == 1 and "images/003.png: its mask holds 9" in out and "no mask shows ring" in out
-    assert "4 usable pictures with masks of 5 classes, 6 left out" in out
+    assert (
+        code == 1 and "images/003.png: its mask has 9" in out and "classes in no mask: ring" in out
+    )
+    assert "4 usable images with masks of 5 classes, 6 left out" in out
 
 
 def test_pictures_of_many_sizes_can_be_checked(folder):
@@ -76,8 +78,8 @@ def test_the_numbers_of_camvid_are_known_without_a_file(tmp_path):
         and len(found.classes) == 11
         and (np.asarray(found.masks) == 255).any()
     )
-    assert "11 is void" in found.notes[0] and found.colours[3] == (128, 64, 128)
-    assert "11 is void" in scan.describe(scan.scan_masks(str(folder)))
+    assert "11 as void" in found.notes[0] and found.colours[3] == (128, 64, 128)
+    assert "11 as void" in scan.describe(scan.scan_masks(str(folder)))
     (folder / "classes.txt").write_text("\n".join(map(str, range(12))))
     assert len(prepare_data(Data(str(folder), target="mask")).classes) == 12, (
         "a file decides otherwise"
@@ -107,7 +109,7 @@ def test_many_masks_are_counted_in_the_memory_of_a_few():
 
 
 def test_colour_masks_without_a_file_of_colours_stop_the_check(tmp_path):
-    with pytest.raises(UserError, match="no file says which colour means what"):
+    with pytest.raises(UserError, match="no file assigns colours to classes"):
         scan.scan_masks(str(masked_folder(tmp_path / "data", 3, colours=True)))
 
 
@@ -179,4 +181,4 @@ def test_white_is_ignored_among_numbers(tmp_path):
 
 def test_numbers_of_objects_are_told(tmp_path):
     found = scan.scan_masks(plain_masks(tmp_path, lambda number: (1000 + number, 2000 + number)))
-    assert any("every object had a number of its own" in note for note in found.notes)
+    assert any("every object had its own number" in note for note in found.notes)

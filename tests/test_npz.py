@@ -52,7 +52,7 @@ def test_fractions_with_a_rounding_error_stay_fractions(tmp_path, over, under):
     source = opened(tmp_path, images=fractions, labels=LABELS)
     assert np.array_equal(source.pixels[1:], plain[1:]) and source.pixels[0, 0, 0, 0] == 255
     assert source.pixels[0, 0, 0, 1] == 0
-    assert any("cut off" in note for note in source.notes) == (over > 1 or under < 0)
+    assert any("clipped" in note for note in source.notes) == (over > 1 or under < 0)
 
 
 def test_one_scale_for_all_parts(tmp_path):
@@ -134,20 +134,22 @@ def test_a_header_that_claims_terabytes(tmp_path):
     with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
         archive.writestr("images.npy", claimed)
         archive.writestr("labels.npy", members["labels.npy"])
-    with pytest.raises(UserError, match="claims 99,999,999,999 bytes"):
+    with pytest.raises(UserError, match="requires 99,999,999,999 bytes"):
         open_source(tmp_path / "b.npz")
 
 
 def test_standardised_images_are_refused(tmp_path):
     images = (WHOLE.astype(np.float32) - 127) / 60
-    with pytest.raises(UserError, match="holds numbers from -2") as caught:
+    with pytest.raises(UserError, match="has values from -2") as caught:
         opened(tmp_path, images=images, labels=LABELS)
     assert "standardisation" in caught.value.hint
 
 
 def test_dark_images_are_told(tmp_path):
     source = opened(tmp_path, images=(WHOLE // 16).astype(np.float32), labels=LABELS)
-    assert any("nothing above 15 of 255" in note and "times 17" in note for note in source.notes)
+    assert any(
+        "no value above 15 of 255" in note and "multiply by 17" in note for note in source.notes
+    )
 
 
 def test_keys_without_a_mark_between(tmp_path):

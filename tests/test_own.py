@@ -57,7 +57,7 @@ def test_extra_pictures_join_the_training_pictures_only(folders):
         > 128
         > data.train.take(torch.tensor([0])).float().mean()
     )
-    assert "48 pictures" in data.notes[-1] and "12 others" in data.notes[-1]
+    assert "48 images" in data.notes[-1] and "12 others" in data.notes[-1]
 
 
 def test_few_pictures_count_several_times(folders, monkeypatch):
@@ -78,11 +78,11 @@ def test_copies_of_the_datas_pictures_are_left_out_and_strange_classes_are_refus
     again = dataset.load(wanted(folders))
     assert not any("copy" in name for name in [*again.train.ids[len(data.train) :], *again.own.ids])
     assert again.notes[-1].endswith(
-        "; 10 copies of the data's own are left out"
+        "; 10 duplicates of the data's own images left out"
     ) and "copies" not in " ".join(data.notes)
     (folders / "mine" / "blob").mkdir()
     (folders / "mine" / "blob" / "1.png").write_bytes(drawn.png(np.eye(16, dtype=np.uint8) * 255))
-    with pytest.raises(UserError, match="does not know 'blob'"):
+    with pytest.raises(UserError, match="does not have the classes 'blob'"):
         dataset.load(wanted(folders))
 
 

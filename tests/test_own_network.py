@@ -116,8 +116,8 @@ def test_only_what_another_process_can_import_has_a_name(code):
     for model, message in (
         (made(1, 3), "an instance of Branching"),
         (main, "the running script or notebook"),
-        (inside, "made inside a function"),
-        (lambda channels, classes: made(channels, classes), "made inside a function"),
+        (inside, "defined inside a function"),
+        (lambda channels, classes: made(channels, classes), "defined inside a function"),
         ("lenet5", "does not name a network in a file"),
         (7, "is a int, not a class"),
     ):
@@ -132,9 +132,9 @@ def test_only_what_another_process_can_import_has_a_name(code):
 @pytest.mark.parametrize(
     ("name", "options", "message"),
     [
-        ("Wrong", (), "gives 2×4 for 2 images and 3 classes"),
+        ("Wrong", (), "returns 2×4 for 2 images and 3 classes"),
         ("fails", (), "RuntimeError: not today"),
-        ("number", (), "makes a int"),
+        ("number", (), "returns a int"),
         ("Branchin", (), "unknown name"),
         ("CODE", (), "unknown name"),
         ("plain", ("depth=2",), "cannot be called"),
@@ -149,7 +149,10 @@ def test_a_network_that_cannot_be_trained_is_refused(code, name, options, messag
 
 def test_refused_before_a_run_folder_is_made(code, tmp_path):
     photos = drawn.folder(tmp_path / "photos", 30)
-    for name, message in ((f"{code}:Wrong", "gives 2×4"), (f"{code.parent}/no.py:Net", "no file")):
+    for name, message in (
+        (f"{code}:Wrong", "returns 2×4"),
+        (f"{code.parent}/no.py:Net", "no file"),
+    ):
         with pytest.raises(UserError, match=message):
             experiment.train(recipe(name, photos), tmp_path / "runs")
     with pytest.raises(UserError, match="an instance"):
@@ -159,7 +162,7 @@ def test_refused_before_a_run_folder_is_made(code, tmp_path):
 
 def test_a_plain_module_registered_by_name_is_refused_in_words(monkeypatch):
     monkeypatch.setitem(registry.MODELS, "mine", lambda shape, classes: nn.Linear(1, 2))
-    with pytest.raises(UserError, match="no Network"):
+    with pytest.raises(UserError, match="not a Network"):
         registry.build(Model("mine"), (1, 16, 16), 3)
 
 
@@ -187,7 +190,7 @@ def test_saved_as_weights_name_options_and_hash(code, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="has changed since it was trained"):
         classifier.load(tmp_path / "kept")
     code.unlink()
-    with pytest.raises(UserError, match="is not there"):
+    with pytest.raises(UserError, match="is missing"):
         classifier.load(tmp_path / "kept")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -266,7 +269,7 @@ def test_from_training_to_every_use_in_new_processes(code, tmp_path):
         [*command, "predict", str(branching), str(tmp_path / "photos" / "ring")],
         capture_output=True, text=True,
     )  # fmt: skip
-    assert gone.returncode == 1 and "is not there" in gone.stderr and "hint:" in gone.stderr
+    assert gone.returncode == 1 and "is missing" in gone.stderr and "hint:" in gone.stderr
 
 
 @pytest.mark.whole

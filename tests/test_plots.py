@@ -115,7 +115,7 @@ def test_curves_bridge_missing_values():
 
 
 def test_curves_say_when_training_was_measured_on_a_clean_sample():
-    assert "training (clean sample)" in [
+    assert "training (without augmentation)" in [
         label for label, _ in words(plots.curves(drawn_epochs(3, train_clean=True)))
     ]
 

@@ -55,7 +55,7 @@ def test_missing_broken_empty_foreign_and_later_files_are_refused(tmp_path):
             onnx_classifier.load(tmp_path / name)
     with pytest.raises(UserError, match="there is no file"):
         onnx_classifier.load(tmp_path / "nowhere.onnx")
-    with pytest.raises(UserError, match="later eyesight"):
+    with pytest.raises(UserError, match="newer version of eyesight"):
         onnx_classifier.load(by_brightness(tmp_path / "later.onnx", eyesight_format=99))
     foreign = onnx.load_model_from_string(good)
     del foreign.metadata_props[:]

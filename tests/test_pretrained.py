@@ -165,7 +165,7 @@ def test_heads_by_description(head, kinds):
 
 @pytest.mark.parametrize("head", ["average twice", "dropout", "0", "dropout1.5"])
 def test_a_head_that_cannot_be_read_is_an_error(head):
-    with pytest.raises(UserError, match="description of a head"):
+    with pytest.raises(UserError, match="unknown word"):
         network("resnet18", head)
 
 
@@ -175,8 +175,8 @@ def test_a_head_that_cannot_be_read_is_an_error(head):
         (Model("resnet5o", weights="none"), (3, 32, 32), "resnet5o"),
         (Model("inception_v3", weights="none"), (3, 32, 32), "too small"),
         (Model("vgg11", weights="none"), (3, 16, 16), "too small"),
-        (Model("test_vit", weights="none"), (3, 32, 32), "160×160 only"),
-        (Model("resnet18", weights="none"), (1, 32, 32), "takes colour images"),
+        (Model("test_vit", weights="none"), (3, 32, 32), "images of 160×160"),
+        (Model("resnet18", weights="none"), (1, 32, 32), "needs colour images"),
         (Model("resnet18", weights="none", head="own"), (3, 32, 32), "has 1000 classes"),
         (Model("resnet18", weights="none", width=2.0), (3, 32, 32), "no option 'width'"),
     ],

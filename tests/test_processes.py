@@ -79,5 +79,5 @@ def test_the_first_process_writes_its_report_in_peace_when_training_is_complete(
                 assert launch._watch(children, tmp_path / "alone", print) == 0
                 assert children[2].wait() != 0, "nobody waits for the third"
             else:
-                with pytest.raises(UserError, match="did not end together"):
+                with pytest.raises(UserError, match="not all processes"):
                     launch._watch(children, tmp_path / "alone", print)

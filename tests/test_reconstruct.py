@@ -79,7 +79,7 @@ def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
     assert sum(one.unfamiliar for one in known) < len(known), (
         "few validation pictures make the threshold a tight one"
     )
-    with pytest.raises(UserError, match="take the place of pictures"):
+    with pytest.raises(UserError, match="could overwrite"):
         dense.render(predict.load(run.path), [str(root / "few")], root / "few")
     assert (tmp_path / "out" / "0000.png").is_file() and "anomaly" in (
         tmp_path / "out" / "answers.csv"
@@ -133,7 +133,7 @@ def test_the_command_doubts_a_classifier(trained, tmp_path, monkeypatch, capsys)
 def test_the_report_has_the_figures(trained):
     _, run = trained
     text = report.page(run)
-    assert "test PSNR" in text and "The strangest pictures" in text and "The bottleneck" in text
+    assert "test PSNR" in text and "The most unusual images" in text and "The bottleneck" in text
     assert {"restored.png", "strangest.png", "bottleneck.png"} <= {
         file.name for file in report.write_figures(run)
     }

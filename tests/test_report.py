@@ -296,5 +296,5 @@ def test_each_stage_of_a_staged_training_has_a_row_and_the_one_that_was_kept_is_
         assert all(row.seconds == "1 min 1 s" for row in rows)
         assert all(row.score == html.percent(0.8125) for row in rows)
         assert [row.kept for row in rows] == kept
-    assert "Stage by stage" in report.page(staged(tmp_path / "page", 4))
-    assert "Stage by stage" not in report.page(drawn_run(tmp_path / "plain"))
+    assert ">Stages<" in report.page(staged(tmp_path / "page", 4))
+    assert ">Stages<" not in report.page(drawn_run(tmp_path / "plain"))

@@ -286,7 +286,7 @@ def test_a_record_is_read_back_and_a_damaged_one_is_none(tmp_path, review):
     values = json.loads(file.read_text())
     values["audit"]["labels"][0][5] = 0.1
     file.write_text(json.dumps(values))
-    with pytest.raises(UserError, match="holds no audit"):
+    with pytest.raises(UserError, match="is not a valid audit"):
         AuditRecord.read(file)
     assert record.of_run(tmp_path) is None
     record.remember(review.record)

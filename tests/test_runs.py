@@ -80,7 +80,7 @@ def test_open_says_what_is_wrong(run, tmp_path):
 
 def test_a_run_from_the_future_is_refused(run):
     run.write_json("recipe.json", {"format": recipes.FORMAT + 1, "unheard_of": 1})
-    with pytest.raises(UserError, match="later eyesight"):
+    with pytest.raises(UserError, match="newer version of eyesight"):
         Run.open(run.path)
 
 

@@ -114,7 +114,7 @@ def test_a_store_cut_short_under_a_training_is_an_error(tmp_path):
     root = draw(tmp_path / "data", 1)
     store = prepared(root)
     os.truncate(cache.entry_path("stores", store.key) / "pixels.npy", 200)
-    with pytest.raises(UserError, match="was cut short"):
+    with pytest.raises(UserError, match="was truncated"):
         np.asarray(store.pixels)
     assert same(prepared(root), root)
 

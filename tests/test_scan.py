@@ -155,7 +155,7 @@ def test_copies_under_different_names_are_all_left_out_but_for_test():
         ("test/dog/3.png", "conflict", False),
     }
     assert result.usable.tolist() == [False, True, False, True, True]
-    assert "same as train/dog/1.png, which is called 'dog'" in describe(result)
+    assert "same as train/dog/1.png, which is labelled 'dog'" in describe(result)
 
 
 def test_official_sets_keep_their_copies():

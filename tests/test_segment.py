@@ -102,7 +102,7 @@ def test_a_run_of_segmentation_is_a_run_like_any_other(trained):
 def test_its_report_shows_overlays_and_every_class(trained):
     _, run = trained
     text = report.page(run)
-    assert "test mean IoU" in text and "The worst pictures" in text and "triangle" in text
+    assert "test mean IoU" in text and "The worst images" in text and "triangle" in text
     assert {"curves.png", "overlays.png", "worst.png", "ious.png"} <= {
         file.name for file in report.write_figures(run)
     }
@@ -152,7 +152,7 @@ def test_evaluating_elsewhere_matches_classes_by_name(trained, tmp_path):
     _, run = trained
     masked_folder(tmp_path / "other", 6)
     (tmp_path / "other" / "classes.txt").write_text("background\nring\nsquare\ntriangle")
-    with pytest.raises(UserError, match="does not know 'ring'"):
+    with pytest.raises(UserError, match="does not have the classes 'ring'"):
         experiment.evaluate(run, str(tmp_path / "other"))
     (tmp_path / "other" / "classes.txt").write_text("\n".join(COLOURS))
     assert len(experiment.evaluate(run, str(tmp_path / "other"))) == 6
@@ -183,7 +183,7 @@ def test_folders_beside_each_other_are_splits(tmp_path):
 )
 def test_colour_masks_are_read_with_a_file_of_colours(tmp_path, name, text):
     folder = masked_folder(tmp_path / "data", 5, colours=True)
-    with pytest.raises(UserError, match="no file says which colour means what"):
+    with pytest.raises(UserError, match="no file assigns colours to classes"):
         found(folder)
     (folder / name).write_text(text)
     made = found(folder)

@@ -70,8 +70,8 @@ def test_a_fitted_estimator_is_pickled_as_its_two_files():
     ("estimator", "x", "error", "message"),
     [
         (ImageClassifier(), np.zeros((4, 64)), ValueError, "Reshape your data"),
-        (ImageClassifier(image_shape=(8, 9)), np.zeros((4, 64)), ValueError, "are no image of"),
-        (ImageClassifier(), np.full((4, 8, 8), 16.0), ValueError, "state the scale with value_range"),
+        (ImageClassifier(image_shape=(8, 9)), np.zeros((4, 64)), ValueError, "do not match image_shape"),
+        (ImageClassifier(), np.full((4, 8, 8), 16.0), ValueError, "set value_range"),
         (ImageClassifier(), np.zeros((4, 8, 8, 7)), ValueError, "1 or 3 channels"),
         (ImageClassifier("dogs"), np.zeros((4, 32, 32)), UserError, "pretrained backbone"),
         (ImageClassifier(settings={"optim.rate": 1}), np.zeros((4, 8, 8)), UserError, "optim.rate"),

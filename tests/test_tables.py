@@ -98,8 +98,8 @@ def test_the_right_columns(tmp_path, header, form):
         ),
         ("left,right,label", "{name},0.png,{kind}", ["'left'", "'right'"], "image_column=left"),
         ("", "{name},{kind},{i}", ["'2'", "'3'"], "label_column=2"),
-        ("path,width,fold", "{name},3,{i}", ["no column of labels"], "label_column"),
-        ("path,label,split", "{name},{kind},1", ["'split'", "holds 1"], "split_column=none"),
+        ("path,width,fold", "{name},3,{i}", ["no label column"], "label_column"),
+        ("path,label,split", "{name},{kind},1", ["'split'", "contains 1"], "split_column=none"),
     ],
 )
 def test_what_is_ambiguous_is_refused_with_the_candidates(tmp_path, header, form, names, hint):
@@ -208,7 +208,9 @@ def test_a_table_decides_over_flat_splits(tmp_path):
     (tmp_path / "sample_submission.csv").write_text("id,label\n900.png,cat\n")
     source = open_source(tmp_path)
     assert source.classes == ("bird", "cat", "dog") and len(source.ids) == 6
-    assert any("not named by labels.csv, and not used: 1" in note for note in source.notes)
+    assert any(
+        "not listed in labels.csv and therefore not used: 1" in note for note in source.notes
+    )
 
 
 def test_a_table_of_metadata_over_numbered_parts(tmp_path):
@@ -301,7 +303,7 @@ def test_other_data_is_read_with_the_columns_of_the_training(tmp_path):
         data = Data(str(tmp_path / place), label_column="shape", group_pattern="(x)")
         images = evaluation_images(data, preparation, classes, talk=heard.append)
         assert len(images) == count and images.classes == classes
-    assert any("data.label_column of the training" in line for line in heard)
+    assert any("data.label_column from training" in line for line in heard)
 
 
 @pytest.mark.parametrize(("yes", "no"), [("True", "False"), ("1.00", "0.00"), ("true", "false")])
@@ -322,7 +324,7 @@ def test_free_text_is_no_column_of_classes(tmp_path):
         draw(tmp_path / f"{number}.png", number)
         rows.append(f"{number}.png,a photo of {number}")
     (tmp_path / "labels.csv").write_text("\n".join(["file_name,text", *rows]))
-    with pytest.raises(UserError, match="another value in nearly every row"):
+    with pytest.raises(UserError, match="different value in nearly every row"):
         open_source(tmp_path)
 
 
@@ -333,7 +335,7 @@ def test_folders_that_a_table_contradicts_are_refused(tmp_path):
             draw(tmp_path / folder / f"{number}.png", number + 50 * (folder == "left"))
             rows.append(f"{folder}/{number}.png,{'cat' if number % 2 else 'dog'}")
     (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
-    with pytest.raises(UserError, match=r"folders .* say the classes left, right"):
+    with pytest.raises(UserError, match=r"folders .* give the classes left, right"):
         open_source(tmp_path)
     assert open_source(tmp_path, layout=Layout(label_column="label")).classes == ("cat", "dog")
     assert open_source(tmp_path, layout=Layout(class_level=1)).classes == ("left", "right")
@@ -347,7 +349,7 @@ def test_folders_of_images_and_masks_that_a_table_names_are_no_classes(tmp_path)
         label = "cat" if number % 2 else "dog"
         rows.append(f"img/{number}.png,msk/{number}.png,{label}")
     (tmp_path / "labels.csv").write_text("\n".join(["image,mask,label", *rows]))
-    with pytest.raises(UserError, match=r"labels\.csv says cat, dog"):
+    with pytest.raises(UserError, match=r"labels\.csv gives cat, dog"):
         open_source(tmp_path)
 
 

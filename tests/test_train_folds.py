@@ -40,4 +40,4 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(
     command(monkeypatch, capsys, *arguments)
     assert len(list_runs(runs)) == 5, "three folds, and their average twice"
     refused = command(monkeypatch, capsys, *arguments, "--set", "data.fold=1/3", code=2)
-    assert "leave one of the two out" in refused.err
+    assert "leave out one of the two" in refused.err

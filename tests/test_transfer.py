@@ -163,7 +163,7 @@ def test_without_room_on_the_disk_it_stops_before_computing(images, monkeypatch)
     Usage = namedtuple("Usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(1, 1, features.SPARE + 10))
     monkeypatch.setattr(features, "_write", lambda *rest: pytest.fail("computed"))
-    with pytest.raises(UserError, match="features of the frozen part take"):
+    with pytest.raises(UserError, match="features of the frozen part need"):
         cached(network(images), images)
 
 
@@ -211,7 +211,7 @@ def test_where_the_disk_is_short_fewer_versions_of_all_features_are_made(images,
     assert sizes == [(first.train.pixels.nbytes + second.train.pixels.nbytes) // 2] * 2, (
         "the same when the second stage is gone on with"
     )
-    assert "the disk has room for the features of 2 of 3 versions of each picture" in said
+    assert "the disk has space for the features of 2 of 3 views per image" in said
 
 
 @pytest.mark.parametrize("held_out", [0, 8])
@@ -294,7 +294,7 @@ def test_a_float32_trunk_goes_on_from_bfloat16_features(images):
 
 
 def test_a_second_stage_that_would_lose_what_the_first_trained_is_refused(images):
-    with pytest.raises(UserError, match="at least what the first trained") as refused:
+    with pytest.raises(UserError, match="at least the layers of the first") as refused:
         next(frozen(images, freeze="conv3", thaw="conv4", thaw_epochs=1).stages())
     assert "transfer.thaw=conv3" in refused.value.hint
 
@@ -308,7 +308,7 @@ def test_it_is_said_when_reading_took_most_of_the_budget(tmp_path):
         clock=Clock(time.monotonic() - 8),
         talk=said.append,
     )
-    assert any("of 10 s have passed before anything is trained" in line for line in said)
+    assert any("of 10 s were needed before training" in line for line in said)
 
 
 def train(tmp_path, *settings, **options):
@@ -407,7 +407,7 @@ def test_a_budget_takes_fewer_versions_and_then_fewer_pictures(images, monkeypat
         )
         assert kept == views
         assert len(part) == pytest.approx(count, abs=1)
-    assert sum("the budget has time" in line for line in said) == 3
+    assert sum("the budget allows" in line for line in said) == 3
 
 
 def test_a_bad_estimate_of_the_speed_leaves_enough_pictures_to_learn_from(images):
@@ -620,7 +620,7 @@ def test_show_tells_what_the_weights_expect_and_what_trains():
     lines = show.pretrained_lines(found)
     assert (
         lines[0]
-        == "the weights expect 224×224, bicubic, centre 0.875; mean 0.5, 0.5, 0.5; deviation 0.5, 0.5, 0.5"
+        == "preprocessing of the weights: 224×224, bicubic, centre 0.875; mean 0.5, 0.5, 0.5; standard deviation 0.5, 0.5, 0.5"
     )
     assert lines[2].startswith("stage 1: 4 of 151") and len(lines) == 4
 
@@ -632,4 +632,4 @@ def test_a_second_stage_without_time_is_left_out(images):
     made = plan.stages()
     next(made)
     plan.context.clock.started -= 1000
-    assert list(made) == [] and "no time is left" in said[-1]
+    assert list(made) == [] and "no time left" in said[-1]

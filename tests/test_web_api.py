@@ -251,13 +251,13 @@ def test_hosts():
 
 def test_what_to_serve(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for where, message in (("no/where", "no run at"), (".", "holds no runs")):
+    for where, message in (("no/where", "no run at"), (".", "contains no runs")):
         with pytest.raises(UserError, match=message):
             server.find(server.Path(where))
     run = make_run(tmp_path / "runs")
     with pytest.raises(UserError, match="has a classifier yet"):
         server.find(tmp_path / "runs")
-    with pytest.raises(UserError, match="holds no classifier"):
+    with pytest.raises(UserError, match="has no classifier"):
         server.find(run.path)
     run.classifier_path.mkdir()
     run.write_json("classifier/classifier.json", {"weights_sha256": "abc"})

@@ -152,10 +152,10 @@ def command(*arguments, code=0):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--to", "pdf"), "known: onnx, web"),
+        (("--to", "pdf"), "expected onnx or web"),
         (("--to", "web", "--int8"), "leave it out"),
         (("--unproven",), "add --to web"),
-        (("--to", "web", "--only", "dogs"), "the folder of a run"),
+        (("--to", "web", "--only", "dogs"), "name a run folder"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options, message, tmp_path):
@@ -217,7 +217,7 @@ def test_a_page_is_proven_and_says_so(trained, real, name, tmp_path):
     printed, _ = command("export", trained.path, "--to", "web", "--out", tmp_path / name, "--json")
     made = json.loads(printed)
     proof = made["proof"]
-    assert proof["pictures"] == 24 and proof["origin"].startswith("test pictures of ")
+    assert proof["pictures"] == 24 and proof["origin"].startswith("test images of ")
     assert proof["agreement"] == proof["same_sets"] == proof["same_doubt"] == 1
     assert proof["pixel_difference"] == 0 and proof["largest_difference"] < 1e-5
     files = [Path(made["file"])] if name == "page.html" else list((tmp_path / name).iterdir())
@@ -228,7 +228,7 @@ def test_a_page_is_proven_and_says_so(trained, real, name, tmp_path):
 @pytest.mark.whole
 def test_the_kept_page_answers_a_person(trained, real, browser, tmp_path):
     made = eyesight.export(trained, tmp_path / "page.html", to="web")
-    assert "the same class for every one" in str(made)
+    assert "the same class for every image" in str(made)
     picture = next(Path(trained.recipe.data.source).rglob("*.png"))
     context = browser.new_context(locale="en")
     context.set_offline(True)

@@ -19,7 +19,7 @@ def recogniser(tmp_path):
 def test_a_missing_page_is_a_page_for_a_browser_and_json_for_a_program(recogniser):
     client = TestClient(application(recogniser), base_url="http://localhost")
     page = client.get("/nothing", headers=BROWSER)
-    assert page.status_code == 404 and "There is nothing here" in page.text
+    assert page.status_code == 404 and "Page not found" in page.text
     assert "페이지를 찾을 수 없습니다" in client.get("/runs/nothing", headers=KOREAN).text
     assert set(client.get("/nothing").json()) == {"error", "hint"}
     assert set(client.get("/api/runs/nothing", headers=BROWSER).json()) == {"error", "hint"}
@@ -32,7 +32,7 @@ def test_a_fault_of_the_server_is_a_page_too(recogniser, monkeypatch):
     monkeypatch.setattr(runs, "select", lambda *_: 1 / 0)
     client = TestClient(app, base_url="http://localhost", raise_server_exceptions=False)
     page = client.get("/runs", headers=BROWSER)
-    assert page.status_code == 500 and "The server failed to answer" in page.text
+    assert page.status_code == 500 and "Internal server error" in page.text
     assert "ZeroDivisionError" not in page.text
 
 

@@ -226,7 +226,7 @@ def test_the_newest_run_that_knows_the_digits_reads_where_another_network_is_ser
     assert client.get("/api/reader").json()["state"] == "untrained"
     refused = ask(client, "1")
     assert refused.status_code == 503 and "Retry-After" in refused.headers
-    assert "Train the digits now" in client.get("/reader").text
+    assert "Train a network for digits" in client.get("/reader").text
     digits_run(runs, "older"), digits_run(runs, "newer"), digits_run(runs, "letters", "abcdefghij")
     restoring = {"weights_sha256": "abc", "classes": list("0123456789"), "target": "picture"}
     digits_run(runs, "autoencoder").write_json("classifier/classifier.json", restoring)

@@ -103,7 +103,7 @@ def test_the_table_names_every_run_and_escapes_what_it_shows(client, runs):
 def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):
     run = done(runs)
     text = client.get(f"/runs/{run.name}").text
-    assert "75.00" in text and "taken for" in text and "mistakes/0.png" in text
+    assert "75.00" in text and "predicted as" in text and "mistakes/0.png" in text
     assert "<b>dog</b>" not in text and "&lt;b&gt;dog" in text
     for figure in ("loss", "accuracy", "confusion", "calibration", "mistakes/0"):
         answer = client.get(f"/runs/{run.name}/{figure}.png")
@@ -195,7 +195,7 @@ def test_a_cell_of_the_matrix_leads_to_its_pictures(client, runs):
     run = done(runs)
     text = client.get(f"/runs/{run.name}").text
     assert (
-        f'href="/runs/{run.name}/pictures?true=0&amp;said=1" aria-label="cat taken for &lt;b&gt;dog&lt;/b&gt;: 1"'
+        f'href="/runs/{run.name}/pictures?true=0&amp;said=1" aria-label="cat predicted as &lt;b&gt;dog&lt;/b&gt;: 1"'
         in text
     )
     page = client.get(f"/runs/{run.name}/pictures?true=0&said=1").text

@@ -91,7 +91,7 @@ def test_classes_that_imagenet_has_by_name_begin_with_what_the_weights_know(tmp_
     assert torch.equal(layer.weight[[0, 2]], state["classifier.weight"][[207, 153]])
     assert torch.equal(layer.bias[[0, 2]], state["classifier.bias"][[207, 153]])
     assert torch.equal(layer.weight[[1, 3]], before[[1, 3]]), "unknown, and a bird or a machine"
-    assert said[-1].startswith("2 of 4 classes are ImageNet's by name") and said[-1].endswith(
+    assert said[-1].startswith("2 of 4 class names are in ImageNet") and said[-1].endswith(
         "; not matched: my dog, crane"
     )
 
@@ -99,8 +99,8 @@ def test_classes_that_imagenet_has_by_name_begin_with_what_the_weights_know(tmp_
 @pytest.mark.parametrize(
     ("classes", "end"),
     [
-        (("tiger", "Maltese dog"), "begin with its weights"),
-        (("tiger", *"abcdefg"), "not matched: a, b, c, d, e and 2 more"),
+        (("tiger", "Maltese dog"), "are initialised with its weights"),
+        (("tiger", *"abcdefg"), "without a match: a, b, c, d, e and 2 more"),
     ],
 )
 def test_classes_that_imagenet_has_not_are_named_the_first_of_them(tmp_path, state, classes, end):
@@ -125,7 +125,7 @@ def test_a_pickle_with_code_is_refused_and_not_run(tmp_path):
     for name in ("trap.pth", "trap2.pth"):
         with pytest.raises(UserError):
             weights.read(tmp_path / name)
-    with pytest.raises(UserError, match="could run code"):
+    with pytest.raises(UserError, match="could execute code"):
         weights.read(tmp_path / "trap2.pth")
     assert not (tmp_path / "ran").exists()
 
@@ -224,7 +224,7 @@ def test_show_says_what_was_chosen_for_a_folder_and_why(tmp_path, monkeypatch):
         look=True,
     )
     assert found["shape"] == [3, 96, 96] and found["classes"] == 3
-    assert show.pretrained_lines(found)[0] == "tf_efficientnet_lite0: its weights are at hand"
+    assert show.pretrained_lines(found)[0] == "tf_efficientnet_lite0: its weights are available"
     assumed = show.describe(resolve("folder"), Path("folder"))
     assert (
         "--data" in assumed["chosen"][0]

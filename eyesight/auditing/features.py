@@ -237,15 +237,15 @@ def compute(
     images themselves.
     """
     side = max(MINIMUM_SIDE, images.shape[1])
-    source = "patches of the images"
+    source = "patch features of the images"
     if backbone is not None:
         source = f"{backbone} at {side} pixels"
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
     file = feature_file(name, images.ids, source)
     if (kept := recall(file, order, source)) is not None:
-        reporter.message(f"features of {len(kept):,} images from the cache ({source})")
+        reporter.message(f"using cached features of {len(kept):,} images ({source})")
         return kept
-    reporter.message(f"computing the features of {len(images):,} images once ({source})")
+    reporter.message(f"computing features of {len(images):,} images ({source})")
     extractor: Pyramid | Patches = Patches(images)
     if backbone is not None:
         extractor = load_backbone(backbone, side, reporter.message)

@@ -255,11 +255,11 @@ class AuditRecord:
         try:
             whole = json.loads(file.read_bytes())
             if whole["sha256"] != value_sha256(whole["audit"]):
-                raise ValueError("its content is not what was written")
+                raise ValueError("its content has changed since it was written")
             return AuditRecord.from_dict(whole["audit"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise UserError(
-                f"{file} holds no audit: {error}", "audit again: eyesight audit RUN"
+                f"{file} is not a valid audit: {error}", "audit again: eyesight audit RUN"
             ) from None
 
 

@@ -1,1 +1,1 @@
-"""The commands, by what a person is doing; each imports what it needs when it runs."""
+"""The commands, grouped by activity; each imports what it needs when it runs."""

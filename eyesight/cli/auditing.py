@@ -28,17 +28,18 @@ def audit(
     where: DataOrRun,
     settings: Settings = None,
     budget: Annotated[
-        str, typer.Option(metavar="10m", help="the time for everything; says what it left out")
+        str, typer.Option(metavar="10m", help="the time limit; reports what had to be left out")
     ] = "10m",
     every: Annotated[
-        bool, typer.Option("--all", help="every image's scores, not only the alarms")
+        bool,
+        typer.Option("--all", help=("print the scores of all images, not only suspicious ones")),
     ] = False,
     suggested: Annotated[
         Path | None,
         typer.Option(
             "--corrections",
             metavar="FILE.csv",
-            help="write what the audit suggests as corrections, for train --corrections",
+            help="write the suggested corrections, for train --corrections",
         ),
     ] = None,
     groups: Annotated[
@@ -51,7 +52,7 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find wrong labels, near copies, images that are strange or show little, and shortcuts."""
+    """Find wrong labels, near duplicates, outliers, low-quality images and shortcuts."""
     from eyesight.auditing import audit as auditing
     from eyesight.cli import console
     from eyesight.data import group_file
@@ -82,7 +83,7 @@ def audit(
 
 
 def keep_record(result: Audit, where: str) -> None:
-    """Keep the audit for `eyesight review`, and in a run for its report."""
+    """Store the audit for `eyesight review`, and in the run for its report."""
     from eyesight.auditing import record
 
     kept = record.AuditRecord.of(result)
@@ -93,11 +94,13 @@ def keep_record(result: Audit, where: str) -> None:
 
 @app.command()
 def corrections(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE.csv...", help="of one data set")],
-    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="where the merged ones go")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE.csv...", help=("corrections of the same data set"))
+    ],
+    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="the merged corrections")],
     as_json: AsJson = False,
 ) -> None:
-    """Merge the corrections of several people; conflicts are shown and left out."""
+    """Merge the corrections of several people; conflicts are printed and left out."""
     from eyesight.data.corrections import Conflict, Corrections
 
     merged = Corrections.read(files[0])
@@ -118,9 +121,9 @@ def corrections(
 
 
 def with_suggestions(recipe: Recipe, out: Path, processes: int | None) -> Recipe:
-    """The recipe with the corrections that an audit of its data suggests, kept in `out`.
+    """The recipe with the corrections suggested by an audit of its data, stored in `out`.
 
-    What a person has corrected in the file beside the data counts more than suggestions.
+    Corrections by a person in the file beside the data take precedence.
     """
     from eyesight.auditing import audit as auditing
     from eyesight.cli import console
@@ -128,7 +131,7 @@ def with_suggestions(recipe: Recipe, out: Path, processes: int | None) -> Recipe
 
     if processes is not None or "RANK" in os.environ:
         raise UserError(
-            "--corrections auto works in one process only",
+            "--corrections auto works only with a single process",
             "write them first: eyesight audit DATA --corrections FILE.csv",
             code=2,
         )
@@ -150,41 +153,41 @@ def with_suggestions(recipe: Recipe, out: Path, processes: int | None) -> Recipe
 
 
 def describe(result: Audit, *, every: bool) -> list[str]:
-    """An audit as lines for people."""
+    """The audit as printed lines."""
     share = result.share_wrong
     wrong = result.labels if every else result.wrong
     lines = [
-        f"{result.data}: {len(result.labels):,} of {result.images:,} images judged "
-        f"by {result.features}",
+        f"{result.data}: checked {len(result.labels):,} of {result.images:,} images with "
+        f"{result.features}",
         f"about {share.value:.1%} of the labels are wrong "
         f"(95 % interval {share.low:.1%} to {share.high:.1%})",
         "",
         f"probably wrong labels: {len(result.wrong):,}",
     ]
     for label in shown(wrong, every=every):
-        lines.append(f"  {label.score:.2f}  {label.id}: {label.given}, rather {label.suggested}")
+        lines.append(f"  {label.score:.2f}  {label.id}: {label.given}, probably {label.suggested}")
     lines += rest(len(wrong), every=every)
-    lines += ["", f"groups of near copies: {len(result.copies):,}"]
+    lines += ["", f"groups of near duplicates: {len(result.copies):,}"]
     for group in shown(result.copies, every=every):
         lines.append(f"  {kind_of_copies(group)}: {', '.join(one.id for one in group)}")
     lines += rest(len(result.copies), every=every)
     lines += series_lines(result, every=every)
     strangers = [stranger for stranger in result.unlike if stranger.alarm]
-    lines += ["", f"images unlike the others: {len(strangers):,}"]
+    lines += ["", f"outliers: {len(strangers):,}"]
     for stranger in shown(strangers, every=every):
         lines.append(f"  {stranger.score:.2f}  {stranger.id}")
     lines += rest(len(strangers), every=every)
-    lines += ["", f"flaws of images that show little: {len(result.quality):,}"]
+    lines += ["", f"low-quality images: {len(result.quality):,}"]
     for flaw in shown(result.quality, every=every):
         lines.append(f"  {flaw.kind}  {flaw.id}")
     lines += rest(len(result.quality), every=every)
-    lines += ["", "how well classes are told apart without seeing what the images show:"]
+    lines += ["", "accuracy without the content of the images:"]
     for shortcut in result.shortcuts:
-        guessing = f"{shortcut.guessing:.1%} by guessing"
+        guessing = f"chance {shortcut.guessing:.1%}"
         lines.append(f"  {shortcut.name}: {shortcut.accuracy:.1%} ({guessing})")
         if shortcut.alarm:
             classes = " and ".join(shortcut.classes)
-            lines.append(f"    a network may learn this instead, above all for {classes}")
+            lines.append(f"    a network may learn this shortcut, above all for {classes}")
             lines.append(f"    see {', '.join(shortcut.examples)}")
     return lines
 
@@ -198,8 +201,8 @@ def series_lines(result: Audit, *, every: bool) -> list[str]:
     told = result.flattery
     if told is not None:
         lines.append(
-            f"a classifier on the features is right for {told.random:.1%} with a random split and "
-            f"for {told.grouped:.1%} with groups on one side ({told.groups:,} groups of "
+            f"accuracy of a classifier on the features: {told.random:.1%} with a random split, "
+            f"{told.grouped:.1%} with each group in one split ({told.groups:,} groups of "
             f"{told.images:,} images, by {told.source})"
         )
     return lines
@@ -214,7 +217,7 @@ def rest(count: int, *, every: bool) -> list[str]:
     """A line about the rows that are not printed."""
     if every or count <= SHOWN:
         return []
-    return [f"  and {count - SHOWN:,} more: --all or --json prints them"]
+    return [f"  and {count - SHOWN:,} more; print them with --all or --json"]
 
 
 def kind_of_copies(group: tuple[Copy, ...]) -> str:

@@ -1,4 +1,4 @@
-"""Predictions for folders of millions of images, in numbered parts: here or on a cluster."""
+"""Predictions for millions of images in numbered parts, in this process or on a cluster."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ class Order:
 
 
 def refuse(**options: object) -> None:
-    """Raise UserError for options that are for few images."""
+    """Raise UserError for options that bulk prediction does not support."""
     for name, value in options.items():
         if value:
             raise UserError(
-                f"--{name} is for few pictures: it does not go with parts in a folder",
-                "--out FILE.csv, without --on",
+                f"--{name} cannot be combined with predictions in parts",
+                "use --out FILE.csv without --on",
                 code=2,
             )
 
 
 def on_cluster(order: Order, address: str, share: tuple[int, float, float]) -> None:
-    """Predict every image on the cluster at `address`; `share` is cores, GPUs and GB for a part.
+    """Predict every image on the cluster at `address`; `share` is cores, GPUs and GB per part.
 
-    Raises UserError for a model that cannot be sent, or gives no classes, and for a file as output.
+    Raises UserError for a model that cannot be sent or does not classify, and for a file as output.
     """
     from eyesight.cli import console
     from eyesight.cluster import packing, ray_cluster
@@ -57,15 +57,15 @@ def on_cluster(order: Order, address: str, share: tuple[int, float, float]) -> N
         raise no_folder()
     if is_backbone_name(Path(model)):
         raise UserError(
-            f"{model} is a name, and a cluster is sent files",
-            f"`eyesight export {model}`, then name {model}.onnx",
+            f"{model} is the name of a pretrained network; --on needs a run or a file",
+            f"run `eyesight export {model}`, then use {model}.onnx",
             code=2,
         )
     files = packing.pack_classifier(_files_of(Path(model)))
     target = target_of(files)
     if target != "class":
         raise UserError(
-            f"--on answers with classes, and {model} gives a {target}", "leave --on out", code=2
+            f"--on predicts classes, but {model} predicts a {target}", "leave --on out", code=2
         )
     engine = ray_cluster.answerer(
         address,
@@ -81,9 +81,7 @@ def on_cluster(order: Order, address: str, share: tuple[int, float, float]) -> N
 
 def no_folder() -> UserError:
     """The error for --on without a folder."""
-    return UserError(
-        "--on writes its answers in numbered parts, into a folder", "--out FOLDER", code=2
-    )
+    return UserError("--on writes numbered parts into a folder", "--out FOLDER", code=2)
 
 
 def _files_of(model: Path) -> Path:
@@ -96,7 +94,7 @@ def _files_of(model: Path) -> Path:
 
 
 def target_of(files: dict[str, bytes]) -> str:
-    """What a classifier gives for an image, by its files."""
+    """The target of a classifier, read from its files."""
     if "classifier.json" in files:
         return str(json.loads(files["classifier.json"]).get("target", "class"))
     from eyesight.cluster import packing
@@ -146,12 +144,12 @@ def _predict(order: Order, key: str, engine: Engine) -> None:
 
 
 def _lines(outcome: Outcome, out: Path) -> list[str]:
-    """For people: how many rows there are, which parts are missing, how many files are bad."""
+    """Printed lines: number of rows, missing parts, number of bad files."""
     from eyesight.inference.bulk import name
 
     if outcome.missing:
         missing = f"{len(outcome.missing):,} of {outcome.parts:,} parts are missing"
-        lines = [f"{missing}; the same call does only these"]
+        lines = [f"{missing}; run the same command again to compute only these"]
     else:
         parts = f"{name(0)} to {name(outcome.parts - 1)}"
         lines = [f"{outcome.pictures:,} rows in {out}, {parts}"]

@@ -1,4 +1,4 @@
-"""`eyesight cache`: what is stored, why, and how much."""
+"""`eyesight cache`: list and clean the cache."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ NAME_WIDTH = 36
 @app.command("cache")
 def cache_(
     clean: Annotated[
-        bool, typer.Option("--clean", help="remove everything that can be made again")
+        bool, typer.Option("--clean", help="remove everything that can be created again")
     ] = False,
     downloads: Annotated[
-        bool, typer.Option("--downloads", help="with --clean: downloaded data sets as well")
+        bool, typer.Option("--downloads", help="with --clean: also remove downloaded data sets")
     ] = False,
     limit: Annotated[
         str | None,
         typer.Option(
             metavar="20G|none",
-            help="keep the cache below this size from now on; the least recently used goes first",
+            help=(
+                "limit the size of the cache from now on; the least recently used entries "
+                "are removed first"
+            ),
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show what the cache holds and why; remove it, or limit its size."""
+    """List the contents of the cache with their purpose; clean it or limit its size."""
     from eyesight.system import cache
 
     if downloads and not clean:
-        raise UserError("--downloads goes with --clean", "eyesight cache --clean --downloads", 2)
+        raise UserError("--downloads needs --clean", "eyesight cache --clean --downloads", 2)
     removed: list[Entry] = []
     if limit is not None:
         removed += _limit(limit)
@@ -75,7 +78,7 @@ def _limit(text: str) -> list[Entry]:
         limit = memory.parse_size(text)
     except ValueError:
         raise UserError(
-            f"--limit {text!r} is no size", "write it as 500M or 20G, or none", 2
+            f"--limit {text!r} is not a size", "write it as 500M or 20G, or none", 2
         ) from None
     cache.set_limit(limit)
     return cache.trim(limit)
@@ -103,8 +106,8 @@ def _show_kind(purpose: str, entries: Sequence[Entry]) -> None:
 
 
 _STATES = {
-    "old": "from another version of eyesight, not read",
-    "unfinished": "being built, or left by a process that was killed",
+    "old": "from another version of eyesight, unused",
+    "unfinished": "in progress, or left by a killed process",
 }
 
 
@@ -121,7 +124,7 @@ def _values(entry: Entry) -> dict[str, object]:
 
 
 def _size(count: int) -> str:
-    """Bytes for people: 12 KB, 3.4 MB, 1.2 GB."""
+    """Bytes as readable text: 12 KB, 3.4 MB, 1.2 GB."""
     if count < 1e6:
         return f"{count / 1e3:,.0f} KB"
     if count < 1e9:

@@ -1,4 +1,4 @@
-"""`eyesight predict --like SAMPLE.csv`: a competition's file, a sheet to look at, a record."""
+"""`eyesight predict --like SAMPLE.csv`: write a competition's submission and a figure of it."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ class Request:
 
 
 def refuse_runs(pictures: Sequence[str]) -> None:
-    """Raise UserError for a run among the images: its figures are no images to predict."""
+    """Raise UserError if a run is given as images."""
     for place in pictures:
         if (Path(place) / "recipe.json").is_file():
             raise UserError(
-                f"{place} is a run, not a picture: predict takes one run, then pictures",
-                "eyesight compare RUN RUN... shows several runs side by side",
+                f"{place} is a run, not an image: predict takes one run, then images",
+                "compare several runs with `eyesight compare RUN RUN...`",
                 code=2,
             )
 
@@ -54,13 +54,13 @@ def with_views(classifier: AnyClassifier, views: str) -> AnyClassifier:
         raise unknown("value of --views", views, get_args(Views))
     if isinstance(classifier, OnnxClassifier):
         raise UserError(
-            "an exported file averages over the views it was exported with",
+            "an exported file always averages over the views it was exported with",
             "leave --views out, or name the run instead",
             code=2,
         )
     if classifier.model.name == BLEND:
         raise UserError(
-            "a blend averages over the views that each of its members was trained with",
+            "a blend always averages over the views of its members",
             "leave --views out",
             code=2,
         )
@@ -68,11 +68,11 @@ def with_views(classifier: AnyClassifier, views: str) -> AnyClassifier:
 
 
 def refuse_with_sample(**options: object) -> None:
-    """Raise UserError for options that a submission has no place for."""
+    """Raise UserError for options that a submission does not support."""
     for name, value in options.items():
         if value:
             raise UserError(
-                f"--{name} does not go with --like, which decides the columns",
+                f"--{name} cannot be combined with --like, which sets the columns",
                 f"leave --like out to use --{name}",
                 code=2,
             )
@@ -87,7 +87,7 @@ def submit(request: Request, classifier: AnyClassifier, *, as_json: bool) -> Non
     from eyesight.runs import Run, is_run
 
     if request.out is None or request.out.suffix.lower() != ".csv":
-        raise UserError("--like writes a file", "--out submission.csv", code=2)
+        raise UserError("--like needs --out", "--out submission.csv", code=2)
     class_names = classifier.classes
     sample = submission.read_sample(request.sample, class_names)
     paths = [path for place in request.pictures for path in list_pictures(place)]
@@ -112,9 +112,9 @@ def submit(request: Request, classifier: AnyClassifier, *, as_json: bool) -> Non
         show_json({**facts, **written, "bad": [prediction.path for prediction in bad]})
     else:
         say(f"{request.out}: {len(sample.ids):,} rows of {sample.holds}")
-        say(f"{drawn}: the first rows beside their pictures")
+        say(f"{drawn}: the first rows with their images")
         if kept is not None:
-            say(f"{kept}: a copy, with what it was made from")
+            say(f"{kept}: a copy, with the settings used")
     for prediction in bad:
         console.talk(f"no target for {prediction.path}: {prediction.problem}")
     if bad:
@@ -148,12 +148,13 @@ def folds(
     like: Annotated[
         Path | None,
         typer.Option(
-            metavar="SAMPLE.csv", help="a competition's sample, to say what gap to expect there"
+            metavar="SAMPLE.csv",
+            help=("a competition's sample submission, to estimate the gap to the leaderboard"),
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge the folds of a cross-validation together, each image by a run that did not see it."""
+    """Score cross-validation folds together, each image by the run that was not trained on it."""
     from eyesight.data.formats.table_text import read_cells
     from eyesight.results.folds import gap, out_of_fold
     from eyesight.runs import Run
@@ -175,7 +176,7 @@ def folds(
         say(f"{score:.2%}  {name}")
     low, high = summary["interval"] or (0.0, 1.0)
     interval = f"95 % {low:.2%} to {high:.2%}"
-    say(f"{summary['top1']:.2%}  out of fold, {summary['n']:,} pictures, {interval}")
+    say(f"{summary['top1']:.2%}  out of fold, {summary['n']:,} images, {interval}")
     if expected is not None:
-        points = f"{100 * expected:.1f} points either way"
-        say(f"a leaderboard of {rows:,} pictures may differ by {points}")
+        points = f"±{100 * expected:.1f} points"
+        say(f"a leaderboard of {rows:,} images may differ by {points}")

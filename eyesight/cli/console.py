@@ -1,6 +1,6 @@
-"""Talk on standard error: notes, progress bars with the time left, errors with their hints.
+"""Output on standard error: notes, progress bars with the time left, errors with hints.
 
-Never a byte on standard output.
+Nothing is written to standard output.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eyesight.errors import UserError
 from eyesight.system.progress import Epoch, Reporter
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
-QUICK = 1.0  # seconds of work about which nothing is said
+QUICK = 1.0  # seconds before progress is shown
 EVERY = 5.0  # seconds between two lines, where no terminal writes one over the other
 EVERY_ON_TERMINAL = 0.2
 KNOWN_FROM = 0.02  # the share of the work, or
@@ -25,19 +25,19 @@ KNOWN_AFTER = 20.0  # the seconds, after which the time left is shown
 
 
 def talk(message: str) -> None:
-    """Print a note for the person."""
+    """Print a note on standard error."""
     console.print(Text(message, style="dim"))
 
 
 def error(problem: UserError) -> None:
-    """Print what happened and how to mend it."""
+    """Print an error and its hint."""
     console.print(Text.assemble(("error: ", "bold red"), problem.message))
     if problem.hint:
         console.print(Text.assemble(("hint: ", "bold cyan"), problem.hint))
 
 
 def duration(seconds: float) -> str:
-    """For people: 42 s, 3 min 5 s, 2 h 10 min."""
+    """Seconds as readable text: 42 s, 3 min 5 s, 2 h 10 min."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
@@ -88,7 +88,7 @@ class ConsoleReporter(Reporter):
         console.print(Text(f"step {step:6,}  loss {loss:.4f}"))
 
     def progress(self, doing: str, done: float, total: float) -> None:
-        """Show how far the work is and the time left by its own speed.
+        """Show the progress and the estimated time left.
 
         Nothing about what is quick.
         """

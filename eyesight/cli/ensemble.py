@@ -1,4 +1,4 @@
-"""Commands that join runs: blend."""
+"""Commands that combine runs: blend."""
 
 from __future__ import annotations
 
@@ -18,17 +18,15 @@ if TYPE_CHECKING:
 @app.command()
 def blend(
     runs: Annotated[
-        list[Path], typer.Argument(metavar="RUN...", help="finished runs on the same split")
+        list[Path], typer.Argument(metavar="RUN...", help="finished runs with the same split")
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
         "runs"
     ),
-    equal: Annotated[
-        bool, typer.Option("--equal", help="the same weight for every run, nothing chosen")
-    ] = False,
+    equal: Annotated[bool, typer.Option("--equal", help="give all runs the same weight")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Join runs into one classifier that averages theirs; weights by the validation pictures."""
+    """Combine runs into an ensemble; weights are chosen on the validation images."""
     from eyesight.cli import console
     from eyesight.ensemble import blend as blending
     from eyesight.report.report import write_figures, write_report
@@ -64,7 +62,8 @@ def lines(made: Run, record: BlendRecord) -> list[str]:
         texts.append("  ".join(parts))
     if record.accuracy is not None:
         texts.append(
-            f"the blend on the {record.images:,} pictures that chose: {record.accuracy:.2%}"
+            f"the blend on the {record.images:,} images that chose the weights: "
+            f"{record.accuracy:.2%}"
         )
     texts.append(f"test {made.measure.title} {judged(made.result['test'], made.measure)}")
     if record.gain is not None:
@@ -74,12 +73,12 @@ def lines(made: Run, record: BlendRecord) -> list[str]:
 
 
 def gain_line(record: BlendRecord) -> str:
-    """What the blend gains over its best member, and whether that may be chance."""
+    """The gain over the best member, and whether it is significant."""
     gain = record.gain
     assert gain is not None
-    sure = "more than chance" if gain.p < 0.05 else "no more than chance may give"
+    sure = "significant" if gain.p < 0.05 else "not significant"
     return (
         f"against its best member, {Path(record.best).name}: {gain.points:+.2f} points on "
-        f"{gain.images:,} {gain.origin} ({gain.only_blend} right by the blend alone, "
-        f"{gain.only_best} by the member alone; p = {gain.p:.2g}, {sure})"
+        f"{gain.images:,} {gain.origin} ({gain.only_blend} correct only by the blend, "
+        f"{gain.only_best} only by the member; p = {gain.p:.2g}, {sure})"
     )

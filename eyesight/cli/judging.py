@@ -1,4 +1,4 @@
-"""Commands for judging what was trained: evaluate, predict, doctor, report."""
+"""Commands that use a trained classifier: evaluate, predict, doctor, report."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> None:
-    """Judge a run's classifier on its own test pictures, or on other labelled pictures."""
+    """Evaluate a run's classifier on its test images, or on other labelled images."""
     from eyesight.cli import console
     from eyesight.results.predictions import Predictions
     from eyesight.runs import Run
@@ -89,7 +89,7 @@ def _show_accuracy(run: Run, data: str | None, predictions: Predictions, *, as_j
             recall, precision = _percent(row.recall), _percent(row.precision)
             say(f"{row.name:<{wide}}  {row.n:>8,}  {recall:>6}  {precision:>9}")
     for pair in pairs:
-        say(f"{pair.true} taken for {pair.predicted}: {pair.count} ({pair.share:.1%})")
+        say(f"{pair.true} predicted as {pair.predicted}: {pair.count} ({pair.share:.1%})")
 
 
 def _percent(value: float | None) -> str:
@@ -99,7 +99,7 @@ def _percent(value: float | None) -> str:
 
 
 def _show_figures(run: Run, data: str | None, summary: Summary, *, as_json: bool) -> None:
-    """The figures of a run that gives images or masks."""
+    """The metrics of a run that predicts images or masks."""
     if as_json:
         show_json({"run": str(run.path), "data": data, **summary})
         return
@@ -128,37 +128,42 @@ def predict(
         ),
     ],
     pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
-    top: Annotated[int, typer.Option(min=1, help="how many classes to name for each picture")] = 1,
+    top: Annotated[
+        int, typer.Option(min=1, help=("number of most probable classes to print per image"))
+    ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.csv|FOLDER",
-            help="a table id,target; into a folder: numbered parts, or what was made of each",
+            help=(
+                "write a table id,target; for a folder: numbered parts, or masks and "
+                "reconstructions"
+            ),
         ),
     ] = None,
     draw: Annotated[
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="write copies with names, masks or restored images drawn on them into it",
+            help="write copies with class names, masks or reconstructions drawn on them",
         ),
     ] = None,
     explain: Annotated[
         Path | None,
-        typer.Option(metavar="FOLDER", help="write pictures of where it looked into it (Grad-CAM)"),
+        typer.Option(metavar="FOLDER", help="write heatmaps of the relevant regions (Grad-CAM)"),
     ] = None,
     sure: Annotated[
         str | None,
         typer.Option(
             metavar="95%",
-            help="name all classes among which the right one is in 95 of 100 pictures",
+            help="print a set of classes that contains the correct one for 95 of 100 images",
         ),
     ] = None,
     unfamiliar: Annotated[
         Path | None,
         typer.Option(
             metavar="RUN",
-            help="of an autoencoder, which says what is unlike the pictures it learnt",
+            help="an autoencoder that flags images unlike its training images",
         ),
     ] = None,
     weights: WeightsPath = None,
@@ -166,21 +171,21 @@ def predict(
     prepare: Annotated[
         str,
         typer.Option(
-            metavar="digit", help="first fit and centre a written digit's ink as in MNIST"
+            metavar="digit", help="scale and centre the ink of handwritten digits as in MNIST"
         ),
     ] = "",
     views: Annotated[
         str,
         typer.Option(
             metavar="one|flip|shifts|flip_shifts",
-            help="average over mirrored or moved versions of each picture",
+            help="average over flipped or shifted versions of each image",
         ),
     ] = "",
     like: Annotated[
         Path | None,
         typer.Option(
             metavar="SAMPLE.csv",
-            help="write --out in the order and columns of a competition's sample",
+            help="write --out with the order and columns of a sample submission",
         ),
     ] = None,
     digits: Annotated[
@@ -189,7 +194,7 @@ def predict(
             min=0,
             max=40,
             metavar="N",
-            help="read postal codes of N digits on photographs; 0: of any number",
+            help="read postal codes of N digits in photographs; 0: any number",
         ),
     ] = None,
     on: On = None,
@@ -198,7 +203,7 @@ def predict(
     memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Say what is on pictures, each prepared as in training; unreadable files are named."""
+    """Predict the classes of images, prepared as in training; unreadable files are listed."""
     from eyesight.inference import dense, predict
 
     competition.refuse_runs(pictures)
@@ -236,7 +241,7 @@ def predict(
 
 
 def _tell_of_checksum(model: str) -> None:
-    """Say that an ONNX file is too old to be checked."""
+    """Print a note if an ONNX file has no checksum."""
     from eyesight.cli import console
     from eyesight.inference.onnx_classifier import note_on_checksum
 
@@ -247,7 +252,7 @@ def _tell_of_checksum(model: str) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """The options of `predict` that are about its output."""
+    """The output options of `predict`."""
 
     model: str
     pictures: list[str]
@@ -293,15 +298,16 @@ def _predict_few(options: Options, classifier: AnyClassifier) -> None:
         _print_predictions(predictions, with_sets=options.sure is not None)
     if options.sure is not None:
         console.talk(
-            f"in {100 * options.sure:g} of 100 pictures the right class is among those of the last "
-            "column; other cameras, or classes in other shares than in training, break this promise"
+            f"for {100 * options.sure:g} of 100 images the last column contains the correct "
+            "class; this does not hold for other cameras or other class frequencies than in "
+            "training"
         )
     _warn_unlike(predictions)
     _name_bad(predictions)
 
 
 def _share(text: str | None) -> float | None:
-    """`95%`, `95` or `0.95` as a share; raises UserError for what is none."""
+    """Parse `95%`, `95` or `0.95` as a fraction; raises UserError."""
     if text is None:
         return None
     try:
@@ -311,24 +317,24 @@ def _share(text: str | None) -> float | None:
     if value >= 1 or text.strip().endswith("%"):
         value /= 100
     if not 0 < value < 1:
-        raise UserError(f"--sure is a share of the pictures, not {text}", "--sure 95%", code=2)
+        raise UserError(f"--sure must be a percentage, not {text}", "--sure 95%", code=2)
     return value
 
 
 def _warn_unlike(predictions: Sequence[FilePrediction]) -> None:
-    """One sentence about the images whose answers should not be relied on."""
+    """Print a warning about unreliable predictions."""
     from eyesight.cli import console
 
     count = sum(bool(row.unlike) for row in predictions)
     if count:
         console.talk(
-            f"{count} of {len(predictions)} pictures are unlike anything it learnt from: do not "
-            "rely on these answers"
+            f"{count} of {len(predictions)} images are unlike the training images: do not rely "
+            "on these predictions"
         )
 
 
 def _read_codes(options: Options, classifier: AnyClassifier, digits: int) -> None:
-    """Read postal codes and print them, those that should be checked marked."""
+    """Read and print postal codes; those to be checked are flagged."""
     from eyesight.inference import postal_code
 
     codes = list(postal_code.read_codes(classifier, options.pictures, digits or None))
@@ -345,7 +351,7 @@ def _read_codes(options: Options, classifier: AnyClassifier, digits: int) -> Non
 
 
 def _print_predictions(predictions: Sequence[FilePrediction], *, with_sets: bool) -> None:
-    """A CSV line for each file that could be read."""
+    """Print a CSV line for each readable file."""
     from eyesight.inference.predict import csv_header, csv_row
 
     writer = csv.writer(sys.stdout, lineterminator="\n")
@@ -359,20 +365,20 @@ def _print_predictions(predictions: Sequence[FilePrediction], *, with_sets: bool
             if with_sets:
                 cells.append("; ".join(prediction.set or ()))
             if prediction.unlike:
-                cells.append("unlike anything it learnt from")
+                cells.append("unlike the training images")
             if prediction.unfamiliar:
                 cells.append("unfamiliar")
             writer.writerow(cells)
 
 
 def _refuse_for(target: str, **options: object) -> None:
-    """Raise UserError for options that have a meaning for classes alone."""
+    """Raise UserError for options that apply only to classes."""
     kind = {"picture": "restored picture", "mask": "mask"}[target]
     for name, value in options.items():
         if value:
             raise UserError(
-                f"--{name} is about classes, and this network gives a {kind} for every picture",
-                "--out DIR, --draw DIR",
+                f"--{name} applies to classes, but this network predicts a {kind} for every image",
+                "use --out DIR or --draw DIR",
                 code=2,
             )
 
@@ -380,9 +386,9 @@ def _refuse_for(target: str, **options: object) -> None:
 def _with_doubts(
     predictions: list[FilePrediction], run: Path, pictures: Sequence[str]
 ) -> list[FilePrediction]:
-    """The predictions with what an autoencoder's run says of the images.
+    """The predictions with the anomaly scores of an autoencoder.
 
-    Raises UserError for a run that is none of an autoencoder.
+    Raises UserError if the run is not an autoencoder.
     """
     from eyesight.inference import dense, predict
 
@@ -390,11 +396,11 @@ def _with_doubts(
     usual = dense.usual_error(run)
     target = dense.target_of(autoencoder)
     if target != "picture" or usual is None:
-        reason = "does not say which errors are usual"
+        reason = "has no limit for its errors"
         if target != "picture":
-            reason = f"gives a {target} for a picture"
+            reason = f"predicts a {target}"
         raise UserError(
-            f"{run} {reason}: --unfamiliar asks the run of an autoencoder",
+            f"{run} {reason}: --unfamiliar needs the run of an autoencoder",
             "eyesight train autoencoder --data DATA",
             code=2,
         )
@@ -434,7 +440,7 @@ def _cells(item: Rendered) -> list[str]:
 def _name_bad(
     results: Sequence[FilePrediction] | Sequence[Rendered] | Sequence[FileCode],
 ) -> None:
-    """Name the files that could not be read, and exit with 1 when there are any."""
+    """List unreadable files, and exit with code 1 if there are any."""
     from eyesight.cli import console
 
     bad = [result for result in results if result.problem]
@@ -442,7 +448,7 @@ def _name_bad(
         console.talk(f"left out {result.path}: {result.problem}")
     if bad:
         console.talk(
-            f"{len(bad)} of {len(results)} files could not be read; the others were answered"
+            f"{len(bad)} of {len(results)} files could not be read; the others were predicted"
         )
         raise typer.Exit(1)
 
@@ -451,7 +457,7 @@ def _name_bad(
 def doctor_(
     name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False
 ) -> None:
-    """Say what is wrong with a training, and why: of a run, or of a recipe before it is run."""
+    """Diagnose a run, or a recipe before it is trained."""
     from eyesight.cli import console, show
     from eyesight.diagnosis import diagnose
     from eyesight.runs import Run, is_run, resolve
@@ -489,7 +495,7 @@ def report(
     run: RunPath,
     out: Annotated[Path | None, typer.Option(metavar="FILE.html", help="where to write it")] = None,
 ) -> None:
-    """Write the report of a run: one page that needs no network."""
+    """Write the report of a run as a self-contained HTML page."""
     from eyesight.report.report import write_report
     from eyesight.runs import Run
 

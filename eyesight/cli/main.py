@@ -36,7 +36,7 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 
 def main() -> None:
-    """Run the command line; errors for people are printed without a traceback."""
+    """Run the command line; user errors are printed without a traceback."""
     as_json = "--json" in sys.argv
     # Threads that spin long while they wait for each other starve once another program wants a
     # core; threads that sleep at once make small networks 1.5 times slower. GNU OpenMP reads this
@@ -65,15 +65,15 @@ def main() -> None:
 
 
 def _exit_code(code: object) -> int:
-    """The exit code of a command that ended; an interrupted one says how to go on."""
+    """The exit code of a command; an interruption prints how to continue."""
     if code != INTERRUPTED:
         return code if isinstance(code, int) else 0
     from eyesight.distributed import launch
 
     if not launch.silent():
         sys.stderr.write(
-            "\nstopped; `eyesight train … --resume` goes on from the last checkpoint, and so does a"
-            " comparison asked for again\n"
+            "\nstopped; `eyesight train … --resume` continues from the last checkpoint, and so "
+            "does a repeated comparison\n"
         )
     return 1
 
@@ -82,11 +82,11 @@ def _explain(problem: OSError) -> UserError:
     message = str(problem.strerror or problem)
     if problem.filename:
         message = f"{problem.filename}: {message}"
-    return UserError(message, "check the path, its permissions and the free space")
+    return UserError(message, "check the path, its permissions and the free disk space")
 
 
 def _refuse_usage(wrong: typer.BadParameter, *, as_json: bool) -> NoReturn:
-    """Print what is wrong with the options, as Click does; and as JSON where that was asked for."""
+    """Print a usage error like Click, and as JSON with --json."""
     from eyesight.distributed import launch
 
     if launch.refuses_silently():
@@ -119,7 +119,7 @@ def _try_json(values: dict[str, str]) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End with an exit code, also where what is left in the buffer of standard output is lost."""
+    """Exit with a code, even if standard output cannot be flushed."""
     with suppress(OSError):
         close_stdout()
     sys.exit(code)

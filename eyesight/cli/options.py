@@ -16,8 +16,7 @@ from eyesight.cli.streams import write
 STARTED = time.monotonic()
 app = typer.Typer(
     name="eyesight",
-    help="Turns a folder of pictures into a classifier that a person can trust, "
-    "on the computer they have.",
+    help="Train image classifiers from a folder of images, on your own computer.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -41,14 +40,13 @@ DataOrRun = Annotated[
     str, typer.Argument(metavar="DATA|RUN", help="a data set, or the folder of a run")
 ]
 Host = Annotated[
-    str, typer.Option("--host", help="who can reach the pages; this machine only otherwise")
+    str,
+    typer.Option("--host", help=("address to listen on; by default only this machine can connect")),
 ]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 takes any free one")]
+Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free port")]
 Token = Annotated[
     str | None,
-    typer.Option(
-        "--token", envvar="EYESIGHT_TOKEN", help="a password that every visitor must know"
-    ),
+    typer.Option("--token", envvar="EYESIGHT_TOKEN", help="a password that all clients must send"),
 ]
 OpenPage = Annotated[bool, typer.Option("--open", help="open the page in the browser")]
 WeightsPath = Annotated[
@@ -60,15 +58,15 @@ WeightsPath = Annotated[
 Only = Annotated[
     str | None,
     typer.Option(
-        "--only", metavar="dogs", help="narrow a pretrained network to its 118 dog breeds"
+        "--only", metavar="dogs", help="restrict an ImageNet network to its 118 dog breeds"
     ),
 ]
 Fresh = Annotated[
-    bool, typer.Option("--fresh", help="prepare the data anew instead of taking it from the cache")
+    bool, typer.Option("--fresh", help="prepare the data again instead of using the cache")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="print one JSON object and nothing else")]
 Strict = Annotated[
-    bool, typer.Option("--strict", help="stop at bad files instead of leaving them out")
+    bool, typer.Option("--strict", help=("stop if there are bad files instead of leaving them out"))
 ]
 
 On = Annotated[
@@ -79,7 +77,7 @@ On = Annotated[
         help="use a Ray cluster: started here, auto, HOST:PORT, ray://HOST:PORT",
     ),
 ]
-Cores = Annotated[int, typer.Option("--cores", min=1, help="processor cores for each task of --on")]
+Cores = Annotated[int, typer.Option("--cores", min=1, help="CPU cores for each task of --on")]
 Gpus = Annotated[
     float, typer.Option("--gpus", min=0, help="GPUs for each task of --on; a fraction shares one")
 ]

@@ -1,4 +1,4 @@
-"""The command that shows doubtful images to a person, who keeps, relabels or leaves them out."""
+"""The `review` command: check suspicious images in the browser."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ def review(
     where: DataOrRun,
     settings: Settings = None,
     budget: Annotated[
-        str, typer.Option(metavar="10m", help="the time for an audit where there is none yet")
+        str, typer.Option(metavar="10m", help=("the time limit of the audit, if there is none yet"))
     ] = "10m",
     file: Annotated[
         Path | None,
         typer.Option(
             "--corrections",
             metavar="FILE.csv",
-            help="where the decisions go; NAME.corrections.csv beside the data otherwise",
+            help="where to write the decisions; default: NAME.corrections.csv beside the data",
         ),
     ] = None,
     who: Annotated[
-        str | None, typer.Option(help="who decides; the name of the account otherwise")
+        str | None, typer.Option(help="name of the reviewer; default: the account name")
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = 8001,
     token: Token = None,
     open_page: OpenPage = False,
 ) -> None:
-    """Look at doubtful pictures in the browser: keep, relabel or leave them out, by keys."""
+    """Check suspicious images in the browser: keep, relabel or leave them out."""
     from eyesight.cli import console
     from eyesight.data.correction_file import account_name
     from eyesight.recipe import seconds
@@ -53,8 +53,8 @@ def review(
         data, file, who or account_name(), budget=seconds(budget), reporter=console.reporter
     )
     if len(opened.file.corrections):
-        console.talk(f"going on with {len(opened.file.corrections):,} rows of {opened.file.path}")
-    console.talk(f"decisions are kept in {opened.file.path}")
+        console.talk(f"continuing with {len(opened.file.corrections):,} rows of {opened.file.path}")
+    console.talk(f"decisions are saved to {opened.file.path}")
 
     def ready(url: str) -> None:
         typer.echo(f"listening on {url}")  # flushed, for whoever waits for it
@@ -72,8 +72,8 @@ def data_of(where: str, settings: list[str] | None = None) -> Data:
         return override(Recipe(), [f"data.source={where}", *(settings or [])]).data
     if settings:
         raise UserError(
-            "--set changes how a data set is read; a run knows that already",
-            "leave --set out, or name the data",
+            "--set applies to data sets, not to runs",
+            "leave out --set, or name the data set",
             code=2,
         )
     return Run.open(Path(where)).settled.data
@@ -82,9 +82,9 @@ def data_of(where: str, settings: list[str] | None = None) -> Data:
 def open_review(
     data: Data, file: Path | None, who: str, *, budget: float, reporter: Reporter
 ) -> Review:
-    """A review of a data set, after an audit where none of these very images is at hand.
+    """Open a review of a data set; audit it first if there is no audit of these images.
 
-    Raises UserError for what cannot be audited, and for corrections of other data.
+    Raises UserError for data that cannot be audited, and for corrections of other data.
     """
     reporter.message("starting PyTorch")
     from eyesight.auditing import audit as auditing

@@ -1,4 +1,4 @@
-"""Commands for using what was trained: models, export, serve."""
+"""Commands that publish a classifier: models, export, serve, studio."""
 
 from __future__ import annotations
 
@@ -30,18 +30,20 @@ def models_(
         typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*"),
     ] = "",
     measure: Annotated[
-        bool, typer.Option("--measure", help="time a forward pass on every device that is here")
+        bool, typer.Option("--measure", help="time a forward pass on every available device")
     ] = False,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.png|FOLDER",
-            help="draw accuracy against time, or multiply-adds; a folder gets the table too",
+            help=(
+                "plot accuracy against time or multiply-adds; with a folder, also write the table"
+            ),
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List pretrained networks: size, multiply-adds, accuracy, and which weights are at hand."""
+    """List pretrained networks: size, multiply-adds, accuracy and available weights."""
     from eyesight.cli import console
     from eyesight.comparison import zoo_table
 
@@ -70,7 +72,7 @@ def export(
     out: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE.onnx|FILE.html|DIR", help="where to write it; RUN/export/ otherwise"
+            metavar="FILE.onnx|FILE.html|DIR", help="where to write it; default: RUN/export/"
         ),
     ] = None,
     int8: Annotated[
@@ -80,17 +82,17 @@ def export(
         ),
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(metavar="POINTS", help="accuracy that int8 may lose")
+        float, typer.Option(metavar="POINTS", help="largest accepted loss of accuracy with int8")
     ] = 0.5,
     unproven: Annotated[
-        bool, typer.Option("--unproven", help="keep a web page that no browser was asked about")
+        bool, typer.Option("--unproven", help=("keep a web page without verifying it in a browser"))
     ] = False,
     data: DataPath = None,
     weights: WeightsPath = None,
     only: Only = None,
     as_json: AsJson = False,
 ) -> None:
-    """Write a classifier as an ONNX file or a web page, kept only if it answers as it does."""
+    """Export a classifier to ONNX or a web page, and verify its predictions."""
     from eyesight.cli import console
     from eyesight.exporting import export as exporting
     from eyesight.inference.predict import is_backbone_name
@@ -108,7 +110,7 @@ def export(
         )
     elif int8 or data is not None:
         raise UserError(
-            "--int8 and --data are for runs, which have pictures and labels of their own",
+            "--int8 and --data apply only to runs, which have images and labels",
             "leave them out",
             code=2,
         )
@@ -129,17 +131,21 @@ def export(
 
 def _check_format(to: str, *, is_network: bool, int8: bool, unproven: bool) -> None:
     if to not in ("onnx", "web"):
-        raise UserError(f"unknown format {to!r}", "known: onnx, web", code=2)
+        raise UserError(f"unknown format {to!r}", "expected onnx or web", code=2)
     if to == "web" and is_network:
         raise UserError(
-            "a web page is made from a run, whose pictures it is proven on",
-            "name the folder of a run, or leave out --to web",
+            "a web page can only be exported from a run, whose images verify it",
+            "name a run folder, or leave out --to web",
             code=2,
         )
     if to == "web" and int8:
-        raise UserError("--int8 is for ONNX files", "leave it out, or leave out --to web", code=2)
+        raise UserError(
+            "--int8 applies only to ONNX files", "leave it out, or leave out --to web", code=2
+        )
     if to == "onnx" and unproven:
-        raise UserError("--unproven is for web pages", "add --to web, or leave it out", code=2)
+        raise UserError(
+            "--unproven applies only to web pages", "add --to web, or leave it out", code=2
+        )
 
 
 def _export_page(
@@ -161,7 +167,7 @@ def serve(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="[RUN|RUNS|FILE.onnx|MODEL]", help="the newest run of a folder otherwise"
+            metavar="[RUN|RUNS|FILE.onnx|MODEL]", help="for a folder of runs, the newest one"
         ),
     ] = Path("runs"),
     only: Only = None,
@@ -172,12 +178,14 @@ def serve(
         Path | None,
         typer.Option(
             metavar="FOLDER",
-            help="keep the digits that people correct on /reader; nothing is kept otherwise",
+            help=(
+                "store the digits that visitors correct on /reader; by default nothing is stored"
+            ),
         ),
     ] = None,
     open_page: OpenPage = False,
 ) -> None:
-    """Answer over HTTP, and show the runs, until interrupted."""
+    """Serve predictions over HTTP and show the runs, until interrupted."""
     from eyesight.cli import console
     from eyesight.system.extras import require
 
@@ -201,7 +209,7 @@ def studio(
     ] = Path("studio"),
     share: Annotated[
         bool,
-        typer.Option("--share", help="let phones on the local network in, by a QR code"),
+        typer.Option("--share", help="allow phones on the local network, by a QR code"),
     ] = False,
     port: Port = 8000,
     token: Token = None,
@@ -209,7 +217,7 @@ def studio(
         bool, typer.Option("--open/--no-open", help="open the page in the browser")
     ] = True,
 ) -> None:
-    """Collect pictures in the browser, train on them, try the classifier and take it away."""
+    """Collect images, train, try and export a classifier in the browser."""
     import secrets
 
     from eyesight.cli import console

@@ -1,4 +1,4 @@
-"""What `eyesight show` prints: a recipe's settings, and the table of its network's layers."""
+"""`eyesight show`: a recipe's settings and the table of its network's layers."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ NAMED_SHAPES = {
     "glyphs": (1, 90, 52),
     "shapes": (3, 64, 4),
 }
-UNNAMED_SHAPE = (3, 32, 10)  # channels, side and classes where no data is named yet
-USUAL = Seen(pictures=1000, classes=10, side=500)  # for a recipe without images to look at
+UNNAMED_SHAPE = (3, 32, 10)  # channels, side and classes if no data is given
+USUAL = Seen(pictures=1000, classes=10, side=500)  # for a recipe without data
 ALWAYS_SHOWN = (
     "data.source",
     "model.name",
@@ -44,7 +44,7 @@ WITH_OPERATIONS = ROW + "  {:>15}"
 
 
 class Weights(TypedDict):
-    """What a pretrained network's weights were trained to see, and where they lie."""
+    """The preprocessing and the location of pretrained weights."""
 
     size: int
     interpolation: str
@@ -65,13 +65,13 @@ class Description(TypedDict):
     multiply_adds: int
     operations: int
     layers: list[dict[str, object]]
-    chosen: NotRequired[list[str]]  # of a pretrained network: what was picked for it, and why
+    chosen: NotRequired[list[str]]  # choices for a pretrained network, with reasons
     trains: NotRequired[list[str]]
     pretrained: NotRequired[Weights]
 
 
 def settings_lines(recipe: Recipe) -> list[str]:
-    """The recipe's settings that differ from the defaults, and those that people look for."""
+    """The recipe's settings that differ from the defaults, and the most important ones."""
     shown = differences(recipe, Recipe())
     for path in ALWAYS_SHOWN:
         group, field = path.split(".")
@@ -82,9 +82,9 @@ def settings_lines(recipe: Recipe) -> list[str]:
 
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> Description:
-    """The network that the recipe will train.
+    """Describe the network that the recipe trains.
 
-    The data is opened only when asked to `look`; of a run, its own record of it is used.
+    The data is opened only if `look` is true; for a run, its own record is used.
     """
     if not look and (run / "recipe.json").is_file():
         recipe = Run.open(run).settle(recipe)
@@ -129,12 +129,12 @@ def described(
 def _chosen_for_usual_images(recipe: Recipe) -> tuple[Recipe, list[str]]:
     at_hand = [name for name in PREFERRED if weights.at_hand(zoo.timm_name(name))]
     chosen, reasons = choose(recipe, USUAL, at_hand)
-    usual = f"as for {USUAL.pictures:,} photographs of {USUAL.classes} classes"
-    return chosen, [f"{usual}; --data shows it for yours", *reasons]
+    usual = f"for {USUAL.pictures:,} photographs of {USUAL.classes} classes"
+    return chosen, [f"{usual}; use --data for your own", *reasons]
 
 
 def expected(name: str) -> Weights:
-    """What the weights of a pretrained network were trained to see, and where they lie."""
+    """The preprocessing and the location of pretrained weights."""
     from eyesight.models import pretrained
 
     expects = pretrained.expected(name)
@@ -150,7 +150,7 @@ def expected(name: str) -> Weights:
 
 
 def pretrained_lines(description: Description) -> list[str]:
-    """For people: what was chosen, what the weights expect, and what trains."""
+    """Printed lines: choices, preprocessing of the weights, and trained parts."""
     expects = description["pretrained"]
     mean = ", ".join(f"{value:.3g}" for value in expects["mean"])
     deviation = ", ".join(f"{value:.3g}" for value in expects["deviation"])
@@ -158,9 +158,9 @@ def pretrained_lines(description: Description) -> list[str]:
     crop = f"centre {expects['crop_fraction']:.3g}"
     lines = [
         *description["chosen"],
-        f"the weights expect {side}, {expects['interpolation']}, {crop}; "
-        f"mean {mean}; deviation {deviation}",
-        f"weights at hand: {expects['weights'] or 'none; training looks for them'}",
+        f"preprocessing of the weights: {side}, {expects['interpolation']}, {crop}; mean "
+        f"{mean}; standard deviation {deviation}",
+        f"available weights: {expects['weights'] or 'none; training tries to download them'}",
     ]
     stages = description["trains"]
     if len(stages) == 1:
@@ -182,9 +182,9 @@ def _input(recipe: Recipe, run: Path, look: bool) -> tuple[tuple[int, ...], int]
 
 
 def layer_table(description: Description, *, operations: bool = False) -> str:
-    """For people: a line for each layer, then the totals; `operations` adds their column.
+    """The table of layers with totals; `operations` adds a column.
 
-    Layers that do nothing, of which pretrained networks are full, are left out.
+    Identity layers, frequent in pretrained networks, are left out.
     """
     layers = [Layer(**layer) for layer in description["layers"]]  # type: ignore[arg-type]
     shown = [layer for layer in layers if layer.kind != "Identity"]

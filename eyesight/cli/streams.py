@@ -1,4 +1,4 @@
-"""Standard output and standard error when they are closed, full or gone."""
+"""Handle standard output and standard error that are closed, full or broken."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TextIO
 
 
 class Forgiving:
-    """A text stream that ignores failed writes: a message that is lost must not stop a training."""
+    """A text stream that ignores failed writes, so that a lost message does not stop a training."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def recipes(as_json: AsJson = False) -> None:
-    """List the recipes: name, what it trains, the measured result."""
+    """List the recipes with their task and measured result."""
     from eyesight.recipes import RECIPES
 
     made = [build() for build in RECIPES.values()]
@@ -71,7 +71,7 @@ def show(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Print the resolved recipe and the table of its network's layers; nothing is trained."""
+    """Print the resolved recipe and the layers of its network, without training."""
     from eyesight import recipe as recipe_module
     from eyesight.cli.show import (
         describe,
@@ -84,7 +84,7 @@ def show(
 
     if bool(name) == bool(line):
         hint = 'eyesight show lenet5, or eyesight show --layers "28x28x1 conv5x6 max2"'
-        raise UserError("show takes a recipe, a run or --layers", hint, code=2)
+        raise UserError("show needs a recipe, a run or --layers", hint, code=2)
     if line:
         description = sketched(line)
         if as_json:
@@ -113,7 +113,7 @@ def data_(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check the health of a data set: classes, counts, sizes, and every problem by file name."""
+    """Check a data set: classes, counts, sizes, and every problem by file name."""
     from eyesight.cli import console
     from eyesight.data import opening, scan
     from eyesight.data.layout import Layout
@@ -138,7 +138,7 @@ def data_(
     else:
         say(text)
     if strict and any(problem.fatal for problem in result.problems):
-        console.talk("bad files are named above; mend or remove them, or leave out --strict")
+        console.talk("bad files are listed above; repair or remove them, or leave out --strict")
         raise typer.Exit(1)
 
 
@@ -147,13 +147,13 @@ def augment(
     name: RecipeName,
     data: DataPath = None,
     settings: Settings = None,
-    seed: Annotated[int | None, typer.Option(help="decides the changes")] = None,
+    seed: Annotated[int | None, typer.Option(help="random seed of the augmentation")] = None,
     out: Annotated[Path, typer.Option(metavar="FILE.png", help="where to write it")] = Path(
         "augmented.png"
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Draw training pictures and what the recipe's augmentation makes of them."""
+    """Preview the augmentation of a recipe on its training images."""
     from eyesight.cli import console
     from eyesight.runs import resolve
     from eyesight.views.augmentation import draw
@@ -179,37 +179,39 @@ def train(
     settings: Settings = None,
     budget: Annotated[
         str | None,
-        typer.Option(metavar="10m", help="the time for everything; training ends when it is spent"),
+        typer.Option(
+            metavar="10m", help=("time limit for everything, including evaluation and saving")
+        ),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help="decides weights, order and augmentation")
+        int | None, typer.Option(help="random seed of weights, order and augmentation")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
-        "runs"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder of runs")] = Path("runs"),
     fresh: Fresh = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on with the newest unfinished run of this recipe")
+        bool, typer.Option("--resume", help="continue the newest unfinished run of this recipe")
     ] = False,
     strict: Strict = False,
     extra: Annotated[
         str | None,
         typer.Option(
             metavar="DATA",
-            help="more training pictures of the same classes; shows what they change",
+            help="more training images of the same classes; reports their effect",
         ),
     ] = None,
     corrections: Annotated[
         str | None,
         typer.Option(
             metavar="FILE|auto|none",
-            help="corrected labels; auto: what an audit suggests; else the file beside the data",
+            help=(
+                "corrected labels; auto: suggestions of an audit; default: the file beside the data"
+            ),
         ),
     ] = None,
     processes: Annotated[
         int | None,
         typer.Option(
-            min=1, metavar="N", help="share each batch between N processes of this machine"
+            min=1, metavar="N", help="split each batch between N processes on this machine"
         ),
     ] = None,
     every: Annotated[
@@ -218,14 +220,17 @@ def train(
     folds: Annotated[
         int | None,
         typer.Option(
-            min=2, max=100, metavar="K", help="train K folds, and a classifier that averages them"
+            min=2,
+            max=100,
+            metavar="K",
+            help=("train K folds, and a classifier that averages their predictions"),
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe.
 
-    Leaves a run folder with the classifier, its predictions and a report. Also under torchrun.
+    Writes a run folder with the classifier, its predictions and a report. Also works with torchrun.
     """
     from eyesight.cli import console
     from eyesight.distributed.launch import several, silent
@@ -252,7 +257,7 @@ def train(
     if folds is not None:
         _train_folds(recipe, folds, out, processes, as_json=as_json)
         return
-    several(processes, console.talk)  # comes back in a process that trains
+    several(processes, console.talk)  # returns in the training process
     if not silent():
         console.talk("starting PyTorch")
     from eyesight.diagnosis import diagnose
@@ -295,16 +300,16 @@ def train(
 
 
 def _print_result(run: Run, result: Result, report: Path) -> None:
-    """What a training reached and took, for people."""
+    """Print the result and the time of a training."""
     from eyesight.training import extra_data
 
     say(f"test {run.measure.title} {judged(result['test'], run.measure)}")
     one_view = (result.get("test_one_view") or {}).get("top1")
     if one_view is not None:
-        say(f"without averaging over mirrored or moved versions: {one_view:.2%}")
+        say(f"without averaging over views: {one_view:.2%}")
     if "test_uncorrected" in result:
         uncorrected = judged(result["test_uncorrected"], run.measure)
-        say(f"by the uncorrected test labels: {uncorrected}")
+        say(f"with the uncorrected test labels: {uncorrected}")
     effect_lines = [line for one in effects_of([run]).values() for line in one.lines()]
     for line in [*effect_lines, *extra_data.lines(result), *used_lines(result)]:
         say(line)
@@ -316,9 +321,11 @@ def _print_result(run: Run, result: Result, report: Path) -> None:
 def _train_folds(
     recipe: Recipe, count: int, out: Path, processes: int | None, *, as_json: bool
 ) -> None:
-    """Train every fold, and print what they reached together."""
+    """Train every fold, and print their joint result."""
     if processes is not None:
-        raise UserError("--folds trains in one process", "leave --processes or --folds out", code=2)
+        raise UserError(
+            "--folds works only with a single process", "leave --processes or --folds out", code=2
+        )
     from eyesight.cli import console
     from eyesight.ensemble import folds
     from eyesight.report.report import write_figures, write_report
@@ -333,17 +340,17 @@ def _train_folds(
         return
     for path, score in zip(facts["runs"], facts["scores"], strict=True):
         say(f"{score:.2%}  {path}")
-    say(f"{facts['mean']:.2%} ± {100 * facts['sd']:.2f}  mean of {count} folds ± deviation")
+    say(
+        f"{facts['mean']:.2%} ± {100 * facts['sd']:.2f}  mean of {count} folds ± standard deviation"
+    )
     say(f"out of fold {judged(facts['out_of_fold'], run.measure)}")
-    say(f"test of their mean: {judged(run.result['test'], run.measure)}")
+    say(f"test with averaged predictions: {judged(run.result['test'], run.measure)}")
     say(f"run     {run.path}")
     say(f"report  {report}")
 
 
 def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
-    """The run, trained alone or as one of several processes, of which only the first comes back and
-    prints.
-    """
+    """Train in one or several processes and return the run; only the first process returns."""
     from eyesight import experiment
     from eyesight.cli import console
     from eyesight.diagnosis import diagnose
@@ -370,20 +377,21 @@ def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
 
 
 def used_lines(result: Result) -> list[str]:
-    """What each stage of a training really used, for people."""
+    """Printed lines: the images, views, epochs and steps of each stage."""
     lines = []
     for used in result.get("trained", []):
         stage = f"stage {used['stage']}: " if "stage" in used else ""
-        versions = f" in {used['versions']} versions each" if used["versions"] > 1 else ""
+        versions = f" in {used['versions']} views each" if used["versions"] > 1 else ""
         lines.append(
-            f"trained {stage}{used['images']:,} of {used['of']:,} training pictures{versions}, "
-            f"{used['epochs']:,} epochs ({used['steps']:,} steps), last rate {used['lr']:.3g}"
+            f"trained {stage}{used['images']:,} of {used['of']:,} training images{versions}, "
+            f"{used['epochs']:,} epochs ({used['steps']:,} steps), last learning rate "
+            f"{used['lr']:.3g}"
         )
     return lines
 
 
 def judged(test: Summary, measure: Measure) -> str:
-    """The score with its interval for people, from a summary."""
+    """The score with its interval as text."""
     caseless = (
         f"; {test['top1_ignoring_case']:.2%} ignoring case" if "top1_ignoring_case" in test else ""
     )
@@ -391,13 +399,13 @@ def judged(test: Summary, measure: Measure) -> str:
 
 
 def effect_values(run: Run) -> dict[str, dict[str, object]]:
-    """What corrections changed in a run, for its JSON object; empty where there were none."""
+    """The effect of corrections on a run as JSON values; empty without corrections."""
     effects = effects_of([run])
     return {"corrections": effects[run.name].to_dict()} if effects else {}
 
 
 def effects_of(runs: list[Run]) -> dict[str, CorrectionsEffect]:
-    """What corrections changed in each run that used some, by the run's name."""
+    """The effect of corrections on each run that used some, by run name."""
     from eyesight.views import corrections_effect
 
     effects = {}
@@ -412,21 +420,19 @@ def effects_of(runs: list[Run]) -> dict[str, CorrectionsEffect]:
 def compare_(
     names: Annotated[
         list[str],
-        typer.Argument(
-            metavar="RECIPE|RUN...", help="recipes to train, and runs taken as they are"
-        ),
+        typer.Argument(metavar="RECIPE|RUN...", help="recipes to train, and existing runs"),
     ],
     data: DataPath = None,
     settings: Settings = None,
-    seeds: Annotated[int, typer.Option(help="trainings of each recipe, with seeds from 0")] = 1,
+    seeds: Annotated[
+        int, typer.Option(help=("number of trainings per recipe, with seeds from 0"))
+    ] = 1,
     budget: Annotated[
-        str | None, typer.Option(metavar="10m", help="the time for each training")
+        str | None, typer.Option(metavar="10m", help="time limit of each training")
     ] = None,
     out: Annotated[
         Path,
-        typer.Option(
-            metavar="DIR", help="where run folders are kept; finished ones are used again"
-        ),
+        typer.Option(metavar="DIR", help="folder of runs; finished runs are reused"),
     ] = Path("runs"),
     sort: Annotated[
         str, typer.Option(metavar="COLUMN", help="accuracy, loss, seconds, parameters …")
@@ -438,9 +444,9 @@ def compare_(
     memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Train what is missing and print one table.
+    """Train recipes as needed and compare them in one table.
 
-    `--set model.name=A,B` makes a row of each, an interrupted call goes on.
+    `--set model.name=A,B` adds one row each. Repeat an interrupted call to continue.
     """
     from eyesight.cli import console
     from eyesight.comparison import compare, table

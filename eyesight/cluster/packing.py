@@ -42,7 +42,7 @@ def pack_classifier(where: Path) -> dict[str, bytes]:
     except OSError as error:
         raise UserError(
             f"{error.filename} cannot be read: {error.strerror}",
-            "name a run that finished, or a file of its export",
+            "name a finished run or an exported file",
         ) from None
 
 

@@ -50,10 +50,10 @@ SETTINGS = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # what a task without a GPU sees is said by us
 }
 HINT = (
-    "HOST:PORT from a machine of the cluster, ray://HOST:10001 from outside, auto for one that "
-    "runs here, ray to start one here"
+    "use HOST:PORT on a machine of the cluster, ray://HOST:10001 from outside, auto for a "
+    "cluster running here, or ray to start one here"
 )
-GUARDED = "; one that is guarded: RAY_AUTH_MODE=token, and its token where Ray looks for it"
+GUARDED = "; if it needs authentication: RAY_AUTH_MODE=token, with the token where Ray looks for it"
 
 
 class Training(Protocol):
@@ -106,7 +106,7 @@ def check(where: str) -> None:
     """
     require("ray", "--on")
     if where not in (LOCAL, RUNNING) and _address(where) is None:
-        raise UserError(f"--on {where} names no cluster", HINT, code=2)
+        raise UserError(f"--on {where} is not the address of a cluster", HINT, code=2)
     if (address := _address(where)) is not None:
         try:
             greet(address)
@@ -126,7 +126,7 @@ def greet(address: tuple[str, int]) -> None:
         connection.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + b"\4" + bytes(5))
         answer = connection.recv(9)
     if answer[3:4] != b"\4":  # a frame of settings is what both sides begin with
-        raise OSError("what listens there is not Ray")
+        raise OSError("another program listens there")
 
 
 def _address(where: str) -> tuple[str, int] | None:
@@ -288,7 +288,9 @@ def _value(ray: Any, promise: Any) -> tuple[str, str | bytes]:
             cause, UserError
         ) else _first_line(cause)
     except ray.exceptions.RayError as error:
-        return "problem", f"its process or machine died {RETRIES + 1} times: {_first_line(error)}"
+        return "problem", (
+            f"its process or machine failed {RETRIES + 1} times: {_first_line(error)}"
+        )
     return kind, value
 
 
@@ -313,8 +315,8 @@ def _slots(ray: Any, share: Share) -> int:
             )
         )
         raise UserError(
-            f"no machine of the cluster has {share}; the most is {most}",
-            "ask for less with --cores, --gpus, --memory",
+            f"no machine of the cluster has {share}; the largest has {most}",
+            "reserve less with --cores, --gpus or --memory",
             code=2,
         )
     return slots
@@ -349,8 +351,8 @@ def _arrived(answer: tuple[str, str | bytes], out: Path, name: str) -> Outcome:
         except (UserError, OSError) as error:
             why = error.message if isinstance(error, UserError) else error.strerror
             return (
-                f"its run did not arrive: {why}; "
-                "it stays in the cache of the machine that trained it"
+                f"its run could not be transferred: {why}; it remains in the cache of the "
+                "machine that trained it"
             )
     return str(value)
 
@@ -367,7 +369,10 @@ def _stranger(versions: Mapping[str, str]) -> str:
         if own.get(name) != version
     ]
     return (
-        f"{platform.node()} has other versions: {', '.join(others)}; install the same everywhere"
+        (
+            f"{platform.node()} has other versions: {', '.join(others)}; install the same "
+            "versions everywhere"
+        )
         if others
         else ""
     )
@@ -440,8 +445,8 @@ def _answer(  # noqa: PLR0913 - the arguments of a Ray task
         if not (Path(folder) / root).exists():
             return (
                 "problem",
-                f"{platform.node()} does not see {Path(folder) / root}: the pictures must lie "
-                "where all machines see them",
+                f"{platform.node()} cannot access {Path(folder) / root}: the images must be at "
+                "a path that all machines can read",
             )
     if key not in _opened:
         _opened.clear()

@@ -35,7 +35,7 @@ from eyesight.views import corrections_effect, html
 Progress: TypeAlias = Callable[[int, int], None]
 Stores: TypeAlias = dict[recipe.Data, str]  # the key of the prepared images, by how they are made
 TEMPLATE = Path(__file__).parent / "templates" / "compare.html"
-BUSY = "another process is training it; ask again when it has finished"
+BUSY = "another process is training it; try again when it has finished"
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,8 @@ def of_these_pictures(outcome: Outcome, store: str | None) -> Outcome:
     if isinstance(outcome, str) or statistics.same_pictures(outcome, store):
         return outcome
     return (
-        f"{outcome.path} learned from other pictures than are here: make them the same on every "
-        "machine, or name a folder that all see"
+        f"{outcome.path} was trained on other images than are here: use the same images on "
+        "every machine, or a shared folder"
     )
 
 
@@ -176,7 +176,7 @@ def members(
     not touch runs. Raises UserError for unknown names and settings.
     """
     if seeds < 1:
-        raise UserError(f"--seeds is at least 1, not {seeds}", "--seeds 3, say", code=2)
+        raise UserError(f"--seeds must be at least 1, not {seeds}", "for example --seeds 3", code=2)
     shared = list(settings)
     if budget is not None:
         shared.append(f"training.budget={budget}")
@@ -461,10 +461,7 @@ def sentence(rows: Sequence[Row]) -> str:
     score = best.measure.text(best.score.mean)
     if best.tied_with:
         others = ", ".join(best.tied_with)
-        return f"{best.name} reached {score}. The test pictures cannot tell it from {others}."
+        return f"{best.name} reached {score}. The test images cannot distinguish it from {others}."
     if len(ranked) == 1:
         return f"{best.name} reached {score}."
-    return (
-        f"{best.name} is best with {score}, and the difference to every other row is more than "
-        "chance."
-    )
+    return f"{best.name} is best with {score}. Its difference to every other row is significant."

@@ -29,7 +29,7 @@ NAMED = 14  # up to this many rows have their name in a figure; the table has th
 SIZE = (4.9, 3.4)  # inches
 LINE = 0.052  # the height of a name as a share of the axes
 BOLD: Style = {"fontsize": 8.5, "fontweight": "bold"}
-COSTS = {"seconds": "seconds in all", "multiply_adds": "multiply-adds a picture"}
+COSTS = {"seconds": "total seconds", "multiply_adds": "multiply-adds per image"}
 AGAINST = {"seconds": "training seconds", "epoch": "epoch"}
 SIZES = ((1e9, " G"), (1e6, " M"), (1e3, " k"))
 FLATTENED = 6.0  # times the usual distance from 100 %: what lies below is marked at the lower edge
@@ -198,7 +198,7 @@ def networks(costs: Mapping[str, Mapping[str, float]], shares: Mapping[str, floa
         x = [point.x for point in points]
         y = [point.y for point in points]
         axes.plot(x, y, "o", color=BLUE, markersize=6)
-        axes.set_title("Accuracy on ImageNet, as published", pad=8)
+        axes.set_title("Published accuracy on ImageNet", pad=8)
         axes.set_xlabel(words)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
         _logarithmic(axes, x, room=1.5)

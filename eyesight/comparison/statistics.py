@@ -338,25 +338,27 @@ def _welch(difference: float, parts: Sequence[tuple[float, int]], n: int) -> flo
 
 
 NOTES = {
-    "student": "± is the standard deviation over the seeds; the interval there is the 95 % "
-    "interval of the mean over seeds, on these very test pictures (Student's t: with two "
-    "seeds it is wide or, by chance, far too narrow)",
-    "wilson": "the interval of an accuracy without ± is the 95 % interval of one network over the "
-    "test pictures (Wilson); it does not cover other seeds",
-    "pictures": "the interval of another score without ± is the 95 % interval of one network over "
-    "the test pictures, of mean IoU by bootstrap",
-    "tied": "rank: one more than the rows that are certainly better; = means that the test "
-    f"pictures cannot separate it from another row (paired test, Holm, {LEVEL:.0%} in all)",
-    "tests": "rows with different letters were judged on different test pictures: their scores "
-    "cannot be compared",
-    "unranked": "no rank: its runs kept no predictions, or were not all judged on the same test "
-    "pictures",
-    "seconds": "seconds: all that a person waited; pictures/s trained: pictures that passed "
-    "through the training steps, each epoch anew, by the seconds of the epochs alone",
+    "student": "±: standard deviation over the seeds; the interval is the 95 % interval of the "
+    "mean over seeds, for these test images (Student's t; with two seeds it is wide "
+    "or, by chance, far too narrow)",
+    "wilson": "intervals of accuracies without ±: 95 % interval of one network over test "
+    "images (Wilson); it does not cover other seeds",
+    "pictures": "intervals of other scores without ±: 95 % interval of one network over test "
+    "images, by bootstrap for mean IoU",
+    "tied": "rank: one plus the number of significantly better rows; = means that the test "
+    "images cannot distinguish the row from another one (paired test, Holm, "
+    f"{LEVEL:.0%} in total)",
+    "tests": "rows with different letters were evaluated on different test images: do not "
+    "compare their scores",
+    "unranked": "no rank: its runs have no predictions, or were not all evaluated on the same "
+    "test images",
+    "seconds": "seconds: total time of the training command; pictures/s trained: training "
+    "images per second of training epochs",
     "epochs": "training and validation: score and loss in the epoch whose weights were kept; "
-    "training is measured while the weights change, on augmented pictures",
-    "machines": "the runs were made on different machines or numbers of threads: their seconds "
-    "cannot be compared",
+    "training values are measured during the epoch, on augmented images",
+    "machines": (
+        "the runs used different machines or numbers of threads: do not compare their seconds"
+    ),
 }
 
 

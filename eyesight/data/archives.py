@@ -126,17 +126,17 @@ def extract(archive: Path, folder: Path, limits: Limits = LIMITS, talk: Talk = s
                 _write(members, folder)
     except BROKEN as error:
         raise UserError(
-            f"{archive.name} is damaged or no archive: {error}",
-            "fetch it again, or unpack it and give the folder",
+            f"{archive.name} is damaged or not an archive: {error}",
+            "download it again, or unpack it and use the folder",
         ) from error
     except OSError as error:
         if error.errno is not None:  # gzip and bzip2 say "damaged" with an OSError without number
             raise
-        raise UserError(f"{archive.name} is damaged: {error}", "fetch it again") from error
+        raise UserError(f"{archive.name} is damaged: {error}", "download it again") from error
     except UserError as error:
         raise UserError(
-            f"{archive.name} is refused: {error.message}",
-            error.hint or "unpack it yourself and give the folder",
+            f"{archive.name} was rejected: {error.message}",
+            error.hint or "unpack it yourself and use the folder",
         ) from error
 
 
@@ -154,7 +154,7 @@ def safe_path(name: str) -> PurePosixPath:
         or re.match("[A-Za-z]:", plain)
         or (os.name == "nt" and ":" in plain)
     ):
-        raise UserError(f"the member {printable(name)!r} would leave its folder")
+        raise UserError(f"the member {printable(name)!r} would be written outside its folder")
     return path
 
 
@@ -207,14 +207,14 @@ def _write(members: Iterator[Member], folder: Path) -> None:
 def _check(limits: Limits, total: int, count: int, compressed: int) -> None:
     """Raise UserError when the archive unpacks to too much."""
     if count > limits.count:
-        raise UserError(f"it holds more than {limits.count:,} members")
+        raise UserError(f"it has more than {limits.count:,} members")
     if count > limits.many and total < limits.mean * count:
-        raise UserError(f"it holds more than {limits.many:,} members that are all but empty")
+        raise UserError(f"it has more than {limits.many:,} nearly empty members")
     if total > limits.bytes:
         raise UserError(f"it unpacks to more than {limits.bytes:,} bytes")
     if total > max(limits.small, limits.ratio * compressed):
         raise UserError(
-            f"it unpacks to more than {limits.ratio} times its own size, as a bomb does"
+            f"it unpacks to more than {limits.ratio} times its size, like an archive bomb"
         )
 
 
@@ -231,7 +231,7 @@ def _zip_members(file: IO[bytes], limits: Limits, talk: Talk) -> Generator[Membe
         names, encoding = decoded_names(entries)
         if encoding:
             talk(
-                f"the archive does not say how its names are encoded; they are read as {encoding} "
+                f"the archive does not state the encoding of its names; using {encoding} "
                 f"({LABELS[encoding]})"
             )
         for entry, name in zip(entries, names, strict=True):
@@ -240,8 +240,8 @@ def _zip_members(file: IO[bytes], limits: Limits, talk: Talk) -> Generator[Membe
                 raise UserError(f"the member {printable(name)!r} is a link or a device")
             if entry.flag_bits & 1:
                 raise UserError(
-                    "it is locked with a password",
-                    "unpack it with the password and give the folder",
+                    "it is protected by a password",
+                    "unpack it with the password and use the folder",
                 )
             is_folder = entry.is_dir() or name.endswith("\\")
             opener = None if is_folder else partial(archive.open, entry)
@@ -265,7 +265,7 @@ def _tar_members(file: IO[bytes], compressed: int, limits: Limits) -> Generator[
             yield Member(entry.name, entry.size, opener)
         # tarfile takes a broken header for the end.
         if capped.latest.strip(b"\0") or len(capped.latest) < tarfile.BLOCKSIZE:
-            raise UserError("it is cut short or damaged", "fetch it again")
+            raise UserError("it is truncated or damaged", "download it again")
         while capped.read(tarfile.RECORDSIZE):  # to the very end, where gzip keeps its checksum
             pass
 
@@ -296,7 +296,7 @@ class _Capped:
 
     def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= HEADER_BYTES:
-            raise UserError("it holds a header of absurd length")
+            raise UserError("it has an invalid header length")
         self._check(self.stream.tell() + size - tarfile.RECORDSIZE)
         self.latest = self.stream.read(size)
         return self.latest

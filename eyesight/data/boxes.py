@@ -16,8 +16,8 @@ def crop_to_boxes(source: Source) -> Source:
     if source.boxes is None:
         raise UserError(
             f"data.box needs bounding boxes, and {source.name} has none",
-            "Stanford Dogs has them in annotation.tar, beside images.tar; "
-            "leave out data.box to train on whole pictures",
+            "for Stanford Dogs, put annotation.tar beside images.tar; leave out data.box to "
+            "train on whole images",
         )
     boxes = source.boxes()
 
@@ -27,7 +27,7 @@ def crop_to_boxes(source: Source) -> Source:
         left, top, right, bottom = boxes[index]
         cropped = pixels[max(0, top) : bottom, max(0, left) : right]
         if not cropped.size:
-            raise BadPicture("box", f"its bounding box {boxes[index]} lies outside of it")
+            raise BadPicture("box", f"its bounding box {boxes[index]} is outside the image")
         return cropped
 
     fingerprint = ""

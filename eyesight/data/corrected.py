@@ -44,7 +44,7 @@ class Corrected:
         """For people, in one line."""
         facts = self.facts
         line = (
-            f"corrections of {facts['file']}: {facts['relabelled']:,} labels changed, "
+            f"corrections from {facts['file']}: {facts['relabelled']:,} labels changed, "
             f"{facts['excluded']:,} images left out"
         )
         if facts["refused"]:
@@ -72,7 +72,7 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
         for name, images in parts.items()
     }
     if not len(corrected["train"]):
-        raise UserError(f"{file} leaves no training images", "--corrections none does without it")
+        raise UserError(f"{file} leaves no training images", "use --corrections none to ignore it")
     given = torch.from_numpy(store.labels)[corrected["test"].rows]
     facts: CorrectionFacts = {
         "file": str(file),

@@ -97,7 +97,7 @@ class CorrectionFile:
         except OSError as error:
             raise UserError(
                 f"cannot write the corrections {self.path}: {error.strerror}",
-                "name a file in a folder of yours with --corrections",
+                "name a file in a writable folder with --corrections",
             ) from error
         self._corrections = corrections
         self._stamp = self._current_stamp()
@@ -123,7 +123,7 @@ def _locked(path: Path) -> Iterator[None]:
     with file:
         if not lock(file, patience=PATIENCE):
             raise UserError(
-                f"another program has been writing to {path} for {PATIENCE:.0f} seconds",
+                f"another program has locked {path} for {PATIENCE:.0f} seconds",
                 "stop it, or try again",
             )
         yield
@@ -134,8 +134,8 @@ def checked_name(who: str) -> str:
     name = " ".join(who.split())
     if not name or len(name) > MOST_NAME or name == AUDIT:
         raise UserError(
-            f"{who[:MOST_NAME]!r} cannot be the name of who decides",
-            f"--who NAME, up to {MOST_NAME} characters, other than {AUDIT}",
+            f"{who[:MOST_NAME]!r} is not a valid reviewer name",
+            f"use --who NAME with up to {MOST_NAME} characters, other than {AUDIT}",
             code=2,
         )
     return name

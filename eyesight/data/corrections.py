@@ -109,13 +109,13 @@ class Corrections:
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(
                 f"cannot read the corrections {path}: {error}",
-                "name a file that `eyesight review` or `eyesight audit --corrections` wrote",
+                "use a file written by `eyesight review` or `eyesight audit --corrections`",
             ) from error
         reader = csv.reader(io.StringIO(text, newline=""))
         header = next(reader, [])
         if header != list(columns()):
             raise UserError(
-                f"{path} holds no corrections: its first line is {','.join(header)[:80]!r}",
+                f"{path} is not a corrections file: its first line is {','.join(header)[:80]!r}",
                 f"expected {','.join(columns())}",
             )
         rows = []
@@ -123,7 +123,7 @@ class Corrections:
             if len(row) != len(header) or not row[1]:
                 raise UserError(
                     f"{path}, line {number}: expected {len(header)} values, found {len(row)}",
-                    "mend or remove the line",
+                    "correct or remove the line",
                 )
             rows.append(Correction(*row))
         return Corrections(tuple(rows))
@@ -201,7 +201,7 @@ class Corrections:
                 if row.new == now:
                     confirmed += 1
                 elif row.old != now:
-                    refused.append(f"{row.id}: its label is {now!r} now, no longer {row.old!r}")
+                    refused.append(f"{row.id}: its label is now {now!r} instead of {row.old!r}")
                 elif row.leaves_out:
                     excluded[place] = True
                     untold += row.new == UNTOLD
@@ -229,7 +229,7 @@ class Corrections:
         strangers = sorted({row.new for row in rows.values()} - {*class_names, "", UNTOLD})
         if strangers:
             raise UserError(
-                f"{file} names classes that the data does not have: {', '.join(strangers[:5])}",
+                f"{file} contains classes that the data does not have: {', '.join(strangers[:5])}",
                 f"the classes are {', '.join(list(class_names)[:20])}",
             )
 

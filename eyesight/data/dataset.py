@@ -88,8 +88,8 @@ def load(
         validation = max(validation, min(0.1, MIN_VALIDATION / labelled))
     if validation > data.validation and not (store.splits == "validation").any():
         notes.append(
-            f"data.validation is {validation:.2g} instead of {data.validation:g}: "
-            f"with fewer than {MIN_VALIDATION} validation pictures chance decides"
+            f"data.validation is {validation:.2g} instead of {data.validation:g}: fewer than "
+            f"{MIN_VALIDATION} validation images are too few to choose an epoch"
         )
     division = split(
         store.labels,
@@ -106,7 +106,7 @@ def load(
     divided, corrected = correct(divided, store, data)
     if not len(divided["train"]):
         raise UserError(
-            f"no pictures are left to train on in {data.source}",
+            f"no training images are left in {data.source}",
             "hold out less: --set data.test=0.1",
         )
     notes += division.notes
@@ -161,7 +161,7 @@ def add_extra(
     """
     if data.target != "class":
         raise UserError(
-            f"data.extra joins pictures to classes only, and the target is a {data.target}",
+            f"data.extra works only with classes, but the target is a {data.target}",
             "leave out data.extra",
         )
     store = prepare_store(
@@ -182,11 +182,11 @@ def add_extra(
     repeats = round(EXTRA_SHARE * len(dataset.train) / max(1, len(added)))
     repeats = min(MAX_REPEATS, max(1, repeats))
     note = (
-        f"{len(added):,} pictures of {data.extra} join the training pictures, "
-        f"counted {repeats} times; {len(own):,} others are held out"
+        f"{len(added):,} images of {data.extra} added to the training images, each repeated "
+        f"{repeats} times; {len(own):,} others held out"
     )
     if not is_new.all():
-        note += f"; {int((~is_new).sum()):,} copies of the data's own are left out"
+        note += f"; {int((~is_new).sum()):,} duplicates of the data's own images left out"
     return replace(
         dataset,
         train=_joined(dataset.train.resident(), added, repeats),
@@ -218,7 +218,7 @@ def _joined(train: Images, added: Images, repeats: int) -> Images:
     """The training images and those added, each so often."""
     if not isinstance(train.pixels, Tensor) or not isinstance(added.pixels, Tensor):
         raise UserError(
-            "the training pictures are too many to join others to them in memory",
+            "the training images are too large to add others in memory",
             "choose a smaller data.size",
         )
     return replace(
@@ -249,8 +249,8 @@ def renumber(
     unknown = [name for name in from_names if name not in to_names]
     if unknown:
         raise UserError(
-            f"{owner} does not know {', '.join(map(repr, unknown[:5]))}, which {place} holds",
-            f"it knows {', '.join(to_names[:20])}",
+            f"{owner} does not have the classes {', '.join(map(repr, unknown[:5]))} of {place}",
+            f"its classes are {', '.join(to_names[:20])}",
         )
     numbers = np.array([to_names.index(name) for name in from_names], dtype=np.int64)
     return np.where(labels >= 0, numbers[labels], -1)
@@ -298,7 +298,7 @@ def _prepare_other(data: recipe.Data, preparation: Preparation, talk: Talk) -> P
     except UserError as error:
         if error.code != 2:  # 2: the data has no such column, level or folder
             raise
-        talk(f"{', '.join(f'data.{name}' for name in names)} of the training: {error.message}")
+        talk(f"{', '.join(f'data.{name}' for name in names)} from training: {error.message}")
         return prepare_data(plain, preparation=preparation, talk=talk)
 
 

@@ -23,7 +23,7 @@ Picture = Image.Image
 FORMATS = ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM"]  # and HEIF once it was needed
 MOST_PIXELS = 64 * 2**20
 DEPTHS = (8, 10, 12, 14, 16)  # bits that samples of 16 bits may really use
-DEEP = "16 bits a sample scaled to 8"
+DEEP = "16 bits per sample, scaled to 8"
 BEGINNINGS = {
     b"\xff\xd8\xff": "JPEG",
     b"\x89PNG": "PNG",
@@ -129,7 +129,7 @@ def read(data: bytes, depth: int = 0) -> Decoded:
     `depth` says how many bits grey samples of 16 bits use; 0 takes all 16.
     """
     if not data:
-        raise BadPicture("empty", "the file has no bytes")
+        raise BadPicture("empty", "the file is empty")
     _register_heif(data)
     with quiet():
         try:
@@ -145,7 +145,7 @@ def read(data: bytes, depth: int = 0) -> Decoded:
 
 def too_large() -> BadPicture:
     """The error for an image for which there is not enough memory."""
-    return BadPicture("huge", "there is not enough memory for it")
+    return BadPicture("huge", "there is not enough memory for this image")
 
 
 def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
@@ -154,7 +154,7 @@ def dimensions(data: bytes, *, upright: bool = False) -> tuple[int, int]:
     With `upright` as they are when the image is turned upright.
     """
     if not data:
-        raise BadPicture("empty", "the file has no bytes")
+        raise BadPicture("empty", "the file is empty")
     if data.startswith(PNG) and len(data) >= 24 and not upright:
         # At a fixed place, 40 times faster than to ask Pillow; `read` checks again.
         return int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
@@ -208,7 +208,7 @@ def _load(image: Picture, depth: int) -> Decoded:
         upright = upright.transpose(UPRIGHT[left])
     if left != 1 or turned != 1:
         orientation = left if left != 1 else turned
-        notes.append(("rotated", f"turned upright as EXIF orientation {orientation} says"))
+        notes.append(("rotated", f"rotated by EXIF orientation {orientation}"))
     if image.mode == "CMYK":
         notes.append(("cmyk", "converted to RGB without a colour profile"))
     file_format = image.format or ""
@@ -225,7 +225,7 @@ def _register_heif(data: bytes) -> None:
         except ImportError:
             raise BadPicture(
                 "unreadable",
-                "a HEIC file: pip install 'eyesight[heif]' lets it be read, or save it as JPEG",
+                "a HEIC file: pip install 'eyesight[heif]' to read it, or save it as JPEG",
             ) from None
         pillow_heif.register_heif_opener()
         FORMATS.append("HEIF")
@@ -245,25 +245,23 @@ def _explain(error: Exception, data: bytes) -> BadPicture:
         return BadPicture("huge", f"over {MOST_PIXELS // 2**20} megapixels")
     begins = next((name for start, name in BEGINNINGS.items() if data.startswith(start)), "")
     if _brand(data) == "AVIF" and not features.check("avif"):
-        return BadPicture("unreadable", "an AVIF file, which this Pillow was built without")
+        return BadPicture("unreadable", "an AVIF file, which this version of Pillow cannot read")
     begins = begins or _brand(data)
     text = str(error)
     if isinstance(error, UnidentifiedImageError) and not _stops_early(data, begins):
         if begins and len(data) < 512:
             return BadPicture(
-                "truncated", f"the {begins} file stops within its header, after {len(data)} bytes"
+                "truncated", f"the {begins} file ends within its header, after {len(data)} bytes"
             )
         return BadPicture(
             "unreadable",
-            f"a damaged {begins} file" if begins else "not a picture of a known format",
+            f"a damaged {begins} file" if begins else "not an image in a supported format",
         )
     if _stops_early(data, begins) or "truncated" in text.lower() or "reached eof" in text.lower():
-        return BadPicture(
-            "truncated", f"the file ends before the picture does, after {len(data)} bytes"
-        )
+        return BadPicture("truncated", f"the image is truncated after {len(data)} bytes")
     if text.startswith("Decompressed data too large"):
         return BadPicture(
-            "unreadable", "text or a profile inside unpacks to more than any picture needs"
+            "unreadable", "embedded text or a colour profile unpacks to an excessive size"
         )
     return BadPicture("unreadable", text or type(error).__name__)
 
@@ -280,7 +278,7 @@ def _stops_early(data: bytes, begins: str) -> bool:
 def _depth_notes(mode: str, raw_mode: str) -> Iterator[tuple[str, str]]:
     """Notes on samples deeper than 8 bits; the raw mode tells where Pillow drops the low byte."""
     if mode == "F":
-        yield "float", "decimal values scaled from their own range to 0..255"
+        yield "float", "floating-point values, scaled from their range to 0..255"
     elif mode.startswith("I") or ";16" in raw_mode:
         yield "deep16", DEEP
 

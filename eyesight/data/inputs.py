@@ -21,7 +21,9 @@ Array: TypeAlias = npt.NDArray[np.generic]
 Image: TypeAlias = "str | Path | bytes | Picture | Array | Tensor"
 Images: TypeAlias = "Image | Sequence[Image]"
 CHANNELS = (1, 3, 4)
-EXPECTED = "give a path, bytes, a PIL image, an array H,W or H,W,C, a tensor, or a list of these"
+EXPECTED = (
+    "expected a path, bytes, a PIL image, an array H,W or H,W,C, a tensor, or a list of these"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +49,7 @@ def prepare_inputs(images: Images, preparation: Preparation) -> tuple[tuple[str,
             rows.append(prepare(item.content, preparation))
         except BadPicture as error:
             raise UserError(
-                f"{item.name} cannot be used as an image: {error}", "leave it out, or mend the file"
+                f"{item.name} is not a usable image: {error}", "leave it out, or repair the file"
             ) from None
         names.append(item.name)
     if not rows:
@@ -94,7 +96,7 @@ def _read_file(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"there is no file {path}", f"a path is relative to {Path.cwd()}") from None
+        raise UserError(f"there is no file {path}", f"paths are relative to {Path.cwd()}") from None
     except IsADirectoryError:
         raise UserError(
             f"{path} is a folder",
@@ -133,8 +135,8 @@ def _channels_last(array: Array, name: str, *, first: bool) -> Array:
             return array
         if array.shape[0] in CHANNELS:
             raise UserError(
-                f"{name} has the shape {shape}, which may be one image C,H,W or several H,W",
-                "give array.transpose(1, 2, 0) for one image, or list(array) for several",
+                f"{name} has shape {shape}, which could be one image C,H,W or several H,W",
+                "use array.transpose(1, 2, 0) for one image, or list(array) for several",
             )
     raise UserError(
         f"{name} has the shape {shape}",
@@ -158,6 +160,6 @@ def eight_bits(array: Array, name: str) -> Pixels:
             return np.rint(array.astype(np.float64) * (255.0 / limit)).astype(np.uint8)
         raise UserError(
             f"{name} holds {array.dtype} values from {low:g} to {high:g}",
-            "expected uint8, or fractions from 0 to 1: divide by the largest possible value",
+            "expected uint8, or floats from 0 to 1: divide by the largest possible value",
         )
-    raise UserError(f"{name} holds {array.dtype}", "expected uint8, or fractions from 0 to 1")
+    raise UserError(f"{name} holds {array.dtype}", "expected uint8, or floats from 0 to 1")

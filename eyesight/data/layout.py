@@ -52,7 +52,7 @@ def group_names(ids: tuple[str, ...], pattern: str) -> tuple[tuple[str, ...], in
         expression = re.compile(pattern)
     except re.error as error:
         raise UserError(
-            f"data.group_pattern is no regular expression: {error}",
+            f"data.group_pattern is not a valid regular expression: {error}",
             "for example --set 'data.group_pattern=patient(\\d+)'",
             code=2,
         ) from None

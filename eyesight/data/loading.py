@@ -39,7 +39,7 @@ def prepare_data(
         return _prepare_parts(data, preparation, talk, progress)
     if not data.source:
         raise UserError(
-            "this recipe does not say where its pictures are",
+            "this recipe has no data",
             "name a folder, an archive or a named set with --data",
         )
     if data.target == "mask":

@@ -1,7 +1,7 @@
-"""The named data sets: where to get each and how its bytes are known to be the right ones.
+"""The named data sets: download sources and checksums.
 
-Whichever door opened, the decompressed files must have the SHA-256 written here; anything else is
-discarded and the next door is tried.
+The decompressed files must have the SHA-256 listed here; otherwise they are discarded and the next
+source is tried.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ FASHION = (
 
 @dataclass(frozen=True)
 class Payload:
-    """One file, decompressed: its name, its bytes and their SHA-256."""
+    """A decompressed file: name, size in bytes and SHA-256."""
 
     name: str
     size: int
@@ -56,9 +56,9 @@ class Payload:
 
 @dataclass(frozen=True)
 class NamedSet:
-    """A data set known by name.
+    """A named data set.
 
-    With `anything`, whatever pictures the user keeps under its name are taken at their word.
+    With `anything`, any images that the user stores under its name are accepted.
     """
 
     summary: str
@@ -173,11 +173,11 @@ NAMED: dict[str, NamedSet] = {
         anything=True,
     ),
     "glyphs": NamedSet(
-        "52 characters, 90×90 grey, drawn from the fonts on this machine or in $EYESIGHT_FONTS",
+        "52 characters, 90×90 grey, rendered from the fonts on this machine or in $EYESIGHT_FONTS",
         CLASSES,
     ),
     "chars74k": NamedSet(
-        "the 52 characters of Chars74K's 1,016 computer fonts, from its archive or folder",
+        "52 characters from Chars74K's 1,016 computer fonts, from its archive or folder",
         CLASSES,
         anything=True,
     ),
@@ -185,33 +185,33 @@ NAMED: dict[str, NamedSet] = {
         "20,580 photos of 120 breeds, from its archives or folder", (), anything=True
     ),
     "shapes": NamedSet(
-        "3,200 pictures of shapes on clutter with masks, 64×64 colour, drawn here: for "
-        "segmentation",
+        "3,200 generated images of shapes with masks, 64×64 colour, for segmentation",
         (),
     ),
     "postal_digits": NamedSet(
-        "the set digits and 24,000 drawn digits of other hands, for training only", DIGITS
+        "the set digits, with 24,000 drawn digits in other handwriting styles added for training",
+        DIGITS,
     ),
     "digits": NamedSet(
-        "mnist, or scikit-learn's 1,797 digits of 8×8 where nothing can be fetched", DIGITS
+        "mnist, or scikit-learn's 1,797 digits of 8×8 if it cannot be downloaded", DIGITS
     ),
 }
 
 
 def is_named(where: str, talk: Talk = silent) -> bool:
-    """Whether a bare known name is meant, which wins over a file or folder of that name.
+    """Whether this is the name of a data set, which takes precedence over a path of that name.
 
-    Says so where there is one.
+    Prints a note if there is such a path.
     """
     if where in NAMED and Path(where).exists():
-        talk(f"{where} is the named data set; write ./{where} to mean what lies in this folder")
+        talk(f"using the named data set {where}; write ./{where} for the folder of this name")
     return where in NAMED
 
 
 def open_named(name: str, *, talk: Talk = silent) -> Source:
-    """The source of a named set from its original files.
+    """The source of a named set.
 
-    UserError lists every way out when they cannot be had.
+    Raises UserError with all alternatives if its files are not available.
     """
     if name not in NAMED:
         raise unknown("data set", name, NAMED)
@@ -227,7 +227,7 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
         raise _no_dogs()
     if name == "shapes":
         raise UserError(
-            "the pictures of shapes have masks, not classes", "eyesight train segment --data shapes"
+            "the images of shapes have masks, not classes", "eyesight train segment --data shapes"
         )
     named = NAMED[name]
     folder = fetch(name, talk=talk)
@@ -241,7 +241,7 @@ def open_named(name: str, *, talk: Talk = silent) -> Source:
 
 
 def fetch(name: str, *, talk: Talk = silent) -> Path:
-    """The folder in the cache that holds the set's verified files, fetched if they are not there.
+    """The cache folder with the set's verified files, downloaded if missing.
 
     Raises UserError.
     """
@@ -255,7 +255,7 @@ def fetch(name: str, *, talk: Talk = silent) -> Path:
     except OSError as error:
         raise UserError(
             f"cannot write to {folder}: {error.strerror or error}",
-            "EYESIGHT_CACHE can name another folder",
+            "set EYESIGHT_CACHE to another folder",
         ) from error
     if missing:
         raise _no_way(name, missing)
@@ -263,7 +263,7 @@ def fetch(name: str, *, talk: Talk = silent) -> Path:
 
 
 def given(name: str) -> Path | None:
-    """What the user keeps under $EYESIGHT_DATA for this set: a folder or an archive of its name."""
+    """The user's folder or archive of this set below $EYESIGHT_DATA, or None."""
     root = os.environ.get("EYESIGHT_DATA")
     places = (
         [Path(root).expanduser() / f"{name}{suffix}" for suffix in ("", *archives.SUFFIXES, ".npz")]
@@ -281,9 +281,9 @@ def _is_right(path: Path, payload: Payload) -> bool:
 
 
 def _search(name: str, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
-    """What is still missing after the user's own files and every door.
+    """The files still missing after the user's files and all download sources.
 
-    Each door is asked for the rest only, and once.
+    Each source is tried once, for the remaining files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
@@ -297,7 +297,7 @@ def _search(name: str, missing: list[Payload], folder: Path, talk: Talk) -> list
 
 
 def _places(own: Path, talk: Talk) -> list[Path]:
-    """The user's folder and whatever archives lie in it, unpacked."""
+    """The user's folder and the unpacked archives in it."""
     inside = sorted(own.iterdir()) if own.is_dir() else [own]
     packed = [path for path in inside if path.is_file() and archives.is_archive(path)]
     return ([own] if own.is_dir() else []) + [
@@ -306,7 +306,7 @@ def _places(own: Path, talk: Talk) -> list[Path]:
 
 
 def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
-    """What is still missing after this door."""
+    """The files still missing after this source."""
     with unfinished_folder(folder) as temporary:
         try:
             door.open(temporary, [payload.name for payload in missing], talk)
@@ -316,9 +316,9 @@ def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> li
 
 
 def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list[Payload]:
-    """Copies from `place` into the cache what has the right checksum.
+    """Copy files with the right checksum from `place` into the cache.
 
-    Returns what is still missing.
+    Returns the files still missing.
     """
     by_name: dict[str, list[Path]] = {}
     for path in sorted(path for path in place.rglob("*") if path.is_file()):
@@ -331,15 +331,15 @@ def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list
 
 
 def _verified(payload: Payload, path: Path, folder: Path, talk: Talk) -> bool:
-    """Whether the file was the right one and is now in the cache."""
+    """Copy the file into the cache if its checksum is right; returns whether it was."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             contents = file.read(payload.size + 1)
     except (OSError, EOFError, zlib.error) as error:
-        talk(f"{path.name} is damaged and was not used: {error}")
+        talk(f"{path.name} is damaged and was ignored: {error}")
         return False
     if len(contents) != payload.size or sha256(contents) != payload.sha256:
-        talk(f"{path.name} is not the original file (its checksum is wrong) and was not used")
+        talk(f"{path.name} is not the original file (its checksum differs) and was ignored")
         return False
     with whole_file(folder / payload.name) as kept:
         kept.write(contents)
@@ -347,57 +347,57 @@ def _verified(payload: Payload, path: Path, folder: Path, talk: Talk) -> bool:
 
 
 def _no_way(name: str, missing: list[Payload]) -> UserError:
-    """The end of the search, with every way out."""
+    """The error with all alternatives."""
     doors = [door.name for door in NAMED[name].doors]
     files = ", ".join(
         f"{payload.name}{'' if payload.name.endswith('.bin') else '[.gz]'}" for payload in missing
     )
     ways = [
         f"put {files} into a folder {name}/ and set EYESIGHT_DATA to the folder around it",
-        "or give that folder, or any folder of pictures, with --data; or copy the files into "
+        "or use that folder, or any folder of images, with --data; or copy the files into "
         f"{cache_dir() / 'named' / name}",
         *(
-            f"or run, where there is a network: {door}, and put its files there"
+            f"or, on a machine with a network, run {door} and copy its files there"
             for door in doors
             if not door.startswith("http")
         ),
-        *(f"or fetch from {door}" for door in doors if door.startswith("http")),
+        *(f"or download from {door}" for door in doors if door.startswith("http")),
     ]
     if name in ("mnist", "fashion_mnist"):
         ways.append(
-            "or use the data set `digits`, which falls back to scikit-learn's bundled pictures"
+            "or use the data set `digits`, which falls back to scikit-learn's bundled images"
         )
-    return UserError(f"{name} is not on this machine and could not be fetched", "\n".join(ways))
+    return UserError(f"{name} is not on this machine and could not be downloaded", "\n".join(ways))
 
 
 def _no_chars74k() -> UserError:
-    message = "Chars74K is not on this machine, and is not fetched by itself"
+    message = "Chars74K is not on this machine, and is not downloaded automatically"
     ways = (
-        "name EnglishFnt.tgz or its folder with --data, or keep it as chars74k in $EYESIGHT_DATA; "
-        "`glyphs` draws the same characters"
+        "use EnglishFnt.tgz or its folder with --data, or store it as chars74k in "
+        "$EYESIGHT_DATA; `glyphs` renders the same characters"
     )
     return UserError(message, ways)
 
 
 def _no_dogs() -> UserError:
     ways = (
-        "put images.tar and lists.tar from http://vision.stanford.edu/aditya86/ImageNetDogs/ "
-        "side by side and name their folder"
+        "download images.tar and lists.tar from "
+        "http://vision.stanford.edu/aditya86/ImageNetDogs/ into one folder and name it"
     )
     return UserError(
-        "stanford_dogs is not on this machine, and is not fetched by itself",
+        "stanford_dogs is not on this machine, and is not downloaded automatically",
         f"{ways} with --data, or in $EYESIGHT_DATA",
     )
 
 
 def _open_digits(talk: Talk) -> Source:
-    """MNIST, or else scikit-learn's bundled digits, saying so."""
+    """MNIST, or scikit-learn's bundled digits with a note."""
     try:
         return replace(open_named("mnist", talk=talk), name="digits")
     except UserError as error:
         talk(
-            f"{error.message}; using scikit-learn's bundled digits instead: 1,797 pictures of "
-            "8×8, far easier than MNIST's 70,000"
+            f"{error.message}; using scikit-learn's bundled digits instead: 1,797 images of "
+            "8×8, much easier than MNIST's 70,000"
         )
         return bundled_digits()
 

@@ -60,7 +60,7 @@ def with_groups(source: Source, layout: Layout) -> Source:
         return source
     if layout.group_pattern and layout.group_file:
         raise UserError(
-            "data.group_pattern and data.group_file both name groups", "leave one out", code=2
+            "data.group_pattern and data.group_file are both set", "leave out one of them", code=2
         )
     setting = "data.group_file"
     if layout.group_pattern:
@@ -68,17 +68,18 @@ def with_groups(source: Source, layout: Layout) -> Source:
         groups, unmatched = group_names(source.ids, layout.group_pattern)
         if unmatched == len(groups):
             raise UserError(
-                f"data.group_pattern matches no name in {source.name}; the first is "
+                f"data.group_pattern matches no path in {source.name}; the first is "
                 f"{source.ids[0]}",
-                "it is a regular expression, searched in the path below the data set",
+                "it must be a regular expression that matches part of the path below the data "
+                "folder",
                 code=2,
             )
     else:
         groups, unmatched = groups_by_file(source.ids, layout.group_file)
     number = len(set(groups)) - unmatched
-    note = f"groups by {setting}: {number:,}, each on one side of the split"
+    note = f"groups from {setting}: {number:,}, each in one split"
     if unmatched:
-        note += f"; pictures without a group: {unmatched:,}"
+        note += f"; images without a group: {unmatched:,}"
     return replace(source, groups=groups, notes=(*source.notes, note))
 
 
@@ -114,7 +115,7 @@ def each_picture(where: str | Path) -> Iterator[FileEntry]:
         return
     if not path.is_dir():
         raise UserError(
-            f"{where} does not exist", "expected a picture, a folder or a table of pictures"
+            f"{where} does not exist", "expected an image, a folder or a table of images"
         )
     empty = True
     for file in listing.stream(Tree(path)):
@@ -123,7 +124,7 @@ def each_picture(where: str | Path) -> Iterator[FileEntry]:
             yield file
     if empty:
         raise UserError(
-            f"no picture in {where}",
+            f"no images in {where}",
             "expected files such as .png or .jpg; hidden files are left out",
         )
 
@@ -134,7 +135,7 @@ def _open_named(name: str, talk: Talk, layout: Layout) -> Source:
     if own is None:
         _refuse_layout(name, "a named data set", layout)
         return named.open_named(name, talk=talk)
-    talk(f"{name}: taking what lies in {own} as it is")
+    talk(f"{name}: using the files in {own} unchanged")
     return replace(open_path(str(own), own, talk, layout), name=name)
 
 
@@ -165,9 +166,9 @@ def _require_table(name: str, tables: list[Path]) -> None:
     """Raise UserError for columns that are named where there is no table."""
     if not tables:
         raise UserError(
-            f"{name} holds no table, which data.image_column, label_column, split_column "
-            "and group_column are about",
-            "leave them out, or name the table as DATA",
+            f"{name} has no table, but data.image_column, label_column, split_column or "
+            "group_column is set",
+            "leave them out, or use the table as DATA",
             code=2,
         )
 
@@ -241,10 +242,10 @@ def _refuse_contradiction(
     if len(labels) < 2 or labels & set(source.classes) or not crossed:
         return
     raise UserError(
-        f"the folders of {name} say the classes {listed(source.classes, 5)}, and "
-        f"{tables[0].name} says {listed(sorted(labels), 5)}",
-        f"--set data.label_column={table.names[table.columns.label]} goes by the table, "
-        "--set data.class_level=1 by the folders",
+        f"the folders of {name} give the classes {listed(source.classes, 5)}, but "
+        f"{tables[0].name} gives {listed(sorted(labels), 5)}",
+        f"use --set data.label_column={table.names[table.columns.label]} for the table, or "
+        "--set data.class_level=1 for the folders",
     )
 
 
@@ -269,8 +270,8 @@ def _narrowed(
     inside = [file for file in pictures if file.path.resolve().is_relative_to(folder)]
     if not inside:
         raise UserError(
-            f"data.images={images}: no picture of {name} lies in {folder}",
-            "it is a folder below the data set, written relative to it",
+            f"data.images={images}: no image of {name} is in {folder}",
+            "it must be a folder below the data folder, as a relative path",
             code=2,
         )
     depth = len(folder.relative_to(root.resolve()).parts)
@@ -306,9 +307,9 @@ def _open_tables(
             raise reasons[0]
         names = listed([path.name for path in tables], 5)
         raise UserError(
-            f"{name} holds pictures but no class folders, and no table among {names} names them "
-            "with their classes",
-            "name the table as DATA, with --set data.images=DIR, data.image_column and "
+            f"{name} has images but no class folders, and none of the tables {names} gives "
+            "their classes",
+            "use the table as DATA, with --set data.images=DIR, data.image_column and "
             "data.label_column",
         )
     chosen = _one_or_splits(name, naming)
@@ -347,8 +348,8 @@ def _one_or_splits(name: str, tables: list[Path]) -> list[Path]:
         return tables
     names = listed([path.name for path in tables], 5)
     raise UserError(
-        f"several tables in {name} name its pictures: {names}",
-        "name one of them as DATA; tables of one split each are called train.csv, test.csv",
+        f"several tables in {name} list its images: {names}",
+        "use one of them as DATA; if each is one split, name them train.csv and test.csv",
     )
 
 
@@ -374,8 +375,8 @@ def _open_file(
     """A file is told by its name, an archive also by its content."""
     if is_corrections(path.name):
         raise UserError(
-            f"{path.name} holds corrections of a data set, not a data set",
-            "name the data; corrections beside it are used by themselves, others with "
+            f"{path.name} is a corrections file, not a data set",
+            "name the data set; corrections beside it are used automatically, others with "
             "--corrections FILE",
         )
     if idx.is_idx(path.name):
@@ -390,8 +391,8 @@ def _open_file(
     if path.suffix.lower() in csv_table.TABLES:
         if layout.class_level:
             raise UserError(
-                f"data.class_level is about folders, and {path.name} is a table",
-                "leave it out, or give the folder",
+                f"data.class_level applies to folders, but {path.name} is a table",
+                "leave it out, or use the folder",
                 code=2,
             )
         return csv_table.open_csv(name, [path], inside=inside, layout=layout)
@@ -403,7 +404,7 @@ def _open_file(
         "expected a folder, a CSV, an .npz, IDX files, a tar or zip, or a named set: "
         + ", ".join(named.NAMED)
     )
-    kind = "a single picture" if is_picture(path) else "no data set"
+    kind = "a single image" if is_picture(path) else "not a data set"
     raise UserError(f"{path} is {kind}", hint)
 
 
@@ -424,4 +425,4 @@ def _does_not_exist(name: str) -> UserError:
     near = f"named sets are {', '.join(named.NAMED)}"
     if error.hint.startswith("did you mean"):
         near = error.hint
-    return UserError(f"{name} does not exist", f"{near}; a path is relative to {Path.cwd()}")
+    return UserError(f"{name} does not exist", f"{near}; paths are relative to {Path.cwd()}")

@@ -27,7 +27,7 @@ from eyesight.system.files import whole_file
 NAMES = {2: ("x_train", "y_train"), 4: ("x_train", "y_train", "x_test", "y_test")}
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
 EXPECTED = (
-    "give a path, (x_train, y_train, x_test, y_test), a torch Dataset of (image, label), "
+    "expected a path, (x_train, y_train, x_test, y_test), a torch Dataset of (image, label), "
     "(train, test) of these, or a Hugging Face data set"
 )
 IMAGE_COLUMNS = ("image", "img", "picture", "pixels")
@@ -93,8 +93,8 @@ def _check_lengths(arrays: dict[str, npt.NDArray[np.generic]]) -> None:
         images, labels = arrays.get(f"x_{split}"), arrays.get(f"y_{split}")
         if images is not None and labels is not None and len(images) != len(labels):
             raise UserError(
-                f"x_{split} holds {len(images):,} images and y_{split} {len(labels):,} labels",
-                "give one label for each image",
+                f"x_{split} has {len(images):,} images but y_{split} has {len(labels):,} labels",
+                "expected one label per image",
             )
 
 
@@ -118,7 +118,7 @@ def _parts(data: object) -> tuple[dict[str, Part], tuple[str, ...]]:
         if not splits:
             raise UserError(
                 f"the data set has the parts {', '.join(map(str, data))}",
-                f"name them {', '.join(SPLITS)}",
+                f"expected {', '.join(SPLITS)}",
             )
     elif isinstance(data, tuple | list) and len(data) == 2:
         splits = {"train": data[0], "test": data[1]}
@@ -153,7 +153,7 @@ def _items(dataset: MapDataset) -> Iterator[tuple[object, object]]:
         else:
             raise UserError(
                 f"item {index} of the data set is a {type(item).__name__}",
-                "an item is (image, label), or a dictionary with the keys image and label",
+                "expected (image, label), or a dictionary with the keys image and label",
             )
 
 
@@ -189,7 +189,7 @@ def _image(image: object, number: int) -> Pixels:
 def _write_parts(parts: dict[str, Part], classes: tuple[str, ...], folder: Path) -> Path:
     shapes = {image.shape for part in parts.values() for image in part.images}
     if not shapes:
-        raise UserError("the data set is empty", "give at least a few images of two classes")
+        raise UserError("the data set is empty", "expected at least a few images of two classes")
     if len(shapes) > 1:
         return _write_files(parts, classes, folder)
     arrays: dict[str, npt.NDArray[np.generic]] = {}

@@ -143,7 +143,7 @@ def diagnose(run: Run, talk: Talk) -> list[Finding]:
             talk(listing(new))
             talk(f"more with `eyesight doctor {run.path}`")
     except Exception as problem:
-        talk(f"the doctor could not look at {run.path}: {problem}")
+        talk(f"the doctor could not examine {run.path}: {problem}")
         return []
     return findings
 
@@ -173,7 +173,7 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
     recipe = run.settled
     if recipe.model.name == BLEND:
         raise UserError(
-            f"{run.path} is a blend, which is not trained", "ask the doctor about its members"
+            f"{run.path} is a blend, which was not trained", "run the doctor on its members"
         )
     facts = run.data
     log = run.log
@@ -265,15 +265,12 @@ def open_data(recipe: Recipe, talk: Talk = silent) -> Dataset | None:
 
     if not at_hand(recipe):
         source = recipe.data.source or "no source"
-        talk(
-            f"the pictures ({source}) are not at hand, so they are not looked at; name them with "
-            "--data"
-        )
+        talk(f"the images ({source}) are not available and were not checked; name them with --data")
         return None
     try:
         return dataset.load(recipe.data, talk=talk)
     except UserError as problem:
-        talk(f"the pictures are not looked at: {problem.message}")
+        talk(f"the images were not checked: {problem.message}")
         return None
 
 
@@ -406,13 +403,13 @@ def listing(findings: list[Finding]) -> str:
 
 def describe(patient: Patient, findings: list[Finding]) -> str:
     """For people: the findings, or that nothing looks wrong; what was looked at, and what not."""
-    text = listing(findings) or f"nothing looks wrong with {patient.name}"
+    text = listing(findings) or f"no problems found in {patient.name}"
     names = checked(patient)
     evidence = ", ".join(_evidence(patient)) or "the recipe alone"
-    lines = [f"looked at {evidence}; {len(names)} checks: {', '.join(names)}"]
+    lines = [f"examined {evidence}; {len(names)} checks: {', '.join(names)}"]
     missing = not_checked(patient)
     if missing:
-        lines.append(f"not checked for want of evidence: {', '.join(missing)}")
+        lines.append(f"not checked, because evidence is missing: {', '.join(missing)}")
     return "\n\n".join([text, *(textwrap.fill(line, WIDTH) for line in lines)])
 
 
@@ -428,5 +425,5 @@ def _evidence(patient: Patient) -> list[str]:
     elif patient.network is not None:
         words.append("the untrained network")
     if patient.samples:
-        words.append(f"{sum(map(len, patient.samples.values())):,} pictures")
+        words.append(f"{sum(map(len, patient.samples.values())):,} images")
     return words

@@ -121,7 +121,8 @@ class Group:
                 )
         why = "it was killed, or its machine or network failed"
         return GoneError(
-            f"another of the {self.size} processes of this training is gone: {why}", RESUME
+            f"another of the {self.size} processes of this training ended unexpectedly: {why}",
+            RESUME,
         )
 
     def sum(self, values: Tensor) -> Tensor:
@@ -232,9 +233,9 @@ class Group:
             for name, value in values.items():
                 if value != (expected := answers[0][1][name]):
                     raise UserError(
-                        f"process {rank} (on {node}) has another {name} than process 0 (on "
-                        f"{answers[0][0]}): {value}, not {expected}",
-                        "every machine needs the same pictures at the same place, the same recipe "
+                        f"process {rank} (on {node}) has a different {name} than process 0 (on "
+                        f"{answers[0][0]}): {value} instead of {expected}",
+                        "every machine needs the same images at the same path, the same recipe "
                         "and the same versions",
                     )
 
@@ -376,9 +377,9 @@ class Group:
         )
         if self.size > 1 and norms and not together and least // self.size < 2:
             raise UserError(
-                f"batches of {least} leave one of {self.size} processes fewer than two pictures, "
-                "too few for batch normalisation",
-                "fewer processes, a larger training.batch, or --set training.sync_norm=true",
+                f"with batches of {least}, one of {self.size} processes has fewer than two "
+                "images, too few for batch normalisation",
+                "use fewer processes, a larger training.batch, or --set training.sync_norm=true",
             )
 
 
@@ -408,8 +409,8 @@ def join() -> Group:
         assert isinstance(patient, ProcessGroup), "every process is in it"
     except (RuntimeError, ValueError) as error:
         raise UserError(
-            f"the {where.size} processes do not find each other: {str(error).splitlines()[0]}",
-            "MASTER_ADDR and MASTER_PORT must name the first machine, which the others can reach; "
+            f"the {where.size} processes cannot connect: {str(error).splitlines()[0]}",
+            "set MASTER_ADDR and MASTER_PORT to the first machine, reachable by the others; "
             "torchrun sets them",
         ) from None
     os.environ[launch.MET] = "1"

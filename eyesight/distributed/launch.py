@@ -27,8 +27,8 @@ OURS = "EYESIGHT_PROCESSES"  # set for the processes that `start` has started
 ALONE = "EYESIGHT_ALONE"
 MET = "EYESIGHT_MET"  # set once this process and the others have found each other
 RESUME = (
-    "`eyesight train … --resume` goes on from the last checkpoint, also with another number of "
-    "processes"
+    "`eyesight train … --resume` continues from the last checkpoint, also with another number "
+    "of processes"
 )
 
 
@@ -54,7 +54,7 @@ def place() -> Place:
     if not all(text.isdecimal() for text in given) or not int(given[0]) < int(given[1]):
         variables = ", ".join(f"{name}={text}" for name, text in zip(names, given, strict=True))
         raise UserError(
-            f"the environment does not say which process this is: {variables}",
+            f"the environment does not define the rank of this process: {variables}",
             "start it with torchrun, or with --processes",
             code=2,
         )
@@ -173,7 +173,7 @@ def _watch(
         _wait(children, GRACE / 3)
     if code is None or code < 0:
         raise UserError(
-            " and ".join(killed) or "the processes of this training did not end together", RESUME
+            " and ".join(killed) or "not all processes of this training finished", RESUME
         )
     for line in killed:
         talk(line)

@@ -120,7 +120,7 @@ def check(runs: Sequence[Run]) -> None:
     for run in runs:
         if run.target != "class":
             raise UserError(
-                f"{run.path} gives a {run.target} for a picture, and only classes can be blended",
+                f"{run.path} predicts a {run.target}, but only class predictions can be blended",
                 "name runs of classifiers",
             )
         if run.status != "done":
@@ -133,20 +133,20 @@ def check_alike(first: Run, other: Run) -> None:
     names, others = first.data.get("classes"), other.data.get("classes")
     if names != others:
         raise UserError(
-            f"{other.path} has other classes than {first.path}: "
+            f"{other.path} has different classes than {first.path}: "
             f"{listed(list(others or ()), SHOWN)} instead of {listed(list(names or ()), SHOWN)}",
             "blend runs on the same data",
         )
     if base_hash(str(first.data.get("split"))) != base_hash(str(other.data.get("split"))):
         raise UserError(
-            f"{other.path} and {first.path} have other splits: validation or test pictures of one "
-            "may be training pictures of the other",
+            f"{other.path} and {first.path} have different splits: validation or test images of "
+            "one may be training images of the other",
             "train both on the same data with the same data.validation, data.test, "
             "data.split_seed and data.fold, for example --set data.validation=0.1",
         )
     if first.settled.data.box != other.settled.data.box:
         raise UserError(
-            f"{other.path} and {first.path} do not both cut pictures to their boxes",
+            f"only one of {other.path} and {first.path} crops images to their boxes",
             "train both with the same data.box",
         )
 
@@ -158,14 +158,14 @@ def open_members(runs: Sequence[Run], reporter: Reporter) -> Joined:
     data = transfer.resolve_preprocessing(runs[0].settled).data
     data = replace(data, extra="")
     several = preparation if preparation.parts else None
-    reporter.message(f"opening the pictures as {len(runs)} classifiers see them")
+    reporter.message(f"preparing the images for {len(runs)} classifiers")
     images = dataset.load(
         data, preparation=several, talk=reporter.message, progress=reporter.counter("preparing")
     )
     if base_hash(images.hash) != base_hash(str(runs[0].data.get("split"))):
         raise UserError(
-            f"the pictures at {data.source} are not those that {runs[0].path} was trained on",
-            "blend where they are unchanged, or train the runs again",
+            f"the images at {data.source} have changed since {runs[0].path} was trained",
+            "restore the images, or train the runs again",
         )
     return Joined(list(runs), classifiers, images, blend_recipe(runs, data))
 
@@ -196,8 +196,8 @@ def aligned(predictions: Predictions, joined: Joined) -> npt.NDArray[np.float32]
     missing = [name for name in ids if name not in place]
     if missing:
         raise UserError(
-            f"a run kept no answer to the validation picture {missing[0]}",
-            "train it again: its predictions are damaged or from other pictures",
+            f"a run has no prediction for the validation image {missing[0]}",
+            "train it again: its predictions are damaged or belong to other images",
         )
     return predictions.probabilities[[place[name] for name in ids]]
 
@@ -297,7 +297,7 @@ def record_of(joined: Joined, selection: Selection | None) -> BlendRecord:
         members.append(MemberRecord(str(run.path), run.name, weight, accuracy, test))
     notes = []
     if selection is None:
-        notes.append("every member has the same weight: no validation images chose")
+        notes.append("all members have the same weight, because there are no validation images")
     return BlendRecord(
         tuple(members),
         str(joined.runs[best].path),
@@ -338,7 +338,7 @@ def gain(made: Run, best: Run, data: Dataset) -> Gain | None:
         place = {name: row for row, name in enumerate(predictions.ids)}
         chosen = [place[data.validation.ids[row]] for row in rows.tolist()]
         scores.append(predictions.subset(np.array(chosen)).scores())
-    return _gain(scores[0], scores[1], "validation pictures that chose nothing")
+    return _gain(scores[0], scores[1], "validation images that were not used to choose")
 
 
 def _gain(

@@ -69,14 +69,14 @@ def fold_recipes(recipe: Recipe, count: int) -> list[Recipe]:
     """The recipe of every fold, each with its share of a budget."""
     if recipe.data.target != "class":
         raise UserError(
-            f"folds are for classes, and this recipe gives a {recipe.data.target}",
+            f"--folds needs class labels, but this recipe predicts a {recipe.data.target}",
             "leave --folds out",
             code=2,
         )
     if recipe.data.fold:
         raise UserError(
-            f"data.fold={recipe.data.fold} names one fold, and --folds trains all",
-            "leave one of the two out",
+            f"data.fold={recipe.data.fold} selects one fold, but --folds trains all",
+            "leave out one of the two",
             code=2,
         )
     training = recipe.training
@@ -94,10 +94,12 @@ def train_fold(recipe: Recipe, out: Path, stores: compare.Stores, reporter: Repo
     member = compare.Member(recipe.data.fold, recipe)
     outcome = compare.at_hand(member, out, stores)
     if isinstance(outcome, Run):
-        reporter.message(f"{outcome.path} is trained already")
+        reporter.message(f"{outcome.path} is already trained")
         return outcome
     if outcome is not None:
-        raise UserError(f"fold {recipe.data.fold}: {outcome}", "wait for it, then ask again")
+        raise UserError(
+            f"fold {recipe.data.fold}: {outcome}", "wait for it to finish, then try again"
+        )
     return experiment.run(recipe, out, Context(reporter, Clock(), resume=True))
 
 

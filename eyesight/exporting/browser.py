@@ -55,7 +55,7 @@ os.dup2(reads, 3)
 os.dup2(writes, 4)
 os.execv(sys.argv[3], sys.argv[3:])
 """
-OTHER = f"try again, name another browser with {VARIABLE}, or export as ONNX"
+OTHER = f"try again, select another browser with {VARIABLE}, or export to ONNX"
 PATIENCE = 120.0  # seconds for one answer
 CHUNK = 1 << 16
 
@@ -105,7 +105,7 @@ class Page:
                 break
         problem = reply.get("error")
         if problem is not None:
-            raise UserError(f"the browser refused {method}: {problem}", OTHER)
+            raise UserError(f"the browser rejected {method}: {problem}", OTHER)
         result = reply["result"]
         assert isinstance(result, dict)
         return result
@@ -129,7 +129,7 @@ class Page:
         while b"\0" not in self.buffer:
             ready, _, _ = select([self.answers], [], [], max(0.0, end - monotonic()))
             if not ready:
-                raise UserError(f"the browser has not answered for {PATIENCE:.0f} s", OTHER)
+                raise UserError(f"the browser did not respond for {PATIENCE:.0f} s", OTHER)
             block = os.read(self.answers.fileno(), CHUNK)
             if not block:
                 raise self._ended()
@@ -141,8 +141,8 @@ class Page:
 
     def _ended(self) -> UserError:
         return UserError(
-            f"the browser ended by itself (exit code {self.process.poll()})",
-            f"see that it starts, or name another with {VARIABLE}",
+            f"the browser exited unexpectedly (exit code {self.process.poll()})",
+            f"check that it starts, or select another with {VARIABLE}",
         )
 
 

@@ -152,13 +152,13 @@ def export_int8(
     loaded = classifier.load(run.classifier_path)
     if loaded.network.emits != "class":
         raise UserError(
-            "8 bits are judged by the accuracy of a classifier",
-            f"a {loaded.network.emits} needs full precision: leave out --int8",
+            "int8 is supported only for classifiers",
+            f"this network predicts a {loaded.network.emits}: leave out --int8",
         )
     held = held_out(run, loaded, data, talk)
     if not len(held.calibrating):
         raise UserError(
-            "int8 needs the run's own pictures, to take its ranges from and to be judged by",
+            "int8 needs the run's images for calibration and evaluation",
             "name them with --data DATA",
         )
     small = file.with_suffix(".int8.onnx")
@@ -197,15 +197,15 @@ def describe(exported: Exported) -> str:
     parity = exported.parity
     agreement = f"the same class for {parity.agreement:.2%}"
     if parity.agreement == 1:
-        agreement = "the same class for every one"
+        agreement = "the same class for every image"
     lines = [
         f"{exported.file}  ({exported.bytes / 1e6:.2f} MB)",
-        f"  checked on {parity.pictures:,} {parity.origin}: {agreement}, probabilities within "
+        f"  verified on {parity.pictures:,} {parity.origin}: {agreement}, probabilities within "
         f"{parity.largest_difference:.1e}",
     ]
     if parity.accuracy is not None:
         before = f"{parity.accuracy_before:.2%}"
-        lines.append(f"  accuracy on them {parity.accuracy:.2%}, {before} before")
+        lines.append(f"  accuracy {parity.accuracy:.2%}, {before} before")
     return "\n".join(lines)
 
 

@@ -39,7 +39,7 @@ def exported(run: Run, talk: Talk = silent) -> Path:
     classifier_folder(run.path)
     file = file_of(run)
     if not is_fresh(run, file):
-        talk(f"exporting {run.path} once, to {file}")
+        talk(f"exporting {run.path} to {file}")
         _export(str(run.path))
     return file
 
@@ -55,7 +55,7 @@ def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
     key = value_sha256([network, only, eyesight.__version__])
     folder = cache.recall("networks", key)
     if folder is None:
-        talk(f"exporting {name} once, into the cache")
+        talk(f"exporting {name} into the cache")
         with cache.build("networks") as building:
             _export(name, "--out", str(building / file_name), *options)
             folder = cache.keep(building, key, file_name)

@@ -52,15 +52,15 @@ def held_out_originals(
     try:
         own = dataset.load(settings, talk=talk)
     except (UserError, OSError) as error:
-        talk(f"the run's pictures are not at hand ({error})")
+        talk(f"the run's images are not available ({error})")
         return _kept(run, most)
     if own.hash != run.data.get("split"):
-        talk("the run's pictures have changed since it was trained")
+        talk("the run's images have changed since training")
         return _kept(run, most)
     for name, images in (("test", own.test), ("validation", own.validation)):
         if len(images):
-            return _originals(settings, images, f"{name} pictures of {own.name}", most, depth)
-    return _originals(settings, own.train, f"training pictures of {own.name}", most, depth)
+            return _originals(settings, images, f"{name} images of {own.name}", most, depth)
+    return _originals(settings, own.train, f"training images of {own.name}", most, depth)
 
 
 def _kept(run: Run, most: int) -> Originals:

@@ -58,15 +58,15 @@ def held_out(run: Run, loaded: Classifier, data: str | None, talk: Talk = silent
     try:
         own = dataset.load(run.settled.data, preparation=loaded.several_parts, talk=talk)
     except (UserError, OSError) as error:
-        talk(f"the run's pictures are not at hand ({error})")
+        talk(f"the run's images are not available ({error})")
         return kept_images(run)
     if own.hash != run.data.get("split"):
-        talk("the run's pictures have changed since it was trained")
+        talk("the run's images have changed since training")
         return kept_images(run)
     for name, images in (("test", own.test), ("validation", own.validation)):
         if len(images):
-            return _held(f"{name} pictures of {own.name}", images, own.train)
-    return _held(f"training pictures of {own.name}", own.train, own.train)
+            return _held(f"{name} images of {own.name}", images, own.train)
+    return _held(f"training images of {own.name}", own.train, own.train)
 
 
 def _given(run: Run, loaded: Classifier, data: str, talk: Talk) -> Held:
@@ -75,8 +75,8 @@ def _given(run: Run, loaded: Classifier, data: str, talk: Talk) -> Held:
     images = dataset.evaluation_images(choice, loaded.preparation, loaded.classes, talk=talk)
     if len(images) < 2:
         raise UserError(
-            f"{data} holds {len(images)} labelled pictures, too few to check with",
-            "name at least two",
+            f"{data} has {len(images)} labelled images, too few to verify the export",
+            "use at least two",
         )
     every = np.arange(len(images))
     return _held(data, images.subset(every[1::2]), images.subset(every[::2]))
@@ -103,10 +103,10 @@ def kept_images(run: Run) -> Held:
             parts.append(gallery[name])
     if not parts:
         raise UserError(
-            f"{run.path} keeps no pictures to check the exported file with",
-            "name labelled pictures with --data DATA",
+            f"{run.path} has no stored images to verify the exported file",
+            "name labelled images with --data DATA",
         )
-    return unlabelled("pictures the run kept for its report", np.concatenate(parts))
+    return unlabelled("images stored in the run for its report", np.concatenate(parts))
 
 
 def unlabelled(origin: str, pixels: Pixels) -> Held:
@@ -163,23 +163,23 @@ def require_same(parity: Parity) -> None:
     """Raise UserError unless every image got the same class and nearly the same probabilities."""
     if parity.agreement < 1 or not parity.largest_difference <= SAME:
         raise UserError(
-            f"the exported file answers differently: {1 - parity.agreement:.2%} of "
-            f"{parity.pictures:,} {parity.origin} get another class, probabilities differ by up to "
-            f"{parity.largest_difference:.2g}; it was not kept",
-            "this is a fault of the exporter for this network; serve the run folder itself, or "
-            "choose another network",
+            f"the exported file predicts differently: {1 - parity.agreement:.2%} of "
+            f"{parity.pictures:,} {parity.origin} get another class, probabilities differ by up "
+            f"to {parity.largest_difference:.2g}; it was not kept",
+            "the exporter does not support this network correctly; serve the run folder "
+            "instead, or choose another network",
         )
 
 
 def require_accurate(parity: Parity, tolerance: float) -> None:
     """Raise UserError when 8 bits cost more accuracy than `tolerance`."""
     if parity.accuracy is None or parity.accuracy_before is None:
-        raise UserError("int8 is judged by labelled pictures", "name some with --data DATA")
+        raise UserError("int8 needs labelled images", "name some with --data DATA")
     lost = parity.accuracy_before - parity.accuracy
     if lost > tolerance:
         raise UserError(
-            f"int8 would lose {100 * lost:.2f} points of accuracy ({parity.accuracy_before:.2%} to "
+            f"int8 loses {100 * lost:.2f} points of accuracy ({parity.accuracy_before:.2%} to "
             f"{parity.accuracy:.2%} on {parity.pictures:,} {parity.origin}), more than the "
-            f"{100 * tolerance:g} allowed; it was not kept",
-            "use the file with full precision, or allow more with --tolerance POINTS",
+            f"allowed {100 * tolerance:g}; it was not kept",
+            "use the float32 file, or allow more with --tolerance POINTS",
         )

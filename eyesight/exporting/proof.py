@@ -75,9 +75,9 @@ def prove(page: Path, loaded: Classifier, originals: Originals, talk: Talk = sil
 def no_browser() -> UserError:
     """The error where nothing can show that a page is right."""
     return UserError(
-        "no Chromium, Chrome or Edge is at hand to show that the page answers rightly",
-        "install one, or name it with EYESIGHT_CHROMIUM=PATH; --unproven, or in Python "
-        "unproven=True, keeps the page without that, and the page says so",
+        "verifying the page needs Chromium, Chrome or Edge, and none was found",
+        "install one, or set EYESIGHT_CHROMIUM=PATH; to keep the page without verification, "
+        "use --unproven (in Python unproven=True); the page then says so",
     )
 
 
@@ -87,7 +87,7 @@ def _ask(
     """The prepared pixels, the page's answers to each, seconds of opening, the browser's name."""
     images, pixels = _questions(originals, loaded)
     answers = []
-    talk(f"asking the page about {len(images):,} {originals.origin}, in {browser.name}")
+    talk(f"verifying the page on {len(images):,} {originals.origin} in {browser.name}")
     with opened(browser, page) as driver:
         opening = driver.evaluate("eyesight.ready.then(() => performance.now() / 1000)")
         version = str(driver.evaluate("navigator.userAgent")).split("HeadlessChrome/")[-1]
@@ -174,11 +174,11 @@ def require_right(proof: Proof) -> None:
     if same and proof.pixel_difference == 0 and proof.lossless_difference <= SAME:
         return
     raise UserError(
-        f"the page answers differently in {proof.browser}: of {proof.pictures:,} {proof.origin} "
-        f"{1 - proof.agreement:.2%} get another class, {1 - proof.same_sets:.2%} another set of "
-        f"classes, {1 - proof.same_doubt:.2%} another doubt; pixels differ by up to "
-        f"{proof.pixel_difference}, probabilities by up to {proof.largest_difference:.2g}; "
-        "it was not kept",
-        "this is a fault of the page for this network or browser: export it as ONNX, or serve the "
-        "run with `eyesight serve`",
+        f"the page predicts differently in {proof.browser}: of {proof.pictures:,} "
+        f"{proof.origin} {1 - proof.agreement:.2%} get another class, {1 - proof.same_sets:.2%} "
+        f"another prediction set, {1 - proof.same_doubt:.2%} another warning; pixels differ by "
+        f"up to {proof.pixel_difference}, probabilities by up to "
+        f"{proof.largest_difference:.2g}; it was not kept",
+        "the page does not support this network or browser correctly: export to ONNX, or serve "
+        "the run with `eyesight serve`",
     )

@@ -44,7 +44,7 @@ def _fetch(key: str, talk: Talk) -> Path:
     reasons = []
     for door in DOORS:
         with cache.build("runtimes") as building, cache.build("runtimes") as unpacked:
-            talk(f"fetching the ONNX Runtime for browsers once, by {door.name}")
+            talk(f"downloading the ONNX Runtime for browsers with {door.name}")
             try:
                 door.open(unpacked, (SCRIPT, WASM), talk)
                 for name, expected in SHA256.items():
@@ -54,9 +54,9 @@ def _fetch(key: str, talk: Talk) -> Path:
                 continue
             return cache.keep(building, key, f"ONNX Runtime {VERSION} for browsers")
     raise UserError(
-        f"the ONNX Runtime for browsers cannot be had ({'; '.join(reasons)})",
-        f"install npm and see that `npm view onnxruntime-web@{VERSION}` answers; it is fetched once"
-        ", then no network is needed",
+        f"the ONNX Runtime for browsers could not be downloaded ({'; '.join(reasons)})",
+        f"install npm and check that `npm view onnxruntime-web@{VERSION}` works; it is "
+        "downloaded only once",
     )
 
 

@@ -78,18 +78,19 @@ def require_possible(loaded: Classifier) -> None:
     """Raise UserError when the page could not prepare or show what the network takes or gives."""
     if loaded.network.emits != "class":
         raise UserError(
-            f"a web page shows classes, and this network gives {loaded.network.emits}s",
-            "export it as ONNX: leave out --to web",
+            "web pages support only classifiers, but this network predicts "
+            f"{loaded.network.emits}s",
+            "export to ONNX: leave out --to web",
         )
     if loaded.preparation.parts:
         raise UserError(
-            "a blend whose members see several versions of a picture cannot be a web page",
-            "export one of its members with --to web, or the blend as ONNX",
+            "a blend whose members prepare images differently cannot be exported as a web page",
+            "export one of its members with --to web, or the blend to ONNX",
         )
     if not (loaded.preparation.height and loaded.preparation.width):
         raise UserError(
-            "this network takes pictures of any size, which a web page cannot prepare",
-            "export it as ONNX: leave out --to web",
+            "this network accepts images of any size, which a web page does not support",
+            "export to ONNX: leave out --to web",
         )
 
 
@@ -117,13 +118,13 @@ def describe(page: WebPage) -> str:
     proof = page.proof
     title = f"{page.file}  ({page.bytes / 1e6:.2f} MB)"
     if proof is None:
-        return f"{title}\n  not proven: no browser was asked, and the page says so"
+        return f"{title}\n  not verified in a browser; the page says so"
     lines = [
         title,
-        f"  asked in {proof.browser} about {proof.pictures:,} {proof.origin}: the same class for "
-        f"every one, probabilities within {proof.largest_difference:.1e}, pixels within "
+        f"  verified in {proof.browser} on {proof.pictures:,} {proof.origin}: the same class "
+        f"for every image, probabilities within {proof.largest_difference:.1e}, pixels within "
         f"{max(proof.pixel_difference, proof.lossy_pixel_difference)}",
-        f"  {proof.milliseconds:.1f} ms for a picture, ready {proof.opening:.1f} s after opening",
+        f"  {proof.milliseconds:.1f} ms per image, ready {proof.opening:.1f} s after opening",
     ]
     return "\n".join(lines)
 
@@ -139,7 +140,9 @@ def _check_out(out: Path) -> None:
         wrong = out.suffix.lower() == ".onnx" or (out.exists() and not out.is_dir())
     if wrong:
         raise UserError(
-            f"{out} cannot be a web page", "name FILE.html, or a folder, with --out", code=2
+            f"{out} is not a valid name for a web page",
+            "use FILE.html or a folder with --out",
+            code=2,
         )
 
 

@@ -1,6 +1,6 @@
-"""Drawings over images: class names with probabilities, heatmaps, masks, restored images.
+"""Draw on images: class names with probabilities, heatmaps, masks, reconstructions.
 
-Pillow's own font is Latin only, so names in other scripts look for a font of this machine.
+Pillow's font is Latin only, so names in other scripts need a font of this machine.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def sheet(pictures: Sequence[bytes], captions: Sequence[str], columns: int = 5) 
 
 
 def _sized(image: Picture) -> Picture:
-    """The image, large enough to draw on and no larger than a screen."""
+    """The image, resized to at least the smallest and at most the largest size for drawing."""
     smallest, largest = SIDES
     longer = max(image.size)
     scale = min(max(longer, smallest), largest) / longer
@@ -94,7 +94,7 @@ def _sized(image: Picture) -> Picture:
 
 
 def _fitting(texts: Sequence[str], size: int, width: int) -> ImageFont.FreeTypeFont:
-    """A font of `size` pixels, or smaller where the longest text would leave the image."""
+    """A font of `size` pixels, or smaller to fit the longest text."""
     font = _font("".join(texts), size)
     longest = max((font.getlength(text) for text in texts), default=0) + size
     if longest <= width:
@@ -116,7 +116,7 @@ def _font(text: str, size: int) -> ImageFont.FreeTypeFont:
 
 
 def overlaid(pixels: Pixels, heat: npt.NDArray[np.float32]) -> bytes:
-    """A heatmap h,w ≥ 0 over a prepared image uint8 C,H,W, as PNG: grey where cold."""
+    """A heatmap h,w ≥ 0 over a prepared image uint8 C,H,W, as PNG; cold regions are grey."""
     image = _enlarged(_colour(pixels)).astype(np.float32)
     height, width = image.shape[1:]
     scaled = heat.astype(np.float32) / max(float(heat.max()), 1e-12)
@@ -148,7 +148,7 @@ def masked(pixels: Pixels, mask: Pixels, colours: Sequence[Sequence[int]]) -> by
 
 
 def beside(pixels: Pixels, restored: Pixels) -> bytes:
-    """A prepared image and what was restored, both uint8 C,H,W, side by side as PNG."""
+    """An image and its reconstruction, both uint8 C,H,W, side by side as PNG."""
     channels, height, width = pixels.shape
     gap = np.full((channels, height, max(1, width // 14)), 255, np.uint8)
     return encode_png(_enlarged(np.concatenate([pixels, gap, restored], axis=2)))
@@ -160,6 +160,6 @@ def _colour(pixels: Pixels) -> Pixels:
 
 
 def _enlarged(pixels: Pixels) -> Pixels:
-    """C,H,W with every pixel repeated where the image would be too small to see."""
+    """C,H,W with repeated pixels if the image is very small."""
     scale = max(1, math.ceil(SIDE / min(pixels.shape[1:])))
     return pixels.repeat(scale, 1).repeat(scale, 2)

@@ -1,7 +1,7 @@
-"""Predictions for millions of images: a list on disk, cut into parts, and a CSV file for each part.
+"""Predictions for millions of images: a list on disk, split into parts with a CSV file each.
 
-Finished parts are not done again. Memory holds one part and the names of one folder, never the
-whole list. Parts are numbered in the order of the list, whichever is finished first.
+Finished parts are not repeated. Memory holds one part and the names of one folder, never the whole
+list. Parts are numbered in the order of the list.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ FORMAT = 1
 PART = 10_000  # images
 LIST, JOB = "pictures.jsonl", "predictions.json"
 Part = tuple[int, list[str]]  # its number and the paths of its images
-Answer = tuple[int, "bytes | str"]  # a part's table, or why there is none
+Answer = tuple[int, "bytes | str"]  # a part's table, or the reason why it is missing
 Engine = Callable[[Iterator[Part]], Iterator[Answer]]  # answers come in any order
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Request:
-    """The choices that decide the predictions; parts of another request are never mixed in."""
+    """The settings of the predictions; parts of another request are never mixed in."""
 
     model: str  # a key that tells its weights from others'
     top: int = 1
@@ -63,7 +63,7 @@ class Job:
 
 @dataclass
 class Outcome:
-    """Counts: images, parts, parts reused, unreadable images; missing parts with the reasons."""
+    """Counts of images, parts, reused parts and bad images; missing parts with reasons."""
 
     pictures: int
     parts: int
@@ -87,8 +87,8 @@ def predict(
 ) -> Outcome:
     """Predict every image below `pictures` into OUT/part-00000.csv and so on.
 
-    Asked again, it does only what is missing. Raises UserError when `out` holds parts of another
-    list or model, or when another process is writing there.
+    A repeated call computes only missing parts. Raises UserError if `out` has parts of another list
+    or model, or if another process is writing there.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (out / ".lock").open("a+b") as file:
@@ -102,9 +102,9 @@ def predict(
         done = dict(finished(out, job))
         outcome.reused = len(done)
         outcome.bad = sum(done.values())
-        text = f"{job.pictures:,} pictures in {job.parts:,} parts"
+        text = f"{job.pictures:,} images in {job.parts:,} parts"
         if done:
-            text += f", {len(done):,} of them finished before"
+            text += f", {len(done):,} of them already finished"
         talk(text)
         settled = sum(job.size(number) for number in done)
         for number, answer in engine(missing(out, job, done)):
@@ -126,9 +126,9 @@ def name(number: int) -> str:
 
 
 def begin(pictures: Sequence[str], out: Path, request: Request) -> Job:
-    """List the images into `out` and write down what is asked of them.
+    """Write the list of images and the request into `out`.
 
-    Raises UserError when `out` holds something else.
+    Raises UserError if `out` contains something else.
     """
     digest = hashlib.sha256()
     count = 0
@@ -154,7 +154,7 @@ def _refuse_others(out: Path, job: Job) -> None:
     except FileNotFoundError:
         if any(out.glob("part-*.csv")):
             raise UserError(
-                f"{out} holds parts of something else", "name another folder with --out"
+                f"{out} contains parts of something else", "name another folder with --out"
             ) from None
         return
     except ValueError:
@@ -171,13 +171,13 @@ def _refuse_others(out: Path, job: Job) -> None:
     other = [words[key] for key in words if earlier.get(key) != values[key]]
     difference = " and ".join(other) or "another version of eyesight"
     raise UserError(
-        f"{out} holds parts of {difference}",
-        "name another folder with --out, or remove this one to begin again",
+        f"{out} contains parts of {difference}",
+        "name another folder with --out, or remove this one to start again",
     )
 
 
 def finished(out: Path, job: Job) -> Iterator[tuple[int, int]]:
-    """The parts that are there and whole, each with the number of its unreadable images."""
+    """The complete parts, each with its number of unreadable images."""
     for number in range(job.parts):
         bad = _problems(out / name(number), job.size(number))
         if bad is not None:
@@ -185,7 +185,7 @@ def finished(out: Path, job: Job) -> Iterator[tuple[int, int]]:
 
 
 def _problems(file: Path, rows: int | None = None) -> int | None:
-    """The rows of a part that name a problem; None when it is missing or of another length."""
+    """The number of problems in a part; None if it is missing or incomplete."""
     try:
         with file.open(encoding="utf-8", newline="") as opened:
             table = csv.reader(opened)
@@ -203,7 +203,7 @@ def _problems(file: Path, rows: int | None = None) -> int | None:
 
 
 def missing(out: Path, job: Job, done: Iterable[int]) -> Iterator[Part]:
-    """The parts to be done, in order, read from the list one at a time."""
+    """The missing parts in order, read from the list one at a time."""
     finished = set(done)
     with (out / LIST).open("rb") as file:
         for number in range(job.parts):

@@ -1,4 +1,4 @@
-"""Images from images: reconstructions with their errors, and masks."""
+"""Predict images: reconstructions with their errors, and masks."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Rendered:
 
 
 def target_of(classifier: Classifier | OnnxClassifier) -> str:
-    """What a network gives for an image: class, picture or mask."""
+    """The target of a network: class, picture or mask."""
     if isinstance(classifier, OnnxClassifier):
         return str(classifier.facts.get("target", "class"))
     return classifier.network.emits
@@ -77,8 +77,8 @@ def render(
 ) -> list[Rendered]:
     """The output for every image, in the order given, written into the folder `out`.
 
-    Reconstruction errors above `usual` are unfamiliar. Drawings for people go into the folder
-    `draw`: masks over their images, or reconstructions beside them.
+    Reconstruction errors above `usual` are unfamiliar. With `draw`, masks over their images or
+    reconstructions beside them are written into that folder.
     """
     paths: list[Path] = []
     for place in pictures:
@@ -98,13 +98,13 @@ def render(
 def _make_folder(folder: Path, option: str, paths: Sequence[Path]) -> None:
     if folder.suffix or folder.is_file():
         raise UserError(
-            f"{folder} is a file's name, and pictures are written into a folder",
+            f"{folder} is a file name, but images are written into a folder",
             f"{option} DIR",
             code=2,
         )
     if any(path.resolve().parent == folder.resolve() for path in paths):
         raise UserError(
-            f"what is written into {folder} could take the place of pictures in it",
+            f"the output in {folder} could overwrite input images",
             f"name another folder with {option}",
             code=2,
         )
@@ -121,7 +121,7 @@ class Places:
 
 
 def named(paths: Sequence[Path]) -> dict[Path, str]:
-    """A name for each file's output: its own without the ending, numbered where it repeats."""
+    """A unique name for each file's output: its stem, numbered if repeated."""
     different = list(dict.fromkeys(paths))
     return dict(zip(different, unique_names(path.stem for path in different), strict=True))
 
@@ -129,7 +129,7 @@ def named(paths: Sequence[Path]) -> dict[Path, str]:
 def _read(
     classifier: Classifier | OnnxClassifier, paths: Sequence[Path]
 ) -> tuple[dict[Path, tuple[Pixels, tuple[int, int]]], dict[Path, str]]:
-    """Prepared pixels and the upright size of each readable file, and why others are not."""
+    """Prepared pixels and upright size of each readable file, and reasons for the others."""
     ready: dict[Path, tuple[Pixels, tuple[int, int]]] = {}
     problems: dict[Path, str] = {}
     for path in paths:
@@ -207,7 +207,7 @@ def encoded(
 def drawn(
     classifier: Classifier | OnnxClassifier, pixels: Pixels, output: npt.NDArray[np.float32]
 ) -> bytes:
-    """An output for people, PNG: a mask over its image, or both images side by side."""
+    """A visualisation as PNG: a mask over its image, or both images side by side."""
     if target_of(classifier) == "picture":
         return beside(pixels, eight_bits(output))
     return masked(pixels, output.argmax(0).astype(np.uint8), colours_of(classifier))
@@ -225,7 +225,7 @@ def colours_of(classifier: Classifier | OnnxClassifier) -> list[tuple[int, ...]]
 
 
 def _whole(preparation: Preparation) -> bool:
-    """Whether preparing keeps the whole image, so that its mask can be brought to the old size."""
+    """Whether preparation keeps the whole image, so that its mask can be resized back."""
     squashed = preparation.resize in ("squash", "none")
     return squashed and not preparation.pad and preparation.crop_fraction == 1.0
 
@@ -254,9 +254,9 @@ def write_table(rendered: Sequence[Rendered], file: Path) -> None:
 
 
 def usual_error(path: Path) -> float | None:
-    """The reconstruction error from which images are unfamiliar to an autoencoder.
+    """The reconstruction error above which images are unfamiliar to an autoencoder.
 
-    Measured on the validation images; None when it is not known.
+    Measured on validation images; None if unknown.
     """
     if path.suffix.lower() == ".onnx":
         return load(path).facts.get("unfamiliar_from")

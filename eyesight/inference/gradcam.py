@@ -1,7 +1,7 @@
-"""Grad-CAM (Selvaraju et al. 2017): where in an image a network sees a class.
+"""Grad-CAM heatmaps (Selvaraju et al. 2017).
 
-Where everything behind the last feature map is linear, such as an average and one dense layer, a
-channel's weight does not depend on the image. No gradient is needed then, and an exported file can
+If all layers after the last feature map are linear, such as average pooling and one dense layer,
+the channel weights do not depend on the image. Then no gradient is needed, and an exported file can
 compute heatmaps without PyTorch.
 """
 
@@ -21,24 +21,21 @@ from eyesight.models.backbone import Backbone, Whole
 from eyesight.models.layers import Network
 
 PORTION = 32  # images in a batch
-TRIED = 3  # random images on which the weights of channels must agree to be called constant
+TRIED = 3  # random images on which the channel weights must agree to be constant
 
 
 @dataclass(frozen=True, eq=False)
 class Halves:
-    """A network cut behind its last feature map: `front` gives the map, `rear` the logits."""
+    """A network split after its last feature map: `front` outputs the map, `rear` the logits."""
 
     front: nn.Sequential
     rear: nn.Sequential
 
 
 def halves(network: Network) -> Halves | None:
-    """The network cut behind the last layer of its body whose map has more than one place.
-
-    None when there is no such layer.
-    """
+    """Split the network after the last layer whose map has more than one position, or None."""
     units = _units(network.body)
-    if any(isinstance(unit, Whole) for unit in units):  # its own maps are out of reach
+    if any(isinstance(unit, Whole) for unit in units):  # its maps are not accessible
         return None
     cut = 0
     training = network.training
@@ -59,7 +56,7 @@ def halves(network: Network) -> Halves | None:
 
 
 def _units(body: nn.Module) -> list[nn.Module]:
-    """The layers that a body runs one after another; none where it does more than that."""
+    """The layers of a sequential body; empty for other bodies."""
     if isinstance(body, Backbone):
         return list(body.units)
     if isinstance(body, nn.Sequential) and type(body).forward is nn.Sequential.forward:
@@ -92,8 +89,8 @@ def heat(
     cut = halves(classifier.network)
     if cut is None:
         raise UserError(
-            "this network keeps no map of places, so nobody can say where it looked",
-            "a convolutional network does",
+            "this network has no feature map for a heatmap",
+            "use a convolutional network",
         )
     cut.front.eval()
     cut.rear.eval()
@@ -109,10 +106,7 @@ def heat(
 
 
 def constant_weights(cut: Halves, shape: tuple[int, ...], count: int) -> Tensor | None:
-    """Channel weights K,C of the first `count` logits, where they are the same for every image.
-
-    None where they are not.
-    """
+    """Channel weights K,C of the first `count` logits if they are constant, otherwise None."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         maps = cut.front(torch.rand(TRIED, *shape, generator=generator))

@@ -1,7 +1,6 @@
 """A classifier read from one ONNX file: the same predictions without PyTorch.
 
-Class names and preprocessing come from the file's own metadata, so it is all that has to be copied
-to another machine.
+Class names and preprocessing are in the file's metadata, so the file is self-contained.
 """
 
 from __future__ import annotations
@@ -33,10 +32,10 @@ FORMAT = 1
 INPUT, OUTPUT, HEAT = "pictures", "probabilities", "heat"
 CHECKSUM = "eyesight_sha256"  # the key in the metadata
 NO_CHECKSUM = "0" * 64
-# As the metadata is written: the key, then the tag and the length of the value.
+# The encoding in the metadata: the key, then the tag and the length of the value.
 MARK = CHECKSUM.encode() + bytes([0x12, len(NO_CHECKSUM)])
 LOGITS, SET, UNLIKE = "logits", "set", "unlike"
-MOST_THREADS = 4  # more only get in each other's way on images this small
+MOST_THREADS = 4  # more threads do not help on small images
 
 
 class Tensor(Protocol):
@@ -48,7 +47,7 @@ class Tensor(Protocol):
 
 
 class Session(Protocol):
-    """The part of `onnxruntime.InferenceSession` that is used here."""
+    """The used interface of `onnxruntime.InferenceSession`."""
 
     def run(
         self, names: Sequence[str], feed: Mapping[str, Pixels]
@@ -64,7 +63,7 @@ class Session(Protocol):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class OnnxClassifier:
-    """An exported classifier; it predicts as `eyesight.Classifier` does.
+    """An exported classifier with the prediction interface of `eyesight.Classifier`.
 
     `facts` is the file's metadata: name, accuracy, threshold, data …
     """
@@ -73,7 +72,7 @@ class OnnxClassifier:
     classes: tuple[str, ...]
     preparation: Preparation
     facts: Facts
-    source: str = ""  # the file, in words
+    source: str = ""  # description of the file
 
     def __repr__(self) -> str:
         channels, height, width = self.preparation.shape
@@ -93,13 +92,13 @@ class OnnxClassifier:
         Raises
         ------
         UserError
-            For a missing file, for what is no image, and when the network gives images or masks
-            instead of classes.
+            For a missing file, input that is not an image, and a network that predicts images or
+            masks instead of classes.
         """
         target = self.facts.get("target") or "class"
         if target != "class":
             raise UserError(
-                f"this network gives a {target}, not a class",
+                f"this network predicts a {target}, not a class",
                 "use probabilities(prepare(...)), or `eyesight predict FILE.onnx IMAGES --out DIR`",
             )
         names, pixels = inputs.prepare_inputs(images, self.preparation)
@@ -119,13 +118,13 @@ class OnnxClassifier:
         result = np.asarray(self.session.run([OUTPUT], {INPUT: pixels})[0], dtype=np.float32)
         if not np.isfinite(result).all():
             raise UserError(
-                f"the {self.source} answers with numbers that are not finite",
-                "its weights are damaged, or its training diverged: train and export again",
+                f"the output of {self.source} is NaN or infinite",
+                "the weights are damaged or the training diverged: train and export again",
             )
         return result
 
     def answer(self, pixels: Pixels) -> Answers:
-        """Probabilities, raw logits, sets and doubt for prepared images, uint8 N,C,H,W."""
+        """Probabilities, logits, prediction sets and doubts for prepared images, uint8 N,C,H,W."""
         names = [name for name in (OUTPUT, LOGITS, SET, UNLIKE) if name in self._outputs]
         if not len(pixels):
             return Answers(np.zeros((0, len(self.classes)), dtype=np.float32))
@@ -137,7 +136,7 @@ class OnnxClassifier:
 
     @cached_property
     def calibration(self) -> Calibration:
-        """The temperature and the scores of the sets; what is unlike is decided in the file."""
+        """Temperature and prediction sets; unfamiliar images are detected within the file."""
         return Calibration.from_dict(self.facts.get("calibration") or {})
 
     @cached_property
@@ -146,7 +145,7 @@ class OnnxClassifier:
 
     @property
     def supports_heatmap(self) -> bool:
-        """Whether the file can say where it looked."""
+        """Whether the file can compute heatmaps."""
         return HEAT in self._outputs
 
     def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
@@ -156,8 +155,8 @@ class OnnxClassifier:
         """
         if not self.supports_heatmap:
             raise MissingError(
-                "this file does not say where it looked",
-                "it can where an average and one dense layer end the network; export again",
+                "this file has no heatmap",
+                "networks that end in average pooling and one dense layer have one; export again",
             )
         return np.asarray(self.session.run([HEAT], {INPUT: pixels})[0], dtype=np.float32)
 
@@ -179,7 +178,7 @@ def load(file: Path, threads: int | None = None) -> OnnxClassifier:
         problem = str(error)
     if problem:
         raise UserError(
-            f"{file} is damaged: its description does not fit its network ({problem})",
+            f"{file} is damaged: its metadata does not match its network ({problem})",
             "export the run again",
         )
     return loaded
@@ -188,14 +187,14 @@ def load(file: Path, threads: int | None = None) -> OnnxClassifier:
 def _open(file: Path, threads: int) -> tuple[Session, dict[str, str]]:
     """An inference session, and the metadata of its model."""
     if not file.is_file():
-        raise UserError(f"there is no file {file}", "`eyesight export RUN` writes one")
+        raise UserError(f"there is no file {file}", "create one with `eyesight export RUN`")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 4  # errors come as exceptions
-    # Leave the cores to others between two calls.
+    # Do not spin between calls.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     providers = ["CPUExecutionProvider"]
     try:
@@ -211,12 +210,12 @@ def _open(file: Path, threads: int) -> tuple[Session, dict[str, str]]:
     except OSError as error:
         raise UserError(
             f"{file} cannot be read: {error}",
-            "it may be damaged, or belong to somebody else; copy it again",
+            "it may be damaged or have the wrong permissions; copy it again",
         ) from None
-    except Exception as error:  # onnxruntime has a class of its own for each way of being broken
+    except Exception as error:  # onnxruntime raises many different classes
         reason = str(error).strip().splitlines()[0]
         raise UserError(
-            f"{file} is no ONNX file that can be used: {reason}",
+            f"{file} is not a usable ONNX file: {reason}",
             "copy it again, or export the run again",
         ) from None
     metadata = dict(session.get_modelmeta().custom_metadata_map)
@@ -234,15 +233,15 @@ def seal(content: bytes) -> bytes:
 
 
 def note_on_checksum(path: str | Path) -> str:
-    """What to tell about an ONNX file from before they carried checksums; "" for all else."""
+    """A note for an ONNX file without a checksum; otherwise empty."""
     file = Path(path)
     if file.suffix.lower() != ".onnx" or not file.is_file() or MARK in file.read_bytes():
         return ""
-    return f"{file} is older than checksums: whether it was damaged since cannot be told"
+    return f"{file} was exported by an early version without checksums; damage cannot be detected"
 
 
 def is_sealed(content: bytes) -> bool:
-    """Whether an ONNX model is as it was exported; True for files older than checksums."""
+    """Whether an ONNX model is unchanged since export; True for early files without checksums."""
     start = content.rfind(MARK) + len(MARK)
     if start < len(MARK):
         return CHECKSUM.encode() not in content
@@ -262,20 +261,20 @@ def _check_format(file: Path, facts: Facts) -> None:
     version = facts.get("eyesight_format")
     if not isinstance(version, int):
         raise UserError(
-            f"{file} was not written by `eyesight export`: it does not name its classes and its "
+            f"{file} was not written by `eyesight export`: its metadata has no classes or "
             "preprocessing",
-            "export a run; files of other programs do not say what their outputs mean",
+            "export a run; files of other programs do not describe their outputs",
         )
     if version > FORMAT:
         raise UserError(
-            f"{file} was written by a later eyesight (format {version}, this one reads up to "
-            f"{FORMAT})",
+            f"{file} was written by a newer version of eyesight (format {version}; this version "
+            f"reads up to {FORMAT})",
             "upgrade eyesight",
         )
 
 
 def _mismatch(loaded: OnnxClassifier) -> str:
-    """Where the network's inputs and outputs differ from the description; "" where they agree."""
+    """The difference between the network's inputs and outputs and the metadata; "" if none."""
     given = loaded.session.get_inputs()[0]
     result = loaded.session.get_outputs()[0]
     expected = loaded.preparation.shape
@@ -289,5 +288,5 @@ def _mismatch(loaded: OnnxClassifier) -> str:
     if tuple(given.shape[1:]) != expected:
         return f"images of {given.shape[1:]}, prepared as {expected}"
     if result.shape[1] != channels:
-        return f"{result.shape[1]} outputs where {channels} are described"
+        return f"{result.shape[1]} outputs instead of {channels}"
     return ""

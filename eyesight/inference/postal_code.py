@@ -1,4 +1,4 @@
-"""Postal codes on photographs of files, read with a classifier of the ten digits."""
+"""Read postal codes in photographs with a classifier of the ten digits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DIGITS = tuple("0123456789")
 
 @dataclass(frozen=True)
 class FileCode:
-    """The code on one photograph, or what is wrong with its file."""
+    """The code on a photograph, or the problem with its file."""
 
     path: str
     code: PostalCode = field(default_factory=PostalCode)
@@ -57,14 +57,14 @@ def rectangle(corners: Corners) -> dict[str, int]:
 
 
 def digit_classifier(classifier: AnyClassifier) -> Classify:
-    """A function that names prepared digits, uint8 N,28,28, with probabilities N,10 of 0 to 9.
+    """A function from prepared digits, uint8 N,28,28, to probabilities N,10 of 0 to 9.
 
-    Raises UserError for a classifier of anything else.
+    Raises UserError if the classes are not the ten digits.
     """
     names = classifier.classes
     if sorted(names) != sorted(DIGITS):
         raise UserError(
-            f"this network knows other classes than the ten digits: {names[0]}, {names[1]} …",
+            f"this network has other classes than the ten digits: {names[0]}, {names[1]} …",
             "eyesight train postal_digits",
             code=2,
         )

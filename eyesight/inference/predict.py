@@ -1,4 +1,4 @@
-"""From image files to named classes, with the preprocessing of the training."""
+"""Predict the classes of image files, prepared as in training."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ if TYPE_CHECKING:
 
 AnyClassifier: TypeAlias = "Classifier | OnnxClassifier"
 Preprocess = Callable[[bytes], "bytes | Pixels"]
-PORTION = 256  # images that are prepared before the network sees them
+PORTION = 256  # images that are prepared at once
 
 
 @dataclass(frozen=True)
 class FilePrediction:
-    """The most probable classes of one file, or why it has none."""
+    """The most probable classes of a file, or its problem."""
 
     path: str
     top: tuple[tuple[str, float], ...] = ()
     problem: str = ""
-    set: tuple[str, ...] | None = None  # in so many of 100 images as asked, it is among these
-    unlike: bool | None = None  # unlike the training images: not to be relied on
+    set: tuple[str, ...] | None = None  # the prediction set
+    unlike: bool | None = None  # unlike the training images: unreliable
     anomaly: float | None = None  # an autoencoder's reconstruction error
-    unfamiliar: bool | None = None  # that error is above nearly all of the validation images'
+    unfamiliar: bool | None = None  # whether that error is unusually large
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
@@ -64,8 +64,8 @@ def load(
 ) -> AnyClassifier:
     """Load a classifier from a run, a classifier folder, an ONNX file, or a backbone's name.
 
-    An ONNX file needs no PyTorch. The result's `source`, also shown by `repr`, says which of these
-    was found.
+    An ONNX file needs no PyTorch. The result's `source`, also shown by `repr`, tells which one it
+    is.
 
     Parameters
     ----------
@@ -75,13 +75,13 @@ def load(
     weights
         A file of weights for a backbone.
     only
-        "dogs" narrows a backbone to some of its classes.
+        "dogs" restricts a backbone to its dog breeds.
 
     Raises
     ------
     UserError
-        When there is nothing at `path` and no backbone has this name, when the run has no
-        classifier yet, and when files are damaged or were written by a later version.
+        If there is nothing at `path` and no backbone has this name, the run has no classifier
+        yet, or files are damaged or were written by a newer version.
     """
     model = Path(path)
     if weights is not None or is_backbone_name(model):
@@ -90,7 +90,7 @@ def load(
         return recogniser(str(path), None if weights is None else Path(weights), only)
     if only is not None:
         raise UserError(
-            "only a pretrained network can be narrowed",
+            "--only applies only to pretrained networks",
             f"name one, such as tf_efficientnet_lite0, instead of {path}",
             code=2,
         )
@@ -105,7 +105,7 @@ def load(
 
 
 def is_backbone_name(model: Path) -> bool:
-    """Whether this can only be a backbone's name, since it is no path to anything."""
+    """Whether this is a backbone's name and not an existing path."""
     return not model.exists() and len(model.parts) == 1 and model.suffix != ".onnx"
 
 
@@ -115,7 +115,7 @@ def classifier_folder(path: Path) -> Path:
         return path
     run = Run.open(path)
     if not (run.classifier_path / "classifier.json").is_file():
-        raise UserError(f"{run.path} holds no classifier: the run is {run.status}", run.way_on)
+        raise UserError(f"{run.path} has no classifier: the run is {run.status}", run.way_on)
     return run.classifier_path
 
 
@@ -144,9 +144,8 @@ def predict_files(
     """Predictions in the order of `paths`; memory does not grow with their number.
 
     Relative paths are relative to `root`. With `preprocess="digit"` a digit's ink is fitted and
-    centred as in MNIST before the classifier's own preprocessing. `sure` is the share of images
-    whose set holds the right class, 0.95 if not given; raises UserError for a classifier that
-    cannot promise one.
+    centred as in MNIST before the classifier's own preprocessing. `sure` is the coverage of the
+    prediction sets, default 0.95; raises UserError if the classifier has no prediction sets.
     """
     function = preprocessing(preprocess)
     remaining = iter(paths)
@@ -216,13 +215,13 @@ def _named(
 
 
 def prediction_sets(classifier: AnyClassifier) -> PredictionSets:
-    """What the classifier's sets are made from; raises UserError when it was not calibrated."""
+    """The classifier's prediction sets; raises UserError if it was not calibrated."""
     sets = classifier.calibration.sets
     if sets is None:
-        reason = classifier.calibration.note or "it was trained without keeping images for that"
+        reason = classifier.calibration.note or "no validation images were reserved for this"
         raise UserError(
-            f"this classifier cannot promise that the right class is among several: {reason}",
-            "train it with at least 200 validation images: --set data.validation=0.1",
+            f"this classifier has no prediction sets: {reason}",
+            "train with at least 200 validation images: --set data.validation=0.1",
         )
     return sets
 
@@ -259,7 +258,7 @@ def draw_heatmaps(
 def _copies(
     predictions: Sequence[FilePrediction], folder: Path, ending: str
 ) -> Iterator[tuple[FilePrediction, Path]]:
-    """Each readable image with a file for its copy; later images of the same name get a number."""
+    """Each readable image with the path of its copy; repeated names are numbered."""
     readable = [prediction for prediction in predictions if not prediction.problem]
     names = unique_names(Path(prediction.path).stem for prediction in readable)
     for prediction, name in zip(readable, names, strict=True):
@@ -289,7 +288,7 @@ def csv_row(prediction: FilePrediction) -> list[str]:
 
 
 def csv_table(predictions: Iterable[FilePrediction], top: int) -> bytes:
-    """A CSV row for every prediction; the last column says what is wrong with a file."""
+    """A CSV row for every prediction; the last column is the problem with a file."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     header = [*csv_header(top), "problem"]

@@ -15,7 +15,7 @@ from eyesight.models.backbone import ONLY, OWN, Narrowed
 from eyesight.recipe import Model
 from eyesight.system.progress import Talk, silent
 
-ELSE = "something else"  # the class of whatever is none of the chosen kind
+ELSE = "something else"  # the class of everything else
 
 
 def recogniser(
@@ -23,8 +23,8 @@ def recogniser(
 ) -> Classifier:
     """A pretrained network with its own head and the names of the classes it was trained on.
 
-    `only` ("dogs") narrows it to some of them; the last class is then everything else. Raises
-    UserError when the network has no weights, or classes whose names are not at hand.
+    `only` ("dogs") restricts it to some of them; the last class is then everything else. Raises
+    UserError if weights or class names are not available.
     """
     if only is not None and only not in ONLY:
         raise unknown("kind of thing", only, ONLY)
@@ -35,7 +35,7 @@ def recogniser(
     classes = pretrained.own_classes(name)
     if classes != 1000:
         raise UserError(
-            f"{name} tells {classes:,} classes apart whose names are not at hand",
+            f"the names of the {classes:,} classes of {name} are not available",
             "choose a network trained on ImageNet-1k",
         )
     network = registry.build(model, (3, expects.size, expects.size), classes)

@@ -1,4 +1,4 @@
-"""A competition's file: predictions in the order and columns of its sample."""
+"""Write a competition's submission in the order and columns of its sample."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Sample:
 
     @property
     def holds(self) -> str:
-        """What the columns hold, for people."""
+        """The contents of the columns as text."""
         if self.classes:
             return f"probabilities of {len(self.classes)} classes"
         return (
@@ -52,10 +52,12 @@ def read_sample(path: Path, class_names: Sequence[str]) -> Sample:
     rows = read_cells(path)
     header, body = rows[0].cells, rows[1:]
     if not body:
-        raise UserError(f"{path} has no rows below its header", "give the competition's own sample")
+        raise UserError(
+            f"{path} has no rows below its header", "use the competition's sample submission"
+        )
     ids = tuple(row.cells[0] for row in body)
     if len(set(ids)) < len(ids):
-        raise UserError(f"{path} names a picture twice", "give the competition's own sample")
+        raise UserError(f"{path} lists an image twice", "use the competition's sample submission")
     if len(header) == 2:
         examples = {row.cells[1] for row in body if len(row.cells) > 1}
         numbers = not examples <= set(class_names) and all(cell.isdigit() for cell in examples)
@@ -92,9 +94,9 @@ def in_order(sample: Sample, paths: Sequence[Path]) -> list[int]:
     missing = [name for name in sample.ids if name not in by_name]
     if missing:
         raise UserError(
-            f"{len(missing):,} of {len(sample.ids):,} ids of the sample have no picture: "
+            f"{len(missing):,} of {len(sample.ids):,} ids of the sample have no image: "
             f"{listed(missing, SHOWN)}",
-            "predict all pictures of the competition's test set",
+            "predict all images of the competition's test set",
         )
     return [by_name[name] for name in sample.ids]
 
@@ -150,7 +152,7 @@ def write(
 
 
 def keep(run: Run, submission: Path, facts: dict[str, object]) -> Path:
-    """Keep a copy of a submission in its run, with what it was made from; returns the copy."""
+    """Store a copy of a submission in its run, with its settings; returns the path."""
     folder = run.path / "submissions"
     folder.mkdir(exist_ok=True)
     number = len(list(folder.glob("*.csv"))) + 1

@@ -1,1 +1,1 @@
-"""Networks: ours and the published ones, one family a file; pretrained backbones through timm."""
+"""Networks, one family per file, and pretrained backbones from timm."""

@@ -1,4 +1,4 @@
-"""A network of nothing but convolutions: strides replace pooling, averaging the dense layers."""
+"""An all-convolutional network: strides replace pooling, averaging replaces dense layers."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""A network that restores an image from a few numbers: an encoder and its mirror image.
+"""Autoencoder: an encoder and a mirrored decoder around a bottleneck.
 
-Upsampling is a convolution to four times the filters and a pixel shuffle (Shi et al. 2016): no
-output value is computed twice.
+Upsampling is a convolution to four times the filters and a pixel shuffle (Shi et al. 2016).
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from eyesight.errors import UserError
 from eyesight.models.layers import Flatten, Network, Shape
 
-SMALLEST = 8  # side in pixels from which on the encoder shrinks no further
+SMALLEST = 8  # side in pixels at which downsampling ends
 UNITS = 1024  # of the dense layers on either side of the bottleneck
 
 
@@ -31,7 +30,7 @@ class AutoEncoder(Network):
         self.neck = neck
 
     def code_of(self, pictures: Tensor) -> Tensor:
-        """Images N,C,H,W (0..1 or uint8) to the numbers in the bottleneck, N,B; in eval mode."""
+        """The bottleneck N,B of images N,C,H,W (0..1 or uint8), in evaluation mode."""
         training = self.training
         with torch.no_grad():
             codes: Tensor = self.eval().body(self.normalise(pictures))
@@ -39,14 +38,14 @@ class AutoEncoder(Network):
         return codes
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Images to logits of the restored values, N,C,H,W."""
+        """Images to logits of the reconstruction, N,C,H,W."""
         features = self.neck(self.body(self.normalise(pictures)))
         with torch.autocast(features.device.type, enabled=False):
             logits: Tensor = self.head(features.float())
         return logits
 
     def answer(self, outputs: Tensor) -> Tensor:
-        """Logits to the restored image, from 0 to 1."""
+        """Logits to the reconstruction, from 0 to 1."""
         return outputs.sigmoid()
 
 
@@ -87,7 +86,7 @@ def autoencoder(shape: Shape, channels: int, *, code: int = 32, width: float = 1
     """
     if code < 1:
         raise UserError(
-            f"a bottleneck lets at least one number through, not {code}",
+            f"model.code must be at least 1, not {code}",
             "--set model.code=32",
             code=2,
         )

@@ -1,7 +1,7 @@
-"""The body and head of a pretrained network: units that freeze up to a cut, a head by description.
+"""Body and head of a pretrained network: units that can be frozen, and heads by description.
 
-A frozen unit stays in evaluation mode while the rest trains: otherwise batch normalisation would
-overwrite its pretrained statistics.
+Frozen units stay in evaluation mode during training, so that batch normalisation keeps its
+pretrained statistics.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Backbone(nn.Module):
             stages = ", ".join(self.stages)
             raise UserError(
                 f"this backbone has no stage {where!r} to freeze up to",
-                f"it has the stages {stages}; all freezes the whole backbone, none nothing",
+                f"its stages are {stages}; use all to freeze the whole backbone, or none",
                 code=2,
             )
         return cuts[where]
@@ -91,7 +91,7 @@ def keep_statistics(module: nn.Module) -> None:
 
 
 class Whole(nn.Module):
-    """A backbone that is no chain, as one unit: its features are its classifier's input."""
+    """A non-sequential backbone as one unit; its features are its classifier's input."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -105,10 +105,10 @@ class Whole(nn.Module):
 
 
 class Own(nn.Module):
-    """The classifier that the backbone was trained with.
+    """The original classifier of the backbone.
 
-    `model` is the rest of a timm network (`prefix` empty), or the last layer of one that is no
-    chain.
+    `model` is the rest of a timm network (`prefix` empty), or the last layer of a non-sequential
+    one.
     """
 
     def __init__(self, model: nn.Module, prefix: str) -> None:
@@ -167,7 +167,7 @@ def new_head(words: list[str], body: Backbone, shape: Shape, classes: int) -> nn
 
 
 def _add(stack: Stack, word: str) -> None:
-    """Append the layer that a word of a head's description means."""
+    """Append the layer for a word of a head's description."""
     is_map = len(stack.shape) > 1
     channels = stack.shape[0]
     if word in POOLS:
@@ -180,8 +180,8 @@ def _add(stack: Stack, word: str) -> None:
         stack.dropout(float(word.removeprefix("dropout")))
     elif not word.isdigit() or int(word) == 0:
         raise UserError(
-            f"cannot read {word!r} in the description of a head",
-            f"it takes {HEAD_WORDS}, separated by spaces; own keeps the backbone's own",
+            f"unknown word {word!r} in model.head",
+            f"expected {HEAD_WORDS}, separated by spaces, or own to keep the original head",
             code=2,
         )
     elif is_map:

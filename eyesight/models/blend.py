@@ -1,8 +1,8 @@
-"""A blend: several trained networks that answer as one, each on its own version of the image.
+"""An ensemble of trained networks, each with its own image preparation.
 
-What comes in is `data.prepare.together` of the members' preparations: their images one below the
-other. Each member sees its own, averages over its own views and is calibrated by its own
-temperature; the answers are then averaged, and every class counts by its mean.
+The input is `data.prepare.together` of the members' preparations: their images stacked vertically.
+Each member uses its own, averages over its own views and is calibrated by its own temperature; then
+the predictions are averaged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TINY = 1e-6  # added to lengths
 
 @dataclass(frozen=True)
 class Member:
-    """A network of a blend; its weight is its share of the answer."""
+    """A network of a blend; its weight is its share in the average."""
 
     name: str  # of its run
     model: Model
@@ -35,13 +35,13 @@ class Member:
     views: Views
     temperature: float
     weight: float
-    code_sha256: str = ""  # of the source file of a network of one's own
+    code_sha256: str = ""  # of the source file of a user's network
     mixture: Mixture | None = None  # where it is a blend itself
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Who takes part in a blend, and whether probabilities or their logarithms are averaged."""
+    """The members of a blend, and whether probabilities or their logarithms are averaged."""
 
     space: Space
     members: tuple[Member, ...]
@@ -52,7 +52,7 @@ class Mixture:
 
     @staticmethod
     def from_dict(values: Mapping[str, Any]) -> Mixture:
-        """What `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        """The inverse of `to_dict`; raises KeyError, TypeError or ValueError for other values."""
         members = []
         for one in values["members"]:
             own = dict(one)
@@ -67,7 +67,7 @@ class Mixture:
 
 
 class Blend(Network):
-    """The networks of `mixture` as one; `networks` are in its order."""
+    """The ensemble of `mixture`; `networks` are in its order."""
 
     shares: Tensor
     temperatures: Tensor
@@ -131,7 +131,7 @@ def member_outputs(member: Member, network: Network, pictures: Tensor) -> tuple[
 
 
 def build(mixture: Mixture, shape: Shape, classes: int) -> Blend:
-    """The blend with weights that are still to be loaded."""
+    """The blend before its weights are loaded."""
     networks: list[Network] = []
     for member in mixture.members:
         if member.mixture is not None:

@@ -16,7 +16,7 @@ def bottleneck(
     """The term project's network: 2,636,148 parameters on 90×90×1 with 52 classes.
 
     Every convolution has a bias and is batch-normalised. The first dropout has the rate
-    `dropout`, the second .6 of it. `softmax` puts back the fault that kept the loss above
+    `dropout`, the second .6 of it. `softmax` restores the original error, which kept the loss above
     ln(e+51)−1.
     """
     stack = Stack(shape, normalise="before")

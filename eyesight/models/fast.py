@@ -1,8 +1,8 @@
-"""Our own networks, made for what a processor with few cores does well.
+"""Networks designed for CPUs with few cores.
 
-Pooling comes before normalisation and activation, which then touch a quarter of the values;
-filters come in multiples of 32; strides shrink the image early, because on these machines moving
-activations through memory costs more than multiplying them.
+Pooling precedes normalisation and activation, which then process a quarter of the values. Filters
+are multiples of 32. Early strides reduce the image, because moving activations through memory costs
+more than multiplications on these machines.
 """
 
 from __future__ import annotations
@@ -143,13 +143,13 @@ class Scale(nn.Module):
 
 
 def _norm(filters: int) -> nn.BatchNorm2d:
-    norm = nn.BatchNorm2d(filters, momentum=0.4)  # few steps, so its averages must move fast
+    norm = nn.BatchNorm2d(filters, momentum=0.4)  # few steps, so running statistics must adapt fast
     norm.weight.requires_grad = False  # the next layer can scale as well
     return norm
 
 
 def fast_objects(shape: Shape, classes: int, *, width: float = 1.0) -> Network:
-    """Whitening, then three groups of two convolutions that begin as the identity.
+    """Whitening, then three groups of two convolutions initialised as the identity.
 
     After Jordan 2024, airbench94. 1,972,480 trained parameters on 32×32×3 with ten classes; made
     for the optimiser Muon.

@@ -1,6 +1,6 @@
-"""The pieces of networks: the normalising first layer, `Stack`, weight initialisation.
+"""Building blocks: the normalising first layer, `Stack`, weight initialisation.
 
-Every network takes uint8 images, or floats from 0 to 1, and begins by normalising them itself.
+Networks accept uint8 images, or floats from 0 to 1, and normalise them in their first layer.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Normalise(nn.Module):
         self.register_buffer("deviation", torch.ones(1, channels, 1, 1))
 
     def set(self, mean: Tensor, deviation: Tensor) -> None:
-        """Use these statistics, one number a channel, of images scaled to 0..1."""
+        """Set mean and standard deviation per channel, for images scaled to 0..1."""
         self.mean.copy_(mean.view(1, -1, 1, 1))
         self.deviation.copy_(deviation.clamp_min(1e-3).view(1, -1, 1, 1))
 
@@ -112,7 +112,7 @@ class Network(nn.Module):
         return self.forward_head(self.forward_features(pictures))
 
     def forward_features(self, pictures: Tensor) -> Tensor:
-        """What the body makes of images: features N,D or N,C,H,W."""
+        """Features N,D or N,C,H,W of images."""
         features: Tensor = self.body(self.normalise(pictures))
         return features
 
@@ -165,7 +165,7 @@ class Stack:
     def add(self, *layers: nn.Module) -> Stack:
         """Append layers; their output shape is measured on zeros.
 
-        Raises UserError when nothing is left of the image.
+        Raises UserError if the output is empty.
         """
         for layer in layers:
             try:
@@ -213,7 +213,7 @@ class Stack:
             return padding
         if (padding or self.padding) == "valid":
             return 0
-        assert kernel % 2, "an even kernel has no centre"
+        assert kernel % 2, "kernel sizes must be odd"
         return kernel // 2
 
     def dense(self, units: int, *, act: str | None = None, normalise: bool = False) -> Stack:
@@ -247,7 +247,7 @@ class Stack:
         """Dropout of single values; 0 adds no layer. Raises UserError outside 0 to 1."""
         if not 0 <= rate < 1:
             raise UserError(
-                f"a dropout rate lies between 0 and 1, not at {rate:g}", "lower model.dropout"
+                f"a dropout rate must be between 0 and 1, not {rate:g}", "lower model.dropout"
             )
         if rate > 0:
             self.add(nn.Dropout(rate))
@@ -267,18 +267,19 @@ def _output_shape(layer: nn.Module, shape: Shape) -> Shape:
 
 
 def too_small(shape: Shape) -> UserError:
-    """The error for images that shrink to nothing on their way through a network."""
+    """The error for images that are too small for a network."""
     size = "×".join(map(str, shape[1:]))
     return UserError(
-        f"the images are too small for this network: nothing is left of {size} in its next layer",
-        "enlarge them with --set data.size=32 (or more), or choose a smaller network",
+        "the images are too small for this network: the next layer would have no output for "
+        f"{size}",
+        "use --set data.size=32 (or more), or a smaller network",
     )
 
 
 def finish(
     shape: Shape, body: Stack, classes: int, softmax: bool = False, scheme: str = "glorot"
 ) -> Network:
-    """The body with a dense layer of logits behind it, its weights initialised by `scheme`."""
+    """The body with a dense layer of logits, initialised by `scheme`."""
     head = Stack(body.shape, act="linear").dense(classes)
     if softmax:
         head.add(nn.Softmax(dim=1))

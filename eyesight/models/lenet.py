@@ -1,4 +1,4 @@
-"""LeNet-5, as textbooks draw it and as LeCun, Bottou, Bengio and Haffner published it in 1998."""
+"""LeNet-5 as in textbooks, and as published by LeCun, Bottou, Bengio and Haffner in 1998."""
 
 from __future__ import annotations
 
@@ -87,7 +87,8 @@ def lenet5_1998(shape: Shape, classes: int) -> Network:
     if shape != (1, 32, 32):
         size = "×".join(map(str, shape))
         raise UserError(
-            f"lenet5_1998 takes grey images of 32×32, not {size}", "use lenet5, which takes any"
+            f"lenet5_1998 needs grey images of 32×32, not {size}",
+            "use lenet5, which accepts any size",
         )
     stack = Stack(shape, act="scaled_tanh", padding="valid")
     stack.conv(6, 5).add(Subsample(6), ScaledTanh())

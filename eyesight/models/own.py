@@ -1,7 +1,7 @@
-"""A network of one's own, by its importable name: `my_net.py:MyNet` or `package.module:MyNet`.
+"""User networks by importable name: `my_net.py:MyNet` or `package.module:MyNet`.
 
-A run keeps the name, the options and the SHA-256 of the source file, never the code. Naming such a
-network runs the code of its file. No PyTorch is imported here, except by that code.
+A run stores the name, the options and the SHA-256 of the source file, but not the code. Using such
+a name executes its file. This module imports no PyTorch.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 Factory: TypeAlias = "Callable[..., nn.Module]"
 NetworkSource: TypeAlias = "str | Factory"
-HOW = "write it into a file such as my_net.py and name it my_net.py:MyNet"
-CALL = "it is called as MyNet(channels, classes, **options)"
+HOW = "save it in a file such as my_net.py and use my_net.py:MyNet"
+CALL = "it must be callable as MyNet(channels, classes, **options)"
 
 
 @dataclass(frozen=True)
 class Code:
-    """A function or class that makes networks, and the file it stands in."""
+    """A function or class that creates networks, and its source file."""
 
     make: Factory
     file: Path
@@ -41,10 +41,10 @@ class Code:
 
 
 def name_of(model: NetworkSource) -> str:
-    """The name by which every process can find `model`.
+    """The importable name of `model`.
 
-    Raises UserError for an instance, and for what other processes cannot import: a class of a
-    notebook or of the running script, a lambda, a function inside a function.
+    Raises UserError for an instance, and for objects that other processes cannot import: from a
+    notebook or the running script, lambdas, nested functions.
     """
     if isinstance(model, str):
         if not is_own(model):
@@ -53,7 +53,7 @@ def name_of(model: NetworkSource) -> str:
     if hasattr(model, "parameters") and not isinstance(model, type):
         kind = type(model).__name__
         raise UserError(
-            f"model is an instance of {kind}, and a run keeps how a network is made",
+            f"model is an instance of {kind}, but a run stores how to create a network",
             f"pass the class, model={kind}, and its arguments as options={{...}}",
         )
     if not callable(model):
@@ -65,13 +65,14 @@ def _name_of_callable(model: Factory) -> str:
     module, name = model.__module__, model.__qualname__
     if module == "__main__":
         raise UserError(
-            f"{name} stands in the running script or notebook, where no other process finds it",
+            f"{name} is defined in the running script or notebook, so other processes cannot "
+            "import it",
             f"{HOW}, or import it from there",
         )
     if "<" in name:
         raise UserError(
-            f"{name} is made inside a function, where no other process finds it",
-            "move it to the top of a file",
+            f"{name} is defined inside a function, so other processes cannot import it",
+            "move it to the top level of a file",
         )
     file = inspect.getsourcefile(model)
     if file is None:
@@ -82,11 +83,10 @@ def _name_of_callable(model: Factory) -> str:
 
 
 def find(name: str, sha256: str | None = None) -> Code:
-    """Import the class or function called `name`; this runs the code of its file.
+    """Import the class or function called `name`; this executes its file.
 
-    A file that is no longer at its place is also looked for in the working directory. With
-    `sha256`, the file must still be the one that a classifier was trained with. Raises UserError
-    when the code is not there, cannot be run, or has changed.
+    A missing file is also searched in the working directory. With `sha256`, the file must be
+    unchanged since training. Raises UserError if the code is missing, fails or has changed.
     """
     place, _, attribute = name.rpartition(":")
     if place.endswith(".py"):
@@ -99,7 +99,7 @@ def find(name: str, sha256: str | None = None) -> Code:
     if sha256 is not None and digest != sha256:
         raise UserError(
             f"the code of the network {name} has changed since it was trained",
-            f"bring {file} back to what it was, or train again",
+            f"restore {file}, or train again",
         )
     made: object = module
     for part in attribute.split("."):
@@ -112,7 +112,7 @@ def find(name: str, sha256: str | None = None) -> Code:
 
 
 def fingerprint(name: str) -> str:
-    """The SHA-256 of the source file of a network, without running it; "" when it is not there."""
+    """The SHA-256 of a network's source file, without executing it; "" if it is missing."""
     place, _, _ = name.rpartition(":")
     if place.endswith(".py"):
         path = Path(place).expanduser()
@@ -133,7 +133,7 @@ def fingerprint(name: str) -> str:
 
 
 def is_same_code(name: str, environment: Mapping[str, object]) -> bool:
-    """Whether a run with this environment was trained with the code that is there now."""
+    """Whether a run with this environment was trained with the present code."""
     return not is_own(name) or environment.get("code") == fingerprint(name)
 
 
@@ -142,8 +142,8 @@ def _file(path: Path, name: str) -> Path:
         if candidate.is_file():
             return candidate
     raise UserError(
-        f"the code of the network {name} is not there: no file {path}",
-        f"put {path.name} back, or into the folder where you call this",
+        f"the code of the network {name} is missing: no file {path}",
+        f"put {path.name} back, or into the working directory",
     )
 
 
@@ -152,13 +152,13 @@ def _digest(file: Path) -> str:
 
 
 def _run_file(file: Path) -> ModuleType:
-    """The module in a file; run once for each content."""
+    """The module of a file, executed once per content."""
     title = f"eyesight_own_{_digest(file)[:16]}_{file.stem}"
     if title in sys.modules:
         return sys.modules[title]
     spec = importlib.util.spec_from_file_location(title, file)
     if spec is None or spec.loader is None:
-        raise UserError(f"{file} is no Python file", HOW)
+        raise UserError(f"{file} is not a Python file", HOW)
     module = importlib.util.module_from_spec(spec)
     sys.modules[title] = module
     try:
@@ -166,7 +166,9 @@ def _run_file(file: Path) -> ModuleType:
             spec.loader.exec_module(module)
     except Exception as error:
         del sys.modules[title]
-        raise UserError(f"{file} cannot be run: {_reason(error)}", "mend the file") from error
+        raise UserError(
+            f"{file} cannot be executed: {_reason(error)}", "correct the file"
+        ) from error
     return module
 
 
@@ -176,8 +178,8 @@ def _import(place: str, name: str) -> ModuleType:
             return importlib.import_module(place)
     except ModuleNotFoundError as error:
         raise UserError(
-            f"the code of the network {name} is not there: {error}",
-            f"install the package that holds {place}, or name a file: my_net.py:MyNet",
+            f"the code of the network {name} is missing: {error}",
+            f"install the package that contains {place}, or use a file: my_net.py:MyNet",
         ) from None
     except Exception as error:
         raise UserError(f"{place} cannot be imported: {_reason(error)}", "mend it") from error
@@ -189,7 +191,7 @@ def _reason(error: Exception) -> str:
 
 @contextmanager
 def _importable(folder: Path) -> Iterator[None]:
-    """Modules beside a file, or in the working directory, can be imported inside the block."""
+    """Context manager: allow imports of modules beside a file or in the working directory."""
     sys.path.insert(0, str(folder))
     try:
         yield
@@ -206,7 +208,7 @@ def _callables(module: ModuleType) -> list[str]:
 
 
 def options_of(model: Model) -> dict[str, object]:
-    """The keyword arguments of a network of one's own: fields that are set, and `options`.
+    """The keyword arguments of a user's network: fields that are set, and `options`.
 
     Raises UserError for an option that is not written as name=value.
     """
@@ -236,7 +238,7 @@ def _value(text: str) -> object:
 
 
 def call(code: Code, name: str, channels: int, classes: int, options: dict[str, object]) -> object:
-    """What the class or function makes; raises UserError when it cannot be called so."""
+    """Call the class or function; raises UserError if it does not accept the arguments."""
     try:
         inspect.signature(code.make).bind(channels, classes, **options)
     except TypeError as error:

@@ -1,4 +1,4 @@
-"""Plain networks of the textbook and the articles: convolutions, pooling, dropout, dense layers."""
+"""Plain published networks: convolutions, pooling, dropout, dense layers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def dropout_cnn(
 
 
 def small_cnn(shape: Shape, classes: int, *, dropout: float = 0.2) -> Network:
-    """Three 3×3 convolutions and FC128 for images of any size, pooled while they are 8 pixels wide.
+    """Three 3×3 convolutions and FC128 for images of any size, pooled down to 8 pixels.
 
     160,554 parameters on 8×8×1 with ten classes.
     """

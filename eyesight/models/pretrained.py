@@ -1,7 +1,7 @@
-"""A timm backbone as a chain of named units, with its preprocessing, freeze points and a new head.
+"""A timm backbone as a sequence of named units, with preprocessing, freeze points and a new head.
 
-A stage is whatever works at one resolution, so `conv5` is the last stage of every family, as in
-the papers on residual networks.
+A stage comprises all units of one resolution, so `conv5` is the last stage of every family, as in
+the ResNet papers.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ HEADS = frozenset(
 )
 SKIPS = "skips"  # the first word of a head that gives a map
 SKIP_FILTERS = 64
-# Families whose units in sequence are their forward pass; of any other this is tried.
+# Families known to be sequential; others are tested.
 CHAINS = frozenset(
     [
         "ResNet",
@@ -72,7 +72,7 @@ class Configuration:
 
 @dataclass(frozen=True)
 class Outline:
-    """Whether a backbone's units make a chain, and where its stages begin."""
+    """Whether a backbone is sequential, and where its stages start."""
 
     chain: bool
     stages: tuple[tuple[str, int], ...]
@@ -89,8 +89,8 @@ def build(
     expects = expected(name)
     if shape[0] != 3:
         raise UserError(
-            f"{name} takes colour images, and these have {shape[0]} channel",
-            "--set data.channels=3 repeats grey three times",
+            f"{name} needs colour images, but these have {shape[0]} channel",
+            "use --set data.channels=3 to repeat the grey channel three times",
         )
     if head.startswith(SKIPS):
         network = _mapper(name, shape, classes, head)
@@ -125,7 +125,7 @@ def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
     outline = _outline(name)
     if not outline.chain:
         raise UserError(
-            f"{name} is no chain of stages, so nothing can be joined to their ends",
+            f"{name} is not a sequence of stages, so skip connections cannot be added",
             "choose another, such as ResNet50",
         )
     filters = _skip_filters(head)
@@ -145,8 +145,9 @@ def _skip_filters(head: str) -> int:
         return SKIP_FILTERS
     if len(numbers) > 1 or not numbers[0].isdigit() or int(numbers[0]) == 0:
         raise UserError(
-            f"cannot read {head!r} as the description of a head",
-            f'"{SKIPS} {SKIP_FILTERS}" joins the stages in up to {SKIP_FILTERS} channels',
+            f"cannot read the head {head!r}",
+            f'for example "{SKIPS} {SKIP_FILTERS}", which combines the stages in up to '
+            f"{SKIP_FILTERS} channels",
             code=2,
         )
     return int(numbers[0])
@@ -417,12 +418,12 @@ def _wrong_size(name: str, shape: Shape) -> UserError:
     size = "×".join(map(str, shape[1:]))
     if expects.fixed:
         return UserError(
-            f"{name} takes images of {expects.size}×{expects.size} only, not {size}",
+            f"{name} needs images of {expects.size}×{expects.size}, not {size}",
             f"--set data.size={expects.size}",
         )
     return UserError(
-        f"images of {size} are too small for {name}: they shrink to nothing on the way",
-        f"--set data.size={expects.size} is what it was trained on; a little less will do",
+        f"images of {size} are too small for {name}: a feature map would be empty",
+        f"it was trained with --set data.size={expects.size}; slightly smaller sizes work too",
     )
 
 
@@ -430,8 +431,8 @@ def _own(model: nn.Module, classes: int, name: str) -> Own:
     """The classifier that came with the backbone."""
     if model.num_classes != classes:
         raise UserError(
-            f"the own head of {name} has {model.num_classes} classes, not {classes}",
-            "--set model.head=average makes a new one",
+            f"the original head of {name} has {model.num_classes} classes, not {classes}",
+            "use --set model.head=average for a new head",
         )
     if _outline(name).chain:
         return Own(model, "")

@@ -59,8 +59,8 @@ def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -
     """
     if model.name == BLEND:
         raise UserError(
-            "a blend is not trained: it joins runs that are",
-            "eyesight blend RUN RUN...",
+            "a blend cannot be trained; it combines trained runs",
+            "use eyesight blend RUN RUN...",
             code=2,
         )
     if is_own(model.name):
@@ -89,8 +89,8 @@ def _build_named(model: Model, shape: Shape, classes: int) -> Network:
     network = make(shape, classes, **options)
     if not isinstance(network, Network):
         raise UserError(
-            f"the model {model.name} is a {type(network).__name__}, no Network",
-            "a plain torch.nn.Module is used by its file: --set model.name=my_net.py:MyNet",
+            f"the model {model.name} is a {type(network).__name__}, not a Network",
+            "for a plain torch.nn.Module use its file: --set model.name=my_net.py:MyNet",
         )
     return network
 
@@ -118,9 +118,8 @@ def check_memory(make: Callable[[], Network], name: str) -> None:
     needed, free = 4 * VALUES * parameters, memory.available()
     if needed > free:
         raise UserError(
-            f"training {name} takes {needed / 1e9:,.0f} GB of memory for its {parameters:,} "
-            "parameters, "
-            f"and {free / 1e9:,.0f} GB are free",
+            f"training {name} needs {needed / 1000000000.0:,.0f} GB of memory for its "
+            f"{parameters:,} parameters, but {free / 1000000000.0:,.0f} GB are free",
             "choose a smaller model.width, model.depth, model.head or data.size",
         )
 
@@ -147,7 +146,7 @@ def is_backbone(model: Model) -> bool:
 
     if model.name in MODELS and not pretrained.is_known(model.name):
         raise UserError(
-            f"model.weights and model.head are for pretrained networks, and {model.name} is none",
+            f"model.weights and model.head apply only to pretrained networks, not to {model.name}",
             "leave them out, or choose another model.name; `eyesight models` lists them",
             code=2,
         )

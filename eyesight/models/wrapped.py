@@ -12,7 +12,7 @@ from eyesight.models import own
 from eyesight.models.layers import Network, Shape
 from eyesight.recipe import Model
 
-MAKES = "a network maps images N,C,H,W to logits N,K, one for each class"
+MAKES = "a network must map images N,C,H,W to logits N,K, one per class"
 
 
 def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -> Network:
@@ -24,14 +24,16 @@ def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -
     for field in ("initialise", "softmax", "weights", "head", "code"):
         if getattr(model, field) is not None:
             raise UserError(
-                f"model.{field} has no meaning for {model.name}, a network of your own",
-                "its own arguments are set with model.options=name=value",
+                f"model.{field} does not apply to your own network {model.name}",
+                "set its arguments with model.options=name=value",
                 code=2,
             )
     code = own.find(model.name, sha256)
     made = own.call(code, model.name, shape[0], classes, own.options_of(model))
     if not isinstance(made, nn.Module):
-        raise UserError(f"{model.name} makes a {type(made).__name__}, no torch.nn.Module", MAKES)
+        raise UserError(
+            f"{model.name} returns a {type(made).__name__}, not a torch.nn.Module", MAKES
+        )
     network = Network(shape, made, nn.Identity())
     _try(network, model.name, shape, classes)
     return network
@@ -47,12 +49,12 @@ def _try(network: Network, name: str, shape: Shape, classes: int) -> None:
     except Exception as error:
         raise UserError(
             f"{name} fails on images of {size}: {type(error).__name__}: {error}",
-            "mend it, or choose another data.size",
+            "correct it, or choose another data.size",
         ) from error
     finally:
         network.train()
     if not isinstance(outputs, Tensor):
-        raise UserError(f"{name} gives a {type(outputs).__name__}, no tensor", MAKES)
+        raise UserError(f"{name} returns a {type(outputs).__name__}, not a tensor", MAKES)
     if tuple(outputs.shape) != (2, classes):
         given = "×".join(map(str, outputs.shape))
-        raise UserError(f"{name} gives {given} for 2 images and {classes} classes", MAKES)
+        raise UserError(f"{name} returns {given} for 2 images and {classes} classes", MAKES)

@@ -19,8 +19,8 @@ def dogs() -> Recipe:
     """
     return Recipe(
         name="dogs",
-        summary="breeds of dogs, a head on a pretrained network, then its last stage",
-        result="95.0 % of 500 held-out photographs of ten ImageNet breeds, one seed, 5 minutes",
+        summary="dog breeds: trains a head on a pretrained backbone, then its last stage",
+        result="95.0 % on 500 held-out photographs of ten ImageNet breeds, one seed, 5 minutes",
         source=OURS,
         data=Data("stanford_dogs", size=224, channels=3, resize="crop", validation=0.1, test=0.2),
         augment=Augment(flip="random", zoom=0.1, shift=0.05),
@@ -49,8 +49,8 @@ def dogs_densenet121() -> Recipe:
     """
     return Recipe(
         name="dogs_densenet121",
-        summary="breeds of dogs, DenseNet121 fine-tuned as the textbook does",
-        result="with EfficientNet-lite0 in its place 42.0 % of ten breeds, one pass, 2 minutes",
+        summary="dog breeds, DenseNet121 fine-tuned as in the textbook",
+        result="with EfficientNet-lite0 instead: 42.0 % on ten breeds, one epoch, 2 minutes",
         system="B11",
         source=BOOK,
         data=Data("stanford_dogs", size=224, channels=3, validation=0.1, test=0.2),

@@ -13,7 +13,7 @@ def glyphs() -> Recipe:
     """
     return Recipe(
         name="glyphs",
-        summary="52 characters in many fonts, our fastest",
+        summary="52 characters in many fonts, fastest recipe",
         result="94.31 % on unseen font families, 95.10 % ignoring case, one seed, 10 minutes",
         source=OURS,
         data=Data("glyphs", size=90, channels=1, scaling="standard"),

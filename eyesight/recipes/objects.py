@@ -26,7 +26,7 @@ def objects() -> Recipe:
     """
     return Recipe(
         name="objects",
-        summary="ten classes of objects in small photographs, our fastest",
+        summary="ten classes of objects in small photographs, fastest recipe",
         result="90.66 ± 0.12 % of CIFAR-10's test images as JPEG, three seeds, 10 minutes",
         source=OURS,
         data=Data("cifar10", size=32, channels=3, scaling="standard", validation=0.02),
@@ -81,7 +81,7 @@ def dropout_cnn_without() -> Recipe:
     return replace(
         dropout_cnn(),
         name="dropout_cnn_without",
-        summary="the same network without dropout, to see it overfit",
+        summary="the same network without dropout, which overfits",
         result=f"66.62 % of {JPEG}",
         system="B2-without",
         model=Model("dropout_cnn", dropout=0.0),
@@ -135,7 +135,7 @@ def mixup_cnn() -> Recipe:
     """
     return Recipe(
         name="mixup_cnn",
-        summary="the team's normalised network trained on mixed images",
+        summary="the team's network with batch normalisation and mixup",
         result=f"36.15 % of {JPEG}",
         system="O4 O5",
         source=TEAM,
@@ -157,7 +157,7 @@ def deep_mixup_cnn() -> Recipe:
     return replace(
         mixup_cnn(),
         name="deep_mixup_cnn",
-        summary="the team's deeper network trained on mixed images, their best",
+        summary="the team's deeper network with mixup, their best",
         result=f"10.06 %, chance, of {JPEG}: too short",
         system="O6",
         model=Model("deep_mixup_cnn"),
@@ -176,7 +176,7 @@ def allconv() -> Recipe:
     """
     return Recipe(
         name="allconv",
-        summary="nothing but convolutions on ten classes of objects",
+        summary="an all-convolutional network on ten classes of objects",
         result=f"17.49 % of {JPEG}",
         system="B13",
         source=f"{BOOK}; Springenberg et al. 2014",

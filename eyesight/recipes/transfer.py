@@ -13,7 +13,7 @@ from eyesight.recipes.objects import TEAM
 from eyesight.recipes.vgg import ARTICLE, DIGITS
 
 BACKBONE = "tf_efficientnet_lite0"  # its weights can be installed as a package, without any hub
-NO_WEIGHTS = "not measured with {}'s weights, which no package holds"
+NO_WEIGHTS = "not measured: no package has the weights of {}"
 
 
 def objects_transfer() -> Recipe:
@@ -24,8 +24,8 @@ def objects_transfer() -> Recipe:
     """
     return Recipe(
         name="objects_transfer",
-        summary="a new head on a frozen pretrained network, ten classes of objects",
-        result="73.09 % of CIFAR-10 as JPEG, one seed, 2 minutes, time for 9,444 images",
+        summary="ten classes of objects, a new head on a frozen pretrained network",
+        result="73.09 % on CIFAR-10 as JPEG, one seed, 2 minutes, enough for 9,444 images",
         source=OURS,
         data=Data("cifar10", size=96, channels=3, validation=0.1),
         augment=Augment(flip="random"),
@@ -46,7 +46,7 @@ def objects_vgg16() -> Recipe:
     return Recipe(
         name="objects_vgg16",
         summary="ten classes of objects on a frozen VGG16",
-        result="with EfficientNet-lite0 in its place 82.54 % on validation, one seed, 10 epochs",
+        result="with EfficientNet-lite0 instead: 82.54 % on validation, one seed, 10 epochs",
         system="O7",
         source=TEAM,
         data=Data("cifar10", size=96, channels=3, validation=0.1),
@@ -87,7 +87,7 @@ def objects_backbones() -> Recipe:
     """
     return Recipe(
         name="objects_backbones",
-        summary="a head on a frozen backbone with augmentation, the team's comparison of fourteen",
+        summary="a head on a frozen backbone with augmentation; the team compared fourteen",
         result=NO_WEIGHTS.format("DenseNet121"),
         system="O9",
         source=TEAM,
@@ -112,7 +112,7 @@ def objects_finetune() -> Recipe:
     """
     return Recipe(
         name="objects_finetune",
-        summary="a head, then the last stage of ResNet50V2, ten classes of objects",
+        summary="ten classes of objects, a head, then the last stage of ResNet50V2",
         result=NO_WEIGHTS.format("ResNet50V2"),
         system="O10",
         source=TEAM,
@@ -141,7 +141,9 @@ def objects_lite0() -> Recipe:
     """
     return Recipe(
         name="objects_lite0",
-        summary="ten classes of objects, the last stages of a small pretrained network",
+        summary=(
+            "ten classes of objects, fine-tunes the last stages of a small pretrained network"
+        ),
         result="91.59 % of CIFAR-10's test images as JPEG, one seed, 10 minutes; 90.31 % in 5",
         source=OURS,
         data=Data("cifar10", size=96, channels=3, validation=0.02),
@@ -170,7 +172,7 @@ def digits_vgg16() -> Recipe:
     return Recipe(
         name="digits_vgg16",
         summary="handwritten digits on a frozen VGG16",
-        result="with EfficientNet-lite0 in its place 77.47 %, one seed, 1 minute on two cores",
+        result="with EfficientNet-lite0 instead: 77.47 %, one seed, 1 minute on two cores",
         system="D5",
         source=ARTICLE,
         data=DIGITS,
@@ -192,7 +194,7 @@ def digits_resnet152v2() -> Recipe:
         digits_vgg16(),
         name="digits_resnet152v2",
         summary="handwritten digits on a frozen ResNet152V2: deeper is not always better",
-        result="with EfficientNet-lite0 in its place 75.47 %, one seed, 40 epochs",
+        result="with EfficientNet-lite0 instead: 75.47 %, one seed, 40 epochs",
         system="D6",
         model=Model("ResNet152V2", weights="imagenet", head="flatten"),
         training=Training(epochs=40, batch=256, keep="last"),

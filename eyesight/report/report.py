@@ -32,7 +32,7 @@ MISTAKES = 40
 DOUBTFUL = 24  # labels that are shown
 THUMBNAIL = 128  # longest side in pixels of a shown image
 PIXELATED = 48  # up to this side the pixels of an image should be seen, not blurred
-PARTS = {"all": "the head alone", "none": "everything"}  # what `transfer.freeze` leaves to train
+PARTS = {"all": "only the head", "none": "everything"}  # what `transfer.freeze` leaves to train
 
 Json: TypeAlias = Mapping[str, Any]  # an object that was read from the run
 
@@ -245,7 +245,7 @@ def doubtful(kept: AuditRecord) -> list[tuple[str, str]]:
     names = dict(zip(store.classes, readable(store.classes), strict=True))
     shown = []
     for label in kept.wrong[:DOUBTFUL]:
-        caption = f"{names[label.given]}, rather {names[label.suggested]}"
+        caption = f"{names[label.given]}, probably {names[label.suggested]}"
         shown.append((thumbnail(store.pixels[rows[label.id]]), caption))
     return shown
 
@@ -261,17 +261,17 @@ def sentence(predictions: Predictions) -> str:
     n = len(predictions)
     hits = int(predictions.scores().sum())
     share = float(np.bincount(predictions.labels).max() / n)
-    guess = f"Always naming the most frequent class would be right in {percent(share, 1)}."
-    images = f"{n:,} pictures that it had not seen before"
+    guess = f"Always predicting the most frequent class would be correct for {percent(share, 1)}."
+    images = f"{n:,} images it was not trained on"
     if hits == n:
-        return f"It made no mistake on {images}. {guess}"
+        return f"The classifier made no mistake on {images}. {guess}"
     if hits == 0:
-        return f"It was wrong about every one of {images}. {guess}"
+        return f"The classifier misclassified all of {images}. {guess}"
     if 2 * hits > n:
-        frequency = f"wrong about {one_in(n - hits, n)}"
+        frequency = f"wrong for {one_in(n - hits, n)}"
     else:
-        frequency = f"right about only {one_in(hits, n)}"
-    return f"It was {frequency} of {images}. {guess}"
+        frequency = f"correct for only {one_in(hits, n)}"
+    return f"The classifier was {frequency} of {images}. {guess}"
 
 
 def one_in(count: int, n: int) -> str:
@@ -294,7 +294,7 @@ def _training_cards(run: Run) -> Iterator[Card]:
     seconds = result.get("seconds") or {}
     total = ""
     if seconds.get("total"):
-        total = f"{duration(seconds['total'])} in all"
+        total = f"{duration(seconds['total'])} in total"
     kept = ""
     best = _kept(run)
     if best is not None:
@@ -305,14 +305,16 @@ def _training_cards(run: Run) -> Iterator[Card]:
 
 
 def _test_cards(test: Json) -> Iterator[Card]:
-    yield Card("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "every class counts alike")
+    yield Card("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "all classes weigh the same")
     yield Card("top-5 accuracy", _percent(test.get("top5"), 2))
     if "mse" not in test:
         yield Card("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats")
-    yield Card("mean squared error", _text(test.get("mse"), "{:.5f}"), "of values from 0 to 1")
-    yield Card("structural similarity", _text(test.get("ssim"), "{:.4f}"), "1 is equal")
+    yield Card(
+        "mean squared error", _text(test.get("mse"), "{:.5f}"), "of pixel values from 0 to 1"
+    )
+    yield Card("structural similarity", _text(test.get("ssim"), "{:.4f}"), "1 is identical")
     threshold = _text(test.get("unfamiliar_from"), "{:.4f}")
-    yield Card("unfamiliar from", threshold, "the error that 99 % stay below")
+    yield Card("unfamiliar from", threshold, "99 % have a smaller error")
     yield Card("pixel accuracy", _percent(test.get("pixel_accuracy"), 2))
     yield Card("calibration error", _percent(test.get("ece"), 1), "confidence against accuracy")
 

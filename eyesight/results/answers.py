@@ -42,11 +42,11 @@ def answers(
 def words(names: list[str], *, unlike: bool, level: float = USUAL) -> str:
     """One sentence to a person: the set, most probable first, or that it is like nothing learnt."""
     if unlike:
-        return "unlike anything it learnt from: do not rely on the answer"
+        return "unlike the training images: do not rely on this prediction"
     if len(names) <= 1:
         return ""
     others = " or ".join(names[1:3])
     more = len(names) - 3
     if more > 0:
         others += f" or {more} more"
-    return f"perhaps {others}: in {100 * level:g} of 100 pictures the right class is among these"
+    return f"or {others}: for {100 * level:g} of 100 images the correct class is among these"

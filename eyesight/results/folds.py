@@ -25,16 +25,16 @@ def out_of_fold(folds: Sequence[Predictions]) -> Predictions:
     for fold in folds:
         if fold.classes != classes:
             raise UserError(
-                f"the runs have other classes: {listed(list(fold.classes), SHOWN)} and "
+                f"the runs have different classes: {listed(list(fold.classes), SHOWN)} and "
                 f"{listed(list(classes), SHOWN)}",
-                "name runs on folds of the same data",
+                "use runs on folds of the same data",
             )
         ids += fold.ids
     shared = [name for name, count in Counter(ids).items() if count > 1]
     if shared:
         raise UserError(
             f"{len(shared):,} images are validation images of several runs, such as {shared[0]}",
-            "train each with a fold of its own: --set data.fold=1/5, 2/5 …",
+            "train each with its own fold: --set data.fold=1/5, 2/5 …",
         )
     labels = np.concatenate([fold.labels for fold in folds])
     probabilities = np.concatenate([fold.probabilities for fold in folds])

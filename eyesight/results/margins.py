@@ -28,5 +28,5 @@ def read(folder: Path, count: int) -> npt.NDArray[np.float32] | None:
         return None
     margin = read_arrays(file).get("margin")
     if margin is None or margin.shape != (count,) or margin.dtype != np.float32:
-        raise UserError(f"{file} is damaged", "train again; an audit of the data does without it")
+        raise UserError(f"{file} is damaged", "train again, or audit the data instead of the run")
     return np.asarray(margin, dtype=np.float32)

@@ -207,7 +207,8 @@ def load(path: Path) -> Predictions:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise MissingError(
-            f"{path} holds no predictions: {error}", "evaluate the run again to write them anew"
+            f"{path} is not a valid predictions file: {error}",
+            "evaluate the run again to recreate them",
         ) from None
 
 
@@ -237,10 +238,10 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except FileNotFoundError:
-        raise MissingError(f"there is no file {path}", "name a run that finished") from None
+        raise MissingError(f"there is no file {path}", "name a finished run") from None
     except UNREADABLE as error:
         raise MissingError(
-            f"{path} cannot be read: {error}", "the run is damaged, or was removed meanwhile"
+            f"{path} cannot be read: {error}", "the run is damaged or was removed"
         ) from None
 
 

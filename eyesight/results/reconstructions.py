@@ -103,7 +103,8 @@ def load(path: Path) -> Reconstructions:
         return Reconstructions(ids=ids, classes=classes, **arrays)
     except (TypeError, ValueError, KeyError) as error:
         raise UserError(
-            f"{path} holds no reconstructions: {error}", "evaluate the run again to write them anew"
+            f"{path} is not a valid reconstructions file: {error}",
+            "evaluate the run again to recreate them",
         ) from None
 
 

@@ -42,7 +42,7 @@ class Measure:
         """The score in a result with its interval and the number of pictures."""
         score, interval = self.of(test), test.get("interval")
         if score is None or interval is None:
-            return "unknown: no labelled test pictures"
+            return "unknown: no labelled test images"
         mark = ""
         unit = f" {self.unit}"
         if self.unit == "%":

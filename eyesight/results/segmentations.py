@@ -107,7 +107,8 @@ def load(path: Path) -> Segmentations:
         return Segmentations(ids, counts, classes)
     except (ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"{path} holds no segmentations: {error}", "evaluate the run again to write them anew"
+            f"{path} is not a valid segmentations file: {error}",
+            "evaluate the run again to recreate them",
         ) from None
 
 

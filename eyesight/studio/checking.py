@@ -192,7 +192,7 @@ def correct(project: Project, ids: Sequence[str], new: str) -> int:
     Returns how many rows the corrections hold now. Raises UserError for what is not there.
     """
     if new and new not in project.class_names:
-        raise UserError(f"there is no class {new!r}", "name one of the project's classes")
+        raise UserError(f"there is no class {new!r}", "use one of the project's classes")
     when = datetime.now(UTC).isoformat(timespec="seconds")
     rows = []
     for one in ids:

@@ -159,7 +159,7 @@ def class_of_file(project: Project, inside: PurePath, class_name: str) -> str:
     if len(inside.parts) > 1:
         return project.add_class(class_folder_name(inside.parts[-2]))
     if not class_name:
-        raise UserError("no folder names its class", "drop it on a class")
+        raise UserError("the image is in no class folder", "drop the image on a class")
     return class_name
 
 

@@ -97,8 +97,8 @@ class Jobs:
         with self.lock:
             if self.current is not None and self.current.busy:
                 raise UserError(
-                    f"{self.current.project.title} is at work already",
-                    "wait until it is done, or stop it there",
+                    f"{self.current.project.title} is already running",
+                    "wait until it has finished, or stop it there",
                 )
             job = Job(project, kind)
             self.current = self.last[project.path] = job
@@ -140,4 +140,4 @@ def as_object(text: bytes) -> dict[str, Any]:
 
 def stopped() -> UserError:
     """The error of work that a person stopped."""
-    return UserError("it was stopped", "begin it again")
+    return UserError("it was stopped", "start it again")

@@ -143,7 +143,7 @@ class Project:
         """The path of an image; raises MissingError when the class has no such file."""
         path = self.class_path(class_name) / safe_file_name(file)
         if not path.is_file():
-            raise MissingError(f"there is no picture {file!r}", "it may have been removed")
+            raise MissingError(f"there is no image {file!r}", "it may have been removed")
         return path
 
     @property
@@ -205,7 +205,7 @@ class Project:
         names = self.class_names
         others = {other.casefold() for other in names if other != old}
         if name.casefold() in others:
-            raise UserError(f"there is a class {name!r} already", "choose another name")
+            raise UserError(f"the class {name!r} already exists", "choose another name")
         folder.rename(self.pictures / name)
         self.change({"classes": [name if other == old else other for other in names]})
         return name
@@ -314,7 +314,7 @@ def create_project(folder: Path, title: str) -> Project:
     text = " ".join(title.split())[:LONGEST_NAME]
     base = re.sub(r"[^\w]+", "-", unicodedata.normalize("NFC", text)).strip("-_").lower()
     if not base:
-        raise UserError("a project needs a name with letters", "for example: leaves of my garden")
+        raise UserError("the project name must contain letters", "for example: garden leaves")
     if RESERVED.fullmatch(base):
         base = f"{base}-1"
     try:
@@ -323,7 +323,7 @@ def create_project(folder: Path, title: str) -> Project:
         reason = error.strerror or str(error)
         raise UserError(f"cannot keep projects in {folder}: {reason}", "name another") from None
     if len(folders_in(folder)) >= MOST_PROJECTS:
-        raise UserError(f"{folder} holds {MOST_PROJECTS} projects already", "remove one first")
+        raise UserError(f"{folder} already has {MOST_PROJECTS} projects", "remove one first")
     path = _free_folder(folder, base)
     (path / PICTURES).mkdir()
     project = Project(path)
@@ -339,7 +339,7 @@ def _free_folder(folder: Path, base: str) -> Path:
         except FileExistsError:
             continue
         return path
-    raise UserError(f"there are too many projects called {base}", "choose another name")
+    raise UserError(f"there are too many projects named {base}", "choose another name")
 
 
 def class_folder_name(text: str) -> str:
@@ -347,12 +347,12 @@ def class_folder_name(text: str) -> str:
     name = unicodedata.normalize("NFC", " ".join(text.split()))
     if not name or len(name) > LONGEST_NAME:
         raise UserError(
-            f"a class name has 1 to {LONGEST_NAME} characters", "name what the pictures show"
+            f"a class name must have 1 to {LONGEST_NAME} characters", "name what the images show"
         )
     if FORBIDDEN.search(name) or name[0] in "._" or name.endswith(".") or RESERVED.fullmatch(name):
         raise UserError(
-            f"{name!r} cannot be the name of a folder",
-            'choose one without / \\ : * ? " < > | that begins with a letter or a number',
+            f"{name!r} is not a valid folder name",
+            'use a name without / \\ : * ? " < > | that starts with a letter or a digit',
         )
     return name
 
@@ -360,7 +360,7 @@ def class_folder_name(text: str) -> str:
 def safe_file_name(name: str) -> str:
     """The name itself; raises MissingError when it is more than a file's name."""
     if not name or name.startswith(".") or FORBIDDEN.search(name):
-        raise MissingError(f"there is no picture {name!r}", "it may have been removed")
+        raise MissingError(f"there is no image {name!r}", "it may have been removed")
     return name
 
 

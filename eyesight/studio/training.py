@@ -91,7 +91,9 @@ def command(project: Project, seconds: float, recipe: str = "") -> list[str]:
     """
     check_ready(project)
     if not 5 <= seconds <= MOST_SECONDS:
-        raise UserError(f"{seconds:g} seconds is no time to train", "from 5 seconds to a day")
+        raise UserError(
+            f"a training of {seconds:g} seconds is not possible", "choose 5 seconds to one day"
+        )
     recipe = recipe or recipe_name()
     fields = settings(project)
     if recipe == FROM_SCRATCH and seconds >= LARGER_FROM:
@@ -118,12 +120,12 @@ def check_ready(project: Project) -> None:
     """Raise UserError unless two classes have enough images."""
     counts = project.counts()
     if len(counts) < 2:
-        raise UserError("there is nothing to tell apart yet", "name two classes at least")
+        raise UserError("there are not enough classes to train", "add at least two classes")
     for name, count in counts.items():
         if count < LEAST:
             raise UserError(
-                f"{name} has {count} pictures, and {LEAST} are the least",
-                f"add some; {RECOMMENDED} of each class make a good start",
+                f"{name} has {count} images, but at least {LEAST} are needed",
+                f"add more; {RECOMMENDED} per class are a good start",
             )
 
 

@@ -101,8 +101,8 @@ class ArrayFile:
             count = self._read_some(target, position)
             if not count:
                 raise UserError(
-                    f"{self.path} was cut short while it was read",
-                    "the cache was changed from outside; train again with --resume",
+                    f"{self.path} was truncated while it was read",
+                    "another program changed the cache; train again with --resume",
                 )
             target = target[count:]
             position += count

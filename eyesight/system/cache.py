@@ -36,22 +36,22 @@ from eyesight.system.files import (
 FORMAT = 1
 ENTRY = "entry.json"
 KINDS = {
-    "runtimes": "programs that web pages hold",
+    "runtimes": "runtimes of exported web pages",
     "stores": "prepared images",
     "masks": "prepared masks",
     "features": "features of frozen backbones",
     "archives": "unpacked archives",
-    "glyphs": "characters drawn from fonts",
+    "glyphs": "characters rendered from fonts",
     "networks": "pretrained networks as ONNX files",
     "named": "downloaded data sets",
-    "cluster": "runs of a cluster's jobs",
-    "notes": "measurements and checksums to remember",
-    "activations": "features, as earlier versions kept them",
-    "precision": "measurements, as earlier versions kept them",
-    "zoo": "facts of networks, as earlier versions kept them",
+    "cluster": "runs of cluster jobs",
+    "notes": "measurements and checksums",
+    "activations": "features of earlier versions",
+    "precision": "measurements of earlier versions",
+    "zoo": "network data of earlier versions",
 }
 DOWNLOADS = ("named",)  # not to be had again without a connection
-ELSEWHERE = "set EYESIGHT_CACHE to a folder of yours with enough room"
+ELSEWHERE = "set EYESIGHT_CACHE to a writable folder with enough free space"
 
 _verified: dict[
     Path, list[tuple[str | int, ...]]
@@ -222,7 +222,7 @@ def cache_error(error: OSError, shelf: Path) -> Exception:
     """What a person is told when writing to the cache fails with `error`."""
     full = disk_error(error, shelf / "new")
     if isinstance(full, DiskFullError):
-        return DiskFullError(f"the disk is full: the cache {shelf} has no room", ELSEWHERE)
+        return DiskFullError(f"the disk is full: no space left for the cache {shelf}", ELSEWHERE)
     elsewhere = error.filename is not None and not _is_inside(error.filename)
     refused = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
     if error.errno in refused and not elsewhere:

@@ -110,5 +110,5 @@ def describe_exit(code: int) -> str:
     if -code in set(Signals):
         name = Signals(-code).name
     if name == "SIGKILL":
-        return "was killed by SIGKILL, perhaps for want of memory"
+        return "was killed by SIGKILL, probably because it ran out of memory"
     return f"was killed by {name}"

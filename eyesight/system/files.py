@@ -210,12 +210,12 @@ def disk_error(error: OSError, path: Path) -> Exception:
     if error.errno in FULL:
         return DiskFullError(
             f"the disk is full: {path.name} could not be written to {path.parent}",
-            "free some space and repeat",
+            "free some disk space and try again",
         )
     if error.errno == errno.EFBIG:
         return DiskFullError(
-            f"{path} would be larger than files may be here",
-            "raise the limit on the size of files (ulimit -f) and repeat",
+            f"{path} would exceed the file size limit",
+            "raise the limit (ulimit -f) and try again",
         )
     return error
 

@@ -43,7 +43,7 @@ def parse_size(text: str) -> int:
     """Bytes from a text such as 500M, 2G or 4096; raises ValueError when it is no size."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMGT]?)I?B?", text.strip().upper())
     if not match:
-        raise ValueError(f"{text!r} is no size")
+        raise ValueError(f"{text!r} is not a size")
     return int(float(match[1]) * UNITS[match[2]])
 
 
@@ -58,7 +58,7 @@ def data_limit() -> int:
             return parse_size(setting)
         except ValueError:
             raise UserError(
-                f"EYESIGHT_MEMORY is {setting!r}, which is no size", "write it as 500M or 2G"
+                f"EYESIGHT_MEMORY is {setting!r}, which is not a size", "write it as 500M or 2G"
             ) from None
     return min(MOST, int(SHARE * available()))
 

@@ -26,5 +26,5 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         return load_file(path)  # type: ignore[no-any-return, unused-ignore]
     except (OSError, SafetensorError) as error:
         raise UserError(
-            f"{path} cannot be read: {error}", "it may be damaged; copy or fetch it again"
+            f"{path} cannot be read: {error}", "it may be damaged; copy or download it again"
         ) from None

@@ -1,6 +1,6 @@
 """The tasks by their target, as `data.target` names it.
 
-A new one is a class beside these and a line here.
+To add a task, write a class in this package and register it here.
 """
 
 from __future__ import annotations
@@ -17,5 +17,5 @@ TASKS: dict[str, Task] = {task.target: task for task in (Classify(), Reconstruct
 
 
 def of(recipe: Recipe) -> Task:
-    """What a recipe's network has to do."""
+    """The task of a recipe."""
     return TASKS[recipe.data.target]

@@ -1,4 +1,4 @@
-"""One class for a picture, scored by accuracy."""
+"""Classification: one class per image, scored by accuracy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from eyesight.tasks.task import WORST, Answers, Task, device_of, in_turn
 
 
 class Classify(Task):
-    """The head emits a logit for each class; known of a picture is its label."""
+    """Classification; the head outputs one logit per class, the targets are labels."""
 
     target = "class"
     losses = ("cross_entropy", "focal", "mse")
@@ -28,7 +28,7 @@ class Classify(Task):
     views = True
 
     def outputs(self, images: Images) -> int:
-        """One for each class."""
+        """One per class."""
         return len(images.classes)
 
     def loss(self, choice: LossChoice, images: Images) -> Loss:
@@ -45,7 +45,7 @@ class Classify(Task):
         epoch: int,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Changed pictures and distributions over the classes, N,K."""
+        """Augmented images and target distributions N,K."""
         return augment.augment(
             pixels, losses.one_hot(targets, len(images.classes)), policy, random, epoch, index
         )
@@ -53,13 +53,13 @@ class Classify(Task):
     def eval_batch(
         self, pixels: Tensor, targets: Tensor, images: Images, policy: Augment
     ) -> tuple[Tensor, Tensor]:
-        """The pictures as they are."""
+        """The unchanged images and their labels."""
         return pixels.contiguous(memory_format=torch.channels_last), losses.one_hot(
             targets, len(images.classes)
         )
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Pictures whose most probable class is right, and pictures."""
+        """The numbers of correct predictions and of images."""
         right = outputs.argmax(1) == targets.argmax(1)
         return torch.stack([right.sum(), right.new_tensor(len(targets), dtype=torch.long)]).double()
 
@@ -76,7 +76,7 @@ class Classify(Task):
         batch: int | None = None,
         noise: float = 0.0,
     ) -> Predictions:
-        """The probability of every class for every picture."""
+        """The probabilities N,K of all images."""
         device = device_of(network)
         parts = [
             answers(pixels)
@@ -94,7 +94,7 @@ class Classify(Task):
     def gallery(
         self, train: Images, test: Images, results: Results, answers: Answers, noise: float
     ) -> dict[str, np.ndarray]:
-        """40 samples, class after class, and the 60 most costly test mistakes."""
+        """40 samples in class order, and the 60 costliest test mistakes."""
         assert isinstance(results, Predictions)
         by_turn = in_turn(train.labels.numpy())
         wrong = np.asarray(

@@ -1,7 +1,6 @@
-"""What is minimised: cross-entropy, focal loss, mean squared error.
+"""Classification losses: cross-entropy, focal loss, mean squared error.
 
-Every loss takes logits N,K and target distributions N,K, so that mixed and smoothed labels need no
-special case.
+Every loss takes logits N,K and target distributions N,K, which covers mixed and smoothed labels.
 """
 
 from __future__ import annotations
@@ -20,29 +19,26 @@ Terms = Callable[[Tensor, Tensor], Tensor]
 
 
 def pictures(targets: Tensor) -> Tensor:
-    """How many they are."""
+    """The number of images."""
     return torch.tensor(float(len(targets)), device=targets.device)
 
 
 @dataclass(frozen=True)
 class Loss:
-    """The mean, a scalar, of what is lost on (outputs, targets).
-
-    The means of two batches are to each other as what their targets weigh.
-    """
+    """Mean loss and its weight; combine batches as Σ weight·mean / Σ weight."""
 
     mean: Callable[[Tensor, Tensor], Tensor]
     weigh: Callable[[Tensor], Tensor] = pictures
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The mean."""
+        """The mean loss, a scalar."""
         return self.mean(outputs, targets)
 
 
 def build(loss: recipe.Loss, counts: Tensor) -> Loss:
     """The loss as a function of (logits, targets) returning a scalar.
 
-    `counts` are the pictures of each training class, K.
+    `counts` are the numbers of training images per class, K.
     """
     weights = balanced(counts) if loss.class_weights == "balanced" else None
     named: dict[str, Terms] = {
@@ -60,8 +56,8 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
         importance = targets @ each
         if loss.smoothing:
             targets = targets * (1 - loss.smoothing) + loss.smoothing / targets.shape[1]
-        # An error of a class's probability counts for the picture's class, a missed logarithm for
-        # its own, as in torch.
+        # Squared errors have the weight of the image's class, logarithms that of
+        # their own class, as in torch.
         factor = importance[:, None] if loss.name == "mse" else each
         return (terms(logits.float(), targets) * factor).sum() / importance.sum().clamp_min(1e-6)
 
@@ -74,25 +70,25 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
 
 
 def balanced(counts: Tensor) -> Tensor:
-    """Weights inverse to the class counts, with mean 1 over the pictures.
+    """Weights inversely proportional to the class counts, with mean 1 over the images.
 
-    An empty class weighs nothing.
+    An empty class has weight 0.
     """
     return torch.where(counts > 0, counts.sum() / (counts.clamp_min(1) * (counts > 0).sum()), 0.0)
 
 
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """−t log p, term by term, N,K."""
+    """−t log p, elementwise, N,K."""
     return -targets * functional.log_softmax(logits, 1)
 
 
 def focal(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
-    """−t (1 − p)^γ log p, term by term, N,K (Lin et al. 2017, equation 4)."""
+    """−t (1 − p)^γ log p, elementwise, N,K (Lin et al. 2017, equation 4)."""
     logs = functional.log_softmax(logits, 1)
     # 1 − p is kept above zero because the power's gradient is infinite there for gamma below 1.
     return -targets * (1 - logs.exp()).clamp_min(1e-6) ** gamma * logs
 
 
 def squared_error(logits: Tensor, targets: Tensor) -> Tensor:
-    """(p − t)² / K, term by term, N,K: the mean squared error of the probabilities."""
+    """(p − t)² / K, elementwise, N,K: the mean squared error of the probabilities."""
     return (functional.softmax(logits, 1) - targets) ** 2 / targets.shape[1]

@@ -1,6 +1,6 @@
-"""What is minimised where every pixel has a class: cross-entropy, focal loss, Dice.
+"""Segmentation losses: cross-entropy, focal loss, Dice.
 
-Pixels marked as ignored count for nothing.
+Ignored pixels have no influence.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
 
 
 def thinned(masks: Tensor, size: Sequence[int]) -> Tensor:
-    """Masks N,H,W reduced to evenly spread rows and columns, for coarser maps of logits."""
+    """Subsample masks N,H,W to the resolution of coarser logits."""
     rows, columns = (
         torch.arange(few, device=masks.device) * many // few
         for few, many in zip(size, masks.shape[1:], strict=True)
@@ -60,9 +60,9 @@ def thinned(masks: Tensor, size: Sequence[int]) -> Tensor:
 
 
 def importance(true: Tensor, weight: Tensor | None) -> Tensor:
-    """The pixels that count, each with its class's weight.
+    """The sum of the class weights over labelled pixels.
 
-    Never 0, so that a batch without any costs nothing.
+    Never 0, so that a batch without labelled pixels has loss 0.
     """
     labelled = true[true != IGNORED]
     return (
@@ -75,13 +75,13 @@ def importance(true: Tensor, weight: Tensor | None) -> Tensor:
 def labelled(masks: Tensor) -> Tensor:
     """The number of images with any labelled pixel.
 
-    Dice is no mean over pixels, so weighing batches and shares of processes by it is approximate.
+    Dice is not a mean over pixels, so weighting batches and process shares by it is approximate.
     """
     return (masks != IGNORED).flatten(1).any(1).float().sum().clamp_min(1e-6)
 
 
 def focal(logits: Tensor, true: Tensor, gamma: float, weight: Tensor | None) -> Tensor:
-    """−(1 − p)^γ log p of the true class, the mean over pixels: what is easy hardly counts.
+    """−(1 − p)^γ log p of the true class, averaged over pixels; easy pixels get little weight.
 
     Equation 4 of Lin et al. 2017.
     """
@@ -95,7 +95,7 @@ def dice(logits: Tensor, true: Tensor, weight: Tensor | None) -> Tensor:
     """1 − 2·overlap / (predicted size + true size), the mean over classes.
 
     As Milletari et al. 2016, without squares. Overlap and sizes are those of the whole batch.
-    Classes that it does not show are left out, the others count by their `weight`.
+    Classes absent from the batch are left out, the others are weighted by `weight`.
     """
     labelled = (true != IGNORED)[:, None]
     probabilities = logits.softmax(1) * labelled

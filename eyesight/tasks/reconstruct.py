@@ -1,6 +1,6 @@
-"""The picture itself, through a bottleneck of few numbers, scored by PSNR.
+"""Reconstruction of the image through a bottleneck, scored by PSNR.
 
-With noise in the recipe, the clean picture from a noisy one.
+With noise in the recipe, reconstruction of the clean image from a noisy one.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from eyesight.tasks.task import SAMPLES, WORST, Answers, Task, device_of, in_tur
 
 COMPARED = (
     2000 * 28 * 28
-)  # values of pictures whose SSIM is computed, for it takes a millisecond for one of 28×28
-SMALLEST = 1e-10  # squared error of a picture restored to the last bit, so that its PSNR is 100 dB
+)  # pixel values for which SSIM is computed; it takes a millisecond per image of 28×28
+SMALLEST = 1e-10  # smallest squared error, so that the PSNR of a perfect reconstruction is 100 dB
 
 
 class Reconstruct(Task):
-    """The head emits a logit for each value of the picture.
+    """Reconstruction; the head outputs a logit per pixel value, the target is the image itself.
 
-    Known is the picture itself, its label serves for colours only.
+    Labels only colour figures.
     """
 
     target = "picture"
     losses = ("mse", "binary_cross_entropy")
 
     def outputs(self, images: Images) -> int:
-        """One for each channel."""
+        """One per channel."""
         return images.shape[0]
 
     def loss(self, choice: LossChoice, images: Images) -> Loss:
-        """The mean over all values of all pictures."""
+        """The mean over all values of all images."""
         return Loss(
             squared_error if choice.name == "mse" else functional.binary_cross_entropy_with_logits
         )
@@ -60,19 +60,19 @@ class Reconstruct(Task):
         epoch: int,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Pictures moved and disturbed; the targets are those that were moved only."""
+        """Images with geometric augmentation and noise; the targets are without noise."""
         clean = augment.move(pixels, None, policy, random, epoch, index)[0]
         return augment.disturb(clean.clone() if policy.cutout else clean, policy, random), clean
 
     def eval_batch(
         self, pixels: Tensor, targets: Tensor, images: Images, policy: Augment
     ) -> tuple[Tensor, Tensor]:
-        """The images, with the recipe's noise, which depends on an image's values alone."""
+        """The images with the recipe's noise, which depends only on an image's values."""
         clean = scaled(pixels)
         return noisy(clean, policy.noise), clean
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The sum of the pictures' PSNR, and pictures."""
+        """The sum of PSNR over images, and the number of images."""
         errors = (outputs.detach().float().sigmoid() - targets).square().mean((1, 2, 3))
         decibels = -10 * errors.clamp_min(SMALLEST).log10()
         return torch.stack([decibels.sum(), decibels.new_tensor(len(targets))]).double()
@@ -90,7 +90,7 @@ class Reconstruct(Task):
         batch: int | None = None,
         noise: float = 0.0,
     ) -> Reconstructions:
-        """Error, PSNR, SSIM (of evenly spread pictures) and bottleneck of every picture."""
+        """Error, PSNR, SSIM (of a sample) and bottleneck of every image."""
         assert isinstance(network, AutoEncoder)
         every = max(1, len(images) * int(np.prod(images.shape)) // COMPARED)
         columns: dict[str, list[npt.NDArray[Any]]] = {
@@ -123,7 +123,7 @@ class Reconstruct(Task):
     def gallery(
         self, train: Images, test: Images, results: Results, answers: Answers, noise: float
     ) -> dict[str, np.ndarray]:
-        """Test images of every class and the strangest ones: as given and as restored."""
+        """Test images of every class and the most unusual ones, with their reconstructions."""
         assert isinstance(results, Reconstructions)
         samples, arrays = in_turn(train.labels.numpy()), dict[str, npt.NDArray[Any]]()
         chosen = {
@@ -157,9 +157,9 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def noisy(clean: Tensor, noise: float) -> Tensor:
-    """Pictures from 0 to 1 with Gaussian noise of this deviation.
+    """Add Gaussian noise of this standard deviation to images from 0 to 1.
 
-    A picture gets the same noise whatever else is in its batch.
+    The noise of an image does not depend on the rest of its batch.
     """
     if not noise:
         return clean
@@ -171,5 +171,5 @@ def noisy(clean: Tensor, noise: float) -> Tensor:
 
 
 def eight_bits(pictures: Tensor) -> npt.NDArray[np.uint8]:
-    """Pictures from 0 to 1 as uint8 N,C,H,W."""
+    """Convert images from 0 to 1 to uint8 N,C,H,W."""
     return (pictures.clamp(0, 1) * 255).round().to(torch.uint8).contiguous().numpy()

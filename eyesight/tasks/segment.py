@@ -1,4 +1,4 @@
-"""A class for every pixel, scored by the mean over the classes of intersection over union."""
+"""Semantic segmentation, scored by mean intersection over union."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SHOWN = 12  # samples, and as many of the worst
 
 
 class Segment(Task):
-    """The last convolution emits a map of logits for each class.
+    """Segmentation; the network outputs a map of logits per class.
 
-    Known is a mask, a class number for each pixel, 255 for none.
+    Targets are masks of class numbers, 255 for ignored pixels.
     """
 
     target = "mask"
@@ -32,11 +32,11 @@ class Segment(Task):
     losses = ("cross_entropy", "focal", "dice")
 
     def outputs(self, images: Images) -> int:
-        """One map for each class."""
+        """One map per class."""
         return len(images.classes)
 
     def loss(self, choice: LossChoice, images: Images) -> Loss:
-        """The mean over the pixels that count."""
+        """The mean over labelled pixels."""
         return pixel_losses.build(choice, images.counts)
 
     def change(
@@ -49,7 +49,7 @@ class Segment(Task):
         epoch: int,
         index: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        """Pictures and masks moved alike; only the pictures are disturbed."""
+        """Images and masks, augmented alike; colour changes apply to images only."""
         pictures, moved = augment.move(pixels, masks, policy, random, epoch, index)
         assert moved is not None
         return augment.disturb(pictures, policy, random), moved
@@ -57,15 +57,15 @@ class Segment(Task):
     def eval_batch(
         self, pixels: Tensor, masks: Tensor, images: Images, policy: Augment
     ) -> tuple[Tensor, Tensor]:
-        """The pictures as they are."""
+        """The unchanged images and masks."""
         return pixels.contiguous(memory_format=torch.channels_last), masks
 
     def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Masks thinned to the coarser maps that are learnt on for large pictures."""
+        """Masks subsampled to the coarser maps used for large images."""
         return pixel_losses.thinned(targets, outputs.shape[2:])
 
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """Pixels by true and said class, K·K."""
+        """Pixel counts by true and predicted class, K·K."""
         return counted(outputs.argmax(1), targets, outputs.shape[1]).sum(0).flatten().double()
 
     def score(self, tally: list[float]) -> float:
@@ -82,7 +82,7 @@ class Segment(Task):
         batch: int | None = None,
         noise: float = 0.0,
     ) -> Segmentations:
-        """Pixels by true and said class, for every picture."""
+        """Pixel counts by true and predicted class for every image."""
         parts = [
             counted(answers(pixels).argmax(1), masks, len(images.classes)).cpu()
             for pixels, masks, _ in images.batches(
@@ -128,7 +128,7 @@ class Segment(Task):
 
 
 def counted(predicted: Tensor, masks: Tensor, classes: int) -> Tensor:
-    """Pixels by picture, true class and said class, int64 N,K,K; ignored ones are left out."""
+    """Pixel counts by image, true and predicted class, int64 N,K,K, without ignored pixels."""
     true = masks.long()
     counts = true != IGNORED
     picture = torch.arange(len(true), device=true.device).view(-1, 1, 1).expand_as(true)

@@ -1,7 +1,7 @@
-"""A task is what the head emits and how that is scored; nothing else depends on it.
+"""The interface of a task: the outputs of the head, the loss and the score.
 
-A score comes from a tally of numbers that add up, so that batches, passes and processes may be
-summed in any order.
+Scores are computed from additive tallies, so batches, epochs and processes can be summed in any
+order.
 """
 
 from __future__ import annotations
@@ -24,72 +24,68 @@ from eyesight.results.any_task import Results
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.tasks.losses import Loss
 
-Answers = Callable[
-    [Tensor], Tensor
-]  # uint8 or 0..1 pictures N,C,H,W to what the network says of them
-SAMPLES, WORST = 40, 60  # pictures kept for pages
+Answers = Callable[[Tensor], Tensor]  # images N,C,H,W, uint8 or from 0 to 1, to outputs
+SAMPLES, WORST = 40, 60  # images stored for pages
 
 
 class Task(ABC):
-    """Stateless; one of each kind, named by `target` as in `data.target`."""
+    """A task, identified by `target` as in `data.target`; stateless."""
 
     target: ClassVar[str]
     losses: ClassVar[tuple[str, ...]]
-    blends: ClassVar[bool] = False  # whether two pictures may be mixed into one
-    windows: ClassVar[bool] = False  # whether a part of a picture will do for a whole one
-    views: ClassVar[bool] = (
-        False  # whether answers to several versions of a picture may be averaged
-    )
+    blends: ClassVar[bool] = False  # whether mixup and CutMix are supported
+    windows: ClassVar[bool] = False  # whether training on a window of an image is supported
+    views: ClassVar[bool] = False  # whether averaging over views is supported
 
     @property
     def measure(self) -> Measure:
-        """By what it is scored."""
+        """The score of this task."""
         return MEASURES[self.target]
 
     def check(self, recipe: Recipe, network: Network) -> None:
-        """Raise UserError for a network, loss or augmentation of another task."""
+        """Raise UserError if the network, loss or augmentation does not suit this task."""
         if network.emits != self.target:
             raise UserError(
-                f"the network {recipe.model.name} gives a {network.emits} for a picture, "
-                f"and the recipe asks for a {self.target}",
+                f"the network {recipe.model.name} predicts a {network.emits}, but data.target "
+                f"is {self.target}",
                 f"choose another model.name, or --set data.target={network.emits}",
                 code=2,
             )
         if recipe.loss.name not in self.losses:
             names = ", ".join(self.losses)
             raise UserError(
-                f"the loss {recipe.loss.name} does not fit a {self.target} as target",
+                f"the loss {recipe.loss.name} does not support the target {self.target}",
                 f"known: {names}",
                 code=2,
             )
         if not self.blends and (recipe.augment.mixup or recipe.augment.cutmix):
             raise UserError(
-                f"a {self.target} as target cannot be blended",
+                f"mixup and CutMix do not support the target {self.target}",
                 "--set augment.mixup=0 --set augment.cutmix=0",
                 code=2,
             )
         if not self.windows and recipe.augment.window < 1:
             raise UserError(
-                f"a part of a picture does not do with a {self.target} as target",
+                f"augment.window does not support the target {self.target}",
                 "--set augment.window=1",
                 code=2,
             )
         if not self.views and recipe.training.views != "one":
             raise UserError(
-                f"views cannot be averaged with a {self.target} as target",
+                f"training.views does not support the target {self.target}",
                 "--set training.views=one",
                 code=2,
             )
         if not self.views and recipe.training.small < 1:
             raise UserError(
-                f"a {self.target} as target cannot shrink for a part of the training",
+                f"training.small does not support the target {self.target}",
                 "--set training.small=1",
                 code=2,
             )
 
     @abstractmethod
     def outputs(self, images: Images) -> int:
-        """How many numbers the head emits, for a picture or for each of its pixels."""
+        """Number of outputs per image or per pixel."""
 
     @abstractmethod
     def loss(self, choice: LossChoice, images: Images) -> Loss:
@@ -118,12 +114,12 @@ class Task(ABC):
         """Inputs and targets for scoring; deterministic."""
 
     def fitted(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """The targets at the places for which a network that learns gives something."""
+        """The targets at the resolution of the network's outputs in training."""
         return targets
 
     @abstractmethod
     def tally(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        """What a batch adds to the score: a vector of float64."""
+        """The additive statistics of a batch, a vector of float64."""
 
     @abstractmethod
     def score(self, tally: list[float]) -> float:
@@ -139,17 +135,17 @@ class Task(ABC):
         batch: int | None = None,
         noise: float = 0.0,
     ) -> Results:
-        """The results for held-out images, each inferred once: `Predictions` or their like."""
+        """The results for held-out images, each inferred once, such as `Predictions`."""
 
     @abstractmethod
     def gallery(
         self, train: Images, test: Images, results: Results, answers: Answers, noise: float
     ) -> dict[str, np.ndarray]:
-        """The pixels that pages show."""
+        """The images stored for pages."""
 
 
 def in_turn(labels: npt.NDArray[np.int64], most: int = SAMPLES) -> npt.NDArray[np.int64]:
-    """Places of at most `most` pictures, class after class in turn."""
+    """Indices of at most `most` images, alternating between classes."""
     turns = (
         np.concatenate([np.arange(n) for n in np.bincount(labels) if n])
         if len(labels)
@@ -161,10 +157,10 @@ def in_turn(labels: npt.NDArray[np.int64], most: int = SAMPLES) -> npt.NDArray[n
 
 
 def device_of(network: Network) -> torch.device:
-    """Where the network lies."""
+    """The device of the network."""
     return network.normalise.mean.device
 
 
 def scaled(pixels: Tensor) -> Tensor:
-    """uint8 pictures as floats from 0 to 1 in channels-last order."""
+    """Convert uint8 images to floats from 0 to 1 in channels-last memory order."""
     return pixels.contiguous(memory_format=torch.channels_last).float().div_(255)

@@ -1,1 +1,1 @@
-"""How a network learns: the loop, checkpoints, time budgets, optimisers, transfer."""
+"""Training: the loop, checkpoints, time budgets, optimisers, transfer learning."""

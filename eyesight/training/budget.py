@@ -1,4 +1,4 @@
-"""How a time budget is divided: what evaluation will cost, and how much is kept for it."""
+"""Divide a time budget: estimate the cost of evaluation and reserve time for it."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ BF16_EVAL_ABOVE = 1 / 40
 # Average over fewer views if evaluation would exceed this share of the budget.
 FEWER_VIEWS_ABOVE = 1 / 8
 SAFETY = 1.5  # on the measured seconds of evaluation
-# Keep at most this share of the budget for the end, however slow the machine seems at the start.
+# Reserve at most this share of the budget for the end, even if the machine seems slow at first.
 MAXIMUM_RESERVE = 0.6
 # The first stage gets this share of the budget even when an estimate leaves it nothing.
 MINIMUM_TRAINING = 0.05
 # Trying whether bfloat16 is faster takes at most about this share of the time for training.
 TRIAL_SHARE = 0.05
-# Images on which a saved classifier must give what the one in memory gives.
+# Images on which the saved classifier must predict the same as the one in memory.
 CHECKED = 64
 
 FEWER: dict[Views, Views] = {"flip_shifts": "flip", "flip": "one", "shifts": "one"}
@@ -37,7 +37,7 @@ FEWER: dict[Views, Views] = {"flip_shifts": "flip", "flip": "one", "shifts": "on
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How the held-out images are evaluated at the end, and in about how many seconds."""
+    """How held-out images are evaluated at the end, and the estimated seconds."""
 
     arithmetic: str
     views: Views
@@ -45,9 +45,9 @@ class Evaluation:
 
 
 def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluation:
-    """float32 and all views of the recipe.
+    """Plan the evaluation: float32 and all views of the recipe.
 
-    bfloat16 and then fewer views where that would eat much of a budget.
+    If that would take too much of the budget, use bfloat16, then fewer views.
     """
     budget, views = recipe.training.budget, recipe.training.views
     if budget is None:
@@ -74,10 +74,7 @@ def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Vi
 
 
 def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
-    """Seconds to evaluate all validation and test images, measured on a few.
-
-    Half as much again for safety.
-    """
+    """Seconds to evaluate all validation and test images, estimated from a few, times 1.5."""
     # As in evaluation, batches are as large as they can be, unless that takes long to try.
     count = 64 if max(data.train.shape[1:]) <= 64 else 16
     largest = min(data.train.chunk, len(data.train))
@@ -88,7 +85,7 @@ def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic
     # With several views the test images are evaluated once more without averaging.
     without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
     evaluated = (1 + without_averaging) * len(data.test) + 2 * len(data.validation) + 2 * CHECKED
-    evaluated += min(REFERENCES, len(data.train))  # whose features tell what is unlike
+    evaluated += min(REFERENCES, len(data.train))  # whose features detect unfamiliar images
     return SAFETY * each * evaluated
 
 
@@ -97,7 +94,7 @@ def seconds_each(
 ) -> float:
     """Seconds to infer one image in a batch of `count`, the fastest of three tries.
 
-    The fastest, because a machine that is busy for a moment must not eat the budget.
+    The fastest, so that a momentary load does not reduce the budget.
     """
     batch = images.take(torch.arange(count))
     tries = []
@@ -109,7 +106,7 @@ def seconds_each(
 
 
 def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str) -> None:
-    """Keep time for evaluation, saving and the report."""
+    """Reserve time for evaluation, saving and the report."""
     if clock.budget is None:
         return
     saving = min(SAVING[target], clock.budget / 3)

@@ -1,7 +1,7 @@
 """Calibration of a trained classifier on validation images, before it is saved.
 
-The validation images are cut in two: one part chooses the epoch and fits the temperature, the other
-calibrates the sets and the limit of what is unlike, and chooses nothing.
+The validation images are split in two: one part chooses the epoch and fits the temperature, the
+other calibrates the prediction sets and the limit for unfamiliar images.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ Rows = npt.NDArray[np.int64]
 
 
 def divided(count: int) -> tuple[Rows, Rows]:
-    """The rows of validation images that choose and fit, and of those that calibrate the sets."""
+    """Rows of the validation images that choose and fit, and of those that calibrate the sets."""
     order = np.random.default_rng(0).permutation(count)
     calibrating = 0
     if count >= DIVIDED_FROM:
@@ -39,21 +39,21 @@ def divided(count: int) -> tuple[Rows, Rows]:
 
 
 def choosing(data: Dataset) -> Dataset:
-    """The data with only those validation images that may choose the epoch."""
+    """The data, reduced to the validation images that may choose the epoch."""
     rows, _ = divided(len(data.validation))
     return replace(data, validation=data.validation.subset(rows))
 
 
 def references(train: Images) -> Images:
-    """The training images with which others are compared, spread evenly."""
+    """Evenly spread training images as references for unfamiliar images."""
     count = min(REFERENCES, len(train))
     return train.subset(np.linspace(0, len(train) - 1, count).astype(np.int64))
 
 
 def calibrate(classifier: Classifier, data: Dataset) -> Calibration:
-    """Temperature, sets and the limit of what is unlike, from the validation images.
+    """Fit temperature, prediction sets and the limit for unfamiliar images on validation images.
 
-    Each is left out, and the note says so, where there are too few images for it.
+    With too few images a part is left out, with a note.
     """
     validation = data.validation
     if not len(validation):
@@ -75,7 +75,7 @@ def calibrate(classifier: Classifier, data: Dataset) -> Calibration:
         penalty = conformal.choose_penalty(probabilities[fitting], labels[fitting])
         sets = PredictionSets.fit(probabilities[calibrating], labels[calibrating], penalty)
     else:
-        notes.append(f"fewer than {DIVIDED_FROM} validation images: no sets with a guarantee")
+        notes.append(f"fewer than {DIVIDED_FROM} validation images: no prediction sets")
     rows = fitting
     if len(calibrating):
         rows = calibrating

@@ -1,7 +1,6 @@
-"""Where a training stands: network, optimiser, averages, the best weights so far, and the history.
+"""The state of a training: network, optimiser, averages, best weights and history.
 
-One file on disk. The file is .safetensors with the numbers in its header: nothing that is loaded
-again could run code.
+Saved as a .safetensors file with numbers in its header, so loading cannot execute code.
 """
 
 from __future__ import annotations
@@ -29,9 +28,10 @@ STAGE_PASSES = 1_000_003
 
 @dataclass(eq=False)
 class State:
-    """`history` holds one dict an epoch with "loss" and "score" as monitored.
+    """The state of a training.
 
-    `passes` counts the times the data was seen.
+    `history` holds one dict per epoch with the monitored "loss" and "score". `passes` counts passes
+    over the data.
     """
 
     network: Network
@@ -43,11 +43,11 @@ class State:
     passes: int = 0
     steps: int = 0
     progress: float = 0.0
-    margins: Tensor | None = None  # 2,N: of each training image the sum of margins, their number
+    margins: Tensor | None = None  # 2,N: sum and number of margins of each training image
 
     @staticmethod
     def start(network: Network, recipe: Recipe, stage: int = 1) -> State:
-        """The state before the first step; a second stage has random streams of its own."""
+        """The state before the first step; a second stage has its own random streams."""
         average = (
             optim.Average(network, recipe.training.average) if recipe.training.average else None
         )
@@ -55,20 +55,20 @@ class State:
         return State(network, optimiser, average, passes=(stage - 1) * STAGE_PASSES)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Logits by the weights that would be kept now: the average where there is one."""
+        """Logits with the weights that would be saved now: the average, if there is one."""
         if self.average is None:
             return self.network(pictures)  # type: ignore[no-any-return]
         return functional_call(self.network, self.average.tensors, (pictures,))  # type: ignore[no-any-return]
 
     def weights(self) -> dict[str, Tensor]:
-        """A copy of the weights that would be kept now."""
+        """A copy of the weights that would be saved now."""
         tensors = self.average.tensors if self.average else self.network.state_dict()
         return {name: tensor.detach().clone() for name, tensor in tensors.items()}
 
     def record(self, monitored: Monitored, training: Training) -> bool:
         """Add an epoch's monitored values to the history.
 
-        Whether they are the best so far and its weights therefore kept.
+        Returns whether they are the best so far, in which case the weights are kept.
         """
         self.history.append(monitored)
         best = best_epoch(self.history, training) == len(self.history)
@@ -81,13 +81,13 @@ class State:
         self.history, self.best = [monitored], self.weights()
 
     def finish(self, training: Training) -> None:
-        """Put the weights to keep into the network: of the best epoch or of the last."""
+        """Load the weights of the best or last epoch into the network."""
         self.network.load_state_dict(
             self.best if training.keep == "best" and self.best else self.weights()
         )
 
     def save(self, path: Path) -> None:
-        """Write everything to one file, whole or not at all."""
+        """Write the state to a file atomically."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
         tensors |= {
@@ -115,7 +115,7 @@ class State:
     def restore(self, path: Path) -> None:
         """Continue from what `save` wrote.
 
-        Raises UserError when the file is broken or of another network.
+        Raises UserError if the file is damaged or belongs to another network.
         """
         try:
             with safe_open(path, framework="pt") as file:
@@ -124,7 +124,7 @@ class State:
             self._fill(tensors)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UserError(
-                f"the checkpoint {path} cannot be continued: {error}",
+                f"cannot resume from the checkpoint {path}: {error}",
                 "train again without --resume",
             ) from None
         steps = numbers.pop("average_steps")
@@ -155,9 +155,9 @@ class State:
 
 
 def laid_out(tensor: Tensor, like: Tensor) -> Tensor:
-    """The tensor in the memory order of `like`, where their shapes agree.
+    """The tensor in the memory order of `like`, if their shapes agree.
 
-    Fused optimisers read both as they lie.
+    Fused optimisers need both in the same order.
     """
     return (
         torch.empty_like(like, dtype=tensor.dtype).copy_(tensor)

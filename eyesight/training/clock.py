@@ -1,4 +1,4 @@
-"""The time budget of a training, and the seconds that its parts took."""
+"""The time budget of a training and the seconds of its parts."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Clock:
-    """Seconds since the program started, and how many of a budget are left for training."""
+    """Seconds since the program started, and seconds of a budget left for training."""
 
     started: float = field(default_factory=time.monotonic)
     budget: float | None = None  # seconds for everything
-    reserve: float = 0.0  # seconds of the budget kept for evaluation and saving
-    minimum_steps: int = 0  # steps that are taken however late it is
+    reserve: float = 0.0  # seconds reserved for evaluation and saving
+    minimum_steps: int = 0  # steps that are taken even if the time is up
     seconds: dict[str, float] = field(default_factory=dict)  # by part: data, features, training …
     now: Callable[[], float] = time.monotonic
 

@@ -1,4 +1,4 @@
-"""Where and under whose eyes a training runs: everything that it needs besides its recipe."""
+"""The context of a training: reporter, clock, process group and options."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eyesight.training.clock import Clock
 
 @dataclass(frozen=True)
 class Context:
-    """One is made at the top and passed down; the parts of a training change only its clock."""
+    """Created once and passed down; a training changes only its clock."""
 
     reporter: Reporter = field(default_factory=Reporter)
     clock: Clock = field(default_factory=Clock)

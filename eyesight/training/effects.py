@@ -1,6 +1,6 @@
-"""Which settings of a recipe would do nothing: they are refused with what to do, or noted by name.
+"""Find settings of a recipe that have no effect, and report or reject them.
 
-Each rule says when a field acts. A field is looked at only where it differs from its default.
+Each rule states when a field has an effect. Only fields that differ from their default are checked.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Augment, Recipe, differences
 
-# Changes that mirroring and blending are not: made at random, for some versions of each image.
+# Random augmentation other than flips and mixing, applied to some views of each image.
 RANDOM_CHANGES = (
     "crop",
     "rotate",
@@ -31,7 +31,7 @@ SMOOTHED = {"class": ("cross_entropy", "focal", "mse"), "mask": ("cross_entropy"
 
 @dataclass(frozen=True)
 class Setup:
-    """A recipe as asked for, with what its data and network decide."""
+    """A recipe with properties of its data and network."""
 
     asked: Recipe
     backbone: bool  # whether the network is a pretrained one
@@ -49,18 +49,18 @@ class Setup:
 
     @property
     def cached(self) -> bool:
-        """Whether the first stage trains on features that are computed once."""
+        """Whether the first stage trains on cached features."""
         transfer = self.asked.transfer
         return self.backbone and transfer.freeze != "none" and transfer.views > 0
 
     @property
     def cached_only(self) -> bool:
-        """Whether every stage trains on features that are computed once."""
+        """Whether every stage trains on cached features."""
         return self.cached and self.asked.transfer.thaw != "none"
 
     @property
     def selects(self) -> bool:
-        """Whether monitored values decide the epoch kept, when to stop, or the learning rate."""
+        """Whether monitored values choose the epoch, stop the training or set the learning rate."""
         training = self.asked.training
         plateau = self.asked.optim.schedule == "plateau"
         return training.keep == "best" or training.patience > 0 or plateau
@@ -84,7 +84,7 @@ RULES: tuple[Rule, ...] = (
     (
         ["optim.nesterov"],
         lambda setup: setup.uses("sgd") and setup.asked.optim.momentum > 0,
-        "only sgd with a momentum above 0 has Nesterov's",
+        "it needs sgd with a momentum above 0",
     ),
     (
         ["optim.beta1", "optim.beta2", "optim.amsgrad"],
@@ -101,7 +101,7 @@ RULES: tuple[Rule, ...] = (
     (
         ["optim.floor"],
         lambda setup: setup.scheduled(*FADING),
-        "this schedule does not fall to a last rate",
+        "this schedule has no final learning rate",
     ),
     (["optim.step_epochs"], lambda setup: setup.scheduled("step"), "only schedule=step has steps"),
     (
@@ -112,12 +112,12 @@ RULES: tuple[Rule, ...] = (
     (
         ["optim.plateau_patience"],
         lambda setup: setup.scheduled("plateau"),
-        "only schedule=plateau waits",
+        "it applies only to schedule=plateau",
     ),
     (
         ["optim.layer_decay"],
         lambda setup: setup.backbone and (setup.asked.transfer.freeze != "all" or _thaws(setup)),
-        "no stage of a pretrained backbone trains",
+        "no stage of a pretrained backbone is trained",
     ),
     (
         ["loss.gamma"],
@@ -127,12 +127,12 @@ RULES: tuple[Rule, ...] = (
     (
         ["loss.smoothing"],
         lambda setup: setup.asked.loss.name in SMOOTHED[setup.asked.data.target],
-        "this loss of this target has no labels to smooth",
+        "this loss does not support label smoothing",
     ),
     (
         ["loss.class_weights"],
         lambda setup: setup.asked.data.target != "picture",
-        "a restored picture has no class",
+        "reconstruction has no classes",
     ),
     (
         ["training.small_until"],
@@ -142,22 +142,22 @@ RULES: tuple[Rule, ...] = (
     (
         ["training.small"],
         lambda setup: not setup.cached_only,
-        "features that are computed once are not images: --set transfer.views=0 trains on images",
+        "training uses cached features; use --set transfer.views=0 to train on images",
     ),
     (
         ["training.min_delta", "training.monitor"],
         lambda setup: setup.selects,
-        "training.keep is last, and no patience and no plateau look at the epochs",
+        "training.keep is last, and neither patience nor the schedule plateau is set",
     ),
     (
         ["training.max_epochs"],
         lambda setup: setup.asked.training.budget is not None,
-        "it ends a training under a budget; without one training.epochs does",
+        "it applies only with a budget; otherwise use training.epochs",
     ),
     (
         ["training.sync_norm"],
         lambda setup: setup.processes > 1,
-        "there is one process, which sees whole batches",
+        "there is only one process",
     ),
     (
         ["data.padding"],
@@ -172,12 +172,12 @@ RULES: tuple[Rule, ...] = (
     (
         ["data.scaling"],
         lambda setup: not setup.backbone,
-        "a pretrained network normalises images as its weights expect",
+        "a pretrained network uses the normalisation of its weights",
     ),
     (
         ["data.channels"],
         lambda setup: not setup.backbone or setup.asked.data.channels == 3,
-        "pretrained networks take colour images",
+        "pretrained networks need colour images",
     ),
     (
         [
@@ -191,17 +191,17 @@ RULES: tuple[Rule, ...] = (
             "data.class_level",
         ],
         lambda setup: setup.asked.data.target != "mask",
-        "masks are found by their folders and names",
+        "masks are found by folder and file names",
     ),
     (
         ["data.corrections"],
         lambda setup: setup.asked.data.target == "class" or setup.asked.data.corrections == "none",
-        "corrections are of classes",
+        "corrections apply only to classes",
     ),
     (
         ["data.names", "data.ignore"],
         lambda setup: setup.asked.data.target == "mask",
-        "only masks have it",
+        "it applies only to masks",
     ),
     (
         ["data.validation"],
@@ -237,17 +237,17 @@ RULES: tuple[Rule, ...] = (
             "transfer.thaw_batch",
         ],
         lambda setup: not setup.backbone or bool(setup.asked.transfer.thaw),
-        "transfer.thaw names no second stage",
+        "transfer.thaw does not set a second stage",
     ),
     (
         ["transfer.thaw_share"],
         lambda setup: not setup.backbone or (_thaws(setup) and _has_budget(setup)),
-        "it divides a budget between two stages",
+        "it applies only to a budget with two stages",
     ),
     (
         ["transfer.statistics"],
         lambda setup: not setup.backbone or _statistics_matter(setup),
-        "no batch normalisation of pretrained weights trains",
+        "no pretrained batch normalisation is trained",
     ),
     (
         ["transfer.views"],
@@ -271,7 +271,7 @@ def _statistics_matter(setup: Setup) -> bool:
 
 
 def without_effect(setup: Setup) -> dict[str, str]:
-    """The settings that do nothing, by dotted path, each with the reason."""
+    """The settings without effect, by dotted path, with reasons."""
     changed = differences(setup.asked, Recipe())
     reasons: dict[str, str] = {}
     for fields, acts, reason in RULES:
@@ -282,7 +282,7 @@ def without_effect(setup: Setup) -> dict[str, str]:
 
 
 def _versions_without_effect(setup: Setup) -> dict[str, str]:
-    """Settings about versions of images, where there is only one version."""
+    """Settings for views of images without effect, because there is only one view."""
     if not setup.cached:
         return {}
     augment, views = setup.asked.augment, setup.asked.transfer.views
@@ -295,7 +295,7 @@ def _versions_without_effect(setup: Setup) -> dict[str, str]:
 
 
 def random_changes(augment: Augment) -> list[str]:
-    """The fields that change images at random, other than mirroring and blending."""
+    """The fields of random augmentation other than flips and mixing."""
     plain = Augment()
     return [
         f"augment.{name}"
@@ -305,11 +305,11 @@ def random_changes(augment: Augment) -> list[str]:
 
 
 def refuse_lost(setup: Setup) -> None:
-    """Raise UserError for settings that do nothing although a small change lets them act."""
+    """Raise UserError for settings without effect that a small change would enable."""
     asked = setup.asked
     if asked.optim.schedule == "step" and not asked.optim.step_epochs:
         raise UserError(
-            "optim.schedule=step needs to know after how many epochs the rate falls",
+            "optim.schedule=step needs the number of epochs after which the learning rate drops",
             "--set optim.step_epochs=10",
             code=2,
         )
@@ -319,31 +319,29 @@ def refuse_lost(setup: Setup) -> None:
     lost = random_changes(asked.augment)
     if lost and asked.transfer.views < needed:
         raise UserError(
-            f"{', '.join(lost)} would change nothing: of the {asked.transfer.views} versions of "
-            "each "
-            f"image that are computed once, none is changed at random",
-            f"--set transfer.views={needed + 1}; or transfer.views=0 to change them anew in every "
-            "step",
+            f"{', '.join(lost)} would have no effect: none of the {asked.transfer.views} cached "
+            "views per image is augmented at random",
+            f"use --set transfer.views={needed + 1}, or transfer.views=0 to augment in every step",
             code=2,
         )
     if asked.augment.cutmix:
         raise UserError(
-            "augment.cutmix would change nothing: features that are computed once cannot be cut",
-            "--set augment.cutmix=0 --set augment.mixup=0.2 blends features; or --set "
+            "augment.cutmix would have no effect: cached features cannot be cut",
+            "use --set augment.cutmix=0 --set augment.mixup=0.2 to mix features, or --set "
             "transfer.views=0",
             code=2,
         )
 
 
 def features_augment(augment: Augment) -> Augment:
-    """What of the augmentation is left to do with features: blending."""
+    """The augmentation that applies to features: mixing."""
     return replace(Augment(), mixup=augment.mixup)
 
 
 def setup(
     asked: Recipe, resolved: Recipe, given_splits: Iterable[str] = (), processes: int = 1
 ) -> Setup:
-    """The setup of a training; `resolved` is the recipe with nothing left open."""
+    """The setup of a training; `resolved` is the completed recipe."""
     backbone = registry.is_backbone(resolved.model)
     # What pretrained weights decide about the data must be seen as it was asked for.
     settled = replace(resolved, data=asked.data)

@@ -1,7 +1,6 @@
-"""What a person's own images changed: accuracy before and after, on those held out.
+"""The effect of extra training images: accuracy before and after on held-out ones.
 
-Nothing is trained twice for it: the one before is the newest finished run beside this one that had
-no extra pictures.
+"Before" is the newest finished run in the same folder without extra images; nothing is retrained.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from eyesight.runs import Run, list_runs
 
 
 def compared(run: Run, after: Classifier, held: Images) -> OwnImages:
-    """Accuracy on the held-out pictures before and after, as plain JSON values.
+    """Accuracy on the held-out images before and after, as plain JSON values.
 
-    "before" is None where there is no earlier run.
+    "before" is None if there is no earlier run.
     """
     earlier = before(run, after)
     comparison: OwnImages = {
@@ -62,19 +61,19 @@ def before(run: Run, after: Classifier) -> tuple[Run, Classifier] | None:
 
 
 def lines(result: Result) -> list[str]:
-    """The comparison in a run's result, for people; none when there were no extra pictures."""
+    """The comparison as printed lines; empty without extra images."""
     comparison = result.get("own")
     if not comparison or not comparison["after"]["n"]:
         return []
     test, after, earlier = result["test"], comparison["after"], comparison["before"]
     if earlier is None:
         return [
-            f"your own {after['n']:,} held-out pictures: {after['top1']:.2%}; "
-            "no earlier run without --extra to compare with"
+            f"your own {after['n']:,} held-out images: {after['top1']:.2%}; no earlier run "
+            "without --extra to compare with"
         ]
     sentences = [
-        f"your own {after['n']:,} held-out pictures: "
-        f"{earlier['top1']:.2%} before ({comparison['before_run']}), {after['top1']:.2%} after"
+        f"your own {after['n']:,} held-out images: {earlier['top1']:.2%} before "
+        f"({comparison['before_run']}), {after['top1']:.2%} after"
     ]
     if (
         (old := comparison["before_test"])
@@ -82,6 +81,6 @@ def lines(result: Result) -> list[str]:
         and test["top1"] is not None
     ):
         sentences.append(
-            f"the data's own test pictures: {old['top1']:.2%} before, {test['top1']:.2%} after"
+            f"the original test images: {old['top1']:.2%} before, {test['top1']:.2%} after"
         )
     return sentences

@@ -1,7 +1,7 @@
-"""The features of every image below the frozen part of a network, computed once and kept.
+"""Features of the frozen part of a network, computed once per view and cached.
 
-The file is keyed by pictures, weights, versions and arithmetic, so that it can be shared by every
-recipe it fits and by no other.
+The cache key covers images, weights, views and precision, so recipes share features exactly if
+these agree.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from eyesight.training.precision import autocast
 
 FORMAT = 1
 BATCH = 64
-LEAST = 128  # images are computed however late it is
-PROBED = 16  # images on which speed is tried: a short budget must not go into measuring
+LEAST = 128  # images that are computed even if the time is up
+PROBED = 16  # images for measuring speed; few, to save a short budget
 SPARE = 1 << 30  # bytes that stay free on the disk
 KINDS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 BY_SIZE = {kind.itemsize: kind for kind in KINDS.values()}
@@ -42,32 +42,32 @@ VALUES = "values.bin"  # the file in an entry of the cache
 
 @dataclass(frozen=True, eq=False)
 class Activations(Images):
-    """The features of N images in `views` versions.
+    """The features of N images in `views` views.
 
     Version v of row r is row `v * count + r` of `pixels`, floats M,H,W,C.
     """
 
     views: int = 1
-    count: int = 0  # rows of one version
+    count: int = 0  # rows of one view
     passes: int = 0
     key: str = ""
 
     @property
     def shape(self) -> Shape:
-        """C,H,W of one picture's activations."""
+        """C,H,W of the features of one image."""
         height, width, channels = self.pixels.shape[1:]
         return channels, height, width
 
     def at_pass(self, passes: int) -> Activations:
-        """The features as a pass sees them: each image shows its versions in turn."""
+        """The features for a pass over the data; each image cycles through its views."""
         return replace(self, passes=passes)
 
     def only(self, version: int) -> Activations:
-        """One version of every picture."""
+        """One view of every image."""
         return replace(self, rows=self.rows + version * self.count, views=1)
 
     def take(self, index: Tensor) -> Tensor:
-        """The activations of these pictures, n,C,H,W, channels last."""
+        """The features of these images, n,C,H,W, channels last."""
         rows = self.rows[index.to(self.rows.device)]
         version = ((rows * 2654435761 >> 7) + self.passes) % self.views
         return self._rows(version * self.count + rows).permute(0, 3, 1, 2)
@@ -87,9 +87,9 @@ class Activations(Images):
         return values[rows.to(values.device)]
 
     def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
-        """On the device where they fill at most half of what is free.
+        """Move the features to the device if they take at most half of its free memory.
 
-        On the processor the mapped file serves as well as a copy.
+        On the CPU the file is as fast as a copy.
         """
         device = torch.device(device)
         if device.type == "cpu":
@@ -102,7 +102,7 @@ class Activations(Images):
 
 
 class Trunk(Network):
-    """The frozen first part of a network, which gives activations instead of logits."""
+    """The frozen first part of a network, which outputs features."""
 
     def __init__(
         self, network: Network, units: Sequence[nn.Module], shape: Shape, *, pictures: bool
@@ -114,16 +114,16 @@ class Trunk(Network):
         self.pictures = pictures  # or activations, which are not normalised again
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Pictures or activations N,C,H,W to activations."""
+        """Images or features N,C,H,W to features."""
         values = self.normalise(pictures) if self.pictures else pictures
         features: Tensor = self.body(values)
         return features
 
 
 class Tail(Network):
-    """The part of a network that trains: activations in, logits out.
+    """The trained part of a network, from features to logits.
 
-    Its modules are the network's own.
+    It shares its modules with the network.
     """
 
     def __init__(
@@ -180,18 +180,18 @@ class Key:
 
 
 def versions(policy: recipe.Augment, asked: int) -> int:
-    """How many different versions of an image there can be, `asked` at most."""
+    """The number of distinct views of an image, at most `asked`."""
     return asked if policy.flip != "none" or changes(policy) else 1
 
 
 def changes(policy: recipe.Augment) -> bool:
-    """Whether images change in any other way than by mirroring and blending."""
+    """Whether there is augmentation other than flips and mixing."""
     return replace(policy, flip="none", mixup=0.0, cutmix=0.0) != recipe.Augment()
 
 
 @dataclass(frozen=True, eq=False)
 class _Work:
-    """What is to be computed: `views` versions of `images` by `trunk`."""
+    """Features to be computed: `views` views of `images` by `trunk`."""
 
     trunk: Trunk
     images: Images
@@ -246,7 +246,7 @@ def compute(
     deadline: float = math.inf,
     reporter: Reporter | None = None,
 ) -> Activations:
-    """The activations of `images` in `views` versions, from the cache or computed now.
+    """The features of `images` in `views` views, from the cache or computed now.
 
     When `deadline` (of time.monotonic()) passes, the versions that are whole by then are kept; if
     none is, those of the first images, a few at least. Raises UserError, before anything is
@@ -272,11 +272,11 @@ def compute(
 def _compute(work: _Work, file: Path, deadline: float, reporter: Reporter) -> _Work:
     """Write the features into `file`; what of the work was done before the deadline."""
     count = len(work.images)
-    each = f"{work.views} versions of " if work.views > 1 else ""
+    each = f"{work.views} views of " if work.views > 1 else ""
     plural = "" if count == 1 else "s"
     reporter.message(
-        f"computing the features of the frozen part once: {work.bytes / 1e6:,.1f} MB "
-        f"for {each}{count:,} picture{plural}"
+        f"computing features of the frozen part: {work.bytes / 1000000.0:,.1f} MB for "
+        f"{each}{count:,} image{plural}"
     )
     counter = reporter.counter("computing features")
     rows = _write(file, _batches(work, deadline), work.total, counter)
@@ -284,8 +284,7 @@ def _compute(work: _Work, file: Path, deadline: float, reporter: Reporter) -> _W
         return work
     views, count = max(1, rows // count), min(rows, count)
     reporter.message(
-        f"the machine is slower than it seemed: training goes on with {views} versions "
-        f"of {count:,} pictures"
+        f"the machine is slower than estimated: training with {views} views of {count:,} images"
     )
     return replace(work, images=work.images.subset(np.arange(count)), views=views)
 
@@ -317,17 +316,17 @@ def make_room(needed: int) -> None:
     free = cache.make_room("features", needed, SPARE)
     if needed + SPARE > free:
         raise UserError(
-            f"the features of the frozen part take {needed / 1e9:.1f} GB, and the disk of "
-            f"{cache.cache_dir()} has {free / 1e9:.1f} GB left",
-            "free some space, name another folder in EYESIGHT_CACHE, or keep fewer: "
-            "--set transfer.views=1, or 0 for none at all",
+            f"the features of the frozen part need {needed / 1000000000.0:.1f} GB, but the disk "
+            f"of {cache.cache_dir()} has {free / 1000000000.0:.1f} GB left",
+            "free some disk space, set EYESIGHT_CACHE to another folder, or use fewer views: "
+            "--set transfer.views=1, or 0 to cache none",
         )
 
 
 def fitting(size: int, views: int) -> int:
-    """How many of `views` versions of so many bytes the disk has room for, one at least.
+    """The number of views, each of `size` bytes, that fit on the disk; at least one.
 
-    All older features make way for them.
+    Older features may be removed for them.
     """
     room = cache.room("features") - SPARE
     return max(1, min(views, room // max(1, size)))
@@ -359,9 +358,9 @@ def _batches(work: _Work, deadline: float) -> Iterator[Tensor]:
 def version(
     pixels: Tensor, policy: recipe.Augment, view: int, random: torch.Generator, index: Tensor
 ) -> Tensor:
-    """One version of images: 0 as they are, 1 mirrored, the others changed at random.
+    """One view of images: 0 unchanged, 1 flipped, others with random augmentation.
 
-    Without mirroring, 1 is changed at random too.
+    Without flips, view 1 is random too.
     """
     if pixels.is_floating_point():
         return pixels
@@ -376,7 +375,7 @@ def version(
 
 
 def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Progress) -> int:
-    """Write the batches' bytes one after another; how many images they were."""
+    """Write the batches one after another; return the number of images."""
     done = 0
     progress(done, total)
     with file.open("wb") as opened:
@@ -388,7 +387,7 @@ def _write(file: Path, batches: Iterator[Tensor], total: int, progress: Progress
 
 
 def pace(trunk: Trunk, images: Images, precision: str) -> float:
-    """Seconds that the trunk takes for one picture, by a try on a batch."""
+    """Seconds per image of the trunk, measured on a batch."""
     device = trunk.normalise.mean.device
     few = images.take(torch.arange(min(PROBED, len(images)))).to(device).float() / 255
     few = few.contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Which epoch was the best, when to stop early, and what each stage reached; without torch."""
+"""The best epoch, early stopping and the results of stages; without torch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from eyesight.results.records import Event, StageResult, number
 
 
 class Monitored(TypedDict):
-    """The values of an epoch that choose the best one."""
+    """The monitored values of an epoch."""
 
     loss: float
     score: float
@@ -20,8 +20,7 @@ class Monitored(TypedDict):
 def best_epoch(history: Sequence[Monitored], training: Training) -> int:
     """The number, from 1, of the last epoch that improved the monitored value by `min_delta`.
 
-    Of equal scores, which few validation images often give, the one with the smaller loss is the
-    better. What is not a number is never better. 0 where there is no epoch yet.
+    Ties in the score are broken by the smaller loss. NaN is never better. Returns 0 without epochs.
     """
     best, number = -math.inf, 0
     smallest_loss = math.inf
@@ -35,7 +34,7 @@ def best_epoch(history: Sequence[Monitored], training: Training) -> int:
 
 
 def monitored(values: Monitored, training: Training) -> float:
-    """The value of an epoch that is to be large; minus infinity where it is not a number."""
+    """The value to maximise; minus infinity for NaN."""
     by_loss = training.monitor in ("loss", "train_loss")
     value = -values["loss"] if by_loss else values["score"]
     return -math.inf if math.isnan(value) else value
@@ -51,19 +50,19 @@ def _or_infinite(loss: float) -> float:
 
 
 def monitors_training(training: Training) -> bool:
-    """Whether the training images are monitored, also where there are validation images."""
+    """Whether the training images are monitored, even if there are validation images."""
     return training.monitor in ("train_loss", "train_score")
 
 
 def out_of_patience(history: Sequence[Monitored], training: Training) -> bool:
-    """Whether the last `patience` epochs brought no improvement."""
+    """Whether the last `patience` epochs did not improve."""
     if training.patience == 0:
         return False
     return len(history) - best_epoch(history, training) >= training.patience
 
 
 def is_perfect(history: Sequence[Monitored], epochs: int = 3) -> bool:
-    """Whether every image was right in each of the last epochs."""
+    """Whether all images were classified correctly in each of the last epochs."""
     last = history[-epochs:]
     return len(last) == epochs and all(values["score"] == 1.0 for values in last)
 

@@ -18,7 +18,7 @@ def ready(recipe: Recipe, data: Dataset, device: torch.device) -> Network:
 
 
 def network_for(recipe: Recipe, images: Images, device: torch.device) -> Network:
-    """The recipe's network for training images: weights drawn by the seed, statistics set.
+    """The recipe's network for training images: seeded weights and input statistics.
 
     Raises UserError when the network does not fit the images or the task.
     """
@@ -34,18 +34,18 @@ def network_for(recipe: Recipe, images: Images, device: torch.device) -> Network
 
 
 def check(recipe: Recipe, data: Dataset) -> None:
-    """Raise UserError for a network of one's own that cannot be used on these images."""
+    """Raise UserError if a user's network does not work on these images."""
     if is_own(recipe.model.name):
         registry.build(recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train))
 
 
 def spread(count: int, most: int) -> torch.Tensor:
-    """At most `most` places, evenly spread over `count`."""
+    """At most `most` indices, evenly spread over `count`."""
     return torch.linspace(0, count - 1, min(most, count)).long()
 
 
 def statistics(images: Images, most: int = 10_000) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and deviation of each channel, of at most `most` evenly spread images from 0 to 1."""
+    """Mean and standard deviation per channel of at most `most` images, from 0 to 1."""
     total, squares, count = (
         torch.zeros(images.shape[0]).double(),
         torch.zeros(images.shape[0]).double(),

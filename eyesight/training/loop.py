@@ -1,8 +1,8 @@
-"""The training loop: `for epoch in fit(state, …)` is the whole interface.
+"""The training loop: `for epoch in fit(state, …)`.
 
-Early stopping and printing belong to the caller. What decides the next step is only the state and
-(seed, pass, step), so a training continued from its state ends bit for bit where an uninterrupted
-one does. In a group of processes each looks at its share of every batch.
+Early stopping and printing belong to the caller. Each step depends only on the state and (seed,
+pass, step), so a resumed training ends bit for bit like an uninterrupted one. In a group of
+processes each handles its share of every batch.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from eyesight.training.context import Context
 from eyesight.training.history import Monitored, monitors_training
 from eyesight.training.precision import autocast
 
-TRAINING = "training"  # what progress is reported of
-LINES = 100  # of a log, about: where few images ask for more passes, several are one epoch
+TRAINING = "training"  # label of the progress
+LINES = 100  # approximate number of logged epochs; on small data sets one epoch is several passes
 SAMPLE = 2000  # training images on which scores are measured when the batches are blends
 NOTHING = torch.zeros((), dtype=torch.float64)  # the sum of no tallies
 
 
 def plan(training: Training, count: int) -> tuple[int, int]:
-    """(batch, epochs) for `count` images.
+    """Batch size and number of epochs for `count` images.
 
-    A recipe with `min_steps` gets smaller batches and more epochs on few.
+    With `min_steps`, small data sets get smaller batches and more epochs.
     """
     batch = training.batch
     if training.min_steps:
@@ -56,11 +56,11 @@ def fit(
     *,
     precision: str = "float32",
 ) -> Iterator[Epoch]:
-    """Train `state.network` from where the state stands, an epoch at a time.
+    """Train `state.network` and yield after every epoch.
 
-    Under a budget, progress is the share of the time for training that has passed, otherwise the
-    share of the steps. Raises UserError when the loss is no longer a number, or when the budget
-    leaves no time for a single step.
+    With a budget, progress is the elapsed share of the training time, otherwise the share of steps.
+    Raises UserError if the loss becomes NaN or infinite, or if the budget is too short for a
+    single step.
     """
     loop = _Loop(state, train, recipe, context or Context(), precision)
     if state.history and loop.allowed <= 0:
@@ -75,7 +75,7 @@ def fit(
 
 @dataclass(frozen=True)
 class _Trained:
-    """What the training steps of an epoch gave."""
+    """The results of the training steps of an epoch."""
 
     loss: float
     score: float
@@ -83,7 +83,7 @@ class _Trained:
 
 
 class _Loop:
-    """The moving parts of one training that need not be saved."""
+    """The parts of a training that are not saved."""
 
     def __init__(
         self, state: State, train: Images, recipe: Recipe, context: Context, precision: str
@@ -125,7 +125,7 @@ class _Loop:
         return self.batch / max(self.batch, training.batch)
 
     def _keep_margins(self) -> None:
-        """Begin to keep the margins of the training images, where there can be some."""
+        """Start recording margins of the training images, if supported."""
         state = self.state
         if not margins.are_kept(self.recipe, self.group.size):
             state.margins = None
@@ -133,7 +133,7 @@ class _Loop:
             state.margins = margins.empty(len(self.train), self.device)
 
     def _check_network(self, train: Images) -> None:
-        """Raise UserError when the network cannot take the images or batches that are planned."""
+        """Raise UserError if the network does not accept the planned images or batches."""
         network, training = self.state.network, self.recipe.training
         smallest_batch = len(train) // self.steps_per_epoch
         if training.small < 1:
@@ -143,11 +143,11 @@ class _Loop:
         self.group.check_shares(network, smallest_batch, together=training.sync_norm)
 
     def finished(self) -> bool:
-        """Whether no further epoch is due."""
+        """Whether training has ended."""
         return self.state.progress >= 1
 
     def progress(self) -> float:
-        """Where the training stands before the next step, from 0 to 1."""
+        """The progress before the next step, from 0 to 1."""
         if self.clock.budget is None:
             steps = self.steps_per_epoch * self.epochs
             # Agreed on although all know it, so that a process that is gone is missed.
@@ -161,13 +161,13 @@ class _Loop:
         return self.group.agree(min(1.0, progress))
 
     def _epochs_passed(self) -> float:
-        """How often the training images were seen."""
+        """Number of passes over the training images."""
         return self.state.steps / self.steps_per_epoch
 
     def epoch(self) -> _Trained | None:
-        """A pass over the training images, or several when they are quick.
+        """Train one epoch: one pass over the images, or several if they are fast.
 
-        None when no time was left for a step after epochs that had it.
+        Returns None if no time is left for a step.
         """
         began, repeats = self.clock.now(), self.repeats
         totals = NOTHING
@@ -177,8 +177,8 @@ class _Loop:
         averaged = average.tensors if average else {}
         self.group.even_out([self.state.network.state_dict(), averaged])
         if self.clock.budget is not None and self.state.progress < 1:
-            # Validating, logging and saving after every fraction of a second would eat the budget
-            # of a small data set.
+            # Validating, logging and saving several times a second would use up the budget of a
+            # small data set.
             lasted = self.group.agree(self.clock.now() - began)
             self.repeats = max(1, math.ceil(self.clock.budget / 100 * repeats / max(1e-3, lasted)))
         totals = self.group.total(totals)
@@ -192,16 +192,15 @@ class _Loop:
     def _no_time(self) -> UserError:
         seconds = 10 * math.ceil(0.15 * (self.began + self.clock.reserve))
         return UserError(
-            f"the budget of {self.clock.budget:.0f} s leaves no time for a single training step",
-            f"starting and loading took {self.began:.0f} s (less once the pictures are prepared) "
-            "and "
+            f"the budget of {self.clock.budget:.0f} s is too short for a single training step",
+            f"loading took {self.began:.0f} s (less once the images are prepared) and "
             f"evaluation needs about {self.clock.reserve:.0f} s; try --budget {seconds}s",
         )
 
     def measure(
         self, trained: _Trained, validation: Images | None, began: float, seen: int
     ) -> Epoch:
-        """Score the epoch on validation images, where there are any, and add it to the state."""
+        """Score the epoch on validation images, if there are any, and add it to the state."""
         state = self.state
         train_loss, train_score = trained.loss, trained.score
         clean = augment.mixes(self.recipe.augment)
@@ -261,7 +260,7 @@ class _Loop:
     def _share(self, batch: Tensor, random: torch.Generator) -> tuple[Tensor, torch.Generator]:
         """This process's images of a batch, and their randomness.
 
-        One without a share takes the first for nothing.
+        A process without a share takes the first image with weight 0.
         """
         if self.group.size == 1:
             return batch, random
@@ -298,7 +297,7 @@ class _Loop:
     def _inputs(
         self, batch: tuple[Tensor, Tensor, Tensor], random: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """Inputs and targets of a training batch: augmented, and smaller early on if asked for."""
+        """Inputs and targets of a training batch, augmented, and smaller with training.small."""
         pixels, labels, index = batch
         training = self.recipe.training
         inputs, targets = self.task.change(
@@ -336,16 +335,16 @@ class _Loop:
         return autocast(self.precision, self.device)
 
     def _norms(self) -> AbstractContextManager[object]:
-        """The context in which batch normalisation sees the whole batch, if asked for."""
+        """The context in which batch normalisation is synchronised, if enabled."""
         if self.group.size > 1 and self.recipe.training.sync_norm:
             return Synchronised(self.group)
         return nullcontext()
 
     @torch.no_grad()
     def score(self, images: Images, maximum: int | None = None) -> tuple[float, float]:
-        """The recipe's loss and the score on unchanged images, by the weights to be kept.
+        """Loss and score on images without augmentation, with the weights to be saved.
 
-        With `maximum`, on that many of them, evenly spread.
+        `maximum` limits the number of images, evenly spread.
         """
         order = torch.arange(len(images))
         if maximum is not None:
@@ -365,19 +364,19 @@ class _Loop:
 
 @torch.no_grad()
 def check_lone(network: Network, shape: Shape) -> None:
-    """Raise UserError when batch normalisation cannot take one image of `shape` at a time."""
+    """Raise UserError if batch normalisation fails on a batch of one image of `shape`."""
     try:
         copy.deepcopy(network).train()(torch.zeros(1, *shape, device=network.normalise.mean.device))
     except ValueError:
         raise UserError(
-            "a batch of one picture is too few for this network's batch normalisation",
-            "--set training.batch=2 or more; more pictures",
+            "a batch of one image is too small for batch normalisation",
+            "use --set training.batch=2 or more, or more images",
         ) from None
 
 
 @torch.no_grad()
 def check_small(network: Network, factor: float) -> None:
-    """Raise UserError when the network cannot take pictures of `factor` times its own size."""
+    """Raise UserError if the network does not accept images of `factor` times its size."""
     network.eval()
     try:
         network(
@@ -387,19 +386,18 @@ def check_small(network: Network, factor: float) -> None:
         )
     except RuntimeError:
         raise UserError(
-            f"this network takes only pictures of {network.shape[1]}×{network.shape[2]}, "
-            f"not of {factor:g} times that",
-            "leave training.small at 1, or choose a larger one",
+            f"this network accepts only images of {network.shape[1]}×{network.shape[2]}, not "
+            f"{factor:g} times that",
+            "set training.small to 1, or to a larger value",
         ) from None
 
 
 def check(losses: Sequence[float | None], epoch: int, lr: float, recipe: Recipe) -> None:
-    """Raise UserError when a loss is not a finite number."""
+    """Raise UserError if a loss is NaN or infinite."""
     if all(loss is None or math.isfinite(loss) for loss in losses):
         return
     raise UserError(
-        f"the loss was no longer a number in epoch {epoch}: "
-        f"the steps were too large (learning rate {lr:g})",
-        f"lower the rate, for example --set optim.lr={recipe.optim.lr / 10:g}, "
-        "or clip the gradient with --set optim.clip=1",
+        f"the loss became NaN or infinite in epoch {epoch}: the learning rate {lr:g} was too high",
+        f"lower the learning rate, for example --set optim.lr={recipe.optim.lr / 10:g}, or clip "
+        "the gradient with --set optim.clip=1",
     )

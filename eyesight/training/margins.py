@@ -1,8 +1,8 @@
-"""How each training image was learnt: its mean logit margin over the epochs.
+"""The mean logit margin of each training image over the epochs.
 
-The margin is the logit of the given class minus the largest other one (after Pleiss et al. 2020). A
-wrong label is learnt late or never. The logits are those that the steps compute anyway, so keeping
-the margins costs nothing and changes nothing.
+The margin is the logit of the given class minus the largest other one (after Pleiss et al. 2020).
+Wrong labels are learned late or never. The margins use the logits of the training steps, so they
+cost no extra time and do not change the training.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from eyesight.results.margins import write
 
 
 def are_kept(recipe: Recipe, processes: int) -> bool:
-    """Whether a training keeps margins: of classes, unblended images and one process."""
+    """Whether a training records margins: classes, no mixing, a single process."""
     alone = processes == 1
     return alone and recipe.data.target == "class" and not augment.mixes(recipe.augment)
 
@@ -49,7 +49,7 @@ class Collected:
             self.sums[one] = (before[0] + total, before[1] + count)
 
     def save(self, folder: Path, ids: Sequence[str]) -> None:
-        """Write the means in the order of `ids`, NaN for images that were never seen."""
+        """Write the means in the order of `ids`, NaN for images not used in training."""
         if not self.sums:
             return
         means = np.full(len(ids), np.nan, dtype=np.float32)

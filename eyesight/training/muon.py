@@ -1,4 +1,4 @@
-"""Muon: momentum whose matrices are replaced by the nearest orthogonal ones (Jordan et al. 2024).
+"""Muon: momentum with orthogonalised updates (Jordan et al. 2024).
 
 Filters are matrices of filters × (channels·k²); biases and norm parameters take plain Nesterov
 momentum.
@@ -15,10 +15,9 @@ from torch import Tensor
 
 @torch.no_grad()
 def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
-    """The orthogonal factor of a matrix, roughly, by a quintic Newton–Schulz iteration.
+    """The approximate orthogonal factor of a matrix, by a quintic Newton–Schulz iteration.
 
-    Rows and columns in any proportion. Where automatic casting is on, all of it is in bfloat16:
-    casting every product by itself took half of the time.
+    Under autocast everything is computed in bfloat16: casting every product took half of the time.
     """
     a, b, c = 3.4445, -4.7750, 2.0315
     tall = matrix.shape[0] > matrix.shape[1]
@@ -34,10 +33,7 @@ def orthogonalise(matrix: Tensor, steps: int = 3) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum.
-
-    Groups marked `orthogonal` (the body's weights) get orthogonalised updates.
-    """
+    """Muon optimiser: Nesterov momentum, orthogonalised in groups marked `orthogonal`."""
 
     PLAIN_MOMENTUM = 0.85  # of the groups that are not orthogonalised
 

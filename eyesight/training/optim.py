@@ -1,7 +1,7 @@
 """Optimisers, their parameter groups, and learning-rate schedules over progress from 0 to 1.
 
-A schedule of progress, not of steps, ends where it should whether the training is measured in
-epochs or in minutes.
+Schedules depend on progress instead of steps, so they work for a number of epochs and for a time
+budget.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from eyesight.training.muon import Muon
 
 
 class ParameterGroup(TypedDict, total=False):
-    """Parameters that share a weight decay and a factor on the learning rate."""
+    """Parameters with the same weight decay and factor on the learning rate."""
 
     params: list[nn.Parameter]
     scale: float
@@ -26,7 +26,7 @@ class ParameterGroup(TypedDict, total=False):
 
 
 def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
-    """The optimiser over the parameters that train; biases and norm parameters never decay."""
+    """The optimiser of the trained parameters; biases and norm parameters have no weight decay."""
     groups = [dict(group) for group in parameter_groups(optim, network)]
     lr = optim.lr
     if optim.name == "sgd":
@@ -67,8 +67,8 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
 def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[ParameterGroup]:
     """The body's weights, the head's weights, and biases with norm parameters.
 
-    `scale` keeps each group's factor on the rate. With `layer_decay` the stages of a backbone have
-    groups of their own.
+    `scale` is each group's factor on the learning rate. With `layer_decay` each stage of a backbone
+    is a group.
     """
     head = {id(parameter) for parameter in getattr(network, "head", nn.Module()).parameters()}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
@@ -116,7 +116,7 @@ def by_stage(group: ParameterGroup, decay: float, network: nn.Module) -> list[Pa
 
 
 def set_rate(optimiser: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group `rate` times its own scale."""
+    """Set the learning rate of every group to `rate` times its scale."""
     for group in optimiser.param_groups:
         group["lr"] = rate * group["scale"]
 
@@ -135,7 +135,7 @@ class Schedule:
         self.falls = optim.schedule in ("cosine", "one_cycle", "linear")
 
     def __call__(self, progress: float, passed: float | None = None) -> float:
-        """`passed` is the number of epochs so far, where it does not follow from the progress."""
+        """`passed` is the number of epochs so far, if it does not follow from the progress."""
         progress = min(max(progress, 0.0), 1.0)
         if progress < self.warmup:
             return self.start + (1 - self.start) * progress / self.warmup
@@ -158,10 +158,7 @@ class Schedule:
 
 
 class Plateau:
-    """A factor that shrinks whenever the monitored loss has not improved for `patience` epochs.
-
-    A function of the losses alone.
-    """
+    """A factor that decreases if the monitored loss has not improved for `patience` epochs."""
 
     def __init__(self, optim: recipe.Optim) -> None:
         self.optim = optim
@@ -195,7 +192,7 @@ class Average:
     def update(self, network: nn.Module) -> None:
         """Move towards the weights of `network`.
 
-        Early on the decay is smaller, so that the start is forgotten.
+        The decay is smaller early in training, to forget the initial weights.
         """
         self.steps += 1
         weight = 1 - min(self.decay, self.steps / (self.steps + 10))
@@ -210,5 +207,5 @@ class Average:
 
 
 def clip(network: nn.Module, largest: float) -> Tensor | None:
-    """Scale the gradients down so that their norm is at most `largest`; 0 leaves them alone."""
+    """Clip the gradients to a norm of at most `largest`; 0 disables clipping."""
     return nn.utils.clip_grad_norm_(network.parameters(), largest) if largest > 0 else None

@@ -1,7 +1,6 @@
-"""Whether float32 or bfloat16 trains faster here, timed once per network, batch and machine.
+"""Choose float32 or bfloat16 by timing, once per network, batch size and machine.
 
-Remembering matters as much as measuring: a training repeated on the same machine must take the same
-arithmetic.
+The choice is cached, so that a repeated training uses the same precision.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ def choose(
     talk: Talk = silent,
     limit: float = math.inf,
 ) -> str:
-    """The precision asked for, or for "auto" the faster one for a training step of this network.
+    """The precision of the recipe, or for "auto" the faster one for a training step.
 
-    The trial ends after `limit` seconds with "float32". Without `trains` a forward pass decides:
-    bfloat16 may double that and still halve the speed of the way back.
+    The measurement stops after `limit` seconds with "float32". Without `trains` only a forward pass
+    is timed.
     """
     if precision != "auto":
         return precision
@@ -58,13 +57,13 @@ def choose(
     if remembered in ("float32", "bfloat16"):
         return str(remembered)
     talk(
-        "trying once whether bfloat16 is faster here than float32 "
-        f"{'to train with' if trains else 'for the frozen part'}"
+        "measuring whether bfloat16 is faster than float32 "
+        f"{('for training' if trains else 'for the frozen part')}"
     )
     began = time.perf_counter()
     exact = seconds(network, batch, "float32", min(0.5, limit / 2), trains=trains)
     if time.perf_counter() - began > limit:
-        return "float32"  # not remembered: another time there may be time for a trial
+        return "float32"  # not cached: next time there may be enough time
     rough = seconds(network, batch, "bfloat16", min(0.5, limit / 2), trains=trains)
     chosen = "bfloat16" if exact > GAIN * rough else "float32"
     cache.write_note("precision", repr(facts), chosen)
@@ -81,9 +80,9 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Non
 def seconds(
     network: Network, batch: int, precision: str, patience: float = 0.5, *, trains: bool = True
 ) -> float:
-    """Seconds of the fastest of some training steps or forward passes on random images.
+    """Seconds of the fastest of several training steps or forward passes on random images.
 
-    They are tried for about `patience` seconds, on a copy of the network.
+    Measured for about `patience` seconds, on a copy of the network.
     """
     network = copy.deepcopy(network).train(trains)
     device = network.normalise.mean.device

@@ -18,31 +18,28 @@ from eyesight.training.context import Context
 
 
 def unfinished(recipe: Recipe, data: Dataset, out: Path, context: Context) -> Run | None:
-    """The newest run of the same training in `out` that has something left to do.
+    """The newest unfinished run of the same training in `out`, or None.
 
-    It was interrupted, or failed with a checkpoint (on a full disk, say), or lacks only the report
-    that is to follow. What a kill left behind in finished runs is removed.
+    It was interrupted, or failed with a checkpoint (for example on a full disk), or only its report
+    is missing. Leftovers in finished runs are removed.
     """
     talk = context.reporter.message
     for run in reversed(list_runs(out)):
         unended = is_unended(run, report=context.report)
-        with suppress(UserError):  # a run of a later eyesight is none of ours
+        with suppress(UserError):  # skip runs of newer versions
             if not unended or not trained_alike(run, recipe):
                 if unended and not own.is_same_code(recipe.model.name, run.environment):
-                    talk(f"{run.path} was begun with other code of {recipe.model.name}")
+                    talk(f"{run.path} was started with different code of {recipe.model.name}")
                 continue
             if (run.data.get("split"), run.data.get("store")) == (data.hash, data.store.key):
                 return run
-            talk(f"{run.path} was begun on other pictures than {data.name} holds now")
-    talk("no unfinished run of this recipe on these pictures: a new one begins")
+            talk(f"{run.path} was started on other images than {data.name} contains now")
+    talk("no unfinished run of this recipe on these images; starting a new one")
     return None
 
 
 def is_unended(run: Run, *, report: bool) -> bool:
-    """Whether a run has something left to do.
-
-    With `report`, also where only its report is missing.
-    """
+    """Whether a run is unfinished; with `report`, also if only its report is missing."""
     status = run.status
     if status == "done":
         if run.checkpoint_path.exists() and not run.held:
@@ -52,22 +49,22 @@ def is_unended(run: Run, *, report: bool) -> bool:
 
 
 def checkpoint(run: Run, stage: int) -> Path:
-    """Where the state of a stage is kept while it trains."""
+    """The path of a stage's checkpoint."""
     return run.checkpoint_path / (
         "state.safetensors" if stage == 1 else f"state{stage}.safetensors"
     )
 
 
 def remove_checkpoint(run: Run) -> None:
-    """What was there to resume from is of no use to a run that is done."""
+    """Remove the checkpoints of a finished run."""
     shutil.rmtree(run.checkpoint_path, ignore_errors=True)
 
 
 def trained_alike(run: Run, target: Recipe) -> bool:
-    """Whether a run's recipe decides a training as `target` does.
+    """Whether a run's recipe defines the same training as `target`.
 
-    A file of weights counts by what is in it, wherever it lies. By its place only where that cannot
-    be told: the file is gone, or the run did not note what it began with.
+    Weights files are compared by content; by path only if the file is missing or the run has no
+    record of it.
     """
     recipe, given = run.recipe, target.model.weights
     if not own.is_same_code(target.model.name, run.environment):
@@ -84,7 +81,7 @@ def trained_alike(run: Run, target: Recipe) -> bool:
     try:
         return bool(kept == _fingerprint(file, file.stat().st_size, file.stat().st_mtime_ns))
     except UserError:
-        return False  # training will say what is wrong with it
+        return False  # training reports the error
 
 
 @lru_cache(maxsize=16)

@@ -1,7 +1,7 @@
-"""Transfer learning: frozen features are computed once, a second stage may train more.
+"""Transfer learning with cached features and an optional second stage.
 
-A stage trains a tail that shares its modules with the whole network, so that the whole network is
-trained when the stage ends.
+A stage trains a tail that shares its modules with the whole network, so the network is up to date
+when the stage ends.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from eyesight.training import effects, features, precision
 from eyesight.training.context import Context
 from eyesight.training.features import Activations, Tail, Trunk
 
-FEATURES_SHARE = 0.6  # of the time for training that may go into computing features once
-LEAST_IMAGES = 0.1  # share of the images used however short the time: a measured speed may be off
-EACH = 8  # images of every class are used, where there are so many
+FEATURES_SHARE = 0.6  # share of the training time for computing features
+LEAST_IMAGES = 0.1  # smallest share of images used; the measured speed may be wrong
+EACH = 8  # smallest number of images per class, if available
 SIDES_READ = 30  # images whose sizes are read to choose a recipe
 
 
@@ -54,12 +54,12 @@ class Stage:
 
     @property
     def mark(self) -> dict[str, int]:
-        """What its epochs carry in the log: their stage, where there are several."""
+        """The entry of its epochs in the log: their stage, if there are several."""
         return {"stage": self.number} if self.count > 1 else {}
 
 
 def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
-    """The recipe with nothing left open: the model "auto", and what pretrained weights expect.
+    """Complete the recipe: the model "auto" and the preprocessing of pretrained weights.
 
     Raises UserError for a second stage without a length.
     """
@@ -73,7 +73,7 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
     transfer = recipe.transfer
     if transfer.thaw and not transfer.thaw_epochs and recipe.training.budget is None:
         raise UserError(
-            "transfer.thaw names a second stage, but nothing says how long it is",
+            "transfer.thaw sets a second stage without a length",
             "--set transfer.thaw_epochs=10",
             code=2,
         )
@@ -81,9 +81,9 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
 
 
 def expected_by_weights(recipe: Recipe) -> Recipe:
-    """The recipe with the size, channels and interpolation that its pretrained weights expect.
+    """The recipe with the size, channels and interpolation of its pretrained weights.
 
-    What the recipe sets itself stays.
+    Fields set in the recipe are kept.
     """
     from eyesight.models.pretrained import expected
 
@@ -110,10 +110,10 @@ def expected_by_weights(recipe: Recipe) -> Recipe:
 
 
 def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
-    """How many images there are and how large they usually are, from a few of them."""
+    """Count the images and estimate their size from a few of them."""
     if not recipe.data.source:
         raise UserError(
-            "this recipe does not say where its pictures are",
+            "this recipe has no data",
             "name a folder, an archive or a named set with --data",
         )
     from eyesight.models.pretrained import imagenet_places
@@ -131,7 +131,7 @@ def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
 def shorter_sides(source: Source) -> list[int]:
     """The shorter sides of a few evenly spread images in pixels, in ascending order.
 
-    Files that cannot be read are passed over.
+    Unreadable files are skipped.
     """
     sides: list[int] = []
     for index in range(0, len(source.ids), max(1, len(source.ids) // SIDES_READ)):
@@ -147,9 +147,9 @@ def shorter_sides(source: Source) -> list[int]:
 def stages(
     recipe: Recipe, network: Network, data: Dataset, context: Context, start: int = 1
 ) -> Iterator[Stage]:
-    """The stages from number `start` on.
+    """Yield the stages from number `start` on.
 
-    Each is prepared, its features computed, when the one before has ended.
+    Each is prepared, with its features, after the previous one has ended.
     """
     if not isinstance(network.body, Backbone):
         yield Stage(1, 1, recipe, network, data.train, data.validation)
@@ -166,7 +166,7 @@ def stages(
         # A stage that is continued must at least be restored.
         if number > start and context.group.agree(clock.left()) <= 0:
             context.reporter.message(
-                "no time is left for the second stage: what the first trained is kept"
+                "no time left for the second stage; keeping the result of the first"
             )
             return
         network.body.freeze(cut)
@@ -184,10 +184,10 @@ def stages(
 
 
 def stage_cuts(recipe: Recipe, body: Backbone) -> list[int]:
-    """For each stage, the number of the backbone's first unit that trains.
+    """The index of the backbone's first trained unit for each stage.
 
-    Raises UserError when the second stage would train less than the first: its state would not hold
-    what the first trained.
+    Raises UserError if the second stage trains fewer layers than the first, because its state would
+    miss some of them.
     """
     transfer = recipe.transfer
     cuts = [body.place(transfer.freeze)]
@@ -195,16 +195,16 @@ def stage_cuts(recipe: Recipe, body: Backbone) -> list[int]:
         cuts.append(body.place(transfer.thaw))
     if cuts[-1] > cuts[0]:
         raise UserError(
-            f"the second stage must train at least what the first trained, from {transfer.freeze} "
-            "on",
-            f"let the second begin as low: --set transfer.thaw={transfer.freeze}",
+            "the second stage must train at least the layers of the first, from "
+            f"{transfer.freeze} on",
+            f"use --set transfer.thaw={transfer.freeze} or an earlier stage",
             code=2,
         )
     return cuts
 
 
 def stage_recipe(recipe: Recipe, number: int) -> Recipe:
-    """The recipe of one stage; the second has its own optimiser, rate, length and batch."""
+    """The recipe of a stage; the second has its own optimiser, rate, length and batch size."""
     if number == 1:
         return recipe
     transfer = recipe.transfer
@@ -219,7 +219,7 @@ def stage_recipe(recipe: Recipe, number: int) -> Recipe:
 
 
 def trained(network: Network, recipe: Recipe) -> list[str]:
-    """For people: the part of a pretrained network that trains in each stage."""
+    """Printed lines: the trained part of a pretrained network in each stage."""
     body = network.body
     assert isinstance(body, Backbone)
     lines = []
@@ -230,7 +230,7 @@ def trained(network: Network, recipe: Recipe) -> list[str]:
 
 
 def trains(network: Network, cut: int) -> str:
-    """For people: how much of the network trains."""
+    """Printed text: how much of the network is trained."""
     body = network.body
     assert isinstance(body, Backbone)
     tensors = list(network.parameters())
@@ -239,15 +239,15 @@ def trains(network: Network, cut: int) -> str:
     total = sum(tensor.numel() for tensor in tensors)
     first = body.prefixes[cut] if cut < len(body.prefixes) else "the head"
     return (
-        f"{len(training)} of {len(tensors)} tensors train "
-        f"({values:,} of {total:,} parameters), from {first} on"
+        f"training {len(training)} of {len(tensors)} tensors ({values:,} of {total:,} "
+        f"parameters), from {first} on"
     )
 
 
 class FrozenFeatures:
-    """The features below each cut, computed from the images once.
+    """The cached features below each cut.
 
-    A higher cut continues from those of the lowest.
+    A higher cut continues from the features of the lowest.
     """
 
     def __init__(
@@ -262,10 +262,10 @@ class FrozenFeatures:
         self.cuts = cuts
         self.lowest: dict[str, Activations] = {}  # below the lowest cut: "train", "validation"
         self.arithmetic = ""  # one for all that is frozen
-        self.bytes_each = 0  # of all the features of one version of an image
+        self.bytes_each = 0  # bytes of the features of one view of an image
 
     def below(self, cut: int) -> tuple[Tail, Images, Images]:
-        """The tail that trains above `cut`, with its training and validation features."""
+        """The trained tail above `cut`, with its training and validation features."""
         units = self._units
         lowest = min(self.cuts) or cut
         first = self._trunk(0, lowest, self.data.train.shape)
@@ -291,7 +291,7 @@ class FrozenFeatures:
         return Trunk(self.network, self._units[start:end], shape, pictures=start == 0)
 
     def _settle(self, first: Trunk) -> None:
-        """Choose the arithmetic of all that is frozen, and see how much room its features take."""
+        """Choose the precision of the frozen part and compute the size of its features."""
         self.arithmetic = self.context.group.once(
             lambda: precision.choose(
                 self.recipe.training.precision,
@@ -309,10 +309,7 @@ class FrozenFeatures:
         self.bytes_each = values * features.KINDS[self.arithmetic].itemsize
 
     def _compute(self, trunk: Trunk, parts: dict[str, Images]) -> dict[str, Activations]:
-        """By one process with every core.
-
-        The others find its file, or where they have none compute the same.
-        """
+        """Compute the features in one process with all cores; the others read its file."""
         group = self.context.group
         computed: dict[str, Activations] = {}
 
@@ -333,7 +330,7 @@ class FrozenFeatures:
     def _again(
         self, trunk: Trunk, parts: dict[str, Images], views: int, count: int
     ) -> dict[str, Activations]:
-        """As another process computed them, of the same images in as many versions."""
+        """The features as computed by another process, for the same images and views."""
         train = parts["train"]
         if trunk.pictures and self.context.clock.budget is not None:
             train = self._in_order(train)
@@ -346,7 +343,7 @@ class FrozenFeatures:
         }
 
     def _within_budget(self, trunk: Trunk, parts: dict[str, Images]) -> dict[str, Activations]:
-        """The features of as many versions and images as disk and budget have room for."""
+        """The features of as many views and images as disk and budget allow."""
         augment, key, reporter = self.recipe.augment, self._key(), self.context.reporter
         clock = self.context.clock
         began = clock.now()
@@ -369,12 +366,12 @@ class FrozenFeatures:
         return {"train": computed, "validation": validation}
 
     def _versions_on_disk(self, count: int) -> int:
-        """How many versions of `count` images the recipe asks for and the disk has room for."""
+        """The number of views of `count` images that the recipe sets and the disk allows."""
         asked = features.versions(self.recipe.augment, self.recipe.transfer.views)
         views = features.fitting(self.bytes_each * count, asked)
         if views < asked:
             self.context.reporter.message(
-                f"the disk has room for the features of {views} of {asked} versions of each picture"
+                f"the disk has space for the features of {views} of {asked} views per image"
             )
         return views
 
@@ -389,7 +386,7 @@ class FrozenFeatures:
         clock, reporter = self.context.clock, self.context.reporter
         if clock.budget is None:
             return train, views
-        reporter.message("trying how fast the frozen part is")
+        reporter.message("measuring the speed of the frozen part")
         train = self._in_order(train)
         pace = max(features.pace(trunk, train, self.arithmetic), measured)
         affordable = FEATURES_SHARE * max(0.0, clock.left()) / pace
@@ -397,29 +394,25 @@ class FrozenFeatures:
             return train, views
         fewer = max(1, int(affordable // len(train)))
         if fewer < views:
-            reporter.message(
-                f"the budget has time for the features of {fewer} of {views} versions of each "
-                "picture"
-            )
+            reporter.message(f"the budget allows features of {fewer} of {views} views per image")
         if affordable >= len(train):
             return train, fewer
         count = enough(train, int(affordable))
         if count == len(train):
             return train, 1
         reporter.message(
-            f"the budget has time for the features of {count:,} of {len(train):,} training "
-            "pictures; "
-            "give more for all"
+            f"the budget allows features of {count:,} of {len(train):,} training images; use a "
+            "longer --budget for all"
         )
         return train.subset(np.arange(count)), 1
 
     def _in_order(self, train: Images) -> Images:
-        """The images mixed, so that any first part is fair."""
+        """The images in random order, so that any first part is representative."""
         return train.subset(mixed(train, self.recipe.data.split_seed).numpy())
 
 
 def mixed(images: Images, seed: int) -> Tensor:
-    """The indices of all images at random, but first some of every class."""
+    """All indices in random order, with some of every class first."""
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     labels = images.labels[order]
     first = torch.zeros(len(order), dtype=torch.bool)
@@ -429,6 +422,6 @@ def mixed(images: Images, seed: int) -> Tensor:
 
 
 def enough(images: Images, affordable: int) -> int:
-    """`affordable` images, or more where that would be too few to learn from."""
+    """The `affordable` number of images, or more if that is too few to train."""
     every = int(images.counts.clamp(max=EACH).sum())
     return min(len(images), max(affordable, round(LEAST_IMAGES * len(images)), every))

@@ -35,7 +35,7 @@ def draw(
     """Write the figure to `out` (PNG) and return its path; the seed decides the changes."""
     if recipe.augment == Augment():
         settings = "--set augment.rotate=20 --set augment.flip=random"
-        talk(f"{recipe.name} does not augment its images; to see changes: {settings}")
+        talk(f"{recipe.name} has no augmentation; for a preview try {settings}")
     images = first(dataset.load(recipe.data, talk=talk, progress=progress).train)
     index = torch.arange(len(images))
     if isinstance(images, Masked):

@@ -57,10 +57,10 @@ class CorrectionsEffect:
 
     def lines(self) -> list[str]:
         """For people, with the number of test images."""
-        n = f"{self.corrected.n:,} test pictures"
+        n = f"{self.corrected.n:,} test images"
         return [
-            f"corrections, by corrected labels of {n}: {self.corrected}",
-            f"corrections, by the labels as given: {self.uncorrected}; before is {self.before}",
+            f"corrections, with corrected labels of {n}: {self.corrected}",
+            f"corrections, with the original labels: {self.uncorrected}; before is {self.before}",
         ]
 
 

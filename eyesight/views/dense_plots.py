@@ -56,17 +56,17 @@ def _reconstruction_panels(run: Run) -> Iterator[Panel]:
         size = results.codes.shape[1]
         yield Panel(
             "restored",
-            "Pictures and their reconstructions",
-            f"Above the test pictures, below what came through the {size} values of the "
-            "bottleneck.",
+            "Images and their reconstructions",
+            f"Test images above, their reconstructions from the {size} values of the bottleneck "
+            "below.",
             restored(_rows(gallery, "shown")),
         )
     if len(gallery.get("strange_pixels", ())):
         captions = [f"{results.errors[index]:.4f}" for index in gallery["strange_index"][:FEW]]
         yield Panel(
             "strangest",
-            "The strangest pictures",
-            "The test pictures with the largest mean squared error: least like the training ones.",
+            "The most unusual images",
+            "The test images with the largest mean squared error: least like the training images.",
             restored(_rows(gallery, "strange"), captions),
         )
     if len(results) > 2:
@@ -74,8 +74,8 @@ def _reconstruction_panels(run: Run) -> Iterator[Panel]:
         yield Panel(
             "bottleneck",
             "The bottleneck",
-            "Every dot is a test picture, placed by the values in its bottleneck. "
-            "The network never saw the classes that colour them.",
+            "Each dot is a test image, positioned by its bottleneck values and coloured by its "
+            "class. The network was trained without classes.",
             codes(points, results.labels, readable(results.classes), share),
         )
 
@@ -89,12 +89,12 @@ def _rows(gallery: Gallery, name: str) -> list[tuple[str, Pixels]]:
 
 
 OVERLAYS = (
-    ("shown", "overlays", "Pictures with their masks", "Test pictures with their mean IoU."),
+    ("shown", "overlays", "Images with their masks", "Test images with their mean IoU."),
     (
         "worst",
         "worst",
-        "The worst pictures",
-        "Test pictures with the lowest mean IoU. Look here first: some masks may be wrong.",
+        "The worst images",
+        "Test images with the lowest mean IoU. Check these first: some masks may be wrong.",
     ),
 )
 
@@ -121,8 +121,8 @@ def _segmentation_panels(run: Run) -> Iterator[Panel]:
     by_class = results.summary()["per_class_iou"]
     if by_class:
         values = dict(zip(class_names, by_class.values(), strict=True))
-        words = "Of the pixels that are or were predicted as a class, the share that is both."
-        yield Panel("ious", "Class by class", words, ious(values))
+        words = "Of the pixels that have the class or are predicted as it, the share that is both."
+        yield Panel("ious", "Results per class", words, ious(values))
 
 
 PANELS: dict[str, Callable[[Run], Iterator[Panel]]] = {
@@ -137,9 +137,9 @@ def sentence(run: Run) -> str:
     mse = test.get("mse")
     if run.target == "picture" and mse is not None:
         steps = 255 * mse**0.5
-        words = f"A restored value is off by {steps:.1f} of 255 steps (root mean square)"
+        words = f"The root mean square error of a pixel is {steps:.1f} of 255 levels"
         if test["ssim"] is not None:
-            words += f"; structural similarity is {test['ssim']:.3f}"
+            words += f"; the structural similarity is {test['ssim']:.3f}"
         return f"{words}."
     if run.target == "mask" and test.get("pixel_accuracy") is not None:
         return _segmentation_sentence(test)
@@ -152,7 +152,7 @@ def _segmentation_sentence(test: Summary) -> str:
     scores = [(value, name) for name, value in test["per_class_iou"].items() if value is not None]
     value, name = min(scores, default=(0.0, ""))
     return (
-        f"{share:.2f} % of the pixels are right (95 % interval {low:.2f} to {high:.2f} %). "
+        f"{share:.2f} % of the pixels are correct (95 % interval {low:.2f} to {high:.2f} %). "
         f"The hardest class is {name}, with an IoU of {100 * value:.1f} %."
     )
 
@@ -340,6 +340,6 @@ def ious(values: Mapping[str, float | None]) -> Figure:
     axes.plot([value for value, _ in scores], places, "o", color=BLUE, markersize=5)
     axes.set_yticks(places, [name[:24] for _, name in scores], color=INK)
     axes.set(xlim=(0, 1.005), ylim=(-0.6, max(0, len(scores) - 0.4)))
-    axes.set_title("Intersection over union, class by class", pad=8)
+    axes.set_title("Intersection over union per class", pad=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
     return figure

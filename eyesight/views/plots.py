@@ -189,7 +189,10 @@ def augmented(
     width = right + max(CELL * most + 0.1, 3.6)
     height = 0.35 + step * rows
     figure = Figure(figsize=(width, height))
-    titles = {left: "Training pictures", right: "As training sees them: four others in every trial"}
+    titles = {
+        left: "Training pictures",
+        right: ("Augmented as in training, four different images per trial"),
+    }
     for place, title in titles.items():
         figure.text(place / width, 1 - 0.08 / height, title, va="top", fontweight="bold")
     for index, (image, name) in enumerate(zip(pixels, names, strict=True)):
@@ -287,9 +290,9 @@ def risk_coverage(curve: RiskCoverage) -> Figure:
     axes = figure.subplots()
     axes.plot(curve.coverage, curve.risk, color=BLUE, linewidth=1.8)
     axes.fill_between(curve.coverage, curve.risk, color=BLUE, alpha=0.12, linewidth=0)
-    axes.set(xlim=(0, 1), xlabel="share of the pictures that are answered")
+    axes.set(xlim=(0, 1), xlabel="share of images that are answered")
     axes.set_ylim(0, max(0.01, 1.15 * float(curve.risk.max())))
-    axes.set_title(f"Mistakes among them (area {curve.area:.4f})")
+    axes.set_title(f"Error rate among them (area {curve.area:.4f})")
     _percent_axes(axes)
     return figure
 
@@ -303,7 +306,7 @@ def _curve_panel(axes: Axes, epochs: Sequence[Epoch], key: str) -> None:
     numbers = np.array([event["epoch"] for event in epochs])
     training = "training"
     if any(event.get("train_clean") for event in epochs):  # the batches were blends
-        training = "training (clean sample)"
+        training = "training (without augmentation)"
     lines = (("train", ORANGE, training), ("validation", BLUE, "validation"))
     columns = {part: _values(epochs, f"{part}_{key}") for part, _, _ in lines}
     score = TASK_SCORES.get(key)

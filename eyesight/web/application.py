@@ -68,9 +68,9 @@ def application(
         reader.close()
         service.close()
 
-    description = "Classifies images. Nothing that is sent is kept."
+    description = "Classifies images. Uploads are not stored."
     if collect:
-        description = "Classifies images. Only digits that are sent to be collected are kept."
+        description = "Classifies images. Only digits that are sent as samples are stored."
     app = FastAPI(
         title="eyesight",
         version=eyesight.__version__,
@@ -78,7 +78,7 @@ def application(
         docs_url=None,
         redoc_url=None,
         lifespan=life,
-        responses={422: {"model": Problem, "description": "a wrong parameter"}},
+        responses={422: {"model": Problem, "description": "an invalid parameter"}},
     )
     app.state.service = service
     app.state.reader = reader
@@ -104,7 +104,7 @@ def review_application(
         version=eyesight.__version__,
         docs_url=None,
         redoc_url=None,
-        responses={422: {"model": Problem, "description": "a wrong parameter"}},
+        responses={422: {"model": Problem, "description": "an invalid parameter"}},
     )
     app.state.review = review
     app.state.token = token
@@ -174,4 +174,4 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 def _unexpected(request: Request, error: Exception) -> Response:
     """The traceback is in the server's log, not in the answer."""
-    return refusal(request, 500, "the server failed to answer", "its log says more")
+    return refusal(request, 500, "internal server error", "see the server's log")

@@ -93,7 +93,7 @@ class LimitedConnection(HttpToolsProtocol):
         """Close a connection whose headers did not end in time."""
         self.refuse(
             408,
-            f"the request's headers did not end within {HEADER_SECONDS:g} seconds",
+            f"the request headers took longer than {HEADER_SECONDS:g} seconds",
             "send the request again",
         )
 

@@ -225,7 +225,7 @@ def prepared_box(upload: bytes) -> Pixels | None:
         width, height = dimensions(upload)
         if len(upload) > BOX_BYTES or width * height > BOX_PIXELS:
             limits = f"{BOX_PIXELS / 1e6:g} megapixels and {BOX_BYTES / 1e6:g} MB"
-            raise BadPicture("huge", f"a box has at most {limits}")
+            raise BadPicture("huge", f"a box may have at most {limits}")
         strength = mnist_digit.ink(mnist_digit.grey(upload))
         return None if strength is None else mnist_digit.fitted(strength)
 

@@ -83,13 +83,13 @@ class Guard:
                 request,
                 403,
                 "the request comes from another site's page",
-                "open this server's own pages",
+                "use the pages of this server",
             )
         if self.token is None and self.public and scope["path"].startswith(CHANGING):
             return refusal(
                 request,
                 403,
-                "on a server that others can reach this asks for a token",
+                "on a server that other machines can reach, this needs a token",
                 "start the server with --token TOKEN",
             )
         if self.token is None or scope["path"].startswith(OPEN):
@@ -101,7 +101,7 @@ class Guard:
         return refusal(
             request,
             401,
-            "this server asks for its token",
+            "this server requires a token",
             "send the header Authorization: Bearer TOKEN",
             {"WWW-Authenticate": "Bearer"},
         )

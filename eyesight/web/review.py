@@ -231,7 +231,7 @@ class Review:
     def typical(self, name: str, most: int) -> list[int]:
         """Rows of typical images of a class."""
         if name not in self.store.classes:
-            raise Refused(404, "there is no such class", "see the classes of /api/review")
+            raise Refused(404, "there is no such class", "/api/review lists the classes")
         if name not in self._typical:
             self._typical[name] = self.queue.typical(name, 24)
         return self._typical[name][:most]
@@ -240,12 +240,12 @@ class Review:
         """Save decisions at once; raises Refused for images, classes or data of another review."""
         self._check_key(request.key)
         if request.action == "relabel" and request.name not in self.store.classes:
-            raise Refused(422, f"{request.name!r} is no class of the data", "choose one of them")
+            raise Refused(422, f"{request.name!r} is not a class of the data", "choose one of them")
         decisions = []
         for content in dict.fromkeys(request.contents):
             row = self.row_of_content.get(content)
             if row is None:
-                raise Refused(422, "the data has no such picture", "open the page again")
+                raise Refused(422, "the data has no such image", "open the page again")
             label = self.record.labels[row]
             decisions.append((label.id, content, label.given, new_label(request, label)))
         self.file.decide(decisions)
@@ -260,7 +260,7 @@ class Review:
     def picture(self, row: int, *, large: bool) -> bytes:
         """An image as a PNG file: a thumbnail, or in its own size up to 640 pixels."""
         if not 0 <= row < len(self.record.labels):
-            raise Refused(404, "there is no such picture", "see /api/review/items")
+            raise Refused(404, "there is no such image", "see /api/review/items")
         name = self.record.labels[row].id
         with self._decoding.turn():
             if large and name in self.source_rows and self.source is not None:
@@ -273,7 +273,7 @@ class Review:
 
     def _check_key(self, key: str) -> None:
         if key != self.key:
-            raise Refused(409, "this page shows a review of other data", "open the page again")
+            raise Refused(409, "this page belongs to a review of other data", "open the page again")
 
     def _by_others(self) -> dict[str, dict[str, Correction]]:
         """The last decision of each person about each content."""

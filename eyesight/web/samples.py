@@ -48,7 +48,7 @@ class Collection:
         with self.lock:
             held = len(self)
             if held + len(samples) > self.most:
-                reason = f"{held:,} samples are kept already, of {self.most:,} at most"
+                reason = f"{held:,} samples are stored, the maximum is {self.most:,}"
                 raise Refused(507, reason, f"train on them, then empty {self.folder.name}")
             for name, pixels in samples:
                 self._write(name, encode_png(pixels))
@@ -56,8 +56,8 @@ class Collection:
 
     def _write(self, name: str, image: bytes) -> None:
         if len(image) > MOST_BYTES:
-            reason = f"a sample has {len(image):,} bytes, of {MOST_BYTES:,} at most"
-            raise Refused(413, reason, "send what was drawn in one box")
+            reason = f"a sample has {len(image):,} bytes, but at most {MOST_BYTES:,} are allowed"
+            raise Refused(413, reason, "send the drawing of one box")
         file = f"{sha256(image)[:24]}.png"
         (self.folder / name).mkdir(exist_ok=True)
         with whole_file(self.folder / name / file) as opened:

@@ -23,27 +23,28 @@ class Recognised(BaseModel):
     top: list[Named]
     set: list[str] | None = Field(
         default=None,
-        description="the classes among which the right one is in `level` of the images like those "
-        "of the training, most probable first; null for a network that was not calibrated",
+        description="a set that contains the correct class for a share `level` of images like "
+        "the training images, most probable first; null without calibration",
     )
     level: float | None = Field(default=None, description="of the set")
     unlike: bool | None = Field(
-        default=None, description="whether the image is unlike anything it learnt from"
+        default=None, description="whether the image is unlike the training images"
     )
-    sure: bool | None = Field(
-        description="whether nothing speaks against relying on the first class; null if unknown"
-    )
+    sure: bool | None = Field(description="whether the first class is reliable; null if unknown")
     threshold: float | None = Field(
-        description="chosen on validation images so that 99 % of the sure answers are right"
+        description="chosen on validation images so that 99 % of sure predictions are correct"
     )
     other: float | None = Field(
         default=None,
-        description="probability of everything else, for a network narrowed to some classes (dogs)",
+        description=(
+            "probability of everything else, for a network restricted to some classes (dogs)"
+        ),
     )
     doubt: Doubt | None = Field(
         default=None,
-        description="why not to rely on the answer: it is unlike what it learnt from, or none of "
-        "the classes; several are in the set; or, without sets, the first has too little",
+        description="why the prediction is unreliable: the image is unlike the training images "
+        "or shows none of the classes; the set has several classes; or, without "
+        "sets, the first probability is too low",
     )
 
 
@@ -52,7 +53,7 @@ class Share(BaseModel):
 
     name: str = Field(serialization_alias="class")
     share: float
-    colour: str = Field(description="in which it is drawn, as #rrggbb")
+    colour: str = Field(description="colour of the class, as #rrggbb")
 
 
 class Made(BaseModel):
@@ -60,18 +61,20 @@ class Made(BaseModel):
 
     target: Literal["picture", "mask"]
     picture: str = Field(
-        description="PNG in base64: the mask over the image, or the image and its restoration"
+        description=("PNG in base64: the image with its mask, or the image and its reconstruction")
     )
     shares: list[Share] = Field(
-        default=[], description="of the classes in a mask, the greatest first"
+        default=[], description="area of each class in a mask, largest first"
     )
     anomaly: float | None = Field(
-        default=None, description="mean squared error of the restoration, pixels from 0 to 1"
+        default=None, description="mean squared error of the reconstruction, pixels from 0 to 1"
     )
     usual: float | None = Field(
-        default=None, description="the error that 99 % of the validation images stay below"
+        default=None, description="99 % of the validation images have a smaller error"
     )
-    unfamiliar: bool | None = Field(default=None, description="whether the error is above that")
+    unfamiliar: bool | None = Field(
+        default=None, description=("whether the error is above `usual`")
+    )
 
 
 class Problem(BaseModel):
@@ -95,9 +98,11 @@ class Health(BaseModel):
     name: str
     classes: int
     shape: list[int] = Field(
-        min_length=3, max_length=3, description="channels, height, width of what the network sees"
+        min_length=3,
+        max_length=3,
+        description=("channels, height and width of the network's input"),
     )
-    accuracy: float | None = Field(description="share of right answers on test pictures")
+    accuracy: float | None = Field(description="accuracy on test images")
     in_flight: int
 
 
@@ -113,7 +118,7 @@ class RunRow(BaseModel):
     name: str
     recipe: str
     status: str
-    measure: str = Field(default="", description="what it is scored by, for example accuracy")
+    measure: str = Field(default="", description="the name of the score, for example accuracy")
     value: float | None = Field(default=None, description="the score on the test images")
     score: str | None = Field(default=None, description="measure and value with its unit")
     top1: float | None = None

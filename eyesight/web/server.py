@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
 BACKLOG = 512  # connections that wait to be accepted
-NOT_ALLOWED = ", but not train or save samples; --token asks for a password and allows both"
+NOT_ALLOWED = ", but cannot train or save samples; --token sets a password and allows both"
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,14 @@ def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
         return Served(where, None)
     if where == RUNS and not any(has_classifier(run) for run in list_runs(where)):
         talk(
-            "the folder runs holds no trained network yet: the page /reader offers to train "
-            "the digits, which takes half a minute on two cores"
+            "there is no trained network in runs yet; the page /reader offers to train one on "
+            "digits, in half a minute on two cores"
         )
         return Served(None, where)
     if list_runs(where):
         return Served(exported(newest(where), talk), where)
     if where.is_dir() and not (where / "recipe.json").is_file():
-        raise UserError(f"{where} holds no runs", "name a run, a folder of runs or an ONNX file")
+        raise UserError(f"{where} contains no runs", "name a run, a folder of runs or an ONNX file")
     run = Run.open(where)
     return Served(exported(run, talk), run.path.absolute().parent)
 
@@ -79,7 +79,7 @@ def newest(folder: Path) -> Run:
     runs = list(reversed(list_runs(folder)))
     trained = [run for run in runs if has_classifier(run)]
     if not trained:
-        hint = runs[0].way_on if runs else "train one: eyesight train RECIPE"
+        hint = runs[0].way_on if runs else "train one with eyesight train RECIPE"
         raise UserError(f"no run in {folder} has a classifier yet", hint)
     return min(trained, key=lambda run: ((run.path / MARK).is_file(), run.target != "class"))
 
@@ -108,22 +108,23 @@ def listen(host: str, port: int) -> socket.socket:
         return _bound(host, port)
     except OverflowError:
         raise UserError(
-            f"there is no port {port}", "ports are numbers from 1 to 65535", code=2
+            f"there is no port {port}", "choose a port from 1 to 65535", code=2
         ) from None
     except socket.gaierror:
         raise UserError(
             f"this machine has no address {host!r}",
-            "leave --host out to serve this machine only",
+            "leave out --host to serve only this machine",
             code=2,
         ) from None
     except OSError as error:
         if error.errno in (errno.EADDRINUSE, getattr(errno, "WSAEADDRINUSE", errno.EADDRINUSE)):
             free = _next_free(host, port)
             raise UserError(
-                f"port {port} is in use by another program", f"use the next free one: --port {free}"
+                f"port {port} is in use by another program", f"use a free port: --port {free}"
             ) from None
         raise UserError(
-            f"cannot listen on {host} port {port}: {error.strerror}", "choose another with --port"
+            f"cannot listen on {host} port {port}: {error.strerror}",
+            "choose another port with --port",
         ) from None
 
 
@@ -204,7 +205,7 @@ def serve(
     local = is_loopback(options.host)
     if not local:
         allowed = "" if options.token else NOT_ALLOWED
-        talk(f"everybody who can reach this machine can use the server{allowed}")
+        talk(f"anyone who can reach this machine can use the server{allowed}")
     port = sock.getsockname()[1]
     desk = None
     if options.studio is not None:
@@ -263,8 +264,8 @@ def serve_review(
     local = is_loopback(options.host)
     if not local and not options.token:
         raise UserError(
-            "others could see and relabel these pictures",
-            "leave --host out, or give a password: --token TOKEN",
+            "others could see and relabel these images",
+            "leave out --host, or set a password with --token TOKEN",
             code=2,
         )
     sock = listen(options.host, options.port)

@@ -29,9 +29,12 @@ MANY = 64  # images in one form
 BATCH = 64  # images that go through the network together at most
 BATCH_BYTES = 32 << 20  # of the answers of one batch
 HINTS = {
-    413: "send a smaller picture; the network sees few of its pixels anyway",
+    413: "send a smaller image; the network scales it down anyway",
     415: "send a JPEG, PNG, GIF, WebP, BMP or TIFF file",
-    422: "the file is damaged or cut off: open it in a viewer, save it again, and send that",
+    422: (
+        "the file is damaged or truncated: open it in an image viewer, save it again, and "
+        "send the new file"
+    ),
 }
 STATUS = {"huge": 413, "empty": 422, "truncated": 422, "size": 422}
 
@@ -73,7 +76,7 @@ class Service:
         if self.target != "class":
             raise Refused(
                 404,
-                f"this network gives a {self.target} for a picture, not a class",
+                f"this network predicts a {self.target}, not a class",
                 "send it to /api/render",
             )
 
@@ -95,9 +98,7 @@ class Service:
     async def render(self, request: Request) -> tuple[Rendered, bytes]:
         """The scores of a mask or a restored image, and a drawing of it as PNG; raises Refused."""
         if self.target == "class":
-            raise Refused(
-                404, "this network gives a class for a picture", "send it to /api/predict"
-            )
+            raise Refused(404, "this network predicts classes", "send it to /api/predict")
         return await self._answer(request, self._render)
 
     async def explain(self, request: Request) -> bytes:
@@ -128,7 +129,7 @@ class Service:
             raise Refused(
                 504,
                 f"this took longer than {self.limits.seconds:g} seconds",
-                "send less, or something smaller",
+                "send fewer or smaller images",
             ) from None
 
     async def _classify(self, picture: bytes) -> Answer:
@@ -223,4 +224,4 @@ def refusing(picture: bytes) -> Iterator[None]:
         status = STATUS.get(bad.kind, default)
         raise Refused(status, str(bad), HINTS[status]) from None
     except MemoryError:
-        raise Refused(413, "huge: there is no memory for this picture", HINTS[413]) from None
+        raise Refused(413, "too large: not enough memory for this image", HINTS[413]) from None

@@ -14,7 +14,7 @@ from eyesight.runs import Run, list_runs
 from eyesight.system.child_process import last_error
 
 MARK = "by_page.json"  # `eyesight serve` without a name prefers runs that have no such file
-HINT = "begin it again, on the page or with eyesight train"
+HINT = "start it again, on the page or with eyesight train"
 
 
 class TrainingJob:

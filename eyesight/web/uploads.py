@@ -45,7 +45,7 @@ async def read_pictures(request: Request, limits: Limits, most: int) -> list[byt
         await drain(request, limits)
         raise Refused(
             422,
-            "several pictures come as the files of one form",
+            "send several images as the files of one form",
             "curl -F picture=@ONE -F picture=@OTHER",
         )
     return files(
@@ -67,8 +67,8 @@ async def read_body(request: Request, most: int, limits: Limits) -> bytes:
         await drain(request, limits)
         raise Refused(
             415,
-            "compressed uploads are not unpacked",
-            "send the picture's file as it is, without Content-Encoding",
+            "compressed request bodies are not supported",
+            "send the image file without Content-Encoding",
         )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most:
@@ -81,12 +81,12 @@ async def read_body(request: Request, most: int, limits: Limits) -> bytes:
     except TimeoutError:
         raise Refused(
             408,
-            f"the upload did not end within {limits.upload_seconds:g} seconds",
-            "send a smaller picture, or try again on a faster connection",
+            f"the upload took longer than {limits.upload_seconds:g} seconds",
+            "send a smaller image, or use a faster connection",
             {"Connection": "close"},
         ) from None
     except ClientDisconnect:
-        raise Refused(400, "the upload was cut off", "send the picture again") from None
+        raise Refused(400, "the upload was interrupted", "send the image again") from None
     if body is None:
         await _drain(stream, limits)
         raise too_large(limits)
@@ -131,7 +131,7 @@ def too_large(limits: Limits) -> Refused:
     return Refused(
         413,
         f"the upload is larger than {limits.bytes / 1e6:g} MB",
-        "send a smaller picture; the network sees few of its pixels anyway",
+        "send a smaller image; the network scales it down anyway",
     )
 
 
@@ -145,13 +145,15 @@ def files(body: bytes, content_type: str, most: int) -> list[bytes]:
         if FILE.search(head):
             contents.append(content)
     if not contents:
-        raise Refused(422, "the form holds no file", "send one: curl -F picture=@FILE")
+        raise Refused(422, "the form has no file", "send one with curl -F picture=@FILE")
     if len(contents) > most:
         if most == 1:
             raise Refused(
-                422, "the form holds more than 1 file", "POST /api/predict/many takes several"
+                422,
+                "the form has more than one file",
+                "use POST /api/predict/many for several files",
             )
-        raise Refused(422, f"the form holds more than {most} files", "send fewer")
+        raise Refused(422, f"the form has more than {most} files", "send fewer")
     return contents
 
 
@@ -175,6 +177,4 @@ def form_parts(body: bytes, content_type: str, most: int) -> list[bytes]:
 
 def unreadable(reason: str) -> Refused:
     """The error for a body that is no form."""
-    return Refused(
-        422, f"the form cannot be read: {reason}", "send it as curl -F picture=@FILE does"
-    )
+    return Refused(422, f"the form cannot be read: {reason}", "send it like curl -F picture=@FILE")

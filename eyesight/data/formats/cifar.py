@@ -1,7 +1,7 @@
 """CIFAR-10's binary batches: one label byte, then 3,072 bytes red, green, blue, per picture.
 
-The Python version of the same data set is a pickle, which could run anything when opened, so it is
-refused by name.
+The Python version consists of pickle files, which can execute code when opened, so it is rejected
+by name.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROW = 1 + 3 * 32 * 32
 
 
 def is_batch(name: str) -> bool:
-    """Whether a name is that of a binary batch, or of a pickle, which is refused with a reason."""
+    """Whether this is the name of a binary batch, or of a pickle file, which is rejected later."""
     return name in (*TRAIN, TEST) or is_pickle(name)
 
 
@@ -33,20 +33,21 @@ def is_pickle(name: str) -> bool:
 
 
 def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 N,3,32,32 and labels int64 N of one batch.
+    """Read pixels uint8 N,3,32,32 and labels int64 N of a batch.
 
-    UserError when it is cut short or has other labels.
+    Raises UserError if it is truncated or has invalid labels.
     """
     try:
         rows = np.fromfile(path, dtype=np.uint8)
     except OSError as error:
         raise UserError(
-            f"cannot read {path}: {error.strerror}", "check its permissions, or fetch it again"
+            f"cannot read {path}: {error.strerror}", "check its permissions, or download it again"
         ) from error
     if rows.size == 0 or rows.size % ROW:
         raise UserError(
-            f"{path} has {rows.size:,} bytes, which is no whole number of CIFAR-10 rows of {ROW:,}",
-            "fetch the file again",
+            f"{path} has {rows.size:,} bytes, which is not a multiple of CIFAR-10's {ROW:,} "
+            "bytes per image",
+            "download the file again",
         )
     rows = rows.reshape(-1, ROW)
     labels = rows[:, 0].astype(np.int64)
@@ -58,14 +59,14 @@ def read_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_cifar(name: str, files: Sequence[Path]) -> Source:
-    """The source made of the binary batches among `files`, in their official order."""
+    """The source of the binary batches among `files`, in official order."""
     by_name = {path.name: path for path in files}
     batches = [by_name[batch] for batch in (*TRAIN, TEST) if batch in by_name]
     if not batches:
         raise UserError(
-            f"{name} holds the Python version of CIFAR-10, which is made of pickles and never "
-            "opened",
-            "use the binary version (cifar-10-binary.tar.gz) or a folder of pictures",
+            f"{name} is the Python version of CIFAR-10, which consists of pickle files; these "
+            "are never opened for security",
+            "use the binary version (cifar-10-binary.tar.gz) or a folder of images",
         )
     parts = [("test" if path.name == TEST else "train", *read_batch(path)) for path in batches]
     fingerprint = digest(
@@ -97,26 +98,30 @@ def batches_from_sheets(folder: Path) -> None:
 def _sheet_labels(folder: Path, name: str) -> np.ndarray:
     files = sorted(folder.rglob(name))
     if not files:
-        raise UserError(f"{folder} has no {name}", "fetch the package again")
+        raise UserError(f"{folder} has no {name}", "download the package again")
     try:
         return np.array(json.loads(files[0].read_bytes()), dtype=np.uint8)
     except (ValueError, TypeError, OverflowError) as error:
-        raise UserError(f"{files[0]} holds no labels: {error}", "fetch the package again") from None
+        raise UserError(
+            f"{files[0]} has no labels: {error}", "download the package again"
+        ) from None
 
 
 def _write_batch(sheet: Path | None, labels: np.ndarray, target: Path) -> None:
     if sheet is None:
-        raise UserError(f"there is no sheet of images for {target.name}", "fetch the package again")
+        raise UserError(
+            f"there is no sheet of images for {target.name}", "download the package again"
+        )
     try:
         image, _ = decode(sheet.read_bytes())
     except BadPicture as error:
         raise UserError(
-            f"{sheet.name} cannot be read: {error}", "fetch the package again"
+            f"{sheet.name} cannot be read: {error}", "download the package again"
         ) from None
     if image.size != (32 * 32, len(labels)) or image.mode != "RGB":
         size = f"{image.width}×{image.height} {image.mode}"
         raise UserError(
-            f"{sheet.name} is {size}, not 1024×{len(labels)} RGB", "fetch the package again"
+            f"{sheet.name} is {size}, not 1024×{len(labels)} RGB", "download the package again"
         )
     pixels = np.asarray(image)
     planes = pixels.transpose(0, 2, 1).reshape(len(labels), -1)

@@ -173,8 +173,8 @@ class _Chooser:
         if rivals:
             names = f"{self.names[best]!r} and {self.names[rivals[0]]!r}"
             raise UserError(
-                f"two columns of {self.path} lead to files: {names}",
-                f"--set data.image_column={self.names[best]} says which holds the images",
+                f"two columns of {self.path} refer to files: {names}",
+                f"choose one, for example --set data.image_column={self.names[best]}",
             )
         return best
 
@@ -247,10 +247,10 @@ class _Chooser:
     def _refuse_splits(self, place: int) -> None:
         values = listed(sorted({cell for cell in self.cells(place) if cell})[:5])
         raise UserError(
-            f"the column {self.names[place]!r} of {self.path} holds {values or 'nothing'}, which "
-            "says no split",
-            "expected train, validation or test; --set data.split_column=none leaves the column "
-            "out",
+            f"the column {self.names[place]!r} of {self.path} contains {values or 'nothing'}, "
+            "which is not a split",
+            "expected train, validation or test; use --set data.split_column=none to ignore "
+            "the column",
         )
 
     def ranked_label(self, taken: set[int]) -> int:
@@ -275,8 +275,8 @@ class _Chooser:
         passed_over = [self.names[place] for place in ranks if place != candidates[0]]
         if passed_over:
             self.notes.append(
-                f"not used: {listed(passed_over, 5)} (--set data.label_column=NAME takes another "
-                "column)"
+                f"not used: {listed(passed_over, 5)} (choose another column with --set "
+                "data.label_column=NAME)"
             )
         return candidates[0]
 
@@ -318,8 +318,8 @@ class _Chooser:
                 f"{several} of the first {len(sums)} rows of {self.path} have a 1 in several of "
                 "the columns "
                 f"{listed([self.names[place] for place in places], 8)}",
-                "eyesight gives an image one class: keep rows of one class, or name a column with "
-                "--set data.label_column=NAME",
+                "each image can have only one class: remove rows with several, or choose a "
+                "column with --set data.label_column=NAME",
             )
         return tuple(places) if 2 * sum(sums) > len(sums) else ()
 
@@ -345,8 +345,8 @@ class _Chooser:
             return left[0]
         if not left:
             raise UserError(
-                f"{self.path} has no column of labels, only {listed(self.names, 12)}",
-                "expected a column `label` beside them, or --set data.label_column=NAME",
+                f"{self.path} has no label column, only {listed(self.names, 12)}",
+                "expected a column `label`, or choose one with --set data.label_column=NAME",
             )
         raise self._ambiguous(left)
 
@@ -356,10 +356,10 @@ class _Chooser:
         if len(values) >= MANY and len(set(values)) > 0.9 * len(values):
             name = self.names[place]
             raise UserError(
-                f"{self.path} has no column of labels: {name!r} holds another value in nearly "
+                f"{self.path} has no label column: {name!r} has a different value in nearly "
                 "every row",
-                f"expected a column `label`, or --set data.label_column={name} if every image is "
-                "a class of its own",
+                f"expected a column `label`; use --set data.label_column={name} if every image "
+                "is its own class",
             )
 
     def _repeats(self, place: int) -> bool:
@@ -372,7 +372,7 @@ class _Chooser:
         return UserError(
             f"the classes of {self.path} could be in {kind} "
             f"{listed([repr(name) for name in names], 8)}",
-            f"--set data.label_column={names[0]} says which",
+            f"choose one, for example --set data.label_column={names[0]}",
         )
 
     def note(self, columns: Columns) -> str:
@@ -392,7 +392,7 @@ class _Chooser:
         kind = "columns" if self.has_header else "columns by number"
         text = f"{self.path.name}: {kind} {', '.join(parts)}"
         if folds and columns.split < 0 and columns.group < 0:
-            text += f"; {folds[0]} is not used"
+            text += f"; {folds[0]} is ignored"
         return text
 
 

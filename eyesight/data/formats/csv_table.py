@@ -80,7 +80,7 @@ def open_csv(
         unnamed = finder.unnamed({str(record.path) for record in records})
         if unnamed:
             tables = " and ".join(path.name for path in paths)
-            notes.append(f"pictures not named by {tables}, and not used: {unnamed:,}")
+            notes.append(f"images not listed in {tables} and therefore not used: {unnamed:,}")
     return _source(name, records, notes, grouped=bool(layout.group_column))
 
 
@@ -94,7 +94,7 @@ def finder_for(path: Path, layout: Layout, inside: Path | None = None) -> Finder
         folder = folder / Path(layout.images).expanduser()
         if not folder.is_dir():
             raise UserError(
-                f"data.images={layout.images} is no folder: {folder} does not exist",
+                f"data.images={layout.images} is not a folder: {folder} does not exist",
                 f"it is relative to {path.parent}",
                 code=2,
             )
@@ -122,7 +122,7 @@ def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
     for row, label in zip(table.rows, labels, strict=True):
         cells = tuple(cell.casefold() for cell in row.cells)
         if table.has_header and cells == header:
-            reason = ("ignored", "the header again")
+            reason = ("ignored", "a repeated header")
             records.append(Record(row.line, printable(row.cells[0]), reason=reason))
         else:
             record = _record(row, label, table.columns, split)
@@ -183,7 +183,7 @@ def _only_file(text: str, finder: Finder, place: str) -> Path:
     if not text:
         raise _MissingFileError("no path")
     if "://" in text:
-        raise _MissingFileError("an address on the web, not a file")
+        raise _MissingFileError("a URL, not a file")
     paths = finder.candidates(text, place)
     if not paths:
         raise _MissingFileError("no such file")
@@ -191,7 +191,7 @@ def _only_file(text: str, finder: Finder, place: str) -> Path:
         names = " and ".join(printable(str(path.relative_to(finder.root))) for path in paths[:2])
         raise _MissingFileError(f"several files have this name: {names}")
     if finder.escapes(paths[0]):
-        raise _MissingFileError("the path leaves the archive's folder")
+        raise _MissingFileError("the path is outside the archive's folder")
     return paths[0]
 
 
@@ -237,11 +237,11 @@ def _source(name: str, records: list[Record], notes: list[str], *, grouped: bool
             reasons = Counter(problem.kind for problem in problems)
             hint += "".join(f"; {count:,} {kind}" for kind, count in reasons.most_common(3))
             hint += "\n" + "\n".join(notes[:2])
-        raise UserError(f"no row of {name} leads to a picture", hint)
+        raise UserError(f"no row of {name} refers to an image", hint)
     classes = in_order((record.label for record in usable if record.label), letters=True)
     if not classes:
         raise UserError(
-            f"{name} gives no label to any picture",
+            f"{name} has no labels",
             "expected a column `label` beside the column `path`",
         )
     number = {label: index for index, label in enumerate(classes)} | {"": -1}

@@ -97,7 +97,7 @@ class Structure:
         """These images lie beside the class folders: named and left out."""
         for file in files:
             self.problems.append(
-                Problem(file.id, "unlabelled", "lies in no class folder", fatal=True)
+                Problem(file.id, "unlabelled", "is in no class folder", fatal=True)
             )
 
     def leave_out(self, folder: Folder, reason: str) -> None:
@@ -126,7 +126,7 @@ def open_folders(
     places = [structure.places[file.location] for file in placed]
     classes = in_order(label for _, label in places if label)
     if not classes:
-        raise UnclearError(f"no picture in {name} lies in a class folder: {seen(root)}", EXPECTED)
+        raise UnclearError(f"no image in {name} is in a class folder: {seen(root)}", EXPECTED)
     number = {label: index for index, label in enumerate(classes)} | {"": -1}
     facts = [(file.id, file.identity, *place) for file, place in zip(placed, places, strict=True)]
     return Source(
@@ -213,7 +213,7 @@ def _labelled(top: Folder, structure: Structure) -> Folder:
     kept: dict[str, Folder] = {}
     for child in top.children:
         if is_unlabelled_folder(child.name):
-            structure.leave_out(child, "its name says that it has no class")
+            structure.leave_out(child, "its name says that its images are unlabelled")
         else:
             kept[child.name] = child
     return replace(top, folders=kept)
@@ -231,9 +231,10 @@ def _refuse_split_names(top: Folder, name: str) -> None:
         return
     if any(rests.count(rest) > 1 for rest in rests):
         raise UnclearError(
-            f"the folders of {name} name splits and something else: {_names(top.children)}",
-            "expected train/ and test/ with a folder per class in each\n--set "
-            "data.class_level=1 takes every folder's name for a class all the same",
+            f"the folders of {name} are a mixture of splits and other names: "
+            f"{_names(top.children)}",
+            "expected train/ and test/ with a folder per class in each\nuse --set "
+            "data.class_level=1 to make every folder a class",
         )
 
 
@@ -249,7 +250,7 @@ def unwrapped(folder: Folder, structure: Structure) -> Folder:
         structure.stray(folder.files)
         for other in folder.children:
             if other is not inner:
-                structure.leave_out(other, f"the data set lies in {inner.name}")
+                structure.leave_out(other, f"the data set is in {inner.name}")
         folder = inner
     return folder
 
@@ -357,8 +358,9 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
         return None
     if _is_masked(children):
         raise UserError(
-            f"{name} holds pictures and their masks, not classes: {seen(folder)}",
-            "--set data.target=mask trains on masks; for classes give the folder of class folders",
+            f"{name} contains images with masks, not classes: {seen(folder)}",
+            "use --set data.target=mask to train on masks; for classes, use the folder that "
+            "contains the class folders",
         )
     level = _class_depth(children, name)
     if level == 1:
@@ -370,9 +372,8 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
     names = [child.name for child in children]
     above = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
     structure.notes.append(
-        f"the folders {above} all hold the same subfolders, which are the classes; "
-        "--set data.class_level=N says otherwise, and data.group_pattern keeps each on one side "
-        "of the split"
+        f"the folders {above} all have the same subfolders, which are the classes; change this "
+        "with --set data.class_level=N; keep each folder in one split with data.group_pattern"
     )
     structure.stray(folder.files)
     class_folders = []
@@ -388,8 +389,8 @@ def _doubtful_classes(class_folders: Sequence[Folder]) -> list[str]:
     if not doubtful:
         return []
     return [
-        f"taken for classes, though their names may say otherwise: {_names(doubtful)} (move them "
-        "out of the data set if they are none)"
+        f"used as classes despite their names: {_names(doubtful)} (move them out of the data "
+        "set if they are not classes)"
     ]
 
 
@@ -419,7 +420,7 @@ def _class_depth(children: Sequence[Folder], name: str) -> int:
     raise UserError(
         f"the classes in {name} could be {_names(children)}, or the folders in them "
         f"({listed(sorted(every), SHOWN)})",
-        f"--set data.class_level=1 or 2 says which: 1 is the first part of {examples}",
+        f"choose one with --set data.class_level=1 or 2; 1 is the first part of {examples}",
     )
 
 
@@ -487,11 +488,11 @@ def at_level(root: Folder, pictures: Sequence[FileEntry], level: int) -> Structu
         structure.put([file], split, label)
     if not structure.places:
         raise UserError(
-            f"no picture lies {level} folders deep: {seen(root)}",
-            "data.class_level counts folders from 1, below the data set's own folder",
+            f"no image is {level} folders deep: {seen(root)}",
+            "data.class_level counts from 1, below the data folder",
         )
     structure.notes.append(
-        f"the classes are the folders at level {level}, as data.class_level says"
+        f"the classes are the folders at level {level}, as set by data.class_level"
     )
     return structure
 
@@ -505,16 +506,15 @@ def unclear(name: str, root: Folder, tree: Tree) -> UnclearError:
     others = {file.parts[-1].rpartition(".")[2].lower() for file in tree.files}
     if others & {"json", "xml", "txt"}:
         hints.append(
-            "the .json, .xml or .txt files beside the pictures may be boxes: eyesight learns "
-            "classes, "
-            "not boxes"
+            "the .json, .xml or .txt files beside the images may be bounding boxes; eyesight "
+            "trains classifiers, not detectors"
         )
     hints.append(
-        "--set data.class_level=1 takes the first folder's name for the class all the same, and "
-        "data.images=DIR names the folder to read"
+        "use --set data.class_level=1 to make the first folder level the classes, or "
+        "data.images=DIR to choose a folder"
     )
     return UnclearError(
-        f"{name} holds pictures but no class folders: {seen(root)}", "\n".join(hints)
+        f"{name} contains images but no class folders: {seen(root)}", "\n".join(hints)
     )
 
 
@@ -553,14 +553,14 @@ def _ignored(tree: Tree, pictures: Sequence[FileEntry]) -> Iterator[Problem]:
     for folder in sorted(tree.folders):
         if folder not in with_pictures and folder[:-1] in with_pictures:
             name = printable("/".join(folder))
-            yield Problem(name, "ignored", "a folder without pictures", fatal=False)
+            yield Problem(name, "ignored", "a folder without images", fatal=False)
     for file in tree.files:
         if file.parts in picture_parts or file.parts[:-1] not in with_pictures:
             continue
-        detail = "not a picture"
+        detail = "not an image"
         if file.parts[-1].lower().endswith((".csv", ".tsv")):
             detail = (
-                "a table; the folders give the classes (name the table as DATA to use it instead)"
+                "a table; the classes come from the folders (use the table as DATA to change this)"
             )
         yield Problem(file.id, "ignored", detail, fatal=False)
 
@@ -571,10 +571,11 @@ def _no_pictures(name: str, tree: Tree) -> UserError:
         return UserError(f"{name} is empty", EXPECTED)
     if any(file.path.suffix.lower() in FONTS for file in tree.files):
         return UserError(
-            f"{name} holds fonts, not pictures",
-            f"EYESIGHT_FONTS={name} in the environment, and --data glyphs draws them",
+            f"{name} contains fonts, not images",
+            f"set EYESIGHT_FONTS={name} in the environment and use --data glyphs to render them",
         )
     examples = ", ".join(file.id for file in tree.files[:3])
     return UserError(
-        f"{name} holds no picture: {len(tree.files):,} other files such as {examples}", EXPECTED
+        f"{name} contains no images, only {len(tree.files):,} other files such as {examples}",
+        EXPECTED,
     )

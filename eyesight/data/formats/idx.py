@@ -1,4 +1,4 @@
-"""IDX files, the format MNIST came in: a big-endian header, then bytes; gzipped or not.
+"""IDX files, the format of MNIST: a big-endian header, then bytes; optionally gzipped.
 
 A pair is found by name (`train-images-idx3-ubyte` with `train-labels-idx1-ubyte`), also with
 Kaggle's dots instead of dashes.
@@ -23,18 +23,18 @@ NAME = re.compile(
 )
 MOST_BYTES = (
     1 << 33
-)  # an IDX file that claims more than 8 GB is refused before anything is allocated
+)  # an IDX file whose header requires more than 8 GB is rejected before anything is allocated
 
 
 def is_idx(name: str) -> bool:
-    """Whether a file name is that of one half of an IDX pair."""
+    """Whether this is the name of an IDX file of images or labels."""
     return NAME.fullmatch(name) is not None
 
 
 def read_idx(path: Path) -> np.ndarray:
-    """The uint8 array of an IDX file.
+    """Read the uint8 array of an IDX file.
 
-    UserError when it is none, is cut short, or holds more than its header says.
+    Raises UserError if it is not an IDX file, is truncated, or is longer than its header states.
     """
     try:
         with gzip.open(path) if path.suffix.lower() == ".gz" else path.open("rb") as file:
@@ -49,20 +49,20 @@ def read_idx(path: Path) -> np.ndarray:
             payload = file.read(expected + 1) if expected <= MOST_BYTES else b""
     except (OSError, EOFError, zlib.error, struct.error) as error:
         raise UserError(
-            f"cannot read {path}: {error}", "the file is damaged or cut short; fetch it again"
+            f"cannot read {path}: {error}", "the file is damaged or truncated; download it again"
         ) from error
     if len(payload) != expected:
         raise UserError(
-            f"{path} holds {len(payload):,} bytes where its header {shape} says {expected:,}",
-            "fetch the file again",
+            f"{path} has {len(payload):,} bytes, but its header {shape} requires {expected:,}",
+            "download the file again",
         )
     return np.frombuffer(payload, dtype=np.uint8).reshape(shape)
 
 
 def open_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Pixels uint8 N,1,H,W and labels int64 N of one pair.
+    """Read pixels uint8 N,1,H,W and labels int64 N of a pair.
 
-    UserError when they do not belong together.
+    Raises UserError if they do not match.
     """
     pixels, numbers = read_idx(images), read_idx(labels)
     if pixels.ndim != 3 or numbers.ndim != 1 or len(pixels) != len(numbers):
@@ -75,9 +75,9 @@ def open_pair(images: Path, labels: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def open_idx(name: str, files: Sequence[Path]) -> Source:
-    """The source made of all IDX pairs among `files`.
+    """The source of all IDX pairs among `files`.
 
-    UserError names a half without its other half.
+    Raises UserError for a file without its partner.
     """
     pairs = _pairs(files)
     parts = [
@@ -86,7 +86,7 @@ def open_idx(name: str, files: Sequence[Path]) -> Source:
     ]
     if len({pixels.shape[1:] for _, pixels, _ in parts}) > 1:
         raise UserError(
-            f"the IDX files in {name} hold pictures of different sizes", "give one of the pairs"
+            f"the IDX files in {name} hold pictures of different sizes", "use one of the pairs"
         )
     numbers = np.unique(np.concatenate([labels for *_, labels in parts]))
     parts = [(split, pixels, np.searchsorted(numbers, labels)) for split, pixels, labels in parts]
@@ -112,7 +112,7 @@ def _match(path: Path) -> re.Match[str]:
 
 
 def _pairs(files: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
-    """Split name → (images, labels); the plain file wins over its gzipped copy."""
+    """Split name → (images, labels); a plain file is preferred to its gzipped copy."""
     halves: dict[str, dict[str, Path]] = {}
     names: dict[str, str] = {}
     for path in sorted(files, key=lambda path: path.suffix.lower() == ".gz"):
@@ -128,7 +128,7 @@ def _pairs(files: Sequence[Path]) -> dict[str, tuple[Path, Path]]:
         )
         if names.setdefault(split, part) != part:
             raise UserError(
-                f"several sets of IDX files lie together: {names[split]} and {part}",
+                f"the folder has several sets of IDX files: {names[split]} and {part}",
                 "name one of the files instead",
             )
         halves.setdefault(split, {}).setdefault(kind, path)

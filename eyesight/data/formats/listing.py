@@ -63,7 +63,7 @@ def walk(root: Path, talk: Talk = silent) -> Tree:
     for file in stream(tree):
         tree.files.append(file)
         if len(tree.files) % REPORT_EVERY == 0:
-            talk(f"{len(tree.files):,} files in {root} so far")
+            talk(f"listing {root}: {len(tree.files):,} files so far")
     tree.files.sort(key=lambda file: tuple(natural(part) for part in file.parts))
     return tree
 
@@ -128,7 +128,7 @@ def _add(
     try:
         status = os.stat(location)  # noqa: PTH116
     except OSError:
-        reason = "a link that leads nowhere" if link else "cannot be read"
+        reason = "a broken link" if link else "cannot be read"
         tree.problems.append(Problem(printable("/".join(parts)), "unreadable", reason, fatal=True))
         return
     if stat.S_ISDIR(status.st_mode):

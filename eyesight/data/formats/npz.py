@@ -38,7 +38,7 @@ OVERSHOOT = (
 GLUED = re.compile("^([XxYy])(train|test|val)")  # Xtrain
 DARK = 64  # of 255
 UNDERSHOOT = 0.1  # of the range, likewise below 0
-EXPECTED = "expected x_train, y_train, x_test, y_test, or images and labels, and perhaps classes"
+EXPECTED = "expected x_train, y_train, x_test, y_test, or images and labels, and optionally classes"
 Role = Literal["images", "labels"]
 
 
@@ -62,7 +62,7 @@ def open_npz(name: str, path: Path) -> Source:
     ]
     if len({part.images.shape[1:] for part in parts}) > 1:
         raise UserError(
-            f"the parts of {path} hold pictures of different sizes",
+            f"the parts of {path} have images of different sizes",
             "expected one size for training and test",
         )
     pixels = _to_uint8(parts, notes)
@@ -105,7 +105,7 @@ def _load(path: Path) -> Mapping[str, np.ndarray]:
     ) as error:
         hint = "expected arrays of numbers and text, without Python objects"
         if "Object arrays" in str(error):
-            hint += ": save texts with np.array(labels, dtype=str)"
+            hint += ": save strings with np.array(labels, dtype=str)"
         raise UserError(f"cannot read {path}: {error}", hint) from error
 
 
@@ -114,8 +114,8 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
     claimed = sum(entry.file_size for entry in archive.infolist())
     if claimed > min(MOST_BYTES, max(1 << 28, 1000 * path.stat().st_size)):
         raise UserError(
-            f"{path} unpacks to {claimed:,} bytes",
-            "that is too much for one file; give a folder of pictures",
+            f"{path} would unpack to {claimed:,} bytes",
+            "that is too much for one file; use a folder of images",
         )
     for entry in archive.infolist():
         if not entry.filename.endswith(".npy"):
@@ -129,8 +129,8 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile) -> None:
         size = math.prod(shape) * dtype.itemsize
         if size > entry.file_size and not dtype.hasobject:
             raise UserError(
-                f"{path} is damaged: {entry.filename} claims {size:,} bytes and holds "
-                f"{entry.file_size:,}",
+                f"{path} is damaged: the header of {entry.filename} requires {size:,} bytes, "
+                f"but it has {entry.file_size:,}",
                 "save it again",
             )
 
@@ -144,7 +144,7 @@ def _keys_by_split(path: Path, arrays: Mapping[str, np.ndarray]) -> dict[str, di
             continue
         other = keys.setdefault(split, {}).setdefault(role, key)
         if other != key:
-            raise UserError(f"{path} holds both {other} and {key}", f"keep one; {EXPECTED}")
+            raise UserError(f"{path} contains both {other} and {key}", f"keep one; {EXPECTED}")
     keys = {split: roles for split, roles in keys.items() if "images" in roles}
     if not keys:
         held = ", ".join(arrays) or "nothing"
@@ -194,13 +194,13 @@ def _channels_first(key: str, array: np.ndarray, notes: list[str]) -> np.ndarray
         array = array[:, None]
     elif array.ndim == 4 and array.shape[3] in (1, 3):
         if array.shape[1] in (1, 3):
-            notes.append(f"{key} {array.shape} could be N,H,W,C or N,C,H,W; read as N,H,W,C")
+            notes.append(f"{key} {array.shape} could be N,H,W,C or N,C,H,W; reading it as N,H,W,C")
         array = array.transpose(0, 3, 1, 2)
     if array.ndim == 4 and array.shape[1] in (1, 3) and 0 not in array.shape:
         return array
     hint = "expected N,H,W or N,H,W,C or N,C,H,W with 1 or 3 channels"
     if array.ndim == 4 and 4 in (array.shape[1], array.shape[3]):
-        hint += "; for 4 channels, lay the picture on a background of its alpha and keep 3"
+        hint += "; for 4 channels, blend the image with a background and keep 3"
     raise UserError(f"{key} has the shape {array.shape}", hint)
 
 
@@ -236,14 +236,14 @@ def _to_uint8(parts: Sequence[Part], notes: list[str]) -> list[np.ndarray]:
             )
         if high * scale <= 1 or (high <= 1 and array.dtype.kind != "f"):
             notes.append(
-                f"{part.image_key} holds nothing above {high:g}, so its pictures are nearly black "
-                "(save as bool, or times 255, if 1 means white)"
+                f"{part.image_key} has no value above {high:g}, so its images are nearly black "
+                "(if 1 means white, save it as bool or multiply by 255)"
             )
         elif high * scale < DARK:
             factor = 255 / (high * scale)
             notes.append(
-                f"{part.image_key} holds nothing above {high:g} of {255 / scale:g}, so its "
-                f"pictures are dark (if {high:g} means white, save them times {factor:,.0f})"
+                f"{part.image_key} has no value above {high:g} of {255 / scale:g}, so its "
+                f"images are dark (if {high:g} means white, multiply by {factor:,.0f})"
             )
         pixels.append(np.ascontiguousarray(array.astype(np.uint8)))
     return pixels
@@ -254,14 +254,14 @@ def _value_range(part: Part) -> tuple[float, float]:
     array = part.images
     if array.dtype.kind not in "biuf":
         raise UserError(
-            f"{part.image_key} holds {array.dtype}", "expected uint8, or fractions from 0 to 1"
+            f"{part.image_key} holds {array.dtype}", "expected uint8, or floats from 0 to 1"
         )
     low = float(array.min())
     high = float(array.max())
     if not (math.isfinite(low) and math.isfinite(high)):
         raise UserError(
             f"{part.image_key} holds NaN or infinite values",
-            "expected uint8, or fractions from 0 to 1",
+            "expected uint8, or floats from 0 to 1",
         )
     return low, high
 
@@ -271,19 +271,19 @@ def _float_scale(parts: Sequence[Part], low: float, high: float, notes: list[str
     keys = ", ".join(part.image_key for part in parts if part.images.dtype.kind == "f")
     top = 1.0 if high <= OVERSHOOT else 255.0
     if low < -UNDERSHOOT * max(high, 1) or high > 255 * (1 + UNDERSHOOT) or OVERSHOOT < high <= 2:
-        hint = "expected fractions from 0 to 1, or 0 to 255"
+        hint = "expected values from 0 to 1, or from 0 to 255"
         if -1.05 <= low < 0 and high <= 1.05:
             hint += ": for -1 to 1, save (images + 1) / 2"
         elif low < 0:
-            hint += ": undo a standardisation before saving, as eyesight does its own"
-        raise UserError(f"{keys} holds numbers from {low:g} to {high:g}", hint)
+            hint += ": save the values without standardisation, which eyesight does itself"
+        raise UserError(f"{keys} has values from {low:g} to {high:g}", hint)
     if low < 0 or high > top:
-        notes.append(f"{keys} runs from {low:g} to {high:g}: cut off at 0 and {top:g}")
+        notes.append(f"{keys} has values from {low:g} to {high:g}; clipped to 0 and {top:g}")
     for part in parts:
         if part.images.dtype.kind == "f" and top == 255 and part.images.max() <= 1:
             notes.append(
-                f"{part.image_key} lies between 0 and 1 where other parts reach {high:g}; all are "
-                "taken as 0 to 255"
+                f"{part.image_key} has values from 0 to 1, but other parts reach {high:g}; "
+                "reading all as 0 to 255"
             )
     return 255.0 / top
 
@@ -303,10 +303,10 @@ def _refuse_fractions(key: str, array: np.ndarray) -> None:
     if not np.isfinite(array).all():
         raise UserError(
             f"{key} holds NaN or infinite values",
-            "expected whole numbers or texts; -1 stands for a picture without a label",
+            "expected integers or strings; -1 for images without a label",
         )
     if not (array == np.round(array)).all():
-        raise UserError(f"{key} holds fractions", "expected whole numbers or texts")
+        raise UserError(f"{key} has fractional values", "expected integers or strings")
 
 
 def _labels(key: str, array: np.ndarray, count: int) -> np.ndarray:
@@ -323,13 +323,13 @@ def _labels(key: str, array: np.ndarray, count: int) -> np.ndarray:
     if array.dtype.kind == "f":
         _refuse_fractions(key, array)
     if array.dtype.kind not in "iufb":
-        raise UserError(f"{key} holds {array.dtype}", "expected whole numbers or texts")
+        raise UserError(f"{key} holds {array.dtype}", "expected integers or strings")
     low = float(array.min(initial=0))
     high = float(array.max(initial=0))
     if low < -1 or high >= 1 << 31:
         raise UserError(
             f"{key} holds the label {low if low < -1 else high:g}",
-            "expected whole numbers from 0, or -1 for no label; a small integer type may have "
+            "expected integers from 0, or -1 for no label; a small integer type may have "
             "overflowed",
         )
     return array.astype(np.int64)
@@ -360,9 +360,7 @@ def _numbered(
     else:
         classes = tuple(class_name(_as_text(label)) for label in given.ravel().tolist())
     if not classes or len(set(classes)) != len(classes):
-        raise UserError(
-            "the class names are missing or repeat", "expected one name per class, each another"
-        )
+        raise UserError("class names are missing or repeated", "expected one unique name per class")
     number = {label: index for index, label in enumerate(classes)}
     rows = [
         _rows(part, text, number, by_place=given is not None)

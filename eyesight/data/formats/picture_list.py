@@ -27,8 +27,8 @@ def read_picture_list(table: Path) -> list[Path]:
     column = _image_column(rows, finder, place)
     if column is None:
         raise UserError(
-            f"no column of {table} leads to pictures",
-            "expected a column of paths or ids, beside the folder that holds the pictures",
+            f"no column of {table} refers to images",
+            "expected a column of paths or ids, in a table beside the image folder",
         )
     paths, missing = [], []
     for number, row in enumerate(rows):
@@ -41,9 +41,9 @@ def read_picture_list(table: Path) -> list[Path]:
             missing.append(f"{cell or 'an empty cell'} (line {row.line}: {reason})")
     if missing:
         raise UserError(
-            f"{len(missing):,} of {len(rows):,} rows of {table} lead to no picture: "
+            f"{len(missing):,} of {len(rows):,} rows of {table} refer to no image: "
             f"{listed(missing, SHOWN)}",
-            "put the pictures beside the table, or mend these rows",
+            "put the images beside the table, or correct these rows",
         )
     return paths
 

@@ -1,9 +1,8 @@
-"""Stanford Dogs as its authors give it.
+"""Stanford Dogs in its official layout.
 
-Images, lists with the official split, annotations, each an archive or a folder.
+Images, lists with the official split, and annotations, each as an archive or a folder.
 
-All of its pictures come from ImageNet, so whatever was pretrained on ImageNet has seen them:
-results with such weights are optimistic.
+All images come from ImageNet, so results with weights pretrained on ImageNet are optimistic.
 """
 
 from __future__ import annotations
@@ -29,14 +28,14 @@ SIDES = re.compile(
 
 
 def packed(root: Path, part: str) -> Path | None:
-    """The archive of a part (images, lists, annotation) in a folder, unless it is missing."""
+    """The archive of a part (images, lists, annotation) in a folder, or None."""
     return next(
         (file for suffix in archives.SUFFIXES if (file := root / f"{part}{suffix}").is_file()), None
     )
 
 
 def from_archives(name: str, root: Path, images: Path, talk: Talk) -> Source:
-    """The pictures in images.tar, with what lies beside it."""
+    """The images of images.tar, with the lists and annotations beside it."""
     folder, checksum = archives.unpack(images, talk=talk)
     tree = listing.walk(folder)
     pictures = [file for file in tree.files if is_picture(file.location)]
@@ -45,9 +44,7 @@ def from_archives(name: str, root: Path, images: Path, talk: Talk) -> Source:
 
 
 def complete(source: Source, root: Path, talk: Talk | None) -> Source:
-    """Add breeds, split and boxes to images in the folders of Stanford Dogs.
-
-    Leave others as they are.
+    """Add breeds, split and boxes to the images of Stanford Dogs; leave other sources unchanged.
 
     Archives beside the pictures are opened only with somebody to `talk` to: inside an archive they
     could nest for ever.
@@ -59,7 +56,7 @@ def complete(source: Source, root: Path, talk: Talk | None) -> Source:
 
 
 def _places(root: Path, part: str, talk: Talk | None) -> list[Path]:
-    """Where a part may lie: in the folder itself, in one of its name, in its archive."""
+    """Possible places of a part: the folder itself, a subfolder of its name, its archive."""
     archive = packed(root, part) if talk else None
     folders = [root, root / part, root / part.title()]
     if archive and talk:
@@ -69,7 +66,7 @@ def _places(root: Path, part: str, talk: Talk | None) -> list[Path]:
 
 
 def by_breed(source: Source) -> Source:
-    """Classes such as `n02085620-Chihuahua` by the breed alone, when no two breeds would be one."""
+    """Shorten classes such as `n02085620-Chihuahua` to the breed, if that keeps them distinct."""
     breeds = tuple(SYNSET.sub(r"\1", name).replace("_", " ") for name in source.classes)
     return (
         source
@@ -79,10 +76,7 @@ def by_breed(source: Source) -> Source:
 
 
 def with_lists(source: Source, places: list[Path]) -> Source:
-    """The official split (12,000 and 8,580 pictures) where the lists lie in one of these places.
-
-    Else as it was.
-    """
+    """Apply the official split (12,000 and 8,580 images) if one of these folders has the lists."""
     folder = next(
         (place for place in places if all((place / name).is_file() for name in LISTS)), None
     )
@@ -93,8 +87,8 @@ def with_lists(source: Source, places: list[Path]) -> Source:
     missing = int((splits == "").sum())
     if missing:
         raise UserError(
-            f"{missing:,} of {len(splits):,} pictures are in neither list of {folder}",
-            "the lists belong to other pictures; remove them",
+            f"{missing:,} of {len(splits):,} images are in neither list of {folder}",
+            "the lists belong to other images; remove them",
         )
     return replace(
         source, splits=splits, fingerprint=digest([source.fingerprint, *splits.tolist()])
@@ -102,29 +96,26 @@ def with_lists(source: Source, places: list[Path]) -> Source:
 
 
 def short(name: str) -> str:
-    """A picture's name as the lists and annotations have it: its folder and its file."""
+    """An image's name in the lists and annotations: folder and file."""
     return "/".join(name.split("/")[-2:])
 
 
 def read_list(file: Path) -> list[str]:
-    """The picture names in a list file; raises UserError when it is none."""
+    """Read the image names of a list file; raises UserError if it is invalid."""
     from scipy.io import loadmat  # slow to import, and needed here only
 
     try:
         rows = loadmat(file)["file_list"].ravel()
         return [str(np.asarray(row).ravel()[0]) for row in rows]
-    except Exception as error:  # a damaged file raises whatever its first bytes lead to
+    except Exception as error:  # a damaged file can raise various errors
         raise UserError(
             f"{file} is not a list of Stanford Dogs: {error}",
-            "fetch lists.tar again, or remove the lists",
+            "download lists.tar again, or remove the lists",
         ) from None
 
 
 def with_boxes(source: Source, places: list[Path]) -> Source:
-    """The bounding boxes, where the annotations lie in one of these places.
-
-    They are read when somebody wants them.
-    """
+    """Add bounding boxes if the annotations are in one of these places; they are read on demand."""
     first = short(source.ids[0]).rpartition(".")[0]
     folder = next((place for place in places if (place / first).is_file()), None)
     return (
@@ -133,9 +124,9 @@ def with_boxes(source: Source, places: list[Path]) -> Source:
 
 
 def read_boxes(folder: Path, ids: tuple[str, ...]) -> list[Box]:
-    """The largest box of each picture.
+    """The largest box of each image.
 
-    Raises UserError when an annotation is missing or holds none.
+    Raises UserError if an annotation is missing or has no box.
     """
     return [_largest(folder / short(name).rpartition(".")[0]) for name in ids]
 
@@ -145,11 +136,12 @@ def _largest(file: Path) -> Box:
         boxes: list[Box] = [tuple(map(int, sides)) for sides in SIDES.findall(file.read_bytes())]  # type: ignore[misc]
     except OSError as error:
         raise UserError(
-            f"the annotation {file} cannot be read: {error.strerror}", "fetch annotation.tar again"
+            f"the annotation {file} cannot be read: {error.strerror}",
+            "download annotation.tar again",
         ) from None
     if not boxes:
         raise UserError(
-            f"the annotation {file} holds no bounding box",
-            "fetch annotation.tar again, or leave out data.box",
+            f"the annotation {file} has no bounding box",
+            "download annotation.tar again, or leave out data.box",
         )
     return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))

@@ -35,7 +35,7 @@ def read_rows(table: Path) -> list[Row]:
     if max(len(row.cells) for row in rows[:SAMPLE]) < 2:
         hint = SEPARATED
         if all(len(row.cells[0].split()) == 2 for row in rows[:SAMPLE]):
-            hint = f"{SEPARATED}; the lines hold a space instead"
+            hint = f"{SEPARATED}; the lines contain a space instead"
         raise UserError(f"{table} has a single column", hint)
     return rows
 

@@ -1,1 +1,1 @@
-"""Character images drawn from fonts, and Chars74K."""
+"""Character images rendered from fonts, and Chars74K."""

@@ -1,8 +1,8 @@
 """The original Chars74K "Fnt" images (EnglishFnt.tgz or its folder) as 52 classes.
 
-Picture number k is drawn from the same face in every class, so the split is by number, in order:
-716, 150 and 150. The four styles of a font are taken to follow each other; then only one font, on
-the border between validation and test, has two styles in each.
+Image number k shows the same face in every class, so the split is by number, in order: 716, 150 and
+150. The four styles of a font have consecutive numbers; only one font, between validation and test,
+has styles in both.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ ORIGINAL = (
 NAME = re.compile(r"Sample(\d{3})/img(\d{3})-(\d{5})\.png$")
 PHOTOGRAPHS = re.compile(
     r"/(GoodImg|BadImag)/"
-)  # of the archive EnglishImg.tgz, which unpacks beside this one with the very same names
+)  # of the archive EnglishImg.tgz, which unpacks beside this one with the same names
 HINT = "expected English/Fnt/Sample001/img001-00001.png and so on, as in EnglishFnt.tgz"
 
 
 def is_original(root: Path) -> bool:
-    """Whether a folder, or one up to two levels below, is laid out as the original "Fnt"."""
+    """Whether a folder, or one up to two levels below, has the layout of the original "Fnt"."""
     images = (
         file for above in ("", "*/", "*/*/") for file in root.glob(f"{above}Sample001/img001-*.png")
     )
@@ -39,20 +39,20 @@ def is_original(root: Path) -> bool:
 
 
 def chars74k_source(path: Path, talk: Talk = silent) -> Source:
-    """The pictures below a folder or in an archive, read when asked for.
+    """The images in a folder or an archive, read on demand.
 
-    UserError when they are not laid out as the original.
+    Raises UserError if the layout differs from the original.
     """
     root = path if path.is_dir() else _unpacked(path, talk)
     images = sorted(_pictures(root))
     labels = np.array([label for label, _, _ in images], dtype=np.int64)
     missing = [one for label, one in enumerate(CLASSES) if label not in set(labels.tolist())]
     if missing:
-        raise UserError(f"{path} has no Chars74K pictures of {' '.join(missing)}", HINT)
+        raise UserError(f"{path} has no Chars74K images of {' '.join(missing)}", HINT)
     numbers = sorted({number for _, number, _ in images})
     share = dict(zip(numbers, split_of(len(numbers)), strict=True))
     if len(numbers) < sum(PICTURES.values()):
-        talk(f"{len(numbers)} pictures per class; the original has {sum(PICTURES.values())}")
+        talk(f"{len(numbers)} images per class; the original has {sum(PICTURES.values())}")
     files = [file for _, _, file in images]
     return Source(
         name="chars74k",
@@ -79,9 +79,9 @@ def _unpacked(path: Path, talk: Talk) -> Path:
 
 
 def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
-    """(label, picture number, file) of each picture of the 52 classes.
+    """(label, image number, file) of each image of the 52 classes.
 
-    `Hnd` pictures (shorter numbers) and photographs are passed over.
+    `Hnd` images (shorter numbers) and photographs are skipped.
     """
     for file in root.rglob("img*.png"):
         named = NAME.search(file.as_posix())
@@ -98,9 +98,9 @@ def _pictures(root: Path) -> Iterator[tuple[int, int, Path]]:
 
 
 def split_of(count: int) -> list[str]:
-    """The split of each picture number in order.
+    """The split of each image number in order.
 
-    Whole fonts of four go to training, also when there are fewer than 1,016.
+    Training gets whole fonts of four styles, even if there are fewer than 1,016 images.
     """
     whole = sum(PICTURES.values())
     train = (

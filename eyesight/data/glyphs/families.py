@@ -1,10 +1,7 @@
-"""Font families, their four styles, and which of them are one design.
+"""Font families, their four styles, and groups of families with the same design.
 
-Which files there are, which of their faces serve as the four styles, and which families are one
-design.
-
-The same drawings go by many names (DejaVu Sans, Bitstream Vera, Verana), so a split by name alone
-would let the test set leak.
+The same glyphs are published under many names (DejaVu Sans, Bitstream Vera, Verana), so a split by
+name alone would leak training glyphs into the test set.
 """
 
 from __future__ import annotations
@@ -24,15 +21,15 @@ from eyesight.data.glyphs.render import Face
 from eyesight.data.source import FONTS
 from eyesight.errors import UserError
 
-# Correlation of all 52 pictures: DejaVu and Vera 1.000, Liberation and Arimo .993; one of the two
+# Correlation over all 52 images: DejaVu and Vera 1.000, Liberation and Arimo .993; one of each pair
 # is left out.
 SAME = 0.98
-KIN = 0.95  # FreeSerif and Doulos .962, Roboto and Inter .952; both stay, in one split
+KIN = 0.95  # FreeSerif and Doulos .962, Roboto and Inter .952; both are kept, in the same split
 FULL = {
     "train": 179,
     "validation": 38,
     "test": 38,
-}  # families of four styles; the last held-out ones give two
+}  # families of four styles; the last held-out ones contribute two
 WEIGHTS = (
     (r"hairline|thin", 100),
     (r"(extra|ultra) ?-?light", 200),
@@ -56,17 +53,14 @@ NO_DESIGN = re.compile(
 
 @dataclass(frozen=True)
 class Family:
-    """A family by name, and which face serves as each style that it has.
-
-    "regular" is always there.
-    """
+    """A font family and its face for each style; "regular" always exists."""
 
     name: str
     faces: dict[str, Face]
 
 
 def font_folders() -> list[Path]:
-    """$EYESIGHT_FONTS, or the folders where this system keeps its fonts."""
+    """$EYESIGHT_FONTS, or the system's font folders."""
     if given := os.environ.get("EYESIGHT_FONTS"):
         return [Path(part).expanduser() for part in given.split(os.pathsep) if part]
     home = Path.home()
@@ -87,9 +81,9 @@ def font_folders() -> list[Path]:
 
 
 def font_files(folders: Iterable[Path]) -> list[Path]:
-    """The TrueType and OpenType files below the folders, each once.
+    """The TrueType and OpenType files in the folders, without duplicates.
 
-    UserError when a folder is not there or nothing is found.
+    Raises UserError if a folder does not exist or there are no fonts.
     """
     folders = list(folders)
     files: dict[Path, Path] = {}
@@ -100,7 +94,7 @@ def font_files(folders: Iterable[Path]) -> list[Path]:
     if not files:
         raise UserError(
             f"no font files in {', '.join(map(str, folders))}",
-            "EYESIGHT_FONTS names the folders to look in",
+            "set EYESIGHT_FONTS to the folders to search",
         )
     return list(files.values())
 
@@ -114,20 +108,17 @@ def families(faces: Iterable[tuple[str, str, Face]]) -> list[Family]:
 
 
 def _told_apart(faces: list[tuple[str, Face]]) -> list[tuple[str, Face]]:
-    """Faces of a family with style names that tell them apart.
+    """The faces of a family with unique style names.
 
-    With the file's name for a style when several carry one style, as the four "Light" of Courier
-    Prime do.
+    If several faces have the same style, such as the four "Light" of Courier Prime, the file name
+    is used.
     """
     counts = Counter(style for style, _ in faces)
     return [(Path(face[0]).stem if counts[style] > 1 else style, face) for style, face in faces]
 
 
 def styles(faces: Sequence[tuple[str, Face]]) -> dict[str, Face]:
-    """Which face is the regular, italic, bold and bold italic one.
-
-    A style that no face fits is absent.
-    """
+    """The regular, italic, bold and bold italic face; missing styles are absent."""
     regular = min(
         faces,
         key=lambda face: (
@@ -178,12 +169,9 @@ def _unusual(face: tuple[str, Face]) -> bool:
 
 
 def likeness(pictures: np.ndarray) -> np.ndarray:
-    """Float32 F,F: how alike the drawings of the families are, from their pictures uint8 F,52,….
+    """Similarity float32 F,F of the families' glyphs, from images uint8 F,52,…; 1 for copies.
 
-    1 for oneself and for copies.
-
-    A family that shares a tenth of its pictures with another to the last pixel is a copy: a second
-    cut with a few new letters.
+    A family that shares a tenth of its images pixel by pixel with another counts as a copy.
     """
     ink = 255 - pictures.reshape(len(pictures), -1).astype(np.float32)
     ink -= ink.mean(axis=1, keepdims=True)
@@ -199,7 +187,7 @@ def likeness(pictures: np.ndarray) -> np.ndarray:
 
 
 def copies(families: Sequence[Family], alike: np.ndarray) -> dict[int, int]:
-    """Row of a family → row of the one it repeats; the one with more styles of its own is kept."""
+    """Row of a family → row of the one it duplicates; the one with more styles is kept."""
     order = sorted(
         range(len(families)),
         key=lambda row: (-len(families[row].faces), len(families[row].name), families[row].name),
@@ -216,9 +204,9 @@ def copies(families: Sequence[Family], alike: np.ndarray) -> dict[int, int]:
 
 
 def designs(names: Sequence[str], alike: np.ndarray) -> list[list[str]]:
-    """The families in groups that must not be parted.
+    """Groups of families that must be in the same split.
 
-    By name (Inter, Inter Display) or by their drawings.
+    By name (Inter, Inter Display) or by their glyphs.
     """
     group = list(range(len(names)))
     stems = [stem(name) for name in names]
@@ -234,7 +222,7 @@ def designs(names: Sequence[str], alike: np.ndarray) -> list[list[str]]:
 
 
 def stem(name: str) -> tuple[str, ...]:
-    """The words of a family's name without those for weight, width, ornament and foundry."""
+    """The words of a family name, without weight, width, ornament and foundry."""
     words = re.findall(
         r"[^\W_]+", re.sub(r"\bseries \w+", "", name.lower())
     )  # Roadgeek Series C, D, E: one design, six widths
@@ -243,27 +231,26 @@ def stem(name: str) -> tuple[str, ...]:
 
 
 def _one_name(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
-    """Whether one is how the other begins: Gentium, Gentium Basic."""
+    """Whether one name is a prefix of the other: Gentium, Gentium Basic."""
     count = min(len(first), len(second))
     return first[:count] == second[:count]
 
 
 def divide(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """Split → families, no group in two splits.
+    """Split → families, with each group in one split.
 
-    179, 38 and 38 families if there are so many, else in that proportion.
+    179, 38 and 38 families if available, otherwise in that proportion.
 
-    The order comes from a checksum of the names, so that one font more or less moves few others.
-    Large groups go to training: a test set should not be a fifth Times. UserError for fewer than
-    three groups.
+    The order is given by a checksum of the names, so adding a font moves few others. Large groups
+    go to training, so that no design dominates the test set. Raises UserError for fewer than three
+    groups.
     """
     total = sum(map(len, groups))
     if len(groups) < 3:
         raise UserError(
-            f"only {len(groups)} font designs can be used, and a training, a validation and a "
-            "test set need one each",
-            "install more fonts (on Debian: make fonts), or name folders of fonts in "
-            "EYESIGHT_FONTS",
+            f"only {len(groups)} font designs are usable; training, validation and test sets "
+            "need at least one each",
+            "install more fonts (on Debian: make fonts), or set EYESIGHT_FONTS to folders of fonts",
         )
     held_out = min(FULL["test"], max(1, round(total * 150 / 1016)))
     left = sorted(groups, key=lambda group: (len(group) > 2, sha256(group[0].encode()).digest()))

@@ -1,8 +1,7 @@
-"""The 52 characters of many fonts as 90×90 pictures, split by font family.
+"""52 characters rendered from many fonts as 90×90 images, split by font family.
 
-A face is drawn at one size, that of its capitals, and each character is centred: `j` and `J` differ
-in size as they do on paper. Families of one design (by name or by their drawings) are in one split,
-and a family that repeats another is left out.
+All characters of a face are rendered at the same scale, given by its capitals, and centred.
+Families of the same design (by name or glyphs) are in the same split, and duplicates are left out.
 """
 
 from __future__ import annotations
@@ -36,12 +35,12 @@ from eyesight.system.progress import Talk, silent
 HALF = (
     "regular",
     "bold",
-)  # what the last held-out family gives, so that 38 families make 150 pictures of a class
+)  # styles of the last held-out family, so that 38 families give 150 images per class
 
 
 @dataclass(frozen=True)
 class Part:
-    """One family in the set."""
+    """A family of the set."""
 
     split: str
     family: str
@@ -49,11 +48,11 @@ class Part:
 
 
 def glyph_source(folders: Sequence[Path] = (), talk: Talk = silent) -> Source:
-    """The characters of every usable font below `folders`, drawn once, then cached.
+    """The characters of all usable fonts in `folders`, rendered once and cached.
 
-    By default these are $EYESIGHT_FONTS, or the folders of the system's fonts.
+    Default: $EYESIGHT_FONTS, or the system's font folders.
 
-    UserError when there are fewer than three designs.
+    Raises UserError if there are fewer than three designs.
     """
     files = font_files([Path(folder) for folder in folders] or font_folders())
     key = digest([render.RENDERER, *map(path_stamp, files)])
@@ -88,7 +87,7 @@ def _source(
 
 
 def _build(files: Sequence[Path], key: str, talk: Talk) -> Path:
-    """Draw the set and keep it in the cache; returns its folder there."""
+    """Render the set into the cache; returns its folder."""
     problems: list[Problem] = []
     talk(f"reading {len(files):,} font files")
     families, small = _usable(_families(files, problems), problems)
@@ -104,7 +103,7 @@ def _build(files: Sequence[Path], key: str, talk: Talk) -> Path:
 
 
 def _families(files: Sequence[Path], problems: list[Problem]) -> list[Family]:
-    """The families in the files; a file that is no font is named in `problems`."""
+    """The families in the files; invalid files are added to `problems`."""
     faces = []
     for path, (reply, _) in zip(
         files, render.run([{"do": "names", "path": str(path)} for path in files]), strict=True
@@ -119,7 +118,7 @@ def _families(files: Sequence[Path], problems: list[Problem]) -> list[Family]:
 
 
 def _usable(families: Sequence[Family], problems: list[Problem]) -> tuple[list[Family], np.ndarray]:
-    """Usable families and their small images uint8 F,52,30,30, without repetitions."""
+    """Usable families and their small images uint8 F,52,30,30, without duplicates."""
     kept: list[Family] = []
     small = []
     for family, (reply, pictures) in zip(
@@ -148,13 +147,13 @@ def _left_out(name: str, reason: str) -> Problem:
 def _draw_until_whole(
     families: list[Family], small: np.ndarray, file: Path, problems: list[Problem], talk: Talk
 ) -> tuple[list[Part], Counter[str]]:
-    """Draws the divided families; when one fails after all, divides again without it."""
+    """Render the split families; if one fails, split again without it."""
     alike = likeness(small) if len(families) else np.empty((0, 0), np.float32)
     rows = list(range(len(families)))
     while True:
         groups = designs([families[row].name for row in rows], alike[np.ix_(rows, rows)])
         parts = shares(divide(groups))
-        talk(f"drawing {len(parts)} of {len(rows)} usable font families")
+        talk(f"rendering {len(parts)} of {len(rows)} usable font families")
         refused, made = _draw({family.name: family for family in families}, parts, file, talk)
         if not refused:
             return parts, made
@@ -163,10 +162,7 @@ def _draw_until_whole(
 
 
 def shares(divided: dict[str, list[str]]) -> list[Part]:
-    """Every family with the styles it gives.
-
-    All four, but two in the last one of a full held-out split.
-    """
+    """Each family with its number of styles: four, or two for the last held-out family."""
     parts = []
     for split, names in divided.items():
         full = split != "train" and len(names) == FULL[split]
@@ -180,9 +176,9 @@ def shares(divided: dict[str, list[str]]) -> list[Part]:
 def _draw(
     families: dict[str, Family], parts: Sequence[Part], file: Path, talk: Talk
 ) -> tuple[dict[str, str], Counter[str]]:
-    """Fills the file with pictures uint8 N,1,90,90.
+    """Write images uint8 N,1,90,90 into the file.
 
-    Returns family → reason for those that failed, and how many faces were made up.
+    Returns family → reason for failures, and the number of synthetic faces.
     """
     jobs = [
         {"do": "draw", "faces": families[part.family].faces, "styles": part.styles}
@@ -197,7 +193,7 @@ def _draw(
     start = 0
     for part, (reply, drawn) in zip(
         parts,
-        render.run(jobs, lambda done: talk(f"drawn {done} of {len(jobs)} families")),
+        render.run(jobs, lambda done: talk(f"rendered {done} of {len(jobs)} families")),
         strict=True,
     ):
         if "refused" in reply:
@@ -212,7 +208,7 @@ def _draw(
 
 
 def summary(parts: Sequence[Part], made: Counter[str]) -> str:
-    """What the set consists of, and how far it is from the full one."""
+    """A summary of the set, compared with the full one."""
     counted = Counter(part.split for part in parts)
     pictures = Counter[str]()
     for part in parts:
@@ -220,10 +216,10 @@ def summary(parts: Sequence[Part], made: Counter[str]) -> str:
     sizes = " / ".join(f"{counted[split]} ({pictures[split]} per class)" for split in FULL)
     lines = f"{len(parts)} font families: {sizes} for training / validation / test"
     lines += (
-        f"; {sum(made.values())} of {sum(pictures.values())} faces slanted or emboldened "
-        "for want of their own"
+        f"; {sum(made.values())} of {sum(pictures.values())} faces are synthetic (slanted or "
+        "emboldened)"
     )
     full = sum(FULL.values())
     if len(parts) < full:
-        lines += f"; the full set takes {full} families, so this is {len(parts) / full:.0%} of it"
+        lines += f"; the full set uses {full} families, so this is {len(parts) / full:.0%} of it"
     return lines

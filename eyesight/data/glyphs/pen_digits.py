@@ -1,7 +1,7 @@
-"""Handwritten digits drawn stroke by stroke: styles that MNIST hardly has.
+"""Synthetic handwritten digits in styles that are rare in MNIST.
 
-MNIST's writers were American. Here are also a 1 with a long upstroke, a crossed 7, an open 4 with a
-short leg, a 9 with a hooked tail, and a 0, 6, 8 or 9 whose loop stays open.
+MNIST's writers were American. These digits include a 1 with a long upstroke, a crossed 7, an open 4
+with a short leg, a 9 with a hooked tail, and 0, 6, 8 and 9 with open loops.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ BATCH = 400  # digits rendered at once
 
 
 def pen_digits(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Draw `count` digits, the ten classes in turn: pixels uint8 N,28,28 and labels N."""
+    """Draw `count` digits, cycling through the classes: pixels uint8 N,28,28 and labels N."""
     random = np.random.default_rng(seed)
     labels = np.arange(count) % 10
     images = []
@@ -32,7 +32,7 @@ def pen_digits(count: int, seed: int = 0) -> tuple[NDArray[np.uint8], NDArray[np
 
 
 def digit_path(digit: int, random: Random) -> Points:
-    """Points along the strokes of one digit, slanted, narrowed and turned at random."""
+    """Points along the strokes of a digit, with random slant, width and rotation."""
     strokes = []
     for stroke in STYLES[digit](random):
         strokes.append(stroke + random.normal(0, 0.022, stroke.shape))
@@ -62,9 +62,9 @@ def smooth(points: Points, count: int) -> Points:
 
 
 def render(paths: Points, widths: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Paths N,P,2 drawn with round pens of `widths` pixels, in MNIST's normalisation.
+    """Render paths N,P,2 with round pens of `widths` pixels, normalised as in MNIST.
 
-    The larger side is fitted into 20 pixels and the centre of mass lies in the middle of 28.
+    The larger side is scaled to 20 pixels and the centre of mass is centred in 28.
     """
     low = paths.min(axis=1, keepdims=True)
     high = paths.max(axis=1, keepdims=True)
@@ -80,12 +80,12 @@ def render(paths: Points, widths: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def pixel_centres() -> NDArray[np.float32]:
-    """Where the pixels of a row lie, counted from the middle."""
+    """The pixel centres of a row, relative to the middle."""
     return (np.arange(SIDE) + 0.5 - SIDE / 2).astype(np.float32)
 
 
 def pen_coverage(paths: Points, widths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How much of each pixel N,28,28 a round pen covers that follows the paths N,P,2."""
+    """The coverage of each pixel N,28,28 by a round pen along paths N,P,2."""
     grid = pixel_centres()
     across = (grid - paths[..., :1].astype(np.float32)) ** 2
     down = (grid - paths[..., 1:].astype(np.float32)) ** 2
@@ -116,7 +116,7 @@ def line(*points: tuple[float, float]) -> Points:
 
 
 def joined(*parts: Points) -> Points:
-    """Several parts written without lifting the pen."""
+    """Several parts as one stroke."""
     return np.concatenate(parts)
 
 

@@ -1,9 +1,7 @@
-"""One font file becomes pictures of the 52 characters, or a reason why not.
+"""Render the 52 characters of a font file, or report why it is unusable.
 
-All of it happens in a process of its own.
-
-A font file is a program, and a bad one may crash or hang FreeType: the process that reads it is
-then lost, and only that font with it.
+Rendering runs in a separate process, because a bad font can crash or hang FreeType. Then only that
+font is lost.
 """
 
 from __future__ import annotations
@@ -25,14 +23,14 @@ import numpy as np
 import PIL
 from PIL import Image, ImageDraw, ImageFont
 
-RENDERER = f"2, Pillow {PIL.__version__}"  # count up when the pictures change
+RENDERER = f"2, Pillow {PIL.__version__}"  # increase when the images change
 CLASSES = tuple("0123456789ABCDEFGHIJKLMNPQRSTUVWXYZabdefghijmnoqrtuy")
 STYLES = ("regular", "italic", "bold", "bold italic")
-SIDE = 90  # pixels of a picture
-# Height of a capital letter; every character of a face is drawn at the one size that gives it.
+SIDE = 90  # image size in pixels
+# Height of a capital letter, which sets the scale of all characters of a face.
 CAPITAL = 54
-ROOM = 86  # what is larger is shrunk to it
-FINE = 2  # drawn at this multiple, then averaged
+ROOM = 86  # larger characters are reduced to this size
+FINE = 2  # supersampling factor
 SLANT = math.tan(math.radians(12))
 # Fine pixels added all round to embolden: about what separates the regular and bold of common text
 # faces.
@@ -40,20 +38,19 @@ STROKE = 2.5
 MISSING = (
     "\u0378",
     "\U0010fffd",
-)  # no character has these codes: a font draws its "missing" box for them
-TWO_CASES = "abdeghnqr"  # letters whose two cases differ in shape, not in size alone
+)  # unassigned codes, for which a font renders its "missing" box
+TWO_CASES = "abdeghnqr"  # letters whose lowercase has another shape
 SAME_SHAPE = 0.9  # correlation
 KINDS = (
     "CDFGJLQRSUVW",
     "abdefghjmnqrty",
     "0123456789",
-)  # the letters that Greek and Cyrillic fonts cannot lend
-# Symbols 0.1, Greek in Latin places 0.2, the wildest scripts 0.3 to 0.5, text faces 0.6 to 1.
+)  # letters that Greek and Cyrillic fonts do not have
+# Symbols 0.1, Greek in Latin positions 0.2, extreme scripts 0.3 to 0.5, text faces 0.6 to 1.
 LEGIBLE = 0.3
-# Seconds one job may take; it needs 0.2 when the machine is idle, and a busy machine must not lose
-# fonts.
+# Seconds per job; it needs 0.2 on an idle machine, and load must not reject fonts.
 LIMIT = 60
-CHUNK = 48  # jobs for one process: starting it costs about as much as drawing two faces
+CHUNK = 48  # jobs per process; starting one costs as much as rendering two faces
 
 Job = dict[str, Any]
 Reply = tuple[dict[str, Any], bytes]
@@ -61,14 +58,11 @@ Face = tuple[str, int]  # file, index in the file
 
 
 class Refused(Exception):  # noqa: N818 - an expected answer
-    """Why a face is not used."""
+    """The reason why a face is not used."""
 
 
 def run(jobs: Sequence[Job], done: Callable[[int], None] = lambda count: None) -> Iterator[Reply]:
-    """The reply to each job, in order.
-
-    One that killed or hung its process is answered {"refused": …}.
-    """
+    """The reply to each job, in order; {"refused": …} for a job that crashed or hung."""
     chunks = [jobs[start : start + CHUNK] for start in range(0, len(jobs), CHUNK)]
     count = 0
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
@@ -83,13 +77,13 @@ def _chunk(jobs: Sequence[Job]) -> list[Reply]:
     while len(replies) < len(jobs):
         fresh = _process(jobs[len(replies) :])
         replies += fresh
-        if len(replies) < len(jobs):  # it died of the first job without a reply
+        if len(replies) < len(jobs):  # the first job without a reply crashed it
             replies.append(({"refused": "crashes or hangs the renderer"}, b""))
     return replies
 
 
 def _process(jobs: Sequence[Job]) -> list[Reply]:
-    """The replies that one fresh process gave before it ended."""
+    """The replies of a new process until it ended."""
     home = str(Path(__file__).parents[3])
     path = os.pathsep.join(part for part in (home, os.environ.get("PYTHONPATH", "")) if part)
     with subprocess.Popen(
@@ -103,13 +97,13 @@ def _process(jobs: Sequence[Job]) -> list[Reply]:
         try:
             process.stdin.write(json.dumps(list(jobs)).encode())
             process.stdin.close()
-        except OSError:  # it ended before it read; what it said is read all the same
+        except OSError:  # it ended before reading all jobs; its replies are still read
             pass
         return list(_replies(process.stdout))
 
 
 def _replies(stream: BinaryIO | Any) -> Iterator[Reply]:
-    """Complete replies only: the last one may be torn."""
+    """Complete replies only; the last one may be truncated."""
     while (line := stream.readline()).endswith(b"\n"):
         header = json.loads(line)
         payload = stream.read(header.pop("bytes"))
@@ -119,10 +113,9 @@ def _replies(stream: BinaryIO | Any) -> Iterator[Reply]:
 
 
 def serve() -> None:
-    """The other side of `run`.
+    """The child process of `run`: handle the jobs on standard input.
 
-    Answers the jobs on standard input, under a watchdog that ends this process when one takes too
-    long.
+    A watchdog ends the process if a job takes too long.
     """
     for job in json.loads(sys.stdin.buffer.read()):
         faulthandler.dump_traceback_later(LIMIT, exit=True)
@@ -130,8 +123,8 @@ def serve() -> None:
             header, payload = JOBS[job["do"]](job)
         except Refused as refusal:
             header, payload = {"refused": str(refusal)}, b""
-        except Exception as error:  # whatever a broken font provokes is that font's refusal
-            header, payload = {"refused": f"cannot be drawn: {error}"}, b""
+        except Exception as error:  # any error of a broken font rejects that font
+            header, payload = {"refused": f"cannot be rendered: {error}"}, b""
         line = json.dumps({**header, "bytes": len(payload), "end": True}).encode() + b"\n"
         sys.stdout.buffer.write(line + payload)
         sys.stdout.buffer.flush()
@@ -152,7 +145,7 @@ def names(job: Job) -> Reply:
 
 
 def check(job: Job) -> Reply:
-    """Small pictures of one face, uint8 52,30,30, if it is fit for use."""
+    """Small images of a face, uint8 52,30,30, if it is usable."""
     pictures = draw_face(job["face"])
     fit_for_use(pictures)
     small = pictures.reshape(len(CLASSES), 30, 3, 30, 3).mean(axis=(2, 4))
@@ -160,9 +153,9 @@ def check(job: Job) -> Reply:
 
 
 def draw(job: Job) -> Reply:
-    """Pictures of the wanted styles of one family, uint8 styles,52,90,90.
+    """Images of several styles of a family, uint8 styles,52,90,90.
 
-    What it lacks or draws badly is slanted or emboldened instead.
+    Missing or unusable styles are synthesised by slanting or emboldening.
     """
     faces: dict[str, Face] = job["faces"]
     made: list[str] = []
@@ -187,22 +180,22 @@ def _drawn(face: Face | None) -> np.ndarray | None:
 
 
 def _imitated(faces: dict[str, Face], style: str) -> np.ndarray:
-    """The missing style from the nearest face that can be drawn."""
+    """Synthesise a missing style from the most similar face."""
     tries = {"bold italic": ("bold", "italic", "regular")}.get(style, ("regular",))
     for base in tries:
         if _drawn(faces.get(base)) is not None:
             slant = "italic" in style and "italic" not in base
             return draw_face(faces[base], slant=slant, bold="bold" in style and "bold" not in base)
-    raise Refused("its regular face cannot be drawn")
+    raise Refused("its regular face cannot be rendered")
 
 
 JOBS: dict[str, Callable[[Job], Reply]] = {"names": names, "check": check, "draw": draw}
 
 
 def draw_face(face: Face, *, slant: bool = False, bold: bool = False) -> np.ndarray:
-    """Uint8 52,90,90, dark on white: one scale for the whole face, each character centred.
+    """Render a face, uint8 52,90,90, dark on white: one scale per face, each character centred.
 
-    Raises Refused for one that is missing.
+    Raises Refused for a missing character.
     """
     font = _sized(face)
     boxes = [ink(font, code) for code in MISSING]
@@ -223,7 +216,7 @@ def draw_face(face: Face, *, slant: bool = False, bold: bool = False) -> np.ndar
 
 
 def _sized(face: Face) -> ImageFont.FreeTypeFont:
-    """The face at the size that makes its capitals `CAPITAL` high."""
+    """The face at the size at which capitals are `CAPITAL` pixels high."""
     font = ImageFont.truetype(face[0], 100, face[1], layout_engine=ImageFont.Layout.BASIC)
     letters = [ink(font, letter) for letter in "EHIXZ"]
     heights = [letter.height for letter in letters if letter is not None]
@@ -233,12 +226,12 @@ def _sized(face: Face) -> ImageFont.FreeTypeFont:
 
 
 def ink(font: ImageFont.FreeTypeFont, character: str, stroke: float = 0) -> Image.Image | None:
-    """White ink on black, cut to its bounding box; None when there is none."""
+    """White ink on black, cropped to its bounding box, or None."""
     left, top, right, bottom = font.getbbox(character, stroke_width=stroke, anchor="ls")
     x, y = math.floor(left) - 1, math.floor(top) - 1
     width, height = math.ceil(right) + 1 - x, math.ceil(bottom) + 1 - y
     if max(width, height) > 20 * CAPITAL * FINE:
-        raise Refused(f"{character} is far larger than its capitals")
+        raise Refused(f"{character} is much larger than its capitals")
     picture = Image.new("L", (width, height))
     ImageDraw.Draw(picture).text((-x, -y), character, 255, font, anchor="ls", stroke_width=stroke)
     box = picture.getbbox()
@@ -269,12 +262,12 @@ def fit_for_use(pictures: np.ndarray) -> None:
     for character, picture in zip(CLASSES, pictures, strict=True):
         other = seen.setdefault(picture.tobytes(), character)
         if other != character:
-            raise Refused(f"draws {other} and {character} alike")
+            raise Refused(f"{other} and {character} look the same")
     shapes = {
         character: shape(picture) for character, picture in zip(CLASSES, pictures, strict=True)
     }
     if sum(one_case(shapes, letter) for letter in TWO_CASES) > len(TWO_CASES) // 2:
-        raise Refused("has no lower case of its own")
+        raise Refused("has no lowercase letters")
     if legibility(np.stack(list(shapes.values()))) < LEGIBLE:
         raise Refused("does not look like letters and digits")
 
@@ -289,10 +282,10 @@ def one_case(shapes: dict[str, np.ndarray], letter: str) -> bool:
 
 
 def legibility(shapes: np.ndarray) -> float:
-    """The fraction of characters whose five nearest shapes in Pillow's face hold the right one.
+    """Fraction of characters whose five nearest shapes in Pillow's font include the right one.
 
-    That face is tried upright and slanted; of capitals, small letters and digits the worst counts:
-    some fonts draw symbols for one kind.
+    The minimum over capitals, lowercase letters and digits, because some fonts have symbols for one
+    of them; the reference is tried upright and slanted.
     """
     folded = np.array([character.lower() for character in CLASSES])
     nearest = np.argsort(-(shapes @ _references().swapaxes(1, 2)), axis=2)[:, :, :5]

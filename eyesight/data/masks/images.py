@@ -1,4 +1,4 @@
-"""Pictures with a mask each: a class number for every pixel, 255 where it counts for nothing."""
+"""Images with masks: a class number for every pixel, 255 for ignored pixels."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ __all__ = ["IGNORED", "Masked"]
 
 @dataclass(frozen=True, eq=False)
 class Masked(Images):
-    """As `Images`, but the classes are the pixels'.
+    """`Images` with masks instead of labels.
 
-    Row `rows[i]` of `masks` (uint8 M,H,W, in memory or mapped) belongs to picture i.
+    Row `rows[i]` of `masks` (uint8 M,H,W, in memory or on disk) belongs to image i.
     """
 
     masks: Tensor | npt.NDArray[np.uint8] | ArrayFile
@@ -30,7 +30,7 @@ class Masked(Images):
 
     @property
     def chunk(self) -> int:
-        """As for pictures, but an answer holds a number for each class and pixel: 64 MB of them."""
+        """The batch size for inference, such that the outputs per class and pixel take 64 MB."""
         return max(
             1,
             min(
@@ -41,7 +41,7 @@ class Masked(Images):
 
     @property
     def counts(self) -> Tensor:
-        """Pixels of each class, K."""
+        """Number of pixels per class, K."""
         total = torch.zeros(256, dtype=torch.int64)
         for start in range(0, len(self), 64):
             masks = self.targets(torch.arange(start, min(start + 64, len(self))))
@@ -49,18 +49,18 @@ class Masked(Images):
         return total[: len(self.classes)]
 
     def targets(self, index: Tensor) -> Tensor:
-        """The masks of these pictures, uint8 n,H,W."""
+        """The masks of these images, uint8 n,H,W."""
         rows = self.rows[index.to(self.rows.device)]
         if isinstance(self.masks, Tensor):
             return self.masks[rows.to(self.masks.device)]
         return torch.from_numpy(np.ascontiguousarray(self.masks[rows.numpy()]))
 
     def renamed(self, places: npt.NDArray[np.int64], classes: tuple[str, ...]) -> Masked:
-        """With class v of the pixels called `places[v]` among `classes`."""
+        """A copy in which class v of the masks becomes class `places[v]` of `classes`."""
         return replace(self, masks=places.astype(np.uint8)[np.asarray(self.masks)], classes=classes)
 
     def resident(self, device: torch.device | str = "cpu", limit: int | None = None) -> Images:
-        """With pixels and masks in the device's memory where they fit in `limit` bytes."""
+        """Move pixels and masks to the device if they fit into `limit` bytes."""
         if len(self) * int(np.prod(self.shape)) > (memory.data_limit() if limit is None else limit):
             return self
         every = torch.arange(len(self))

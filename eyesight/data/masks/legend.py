@@ -89,13 +89,15 @@ def read(path: Path) -> Legend:
     names = [class_name(name) for name, _ in entries]
     colours = [colour for _, colour in entries if colour is not None]
     if not names:
-        raise UserError(f"{path} holds no class names", FORMS)
+        raise UserError(f"{path} contains no class names", FORMS)
     if len(set(names)) < len(names) or not all(names):
-        raise UserError(f"{path} holds an empty name, or one twice", FORMS)
+        raise UserError(f"{path} contains an empty or a repeated name", FORMS)
     if len(names) > MOST:
-        raise UserError(f"{path} names {len(names):,} classes; {MOST} are possible", FORMS)
+        raise UserError(f"{path} has {len(names):,} classes; at most {MOST} are supported", FORMS)
     if colours and (len(colours) < len(names) or len(set(colours)) < len(colours)):
-        raise UserError(f"{path} gives a colour to some classes only, or one colour to two", FORMS)
+        raise UserError(
+            f"{path} has colours for only some classes, or the same colour for two", FORMS
+        )
     return Legend(tuple(names), tuple(colours))
 
 
@@ -104,7 +106,7 @@ def _from_json(value: object) -> list[Entry]:
     if isinstance(value, dict):
         return [(str(name), _colour(colour)) for name, colour in value.items()]
     if not isinstance(value, list):
-        raise ValueError("it holds neither a list nor an object")
+        raise ValueError("it is neither a list nor an object")
     entries: list[Entry] = []
     for item in value:
         if isinstance(item, dict):
@@ -146,10 +148,10 @@ def _colour(value: object) -> Colour | None:
     if isinstance(value, str) and re.fullmatch(r"#[0-9a-fA-F]{6}", value):
         value = [int(value[place : place + 2], 16) for place in (1, 3, 5)]
     if not isinstance(value, list) or len(value) != 3:
-        raise ValueError(f"{value!r} is no colour")
+        raise ValueError(f"{value!r} is not a colour")
     red, green, blue = (int(part) for part in value)
     if not all(0 <= part <= 255 for part in (red, green, blue)):
-        raise ValueError(f"{value} is no colour")
+        raise ValueError(f"{value} is not a colour")
     return red, green, blue
 
 
@@ -203,8 +205,8 @@ def key(
         raise _too_few(names, kept, ignored)
     if len(kept) > MOST:
         raise UserError(
-            f"the masks hold {len(kept):,} different values",
-            "expected class numbers; a photograph is no mask",
+            f"the masks have {len(kept):,} different values",
+            "expected class numbers, not photographs",
         )
     places = _class_places(values, kept, ignored)
     colours = palette(len(kept))
@@ -217,10 +219,10 @@ def _too_few(names: Sequence[str], kept: Sequence[int], ignored: set[str]) -> Us
     """The error for masks of fewer than two classes."""
     shown = ", ".join(names[:10]) or "nothing"
     verb = "is" if len(kept) == 1 else "are"
-    hint = "two classes are needed at least"
+    hint = "at least two classes are needed"
     if ignored:
-        hint = "--set data.ignore=none lets every value count"
-    return UserError(f"the masks hold {shown}, of which {len(kept)} {verb} not ignored", hint)
+        hint = "use --set data.ignore=none to ignore no value"
+    return UserError(f"the masks have {shown}, of which {len(kept)} {verb} not ignored", hint)
 
 
 def palette(count: int) -> tuple[Colour, ...]:

@@ -47,9 +47,7 @@ def decode_mask(data: bytes) -> Mask:
             dimensions(data)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.format == "JPEG":
-                    raise BadPicture(
-                        "mask", "a JPEG file does not keep the values of a mask: save it as PNG"
-                    )
+                    raise BadPicture("mask", "JPEG changes the values of a mask: save it as PNG")
                 return _decoded(image, data)
         except (BadPicture, MemoryError):
             raise
@@ -121,9 +119,9 @@ def _plain_numbers(values: Values) -> Values:
     grey = _as_grey(values)
     if grey is None:
         raise UserError(
-            "the masks are in colour, and no file says which colour means what",
-            "put a classes.csv with lines such as road,128,64,128 beside the masks, "
-            "or name it with --set data.names=FILE",
+            "the masks are in colour, but no file assigns colours to classes",
+            "put a classes.csv with lines such as road,128,64,128 beside the masks, or set it "
+            "with --set data.names=FILE",
         )
     return grey
 
@@ -180,7 +178,7 @@ def _by_colour(values: Values, colours: Sequence[Colour]) -> Values:
     colour, count = Counter(strangers).most_common(1)[0]
     raise BadPicture(
         "mask value",
-        f"the colour {colour}, in {count:,} pixels, is not among those of the classes",
+        f"the colour {colour} of {count:,} pixels belongs to no class",
     )
 
 
@@ -199,6 +197,7 @@ def _with_background(
     if background < 0:
         raise BadPicture(
             "mask",
-            f"{int(transparent.sum()):,} pixels are transparent, and no class is called background",
+            f"{int(transparent.sum()):,} pixels are transparent, but there is no class named "
+            "background",
         )
     return np.where(transparent, background, numbers)

@@ -105,18 +105,18 @@ def open_pairs(data: Data, talk: Talk = silent) -> Pairs:
         return Pairs(source, lambda row: Mask(masks(row)), names, source.fingerprint)
     root = Path(data.source).expanduser()
     if is_name:
-        hint = f"{EXPECTED}; a drawn set is called shapes"
+        hint = f"{EXPECTED}; or use the generated set shapes"
         if root.exists():
-            hint = f"write ./{data.source} to mean what lies in this folder"
-        raise UserError(f"{data.source} is a named data set that has no masks", hint)
+            hint = f"use ./{data.source} for the folder of this name"
+        raise UserError(f"the named data set {data.source} has no masks", hint)
     if not root.exists():
         raise UserError(
-            f"{data.source} does not exist", f"{EXPECTED}; a drawn set is called shapes"
+            f"{data.source} does not exist", f"{EXPECTED}; or use the generated set shapes"
         )
     if root.is_file() and archives.is_archive(root):
         root = archives.unpack(root, talk=talk)[0]
     if not root.is_dir():
-        raise UserError(f"{data.source} holds no masks", EXPECTED)
+        raise UserError(f"{data.source} contains no masks", EXPECTED)
     named = Path(data.names).expanduser() if data.names else legend.find(inner(root))
     return _pairs(data.source, root, legend.read(named) if named else None)
 
@@ -235,8 +235,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     if not masks or not images:
         missing = "masks" if images else "pictures"
         raise UserError(
-            f"{name} holds no {missing}: {len(images):,} pictures and {len(masks):,} masks were "
-            "found",
+            f"{name} contains no {missing}: found {len(images):,} images and {len(masks):,} masks",
             EXPECTED,
         )
     both = [key for key in images if key in masks]
@@ -248,9 +247,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
             problems.append(Problem(file.id, "no mask", "", fatal=True))
     for key, file in masks.items():
         if key not in images:
-            problems.append(
-                Problem(file.id, "no picture", "a mask without its picture", fatal=True)
-            )
+            problems.append(Problem(file.id, "no picture", "a mask without an image", fatal=True))
     image_files = [images[key][0] for key in both]
     mask_files = [masks[key] for key in both]
     splits = [images[key][1] for key in both]
@@ -294,7 +291,7 @@ def _by_shared_name(
         if taken:
             kind = "mask" if at.is_mask else "picture"
             if not at.rank:
-                detail = f"a second {kind} called {printable(at.shared)}"
+                detail = f"a second {kind} named {printable(at.shared)}"
                 problems.append(Problem(file.id, "double", detail, fatal=True))
         elif at.is_mask:
             masks[key] = file
@@ -315,15 +312,15 @@ def _no_pair(
     if len(folders) > 1 and len(folders) == len(images) and max(folders.values()) > 1:
         example = "/".join(masks[next(iter(masks))].parts[:-1])
         return UserError(
-            f"each picture of {name} has several masks, such as the {max(folders.values())} in "
+            f"images of {name} have several masks, such as the {max(folders.values())} in "
             f"{example}",
-            "these are separate objects: merge them into one mask per picture, with a number per "
+            "these are separate objects: merge them into one mask per image, with a number per "
             "class",
         )
     first_image = next(iter(images.values()))[0].id
     first_mask = next(iter(masks.values())).id
     return UserError(
-        f"no mask in {name} has the name of a picture: {first_image} and {first_mask}", EXPECTED
+        f"no mask in {name} has the name of an image: {first_image} and {first_mask}", EXPECTED
     )
 
 
@@ -345,8 +342,8 @@ def mask_reader(masks: Sequence[FileEntry], images: Sequence[FileEntry]) -> Read
         expected = dimensions(_bytes(read_image(index)), upright=True)
         if mask.size != expected:
             detail = (
-                f"{printable(masks[index].id)} is {mask.size[0]}x{mask.size[1]}, "
-                f"its picture {expected[0]}x{expected[1]}"
+                f"{printable(masks[index].id)} is {mask.size[0]}x{mask.size[1]}, but its image "
+                f"is {expected[0]}x{expected[1]}"
             )
             raise BadPicture("mask size", detail)
         return mask

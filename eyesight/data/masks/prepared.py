@@ -25,9 +25,8 @@ from eyesight.system.progress import Progress, Talk
 
 FORMAT = 4
 GUESSED = (
-    "no file names the classes, and the values are those of CamVid as SegNet numbers them: 11 is "
-    "void "
-    "(a classes.txt decides otherwise)"
+    "no file of class names; the values match SegNet's numbering of CamVid, with 11 as void "
+    "(add a classes.txt to change this)"
 )
 
 
@@ -55,9 +54,7 @@ def prepare_masks(data: Data, preparation: Preparation, talk: Talk, progress: Pr
     pairs = open_pairs(data, talk)
     store = prepare_store(pairs.source, data, progress=progress, preparation=preparation)
     if not len(store.ids):
-        raise UserError(
-            f"{data.source} holds no picture that can be used", "`eyesight data` names every file"
-        )
+        raise UserError(f"{data.source} has no usable image", "`eyesight data` lists every file")
     names = None
     if pairs.legend is not None:
         names = (pairs.legend.names, pairs.legend.colours)
@@ -72,7 +69,7 @@ def prepare_masks(data: Data, preparation: Preparation, talk: Talk, progress: Pr
     if not usable.any():
         first = f"{problems[0].id}: {problems[0].detail}" if problems else ""
         raise UserError(
-            f"no mask in {data.source} can be used; the first, {first}",
+            f"no mask in {data.source} is usable; the first, {first}",
             "check the masks and the file of class names",
         )
     planes = ArrayFile.from_npy(folder / "masks.npy")

@@ -139,17 +139,17 @@ def _notes(key: Key, pixels: Counts, shown: Counts) -> list[str]:
     if key.guessed:
         notes.append(GUESSED)
     if absent:
-        notes.append(f"no mask shows {', '.join(absent)}")
+        notes.append(f"classes in no mask: {', '.join(absent)}")
     single = [name for name, count in zip(key.classes, shown, strict=True) if count == 1]
     if len(single) > 5 and 2 * len(single) > len(key.classes):
         notes.append(
-            f"{len(single):,} of {len(key.classes):,} classes are in one mask only, as if every "
-            "object had a number of its own; eyesight learns classes"
+            f"{len(single):,} of {len(key.classes):,} classes occur in only one mask, as if "
+            "every object had its own number; eyesight needs class numbers"
         )
     if rare:
         notes.append(
-            f"less than a thousandth of the pixels: {', '.join(rare)} "
-            "(--set loss.class_weights=balanced, or data.ignore for stray values)"
+            f"classes with less than 0.1 % of the pixels: {', '.join(rare)} (use --set "
+            "loss.class_weights=balanced, or data.ignore for stray values)"
         )
     return notes
 
@@ -158,7 +158,7 @@ def describe(result: MaskScan) -> str:
     """The check as text: classes with their pixels, what the images are, every problem by name."""
     bad = len({problem.id for problem in result.problems if problem.fatal})
     title = (
-        f"{result.images.name}: {result.usable:,} usable pictures with masks of "
+        f"{result.images.name}: {result.usable:,} usable images with masks of "
         f"{len(result.classes)} classes"
     )
     if bad:

@@ -71,11 +71,9 @@ class _Tally:
             if first != colour and number != IGNORED:
                 raise UserError(
                     f"the palettes of the masks differ: {number} is {first} in the mask of "
-                    f"{first_name} "
-                    f"and {colour} in that of {name}",
-                    "a classes.csv with lines such as road,128,64,128 beside the masks reads "
-                    "them by colour; "
-                    "a classes.txt of names alone takes the numbers as they are",
+                    f"{first_name}, but {colour} in that of {name}",
+                    "add a classes.csv with lines such as road,128,64,128 beside the masks to "
+                    "read them by colour, or a classes.txt of names to read them by number",
                 )
 
 
@@ -119,18 +117,17 @@ def survey(
     if snapped is not None:
         seen = np.unique(snapped[snapped >= 0])
         notes.append(
-            f"the masks hold {int((tally.pixels > 0).sum())} values, as after smoothing or JPEG; "
-            "each counts as "
-            f"the nearest of {', '.join(map(str, seen.tolist()))}"
+            f"the masks have {int((tally.pixels > 0).sum())} values, as after smoothing or "
+            f"JPEG; each is rounded to the nearest of {', '.join(map(str, seen.tolist()))}"
         )
     if pairs.legend is None and "255" in ignore.split() and is_grey_scale(seen):
         ignore = " ".join(word for word in ignore.split() if word != "255")
         notes.append(
-            f"the masks hold only {', '.join(map(str, seen[:-1].tolist()))} and 255, so 255 is a "
-            "class, not what is ignored"
+            f"the masks have only {', '.join(map(str, seen[:-1].tolist()))} and 255, so 255 is "
+            "a class and not ignored"
         )
     if tally.transparent:
-        notes.append(f"transparent pixels, in {tally.transparent:,} masks, count as the background")
+        notes.append(f"transparent pixels (in {tally.transparent:,} masks) are background")
     key = legend.key(pairs.legend, seen, ignore, pairs.usual)
     if snapped is not None:
         places = np.where(snapped >= 0, key.places[snapped.clip(0)], -1)
@@ -166,8 +163,8 @@ def in_classes(mask: Mask, pairs: Pairs, key: Key) -> npt.NDArray[np.uint8]:
         shown = ", ".join(map(str, strange[:5].tolist()))
         raise BadPicture(
             "mask value",
-            f"its mask holds {shown}, and there are {len(key.classes)} classes: "
-            f"--set data.ignore={strange[0]} ignores it",
+            f"its mask has {shown}, but there are {len(key.classes)} classes: use --set "
+            f"data.ignore={strange[0]} to ignore it",
         )
     if (classes == IGNORED).all():
         raise BadPicture("mask", "every pixel of its mask is ignored")
@@ -218,11 +215,9 @@ def _snap(tally: _Tally) -> npt.NDArray[np.int64] | None:
             snapped[values] = nearest
             return snapped
     raise UserError(
-        f"the masks hold {len(values)} values from {values[0]} to {values[-1]}, most of them in "
-        "single "
+        f"the masks have {len(values)} values from {values[0]} to {values[-1]}, most of them in "
         "scattered pixels, as after smoothing, resizing or JPEG",
-        "save the masks as PNG with one number per class, resized without smoothing (nearest "
-        "neighbour)",
+        "save the masks as PNG with one number per class, resized with nearest neighbour",
     )
 
 
@@ -231,5 +226,5 @@ def _none_usable(pairs: Pairs, bad: dict[int, Problem]) -> UserError:
     details = Counter(problem.detail for problem in bad.values())
     reasons = "; ".join(f"{count:,} × {detail}" for detail, count in details.most_common(3))
     return UserError(
-        f"no mask of {pairs.source.name} can be used: {reasons}", "`eyesight data` names every file"
+        f"no mask of {pairs.source.name} is usable: {reasons}", "`eyesight data` names every file"
     )

@@ -39,13 +39,13 @@ router = APIRouter(prefix="/api")
 Top = Annotated[int, Query(ge=1, le=1000, description="how many classes to name")]
 EVEN = 0.5  # below it, another answer is as likely
 MESSAGES = {
-    400: "the upload was cut off",
+    400: "the upload was interrupted",
     408: "the upload took too long",
     413: "too many bytes or pixels",
-    415: "not a picture, judged by its content",
-    422: "a damaged picture or a wrong parameter",
-    503: "too many requests at once; Retry-After says when to try again",
-    504: "the picture took too long",
+    415: "not an image, judged by its content",
+    422: "a damaged image or an invalid parameter",
+    503: "too many requests; Retry-After gives the waiting time",
+    504: "the prediction took too long",
 }
 BINARY = {"schema": {"type": "string", "format": "binary"}}
 FORM = {
@@ -70,8 +70,11 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
     status: {"model": Problem, "description": text} for status, text in MESSAGES.items()
 }
 PNG = {"content": {"image/png": BINARY}}
-NO_HEATMAP = {"model": Problem, "description": "this network does not say where it looked"}
-GIVES_CLASSES = {"model": Problem, "description": "this network gives a class: /api/predict"}
+NO_HEATMAP = {"model": Problem, "description": "this network has no heatmap"}
+GIVES_CLASSES = {
+    "model": Problem,
+    "description": ("this network predicts classes: use /api/predict"),
+}
 
 
 def service_of(request: Request) -> Service:
@@ -106,7 +109,7 @@ def top_of(request: Request) -> int:
     text = request.query_params.get("top", "5")
     top = int(text) if text.isascii() and text.isdecimal() and len(text) < 5 else 0
     if not 1 <= top <= 1000:
-        raise Refused(422, f"top: {text[:20]!r} is no number from 1 to 1000", "see /docs")
+        raise Refused(422, f"top: {text[:20]!r} is not a number from 1 to 1000", "see /docs")
     return top
 
 
@@ -267,7 +270,7 @@ def runs(request: Request) -> Runs:
 
 @router.get(
     "/runs/{name}",
-    responses={404: {"model": Problem, "description": "there is no such run, or no longer"}},
+    responses={404: {"model": Problem, "description": "there is no such run"}},
 )
 def one_run(request: Request, name: str) -> RunDetail:
     """One run: recipe, machine, data, every epoch, result."""

@@ -83,7 +83,7 @@ def cell(
     labelled = run_view.labelled(run)
     classes = range(len(labelled.classes)) if labelled else range(0)
     if true not in classes or predicted not in classes:
-        raise Refused(404, "the run has no such cell", "see its confusion matrix")
+        raise Refused(404, "the confusion matrix has no such cell", "see its confusion matrix")
     at_hand = pictures(run)
     predictions = run.predictions()
     places = in_cell(predictions, true, predicted)
@@ -118,8 +118,8 @@ def picture(request: Request, name: str, place: int) -> Response:
     if place not in at_hand.rows:
         raise Refused(
             404,
-            "there is no such picture, or it is not at hand any more",
-            "its data set may have moved, or been changed",
+            "there is no such image, or it is no longer available",
+            "the data set may have been moved or changed",
         )
     return Response(encode_png(at_hand.pixels[at_hand.rows[place]]), media_type="image/png")
 

@@ -26,8 +26,8 @@ RESPONSES: dict[int | str, dict[str, Any]] = {
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
         "description": "events, one JSON object each",
     },
-    404: {"model": Problem, "description": "there is no such run, or no longer"},
-    503: {"model": Problem, "description": "too many watch already"},
+    404: {"model": Problem, "description": "there is no such run"},
+    503: {"model": Problem, "description": "too many clients are watching"},
 }
 
 

@@ -33,7 +33,9 @@ def figure(request: Request, name: str, figure: str) -> Response:
     """A figure: loss, accuracy, confusion or calibration."""
     run = find_run(service_of(request), name)
     if figure not in FIGURES:
-        raise Refused(404, f"there is no figure {figure!r}", f"known: {', '.join(FIGURES)}")
+        raise Refused(
+            404, f"there is no figure {figure!r}", f"expected one of {', '.join(FIGURES)}"
+        )
     with pen.turn():
         return drawn(FIGURES[figure](run))
 
@@ -46,7 +48,9 @@ def together(
 ) -> Response:
     """The validation curves of several runs: loss or accuracy."""
     if measure not in MEASURES:
-        raise Refused(404, f"there are no curves of {measure!r}", f"known: {', '.join(MEASURES)}")
+        raise Refused(
+            404, f"there are no curves of {measure!r}", f"expected one of {', '.join(MEASURES)}"
+        )
     epochs = {name: find_run(service_of(request), name).epochs for name in run}
     with pen.turn():
         from eyesight.comparison import plots as comparison_plots
@@ -61,7 +65,9 @@ def drawn(figure: Figure | None) -> Response:
     from eyesight.views import plots
 
     if figure is None:
-        raise Refused(404, "the run has no such figure yet", "try again when it has ended")
+        raise Refused(
+            404, "the run has no such figure yet", "try again when the training has finished"
+        )
     return Response(plots.png(figure, DPI), media_type="image/png")
 
 

@@ -107,5 +107,7 @@ async def enter_token(request: Request) -> Response:
     if password is None:
         return RedirectResponse(back, 303)
     if not same_token(fields.get("token", [""])[0], password):
-        return refusal(request, 401, "this is not the server's token", "check it and send it again")
+        return refusal(
+            request, 401, "this is not the server's token", "check the token and try again"
+        )
     return remember_token(RedirectResponse(back, 303), password)

@@ -30,16 +30,19 @@ BOXES = 20  # in one form
 TOP = 3
 EMPTY = "_"  # an empty box keeps its place in a code
 PRIVATE: dict[int | str, dict[str, Any]] = {
-    403: {"model": Problem, "description": "others can reach this server, and it has no token"}
+    403: {
+        "model": Problem,
+        "description": ("other machines can reach this server, and it has no token"),
+    }
 }
 UNTRAINED: dict[int | str, dict[str, Any]] = {
     503: {
         "model": Problem,
-        "description": "no network that knows the ten digits yet, or too many requests",
+        "description": "no network for digits yet, or too many requests",
     }
 }
 Expected = Annotated[
-    int | None, Query(ge=1, le=20, description="how many digits the code has, where that is known")
+    int | None, Query(ge=1, le=20, description="number of digits of the code, if known")
 ]
 
 
@@ -49,11 +52,11 @@ class Digit(BaseModel):
     empty: bool
     digit: str | None = None
     probability: float | None = None
-    sure: bool | None = Field(default=None, description="false: somebody should check this digit")
+    sure: bool | None = Field(default=None, description="false: check this digit")
     top: list[Named] = []
     seen: str | None = Field(
         default=None,
-        description="the 28 × 28 pixels that the network saw, a PNG as a data: address",
+        description="the network's input of 28 × 28 pixels, as a PNG data URL",
     )
 
 
@@ -80,15 +83,17 @@ class PlacedDigit(Digit, Place):
 class Code(BaseModel):
     """The code on a photograph of `width` × `height`, its digits from left to right."""
 
-    code: str = Field(description='"_" keeps the place of an empty box')
+    code: str = Field(description='"_" stands for an empty box')
     doubtful: bool = Field(
-        description="somebody should check it: a doubtful digit, an empty box, another number of "
-        "digits than expected, or a mark as high as the digits that was left out"
+        description="check the code: an uncertain digit, an empty box, an unexpected number of "
+        "digits, or a mark as tall as the digits was left out"
     )
     width: int
     height: int
     digits: list[PlacedDigit]
-    left_out: list[Place] = Field(description="marks in the same row that are no part of the code")
+    left_out: list[Place] = Field(
+        description=("marks in the same row that are not part of the code")
+    )
 
 
 class State(BaseModel):
@@ -99,7 +104,7 @@ class State(BaseModel):
     run: str = Field(default="", description="the run being trained, for /runs/NAME")
     progress: float = 0.0
     problem: str = ""
-    collecting: bool = Field(default=False, description="whether corrected samples are kept")
+    collecting: bool = Field(default=False, description="whether corrected samples are stored")
     samples: int = 0
 
 
@@ -183,7 +188,7 @@ async def train(request: Request) -> State:
     if reader.training is None:
         raise Refused(409, "this server has no folder of runs", command)
     if not reader.training.start(RECIPE):
-        raise Refused(409, "a training is going on already", "wait for its end")
+        raise Refused(409, "a training is already running", "wait until it has finished")
     return await state(request)
 
 
@@ -247,13 +252,13 @@ def rectangle(corners: Corners) -> Place:
 )
 async def samples(
     request: Request,
-    digits: Annotated[str, Query(pattern="^[0-9]{1,20}$", description="what each picture shows")],
+    digits: Annotated[str, Query(pattern="^[0-9]{1,20}$", description="the digit in each image")],
 ) -> Kept:
     """Keep drawn digits with their right names for a later training; needs `serve --collect`."""
     reader = reader_of(request)
     collection = reader.collection
     if collection is None:
-        raise Refused(404, "this server keeps no samples", "eyesight serve --collect FOLDER")
+        raise Refused(404, "this server does not store samples", "eyesight serve --collect FOLDER")
     async with reader.service.entered(request):
         uploads = await read_pictures(request, reader.service.limits, BOXES)
         read = await reader.service.in_time(reader.read_boxes(uploads))
@@ -262,7 +267,7 @@ async def samples(
         raise Refused(
             422,
             f"{len(written)} written digits and {len(digits)} names",
-            "one name for each picture, and no empty boxes",
+            "send one name per image, and no empty boxes",
         )
     named = [(name, pixels[None]) for name, pixels in zip(digits, written, strict=True)]
     return Kept(samples=await asyncio.to_thread(collection.keep, named))

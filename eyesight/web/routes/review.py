@@ -36,7 +36,9 @@ def review_of(request: Request) -> Review:
     """The application's review; raises Refused where there is none."""
     review = getattr(request.app.state, "review", None)
     if not isinstance(review, Review):
-        raise Refused(404, "there is nothing to review here", "begin: eyesight review DATA")
+        raise Refused(
+            404, "there is nothing to review here", "start a review with eyesight review DATA"
+        )
     return review
 
 

@@ -125,7 +125,7 @@ def mistake(request: Request, name: str, place: int) -> Response:
     pixels = mistake_pixels(run.path, stamp(run.path / "gallery.npz"))
     if not 0 <= place < len(pixels):
         raise Refused(
-            404, "there is no such picture", f"the page /runs/{name} shows those there are"
+            404, "there is no such image", f"the page /runs/{name} shows the available ones"
         )
     return png(encode_png(pixels[place]))
 
@@ -158,7 +158,7 @@ def exported(request: Request, name: str) -> Response:
     """The exported classifier, where there is one."""
     file = file_of(find_run(service_of(request), name))
     if not file.is_file():
-        raise Refused(404, "this run was not exported yet", "eyesight export RUN")
+        raise Refused(404, "this run has not been exported yet", "eyesight export RUN")
     return FileResponse(file, media_type="application/octet-stream", filename=f"{name}.onnx")
 
 

@@ -39,7 +39,7 @@ async def body_of(request: Request) -> dict[str, Any]:
     except ValueError:
         values = None
     if not isinstance(values, dict):
-        raise Refused(422, "the request holds no JSON object", "send one, such as {}")
+        raise Refused(422, "the request is not a JSON object", "send one, such as {}")
     return values
 
 
@@ -47,7 +47,7 @@ def text_of(values: dict[str, Any], key: str) -> str:
     """A text of a request's body; raises Refused."""
     value = values.get(key, "")
     if not isinstance(value, str):
-        raise Refused(422, f"{key} is no text", "send a JSON string")
+        raise Refused(422, f"{key} is not a string", "send a JSON string")
     return value
 
 
@@ -55,7 +55,7 @@ def texts_of(values: dict[str, Any], key: str) -> list[str]:
     """A list of texts of a request's body; raises Refused."""
     value = values.get(key, [])
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise Refused(422, f"{key} is no list of texts", "send a JSON array of strings")
+        raise Refused(422, f"{key} is not a list of strings", "send a JSON array of strings")
     return value
 
 

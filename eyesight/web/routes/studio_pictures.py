@@ -61,7 +61,7 @@ async def add(request: Request, name: str, to: str, burst: str = "") -> Response
         status = 422 if looks_like_image(data) else 415
         if bad.kind == "huge":
             status = 413
-        raise Refused(status, str(bad), "send a JPEG, PNG or WebP file that opens") from None
+        raise Refused(status, str(bad), "send a valid JPEG, PNG or WebP file") from None
     return JSONResponse({"file": added.file, "state": added.state, "elsewhere": added.elsewhere})
 
 
@@ -104,11 +104,9 @@ async def receive(request: Request, file: IO[bytes]) -> None:
             async with asyncio.timeout(SILENCE):
                 chunk = await anext(stream, None)
         except TimeoutError:
-            raise Refused(
-                408, "the upload stood still", "try again", {"Connection": "close"}
-            ) from None
+            raise Refused(408, "the upload stalled", "try again", {"Connection": "close"}) from None
         except ClientDisconnect:
-            raise Refused(400, "the upload was cut off", "send it again") from None
+            raise Refused(400, "the upload was interrupted", "send it again") from None
         if chunk is None:
             return
         size += len(chunk)

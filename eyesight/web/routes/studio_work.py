@@ -60,7 +60,7 @@ async def train(request: Request, name: str) -> Response:
         return JSONResponse({"began": True})
     seconds = values.get("seconds")
     if not isinstance(seconds, int | float) or isinstance(seconds, bool):
-        raise Refused(422, "seconds is no number", "for example 60")
+        raise Refused(422, "seconds is not a number", "for example 60")
     await run_in_threadpool(desk.train, project, float(seconds))
     return JSONResponse({"began": True})
 
@@ -164,7 +164,7 @@ async def export(request: Request, name: str) -> Response:
     run = desk.answering(project)
     to = text_of(await body_of(request), "to")
     if to not in ("onnx", "web"):
-        raise Refused(422, f"{to!r} cannot be made", "onnx or web")
+        raise Refused(422, f"unknown format {to!r}", "onnx or web")
 
     def work(job: Job) -> None:
         if to == "web":
@@ -186,9 +186,9 @@ def download(request: Request, name: str, kind: str) -> Response:
     if kind == "web":
         file = web_page(run)
     elif kind != "onnx":
-        raise Refused(404, f"there is no {kind!r} to take away", "onnx or web")
+        raise Refused(404, f"there is no export {kind!r}", "onnx or web")
     if not file.is_file():
-        raise Refused(404, "it has not been made yet", "make it on the page Take away")
+        raise Refused(404, "it has not been exported yet", "export it on the page Export")
     shown = re.sub(r"[^\w.-]+", "-", project.name) + file.suffix
     return FileResponse(file, filename=shown, content_disposition_type="attachment")
 

@@ -105,7 +105,7 @@ class Desk:
         """The run that answers for a project; raises MissingError when there is none."""
         run = project.run(run_name) if run_name else project.answering
         if run is None or not projects.has_classifier(run):
-            raise MissingError("nothing has been trained yet", "train first: step 3")
+            raise MissingError("nothing has been trained yet", "train first, in step 3")
         return run
 
     def service(self, run: Run) -> Service:
@@ -147,5 +147,5 @@ def desk_of(request: Request) -> Desk:
     """The application's studio; raises Refused where there is none."""
     desk = request.app.state.studio
     if not isinstance(desk, Desk):
-        raise Refused(404, "this server has no studio", "start one: eyesight studio")
+        raise Refused(404, "this server has no studio", "start it with eyesight studio")
     return desk
