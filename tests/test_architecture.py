@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "eyesight"
 FLOORS = (
     ("__main__",),
     ("cli", "sklearn"),
-    ("api", "ensemble", "web"),
+    ("api", "ensemble", "searching", "web"),
     ("comparison", "diagnosis", "experiment", "report"),
     ("auditing", "cluster", "exporting", "training", "views"),
     ("distributed", "inference", "studio"),

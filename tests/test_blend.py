@@ -17,6 +17,7 @@ from eyesight.results import metrics
 from eyesight.results.blending import mixed, select
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run
+from eyesight.views import joined as views
 
 SETTINGS = {
     "training.epochs": 2,
@@ -111,7 +112,7 @@ def test_images_of_all_members_lie_below_each_other():
 def test_a_blend_answers_with_the_mean_of_its_members(members, blended):
     loaded = classifier.load(blended.classifier_path)
     picture = drawn.png(drawn.pictures(1, 16)[0][0, 0])
-    record = blending.read_record(blended)
+    record = views.blend(blended)
     own = []
     for member in members:
         alone = classifier.load(member.classifier_path)
@@ -124,7 +125,7 @@ def test_a_blend_answers_with_the_mean_of_its_members(members, blended):
 
 
 def test_a_blend_is_no_worse_than_its_members_on_what_chose_it(members, blended):
-    record = blending.read_record(blended)
+    record = views.blend(blended)
     assert record.accuracy >= max(member.validation for member in record.members)
     assert blended.result["test"]["n"] == 48
     assert record.gain.images == 48

@@ -32,12 +32,13 @@ def blend(
     from eyesight.report.report import write_figures, write_report
     from eyesight.runs import Run
     from eyesight.training.context import Context
+    from eyesight.views import joined
 
     opened = [Run.open(run) for run in runs]
     made = blending.join(opened, out, Context(console.reporter), equal=equal)
     write_figures(made)
     report = write_report(made)
-    record = blending.read_record(made)
+    record = joined.blend(made)
     assert record is not None
     if as_json:
         result = made.result

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -32,8 +33,12 @@ from eyesight.results.scores import Measure
 
 if TYPE_CHECKING:
     from eyesight.recipe import Recipe
+    from eyesight.results.searching import SearchRecord
     from eyesight.runs import Run
     from eyesight.views.corrections_effect import CorrectionsEffect
+
+
+SEARCHED = "auto"  # the name of no recipe: the best is looked for
 
 
 @app.command()
@@ -228,7 +233,7 @@ def train(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe.
+    """Train a recipe; auto: the best one for the pictures and the time.
 
     Writes a run folder with the classifier, its predictions and a report. Also works with torchrun.
     """
@@ -244,14 +249,18 @@ def train(
         "data.strict": "true" if strict else None,
         "data.corrections": corrections if corrections != AUTO else None,
     }
-    recipe = resolve(
-        name,
-        *settings or (),
-        *(f"{path}={value}" for path, value in given.items() if value is not None),
-        data=data,
-    )
+    own = [f"{path}={value}" for path, value in given.items() if value is not None]
     if fresh:
         cache.start_fresh()
+    if name == SEARCHED:
+        refused = {"--folds": folds, "--processes": processes, "--extra": extra}
+        if corrections == AUTO:
+            refused["--corrections auto"] = corrections
+        _train_auto(
+            data, [*(settings or ()), *own], refused, Resuming(out, resume), as_json=as_json
+        )
+        return
+    recipe = resolve(name, *settings or (), *own, data=data)
     if corrections == AUTO:
         recipe = with_suggestions(recipe, out, processes)
     if folds is not None:
@@ -299,6 +308,81 @@ def train(
     _print_result(run, result, report)
 
 
+class Resuming(NamedTuple):
+    """Where runs are kept, and whether an unfinished one goes on."""
+
+    out: Path
+    resume: bool
+
+
+def _train_auto(
+    data: str | None,
+    settings: list[str],
+    refused: Mapping[str, object],
+    place: Resuming,
+    *,
+    as_json: bool,
+) -> None:
+    """Search for the best recipe within the budget, train it, and print what was tried."""
+    from eyesight.cli import console
+    from eyesight.diagnosis import diagnose
+    from eyesight.recipe import Recipe, override
+    from eyesight.report.report import write_figures, write_report
+    from eyesight.searching import search
+    from eyesight.training.clock import Clock
+    from eyesight.training.context import Context
+    from eyesight.views import joined
+
+    for option, value in refused.items():
+        if value is not None:
+            raise UserError(
+                f"auto chooses a recipe first, without {option}",
+                "train what it chose with it: eyesight train RUN",
+                code=2,
+            )
+    budget = override(Recipe(), settings).training.budget
+    if data is None or budget is None:
+        raise UserError(
+            "auto needs pictures and a time",
+            "eyesight train auto --data FOLDER --budget 10m",
+            code=2,
+        )
+    context = Context(console.reporter, Clock(STARTED), resume=place.resume, report=True)
+    with console.reporter.bar():
+        run = search.train_auto(data, settings, budget, place.out, context)
+    diagnose.diagnose(run, console.talk)
+    write_figures(run)
+    report = write_report(run)
+    record = joined.search(run)
+    assert record is not None
+    result = run.result
+    if as_json:
+        answer = {
+            "run": str(run.path),
+            "report": str(report),
+            "seconds": result["seconds"]["total"],
+            "test": result["test"],
+        }
+        show_json({**answer, "search": record.to_dict()})
+        return
+    for line in search_lines(record):
+        say(line)
+    _print_result(run, result, report)
+
+
+def search_lines(record: SearchRecord) -> list[str]:
+    """For people: what was tried, and how much of the best score may be luck."""
+    lines = []
+    for trial in record.trials:
+        score = "failed" if trial.score is None else f"{trial.score:.2%}"
+        reason = trial.dropped or "chosen"
+        lines.append(f"{score:>7}  {trial.seconds:5.0f} s  {trial.name}: {reason}")
+    luck = record.luck
+    if luck is not None:
+        lines.append(luck.sentence)
+    return lines
+
+
 def _print_result(run: Run, result: Result, report: Path) -> None:
     """Print the result and the time of a training."""
     from eyesight.training import extra_data
@@ -329,11 +413,13 @@ def _train_folds(
     from eyesight.cli import console
     from eyesight.ensemble import folds
     from eyesight.report.report import write_figures, write_report
+    from eyesight.views import joined
 
     run = folds.train_folds(recipe, count, out, console.reporter)
     write_figures(run)
     report = write_report(run)
-    facts = folds.read_record(run)
+    facts = joined.folds(run)
+    assert facts is not None
     if as_json:
         answer: dict[str, object] = {"run": str(run.path), "report": str(report)}
         show_json({**answer, **facts, "test": run.result["test"]})

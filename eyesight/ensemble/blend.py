@@ -35,9 +35,9 @@ from eyesight.system.progress import Reporter
 from eyesight.training import calibrate, transfer
 from eyesight.training.budget import Evaluation
 from eyesight.training.context import Context
+from eyesight.views import joined as joined_views
 
 RunLike: TypeAlias = "str | Path | Run"
-RECORD = "blend.json"
 SHOWN = 3  # class names in an error
 SPACE: Space = "probability"  # "log" is not compared yet
 
@@ -222,10 +222,12 @@ def finish(joined: Joined, made: Run, selection: Selection | None, context: Cont
     made.append({"event": "start", "at": now(), "recipe": BLEND, "command": command(joined)})
     job = experiment.Job(made, joined.recipe, joined.data, context)
     record = record_of(joined, selection)
-    made.write_json(RECORD, record.to_dict())
+    made.write_json(joined_views.BLEND, record.to_dict())
     experiment.finish(job, network, Evaluation("float32", "one"))
     best = Run(record.best)
-    made.write_json(RECORD, replace(record, gain=gain(made, best, joined.data)).to_dict())
+    made.write_json(
+        joined_views.BLEND, replace(record, gain=gain(made, best, joined.data)).to_dict()
+    )
     export.export_all(made, talk=context.reporter.message)
 
 
@@ -354,11 +356,3 @@ def _gain(
         tested.only_second,
         tested.p,
     )
-
-
-def read_record(run: Run) -> BlendRecord | None:
-    """How a blend was made; None for another run, or where the file is damaged."""
-    try:
-        return BlendRecord.from_dict(run.read_json(RECORD))
-    except (UserError, KeyError, TypeError):
-        return None

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, cast
 
 import numpy as np
 
@@ -21,32 +20,16 @@ from eyesight.ensemble.blend import Joined
 from eyesight.errors import UserError
 from eyesight.exporting import export
 from eyesight.recipe import BLEND, Recipe
-from eyesight.results.folds import out_of_fold
-from eyesight.results.records import Summary
+from eyesight.results.folds import FoldsRecord, out_of_fold
 from eyesight.runs import Run, now
 from eyesight.system.progress import Reporter
 from eyesight.training import transfer
 from eyesight.training.budget import Evaluation
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
+from eyesight.views import joined as joined_views
 
 OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` calls it
-RECORD = "folds.json"
-
-
-class FoldsRecord(TypedDict):
-    """The contents of `folds.json`: the folds' runs and what they reached."""
-
-    runs: list[str]
-    scores: list[float]
-    mean: float
-    sd: float
-    out_of_fold: Summary
-
-
-def read_record(run: Run) -> FoldsRecord:
-    """What the folds of a run reached; raises UserError where the run has no folds."""
-    return cast(FoldsRecord, run.read_json(RECORD))
 
 
 def train_folds(recipe: Recipe, count: int, out: Path, reporter: Reporter) -> Run:
@@ -128,7 +111,7 @@ def average(runs: Sequence[Run], out: Path, context: Context) -> Run:
             "sd": float(np.std(scores, ddof=1)),
             "out_of_fold": judged.summary(),
         }
-        made.write_json(RECORD, facts)
+        made.write_json(joined_views.FOLDS, facts)
         network = blend.network_of(joined, (1 / len(runs),) * len(runs))
         job = experiment.Job(made, joined.recipe, images, context)
         experiment.finish(job, network, Evaluation("float32", "one"))

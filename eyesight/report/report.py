@@ -23,7 +23,7 @@ from eyesight.results import conformal, metrics
 from eyesight.results.predictions import Predictions, readable, summary
 from eyesight.results.records import number
 from eyesight.runs import Run
-from eyesight.views import corrections_effect, dense_plots, html, plots, run_view
+from eyesight.views import corrections_effect, dense_plots, html, joined, plots, run_view
 from eyesight.views.html import duration, percent
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
@@ -129,6 +129,9 @@ def page(run: Run) -> str:
         **_results(run, predictions),
         **_trust(run, predictions),
         **_labels(run),
+        "search": joined.search(run),
+        "blend": joined.blend(run),
+        "folds": joined.folds(run),
     }
     return html.render(TEMPLATE, values)
 

@@ -5,14 +5,26 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
+from typing import TypedDict
 
 import numpy as np
 
 from eyesight.errors import UserError, listed
 from eyesight.results.predictions import Predictions
+from eyesight.results.records import Summary
 
 NORMAL = 1.96  # two-sided 95 %
 SHOWN = 3
+
+
+class FoldsRecord(TypedDict):
+    """The contents of `folds.json`: the folds' runs and what they reached."""
+
+    runs: list[str]
+    scores: list[float]
+    mean: float
+    sd: float
+    out_of_fold: Summary
 
 
 def out_of_fold(folds: Sequence[Predictions]) -> Predictions:

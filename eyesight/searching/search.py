@@ -1,0 +1,487 @@
+"""Recipes in, the run of the best out: successive halving, then the winner's settings.
+
+    search
+      look             the images: number, classes, size, grey or in colour
+      candidates       the recipes that could win; the pretrained networks by a linear probe
+      halve            short trials of all, longer ones of the best, and of every family's best
+      improve          the winner's settings, one after another
+      train_winner     an ordinary training of the winner on all training images
+
+The test images are seen once, by the winner. Every finished trial is kept in a hidden folder beside
+the runs, so that a search goes on after an interruption; the seconds before it count.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from eyesight import experiment
+from eyesight.data.images import Images
+from eyesight.data.layout import Layout
+from eyesight.data.opening import open_source
+from eyesight.data.prepare import BadPicture, Preparation, prepare
+from eyesight.data.source import Source
+from eyesight.errors import UserError
+from eyesight.models import weights, zoo
+from eyesight.recipe import Data, Recipe, from_dict, override, to_dict
+from eyesight.recipes.folder import PREFERRED
+from eyesight.results import searching as results
+from eyesight.results.searching import SearchRecord, TrialRecord, clearly_better
+from eyesight.runs import Run
+from eyesight.searching import candidates as rules
+from eyesight.searching import trial as trials
+from eyesight.searching.candidates import Candidate, Look
+from eyesight.searching.parts import Division
+from eyesight.searching.trial import Trial
+from eyesight.system.digest import value_sha256
+from eyesight.system.files import lock, whole_file
+from eyesight.system.progress import Reporter
+from eyesight.training import probe, transfer
+from eyesight.training.clock import Clock
+from eyesight.training.context import Context
+from eyesight.views import joined
+
+STATE = "state.json"
+DECISION = "decision.json"
+LOCK = "lock"
+HALVING = 0.25  # of the time left goes into the rounds …
+IMPROVING = 0.1  # … and this into the winner's settings, where trials are long enough
+PROBING = 0.06  # of the budget, into the linear probe of the pretrained networks
+GROWTH = 3  # a round is so many times as long as the one before, and keeps one candidate in so many
+PREPARING = 0.2  # of the budget: then the images of no further candidate are prepared
+LATEST = 0.45  # of the budget: then no further trial begins
+SHORTEST = 2.0  # seconds of a trial
+IMPROVED_FROM = 8.0  # seconds of a trial that can tell settings apart
+PROBED_FROM = 60.0  # seconds of the budget
+BEST_BACKBONES = 2  # after the probe
+LOOKED_AT = 30  # images
+GREY = 6  # the largest difference between the channels of an image without colour
+
+
+@dataclass(eq=False)
+class Search:
+    """A search under way: the time, the images, and what was tried so far."""
+
+    budget: float
+    reporter: Reporter
+    clock: Clock
+    division: Division
+    folder: Path  # of the trials
+    trials: list[Trial] = field(default_factory=list)
+    dropped: dict[tuple[str, int], str] = field(default_factory=dict)
+    forecasts: dict[tuple[str, int], float] = field(default_factory=dict)
+    looked_at: list[str] = field(default_factory=list)
+
+    def left(self) -> float:
+        """Seconds of the budget."""
+        return self.budget - self.clock.elapsed()
+
+    def attempt(self, candidate: Candidate, number: int, seconds: float) -> Trial:
+        """A trial, made now or found finished from before an interruption."""
+        finished = trials.recall(candidate, number, self.folder)
+        late = self.trials and self.clock.elapsed() > LATEST * self.budget
+        if finished is None and late:
+            finished = trials.untried(candidate, number, seconds, "no time was left to try it")
+        elif finished is None:
+            finished = trials.attempt(candidate, number, seconds, self.division)
+            trials.save(finished, self.folder)
+            write_state(self.folder, self.clock.elapsed())
+            self.reporter.message(trial_line(finished))
+        self.trials.append(finished)
+        if finished.failure:
+            self.dropped[candidate.name, number] = finished.failure
+        return finished
+
+    def drop(self, trial: Trial, reason: str) -> None:
+        """Note why a candidate goes no further."""
+        self.dropped[trial.candidate.name, trial.round] = reason
+
+
+def trial_line(trial: Trial) -> str:
+    """A finished trial for people."""
+    name = trial.candidate.name
+    if trial.score is None:
+        return f"{name}: {trial.failure}"
+    return f"round {trial.round}: {trial.score:.2%} in {trial.seconds:.0f} s, {name}"
+
+
+def train_auto(
+    source: str,
+    settings: Sequence[str],
+    budget: float,
+    out: Path,
+    context: Context,
+) -> Run:
+    """The best classifier for some images in `budget` seconds, as one run in `out`.
+
+    `settings` are a person's own, in every recipe that is tried. Raises UserError where the images
+    cannot be trained on, or where there is no time for anything.
+    """
+    own = [setting for setting in settings if setting.startswith("data.")]
+    data = override(Recipe(data=Data(source)), own).data
+    if data.target != "class":
+        raise UserError(
+            f"auto chooses among classifiers, and data.target is {data.target}",
+            "name a recipe, for example segment",
+            code=2,
+        )
+    key = [source, *settings, f"{budget:g}"]
+
+    def build(search: Search) -> list[Candidate]:
+        look = look_at(data, search.reporter)
+        search.looked_at += look.lines
+        at_hand = backbones_at_hand()
+        made = rules.candidates(look, source, settings, budget, at_hand)
+        return without_weak_backbones(made, search)
+
+    return search(build, key, budget, out, context)
+
+
+def search(
+    build: Callable[[Search], Sequence[Candidate]],
+    key: Sequence[str],
+    budget: float,
+    out: Path,
+    context: Context,
+) -> Run:
+    """Search among the candidates that `build` gives, and return the run of the winner.
+
+    `key` names the search; with `context.resume`, one of the same name that was interrupted goes
+    on.
+    """
+    folder = out / f".search-{value_sha256(list(key))[:16]}"
+    with held(folder):
+        run = search_in(folder, build, budget, out, context)
+        for file in folder.iterdir():
+            if file.name != LOCK:
+                file.unlink()
+    shutil.rmtree(folder, ignore_errors=True)
+    return run
+
+
+def search_in(
+    folder: Path,
+    build: Callable[[Search], Sequence[Candidate]],
+    budget: float,
+    out: Path,
+    context: Context,
+) -> Run:
+    """As `search`, with the trials in `folder`."""
+    if not context.resume:
+        for file in folder.glob("*.*"):
+            file.unlink()
+    clock = context.clock
+    clock.budget = budget
+    clock.started -= read_state(folder)
+    decided = read_decision(folder)
+    if decided is None:
+        under_way = Search(
+            budget, context.reporter, clock, Division(budget, context.reporter), folder
+        )
+        entered = [settled(candidate) for candidate in build(under_way)]
+        if not entered:
+            raise UserError("there is nothing to try", "name a recipe: eyesight recipes")
+        winner, reason = improve(halve(entered, under_way), under_way)
+        record = record_of(winner, reason, under_way)
+        decided = winner.candidate.recipe, record
+        write_decision(folder, *decided)
+    recipe, record = decided
+    run = train_winner(recipe, record, out, context)
+    run.write_json(joined.SEARCH, record.to_dict())
+    return run
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keep the folder of a search to this process; raises UserError where another has it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+b") as file:
+        if not lock(file, patience=0.2):
+            raise UserError(
+                "another process is searching on the same images in the same time",
+                "wait for it, or name another folder with --out",
+            )
+        yield
+
+
+def settled(candidate: Candidate) -> Candidate:
+    """The candidate with nothing left open, so that its trials and its training are alike."""
+    return replace(candidate, recipe=transfer.resolve_preprocessing(candidate.recipe))
+
+
+def look_at(data: Data, reporter: Reporter) -> Look:
+    """How many images there are, of which classes and size, and whether any has colour."""
+    asked = Recipe(data=data)
+    source = open_source(data.source, layout=Layout.of(data), talk=reporter.message)
+    return Look(transfer.look(asked), is_grey(source))
+
+
+def is_grey(source: Source) -> bool:
+    """Whether none of a few evenly spread images has colour."""
+    small = Preparation(height=32, width=32, channels=3)
+    for index in range(0, len(source.ids), max(1, len(source.ids) // LOOKED_AT)):
+        try:
+            pixels = prepare(source.read(index), small).astype(int)
+        except BadPicture:
+            continue
+        if (pixels.max(0) - pixels.min(0)).max() > GREY:
+            return False
+    return True
+
+
+def backbones_at_hand() -> list[str]:
+    """The pretrained networks of the recipes whose weights lie on this machine."""
+    by_timm: dict[str, str] = {}
+    for name in [*PREFERRED, *(entry.name for entry in zoo.ZOO)]:
+        by_timm.setdefault(weights.bare(zoo.timm_name(name)), name)
+    return [name for name in by_timm.values() if weights.at_hand(zoo.timm_name(name))]
+
+
+def without_weak_backbones(made: Sequence[Candidate], search: Search) -> list[Candidate]:
+    """The candidates without those on pretrained networks that a linear probe ranks low."""
+    names = [one.recipe.model.name for one in made if one.name.startswith("folder ")]
+    if len(names) < 2:
+        return list(made)
+    if search.budget < PROBED_FROM:
+        search.looked_at.append(f"{names[0]} of {len(names)} pretrained networks: no time to probe")
+        return [
+            one for one in made if one.family != "pretrained" or one.name == f"folder {names[0]}"
+        ]
+    first = next(one for one in made if one.name.startswith("folder "))
+    parts = search.division.parts(transfer.resolve_preprocessing(first.recipe))
+    best = strongest(names, parts.train, search)
+    kept = []
+    for candidate in made:
+        name = candidate.recipe.model.name
+        if candidate.family == "pretrained" and candidate.name.startswith("objects_lite0"):
+            model = replace(candidate.recipe.model, name=best[0])
+            recipe = replace(candidate.recipe, model=model)
+            kept.append(replace(candidate, name=f"objects_lite0 {best[0]}", recipe=recipe))
+        elif candidate.family != "pretrained" or name in best:
+            kept.append(candidate)
+    return kept
+
+
+def strongest(names: Sequence[str], images: Images, search: Search) -> list[str]:
+    """The networks with the best linear probe, of those that have time for every image."""
+    probed = probe.probe(images, names, PROBING * search.budget, search.reporter.message)
+    for one in probed:
+        rate = f"{1 / one.seconds:,.0f} images a second"
+        search.looked_at.append(f"{one.name}: {one.accuracy:.1%} by a linear probe, {rate}")
+    time_for_all = [one for one in probed if one.seconds * len(images) < 0.3 * search.left()]
+    quickest = sorted(probed, key=lambda one: one.seconds)[:1]
+    return [one.name for one in (time_for_all or quickest)[:BEST_BACKBONES]]
+
+
+def halve(entered: Sequence[Candidate], search: Search) -> Trial:
+    """Rounds of trials, each longer than the one before, until every family has its best left."""
+    alive = prepared(entered, search)
+    families = len({candidate.family for candidate in alive})
+    seconds = HALVING * search.left() / units(len(alive), families)
+    number = 1
+    earlier: dict[str, Trial] = {}
+    while True:
+        made = [search.attempt(one, number, max(SHORTEST, seconds)) for one in alive]
+        good = sorted([one for one in made if not one.failure], key=lambda one: -(one.score or 0))
+        if not good and earlier:
+            return leader(list(earlier.values()), {}, search)
+        if not good:
+            raise UserError(
+                f"no candidate could be tried; the first: {made[0].failure}",
+                "give more time, for example --budget 10m",
+            )
+        kept = best_of(good, families)
+        if number > 1 and (len(kept) == len(good) or len(good) == 1):
+            return leader(good, earlier, search)
+        for one in good:
+            if one not in kept:
+                gap = 100 * ((good[0].score or 0) - (one.score or 0))
+                search.drop(one, f"{gap:.1f} points behind the best of round {number}")
+        earlier = {one.candidate.name: one for one in kept}
+        alive = [one.candidate for one in kept]
+        number += 1
+        seconds *= GROWTH
+
+
+def prepared(entered: Sequence[Candidate], search: Search) -> list[Candidate]:
+    """The candidates whose images are ready before too much of the time has passed.
+
+    What is wrong with the images of one, its trial will say.
+    """
+    ready: list[Candidate] = []
+    for candidate in entered:
+        opened = candidate.recipe.data in search.division.opened
+        if ready and not opened and search.clock.elapsed() > PREPARING * search.budget:
+            late = trials.untried(candidate, 1, 0.0, "no time was left to prepare its pictures")
+            search.trials.append(late)
+            search.dropped[candidate.name, 1] = late.failure
+            continue
+        try:
+            search.division.parts(candidate.recipe)
+        except UserError as error:
+            search.reporter.message(f"{candidate.name}: {error.message}")
+        ready.append(candidate)
+    return ready
+
+
+def units(count: int, families: int) -> float:
+    """The time of all rounds in trials of the first."""
+    total = 0.0
+    length = 1.0
+    number = 1
+    while True:
+        total += count * length
+        kept = max(families, math.ceil(count / GROWTH))
+        if number > 1 and kept >= count:
+            return total
+        count = min(count, kept)
+        length *= GROWTH
+        number += 1
+
+
+def best_of(good: Sequence[Trial], families: int) -> list[Trial]:
+    """The best third, and the best of each family, in the order of their scores."""
+    count = max(families, math.ceil(len(good) / GROWTH))
+    firsts: dict[str, Trial] = {}
+    for trial in good:
+        firsts.setdefault(trial.candidate.family, trial)
+    others = [trial for trial in good if trial not in firsts.values()]
+    kept = [*firsts.values(), *others[: max(0, count - len(firsts))]]
+    return [trial for trial in good if trial in kept]
+
+
+def leader(good: Sequence[Trial], earlier: dict[str, Trial], search: Search) -> Trial:
+    """The trial of the last round whose score will be the best after the time that is left."""
+    ahead = {}
+    for trial in good:
+        before = earlier.get(trial.candidate.name)
+        score = trial.score or 0.0
+        if before is not None:
+            scores = (before.score or 0.0, score)
+            score = results.forecast(scores, (before.budget, trial.budget), search.left())
+        ahead[trial.candidate.name] = score
+        search.forecasts[trial.candidate.name, trial.round] = score
+    best = max(good, key=lambda trial: ahead[trial.candidate.name])
+    for trial in good:
+        if trial is not best:
+            gap = 100 * (ahead[best.candidate.name] - ahead[trial.candidate.name])
+            search.drop(trial, f"forecast {gap:.1f} points behind")
+    return best
+
+
+def improve(winner: Trial, search: Search) -> tuple[Trial, str]:
+    """The winner after trials of its other settings, and why it is the winner."""
+    reason = "the best after the rounds"
+    seconds = winner.budget
+    deadline = search.clock.elapsed() + IMPROVING * search.left()
+    number = winner.round + 1
+    best = winner
+    for variation in rules.variations(winner.candidate):
+        if seconds < IMPROVED_FROM or search.clock.elapsed() + seconds > deadline:
+            break
+        try:
+            changed = settled(variation)
+        except UserError:  # a size or setting that this network does not take
+            continue
+        trial = search.attempt(changed, number, seconds)
+        if trial.failure:
+            continue
+        if accepted(trial, best):
+            search.drop(best, f"{trial.candidate.name} is better")
+            best = trial
+            reason = "the best setting tried"
+        else:
+            search.drop(trial, "no better than chance may give")
+    return best, reason
+
+
+def accepted(trial: Trial, best: Trial) -> bool:
+    """Whether a variation replaces the best so far.
+
+    The head alone does unless training more of the network is clearly better.
+    """
+    if trial.candidate.name.endswith(", head alone"):
+        return not clearly_better(best.choosing, trial.choosing)
+    return clearly_better(trial.choosing, best.choosing)
+
+
+def record_of(winner: Trial, reason: str, search: Search) -> SearchRecord:
+    """What was tried, and how much of the winner's score may be luck."""
+    rows = []
+    for trial in search.trials:
+        place = trial.candidate.name, trial.round
+        dropped = search.dropped.get(place, "")
+        if not dropped and trial is not winner:
+            dropped = "went on to the next round"
+        rows.append(
+            TrialRecord(
+                trial.candidate.name,
+                trial.round,
+                trial.budget,
+                trial.seconds,
+                trial.score,
+                search.forecasts.get(place),
+                dropped,
+            )
+        )
+    last = [trial for trial in search.trials if trial.budget == winner.budget]
+    others = [trial.choosing for trial in last if trial is not winner and not trial.failure]
+    return SearchRecord(
+        winner.candidate.name,
+        reason,
+        search.budget,
+        search.clock.elapsed(),
+        tuple(search.looked_at),
+        tuple(rows),
+        results.luck(winner.choosing, others, winner.apart),
+    )
+
+
+def train_winner(recipe: Recipe, record: SearchRecord, out: Path, context: Context) -> Run:
+    """An ordinary training of the winner on all training images, in the time that is left."""
+    left = record.budget - context.clock.elapsed()
+    context.reporter.message(f"training {record.winner} in the {left:.0f} s left")
+    context.clock.lap("search")
+    tried = len({trial.name for trial in record.trials})
+    summary = f"{record.winner}, the best of {tried} tried in {record.seconds:.0f} s"
+    return experiment.run(replace(recipe, name="auto", summary=summary), out, context)
+
+
+def write_state(folder: Path, seconds: float) -> None:
+    """Keep how many seconds the search has taken."""
+    write_json(folder / STATE, {"seconds": seconds})
+
+
+def read_state(folder: Path) -> float:
+    """The seconds that the search took before it was interrupted; 0 for a new one."""
+    try:
+        return float(json.loads((folder / STATE).read_bytes())["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+def write_decision(folder: Path, recipe: Recipe, record: SearchRecord) -> None:
+    """Keep the winner, so that its training goes on after an interruption whatever is left."""
+    write_state(folder, record.seconds)
+    write_json(folder / DECISION, {"recipe": to_dict(recipe), "record": record.to_dict()})
+
+
+def read_decision(folder: Path) -> tuple[Recipe, SearchRecord] | None:
+    """The winner's recipe and what was tried; None where the search has not ended."""
+    try:
+        values = json.loads((folder / DECISION).read_bytes())
+        return from_dict(values["recipe"]), SearchRecord.from_dict(values["record"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def write_json(file: Path, values: Mapping[str, object]) -> None:
+    """Write a JSON object, whole or not at all."""
+    with whole_file(file) as opened:
+        opened.write(json.dumps(values).encode())

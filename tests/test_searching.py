@@ -1,0 +1,264 @@
+"""A search finds the planted better recipe, ends in time, goes on after a kill, and sees the test
+images once.
+"""
+
+import json
+import sys
+import time
+
+import drawn
+import numpy as np
+import pytest
+import torch
+
+from eyesight.cli import main
+from eyesight.errors import UserError
+from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training
+from eyesight.recipes.folder import Seen
+from eyesight.results import searching as results
+from eyesight.runs import list_runs
+from eyesight.searching import candidates as rules
+from eyesight.searching import search
+from eyesight.searching import trial as trials
+from eyesight.searching.candidates import Candidate, Look
+from eyesight.searching.parts import Division
+from eyesight.system.progress import Reporter
+from eyesight.training import probe
+from eyesight.training.clock import Clock
+from eyesight.training.context import Context
+from eyesight.views import joined
+
+BUDGET = 40.0  # the toys end long before, by their epochs
+
+
+def tiny(folder, lr, **data):
+    return Recipe(
+        name="tiny",
+        data=Data(str(folder), size=16, channels=1, **data),
+        augment=Augment(),
+        model=Model("small_cnn"),
+        optim=Optim("adam", lr=lr),
+        training=Training(max_epochs=6, batch=16, budget=BUDGET, keep="last"),
+    )
+
+
+@pytest.fixture
+def pair(tmp_path, monkeypatch):
+    """A recipe that learns and one that hardly moves, the worse one first."""
+    monkeypatch.setattr(search, "SHORTEST", 0.3)
+    folder = drawn.folder(tmp_path / "data", 90, 16)
+    return [
+        Candidate("stuck", tiny(folder, 1e-9), "from scratch"),
+        Candidate("learns", tiny(folder, 5e-3), "from scratch"),
+    ]
+
+
+def searched(pair, out, *, resume=False):
+    context = Context(clock=Clock(), resume=resume, report=True)
+    return search.search(lambda _: pair, ["pair"], BUDGET, out, context)
+
+
+def test_the_planted_better_recipe_wins_in_time_and_the_test_images_are_seen_once(
+    pair, tmp_path, monkeypatch
+):
+    given = []
+    original = trials.hits_of
+
+    def watched(recipe, parts, seconds):
+        given.append(parts)
+        return original(recipe, parts, seconds)
+
+    monkeypatch.setattr(trials, "hits_of", watched)
+    began = time.monotonic()
+    run = searched(pair, tmp_path / "runs")
+    assert time.monotonic() - began < BUDGET + 3
+    record = joined.search(run)
+    assert record.winner == "learns"
+    assert [trial.name for trial in record.trials if trial.kept] == ["learns"]
+    assert "behind" in next(trial.dropped for trial in record.trials if trial.name == "stuck")
+    assert run.status == "done"
+    assert run.result["seconds"]["search"] > 0
+    assert len(list_runs(tmp_path / "runs")) == 1
+    assert not list((tmp_path / "runs").glob(".search-*"))
+    test = set(run.predictions().ids)
+    assert given
+    for parts in given:
+        trial = parts.trial
+        assert not len(trial.test)
+        assert not test & {*trial.train.ids, *trial.validation.ids}
+        assert not set(trial.train.ids) & set(trial.validation.ids)
+        assert len(parts.choosing)
+        assert len(parts.apart)
+    learnt = {*run.predictions("validation").ids, *given[0].apart.ids}
+    assert learnt == set(given[0].apart.ids), "what is apart is the run's own validation part"
+
+
+def test_after_a_kill_finished_trials_are_kept_and_their_seconds_count(pair, tmp_path, monkeypatch):
+    attempted = []
+    original = trials.attempt
+
+    def stopped(candidate, number, seconds, division):
+        if len(attempted) == 1:
+            raise KeyboardInterrupt
+        attempted.append((candidate.name, number))
+        return original(candidate, number, seconds, division)
+
+    monkeypatch.setattr(trials, "attempt", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        searched(pair, tmp_path / "runs")
+    before = search.read_state(next((tmp_path / "runs").glob(".search-*")))
+    assert before > 0
+
+    def counted(candidate, number, seconds, division):
+        attempted.append((candidate.name, number))
+        return original(candidate, number, seconds, division)
+
+    monkeypatch.setattr(trials, "attempt", counted)
+    run = searched(pair, tmp_path / "runs", resume=True)
+    assert attempted.count(("stuck", 1)) == 1
+    assert ("learns", 1) in attempted
+    assert joined.search(run).seconds > before
+    assert len(list_runs(tmp_path / "runs")) == 1
+
+
+def test_a_killed_training_of_the_winner_goes_on_without_another_search(
+    pair, tmp_path, monkeypatch
+):
+    original = search.train_winner
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(search, "train_winner", killed)
+    with pytest.raises(KeyboardInterrupt):
+        searched(pair, tmp_path / "runs")
+    monkeypatch.setattr(search, "train_winner", original)
+    monkeypatch.setattr(trials, "attempt", killed)
+    run = searched(pair, tmp_path / "runs", resume=True)
+    assert joined.search(run).winner == "learns"
+
+
+def test_a_candidate_that_fails_is_a_row_with_its_reason(pair, tmp_path, monkeypatch):
+    def failing(recipe, parts, seconds):
+        raise UserError("the planted fault", "mend it")
+
+    monkeypatch.setattr(trials, "hits_of", failing)
+    with pytest.raises(UserError, match="no candidate could be tried"):
+        searched(pair, tmp_path / "runs")
+
+
+def test_groups_and_the_datas_own_validation_part_stay_apart(tmp_path):
+    folder = drawn.folder(tmp_path / "data", 240, 16)
+    grouped = tiny(folder, 1e-3, group_pattern=r"(\d{3})\d\.png")
+    parts = Division(BUDGET, Reporter()).parts(grouped)
+    groups = [
+        {name.rsplit("/", 1)[-1][:3] for name in images.ids}
+        for images in (parts.train, parts.choosing, parts.apart, parts.data.test)
+    ]
+    for first in range(4):
+        for second in range(first):
+            assert not groups[first] & groups[second]
+    own = drawn.folder(tmp_path / "own", 60, 16, parts=("train", "val", "test"))
+    parts = Division(BUDGET, Reporter()).parts(tiny(own, 1e-3))
+    assert len(parts.train) == 60
+    assert len(parts.choosing) == len(parts.apart) == 30
+    assert all(name.startswith("val") for name in (*parts.choosing.ids, *parts.apart.ids))
+
+
+def test_luck_is_what_choosing_among_equals_gives():
+    random = np.random.default_rng(0)
+    equal = [random.random(200) < 0.7 for _ in range(8)]
+    gained = results.optimism(equal)
+    assert 0.02 < gained < 0.12
+    assert results.optimism(equal[:1]) == 0
+    ahead = [np.ones(200, dtype=bool), *equal]
+    assert results.optimism(ahead) == pytest.approx(0)
+
+
+def test_a_forecast_follows_the_falling_error_and_never_what_did_not_fall():
+    assert results.forecast((0.5, 0.75), (10, 20), 20) == 0.75
+    assert 0.75 < results.forecast((0.5, 0.75), (10, 20), 80) < 0.9
+    assert results.forecast((0.75, 0.75), (10, 20), 80) == 0.75
+    assert results.forecast((0.9, 0.8), (10, 20), 80) == 0.8
+
+
+def test_a_record_is_read_as_it_was_written():
+    luck = results.Luck(40, 0.9, 0.01, 20, 0.85, (0.7, 0.95))
+    trial = results.TrialRecord("digits", 1, 2.0, 2.5, 0.9, None, "")
+    record = results.SearchRecord("digits", "best", 60, 20.0, ("grey",), (trial,), luck)
+    assert results.SearchRecord.from_dict(json.loads(json.dumps(record.to_dict()))) == record
+
+
+@pytest.mark.parametrize(
+    ("seen", "grey", "names"),
+    [
+        (Seen(60_000, 10, 28), True, ["digits", "glyphs", "objects", "folder lite"]),
+        (Seen(50_000, 10, 32), False, ["objects", "folder lite", "objects_lite0 lite"]),
+        (Seen(2_000, 10, 224), False, ["objects", "folder lite"]),
+        (Seen(2_600, 4, 300), True, ["glyphs", "objects", "folder lite"]),
+    ],
+)
+def test_candidates_suit_the_images(monkeypatch, seen, grey, names):
+    made = rules.candidates(Look(seen, grey), "photos", ["training.seed=3"], 60, ["lite"])
+    assert [candidate.name for candidate in made] == names
+    for candidate in made:
+        assert candidate.recipe.training.seed == 3
+        assert candidate.recipe.training.budget == 60
+        assert candidate.recipe.data.source == "photos"
+
+
+def test_the_probe_leaves_each_image_out_as_a_refit_would():
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(30) % 3
+    features = torch.randn(30, 8, generator=generator) + torch.nn.functional.one_hot(labels, 8)
+    centred = torch.nn.functional.normalize(features.double() - features.double().mean(0), dim=1)
+    targets = torch.nn.functional.one_hot(labels, 3).double()
+    best = 0.0
+    for penalty in probe.PENALTIES:
+        right = 0
+        for row in range(30):
+            others = torch.arange(30) != row
+            kept = centred[others]
+            gram = kept.T @ kept + penalty * torch.eye(8, dtype=torch.float64)
+            weights = torch.linalg.solve(gram, kept.T @ (targets[others] - targets.mean(0)))
+            right += int((centred[row] @ weights + targets.mean(0)).argmax() == labels[row])
+        best = max(best, right / 30)
+    assert probe.leave_one_out(features, labels) == pytest.approx(best)
+    assert probe.leave_one_out(torch.randn(90, 8, generator=generator), torch.arange(90) % 3) < 0.6
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--budget", "10m"], "auto needs pictures and a time"),
+        (["--data", "photos"], "auto needs pictures and a time"),
+        (["--data", "photos", "--budget", "10m", "--folds", "3"], "without --folds"),
+        (["--data", "photos", "--budget", "10m", "--set", "data.target=mask"], "is mask"),
+    ],
+)
+def test_what_auto_cannot_do_is_refused(monkeypatch, capsys, arguments, message):
+    monkeypatch.setattr(sys, "argv", ["eyesight", "train", "auto", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code == 2
+    assert message in capsys.readouterr().err
+
+
+def test_train_auto_prints_what_was_tried_and_the_page_shows_it(
+    pair, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(rules, "candidates", lambda *_: pair)
+    folder = pair[0].recipe.data.source
+    runs = str(tmp_path / "runs")
+    command = ["eyesight", "train", "auto", "--data", folder, "--budget", "40s", "--out", runs]
+    monkeypatch.setattr("eyesight.cli.training.STARTED", time.monotonic())
+    monkeypatch.setattr(sys, "argv", [*command, "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    printed = capsys.readouterr()
+    assert not ended.value.code, printed.err
+    answer = json.loads(printed.out)
+    assert answer["search"]["winner"] == "learns"
+    page = (tmp_path / "runs" / "0001-auto" / "report.html").read_text()
+    assert "What was tried" in page
+    assert "stuck" in page
