@@ -256,39 +256,37 @@ def test_an_onnx_file_from_before_checksums_is_told(tmp_path):
     assert onnx_classifier.note_on_checksum(tmp_path) == ""
 
 
-CHECKS_UNDER_O = """
+READERS_UNDER_O = """
 import sys
 from pathlib import Path
-import numpy as np
-from PIL import Image
 from eyesight import classifier
-from eyesight.data.opening import open_source
-from eyesight.data.store import prepare_store
 from eyesight.errors import UserError
 from eyesight.inference import onnx_classifier
-from eyesight.recipe import Data
 if __debug__:
     sys.exit("asserts are on")
-folder, onnx, data, cache = map(Path, sys.argv[1:])
-for load, place in ((classifier.load, folder), (onnx_classifier.load, onnx)):
+for load, place in zip((classifier.load, onnx_classifier.load), sys.argv[1:]):
     try:
-        load(place)
+        load(Path(place))
         print("answered")
     except UserError:
         print("refused")
-def pixels():
-    store = prepare_store(open_source(data), Data(str(data), size=8))
-    return np.asarray(store.pixels).copy()
-before = pixels()
-damaged = next(cache.rglob("pixels.npy"))
-content = bytearray(damaged.read_bytes())
-content[-5] ^= 8
-damaged.write_bytes(content)
-print("the same" if np.array_equal(pixels(), before) else "damaged")
 """
 
 
-def test_weights_files_and_the_cache_are_checked_without_asserts(folder, tmp_path):
+def without_asserts(script, *arguments, **environment):
+    """What a script prints under `python -O`; the checks on it are made here, where asserts are
+    on.
+    """
+    command = [sys.executable, "-O", "-c", script, *map(str, arguments)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, **environment}
+    )
+    if done.returncode:
+        raise ValueError(done.stdout + done.stderr)
+    return done.stdout.split()
+
+
+def test_weights_and_onnx_files_are_checked_without_asserts(folder, tmp_path):
     onnx = pytest.importorskip("onnx")
     tensors = load_file(folder / "weights.safetensors")
     name = next(name for name, tensor in tensors.items() if tensor.dtype.kind == "f")
@@ -296,18 +294,69 @@ def test_weights_files_and_the_cache_are_checked_without_asserts(folder, tmp_pat
     content = bytearray(sealed(onnx, onnx.load(BEFORE / "digits.onnx")))
     content[len(content) // 2] ^= 4
     (tmp_path / "changed.onnx").write_bytes(content)
+    answers = without_asserts(READERS_UNDER_O, folder, tmp_path / "changed.onnx")
+    assert answers == ["refused", "refused"]
+
+
+STORE_UNDER_O = """
+import json
+import sys
+from pathlib import Path
+import numpy as np
+from eyesight.data.opening import open_source
+from eyesight.data.store import prepare_store
+from eyesight.recipe import Data
+from eyesight.system import cache
+if __debug__:
+    sys.exit("asserts are on")
+data, checks = sys.argv[1:]
+def believed(files):
+    return {file: json.loads((file.parent / cache.ENTRY).read_text())["files"][file.name]
+            for file in files}
+if checks == "unchecked":
+    cache.chunked_sha256 = believed
+store = prepare_store(open_source(Path(data)), Data(data, size=8))
+print(np.asarray(store.pixels).tobytes().hex())
+print(np.asarray(store.labels).tobytes().hex())
+"""
+STORED = {"pixels": "pixels.npy", "labels": "pictures.npz"}
+
+
+def pictures_of_two_classes(folder):
     for number, label in enumerate(("cat", "cat", "dog", "dog")):
-        file = tmp_path / "data" / label / f"{number}.png"
+        file = folder / label / f"{number}.png"
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.full((8, 8, 3), 40 * number + 9, np.uint8)).save(file)
-    cache = tmp_path / "cache"
-    places = [folder, tmp_path / "changed.onnx", tmp_path / "data", cache]
-    command = [sys.executable, "-O", "-c", CHECKS_UNDER_O, *map(str, places)]
-    environment = {**os.environ, "EYESIGHT_CACHE": str(cache)}
-    # A second process sees the damage: what is stored is checked once in each.
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if done.returncode or done.stdout.split()[:2] != ["refused", "refused"]:
-        raise ValueError(done.stdout + done.stderr)
-    again = subprocess.run(command, capture_output=True, text=True, env=environment)
-    if again.returncode or "refused" not in again.stdout:
-        raise ValueError(again.stdout + again.stderr)
+    return folder
+
+
+def change_stored(cache, part):
+    """Change what is stored so that it can still be read; return the changed bytes."""
+    (file,) = cache.rglob(STORED[part])
+    if part == "pixels":
+        content = bytearray(file.read_bytes())
+        content[-5] ^= 8
+        file.write_bytes(content)
+    else:
+        with np.load(file) as table:
+            arrays = dict(table)
+        arrays["labels"] = arrays["labels"][::-1]
+        np.savez(file, **arrays)
+    return file.read_bytes()
+
+
+@pytest.mark.whole
+@pytest.mark.parametrize("part", STORED)
+def test_a_damaged_cache_is_made_anew_without_asserts(tmp_path, part):
+    """Each process checks what is stored once, so the damage happens between two processes."""
+    data, cache = pictures_of_two_classes(tmp_path / "data"), tmp_path / "cache"
+
+    def stored(checks):
+        return without_asserts(STORE_UNDER_O, data, checks, EYESIGHT_CACHE=str(cache))
+
+    whole = stored("checked")
+    damaged = change_stored(cache, part)
+    assert stored("unchecked") != whole, "without its check the damage would be an answer"
+    assert stored("checked") == whole
+    (file,) = (path for path in cache.rglob(STORED[part]) if "damaged" not in path.parts)
+    assert file.read_bytes() != damaged, "the damaged file was replaced"
