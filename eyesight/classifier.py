@@ -40,6 +40,7 @@ from eyesight.results.threshold import ThresholdJson
 from eyesight.results.unlike import Unlike
 from eyesight.system.digest import file_sha256
 from eyesight.system.files import sync_folder, unfinished_folder, whole_file
+from eyesight.system.json_value import parse_json
 from eyesight.system.tensors import save_tensors
 from eyesight.tasks import TASKS, Task
 
@@ -308,7 +309,7 @@ def read_description(folder: Path) -> Description:
     """Read `classifier.json`; raises UserError if it is missing or invalid."""
     file = folder / "classifier.json"
     try:
-        description: Description = json.loads(file.read_text(encoding="utf-8"))
+        description: Description = parse_json(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(
             f"{folder} is not a classifier folder: it has no {file.name}",

@@ -33,7 +33,7 @@ from eyesight.results.predictions import Predictions, read_arrays
 from eyesight.results.records import Environment, Event, Result
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.system.files import disk_error, lock, sweep, whole_file
-from eyesight.system.json_value import JsonObject
+from eyesight.system.json_value import JsonObject, parse_json
 
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -270,7 +270,7 @@ class Run:
         if missing_ok and not file.exists():
             return {}
         try:
-            values = json.loads(file.read_bytes())
+            values = parse_json(file.read_bytes())
         except (OSError, ValueError) as error:
             raise MissingError(
                 f"{file} cannot be read: {error}", "the run is damaged or was removed"
@@ -424,7 +424,7 @@ def _find(path: Path) -> Path:
 
 def _event(line: bytes) -> Event | None:
     with suppress(ValueError):
-        event = json.loads(line)
+        event = parse_json(line)
         return cast(Event, event) if isinstance(event, dict) else None
     return None
 

@@ -12,25 +12,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file, save_file
 
-from eyesight import classifier, recipe
+from eyesight import classifier
 from eyesight.errors import UserError
 from eyesight.inference import onnx_classifier
-from eyesight.results import predictions, reconstructions, segmentations
+from eyesight.results import predictions
 from eyesight.results.predictions import Predictions
-from eyesight.runs import Run
 from eyesight.system.digest import file_sha256
 
 BEFORE = Path(__file__).parent / "before"
-FUZZ = settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
 
 @pytest.fixture
@@ -141,97 +133,6 @@ def sealed(onnx, model):
     metadata[onnx_classifier.CHECKSUM] = onnx_classifier.NO_CHECKSUM
     onnx.helper.set_model_props(model, metadata)
     return onnx_classifier.seal(model.SerializeToString())
-
-
-# Files that anybody could have written.
-
-values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3)
-    ),
-    max_leaves=6,
-)
-
-
-def mutated(document, draw):
-    """The document with one value somewhere replaced by another, or removed."""
-    if not isinstance(document, dict | list) or not document or draw(st.integers(0, 3)) == 0:
-        return draw(values)
-    if isinstance(document, dict):
-        key = draw(st.sampled_from(sorted(document)))
-        if draw(st.integers(0, 5)) == 0:
-            return {name: value for name, value in document.items() if name != key}
-        return {**document, key: mutated(document[key], draw)}
-    place = draw(st.integers(0, len(document) - 1))
-    return [*document[:place], mutated(document[place], draw), *document[place + 1 :]]
-
-
-def clear(action, *arguments):
-    """Run a reader: it may succeed, or say for people what is wrong, and nothing else."""
-    try:
-        return action(*arguments)
-    except UserError:
-        return None
-
-
-@FUZZ
-@given(data=st.data())
-def test_any_classifier_description_is_read_or_refused(folder, data):
-    original = json.loads((BEFORE / "run" / "classifier" / "classifier.json").read_text("utf-8"))
-    text = json.dumps(mutated(original, data.draw))
-    (folder / "classifier.json").write_text(text, "utf-8")
-    clear(classifier.load, folder)
-
-
-@FUZZ
-@given(data=st.data())
-def test_any_recipe_is_read_or_refused(data):
-    original = json.loads((BEFORE / "run" / "recipe.json").read_text("utf-8"))
-    clear(recipe.from_dict, mutated(original, data.draw))
-
-
-@FUZZ
-@given(data=st.data(), cut=st.integers(0, 200))
-def test_any_log_is_read_or_refused(tmp_path, data, cut):
-    folder = tmp_path / "0001-digits"
-    if not folder.exists():
-        shutil.copytree(BEFORE / "run", folder)
-    lines = (BEFORE / "run" / "log.jsonl").read_text("utf-8").splitlines()
-    place = data.draw(st.integers(0, len(lines) - 1))
-    lines[place] = json.dumps(mutated(json.loads(lines[place]), data.draw))[: 400 - cut]
-    (folder / "log.jsonl").write_text("\n".join(lines), "utf-8")
-    run = Run(folder)
-    for name in ("status", "epochs", "result", "log"):
-        clear(getattr, run, name)
-
-
-@FUZZ
-@given(data=st.data())
-def test_any_bytes_in_predictions_are_read_or_refused(tmp_path, data):
-    content = bytearray((BEFORE / "run" / "predictions.npz").read_bytes())
-    for _ in range(data.draw(st.integers(1, 3))):
-        place = data.draw(st.integers(0, len(content) - 1))
-        content[place] = data.draw(st.integers(0, 255))
-    content = content[: data.draw(st.integers(0, len(content)))]
-    (tmp_path / "p.npz").write_bytes(content)
-    for module in (predictions, segmentations, reconstructions):
-        clear(module.load, tmp_path / "p.npz")
-
-
-@FUZZ
-@given(data=st.data())
-def test_any_onnx_description_is_read_or_refused(tmp_path, data):
-    import onnx
-
-    model = onnx.load(BEFORE / "digits.onnx")
-    entry = data.draw(st.sampled_from(list(model.metadata_props)))
-    try:
-        entry.value = json.dumps(mutated(json.loads(entry.value), data.draw))
-    except ValueError:
-        entry.value = data.draw(st.text(max_size=9))
-    onnx.save(model, tmp_path / "changed.onnx")
-    clear(onnx_classifier.load, tmp_path / "changed.onnx", 1)
 
 
 def test_a_header_of_nine_terabytes_is_refused(tmp_path):

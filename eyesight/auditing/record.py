@@ -14,6 +14,7 @@ from eyesight.errors import UserError
 from eyesight.system import cache
 from eyesight.system.digest import value_sha256
 from eyesight.system.files import whole_file
+from eyesight.system.json_value import parse_json
 
 if TYPE_CHECKING:
     from eyesight.auditing.audit import Audit
@@ -253,7 +254,7 @@ class AuditRecord:
     def read(file: Path) -> AuditRecord:
         """The record in a file; raises UserError for one that is damaged or of another version."""
         try:
-            whole = json.loads(file.read_bytes())
+            whole = parse_json(file.read_bytes())
             if whole["sha256"] != value_sha256(whole["audit"]):
                 raise ValueError("its content has changed since it was written")
             return AuditRecord.from_dict(whole["audit"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 
 from eyesight.cli.options import show_json
 from eyesight.errors import UserError
+from eyesight.system.json_value import parse_json
 
 if TYPE_CHECKING:
     from eyesight.inference.bulk import Engine, Outcome
@@ -96,7 +96,7 @@ def _files_of(model: Path) -> Path:
 def target_of(files: dict[str, bytes]) -> str:
     """The target of a classifier, read from its files."""
     if "classifier.json" in files:
-        return str(json.loads(files["classifier.json"]).get("target", "class"))
+        return str(parse_json(files["classifier.json"]).get("target", "class"))
     from eyesight.cluster import packing
     from eyesight.inference import dense
 

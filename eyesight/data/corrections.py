@@ -111,15 +111,19 @@ class Corrections:
                 f"cannot read the corrections {path}: {error}",
                 "use a file written by `eyesight review` or `eyesight audit --corrections`",
             ) from error
-        reader = csv.reader(io.StringIO(text, newline=""))
-        header = next(reader, [])
+        try:
+            header, *lines = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
+        except csv.Error as error:
+            raise UserError(
+                f"{path} holds no corrections: {error}", f"expected {','.join(columns())}"
+            ) from error
         if header != list(columns()):
             raise UserError(
                 f"{path} is not a corrections file: its first line is {','.join(header)[:80]!r}",
                 f"expected {','.join(columns())}",
             )
         rows = []
-        for number, row in enumerate(reader, 2):
+        for number, row in enumerate(lines, 2):
             if len(row) != len(header) or not row[1]:
                 raise UserError(
                     f"{path}, line {number}: expected {len(header)} values, found {len(row)}",

@@ -29,6 +29,7 @@ from eyesight.recipe import Data
 from eyesight.system import cache
 from eyesight.system.array_file import ArrayFile
 from eyesight.system.digest import sha256
+from eyesight.system.json_value import parse_json
 from eyesight.system.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def open_store(folder: Path) -> Store | None:
 
 
 def _read(folder: Path) -> Store | None:
-    about = json.loads((folder / "store.json").read_text("utf-8"))
+    about = parse_json((folder / "store.json").read_text("utf-8"))
     if about["format"] != FORMAT:
         return None
     pixels = ArrayFile.from_npy(folder / "pixels.npy")

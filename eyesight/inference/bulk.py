@@ -18,6 +18,7 @@ from eyesight.data.opening import each_picture
 from eyesight.errors import UserError
 from eyesight.inference.predict import AnyClassifier, csv_table, predict_files
 from eyesight.system.files import lock, whole_file
+from eyesight.system.json_value import parse_json
 from eyesight.system.progress import Talk, silent
 
 FORMAT = 1
@@ -150,7 +151,7 @@ def begin(pictures: Sequence[str], out: Path, request: Request) -> Job:
 
 def _refuse_others(out: Path, job: Job) -> None:
     try:
-        earlier = json.loads((out / JOB).read_bytes())
+        earlier = parse_json((out / JOB).read_bytes())
     except FileNotFoundError:
         if any(out.glob("part-*.csv")):
             raise UserError(
@@ -209,7 +210,7 @@ def missing(out: Path, job: Job, done: Iterable[int]) -> Iterator[Part]:
         for number in range(job.parts):
             lines = list(islice(file, job.part))
             if number not in finished:
-                yield number, [json.loads(line)[0] for line in lines]
+                yield number, [parse_json(line)[0] for line in lines]
 
 
 def here(classifier: AnyClassifier, top: int = 1, prepare: str = "") -> Engine:

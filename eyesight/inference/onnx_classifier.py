@@ -5,7 +5,6 @@ Class names and preprocessing are in the file's metadata, so the file is self-co
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from eyesight.results.answers import Answers
 from eyesight.results.calibration import Calibration
 from eyesight.results.predictions import Predictions, predicted
 from eyesight.system.digest import sha256
+from eyesight.system.json_value import parse_json
 from eyesight.system.memory import cores
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def is_sealed(content: bytes) -> bool:
 
 def _value(text: str) -> Any:
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

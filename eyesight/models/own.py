@@ -9,7 +9,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import inspect
-import json
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from eyesight.errors import UserError, unknown
 from eyesight.recipe import Model, absolute, is_own
 from eyesight.system.digest import sha256
+from eyesight.system.json_value import parse_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -232,7 +232,7 @@ def _value(text: str) -> object:
         if text.lower() == word:
             return value
     try:
-        return json.loads(text)
+        return parse_json(text)
     except ValueError:
         return text
 

@@ -21,6 +21,7 @@ from eyesight.studio.projects import Project, folders_in, stamp
 from eyesight.studio.training import options, settings
 from eyesight.system.digest import file_sha256
 from eyesight.system.files import whole_file
+from eyesight.system.json_value import parse_json
 
 CHECK = "check.json"
 BUDGET = "90s"
@@ -80,7 +81,7 @@ def check(job: Job) -> None:
 def read_check(project: Project) -> Check | None:
     """What the last check said, without what was settled since; None before the first."""
     try:
-        values = json.loads((project.path / CHECK).read_bytes())
+        values = parse_json((project.path / CHECK).read_bytes())
         return build_check(project, values)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

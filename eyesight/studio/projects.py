@@ -27,6 +27,7 @@ from eyesight.data.scan import SUFFIXES
 from eyesight.errors import MissingError, UserError
 from eyesight.runs import Run, list_runs, now
 from eyesight.system.files import whole_file
+from eyesight.system.json_value import parse_json
 
 PICTURES = "pictures"
 REMOVED = "removed"
@@ -90,7 +91,7 @@ class Project:
     def facts(self) -> ProjectFacts:
         """What project.json holds; empty when it is missing or damaged."""
         try:
-            values = json.loads((self.path / FACTS).read_bytes())
+            values = parse_json((self.path / FACTS).read_bytes())
         except (OSError, ValueError):
             return {}
         if not isinstance(values, dict):

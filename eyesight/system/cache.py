@@ -32,6 +32,7 @@ from eyesight.system.files import (
     unfinished_folder,
     whole_file,
 )
+from eyesight.system.json_value import parse_json
 
 FORMAT = 1
 ENTRY = "entry.json"
@@ -119,7 +120,7 @@ def recall(kind: str, key: str) -> Path | None:
 def is_whole(folder: Path) -> bool:
     """Whether the folder's files are those that were written, to the last bit."""
     try:
-        description = json.loads((folder / ENTRY).read_text("utf-8"))
+        description = parse_json((folder / ENTRY).read_text("utf-8"))
         checksum = description.pop("sha256")
         if description["format"] != FORMAT or checksum != value_sha256(description):
             return False
@@ -240,7 +241,7 @@ def read_note(topic: str, key: object) -> object:
     if _fresh and path not in _made_here:
         return None
     try:
-        note = json.loads(path.read_text("utf-8"))
+        note = parse_json(path.read_text("utf-8"))
         value: object = note["value"]
         if note["sha256"] == value_sha256(value):
             return value
@@ -286,7 +287,7 @@ def _describe(kind: str, path: Path) -> Entry:
         used = max(file.stat().st_mtime for file in files)
         return Entry(kind, path.name, path.name, size, used, "whole", path)
     try:
-        description = json.loads((path / ENTRY).read_text("utf-8"))
+        description = parse_json((path / ENTRY).read_text("utf-8"))
         name = str(description["name"])
         used = (path / ENTRY).stat().st_mtime
     except (OSError, ValueError, KeyError, TypeError):
@@ -386,7 +387,7 @@ def set_limit(limit: int | None) -> None:
 def get_limit() -> int | None:
     """The bytes that the cache may hold, or None where no limit was set."""
     try:
-        limit = json.loads((cache_dir() / "limit.json").read_text("utf-8"))["bytes"]
+        limit = parse_json((cache_dir() / "limit.json").read_text("utf-8"))["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return limit if isinstance(limit, int) else None

@@ -17,6 +17,7 @@ from torch.func import functional_call
 from eyesight.errors import UserError
 from eyesight.models.layers import Network
 from eyesight.recipe import Recipe, Training
+from eyesight.system.json_value import parse_json
 from eyesight.system.tensors import save_tensors
 from eyesight.training import optim
 from eyesight.training.history import Monitored, best_epoch
@@ -119,7 +120,7 @@ class State:
         """
         try:
             with safe_open(path, framework="pt") as file:
-                numbers = json.loads(file.metadata()["state"])
+                numbers = parse_json(file.metadata()["state"])
                 tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 — not a dict; copies, so that the file can be replaced
             self._fill(tensors)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:

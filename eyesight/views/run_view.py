@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import cast
 
@@ -15,6 +14,7 @@ from eyesight.results.metrics import ClassRow, Pair
 from eyesight.results.predictions import Predictions, read_arrays, readable
 from eyesight.results.slices import Slice
 from eyesight.runs import Run
+from eyesight.system.json_value import parse_json
 
 
 @dataclass(frozen=True)
@@ -133,11 +133,13 @@ def samples(run: Run, most: int) -> list[tuple[Pixels, str]]:
 def findings(run: Run) -> list[Finding]:
     """What the doctor stored in the run; nothing when it was not asked or its file is damaged."""
     try:
-        stored = json.loads((run.path / "doctor.json").read_bytes())
+        stored = parse_json((run.path / "doctor.json").read_bytes())
     except (OSError, ValueError):
         return []
     if isinstance(stored, dict):
-        stored = stored.get("findings", [])
+        stored = stored.get("findings")
+    if not isinstance(stored, list):
+        return []
     keys = ("title", "evidence", "remedy", "severity")
     entries = [entry for entry in stored if isinstance(entry, dict)]
     return [Finding(*(str(entry.get(key, "")) for key in keys)) for entry in entries]

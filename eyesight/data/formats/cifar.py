@@ -6,7 +6,6 @@ by name.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from eyesight.data.decode import BadPicture, decode
 from eyesight.data.source import Source, digest, from_arrays, path_stamp
 from eyesight.errors import UserError
+from eyesight.system.json_value import parse_json
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
@@ -100,7 +100,7 @@ def _sheet_labels(folder: Path, name: str) -> np.ndarray:
     if not files:
         raise UserError(f"{folder} has no {name}", "download the package again")
     try:
-        return np.array(json.loads(files[0].read_bytes()), dtype=np.uint8)
+        return np.array(parse_json(files[0].read_bytes()), dtype=np.uint8)
     except (ValueError, TypeError, OverflowError) as error:
         raise UserError(
             f"{files[0]} has no labels: {error}", "download the package again"

@@ -30,6 +30,7 @@ from eyesight.data.glyphs.render import CLASSES, SIDE, STYLES
 from eyesight.data.prepare import Problem
 from eyesight.data.source import Source, digest, path_stamp, printable
 from eyesight.system import cache
+from eyesight.system.json_value import parse_json
 from eyesight.system.progress import Talk, silent
 
 HALF = (
@@ -57,7 +58,7 @@ def glyph_source(folders: Sequence[Path] = (), talk: Talk = silent) -> Source:
     files = font_files([Path(folder) for folder in folders] or font_folders())
     key = digest([render.RENDERER, *map(path_stamp, files)])
     place = cache.recall("glyphs", key) or _build(files, key, talk)
-    about = json.loads((place / "glyphs.json").read_text(encoding="utf-8"))
+    about = parse_json((place / "glyphs.json").read_text(encoding="utf-8"))
     talk(about["summary"])
     parts = [Part(part["split"], part["family"], tuple(part["styles"])) for part in about["parts"]]
     problems = tuple(Problem(**problem) for problem in about["problems"])

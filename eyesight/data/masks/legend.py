@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import colorsys
 import csv
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import numpy.typing as npt
 
 from eyesight.data.source import class_name
 from eyesight.errors import UserError
+from eyesight.system.json_value import parse_json
 
 IGNORED = 255
 MOST = 255  # classes, as 255 means that a pixel counts for nothing
@@ -79,7 +79,7 @@ def read(path: Path) -> Legend:
     try:
         text = path.read_text(encoding="utf-8-sig")
         if path.suffix.lower() == ".json":
-            entries = _from_json(json.loads(text))
+            entries = _from_json(parse_json(text))
         else:
             entries = _from_lines(text)
     except (OSError, ValueError, TypeError, AttributeError, LookupError, csv.Error) as error:

@@ -21,6 +21,7 @@ from eyesight.recipe import Data
 from eyesight.system import cache
 from eyesight.system.array_file import ArrayFile
 from eyesight.system.digest import value_sha256
+from eyesight.system.json_value import parse_json
 from eyesight.system.progress import Progress, Talk
 
 FORMAT = 4
@@ -88,7 +89,7 @@ def _recall(key: str) -> tuple[Path, dict[str, Any]] | None:
     folder = cache.recall("masks", key)
     if folder is None:
         return None
-    return folder, json.loads((folder / "masks.json").read_text("utf-8"))
+    return folder, parse_json((folder / "masks.json").read_text("utf-8"))
 
 
 def _build(
