@@ -424,7 +424,7 @@ def _find(path: Path) -> Path:
 
 def _event(line: bytes) -> Event | None:
     with suppress(ValueError):
-        event = parse_json(line)
+        event = parse_json(line.decode("utf-8", "surrogatepass"))
         return cast(Event, event) if isinstance(event, dict) else None
     return None
 

@@ -19,6 +19,12 @@ def parse_json(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError:
         raise ValueError("it is nested too deep") from None
+    if isinstance(text, bytes):
+        opened = text.count(b"[") + text.count(b"{")
+    else:
+        opened = text.count("[") + text.count("{")
+    if opened <= DEEPEST:
+        return value
     level = [value]
     for _ in range(DEEPEST):
         level = [inner for outer in level for inner in contents(outer)]

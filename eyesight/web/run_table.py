@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from eyesight.errors import UserError
-from eyesight.results.records import Event
+from eyesight.results.records import Event, Result
 from eyesight.runs import Run, list_runs
 from eyesight.web.schemas import RunRow
 
@@ -116,7 +116,7 @@ def build_row(run: Run) -> RunRow:
     recipe = run.read_json("recipe.json")
     measure = run.measure
     log = run.log
-    result = run.result
+    result = cast(Result, last_event(log, "done"))
     failure = last_event(log, "failed")
     epochs = [event for event in log if event.get("event") == "epoch"]
     test = result.get("test") or {}
