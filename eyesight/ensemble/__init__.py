@@ -1,1 +1,1 @@
-"""Several runs as one classifier."""
+"""Ensembles: several runs as one classifier."""

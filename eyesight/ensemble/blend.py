@@ -1,7 +1,7 @@
-"""Runs in, a run out whose classifier averages theirs.
+"""Blend runs into a run whose classifier averages theirs.
 
-Weights come from the members' answers about the validation images that chose their epochs; the
-others, which chose nothing, calibrate the sets of the blend. The test images are seen once.
+Weights are chosen on the validation images that also chose the members' epochs; the remaining
+validation images calibrate the prediction sets. The test images are evaluated once.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ SPACE: Space = "probability"  # "log" is not compared yet
 
 @dataclass(frozen=True, eq=False)
 class Joined:
-    """The runs to be blended, their classifiers, and the images that all were trained on."""
+    """The runs to be blended, their classifiers, and their common images."""
 
     runs: list[Run]
     classifiers: list[Classifier]
@@ -55,28 +55,28 @@ class Joined:
 def blend(
     *runs: RunLike, out: str | Path = "runs", equal: bool = False, verbose: bool = True
 ) -> Run:
-    """Join trained runs into one whose classifier averages theirs, and return it.
+    """Blend trained runs into a new run whose classifier averages theirs, and return it.
 
     The weights are chosen on the validation images by greedy selection (Caruana et al. 2004). The
-    classifier is calibrated and exported as one ONNX file. The new run is one as any other.
+    classifier is calibrated and exported as one ONNX file. The result is an ordinary run.
 
     Parameters
     ----------
     runs
-        Finished runs with the same classes and the same split of the same images, by any recipes:
-        each member sees an image in its own size and preparation.
+        Finished runs with the same classes and the same split of the same images, from any
+        recipes; each member uses its own image size and preparation.
     out
-        The folder in which the run's folder is made.
+        The folder in which the run folder is created.
     equal
-        Give every member the same weight instead of choosing.
+        Give all members the same weight.
     verbose
         Report progress.
 
     Raises
     ------
     UserError
-        For fewer than two runs, for runs that are not finished or give no classes, and where one
-        run's validation images are training images of another.
+        For fewer than two runs, for runs that are unfinished or not classifiers, and if one run's
+        validation images are training images of another.
     """
     from eyesight.views.live import reporter
 
@@ -91,7 +91,7 @@ def _opened(run: RunLike) -> Run:
 
 
 def join(runs: Sequence[Run], out: Path, context: Context, *, equal: bool = False) -> Run:
-    """Blend finished runs into a new run in `out`; raises UserError as `blend` does."""
+    """Blend finished runs into a new run in `out`; raises UserError like `blend`."""
     check(runs)
     joined = open_members(runs, context.reporter)
     selection = choose(joined, equal=equal)
@@ -106,9 +106,9 @@ def join(runs: Sequence[Run], out: Path, context: Context, *, equal: bool = Fals
 
 
 def check(runs: Sequence[Run]) -> None:
-    """Raise UserError unless the runs are finished, give the same classes, and share their split.
+    """Raise UserError unless the runs are finished and have the same classes and split.
 
-    Nothing is loaded for it.
+    No weights are loaded.
     """
     if len({run.path.resolve() for run in runs}) < 2 or len(runs) < 2:
         raise UserError(
@@ -129,7 +129,7 @@ def check(runs: Sequence[Run]) -> None:
 
 
 def check_alike(first: Run, other: Run) -> None:
-    """Raise UserError where two runs have other classes, or other validation images."""
+    """Raise UserError if two runs have different classes or validation images."""
     names, others = first.data.get("classes"), other.data.get("classes")
     if names != others:
         raise UserError(
@@ -152,7 +152,7 @@ def check_alike(first: Run, other: Run) -> None:
 
 
 def open_members(runs: Sequence[Run], reporter: Reporter) -> Joined:
-    """The members' classifiers, and their images as each of them sees them."""
+    """The members' classifiers, and the images as prepared for each of them."""
     classifiers = [classifier.load(run.classifier_path) for run in runs]
     preparation = together([loaded.preparation for loaded in classifiers])
     data = transfer.resolve_preprocessing(runs[0].settled).data
@@ -171,13 +171,13 @@ def open_members(runs: Sequence[Run], reporter: Reporter) -> Joined:
 
 
 def blend_recipe(runs: Sequence[Run], data: Data) -> Recipe:
-    """What the run of a blend keeps as its recipe."""
+    """The recipe stored in the run of a blend."""
     names = listed([run.name for run in runs], 10)
     return Recipe(name=BLEND, summary=f"the mean of {names}", data=data, model=Model(BLEND))
 
 
 def choose(joined: Joined, *, equal: bool) -> Selection | None:
-    """The weights by the validation images that chose the epochs; None for equal weights."""
+    """The weights chosen on the validation images; None for equal weights."""
     if equal or not len(joined.data.validation):
         return None
     answers = [aligned(run.predictions("validation"), joined) for run in joined.runs]
@@ -189,7 +189,7 @@ def choose(joined: Joined, *, equal: bool) -> Selection | None:
 def aligned(predictions: Predictions, joined: Joined) -> npt.NDArray[np.float32]:
     """Probabilities N,K in the order of the validation images.
 
-    Raises UserError where a run kept no answer to one of them.
+    Raises UserError if a run has no prediction for one of them.
     """
     place = {name: row for row, name in enumerate(predictions.ids)}
     ids = joined.data.validation.ids
@@ -203,7 +203,7 @@ def aligned(predictions: Predictions, joined: Joined) -> npt.NDArray[np.float32]
 
 
 def begin(joined: Joined, out: Path) -> Run:
-    """A new run folder with recipe, facts of the data and machine."""
+    """Create the run folder with recipe, data and environment."""
     made = experiment.begin(joined.recipe, joined.data, out)
     threads = torch.get_num_threads()
     members = [str(run.path) for run in joined.runs]
@@ -213,7 +213,7 @@ def begin(joined: Joined, out: Path) -> Run:
 
 
 def finish(joined: Joined, made: Run, selection: Selection | None, context: Context) -> None:
-    """Evaluate, calibrate, save and export the blend, and write down what it gains."""
+    """Evaluate, calibrate, save and export the blend, and record its gain."""
     clock = context.clock
     before = sum(seconds(run) for run in joined.runs)
     clock.started -= before  # a blend costs what its members cost
@@ -232,13 +232,13 @@ def finish(joined: Joined, made: Run, selection: Selection | None, context: Cont
 
 
 def seconds(run: Run) -> float:
-    """What a run took in all, before an interruption and after it."""
+    """The total time of a run, before and after an interruption."""
     spent = run.result.get("seconds") or {}
     return float(spent.get("total") or 0) + float(spent.get("before") or 0)
 
 
 def command(joined: Joined) -> str:
-    """The command that makes this blend again."""
+    """The command that reproduces this blend."""
     return " ".join(["eyesight blend", *(str(run.path) for run in joined.runs)])
 
 
@@ -250,7 +250,7 @@ def weights_of(joined: Joined, selection: Selection | None) -> tuple[float, ...]
 
 
 def network_of(joined: Joined, weights: Sequence[float]) -> Blend:
-    """The blend of the members that have a weight, with their trained networks."""
+    """The blend of the members with a weight."""
     whole = joined.data.store.preparation
     members = []
     trained = []
@@ -263,7 +263,7 @@ def network_of(joined: Joined, weights: Sequence[float]) -> Blend:
 
 
 def member_of(run: Run, loaded: Classifier, weight: float, whole: Preparation) -> Member:
-    """What a blend keeps of a member."""
+    """The record of a member in a blend."""
     mixture = None
     if isinstance(loaded.network, Blend):
         mixture = loaded.network.mixture
@@ -281,7 +281,7 @@ def member_of(run: Run, loaded: Classifier, weight: float, whole: Preparation) -
 
 
 def top_of(part: Preparation, whole: Preparation) -> int:
-    """The first row of a part's image in the whole."""
+    """The first row of a part's image in the stacked image."""
     if not whole.parts:
         return 0
     above = whole.parts[: whole.parts.index(part)]
@@ -289,7 +289,7 @@ def top_of(part: Preparation, whole: Preparation) -> int:
 
 
 def record_of(joined: Joined, selection: Selection | None) -> BlendRecord:
-    """How the blend was made, before it is judged."""
+    """The record of the blend before it is evaluated."""
     weights = weights_of(joined, selection)
     alone = [validation_accuracy(run, joined) for run in joined.runs]
     best = selection.best if selection else int(np.argmax([value or 0 for value in alone]))
@@ -322,10 +322,10 @@ def validation_accuracy(run: Run, joined: Joined) -> float | None:
 
 
 def gain(made: Run, best: Run, data: Dataset) -> Gain | None:
-    """The blend beside its best member, on images that chose neither.
+    """The gain of the blend over its best member, on images that were not used to choose.
 
-    The test images, or where there are none the validation images that calibrate the sets; None
-    where there are none of these either.
+    These are the test images, otherwise the validation images that calibrate the prediction sets;
+    None without either.
     """
     pairs = [statistics.judge(run) for run in (made, best)]
     if pairs[0] is not None and pairs[1] is not None and pairs[0].key == pairs[1].key:

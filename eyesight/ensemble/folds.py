@@ -1,6 +1,6 @@
-"""Cross-validation as one run: a training for each fold, and a classifier that averages them.
+"""Cross-validation: a training for each fold, and a run that averages them.
 
-Every image outside the test part is judged once, by the training that did not see it.
+Every image outside the test set is predicted once, by the model that was not trained on it.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` cal
 def train_folds(recipe: Recipe, count: int, out: Path, reporter: Reporter) -> Run:
     """Train `recipe` on each of `count` folds and return the run that averages them.
 
-    A budget is shared by all. Asked again, finished folds are used again and an unfinished one
-    goes on. Raises UserError as a training does.
+    A budget is divided between them. A repeated call reuses finished folds and resumes an
+    unfinished one. Raises the errors of a training.
     """
     recipes = fold_recipes(recipe, count)
     ways = [compare.preparation(one) for one in recipes]
@@ -73,7 +73,7 @@ def fold_recipes(recipe: Recipe, count: int) -> list[Recipe]:
 
 
 def train_fold(recipe: Recipe, out: Path, stores: compare.Stores, reporter: Reporter) -> Run:
-    """The run of one fold: a finished one from `out`, or trained now."""
+    """The run of a fold: a finished one in `out`, or trained now."""
     member = compare.Member(recipe.data.fold, recipe)
     outcome = compare.at_hand(member, out, stores)
     if isinstance(outcome, Run):

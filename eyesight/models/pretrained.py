@@ -101,7 +101,7 @@ def build(
 
 
 def _classifier(name: str, shape: Shape, classes: int, head: str) -> Network:
-    """The backbone with a head that gives one class an image."""
+    """The backbone with a classification head."""
     outline = _outline(name)
     features = _features(name, shape)
     model = create(name)
@@ -116,9 +116,9 @@ def _classifier(name: str, shape: Shape, classes: int, head: str) -> Network:
 
 
 def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
-    """The backbone with skip connections and a map for each class.
+    """The backbone with skip connections and a map per class.
 
-    Raises UserError for a backbone that is no chain, and for a head it cannot read.
+    Raises UserError for a non-sequential backbone and an invalid head.
     """
     from eyesight.models.unet import Tapped, on_backbone
 
@@ -163,7 +163,7 @@ class DepthwiseSame(Conv2dSame):  # type: ignore[misc, unused-ignore]
 
 
 def quicken(model: nn.Module) -> None:
-    """Let depthwise convolutions use faster gradients, in place; tensors and names stay."""
+    """Use faster gradients in depthwise convolutions, in place; parameter names are kept."""
     faster = {nn.Conv2d: Depthwise, Conv2dSame: DepthwiseSame}
     for module in model.modules():
         if type(module) in faster and is_depthwise(module):
@@ -182,9 +182,9 @@ def parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
 
 
 def create(name: str, *, pretrained: bool = False) -> nn.Module:
-    """timm's own network, with random weights unless `pretrained`.
+    """Create a timm network, with random weights unless `pretrained`.
 
-    Raises UserError naming the nearest name that exists.
+    Raises UserError with the closest existing name.
     """
     if not is_known(name):
         raise unknown("network", name, names())
@@ -193,12 +193,12 @@ def create(name: str, *, pretrained: bool = False) -> nn.Module:
 
 
 def is_known(name: str) -> bool:
-    """Whether the name, with or without the weights' tag, is one of timm's."""
+    """Whether timm has this name, with or without a weights tag."""
     return bool(timm.is_model(zoo.timm_name(name).split(".")[0]))
 
 
 def names() -> list[str]:
-    """All names that people may write: those of the zoo, then timm's."""
+    """All accepted names: those of the zoo, then timm's."""
     return [*(entry.name for entry in zoo.ZOO), *timm.list_models()]
 
 
@@ -219,7 +219,7 @@ def version() -> str:
 
 
 def configuration(name: str) -> Configuration:
-    """timm's description of the weights; raises UserError where there is none."""
+    """timm's configuration of the weights; raises UserError if there is none."""
     full = zoo.timm_name(name)
     if not is_known(name):
         raise unknown("network", name, names())
@@ -246,17 +246,17 @@ def configuration(name: str) -> Configuration:
 
 
 def expected(name: str) -> Expects:
-    """The preprocessing that belongs to the weights."""
+    """The preprocessing of the weights."""
     return configuration(name).expects
 
 
 def hub_name(name: str) -> str:
-    """The hub's name of the weights, empty where there are none."""
+    """The hub's name of the weights, empty if there are none."""
     return configuration(name).hub_name
 
 
 def in_hub_cache(name: str) -> Path | None:
-    """The file that an earlier download from the hub left on this machine."""
+    """The file of an earlier download from the hub, or None."""
     from huggingface_hub import try_to_load_from_cache  # half a second that most commands save
 
     hub = hub_name(name)
@@ -272,7 +272,7 @@ def from_hub(name: str) -> dict[str, Tensor]:
 def imagenet_classes() -> tuple[str, ...]:
     """The thousand class names of ImageNet-1k in the order of the logits.
 
-    The two names that occur twice carry their synset.
+    The two names that occur twice are followed by their synset.
     """
     info = ImageNetInfo()
     first_names = [info.index_to_description(index).split(",")[0] for index in range(1000)]
@@ -285,7 +285,7 @@ def imagenet_classes() -> tuple[str, ...]:
 
 
 def imagenet_places(classes: Sequence[str]) -> dict[int, int]:
-    """Index in `classes` to index in ImageNet, for every class that ImageNet has too.
+    """Map indices in `classes` to ImageNet indices, for classes with an ImageNet name.
 
     Classes are matched by synset (`n02085620-Chihuahua`) or by any synonym.
     """
@@ -300,7 +300,7 @@ def imagenet_places(classes: Sequence[str]) -> dict[int, int]:
 
 @lru_cache(maxsize=1)
 def _imagenet_names() -> dict[str, list[int]]:
-    """Every synonym and synset of ImageNet with the classes that bear it."""
+    """Every synonym and synset of ImageNet with its classes."""
     info = ImageNetInfo()
     by_name: dict[str, list[int]] = {}
     for index in range(1000):
@@ -321,7 +321,7 @@ def _plain(name: str) -> str:
 
 
 def _units(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """The layers of a timm network up to its head, plain sequences opened, in order."""
+    """The layers of a timm network up to its head, with sequences flattened."""
     units: list[tuple[str, nn.Module]] = []
     for name, child in model.named_children():
         if name in HEADS:
@@ -342,7 +342,7 @@ def _opened(name: str, module: nn.Module) -> list[tuple[str, nn.Module]]:
 
 @lru_cache(maxsize=64)
 def _outline(name: str) -> Outline:
-    """Whether the backbone is a chain, and its stages, both at the size it was trained with."""
+    """Whether the backbone is sequential, and its stages, at its training size."""
     shape = configuration(name).shape
     with torch.device("meta"):
         model = create(name).eval()
@@ -354,9 +354,9 @@ def _outline(name: str) -> Outline:
 
 @lru_cache(maxsize=64)
 def _features(name: str, shape: Shape) -> Shape:
-    """The shape of the features of images of `shape`, on the meta device.
+    """The feature shape for images of `shape`, computed on the meta device.
 
-    Raises UserError when nothing is left of them.
+    Raises UserError if it is empty.
     """
     expects = expected(name)
     if expects.fixed and shape[1:] != (expects.size, expects.size):
@@ -383,7 +383,7 @@ def _shapes(units: list[tuple[str, nn.Module]], features: Tensor) -> list[Shape]
 
 
 def _is_chain(name: str, model: nn.Module) -> bool:
-    """Whether the units in sequence are the forward pass; tried where the family is not listed."""
+    """Whether the units in sequence equal the forward pass; tested if the family is unknown."""
     if type(model).__name__ in CHAINS:
         return True
     with torch.device("cpu"), torch.random.fork_rng(devices=[]), torch.no_grad():
@@ -392,7 +392,7 @@ def _is_chain(name: str, model: nn.Module) -> bool:
         try:
             for _, unit in _units(trial):
                 features = unit(features)
-        except Exception:  # a layer may raise anything for what it was never meant for
+        except Exception:  # layers may raise any error for unsuitable input
             return False
         whole = trial.forward_features(images)
     return features.ndim == 4 and features.shape == whole.shape and torch.equal(features, whole)
@@ -428,7 +428,7 @@ def _wrong_size(name: str, shape: Shape) -> UserError:
 
 
 def _own(model: nn.Module, classes: int, name: str) -> Own:
-    """The classifier that came with the backbone."""
+    """The original classifier of the backbone."""
     if model.num_classes != classes:
         raise UserError(
             f"the original head of {name} has {model.num_classes} classes, not {classes}",
@@ -441,7 +441,7 @@ def _own(model: nn.Module, classes: int, name: str) -> Own:
 
 
 def _leave_head(model: nn.Module) -> None:
-    """Remove from the network what has become part of a body, so that no tensor is there twice."""
+    """Remove the layers that are now part of a body, so that no tensor occurs twice."""
     for name, _ in list(model.named_children()):
         if name in HEADS:
             return

@@ -1,4 +1,4 @@
-"""Networks by name: `build` makes one for images of a shape."""
+"""Networks by name; `build` creates one for an image shape."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from eyesight.system import memory
 # Networks with larger options or sides are measured before they are built.
 LARGE = {"width": 4, "depth": 50, "code": 10_000}
 LARGE_SIDE, LARGE_LAYER = 1024, 20_000
-VALUES = 4  # kept of every parameter: itself, its gradient, two moments of the optimiser
+VALUES = 4  # copies of every parameter: itself, its gradient, two moments of the optimiser
 
 MODELS: dict[str, Callable[..., Network]] = {
     "lenet5": lenet5,
@@ -53,9 +53,8 @@ MODELS: dict[str, Callable[..., Network]] = {
 def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -> Network:
     """The network for images of `shape` (C,H,W).
 
-    `sha256` is that of the source file a classifier with a network of one's own was trained with.
-    Raises UserError for an unknown name, an option that the network does not have, and a network of
-    one's own that cannot be used.
+    `sha256` is that of a user network's source file at training. Raises UserError for an unknown
+    name or option, and for a user network that cannot be used.
     """
     if model.name == BLEND:
         raise UserError(
@@ -125,12 +124,12 @@ def check_memory(make: Callable[[], Network], name: str) -> None:
 
 
 def outputs(target: str, shape: Shape, classes: int) -> int:
-    """The number of outputs per image or pixel: a channel each to restore it, else a class each."""
+    """Number of outputs per image or pixel: channels for a reconstruction, otherwise classes."""
     return shape[0] if target == "picture" else classes
 
 
 def is_backbone(model: Model) -> bool:
-    """Whether a pretrained network is meant.
+    """Whether this is a pretrained network.
 
     Some names, such as vgg16, are both; then `weights` or `head` decide. Raises UserError for a
     name that is neither.

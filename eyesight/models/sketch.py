@@ -1,4 +1,4 @@
-"""A network from a line such as "256x256x3 conv3x64/2 conv5x128/2", to count what it costs."""
+"""Count parameters and operations of layers given as "256x256x3 conv3x64/2 conv5x128/2"."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ EXAMPLE = (
 
 
 def sketch(text: str) -> tuple[nn.Sequential, Shape]:
-    """The layers that a line describes, and the input shape C,H,W.
+    """Parse a line into layers and the input shape C,H,W.
 
     Convolutions are padded with zeros so that stride 1 keeps the size; "-valid" pads nothing,
-    "-replicate" repeats the border. Raises UserError for a word it cannot read.
+    "-replicate" repeats the border. Raises UserError for an unknown word.
     """
     words = text.lower().replace("×", "x").split()
     size = INPUT.fullmatch(words[0]) if words else None

@@ -1,7 +1,7 @@
 """The table of a network's layers: settings, output shape, parameters, multiply-adds, operations.
 
-Multiply-adds leave biases out, as most tools count. Operations include them, as the textbook
-counts: a 3×3 filter over three channels costs 28 operations per output value.
+Multiply-adds exclude biases, as in most tools. Operations include them, as in the textbook: a 3×3
+filter over three channels has 28 operations per output value.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Layer:
     """One row; `shape` is the output of one image, without the batch."""
 
     name: str
-    kind: str  # the public class, such as Conv2d, also for our faster versions of it
+    kind: str  # the public class, such as Conv2d, also for faster versions of it
     settings: str  # such as "3×3, stride 2, padding 1"
     shape: Shape
     parameters: int
@@ -31,7 +31,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Summary:
-    """The layers of a network in the order in which an image passes them, and its output shape."""
+    """The layers of a network in execution order, and its output shape."""
 
     layers: list[Layer]
     output: Shape
@@ -53,7 +53,7 @@ def layers(network: nn.Module, shape: Shape) -> list[Layer]:
 
 
 def summarise(network: nn.Module, shape: Shape) -> Summary:
-    """Run one image of zeros, C,H,W, through the network and describe every layer it passes.
+    """Run an image of zeros, C,H,W, through the network and describe every layer.
 
     A layer is a module without children, or one with parameters of its own.
     """
@@ -63,7 +63,7 @@ def summarise(network: nn.Module, shape: Shape) -> Summary:
 
     def enter(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         entered.append(len(rows))
-        rows.append(None)  # its place comes before those of its children
+        rows.append(None)  # before its children
 
     def watch(name: str, module: nn.Module) -> None:
         def leave(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -117,7 +117,7 @@ def _multiply_adds(module: nn.Module, output: Tensor) -> int:
 
 
 def kind(module: nn.Module) -> str:
-    """The name of a layer's class, or of the class of torch.nn that it is a version of."""
+    """The name of a layer's class, or of the torch.nn class that it replaces."""
     shown = getattr(module, "shown_as", None)
     if shown is not None:
         return str(shown)
@@ -130,7 +130,7 @@ def kind(module: nn.Module) -> str:
 
 
 def settings(module: nn.Module) -> str:
-    """A layer's settings for people: kernel, stride, padding, rate; only those it has."""
+    """A layer's settings as text: kernel, stride, padding, rate."""
     if isinstance(module, nn.Conv2d):
         return ", ".join(_convolution(module))
     if isinstance(module, nn.MaxPool2d | nn.AvgPool2d):

@@ -1,6 +1,6 @@
-"""Networks that give every pixel a class: features of several stages, joined from coarse to fine.
+"""Segmentation networks: features of several stages, combined from coarse to fine.
 
-No layer is dense: the last convolution emits the map, so an image may have any size.
+They are fully convolutional, so images may have any size.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from eyesight.models.backbone import Backbone
 from eyesight.models.fast import initialise_normal
 from eyesight.models.layers import Network, Shape
 
-# Images whose shorter side is longer get maps of half the size, enlarged: edges lose half a pixel.
+# Larger images get maps of half the size, upsampled; edges lose half a pixel.
 FINE = 160
 
 
@@ -36,7 +36,7 @@ class Resize(nn.Module):
 
 
 class Mapper(Network):
-    """Body: features from fine to coarse; neck: joins them; head: a convolution to class maps."""
+    """Body: features from fine to coarse; neck: fusion; head: a convolution to class maps."""
 
     emits = "mask"
 
@@ -104,7 +104,7 @@ class Pyramid(nn.Module):
 
 
 class Tapped(Backbone):
-    """A pretrained chain that returns the features at the end of each stage; can be frozen."""
+    """A pretrained sequential backbone that returns the features of each stage; can be frozen."""
 
     @property
     def ends(self) -> list[int]:
@@ -151,7 +151,7 @@ class Join(nn.Module):
 def skips(
     shape: Shape, classes: int, *, width: float = 1.0, depth: int = 1, dropout: float = 0.0
 ) -> Mapper:
-    """A network from scratch: strided stages joined by skip connections.
+    """A segmentation network without pretraining: strided stages with skip connections.
 
     Every stage but the first has `depth` more convolutions.
     """
@@ -175,9 +175,9 @@ def skips(
 def on_backbone(
     shape: Shape, classes: int, body: Tapped, depths: Sequence[int], filters: int
 ) -> Mapper:
-    """A pretrained chain with skip connections behind it.
+    """A pretrained sequential backbone with skip connections.
 
-    `depths` are the channels of its stages, each joined in at most `filters`.
+    `depths` are the channels of its stages, each combined in at most `filters`.
     """
     joined = [min(filters, count) for count in depths]
     head = nn.Sequential(nn.Conv2d(joined[0], classes, 1))

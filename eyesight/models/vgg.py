@@ -27,7 +27,7 @@ def small_vgg(
 ) -> Network:
     """Two blocks of two convolutions, FC4096, FC1000: 37,925,698 parameters on 32×32×3.
 
-    The article wrote it without activations in the convolutions.
+    The article's version has no activations after its convolutions.
     """
     stack = _stack(shape, activation, normalise)
     blocks(stack, (64, 128), (2, 2))

@@ -1,4 +1,4 @@
-"""Test-time views of an image, whose answers are averaged."""
+"""Test-time views of an image, whose predictions are averaged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Views = Literal["one", "flip", "shifts", "flip_shifts"]
 
 
 def augmented_views(pictures: Tensor, views: Views) -> list[Tensor]:
-    """The versions of a batch N,C,H,W that are averaged.
+    """The views of a batch N,C,H,W.
 
     "one" is the batch itself, "flip" adds its mirror image, "shifts" moves it by a pixel along four
     diagonals, and "flip_shifts" moves it along two and mirrors all.

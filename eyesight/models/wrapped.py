@@ -1,4 +1,4 @@
-"""A `torch.nn.Module` of one's own inside a `Network`, which normalises its input."""
+"""Wrap a user's `torch.nn.Module` in a `Network`, which normalises its input."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ MAKES = "a network must map images N,C,H,W to logits N,K, one per class"
 
 
 def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -> Network:
-    """The network called `model.name`, wrapped, after one trial on blank images.
+    """The network called `model.name`, wrapped and tested on blank images.
 
-    `sha256` is that of the source file that a classifier was trained with. Raises UserError when
-    the code is not there, has changed, cannot be called, or makes no network for these images.
+    `sha256` is that of the source file at training. Raises UserError if the code is missing, has
+    changed, cannot be called, or returns no suitable network.
     """
     for field in ("initialise", "softmax", "weights", "head", "code"):
         if getattr(model, field) is not None:
@@ -40,7 +40,7 @@ def build(model: Model, shape: Shape, classes: int, sha256: str | None = None) -
 
 
 def _try(network: Network, name: str, shape: Shape, classes: int) -> None:
-    """Raise UserError unless the network gives logits N,K for two blank images."""
+    """Raise UserError unless the network outputs logits N,K for two blank images."""
     size = "×".join(map(str, shape))
     outputs: Any
     try:

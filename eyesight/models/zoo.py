@@ -1,7 +1,7 @@
-"""Pretrained networks by well-known names, the timm network that matches each best, and figures.
+"""Pretrained networks by common names, with the best matching timm network and published values.
 
-Two accuracies stand side by side because they belong to different weights: those of the
-well-known name, and those that timm can fetch.
+There are two accuracies, because the weights differ: those of the common name, and those that timm
+downloads.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ LITE_SOURCE = "EfficientNet-Lite, readme in tensorflow/tpu, floating point"
 class Entry:
     """A network; accuracies in per cent on ImageNet's validation images, None where not known."""
 
-    name: str  # as people write it
-    timm: str  # the timm network and the weights that match best
+    name: str  # the common name
+    timm: str  # the best matching timm network and weights
     top1: float | None = None  # published for the name
     top5: float | None = None
     parameters: float | None = None  # millions, with the classifier, published for the name
@@ -127,18 +127,18 @@ _BY_TIMM = {key: entry for entry in ZOO for key in (entry.timm, entry.timm.split
 
 
 def find(name: str) -> Entry | None:
-    """The entry of a well-known name in any spelling, or of an exact timm name; else None."""
+    """The entry of a common name in any spelling, or of an exact timm name; or None."""
     return _BY_TIMM.get(name) or _BY_NAME.get(plain(name))
 
 
 def timm_name(name: str) -> str:
-    """The timm name of a well-known one; any other name is returned as it is."""
+    """The timm name of a common name; other names are returned unchanged."""
     entry = find(name)
     return entry.timm if entry else name
 
 
 def matching(pattern: str = "") -> list[Entry]:
-    """The entries whose well-known or timm name contains `pattern`."""
+    """The entries whose common or timm name contains `pattern`."""
     return [
         entry
         for entry in ZOO
@@ -147,5 +147,5 @@ def matching(pattern: str = "") -> list[Entry]:
 
 
 def fits(name: str, pattern: str) -> bool:
-    """Whether a name contains the pattern, or matches it where it has stars."""
+    """Whether a name contains the pattern, or matches a pattern with stars."""
     return fnmatch(name, pattern.lower() if "*" in pattern else f"*{pattern.lower()}*")

@@ -1,4 +1,4 @@
-"""The report of a run: one self-contained page, written from the run's folder alone."""
+"""The report of a run: a self-contained page, written from the run folder."""
 
 from __future__ import annotations
 
@@ -31,15 +31,15 @@ SAMPLES = 30  # images shown at most
 MISTAKES = 40
 DOUBTFUL = 24  # labels that are shown
 THUMBNAIL = 128  # longest side in pixels of a shown image
-PIXELATED = 48  # up to this side the pixels of an image should be seen, not blurred
-PARTS = {"all": "only the head", "none": "everything"}  # what `transfer.freeze` leaves to train
+PIXELATED = 48  # images up to this side are shown with visible pixels, not smoothed
+PARTS = {"all": "only the head", "none": "everything"}  # trained part by `transfer.freeze`
 
 Json: TypeAlias = Mapping[str, Any]  # an object that was read from the run
 
 
 @dataclass(frozen=True)
 class Card:
-    """A figure beside the accuracy."""
+    """A value beside the accuracy."""
 
     title: str
     value: str
@@ -48,11 +48,11 @@ class Card:
 
 @dataclass(frozen=True)
 class StageRow:
-    """What a stage of a staged training reached by itself."""
+    """The result of one stage of a training."""
 
     number: int
     kept: bool
-    part: str  # of the network that trained
+    part: str  # the trained part of the network
     epochs: int
     seconds: str
     score: str
@@ -71,7 +71,7 @@ class ProblemGroup:
 def write_report(run: Run, out: Path | None = None) -> Path:
     """Write the page to `out`, by default `report.html` in the run, and return its path.
 
-    The page of a run that has not ended says so.
+    The page states if the run has not ended.
     """
     return html.write(page(run), out or run.path / "report.html")
 
@@ -137,7 +137,7 @@ def page(run: Run) -> str:
 
 
 def _about(run: Run) -> dict[str, object]:
-    """Where the run comes from and how to make it again."""
+    """The origin of the run and how to reproduce it."""
     recipe = run.recipe
     start = _last_event(run, "start")
     place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
@@ -158,7 +158,7 @@ def _about(run: Run) -> dict[str, object]:
 
 
 def _training(run: Run) -> dict[str, object]:
-    """How the training went."""
+    """The context of the training section."""
     epochs = run.epochs
     curves = []
     if epochs:
@@ -173,7 +173,7 @@ def _training(run: Run) -> dict[str, object]:
 
 
 def _results(run: Run, predictions: Predictions | None) -> dict[str, object]:
-    """What the run reached on its test images."""
+    """The context of the results on test images."""
     test = run.result.get("test", {})
     words = dense_plots.sentence(run)
     confusion = None
@@ -205,7 +205,7 @@ def _results(run: Run, predictions: Predictions | None) -> dict[str, object]:
 
 
 def _trust(run: Run, predictions: Predictions | None) -> dict[str, object]:
-    """Whether the confidence can be believed, what the sets hold, and the worst slices."""
+    """The context of calibration, prediction sets and weakest slices."""
     if predictions is None:
         return {"trust": None, "slices": []}
     calibration = run_view.calibration(run)
@@ -226,7 +226,7 @@ def _trust(run: Run, predictions: Predictions | None) -> dict[str, object]:
 
 
 def _labels(run: Run) -> dict[str, object]:
-    """What an audit said of the labels, and what corrections of them changed."""
+    """The context of the audit and the effect of corrections."""
     kept = record.of_run(run.path)
     return {
         "effect": corrections_effect.effect(run),
@@ -236,9 +236,9 @@ def _labels(run: Run) -> dict[str, object]:
 
 
 def doubtful(kept: AuditRecord) -> list[tuple[str, str]]:
-    """The images whose labels are most probably wrong, with captions.
+    """The images with the most suspicious labels, with captions.
 
-    None where their prepared images are no longer at hand.
+    Empty if the prepared images are no longer available.
     """
     folder = store_folder(kept.store)
     store = open_store(folder) if folder is not None else None
@@ -260,7 +260,7 @@ def _last_event(run: Run, name: str) -> Json:
 
 
 def sentence(predictions: Predictions) -> str:
-    """The accuracy in words, and what guessing would have given."""
+    """The accuracy in words, compared with guessing."""
     n = len(predictions)
     hits = int(predictions.scores().sum())
     share = float(np.bincount(predictions.labels).max() / n)
@@ -287,7 +287,7 @@ def one_in(count: int, n: int) -> str:
 
 
 def cards(run: Run, test: Json) -> list[Card]:
-    """The figures beside the accuracy; what the run does not tell is left out."""
+    """The values beside the accuracy; unknown ones are left out."""
     shown = [*_training_cards(run), *_test_cards(test), *_machine_cards(run.environment)]
     return [card for card in shown if card.value] + count_cards(run.data.get("counts"))
 
@@ -442,7 +442,7 @@ def _duration(seconds: float | None) -> str:
 
 
 def _pixelated(run: Run) -> bool:
-    """Whether the images are so small that their pixels should be seen instead of blurred."""
+    """Whether the images are small enough to show their pixels instead of smoothing."""
     for name, array in run.gallery().items():
         if name.endswith("_pixels") and len(array) and max(array.shape[2:]) <= PIXELATED:
             return True

@@ -1,1 +1,1 @@
-"""Projects of one's own images: the folders behind `eyesight studio`, without HTTP."""
+"""Projects of `eyesight studio`: folders and work, without HTTP."""

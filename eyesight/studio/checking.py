@@ -1,6 +1,6 @@
-"""Check a project's images: the health check and the audit, kept as one small file.
+"""Check a project's images with the health check and the audit, and store the result.
 
-What is kept belongs to the images as they were: `stale` says when they have changed since.
+`stale` tells whether the images have changed since.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Doubtful:
 
 @dataclass(frozen=True)
 class Check:
-    """What a check said of a project's images; ids are paths below the data folder."""
+    """The result of a check; ids are paths below the data folder."""
 
     pictures: int
     broken: tuple[tuple[str, str], ...]  # id and kind
@@ -59,13 +59,13 @@ class Check:
 
     @property
     def clean(self) -> bool:
-        """Whether nothing was noticed."""
+        """Whether there are no findings."""
         findings = (self.broken, self.repeated, self.contradicting, self.doubtful, self.copies)
         return not any(findings) and not self.strangers and not self.shortcuts
 
 
 def check(job: Job) -> None:
-    """Run `eyesight data` and `eyesight audit` on the project and keep what they say."""
+    """Run `eyesight data` and `eyesight audit` on the project and store the result."""
     project = job.project
     began = pictures_stamp(project)
     fields = options(settings(project))
@@ -79,7 +79,7 @@ def check(job: Job) -> None:
 
 
 def read_check(project: Project) -> Check | None:
-    """What the last check said, without what was settled since; None before the first."""
+    """The last check without findings resolved since; None before the first."""
     try:
         values = parse_json((project.path / CHECK).read_bytes())
         return build_check(project, values)
@@ -125,7 +125,7 @@ def broken_of(health: Mapping[str, Any], present: Presence) -> tuple[tuple[str, 
 def doubtful_of(
     audit: Mapping[str, Any], present: Presence, settled: set[str]
 ) -> tuple[Doubtful, ...]:
-    """The labels that may be wrong and that no person has judged."""
+    """Suspicious labels that no person has decided."""
     rows = []
     for label in audit.get("labels", []):
         if label["id"] not in settled and present(label["id"]):
@@ -134,7 +134,7 @@ def doubtful_of(
 
 
 def copies_of(audit: Mapping[str, Any], present: Presence) -> tuple[tuple[str, ...], ...]:
-    """The groups of near copies; the images of one burst are no news."""
+    """The groups of near duplicates, except within a burst."""
     groups = []
     for group in audit.get("copies", []):
         ids = present.among([str(one["id"]) for one in group])
@@ -145,34 +145,34 @@ def copies_of(audit: Mapping[str, Any], present: Presence) -> tuple[tuple[str, .
 
 
 class Presence:
-    """Whether images named by a check are still there."""
+    """Whether images of a check still exist."""
 
     def __init__(self, project: Project) -> None:
         self.root = project.pictures
 
     def __call__(self, image_id: str) -> bool:
-        """Whether the image is there."""
+        """Whether the image exists."""
         return os.path.isfile(self.root / image_id)  # noqa: PTH113 - also for a name with NUL
 
     def among(self, ids: Iterable[str]) -> list[str]:
-        """Those of some images that are there."""
+        """The existing images among `ids`."""
         return [one for one in ids if self(one)]
 
 
 def pictures_stamp(project: Project) -> str:
-    """Changes whenever an image is added or taken away."""
+    """A value that changes when an image is added or removed."""
     names = sorted(folders_in(project.pictures))
     return ",".join(f"{name}:{stamp(project.pictures / name):x}" for name in names)
 
 
 def burst_of(image_id: str) -> str:
-    """The burst that an image came in; "" for none."""
+    """The burst of an image, or ""."""
     match = re.search(BURST_PATTERN, image_id)
     return match[1] if match else ""
 
 
 def uneven(counts: Mapping[str, int]) -> tuple[str, str] | None:
-    """The largest and the smallest class, where they are too far apart; else None."""
+    """The largest and the smallest class, if their sizes differ too much; else None."""
     if len(counts) < 2:
         return None
     large = max(counts, key=lambda name: counts[name])
@@ -183,14 +183,14 @@ def uneven(counts: Mapping[str, int]) -> tuple[str, str] | None:
 
 
 def few(counts: Mapping[str, int]) -> list[str]:
-    """The classes with so few images that accuracy is hardly known."""
+    """The classes with too few images for a reliable accuracy."""
     return [name for name, count in counts.items() if count < FEW]
 
 
 def correct(project: Project, ids: Sequence[str], new: str) -> int:
-    """Note a person's word about images: `new` is their class, "" leaves them out.
+    """Save a person's decision about images: `new` is their class, "" leaves them out.
 
-    Returns how many rows the corrections hold now. Raises UserError for what is not there.
+    Returns the number of corrections. Raises UserError for missing images or classes.
     """
     if new and new not in project.class_names:
         raise UserError(f"there is no class {new!r}", "use one of the project's classes")

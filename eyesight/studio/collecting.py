@@ -1,7 +1,7 @@
-"""Collect images into a project's classes: from bytes, from an archive, from a camera's bursts.
+"""Add images to a project's classes, from uploads, archives and camera bursts.
 
-An image is kept as it came, under a name made from its content: what is sent twice is kept once.
-The images of a burst carry its name, so that a training keeps them on one side of the split.
+Images are stored unchanged under a name derived from their content, so duplicates are stored once.
+The names of a burst's images contain the burst, so that they stay in the same split.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ ENDINGS = {
 
 @dataclass(frozen=True)
 class Added:
-    """What became of one image: `elsewhere` names another class that holds it already."""
+    """The result of adding an image; `elsewhere` is another class that already has it."""
 
     file: str
     state: Literal["added", "again", "elsewhere"]
@@ -49,17 +49,17 @@ class Added:
 
 @dataclass
 class Gathered:
-    """What became of many images; `broken` are file names with the kind of damage."""
+    """The result of adding several images; `broken` are file names with the kind of damage."""
 
     added: int = 0
     again: int = 0
-    ignored: int = 0  # files that do not claim to be images
+    ignored: int = 0  # files without an image extension
     broken: list[tuple[str, str]] = field(default_factory=list)
     classes: list[str] = field(default_factory=list)
 
 
 def add_picture(project: Project, class_name: str, data: bytes, burst: str = "") -> Added:
-    """Keep an image in a class; raises BadPicture for what cannot be read or is too large."""
+    """Add an image to a class; raises BadPicture if it is unreadable or too large."""
     folder = project.class_path(class_name)
     if len(data) > BYTES:
         raise BadPicture("huge", f"more than {BYTES / 1e6:g} MB")
@@ -81,7 +81,7 @@ def add_picture(project: Project, class_name: str, data: bytes, burst: str = "")
 
 
 def holder_of(project: Project, file: str) -> str:
-    """The class that holds a file of this name already; "" when none does."""
+    """The class that already has a file of this name, or ""."""
     for class_name in folders_in(project.pictures):
         if (project.pictures / class_name / file).exists():
             return class_name
@@ -106,10 +106,10 @@ def add_archive(
     class_name: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Gathered:
-    """Add the images of a zip or tar: each of its lowest folders is a class.
+    """Add the images of a zip or tar; the innermost folders are the classes.
 
-    Images without a folder go to `class_name`. Raises UserError for an archive that is damaged or
-    unsafe.
+    Images without a folder are added to `class_name`. Raises UserError for a damaged or unsafe
+    archive.
     """
     with scratch() as folder:
         extract(archive, folder, ARCHIVE)
@@ -122,7 +122,7 @@ def add_folder(
     class_name: str,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Gathered:
-    """Add the images below a folder; those directly in it go to `class_name`."""
+    """Add the images in a folder; those at its top level are added to `class_name`."""
     gathered = Gathered()
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for number, path in enumerate(files):
@@ -133,7 +133,7 @@ def add_folder(
 
 
 def add_file(project: Project, root: Path, path: Path, class_name: str, gathered: Gathered) -> None:
-    """Add one file of a folder and note what became of it."""
+    """Add one file of a folder and record the result."""
     inside = path.relative_to(root)
     if any(part.startswith((".", "__MACOSX")) for part in inside.parts):
         return
@@ -155,7 +155,7 @@ def add_file(project: Project, root: Path, path: Path, class_name: str, gathered
 
 
 def class_of_file(project: Project, inside: PurePath, class_name: str) -> str:
-    """The class that a file of a folder goes to; raises UserError when nothing names one."""
+    """The class of a file in a folder; raises UserError if there is none."""
     if len(inside.parts) > 1:
         return project.add_class(class_folder_name(inside.parts[-2]))
     if not class_name:
@@ -164,12 +164,12 @@ def class_of_file(project: Project, inside: PurePath, class_name: str) -> str:
 
 
 def has_bursts(project: Project) -> bool:
-    """Whether some images came in bursts."""
+    """Whether there are images from bursts."""
     return any(True for _ in bursts(project))
 
 
 def bursts(project: Project) -> Iterator[str]:
-    """The file names of images that came in bursts."""
+    """The file names of images from bursts."""
     for class_name in project.class_names:
         for name in project.files(class_name):
             if name.startswith("burst-"):

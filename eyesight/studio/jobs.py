@@ -1,6 +1,6 @@
-"""Work that takes long, one piece at a time: trainings, checks and exports as child processes.
+"""Long-running jobs, one at a time: trainings, checks and exports as child processes.
 
-A child ends with the server, however that ends; what a training has learnt by then is in its run.
+A child process ends with the server; a training's progress is saved in its run.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from eyesight.errors import UserError
 from eyesight.studio.projects import Project
 from eyesight.system.child_process import last_error, start_with_parent
 
-LINES = 200  # of what a child says that are kept
+LINES = 200  # lines of a child's output that are kept
 
 
 class Job:
-    """One piece of work for a project; `doing` is what it said last."""
+    """A job of a project; `doing` is its last message."""
 
     def __init__(self, project: Project, kind: str) -> None:
         self.project = project
@@ -38,13 +38,13 @@ class Job:
 
     @property
     def doing(self) -> str:
-        """What the work said last."""
+        """The last message."""
         return self.lines[-1] if self.lines else ""
 
     def run(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """Run `eyesight ARGUMENTS --json` to its end and return what it printed.
+        """Run `eyesight ARGUMENTS --json` and return its output.
 
-        Raises UserError when it fails or is stopped.
+        Raises UserError if it fails or is stopped.
         """
         with tempfile.TemporaryFile() as output:
             with self.lock:
@@ -72,7 +72,7 @@ class Job:
         return UserError(last_error(text), hint.splitlines()[0] if hint else "try again")
 
     def stop(self) -> None:
-        """End the work; a training can be gone on with."""
+        """Stop the job; a training can be resumed."""
         with self.lock:
             self.stopped = True
             if self.process is not None and self.process.poll() is None:
@@ -80,7 +80,7 @@ class Job:
 
 
 class Jobs:
-    """The work of one server: one job at a time, the last job of each project remembered."""
+    """The jobs of a server: one at a time; the last job of each project is kept."""
 
     def __init__(self) -> None:
         self.lock = Lock()
@@ -93,7 +93,7 @@ class Jobs:
         return self.last.get(project.path)
 
     def start(self, project: Project, kind: str, work: Callable[[Job], None]) -> Job:
-        """Begin work in a thread of its own; raises UserError while other work is going on."""
+        """Start a job in a thread; raises UserError while another one is running."""
         with self.lock:
             if self.current is not None and self.current.busy:
                 raise UserError(
@@ -108,7 +108,7 @@ class Jobs:
         return job
 
     def close(self) -> None:
-        """Stop what is going on."""
+        """Stop the running job."""
         if self.current is not None:
             self.current.stop()
         for thread in self.threads:
@@ -116,19 +116,19 @@ class Jobs:
 
 
 def perform(job: Job, work: Callable[[Job], None]) -> None:
-    """Do the work of a job and keep what went wrong."""
+    """Run a job and store its error."""
     try:
         work(job)
     except UserError as error:
         job.problem, job.hint = error.message, error.hint
-    except Exception as error:  # a page must say that nothing will come of this work
+    except Exception as error:  # the page must report that the job failed
         job.problem = f"{type(error).__name__}: {error}"
     finally:
         job.busy = False
 
 
 def as_object(text: bytes) -> dict[str, Any]:
-    """The JSON object that a command printed; raises UserError for anything else."""
+    """Parse a command's JSON output; raises UserError if it is invalid."""
     try:
         values = json.loads(text)
     except ValueError:
@@ -139,5 +139,5 @@ def as_object(text: bytes) -> dict[str, Any]:
 
 
 def stopped() -> UserError:
-    """The error of work that a person stopped."""
+    """The error of a job stopped by the user."""
     return UserError("it was stopped", "start it again")

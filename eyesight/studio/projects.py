@@ -1,11 +1,11 @@
-"""Projects: a data folder, corrections and runs, usable from the command line at any time.
+"""Projects: a data folder, corrections and runs, which the command line can use too.
 
 studio/pets/
   pictures/cat/…  pictures/dog/…   the data folder
-  pictures.corrections.csv         what a person corrected
+  pictures.corrections.csv         label corrections
   runs/0001-folder/                trainings
-  removed/0001/cat/…               what was taken out, until it is put back
-  project.json                     title, order of the classes, which run answers
+  removed/0001/cat/…               removed images, for undo
+  project.json                     title, class order, selected run
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ writing = Lock()  # of project.json, in this process
 
 
 class ProjectFacts(TypedDict, total=False):
-    """What project.json holds."""
+    """The contents of project.json."""
 
     format: int
     title: str
@@ -54,7 +54,7 @@ class ProjectFacts(TypedDict, total=False):
 
 @dataclass(frozen=True)
 class Removal:
-    """Images that were taken out together and can be put back."""
+    """Images that were removed together and can be restored."""
 
     number: int
     class_name: str
@@ -69,7 +69,7 @@ class Project:
 
     @property
     def name(self) -> str:
-        """The folder's name, which is also its address."""
+        """The folder name, also used in addresses."""
         return self.path.name
 
     @property
@@ -84,12 +84,12 @@ class Project:
 
     @property
     def corrections_path(self) -> Path:
-        """The corrections beside the data folder, whether they exist or not."""
+        """The path of the corrections file, which may not exist."""
         return self.path / f"{PICTURES}{SUFFIX}"
 
     @property
     def facts(self) -> ProjectFacts:
-        """What project.json holds; empty when it is missing or damaged."""
+        """The contents of project.json; empty if it is missing or damaged."""
         try:
             values = parse_json((self.path / FACTS).read_bytes())
         except (OSError, ValueError):
@@ -107,7 +107,7 @@ class Project:
 
     @property
     def title(self) -> str:
-        """The name that a person gave it."""
+        """The title."""
         return self.facts.get("title") or self.name
 
     def change(self, changes: ProjectFacts) -> None:
@@ -120,7 +120,7 @@ class Project:
 
     @property
     def class_names(self) -> list[str]:
-        """The classes in the order in which they were named; folders made elsewhere follow."""
+        """The classes in the order of creation, then folders created elsewhere."""
         folders = set(folders_in(self.pictures))
         order = [name for name in self.facts.get("classes", []) if name in folders]
         return order + sorted(folders - set(order))
@@ -149,14 +149,14 @@ class Project:
 
     @property
     def version(self) -> str:
-        """Changes whenever classes, images, corrections or the facts change."""
+        """A value that changes with classes, images, corrections or facts."""
         parts = [stamp(self.path / FACTS), stamp(self.pictures), stamp(self.corrections_path)]
         parts += [stamp(self.pictures / name) for name in folders_in(self.pictures)]
         return "-".join(f"{part:x}" for part in (len(parts), sum(parts) % 2**60))
 
     @property
     def corrections(self) -> Corrections:
-        """What a person corrected; raises UserError when the file is damaged."""
+        """The corrections; raises UserError if the file is damaged."""
         if not self.corrections_path.is_file():
             return Corrections()
         return Corrections.read(self.corrections_path)
@@ -175,7 +175,7 @@ class Project:
 
     @property
     def answering(self) -> Run | None:
-        """The run that answers: the chosen one, else the newest with a classifier."""
+        """The run in use: the selected one, else the newest with a classifier."""
         trained = [run for run in self.runs if has_classifier(run)]
         chosen = self.facts.get("answers")
         for run in trained:
@@ -184,9 +184,9 @@ class Project:
         return trained[-1] if trained else None
 
     def add_class(self, text: str) -> str:
-        """Make a class and return its name; an existing one of that name is kept.
+        """Create a class if it does not exist and return its name.
 
-        Raises UserError for a text that cannot name a folder.
+        Raises UserError for an invalid folder name.
         """
         name = class_folder_name(text)
         names = self.class_names
@@ -200,7 +200,7 @@ class Project:
         return name
 
     def rename_class(self, old: str, text: str) -> str:
-        """Give a class another name, and return it; raises UserError when it is taken."""
+        """Rename a class and return its name; raises UserError if the name exists."""
         folder = self.class_path(old)
         name = class_folder_name(text)
         names = self.class_names
@@ -212,7 +212,7 @@ class Project:
         return name
 
     def remove(self, class_name: str, files: Sequence[str]) -> Removal:
-        """Take images out of a class, to be put back perhaps; missing ones are passed over."""
+        """Remove images from a class, with undo; missing ones are skipped."""
         folder = self.class_path(class_name)
         batch = self._new_removal()
         target = batch / class_name
@@ -227,7 +227,7 @@ class Project:
         return Removal(int(batch.name), class_name, count)
 
     def remove_class(self, class_name: str) -> Removal:
-        """Take a whole class out, so that it can be put back."""
+        """Remove a class, with undo."""
         folder = self.class_path(class_name)
         count = len(self.files(class_name))
         batch = self._new_removal()
@@ -236,7 +236,7 @@ class Project:
         return Removal(int(batch.name), class_name, count)
 
     def undo(self) -> Removal | None:
-        """Put the images of the last removal back; None when there is nothing to put back."""
+        """Restore the images of the last removal; None if there is none."""
         for batch in reversed(self.removals()):
             folder = self.path / REMOVED / f"{batch.number:04d}"
             target = self.pictures / batch.class_name
@@ -250,7 +250,7 @@ class Project:
         return None
 
     def removals(self) -> list[Removal]:
-        """What can be put back, the oldest first."""
+        """The removals that can be undone, oldest first."""
         batches = []
         for number in sorted(folders_in(self.path / REMOVED)):
             for class_name in folders_in(self.path / REMOVED / number):
@@ -259,7 +259,7 @@ class Project:
         return batches
 
     def move(self, class_name: str, files: Sequence[str], target: str) -> int:
-        """Move images to another class; returns how many are there now."""
+        """Move images to another class; returns the number moved."""
         source = self.class_path(class_name)
         folder = self.class_path(target)
         moved = 0
@@ -289,12 +289,12 @@ class Project:
 
 
 def has_classifier(run: Run) -> bool:
-    """Whether a run has a classifier to answer with."""
+    """Whether a run has a classifier."""
     return (run.classifier_path / "classifier.json").is_file()
 
 
 def list_projects(folder: Path) -> list[Project]:
-    """The projects in a folder, the newest change first."""
+    """The projects in a folder, most recently changed first."""
     projects = [Project(folder / name) for name in folders_in(folder)]
     projects = [project for project in projects if (project.path / FACTS).is_file()]
     return sorted(projects, key=lambda project: -stamp(project.path / FACTS))
@@ -311,7 +311,7 @@ def open_project(folder: Path, name: str) -> Project:
 
 
 def create_project(folder: Path, title: str) -> Project:
-    """A new project; raises UserError for a title without letters."""
+    """Create a project; raises UserError for a title without letters."""
     text = " ".join(title.split())[:LONGEST_NAME]
     base = re.sub(r"[^\w]+", "-", unicodedata.normalize("NFC", text)).strip("-_").lower()
     if not base:
@@ -344,7 +344,7 @@ def _free_folder(folder: Path, base: str) -> Path:
 
 
 def class_folder_name(text: str) -> str:
-    """A class name that is also a folder's name on every system; raises UserError for none."""
+    """A class name that is a valid folder name on every system; raises UserError."""
     name = unicodedata.normalize("NFC", " ".join(text.split()))
     if not name or len(name) > LONGEST_NAME:
         raise UserError(
@@ -359,14 +359,14 @@ def class_folder_name(text: str) -> str:
 
 
 def safe_file_name(name: str) -> str:
-    """The name itself; raises MissingError when it is more than a file's name."""
+    """The name, if it is a plain file name; raises MissingError otherwise."""
     if not name or name.startswith(".") or FORBIDDEN.search(name):
         raise MissingError(f"there is no image {name!r}", "it may have been removed")
     return name
 
 
 def folders_in(folder: Path) -> list[str]:
-    """The names of the folders in a folder; hidden ones and links do not count."""
+    """The names of the subfolders, without hidden ones and links."""
     try:
         with os.scandir(folder) as entries:
             return [

@@ -1,4 +1,4 @@
-"""Train on a project's images in a given time: which command that is, and how far a run got."""
+"""Train on a project's images in a given time: the command and the progress of the run."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from eyesight.studio.collecting import BURST_PATTERN, has_bursts
 from eyesight.studio.projects import Project, has_classifier
 from eyesight.system.child_process import run_eyesight
 
-AUTO = "auto"  # the recipe that chooses by itself, where there is one
-FROM_SCRATCH = "objects"  # what trains without pretrained weights
-LARGER_FROM = 240.0  # seconds from which training from scratch sees more of each image
+AUTO = "auto"  # the recipe used with pretrained weights
+FROM_SCRATCH = "objects"  # the recipe used without pretrained weights
+LARGER_FROM = 240.0  # seconds from which training from scratch uses larger images
 LARGER = "data.size=64"
 LEAST = 4  # images of each class
 RECOMMENDED = 30
@@ -30,7 +30,7 @@ Phase = Literal["none", "preparing", "training", "judging", "done", "stopped", "
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a training is. `right` of `judged` held-out images were right when last looked."""
+    """The progress of a training; `right` of `judged` held-out images were correct at last."""
 
     phase: Phase
     run: str = ""
@@ -42,7 +42,7 @@ class Progress:
 
 
 def settings(project: Project) -> list[str]:
-    """The settings that a project's folder needs beyond its name."""
+    """The settings that a project's folder needs."""
     fields = []
     if any(is_container(name) or split_and_rest(name)[0] for name in project.class_names):
         fields.append("data.class_level=1")
@@ -58,9 +58,9 @@ def options(fields: list[str]) -> list[str]:
 
 @lru_cache(maxsize=1)
 def recipe_name() -> str:
-    """The recipe that suits this machine: one that starts from pretrained weights, if at hand.
+    """The recipe for this machine: with pretrained weights, if available.
 
-    Asks a child process once, because looking for weights loads PyTorch.
+    Determined once in a child process, because looking for weights loads PyTorch.
     """
     if at_hand("tf_efficientnet_lite*") or at_hand("").intersection(PREFERRED):
         return AUTO if AUTO in RECIPES else "folder"
@@ -78,7 +78,7 @@ def at_hand(pattern: str) -> set[str]:
 
 
 def recipe_so_far() -> str:
-    """The recipe that suits this machine; the usual one until that is known, without waiting."""
+    """The recipe for this machine if it is known already, otherwise the default; never waits."""
     if isinstance(recipe_name, _lru_cache_wrapper) and not recipe_name.cache_info().currsize:
         return "folder"
     return recipe_name()
@@ -87,7 +87,7 @@ def recipe_so_far() -> str:
 def command(project: Project, seconds: float, recipe: str = "") -> list[str]:
     """The arguments of `eyesight` that train on the project's images within `seconds`.
 
-    Raises UserError when there is too little to learn from.
+    Raises UserError if there are too few images.
     """
     check_ready(project)
     if not 5 <= seconds <= MOST_SECONDS:
@@ -112,7 +112,7 @@ def command(project: Project, seconds: float, recipe: str = "") -> list[str]:
 
 
 def resume_command(run: Run) -> list[str]:
-    """The arguments of `eyesight` that go on with an interrupted run."""
+    """The arguments of `eyesight` that resume an interrupted run."""
     return ["train", str(run.path), "--resume", "--out", str(run.path.parent)]
 
 
@@ -130,7 +130,7 @@ def check_ready(project: Project) -> None:
 
 
 def progress(run: Run) -> Progress:
-    """How far a run is, from its log alone."""
+    """The progress of a run, from its log."""
     status = run.status
     epochs = run.epochs
     curve = tuple((number(epoch, "validation_top1") or 0.0) for epoch in epochs)
@@ -153,7 +153,7 @@ def progress(run: Run) -> Progress:
 
 
 def result_counts(run: Run) -> tuple[float, int, int]:
-    """1.0, and how many of the test images the finished run got right."""
+    """1.0, and the number of test images that the finished run classified correctly."""
     test = run.result.get("test") or {}
     judged = int(test.get("n") or 0)
     top1 = float(test.get("top1") or 0.0)
@@ -161,7 +161,7 @@ def result_counts(run: Run) -> tuple[float, int, int]:
 
 
 def validation_size(run: Run) -> int:
-    """How many validation images a run has."""
+    """The number of validation images of a run."""
     counts = run.data.get("counts") or {}
     value = counts.get("validation")
     return int(value) if isinstance(value, int) else 0
@@ -174,5 +174,5 @@ def latest(project: Project) -> Run | None:
 
 
 def can_go_on(run: Run) -> bool:
-    """Whether a run was interrupted and left something to go on from."""
+    """Whether a run was interrupted and can be resumed."""
     return run.status == "interrupted" and not has_classifier(run)

@@ -1,1 +1,1 @@
-"""The HTTP service and its pages: the only room with FastAPI, and one without torch."""
+"""The HTTP service and its pages; the only package with FastAPI, without torch."""

@@ -48,8 +48,8 @@ def application(
 ) -> FastAPI:
     """The service around one classifier.
 
-    `hosts` are the host names that requests may use ("*" for any); corrected digits are kept in the
-    folder `collect`; `studio` is for projects of one's own.
+    `hosts` are the accepted host names ("*" for any); corrected digits are stored in the folder
+    `collect`; `studio` manages projects.
     """
     service = Service(recogniser, runs, limits or Limits())
     public = "*" in hosts
@@ -98,7 +98,7 @@ def application(
 def review_application(
     review: Review, *, token: str | None = None, hosts: Sequence[str] = LOOPBACK
 ) -> FastAPI:
-    """The pages of one review of labels, and nothing else."""
+    """The application for a review of labels."""
     app = FastAPI(
         title="eyesight review",
         version=eyesight.__version__,
@@ -120,9 +120,9 @@ def _to_review() -> Response:
 
 
 def guarded(app: FastAPI, *, token: str | None, hosts: Sequence[str] = LOOPBACK) -> FastAPI:
-    """The application with its files, checks of who may ask, and pages for errors.
+    """An application with static files, access checks and error pages.
 
-    `hosts` are the host names that requests may use ("*" for any).
+    `hosts` are the accepted host names ("*" for any).
     """
     public = "*" in hosts
     app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), "static")
@@ -143,13 +143,13 @@ def _refused(request: Request, error: Exception) -> Response:
 
 
 def _user_error(request: Request, error: Exception) -> Response:
-    """A run that is damaged or was removed meanwhile, a full disk, a setting without meaning."""
+    """Handle user errors: a damaged or removed run, a full disk, an invalid setting."""
     assert isinstance(error, UserError)
     return refusal(request, error.status, error.message, error.hint)
 
 
 def _os_error(request: Request, error: Exception) -> Response:
-    """A full disk; any other error of the system is a fault of this program."""
+    """Handle a full disk; other system errors are bugs."""
     assert isinstance(error, OSError)
     full = disk_error(error, Path(error.filename or "a file"))
     if isinstance(full, UserError):
@@ -173,5 +173,5 @@ def _http_error(request: Request, error: Exception) -> Response:
 
 
 def _unexpected(request: Request, error: Exception) -> Response:
-    """The traceback is in the server's log, not in the answer."""
+    """Handle unexpected errors; the traceback is only in the server's log."""
     return refusal(request, 500, "internal server error", "see the server's log")

@@ -1,4 +1,4 @@
-"""Batching of requests: images that wait at the same time go through the network together."""
+"""Batching of requests: images that wait at the same time are predicted together."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Row = npt.NDArray[np.float32]  # probabilities, K
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a classifier answers about one image; None where it was not calibrated."""
+    """A classifier's prediction for one image; None for values that need calibration."""
 
     probabilities: Row
     set: npt.NDArray[np.bool_] | None = None  # K
@@ -31,7 +31,7 @@ class Answer:
 
 
 def each(answers: Answers) -> list[Answer]:
-    """The answers about single images."""
+    """The predictions of single images."""
     rows = []
     for place, probabilities in enumerate(answers.probabilities):
         among = None
@@ -60,7 +60,7 @@ class Recogniser(Protocol):
         """Name, accuracy, threshold …"""
 
     def prepare(self, picture: bytes | Pixels) -> Pixels:
-        """Encoded bytes as uint8 C,H,W; raises BadPicture."""
+        """Decode bytes to uint8 C,H,W; raises BadPicture."""
 
     def probabilities(self, pixels: Pixels) -> npt.NDArray[np.float32]:
         """Probabilities N,K of uint8 N,C,H,W."""
@@ -70,16 +70,16 @@ class Recogniser(Protocol):
 
     @property
     def supports_heatmap(self) -> bool:
-        """Whether `heat` has an answer."""
+        """Whether `heat` is available."""
 
     def heat(self, pixels: Pixels) -> npt.NDArray[np.float32]:
-        """Where it looked for its best class, N,h,w ≥ 0, of uint8 N,C,H,W."""
+        """Heatmaps of the best class, N,h,w ≥ 0, for uint8 N,C,H,W."""
 
 
 class Batches:
-    """A queue in front of one thread that runs the network; for one event loop.
+    """A queue for the thread that runs the network; for one event loop.
 
-    An image that comes alone does not wait for others.
+    A single image is not delayed.
     """
 
     def __init__(self, recogniser: Recogniser, most: int = 64) -> None:
@@ -89,7 +89,7 @@ class Batches:
         self.working: asyncio.Task[None] | None = None
 
     async def answer(self, pixels: Pixels) -> Answer:
-        """The answer for one prepared picture, uint8 C,H,W."""
+        """The prediction for a prepared image, uint8 C,H,W."""
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self.waiting.append((pixels, answer))
         if self.working is None:
@@ -97,9 +97,9 @@ class Batches:
         return await answer
 
     async def all_of(self, pixels: Pixels) -> list[Answer]:
-        """The answers for images that came together, uint8 N,C,H,W.
+        """The predictions for images of one request, uint8 N,C,H,W.
 
-        They go through the network in batches, between which other requests get their turn.
+        They are processed in batches, and other requests can run in between.
         """
         loop = asyncio.get_running_loop()
         rows: list[Answer] = []
@@ -112,7 +112,7 @@ class Batches:
         return each(self.recogniser.answer(pixels))
 
     async def _work(self) -> None:
-        """Answer all that wait, and those that come meanwhile."""
+        """Process waiting images, and those that arrive meanwhile."""
         try:
             while self.waiting:
                 batch: list[tuple[Pixels, asyncio.Future[Answer]]] = []
@@ -142,12 +142,12 @@ class Batches:
                 answer.set_result(row)
 
     def close(self) -> None:
-        """Let the thread end."""
+        """Stop the thread."""
         self.thread.shutdown(wait=False, cancel_futures=True)
 
 
 class Untrained:
-    """Stands in for a network until one is trained; every method raises Refused."""
+    """A placeholder until a network is trained; every method raises Refused."""
 
     classes: tuple[str, ...] = ()
     preparation = Preparation(28, 28, 1)

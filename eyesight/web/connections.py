@@ -1,7 +1,6 @@
 """Limits on connections: a time limit on request headers, and a number of connections per address.
 
-uvicorn alone waits for headers without end, so a few hundred idle connections would keep everybody
-else out.
+uvicorn waits for headers without a limit, so a few hundred idle connections would block all others.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 CONNECTIONS = 512  # open at the same time
 PER_ADDRESS = 256  # of these, from one address
-LINGER = 0.3  # seconds between a refusal and the end of its connection
+LINGER = 0.3  # seconds between an error and closing the connection
 # From the first byte of a request, or from the opening, to the end of its headers.
 HEADER_SECONDS = 10.0
 
@@ -30,7 +29,7 @@ class LimitedConnection(HttpToolsProtocol):
     refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Accept the connection, or refuse it when there are too many."""
+        """Accept the connection, or reject it if there are too many."""
         super().connection_made(transport)
         self.address = self.client[0] if self.client else ""
         self.addresses[self.address] += 1
@@ -82,7 +81,7 @@ class LimitedConnection(HttpToolsProtocol):
         super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse bytes that are no HTTP request."""
+        """Reject bytes that are not an HTTP request."""
         self.refuse(400, msg, "this server speaks HTTP/1.1")
 
     def await_headers(self) -> None:
@@ -104,10 +103,10 @@ class LimitedConnection(HttpToolsProtocol):
             self.header_timer = None
 
     def refuse(self, status: int, error: str, hint: str) -> None:
-        """Write the error as JSON, as every refusal of this service, and close the connection.
+        """Send the error as JSON and close the connection.
 
-        What the client still sends is thrown away for a moment: closing a socket with unread bytes
-        would reset the connection, and the client would never see the answer.
+        Incoming bytes are discarded for a moment: closing a socket with unread bytes would reset
+        the connection before the client reads the response.
         """
         self.stop_timer()
         if self.refused or self.transport.is_closing():

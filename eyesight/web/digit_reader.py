@@ -1,7 +1,7 @@
-"""The reader of digits behind the pages: which network reads, and where a new one comes from.
+"""The postal-code reader of the web pages: choose, load and train its network.
 
-The network being served may know dogs. Then the newest run that knows just the ten digits reads;
-without one, a page offers to train it.
+If the served network does not classify digits, the newest run with exactly the ten digits is used;
+without one, the page offers to train it.
 """
 
 from __future__ import annotations
@@ -87,10 +87,7 @@ class Reader:
         self.finding.set_result(None)
 
     async def has_looked(self) -> bool:
-        """Look for a network; False while that goes on, since a run may have to be exported.
-
-        One thread looks for all who ask.
-        """
+        """Look for a network in a single thread; False while it is being exported."""
         if self.finding.done():
             self.finding = self.finder.submit(self._try_to_find)
         done, _ = await asyncio.wait([asyncio.wrap_future(self.finding)], timeout=PATIENCE)
@@ -103,7 +100,7 @@ class Reader:
             self.failure = str(error)
 
     def find(self) -> None:
-        """Load the newest run that knows the ten digits, exporting it first where needed."""
+        """Load the newest run with the ten digits, exporting it if necessary."""
         with self.lock:
             if self.recogniser or self.service.runs is None:
                 return
@@ -127,7 +124,7 @@ class Reader:
         return time.monotonic() - when > AGAIN or contents(run) != files
 
     def use(self, recogniser: Recogniser) -> None:
-        """Read with this network from now on; where nothing was served yet, serve it too."""
+        """Use this network from now on; if no network is served yet, serve it too."""
         self.batches = Batches(recogniser)
         self.recogniser = recogniser
         self.failure = ""
@@ -138,7 +135,7 @@ class Reader:
 
     @property
     def threshold(self) -> float:
-        """The probability from which on a digit need not be checked."""
+        """The probability above which a digit need not be checked."""
         if self.recogniser is None:
             return SURE
         measured = self.recogniser.facts.get("threshold")

@@ -1,6 +1,6 @@
-"""The texts of the pages in every language, and the choice of a visitor's language.
+"""Translations of the pages and the choice of language.
 
-Texts are plain: what `t` returns is escaped, and only a value that is marked safe may hold markup.
+Texts are plain: the result of `t` is escaped, and only values marked safe may contain markup.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from markupsafe import Markup, escape
 from starlette.responses import RedirectResponse, Response
 
-# Each under its own name; the first one is for browsers that ask for none of them.
+# Each by its native name; the first is the default.
 LANGUAGES = {"en": "English", "ko": "한국어"}
 COOKIE = "language"
 YEAR = 365 * 86400  # seconds
@@ -38,7 +38,7 @@ def texts(language: str) -> dict[str, str]:
 
 
 def asked_for(accept: str) -> str:
-    """The language among ours that an Accept-Language header prefers (RFC 9110, 12.5.4)."""
+    """The supported language that an Accept-Language header prefers (RFC 9110, 12.5.4)."""
     best = next(iter(LANGUAGES))
     best_weight = 0.0
     for part in accept.split(","):
@@ -52,7 +52,7 @@ def asked_for(accept: str) -> str:
 
 
 def language_of(request: Request) -> str:
-    """The language that a visitor chose, else the one that the browser asks for."""
+    """The language chosen by the visitor, else by the browser."""
     chosen = request.cookies.get(COOKIE, "")
     return chosen if chosen in LANGUAGES else asked_for(request.headers.get("accept-language", ""))
 
@@ -68,12 +68,12 @@ def translator(language: str) -> Translator:
 
 
 def of_pages(language: str, *pages: str) -> dict[str, str]:
-    """The texts whose keys begin with the names of these pages, for their scripts."""
+    """The texts of these pages by key, for their scripts."""
     return {key: text for key, text in texts(language).items() if key.partition(".")[0] in pages}
 
 
 def context(request: Request) -> dict[str, object]:
-    """What every template gets: `t`, `language`, the other `languages`, `texts(page, …)`."""
+    """The context of every template: `t`, `language`, other `languages`, `texts(page, …)`."""
     language = language_of(request)
     return {
         "t": translator(language),
@@ -85,7 +85,7 @@ def context(request: Request) -> dict[str, object]:
 
 @router.get("/language/{language}")
 def choose(language: str, back: str = "/") -> Response:
-    """Remember a visitor's choice and go back to the page of this server it was made on."""
+    """Store a visitor's language and redirect to the previous page."""
     response = RedirectResponse(own_page(back), 303)
     if language in LANGUAGES:
         response.set_cookie(COOKIE, language, max_age=YEAR, samesite="lax", httponly=True)
@@ -93,5 +93,5 @@ def choose(language: str, back: str = "/") -> Response:
 
 
 def own_page(path: str) -> str:
-    """The path, when it leads to a page of this server; else "/"."""
+    """The path if it is a page of this server, else "/"."""
     return path if re.fullmatch(r"/(?![/\\])[^\\\s]*", path) else "/"

@@ -1,4 +1,4 @@
-"""Limits on what one client may ask of the server, and the error for more."""
+"""Limits on requests, and the error for exceeding them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Limits:
 
 
 class Refused(Exception):  # noqa: N818 - an answer, not a fault
-    """A request that is answered with an HTTP error: its status, a message and a hint."""
+    """An HTTP error: status, message and hint."""
 
     def __init__(
         self, status: int, message: str, hint: str = "", headers: dict[str, str] | None = None
@@ -37,7 +37,7 @@ class Refused(Exception):  # noqa: N818 - an answer, not a fault
 
 
 class Queue:
-    """A lock for which only so many threads may wait: other requests need threads too."""
+    """A lock with a limited number of waiting threads, because other requests need threads too."""
 
     def __init__(self, task: str, most: int = 16, timeout: float = 10.0) -> None:
         self.task = task
@@ -47,7 +47,7 @@ class Queue:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Hold the lock until the block ends; raises Refused when too many wait."""
+        """Hold the lock within the block; raises Refused if too many wait."""
         if not self.places.acquire(blocking=False):
             raise busy(f"too many {self.task} are being drawn")
         try:
@@ -62,7 +62,7 @@ class Queue:
 
 
 class Gate:
-    """Counts the requests that are being answered; used by the event loop's thread alone."""
+    """Count the requests in progress; used only in the event loop's thread."""
 
     def __init__(self, most: int) -> None:
         self.most = most
@@ -70,12 +70,12 @@ class Gate:
 
     @property
     def full(self) -> bool:
-        """Whether the next one would be refused."""
+        """Whether the next one would be rejected."""
         return self.inside >= self.most
 
     @contextmanager
     def enter(self) -> Iterator[None]:
-        """Count one request until the block ends; raises Refused when the gate is full."""
+        """Count a request within the block; raises Refused if the gate is full."""
         if self.full:
             raise busy(f"{self.inside} requests are being answered")
         self.inside += 1
@@ -86,5 +86,5 @@ class Gate:
 
 
 def busy(message: str) -> Refused:
-    """The error 503 that asks the client to try again in a second."""
+    """The error 503 with Retry-After."""
     return Refused(503, message, "try again in a second", {"Retry-After": "1"})

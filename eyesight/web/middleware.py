@@ -1,7 +1,7 @@
-"""Between the socket and the application: who may ask, and the headers of every answer.
+"""Access checks and security headers.
 
-A server on 127.0.0.1 is still reached by every web page that the same browser opens, hence the
-checks of host and origin.
+A server on 127.0.0.1 can be reached by any web page in the same browser, hence the checks of host
+and origin.
 """
 
 from __future__ import annotations
@@ -48,16 +48,16 @@ ALL = [*STATIC, (b"cache-control", b"no-store")]
 
 
 class Guard:
-    """Add security headers to every answer; refuse other origins and clients without the token.
+    """Add security headers, and reject other origins and clients without the token.
 
-    A `public` server, which other machines can reach, needs a token for whatever changes something.
+    A `public` server, reachable by other machines, needs a token for every change.
     """
 
     def __init__(self, app: ASGIApp, token: str | None = None, *, public: bool = False) -> None:
         self.app, self.token, self.public = app, token, public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
+        """Handle a request."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -76,7 +76,7 @@ class Guard:
         await (self.refusal(scope) or self.app)(scope, receive, send_guarded)
 
     def refusal(self, scope: Scope) -> Response | None:
-        """The answer to a request that goes no further; None for one that may go on."""
+        """The error response to a rejected request; None if it is allowed."""
         request = Request(scope)
         if self.from_another_site(request):
             return refusal(
@@ -108,7 +108,7 @@ class Guard:
 
     @staticmethod
     def from_another_site(request: Request) -> bool:
-        """Whether a page of another site sent a request that could change something."""
+        """Whether another site's page sent a request that could change data."""
         origin = request.headers.get("origin")
         if request.method in ("GET", "HEAD") or origin is None:
             return False
@@ -124,7 +124,7 @@ def same_token(given: str, token: str) -> bool:
 
 
 def remember_token(response: Response, token: str) -> Response:
-    """Let the browser keep the token in a cookie that no script can read."""
+    """Store the token in a cookie that scripts cannot read."""
     response.set_cookie(COOKIE, token, httponly=True, samesite="strict", max_age=30 * 86400)
     return response
 

@@ -1,4 +1,4 @@
-"""How the service refuses: JSON for programs, a page in the visitor's language for browsers."""
+"""Error responses: JSON for programs, a translated page for browsers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def refusal(
     hint: str = "",
     headers: Mapping[str, str] | None = None,
 ) -> Response:
-    """The error as a page where a browser shows it to a person, as JSON everywhere else."""
+    """The error as a page for browsers, and as JSON otherwise."""
     if not shown_to_a_person(request):
         return problem(status, error, hint, headers)
     title = "error." + str(status) if str(status) in TITLES else "error.other"
@@ -42,6 +42,6 @@ def refusal(
 
 
 def shown_to_a_person(request: Request) -> bool:
-    """Whether a browser asked for a page: neither the API nor a picture inside a page."""
+    """Whether a browser requested a page, not the API or an image."""
     accepted = request.headers.get("accept", "")
     return "text/html" in accepted and not request.url.path.startswith(("/api/", "/static/"))

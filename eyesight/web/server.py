@@ -1,6 +1,6 @@
-"""From the command line to a listening server: which classifier, which port, who may ask.
+"""Start a server: choose the classifier, the port and the access rules.
 
-A run is exported once and served from its ONNX file: the process that answers never loads torch.
+A run is exported once and served from its ONNX file, so the server never loads torch.
 """
 
 from __future__ import annotations
@@ -34,23 +34,23 @@ if TYPE_CHECKING:
 
     from eyesight.web.review import Review
 
-RUNS = Path("runs")  # where trainings leave what they made unless told otherwise
+RUNS = Path("runs")  # the default folder of runs
 BACKLOG = 512  # connections that wait to be accepted
 NOT_ALLOWED = ", but cannot train or save samples; --token sets a password and allows both"
 
 
 @dataclass(frozen=True)
 class Served:
-    """What a server answers from and what it shows."""
+    """The classifier and the runs that a server serves."""
 
     file: Path | None  # the ONNX file; None before anything was trained
     runs: Path | None  # the folder of runs; None when there is none
 
 
 def find(where: Path, talk: Talk = silent, only: str | None = None) -> Served:
-    """What to serve, given an ONNX file, a run, a folder of runs or a pretrained network's name.
+    """Find what to serve: an ONNX file, a run, a folder of runs or a pretrained network.
 
-    Raises UserError when there is no classifier.
+    Raises UserError if there is no classifier.
     """
     if only is not None or (is_backbone_name(where) and where != RUNS):
         return Served(pretrained(str(where), only, talk), None)
@@ -92,7 +92,7 @@ def has_classifier(run: Run) -> bool:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach a server there."""
+    """Whether only this machine can reach this host."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -155,7 +155,7 @@ def _next_free(host: str, port: int) -> int:
 
 @dataclass(frozen=True)
 class Options:
-    """How a server listens and what visitors may do."""
+    """The options of a server."""
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -192,7 +192,7 @@ def serve(
     talk: Talk = silent,
     ready: Callable[[str], None] = lambda url: None,
 ) -> None:
-    """Answer until interrupted; `ready` is told the address once the socket listens."""
+    """Serve until interrupted; `ready` is called with the address once the socket listens."""
     recogniser = onnx_classifier.load(served.file) if served.file else None
     if served.file and (note := onnx_classifier.note_on_checksum(served.file)):
         talk(note)
@@ -231,7 +231,7 @@ def serve(
 def answer(
     app: FastAPI, sock: socket.socket, options: Options, ready: Callable[[str], None]
 ) -> None:
-    """Answer requests to a listening socket until interrupted."""
+    """Handle requests on a listening socket until interrupted."""
     import uvicorn
 
     from eyesight.web.connections import LimitedConnection

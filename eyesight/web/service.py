@@ -1,4 +1,4 @@
-"""From an upload to an answer, each step within its limits."""
+"""Process uploads into predictions, within limits."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Service:
 
     @property
     def threshold(self) -> float | None:
-        """The probability from which on an answer is sure; None when it was not measured."""
+        """The probability from which on a prediction is sure; None if it was not measured."""
         threshold = self.recogniser.facts.get("threshold")
         return float(threshold["value"]) if threshold else None
 
@@ -63,16 +63,16 @@ class Service:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The class names that can be an answer."""
+        """The class names."""
         return self.recogniser.classes[:-1] if self.only else self.recogniser.classes
 
     @property
     def target(self) -> str:
-        """What the network gives for an image: "class", "picture" (restored) or "mask"."""
+        """The target of the network: "class", "picture" (reconstruction) or "mask"."""
         return str(self.recogniser.facts.get("target") or "class")
 
     def require_classes(self) -> None:
-        """Raise Refused when the network gives something other than classes."""
+        """Raise Refused if the network does not predict classes."""
         if self.target != "class":
             raise Refused(
                 404,

@@ -37,7 +37,7 @@ from eyesight.web.service import MANY, Service
 
 router = APIRouter(prefix="/api")
 Top = Annotated[int, Query(ge=1, le=1000, description="how many classes to name")]
-EVEN = 0.5  # below it, another answer is as likely
+EVEN = 0.5  # below it, another class is as likely
 MESSAGES = {
     400: "the upload was interrupted",
     408: "the upload took too long",
@@ -103,7 +103,7 @@ class Direct(APIRoute):
 
 
 def top_of(request: Request) -> int:
-    """How many classes a request asks for; raises Refused."""
+    """The number of classes requested; raises Refused."""
     if not request.scope["query_string"]:
         return 5
     text = request.query_params.get("top", "5")
@@ -123,7 +123,7 @@ pictures = APIRouter(prefix="/api", route_class=Direct)
     response_model=None,
 )
 async def predict(request: Request, top: Top = 5) -> Response:
-    """Classify an image: its file as the body, or as the one file of a form. Nothing is kept."""
+    """Classify an image: its file as the body, or as the only file of a form. It is not stored."""
     service = service_of(request)
     return answered(recognised(service, await service.recognise(request), top))
 
@@ -135,7 +135,7 @@ async def predict(request: Request, top: Top = 5) -> Response:
     response_model=None,
 )
 async def predict_many(request: Request, top: Top = 5) -> Response:
-    """Classify each image of a form, in order; one that cannot be read gets an error instead."""
+    """Classify the images of a form, in order; unreadable ones get an error instead."""
     service = service_of(request)
     rows = await service.recognise_many(request)
     answers: list[Recognised | Problem] = []
@@ -148,7 +148,7 @@ async def predict_many(request: Request, top: Top = 5) -> Response:
 
 
 def recognised(service: Service, answer: Answer, top: int) -> Recognised:
-    """The answer for one image."""
+    """The prediction for one image."""
     names = service.names
     row = answer.probabilities
     best = np.argsort(-row[: len(names)], kind="stable")
@@ -171,7 +171,7 @@ def recognised(service: Service, answer: Answer, top: int) -> Recognised:
 
 
 def doubt(service: Service, answer: Answer, best: float, among: list[str] | None) -> Doubt | None:
-    """The reason not to rely on an answer of probability `best`; None when there is none."""
+    """The reason not to rely on a prediction of probability `best`, or None."""
     if answer.unlike:
         return "unlike"
     if service.only and float(answer.probabilities[-1]) > EVEN:
@@ -183,7 +183,7 @@ def doubt(service: Service, answer: Answer, best: float, among: list[str] | None
 
 
 def answered(answer: Recognised | RecognisedMany) -> Response:
-    """An answer as JSON, without FastAPI's second validation."""
+    """A prediction as JSON, without FastAPI's second validation."""
     return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
 
 
@@ -194,9 +194,9 @@ def answered(answer: Recognised | RecognisedMany) -> Response:
     response_class=Response,
 )
 async def explain(request: Request) -> Response:
-    """Show where the network looked: the picture as PNG, bright where it spoke for the best answer.
+    """Return a Grad-CAM heatmap: the image as PNG, bright where it supports the best class.
 
-    The method is Grad-CAM. Nothing of the picture is kept.
+    The image is not stored.
     """
     return Response(await service_of(request).explain(request), media_type="image/png")
 
@@ -208,9 +208,9 @@ async def explain(request: Request) -> Response:
     response_model=None,
 )
 async def render(request: Request) -> Response:
-    """Give a class for every pixel of a picture, or the picture restored with its anomaly score.
+    """Segment an image, or reconstruct it and return its anomaly score.
 
-    Nothing of the picture is kept.
+    The image is not stored.
     """
     answer = await rendered(service_of(request), request)
     return Response(answer.model_dump_json(by_alias=True), media_type="application/json")
@@ -241,13 +241,13 @@ async def rendered(service: Service, request: Request) -> Made:
 
 @router.get("/classes")
 async def classes(request: Request) -> Classes:
-    """The class names that can be an answer."""
+    """The class names."""
     return Classes(classes=list(service_of(request).names))
 
 
 @router.get("/health")
 async def health(request: Request) -> Health:
-    """Whether the service is up, and what it serves."""
+    """The state of the service and what it serves."""
     service = service_of(request)
     recogniser = service.recogniser
     return Health(
@@ -263,7 +263,7 @@ async def health(request: Request) -> Health:
 
 @router.get("/runs")
 def runs(request: Request) -> Runs:
-    """Every run of the served folder, the oldest first."""
+    """All runs of the served folder, oldest first."""
     folder = service_of(request).runs
     return Runs(runs=[row(run) for run in (list_runs(folder) if folder else [])])
 
@@ -273,7 +273,7 @@ def runs(request: Request) -> Runs:
     responses={404: {"model": Problem, "description": "there is no such run"}},
 )
 def one_run(request: Request, name: str) -> RunDetail:
-    """One run: recipe, machine, data, every epoch, result."""
+    """One run: recipe, environment, data, all epochs, result."""
     run = find_run(service_of(request), name)
     try:
         recipe = run.read_json("recipe.json")
@@ -298,7 +298,7 @@ def find_run(service: Service, name: str) -> Run:
 
 
 def gone(name: str, reason: str = "") -> Refused:
-    """The error for a run that does not exist, or no longer."""
+    """The error for a run that does not exist."""
     message = f"there is no run {name!r}"
     if reason:
         message = f"{message}: {reason}"

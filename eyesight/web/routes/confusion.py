@@ -1,7 +1,7 @@
-"""The confusion matrix as a table whose cells lead to their pictures.
+"""The confusion matrix as a table whose cells link to their images.
 
-The images come from the prepared data of the training where this machine still has it; otherwise
-only those that the run kept are shown.
+Images are read from the prepared data if it is still on this machine; otherwise only those stored
+in the run are shown.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def _shade(count: int, total: int) -> int:
 def cell(
     request: Request, name: str, true: int, predicted: Annotated[int, Query(alias="said")]
 ) -> Response:
-    """The pictures of one class that were taken for another, the surest first."""
+    """The images of one class that were predicted as another, most confident first."""
     run = find_run(service_of(request), name)
     labelled = run_view.labelled(run)
     classes = range(len(labelled.classes)) if labelled else range(0)
@@ -106,14 +106,14 @@ def cell(
 
 
 def in_cell(predictions: Predictions, true: int, predicted: int) -> npt.NDArray[np.int64]:
-    """Places of the pictures of class `true` that were called `predicted`, the surest first."""
+    """Indices of images of class `true` predicted as `predicted`, most confident first."""
     places = np.flatnonzero((predictions.labels == true) & (predictions.predicted == predicted))
     return places[np.argsort(-predictions.confidence[places], kind="stable")]
 
 
 @router.get("/runs/{name}/pictures/{place}.png")
 def picture(request: Request, name: str, place: int) -> Response:
-    """One test picture as the network saw it."""
+    """A test image as prepared for the network."""
     at_hand = pictures(find_run(service_of(request), name))
     if place not in at_hand.rows:
         raise Refused(
@@ -125,7 +125,7 @@ def picture(request: Request, name: str, place: int) -> Response:
 
 
 def pictures(run: Run) -> Pictures:
-    """The test images that can be shown: all of the prepared data, else those that the run kept."""
+    """The available test images: all prepared ones, else those stored in the run."""
     file = run.path / "predictions.npz"
     if not file.is_file():
         return Pictures(np.zeros((0, 1, 1, 1), np.uint8), {}, False)

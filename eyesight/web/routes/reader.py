@@ -1,4 +1,4 @@
-"""The reader's page and its paths under /api/reader/: drawings and photographs in, digits out."""
+"""The reader's page and its endpoints under /api/reader/."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ Expected = Annotated[
 
 
 class Digit(BaseModel):
-    """What a box says; everything but `empty` is null in an empty one."""
+    """The digit of a box; only `empty` is set for an empty box."""
 
     empty: bool
     digit: str | None = None
@@ -61,7 +61,7 @@ class Digit(BaseModel):
 
 
 class Digits(BaseModel):
-    """The boxes in their order; in `code` a "_" keeps the place of an empty one."""
+    """The boxes in order; in `code` a "_" stands for an empty one."""
 
     code: str
     digits: list[Digit]
@@ -97,7 +97,7 @@ class Code(BaseModel):
 
 
 class State(BaseModel):
-    """Whether digits can be read, and how far a training of them is."""
+    """Whether digits can be read, and the progress of a training."""
 
     state: Literal["ready", "untrained", "training", "failed", "unable"]
     name: str = ""
@@ -109,7 +109,7 @@ class State(BaseModel):
 
 
 class Kept(BaseModel):
-    """How many samples are kept by now."""
+    """The number of stored samples."""
 
     samples: int
 
@@ -122,7 +122,7 @@ def reader_of(request: Request) -> Reader:
 
 @page.get("/reader", response_class=HTMLResponse)
 async def reader(request: Request) -> Response:
-    """Five boxes to draw in and a code to photograph; or the offer to train what reads them."""
+    """The page: boxes to draw in and a photo upload, or the offer to train a network."""
     asyncio.get_running_loop().run_in_executor(reader_of(request).service.decoders, warm)
     return templates.TemplateResponse(request, "reader.html", {"now": await state(request)})
 
@@ -136,7 +136,7 @@ async def photograph(request: Request, digits: Expected = None) -> Response:
 
 
 def warm() -> None:
-    """Import what the first digit would otherwise wait for."""
+    """Import modules in advance, so that the first digit does not wait."""
     for name in ("mnist_digit", "postcode"):
         import_module(f"eyesight.reader.{name}")
 
@@ -194,9 +194,9 @@ async def train(request: Request) -> State:
 
 @router.post("/boxes", responses={**RESPONSES, **UNTRAINED}, openapi_extra=BODIES)
 async def boxes(request: Request) -> Digits:
-    """What is drawn in each box: small images, the files of a form in their order.
+    """Read the digit in each box: small images, as the files of a form, in order.
 
-    Nothing of it is kept.
+    They are not stored.
     """
     reader = reader_of(request)
     async with reader.service.entered(request):
@@ -209,9 +209,9 @@ async def boxes(request: Request) -> Digits:
 
 @router.post("/code", responses={**RESPONSES, **UNTRAINED}, openapi_extra=BODY)
 async def code(request: Request, digits: Expected = None) -> Code:
-    """The code on a photograph: its file as the body, or as the one file of a form.
+    """Read the code in a photograph: its file as the body, or as the only file of a form.
 
-    Nothing of it is kept.
+    It is not stored.
     """
     reader = reader_of(request)
     async with reader.service.entered(request):
@@ -254,7 +254,7 @@ async def samples(
     request: Request,
     digits: Annotated[str, Query(pattern="^[0-9]{1,20}$", description="the digit in each image")],
 ) -> Kept:
-    """Keep drawn digits with their right names for a later training; needs `serve --collect`."""
+    """Store drawn digits with their labels for a later training; needs `serve --collect`."""
     reader = reader_of(request)
     collection = reader.collection
     if collection is None:
@@ -274,7 +274,7 @@ async def samples(
 
 
 def described_digit(read: ReadDigit, sure: float) -> Digit:
-    """A digit as the API gives it; below the probability `sure` it should be checked."""
+    """A digit for the API; below the probability `sure` it should be checked."""
     if read.pixels is None or read.probabilities is None:
         return Digit(empty=True)
     top = []
