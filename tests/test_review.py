@@ -254,7 +254,7 @@ def test_digits_are_chosen_by_their_own_key_and_other_classes_by_their_place():
 def test_the_estimate_of_errors_ahead_is_about_right():
     random = np.random.default_rng(0)
     wrong = random.random(3000) < 0.05
-    logits = random.normal(np.where(wrong, 1.0, -1.2), 0.9)
+    logits = random.normal(np.where(wrong, 1.6, -1.5), 1.3)
     scores = 1 / (1 + np.exp(-logits))
     order = np.argsort(-scores)
     probabilities = wrong_probabilities(scores[order], wrong.mean())

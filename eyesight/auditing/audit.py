@@ -29,6 +29,7 @@ from eyesight.auditing import (
     unlike,
 )
 from eyesight.auditing.features import Features
+from eyesight.auditing.labels import Suspicion
 from eyesight.auditing.noise_share import Share
 from eyesight.auditing.quality import Flaw, FlawJson
 from eyesight.auditing.series import Flattery
@@ -50,6 +51,7 @@ from eyesight.system.progress import Reporter
 
 BUDGET = 600.0  # seconds
 FEATURE_SHARE = 0.6  # of a budget at most goes into features
+LABEL_SHARE = 0.85  # by then logistic regression must have ended, or it is left out
 PACE = 250.0  # images of 128 pixels a second on two cores, from which the side is guessed
 SIDES = (224, 160, 128)
 SMALL = 64  # images up to this side are kept as they are
@@ -255,7 +257,10 @@ def audit(
         )
     watch.lap("features")
     reporter.message("checking labels")
-    judged, share = judge_labels(material, computed)
+    suspicion = judge(material, computed, started + LABEL_SHARE * budget)
+    if suspicion.logistic is None:
+        notes.append("logistic regression left out of the label scores to stay within the budget")
+    judged, share = judged_labels(material, computed, suspicion)
     watch.lap("labels")
     reporter.message("searching for near duplicates")
     pairs = copies.find_pairs(
@@ -408,14 +413,23 @@ def dropped_copies(
     return tuple(dropped)
 
 
-def judge_labels(material: Material, computed: Features) -> tuple[tuple[Label, ...], Share]:
+def judge(material: Material, computed: Features, deadline: float) -> Suspicion:
+    """What all witnesses say of the labels."""
+    images = material.images
+    given = images.labels[computed.index]
+    suspicion = labels.judge(computed.values, given, len(images.classes), deadline=deadline)
+    if not material.learnt:
+        return suspicion
+    own = [material.learnt.get(images.ids[place], math.nan) for place in computed.index]
+    return learnt.with_run(suspicion, torch.tensor(own))
+
+
+def judged_labels(
+    material: Material, computed: Features, suspicion: Suspicion
+) -> tuple[tuple[Label, ...], Share]:
     """Every judged label, most suspicious first, and the share of wrong ones."""
     images = material.images
     given = images.labels[computed.index]
-    suspicion = labels.judge(computed.values, given, len(images.classes))
-    if material.learnt:
-        own = [material.learnt.get(images.ids[place], math.nan) for place in computed.index]
-        suspicion = learnt.with_run(suspicion, torch.tensor(own))
     wrong = noise_share.wrong_labels(suspicion, given)
     ambiguous = noise_share.ambiguous_labels(suspicion, given) & ~wrong
     judged = []

@@ -1,9 +1,11 @@
-"""Which labels are suspicious, by leave-one-out probabilities and by the margin while learning.
+"""Which labels are suspicious, by three witnesses.
 
 The first is a ridge classifier whose leave-one-out answers have a closed form, so that every image
 is judged by a classifier trained on all the others, at the price of one training. The second is the
 mean logit margin of a small head over its first epochs (after Pleiss et al. 2020, area under the
-margin): what is learnt late or against the others is suspicious.
+margin): what is learnt late or against the others is suspicious. The third is logistic regression,
+which judges each image by four fifths of the others; its probabilities are sharper than those of
+the ridge.
 """
 
 from __future__ import annotations
@@ -16,12 +18,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from eyesight.auditing import logistic
+
 PENALTIES = (
     3e-3,
     3e-2,
     3e-1,
 )  # of the ridge; the one with the best leave-one-out likelihood is taken
 CHUNK = 4096  # images at a time
+TINY = 1e-6  # of a probability
 HIDDEN = 512
 EPOCHS = 6  # over which the margin is averaged; more of them learn the wrong labels by heart
 STEPS = 300  # of the head at least, so that few images get more epochs
@@ -60,43 +65,106 @@ class Suspicion:
     """What the witnesses say about n labels.
 
     `score` (n) is in [0, 1], higher is more suspicious. `suggested` (n) is the most probable class
-    other than the given one. `probabilities` (n,K) are the calibrated leave-one-out ones; `margin`
-    (n) is the mean margin over the epochs.
+    other than the given one. `probabilities` (n,K) are the calibrated leave-one-out ones, or the
+    geometric mean of them and of `logistic` (n,K), the out-of-fold probabilities of logistic
+    regression, which is None where there was no time for it. `margin` (n) is the mean margin over
+    the epochs.
     """
 
     score: Tensor
     suggested: Tensor
     probabilities: Tensor
     margin: Tensor
+    logistic: Tensor | None = None
 
 
-def judge(values: Tensor, labels: Tensor, classes: int, seed: int = 0) -> Suspicion:
-    """How suspicious each label is, from features float16 n,D and labels int64 n."""
+def judge(
+    values: Tensor, labels: Tensor, classes: int, seed: int = 0, deadline: float = math.inf
+) -> Suspicion:
+    """How suspicious each label is, from features float16 n,D and labels int64 n.
+
+    Logistic regression is left out where it would not end before `deadline`, which is one of
+    time.monotonic().
+    """
     standardise = Standardiser.of(values)
-    probabilities = leave_one_out(values, standardise, labels, classes)
+    ridge = Ridge.of(values, standardise, labels, classes)
+    probabilities = ridge.leave_one_out()
     margins, learnt = learning_margin(values, standardise, labels, classes, seed)
+    regression = logistic.out_of_fold(
+        lambda rows: standardise(values[rows]), ridge.gram, labels, classes, deadline, seed
+    )
+    return combined(labels, probabilities, margins, learnt, regression)
+
+
+def combined(
+    labels: Tensor,
+    probabilities: Tensor,
+    margins: Tensor,
+    learnt: Tensor,
+    regression: Tensor | None,
+) -> Suspicion:
+    """The suspicion of all witnesses; `learnt` are the mean probabilities of the head.
+
+    The score is that of the mean log odds of the given class. Log odds keep apart what is surely
+    wrong from what is more likely wrong, which a mean of probabilities does not.
+    """
+    odds = [log_odds(probabilities, labels), margins]
+    judged = probabilities
+    if regression is not None:
+        odds.append(log_odds(regression, labels))
+        judged = (probabilities.clamp_min(TINY).log() + regression.clamp_min(TINY).log()) / 2
+        judged = judged.softmax(1)
+    score = torch.sigmoid(-torch.stack(odds).mean(0))
+    others = (judged + learnt).scatter(1, labels[:, None], -1.0)
+    return Suspicion(score, others.argmax(1), judged, margins, regression)
+
+
+def log_odds(probabilities: Tensor, labels: Tensor) -> Tensor:
+    """The log odds n of the given class."""
     given = probabilities.gather(1, labels[:, None])[:, 0]
-    score = (1 - given + torch.sigmoid(-margins)) / 2
-    others = (probabilities + learnt).scatter(1, labels[:, None], -1.0)
-    return Suspicion(score, others.argmax(1), probabilities, margins)
+    return given.clamp(TINY, 1 - TINY).logit()
+
+
+@dataclass(frozen=True, eq=False)
+class Ridge:
+    """A ridge classifier of features float16 n,D, as its normal equations."""
+
+    values: Tensor
+    standardise: Standardiser
+    labels: Tensor
+    targets: Tensor  # n,K, centred
+    mean: Tensor  # K, of the targets
+    gram: Tensor
+    moments: Tensor
+
+    @staticmethod
+    def of(values: Tensor, standardise: Standardiser, labels: Tensor, classes: int) -> Ridge:
+        """The normal equations of features and labels."""
+        targets = functional.one_hot(labels, classes).float()
+        mean = targets.mean(0)
+        gram, moments = normal_equations(values, standardise, targets - mean)
+        return Ridge(values, standardise, labels, targets - mean, mean, gram, moments)
+
+    def leave_one_out(self) -> Tensor:
+        """Probabilities n,K of each image by the classifier trained on all the others."""
+        best = torch.empty(0)
+        best_loss = math.inf
+        for penalty in PENALTIES:
+            scores = ridge_scores(
+                self.values, self.standardise, self.targets, self.gram, self.moments, penalty
+            )
+            probabilities, loss = calibrated(scores + self.mean, self.labels)
+            if loss < best_loss:
+                best_loss = loss
+                best = probabilities
+        return best
 
 
 def leave_one_out(
     values: Tensor, standardise: Standardiser, labels: Tensor, classes: int
 ) -> Tensor:
     """Probabilities n,K of each image by a ridge classifier trained on all the others."""
-    targets = functional.one_hot(labels, classes).float()
-    mean = targets.mean(0)
-    gram, moments = normal_equations(values, standardise, targets - mean)
-    best = torch.empty(0)
-    best_loss = math.inf
-    for penalty in PENALTIES:
-        scores = ridge_scores(values, standardise, targets - mean, gram, moments, penalty) + mean
-        probabilities, loss = calibrated(scores, labels)
-        if loss < best_loss:
-            best_loss = loss
-            best = probabilities
-    return best
+    return Ridge.of(values, standardise, labels, classes).leave_one_out()
 
 
 def normal_equations(

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eyesight.auditing.labels import Suspicion
+from eyesight.auditing.labels import TINY, Suspicion
 from eyesight.data import dataset
 from eyesight.recipe import Data
 from eyesight.results import margins
@@ -48,7 +48,10 @@ def with_run(suspicion: Suspicion, learnt: Tensor) -> Suspicion:
         return suspicion
     own = suspicion.margin[rows]
     ranks = learnt[rows].argsort(stable=True).argsort(stable=True)
-    combined = suspicion.margin.clone()
-    combined[rows] = (own + own.sort().values[ranks]) / 2
-    score = suspicion.score + (torch.sigmoid(-combined) - torch.sigmoid(-suspicion.margin)) / 2
-    return replace(suspicion, margin=combined, score=score.clamp(0, 1))
+    margin = suspicion.margin.clone()
+    margin[rows] = (own + own.sort().values[ranks]) / 2
+    witnesses = 2 if suspicion.logistic is None else 3
+    odds = suspicion.score[rows].logit(eps=TINY) - (margin[rows] - own) / witnesses
+    score = suspicion.score.clone()
+    score[rows] = torch.sigmoid(odds)
+    return replace(suspicion, margin=margin, score=score)
