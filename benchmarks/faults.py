@@ -562,7 +562,7 @@ def truncated_while_read(bench: Bench) -> str:
         "import os\nos.truncate(store.pixels.path, 300)\ntry:\n    np.asarray(store.pixels)\nexcept UserError as error:\n    sys.exit(f'error: {error.message}')\nsums =",
         1,
     )
-    return refused(bench.run([sys.executable, "-c", code, str(bench.data)]), "cut short")
+    return refused(bench.run([sys.executable, "-c", code, str(bench.data)]), "truncated")
 
 
 # Clocks.

@@ -202,7 +202,7 @@ def test_what_cannot_be_blended_is_refused(tmp_path, members):
     with pytest.raises(UserError, match="at least two"):
         eyesight.blend(members[0], members[0], verbose=False)
     other_split = train(source, tmp_path, 16, **{"data.split_seed": 1})
-    with pytest.raises(UserError, match="other splits"):
+    with pytest.raises(UserError, match="different splits"):
         eyesight.blend(members[0], other_split, verbose=False)
     names = ("bar", "cross", "circle")
     folder = drawn.folder(tmp_path / "other", 90, 16)

@@ -176,7 +176,7 @@ def test_going_on_with_another_number_of_threads_is_said(tmp_path):
     machine["threads"] += 1
     run.write_json("environment.json", machine)
     experiment.run(recipe, tmp_path / "runs", reporting(said, resume=True))
-    assert any(f"began with {machine['threads']} threads" in line for line in said)
+    assert any(f"started with {machine['threads']} threads" in line for line in said)
     assert run.status == "done"
 
 

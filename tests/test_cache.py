@@ -387,5 +387,5 @@ def test_the_command_shows_limits_and_cleans():
     assert json.loads(run("--limit", "1M", "--json").output)["limit"] == 1 << 20
     cleaned = json.loads(run("--clean", "--limit", "none", "--json").output)
     assert cleaned["entries"] == [] and cleaned["removed"][0]["name"] == "holiday pictures"
-    with pytest.raises(UserError, match="is no size"):
+    with pytest.raises(UserError, match="is not a size"):
         run("--limit", "much")

@@ -84,7 +84,7 @@ def test_an_address_where_nobody_answers_or_somebody_else(monkeypatch, tmp_path)
                 connection.recv(100)
 
         threading.Thread(target=talk).start()
-        with pytest.raises(UserError, match="not Ray"):
+        with pytest.raises(UserError, match="another program listens"):
             ray_cluster.check(f"127.0.0.1:{other.getsockname()[1]}")
     assert not list(tmp_path.iterdir())
 
@@ -148,7 +148,9 @@ def test_a_machine_that_sees_the_folder_writes_into_it(tmp_path, monkeypatch):
 
 
 def test_what_is_no_run_does_not_arrive(tmp_path):
-    assert "did not arrive" in ray_cluster._arrived(("packed", b"rubbish"), tmp_path, "lenet5")
+    assert "could not be transferred" in ray_cluster._arrived(
+        ("packed", b"rubbish"), tmp_path, "lenet5"
+    )
     assert list(tmp_path.iterdir()) == []
 
 

@@ -230,7 +230,7 @@ def test_runs_judged_on_other_pictures_are_not_compared(tmp_path):
         and (here.test, there.test) == ("A", "B")
         and not here.tied_with
     )
-    assert any("different test pictures" in note for note in statistics.notes([here, there]))
+    assert any("different test images" in note for note in statistics.notes([here, there]))
     assert compare.sentence([here, there]) == ""
 
 

@@ -83,5 +83,5 @@ def test_the_page_of_a_comparison_shows_the_effect_of_each_run(tmp_path):
     rows = [statistics.row("before", [Run(tmp_path / "0001-toy")]), statistics.row("toy", [after])]
     statistics.rank(rows)
     text = compare.page(rows, tmp_path / "comparison", "")
-    assert f"{after.name}: corrections, by corrected labels of 100 test pictures: 90.00%" in text
-    assert text.count("by corrected labels of 100 test pictures") == 1
+    assert f"{after.name}: corrections, with corrected labels of 100 test images: 90.00%" in text
+    assert text.count("with corrected labels of 100 test images") == 1

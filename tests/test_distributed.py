@@ -151,7 +151,7 @@ def test_a_part_of_a_batch_is_changed_as_in_the_whole():
 
 def test_a_share_too_small_for_batch_normalisation_is_refused():
     network = registry.build(Model("fast_objects", width=0.125), (3, 16, 16), 3)
-    with pytest.raises(UserError, match="fewer than two pictures"):
+    with pytest.raises(UserError, match="fewer than two images"):
         Group(Place(0, 3)).check_shares(network, 5, together=False)
     Group(Place(0, 3)).check_shares(network, 5, together=True)
 

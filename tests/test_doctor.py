@@ -372,7 +372,7 @@ def test_numbers_that_overflowed_are_fatal(tmp_path):
 def test_a_run_that_ended_with_an_error_is_told_that_error_and_nothing_of_its_rate(tmp_path):
     run = planted(tmp_path, ())
     message, hint = (
-        "the budget of 2 s leaves no time for a single training step",
+        "the budget of 2 s is too short for a single training step",
         "give a longer --budget",
     )
     run.append({"event": "failed", "message": message, "hint": hint})

@@ -117,7 +117,7 @@ def test_a_network_without_places_says_so():
         (1, 8, 8), nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.ReLU()), nn.Linear(5, 2)
     )
     assert gradcam.halves(flat) is None
-    with pytest.raises(UserError, match="no map of places"):
+    with pytest.raises(UserError, match="no feature map"):
         gradcam.heat(known(flat, 2), np.zeros((1, 1, 8, 8), np.uint8), np.array([0]))
 
 

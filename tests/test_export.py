@@ -135,7 +135,7 @@ def made(trained, tmp_path_factory):
 def test_the_file_answers_plain_onnxruntime_without_us(run, made):
     assert (
         made.parity.pictures == 24
-        and made.parity.origin.startswith("test pictures of ")
+        and made.parity.origin.startswith("test images of ")
         and made.parity.agreement == 1
     )
     program = f"""
@@ -177,7 +177,7 @@ def test_the_file_knows_what_it_is_and_nothing_of_this_machine(run, made):
 def test_a_file_that_answers_differently_is_not_kept(run, made, monkeypatch):
     monkeypatch.setattr(export, "write", lambda loaded, facts, file: shutil.copy(made.file, file))
     monkeypatch.setattr(export.classifier, "load", lambda folder: lenet())
-    with pytest.raises(UserError, match="answers differently"):
+    with pytest.raises(UserError, match="predicts differently"):
         export.export(run)
     assert list((run.path / "export").glob("*")) == []
 

@@ -140,7 +140,7 @@ def test_what_is_left_out_is_named(drawn):
     source, _ = drawn
     reasons = {problem.id: problem.detail for problem in source.problems}
     assert set(reasons) == {"cmsy10", "STIXNonUnicode", "torn.ttf", "empty.otf"}
-    assert reasons["torn.ttf"].startswith("cannot be drawn")
+    assert reasons["torn.ttf"].startswith("cannot be rendered")
     assert not any(problem.fatal for problem in source.problems)
 
 

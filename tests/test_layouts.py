@@ -245,7 +245,7 @@ def test_groups_by_a_regular_expression(tmp_path):
     groups = dict(zip(source.ids, source.groups, strict=True))
     assert groups["a/p1_1.png"] == groups["a/p1_2.png"] == "p1" and groups["b/p2_2.png"] == "p2"
     assert len(set(source.groups)) == 3 and "images without a group: 1" in source.notes[-1]
-    for pattern, message in (("(", "not a valid regular expression"), ("xyz", "matches no name")):
+    for pattern, message in (("(", "not a valid regular expression"), ("xyz", "matches no path")):
         with pytest.raises(UserError, match=message):
             open_source(tmp_path, layout=Layout(group_pattern=pattern))
 

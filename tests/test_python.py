@@ -70,7 +70,7 @@ GREY = Preparation(8, 8, 1)
         (np.zeros((8, 8), np.int64) - 1, "values from -1 to -1"),
         (np.full((8, 8), np.nan), "values from nan"),
         ([np.zeros((8, 8, 7), np.uint8)], "the shape 8×8×7"),
-        (np.zeros((3, 8, 8), np.uint8), "may be one image C,H,W or several"),
+        (np.zeros((3, 8, 8), np.uint8), "could be one image C,H,W or several"),
         (np.zeros(8, np.uint8), "the shape 8"),
         (np.zeros((8, 8), "<U1"), "holds <U1"),
         (7, "a int is not an image"),

@@ -216,11 +216,11 @@ def right_and_wrong(right, wrong):
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
     [
-        (101, 1, "wrong about 1 in 102"),
-        (1, 3, "right about only 1 in 4"),
-        (60, 40, "wrong about 2 in 5"),
+        (101, 1, "wrong for 1 in 102"),
+        (1, 3, "correct for only 1 in 4"),
+        (60, 40, "wrong for 2 in 5"),
         (5, 0, "no mistake"),
-        (0, 5, "wrong about every one of 5"),
+        (0, 5, "misclassified all of 5"),
     ],
 )
 def test_the_plain_sentence(right, wrong, words):
@@ -290,7 +290,7 @@ def test_each_stage_of_a_staged_training_has_a_row_and_the_one_that_was_kept_is_
     for best, kept in ((3, [True, False]), (4, [False, True])):
         rows = report.stages(staged(tmp_path / str(best), best))
         assert [(row.number, row.part) for row in rows] == [
-            (1, "the head alone"),
+            (1, "only the head"),
             (2, "from conv5 on"),
         ]
         assert all(row.seconds == "1 min 1 s" for row in rows)

@@ -212,9 +212,9 @@ def test_resuming_is_proposed_only_where_it_helps(run):
     checkpoint.mkdir()
     assert "--resume" in run.way_on, "interrupted"
     failures = {
-        ("no time for a single training step", "give a longer --budget"): False,
+        ("too short for a single training step", "give a longer --budget"): False,
         ("no longer a number", "lower the rate: --set optim.lr=0.1"): False,
-        ("the disk is full", "free some space and repeat"): True,
+        ("the disk is full", "free some disk space and try again"): True,
     }
     (checkpoint / "state.safetensors").write_bytes(b"")
     for (message, hint), helps in failures.items():

@@ -214,7 +214,11 @@ def test_what_is_wrong_is_named_and_left_out(tmp_path):
 
 @pytest.mark.parametrize(
     "prepare, said",
-    [("empty", "holds no"), ("pictures", "holds no masks"), ("names", "has the name of a picture")],
+    [
+        ("empty", "contains no"),
+        ("pictures", "contains no masks"),
+        ("names", "has the name of an image"),
+    ],
 )
 def test_folders_without_pairs_say_what_was_expected(tmp_path, prepare, said):
     (tmp_path / "images").mkdir()
@@ -390,7 +394,7 @@ def test_predictions_survive_the_disk(tmp_path):
 def test_a_network_a_loss_or_a_blend_of_another_task_is_refused(tmp_path):
     other = ["model.name=lenet5", "model.width=none", "data.channels=1"]
     for settings, said in (
-        (other, "gives a class"),
+        (other, "predicts a class"),
         (["loss.name=mse"], "does not fit"),
         (["augment.mixup=1"], "blended"),
     ):

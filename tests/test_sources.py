@@ -311,7 +311,7 @@ def test_what_does_not_exist_is_said_with_the_nearest_name(tmp_path):
     with pytest.raises(UserError, match="single image"):
         open_source(draw(tmp_path / "1.png"))
     (tmp_path / "notes.txt").write_text("x")
-    with pytest.raises(UserError, match="no data set"):
+    with pytest.raises(UserError, match="not a data set"):
         open_source(tmp_path / "notes.txt")
 
 

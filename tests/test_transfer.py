@@ -336,7 +336,7 @@ def test_two_stages_are_one_run_with_one_curve(tmp_path):
     assert [epoch["stage"] for epoch in epochs] == [1, 1, 1, 2, 2]
     assert [epoch["lr"] for epoch in epochs] == [0.05] * 3 + [1e-4] * 2
     assert epochs[-1]["progress"] == 1.0 and run.status == "done"
-    assert sum("tensors train" in line for line in said) == 2
+    assert sum("training" in line and "tensors" in line for line in said) == 2
     assert run.environment["weights"]["door"].startswith("none")
     assert run.environment["chosen"]["data.interpolation"] == "bilinear"
 
@@ -616,7 +616,7 @@ def test_show_tells_what_the_weights_expect_and_what_trains():
         and found["pretrained"]["mean"] == (0.5, 0.5, 0.5)
     )
     first, second = found["trains"]
-    assert first.startswith("4 of 151 tensors train") and second.endswith("from blocks.5.0 on")
+    assert first.startswith("training 4 of 151 tensors") and second.endswith("from blocks.5.0 on")
     lines = show.pretrained_lines(found)
     assert (
         lines[0]

@@ -66,13 +66,13 @@ def test_every_refusal_of_a_picture_has_words_in_every_language():
 
 
 def test_the_page_says_who_answers(tmp_path):
-    assert "right for 91.0 % of 1,000 test" in shown(
+    assert "accuracy of 91.0 % on 1,000" in shown(
         client(tmp_path, accuracy=0.91, accuracy_pictures=1000).get("/")
     )
-    assert "lamp knows 2 classes" in shown(client(tmp_path).get("/"))
+    assert "lamp distinguishes 2 classes" in shown(client(tmp_path).get("/"))
     assert ENGLISH["front.breed"] in shown(client(tmp_path, name="dogs_densenet121").get("/"))
     narrowed = shown(dogs(tmp_path).get("/"))
-    assert ENGLISH["front.breed"] in narrowed and "narrowed to its 1 dog breeds" in narrowed
+    assert ENGLISH["front.breed"] in narrowed and "restricted to its 1 dog breeds" in narrowed
     assert (
         "golden retriever" in narrowed
         and "n02099601" not in narrowed

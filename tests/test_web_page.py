@@ -115,7 +115,7 @@ def test_both_languages_say_the_same():
 )
 def test_what_a_browser_answers_otherwise_is_refused(fault):
     require_right(replace(RIGHT, lossy_pixel_difference=3, largest_difference=0.01))
-    with pytest.raises(UserError, match="answers differently"):
+    with pytest.raises(UserError, match="predicts differently"):
         require_right(replace(RIGHT, **fault))
 
 
@@ -125,7 +125,11 @@ def test_what_a_browser_answers_otherwise_is_refused(fault):
         ("image", Preparation(28, 28, 1), "gives images"),
         ("mask", Preparation(28, 28, 1), "gives masks"),
         ("class", Preparation(), "any size"),
-        ("class", Preparation(28, 56, parts=(Preparation(28, 28),) * 2), "several versions"),
+        (
+            "class",
+            Preparation(28, 56, parts=(Preparation(28, 28),) * 2),
+            "prepare images differently",
+        ),
     ],
 )
 def test_what_cannot_be_a_page_is_refused(emits, preparation, message):
@@ -208,7 +212,7 @@ def test_without_a_browser_nothing_is_kept_but_unproven(
     _, said = command("export", trained.path, "--to", "web", "--out", out, code=1)
     assert "--unproven" in said and not out.exists()
     printed, _ = command("export", trained.path, "--to", "web", "--out", out, "--unproven")
-    assert "not proven" in printed and '"proof": null' in out.read_text(encoding="utf-8")
+    assert "not verified" in printed and '"proof": null' in out.read_text(encoding="utf-8")
 
 
 @pytest.mark.whole
@@ -263,7 +267,7 @@ def test_a_faulty_page_is_refused_and_the_older_one_stays(
     monkeypatch.setattr(web, "facts_of", lambda *arguments: fault(right(*arguments)))
     out = tmp_path / "page.html"
     out.write_text("older")
-    with pytest.raises(UserError, match="answers differently"):
+    with pytest.raises(UserError, match="predicts differently"):
         web.export_web(trained, out)
     assert out.read_text() == "older"
     assert [file.name for file in tmp_path.iterdir()] == ["page.html"]

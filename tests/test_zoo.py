@@ -121,7 +121,7 @@ def test_the_figure_has_a_panel_for_each_device_and_every_name(tmp_path, monkeyp
     for name in ("zoo.pdf", "zoo.json"):
         with pytest.raises(UserError, match="neither a"):
             zoo_table.check_out(tmp_path / name)
-    with pytest.raises(UserError, match="of none of these"):
+    with pytest.raises(UserError, match="none of these"):
         zoo_table.draw(list(zoo_table.rows("lcnet_035")), tmp_path / "none.png")
 
 
