@@ -4,12 +4,12 @@ alarm.
 
 import io
 import json
-import sys
 import time
 
 import numpy as np
 import pytest
 import torch
+from commands import command
 from drawn import SHAPES, folder, pictures, png
 from PIL import Image, ImageDraw
 
@@ -23,7 +23,6 @@ from eyesight.auditing import (
     shortcuts,
     unlike,
 )
-from eyesight.cli import main
 from eyesight.data.corrections import Corrections
 from eyesight.data.images import Images
 from eyesight.errors import UserError
@@ -296,13 +295,9 @@ def test_one_class_is_refused(tmp_path):
         audit.audit(tmp_path / "one")
 
 
-def test_the_command_prints_one_json_object_and_writes_corrections(tmp_path, monkeypatch, capsys):
+def test_the_command_prints_one_json_object_and_writes_corrections(tmp_path):
     root = folder(tmp_path / "set", 60)
     file = tmp_path / "suggested.csv"
-    arguments = ["eyesight", "audit", str(root), "--json", "--corrections", str(file)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as end:
-        main.main()
-    assert end.value.code == 0
-    assert json.loads(capsys.readouterr().out)["images"] == 60
+    printed = command("audit", root, "--json", "--corrections", file)
+    assert json.loads(printed.out)["images"] == 60
     Corrections.read(file)

@@ -112,7 +112,7 @@ def test_the_audit_its_json_its_text_and_its_record_name_the_flaws(tmp_path):
     lines = describe(result, every=False)
     assert "low-quality images: 2" in lines
     assert f"  blank  {SHAPES[0]}/black.png" in lines
-    AuditRecord.of(result).save(tmp_path / record.FILE)
+    result.record().save(tmp_path / record.FILE)
     kept = record.of_run(tmp_path)
     assert kept.flaws == {kind: [one] for one, kind in expected}
     older = kept.to_dict()

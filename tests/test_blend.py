@@ -1,15 +1,14 @@
 """A blend is no worse than its best member on the images that chose it, and a run as any other."""
 
 import json
-import sys
 
 import drawn
 import numpy as np
 import pytest
+from commands import command
 
 import eyesight
 from eyesight import classifier
-from eyesight.cli import main
 from eyesight.data.prepare import Preparation, prepare, together
 from eyesight.ensemble import blend as blending
 from eyesight.errors import UserError
@@ -53,15 +52,6 @@ def members(tmp_path_factory):
 @pytest.fixture(scope="module")
 def blended(members):
     return eyesight.blend(*members, out=members[0].path.parent, verbose=False)
-
-
-def command(monkeypatch, capsys, *arguments, code=0):
-    monkeypatch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    captured = capsys.readouterr()
-    assert (ended.value.code or 0) == code, captured.err
-    return captured
 
 
 def answers(random, labels, skill):
@@ -142,44 +132,40 @@ def test_one_file_answers_as_the_blend_does(blended):
     assert len(loaded.preparation.parts) == 2
 
 
-def test_every_command_takes_a_blend(monkeypatch, capsys, tmp_path, members, blended):
+def test_every_command_takes_a_blend(tmp_path, members, blended):
     pictures = tmp_path / "pictures"
     drawn.folder(pictures, 6, 16, seed=9)
     source = members[0].recipe.data.source
     out = tmp_path / "submission.csv"
-    command(monkeypatch, capsys, "predict", blended.path, pictures, "--out", out)
+    command("predict", blended.path, pictures, "--out", out)
     assert len(out.read_text().splitlines()) == 7
-    own = json.loads(command(monkeypatch, capsys, "evaluate", blended.path, "--json").out)
-    again = command(monkeypatch, capsys, "evaluate", blended.path, "--data", source, "--json")
+    own = json.loads(command("evaluate", blended.path, "--json").out)
+    again = command("evaluate", blended.path, "--data", source, "--json")
     assert json.loads(again.out)["top1"] == own["top1"]
-    other = command(monkeypatch, capsys, "evaluate", blended.path, "--data", pictures, "--json")
+    other = command("evaluate", blended.path, "--data", pictures, "--json")
     assert json.loads(other.out)["n"] == 6
     exported = tmp_path / "blend.onnx"
-    command(monkeypatch, capsys, "export", blended.path, "--out", exported)
-    command(monkeypatch, capsys, "report", blended.path)
-    refused = command(monkeypatch, capsys, "doctor", blended.path, code=1)
+    command("export", blended.path, "--out", exported)
+    command("report", blended.path)
+    refused = command("doctor", blended.path, code=1)
     assert "run the doctor on its members" in refused.err
-    command(monkeypatch, capsys, "show", blended.path)
-    table = command(
-        monkeypatch, capsys, "compare", blended.path, members[0].path, "--json", "--out", tmp_path
-    )
+    command("show", blended.path)
+    table = command("compare", blended.path, members[0].path, "--json", "--out", tmp_path)
     assert {row["name"] for row in json.loads(table.out)["rows"]} == {
         blended.name,
         members[0].name,
     }
-    refused = command(
-        monkeypatch, capsys, "predict", blended.path, pictures, "--views", "flip", code=2
-    )
+    refused = command("predict", blended.path, pictures, "--views", "flip", code=2)
     assert "leave --views out" in refused.err
-    trained = command(monkeypatch, capsys, "train", blended.path, "--out", tmp_path, code=2)
+    trained = command("train", blended.path, "--out", tmp_path, code=2)
     assert "a blend cannot be trained" in trained.err
 
 
-def test_the_command_prints_weights_and_gain(monkeypatch, capsys, tmp_path, members):
+def test_the_command_prints_weights_and_gain(tmp_path, members):
     paths = [member.path for member in members]
-    printed = command(monkeypatch, capsys, "blend", *paths, "--out", tmp_path / "runs")
+    printed = command("blend", *paths, "--out", tmp_path / "runs")
     assert "against its best member" in printed.out
-    answer = command(monkeypatch, capsys, "blend", *paths, "--equal", "--out", tmp_path, "--json")
+    answer = command("blend", *paths, "--equal", "--out", tmp_path, "--json")
     facts = json.loads(answer.out)
     assert [member["weight"] for member in facts["members"]] == [0.5, 0.5]
     assert Run(facts["run"]).status == "done"

@@ -5,16 +5,15 @@ Images of the page are left in build/pictures for a person to look at.
 
 import json
 import random
-import sys
 import threading
 from pathlib import Path
 
 import pytest
 import uvicorn
+from commands import command
 from drawn import SHAPES, folder
 
 from eyesight.auditing import features
-from eyesight.cli import main
 from eyesight.cli.reviewing import data_of, open_review
 from eyesight.data.corrections import Corrections
 from eyesight.system.progress import Reporter
@@ -102,25 +101,14 @@ def seen(page):
     return page.evaluate("() => facts.progress.seen")
 
 
-def command(monkeypatch, capsys, *arguments):
-    monkeypatch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main.main()
-    printed = capsys.readouterr()
-    assert end.value.code == 0, printed.err
-    return printed.out
-
-
-def train(monkeypatch, capsys, root, runs, *options):
+def train(root, runs, *options):
     settings = [part for setting in SETTINGS for part in ("--set", setting)]
-    return command(
-        monkeypatch, capsys, "train", "lenet5", "--data", root, "--out", runs, *settings, *options
-    )
+    return command("train", "lenet5", "--data", root, "--out", runs, *settings, *options).out
 
 
-def test_the_loop_by_keys_alone(browser, root, tmp_path, monkeypatch, capsys):
+def test_the_loop_by_keys_alone(browser, root, tmp_path):
     runs = tmp_path / "runs"
-    train(monkeypatch, capsys, root, runs)
+    train(root, runs)
     first = Server(root)
     try:
         page = opened(browser, first.address)
@@ -154,10 +142,10 @@ def test_the_loop_by_keys_alone(browser, root, tmp_path, monkeypatch, capsys):
     assert all(row.new == true_name(row.id) for row in rows)
     changed = sum(row.new != row.old for row in rows)
     assert changed >= 0.8 * WRONG, "what is wrong comes first"
-    printed = train(monkeypatch, capsys, root, runs)
+    printed = train(root, runs)
     line = next(line for line in printed.splitlines() if "with corrected labels" in line)
     assert "before" in line and "after" in line and "p = " in line
-    values = json.loads(train(monkeypatch, capsys, root, runs, "--json"))
+    values = json.loads(train(root, runs, "--json"))
     assert values["corrections"]["before"] == "0001-lenet5"
     assert values["corrections"]["corrected"]["n"] > 50
 

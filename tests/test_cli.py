@@ -1,16 +1,14 @@
-import contextlib
 import csv
-import io
 import json
 import os
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import drawn
 import pytest
 import typer
+from commands import command
 from PIL import Image
 
 from eyesight.cli import main
@@ -123,9 +121,9 @@ def test_the_flags_are_frozen():
 
 def program(*arguments, code=0, folder=None, **environment):
     """The command in a process of its own, which takes seconds to import what it needs."""
-    command = [sys.executable, "-m", "eyesight", *map(str, arguments)]
+    line = [sys.executable, "-m", "eyesight", *map(str, arguments)]
     done = subprocess.run(
-        command,
+        line,
         capture_output=True,
         text=True,
         cwd=folder,
@@ -135,22 +133,6 @@ def program(*arguments, code=0, folder=None, **environment):
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     return done
-
-
-def run(*arguments, code=0, folder="."):
-    """The same command in this process."""
-    said, talk = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        contextlib.chdir(folder),
-        redirect_stdout(said),
-        redirect_stderr(talk),
-    ):
-        patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main.main()
-    assert (end.value.code or 0) == code, talk.getvalue()
-    return subprocess.CompletedProcess(arguments, code, said.getvalue(), talk.getvalue())
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +182,7 @@ def test_predict_says_what_the_test_predictions_said(trained, monkeypatch):
 
     test = Run.open(root / found["run"]).predictions()
     files = [root / "pictures" / name for name in test.ids]
-    answers = json.loads(run("predict", root / found["run"], *files, "--json").stdout)[
+    answers = json.loads(command("predict", root / found["run"], *files, "--json").out)[
         "predictions"
     ]
     for answer, said, sure in zip(answers, test.predicted, test.confidence, strict=True):
@@ -217,12 +199,14 @@ def test_the_competition_table_keeps_order_and_names_bad_files(trained, tmp_path
     for number, picture in enumerate(pixels):
         (folder / f"{number + 8}.png").write_bytes(drawn.png(picture[0]))
     (folder / "9.png").write_bytes(b"broken")
-    said = run("predict", root / found["run"], folder, "--out", tmp_path / "submission.csv", code=1)
+    said = command(
+        "predict", root / found["run"], folder, "--out", tmp_path / "submission.csv", code=1
+    )
     rows = list(csv.reader((tmp_path / "submission.csv").read_text().splitlines()))
     assert rows[0] == ["id", "target"]
     assert [row[0] for row in rows[1:]] == ["8", "9", "10", "11"]
     assert rows[2][1] == "" and all(row[1] in drawn.SHAPES for row in (rows[1], rows[3], rows[4]))
-    assert "9.png" in said.stderr
+    assert "9.png" in said.err
 
 
 def test_the_competition_table_takes_any_file_name(tmp_path):
@@ -263,21 +247,21 @@ def test_ids_of_pictures_on_two_drives(monkeypatch):
 def test_evaluate_show_and_report(trained):
     root, found, _ = trained
     folder = root / found["run"]
-    judged = json.loads(run("evaluate", folder, "--json").stdout)
+    judged = json.loads(command("evaluate", folder, "--json").out)
     assert judged["top1"] == found["test"]["top1"]
     assert [row["name"] for row in judged["per_class"]] == list(drawn.SHAPES)
-    assert "95 % interval" in run("evaluate", folder).stdout
-    shown = json.loads(run("show", folder, "--json").stdout)
+    assert "95 % interval" in command("evaluate", folder).out
+    shown = json.loads(command("show", folder, "--json").out)
     assert (
         shown["parameters"]
         == found["parameters"]
         == sum(row["parameters"] for row in shown["layers"])
     )
-    assert run("report", folder).stdout.strip().endswith("report.html")
+    assert command("report", folder).out.strip().endswith("report.html")
 
 
 def test_show_prints_every_layer_and_the_total():
-    lines = run("show", "lenet5").stdout.splitlines()
+    lines = command("show", "lenet5").out.splitlines()
     assert any(
         line.split() == ["body.3", "Conv2d", "5×5", "16×10×10", "2,416", "240,000"]
         for line in lines
@@ -287,13 +271,13 @@ def test_show_prints_every_layer_and_the_total():
 
 
 def test_show_counts_the_layers_of_a_line_as_the_textbook_does():
-    lines = run("show", "--layers", "256x256x3 conv3x64/2 conv5x128/2").stdout.splitlines()
+    lines = command("show", "--layers", "256x256x3 conv3x64/2 conv5x128/2").out.splitlines()
     first, second, total = lines[1:]
     assert first.split()[-3] == f"{28 * 64:,}" and first.split()[-1] == f"{128 * 128 * 28 * 64:,}"
     assert second.split()[-1] == f"{64 * 64 * 1601 * 128:,}"
     assert "128×64×64" in total
-    assert "--layers" in run("show", code=2).stderr
-    assert json.loads(run("show", "lenet5", "--json").stdout)["parameters"] == 61706
+    assert "--layers" in command("show", code=2).err
+    assert json.loads(command("show", "lenet5", "--json").out)["parameters"] == 61706
 
 
 def test_data_names_every_problem(tmp_path):
@@ -305,7 +289,7 @@ def test_data_names_every_problem(tmp_path):
     (folder / ".hidden").mkdir()
     kinds = {
         problem["id"]: problem["kind"]
-        for problem in json.loads(run("data", folder, "--json").stdout)["problems"]
+        for problem in json.loads(command("data", folder, "--json").out)["problems"]
     }
     assert kinds == {
         "bar/text.jpg": "unreadable",
@@ -313,9 +297,9 @@ def test_data_names_every_problem(tmp_path):
         "cross/copy.png": "duplicate",
         "bar/cmyk.jpg": "cmyk",
     }
-    assert "cross/copy.png" in run("data", folder).stdout
-    assert "bad files" in run("data", folder, "--strict", code=1).stderr
-    json.loads(run("data", folder, "--strict", "--json", code=1).stdout)
+    assert "cross/copy.png" in command("data", folder).out
+    assert "bad files" in command("data", folder, "--strict", code=1).err
+    json.loads(command("data", folder, "--strict", "--json", code=1).out)
 
 
 @pytest.mark.parametrize(
@@ -338,18 +322,18 @@ def test_data_names_every_problem(tmp_path):
     ],
 )
 def test_mistakes_are_answered_with_a_way_out(arguments, code, said, tmp_path):
-    assert said in run(*arguments, code=code, folder=tmp_path).stderr
+    assert said in command(*arguments, code=code, folder=tmp_path).err
 
 
 def test_an_empty_folder_and_a_single_class_say_what_was_found(tmp_path):
     (tmp_path / "empty").mkdir()
-    assert "empty" in run("train", "lenet5", "--data", tmp_path / "empty", code=1).stderr
+    assert "empty" in command("train", "lenet5", "--data", tmp_path / "empty", code=1).err
     drawn.folder(tmp_path / "one", 6)
     for name in ("bar", "ring"):
         for file in (tmp_path / "one" / name).iterdir():
             file.unlink()
         (tmp_path / "one" / name).rmdir()
-    assert "cross" in run("train", "lenet5", "--data", tmp_path / "one", code=1).stderr
+    assert "cross" in command("train", "lenet5", "--data", tmp_path / "one", code=1).err
 
 
 def test_errors_are_one_json_object_too():
@@ -363,6 +347,6 @@ def test_a_terminal_that_knows_few_characters_is_served_all_the_same():
 
 
 def test_recipes_are_listed_with_their_systems():
-    found = json.loads(run("recipes", "--json").stdout)["recipes"]
+    found = json.loads(command("recipes", "--json").out)["recipes"]
     assert {recipe["name"]: recipe["system"] for recipe in found}["lenet5_published"] == "B1"
     assert all(set(recipe) == {"name", "summary", "system", "source", "result"} for recipe in found)

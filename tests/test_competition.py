@@ -2,15 +2,14 @@
 
 import csv
 import json
-import sys
 
 import drawn
 import numpy as np
 import pytest
 import torch
+from commands import command
 
 from eyesight.classifier import Classifier
-from eyesight.cli import main
 from eyesight.data.formats.picture_list import read_picture_list
 from eyesight.data.opening import list_pictures, open_source
 from eyesight.data.prepare import Preparation
@@ -68,15 +67,6 @@ def trained(tmp_path):
     return run
 
 
-def command(monkeypatch, capsys, *arguments, code=0):
-    monkeypatch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    captured = capsys.readouterr()
-    assert (ended.value.code or 0) == code, captured.err
-    return captured
-
-
 def test_ids_of_a_training_table_mean_the_training_folder(contest):
     source = open_source(str(contest))
     assert len(source.ids) == 9 and set(source.classes) == set(CLASSES)
@@ -101,16 +91,14 @@ def test_a_table_that_names_a_missing_image_is_refused(contest):
         list_pictures(contest / "test.csv")
 
 
-def test_a_submission_has_the_order_of_its_sample(monkeypatch, capsys, contest, trained, tmp_path):
+def test_a_submission_has_the_order_of_its_sample(contest, trained, tmp_path):
     out = tmp_path / "out" / "submission.csv"
     sample = contest / "sample_submission.csv"
     arguments = ("predict", trained.path, contest / "test.csv", "--like", sample, "--out", out)
-    command(monkeypatch, capsys, *arguments)
+    command(*arguments)
     rows = read_csv(out)
     assert rows[0] == ["id", "target"] and [row[0] for row in rows[1:]] == ["3", "0", "4", "1", "2"]
-    command(
-        monkeypatch, capsys, "predict", trained.path, contest / "test", "--out", tmp_path / "p.csv"
-    )
+    command("predict", trained.path, contest / "test", "--out", tmp_path / "p.csv")
     plain = dict(read_csv(tmp_path / "p.csv")[1:])
     assert all(plain[name] == target for name, target in rows[1:])
     assert out.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -118,7 +106,7 @@ def test_a_submission_has_the_order_of_its_sample(monkeypatch, capsys, contest, 
     assert copy.read_bytes() == out.read_bytes()
     record = json.loads(copy.with_suffix(".json").read_text())
     assert record["rows"] == 5 and record["holds"] == "class names"
-    command(monkeypatch, capsys, *arguments, "--views", "flip", "--json")
+    command(*arguments, "--views", "flip", "--json")
     second = json.loads((trained.path / "submissions" / "0002-submission.json").read_text())
     assert second["views"] == "flip"
 
@@ -184,10 +172,8 @@ def test_an_unreadable_image_keeps_its_row_and_has_no_target():
     assert submission.targets(sample, probabilities, CLASSES)[0] == [""]
 
 
-def test_a_run_among_the_images_is_refused(monkeypatch, capsys, contest, trained):
-    captured = command(
-        monkeypatch, capsys, "predict", trained.path, trained.path, contest / "test", code=2
-    )
+def test_a_run_among_the_images_is_refused(contest, trained):
+    captured = command("predict", trained.path, trained.path, contest / "test", code=2)
     assert "is a run, not an image" in captured.err
 
 
@@ -204,12 +190,12 @@ def test_the_table_of_several_classes_has_their_probabilities(tmp_path):
     ]
 
 
-def test_options_without_effect_are_refused(monkeypatch, capsys, contest, trained):
+def test_options_without_effect_are_refused(contest, trained):
     sample = contest / "sample_submission.csv"
     arguments = ("predict", trained.path, contest / "test.csv", "--like", sample)
-    assert "--out" in command(monkeypatch, capsys, *arguments, code=2).err
+    assert "--out" in command(*arguments, code=2).err
     arguments = (*arguments, "--out", "s.csv", "--top", "3")
-    assert "--top" in command(monkeypatch, capsys, *arguments, code=2).err
+    assert "--top" in command(*arguments, code=2).err
 
 
 def judged(ids, right, classes=("a", "b")):
@@ -235,7 +221,7 @@ def test_the_gap_shrinks_with_the_leaderboard():
     assert gap(0.9, 50_000, 10_000) < gap(0.9, 50_000, 1_000) < gap(0.5, 50_000, 1_000)
 
 
-def test_the_command_prints_the_score_out_of_fold(monkeypatch, capsys, contest, tmp_path):
+def test_the_command_prints_the_score_out_of_fold(contest, tmp_path):
     runs = []
     for fold in (judged("abcd", 3), judged("efgh", 4)):
         run = Run.create(tmp_path / "runs", "lenet5")
@@ -243,6 +229,6 @@ def test_the_command_prints_the_score_out_of_fold(monkeypatch, capsys, contest, 
         fold.save(run.path / "validation.npz")
         runs.append(run.path)
     sample = contest / "sample_submission.csv"
-    lines = command(monkeypatch, capsys, "folds", *runs, "--like", sample).out.splitlines()
+    lines = command("folds", *runs, "--like", sample).out.splitlines()
     assert lines[2].startswith("87.50%  out of fold, 8 images")
     assert "leaderboard of 5 pictures" in lines[3]

@@ -1,16 +1,15 @@
 """Corrections of labels: reading, writing, merging, applying; never labels themselves."""
 
 import csv
-import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from commands import command
 from drawn import folder
 
 from eyesight import experiment
 from eyesight.auditing import features
-from eyesight.cli import main
 from eyesight.cli.auditing import with_suggestions
 from eyesight.data import dataset
 from eyesight.data.corrections import AUDIT, Correction, Corrections, beside, is_corrections
@@ -196,14 +195,10 @@ def test_suggestions_of_an_audit_become_the_corrections_of_a_training(tmp_path, 
     assert "corrections" in dataset.load(asked.data).facts()
 
 
-def test_the_command_merges_files_and_shows_conflicts(tmp_path, monkeypatch, capsys):
+def test_the_command_merges_files_and_shows_conflicts(tmp_path):
     files = [str(tmp_path / f"{name}.csv") for name in ("ann", "bob", "both")]
     Corrections((row(1), row(2))).write(files[0])
     Corrections((row(2, new="c", who="bob"), row(3))).write(files[1])
-    arguments = ["eyesight", "corrections", *files[:2], "--out", files[2]]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as end:
-        main.main()
-    assert end.value.code == 1
-    assert "2.png: b (ann) or c (bob)" in capsys.readouterr().out
+    printed = command("corrections", *files[:2], "--out", files[2], code=1)
+    assert "2.png: b (ann) or c (bob)" in printed.out
     assert [one.id for one in Corrections.read(files[2])] == ["1.png", "3.png"]

@@ -52,7 +52,7 @@ def place(tmp_path_factory):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_example_is_python(page):
     for _, _, code in examples(page):
-        ast.parse(code.replace("[...]", "[]"))
+        assert ast.parse(code.replace("[...]", "[]")).body
 
 
 @pytest.mark.whole

@@ -4,15 +4,14 @@
 """
 
 import json
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import command
 
 from eyesight import recipe
-from eyesight.cli import main
 from eyesight.cli.show import describe
 from eyesight.data.images import Images
 from eyesight.errors import UserError
@@ -43,14 +42,6 @@ PUBLISHED = {
     "mixup_cnn": ("O4 O5", [3, 32, 32], 4_823_114),
     "deep_mixup_cnn": ("O6", [3, 32, 32], 10_925_386),
 }
-
-
-def run(monkeypatch, capsys, *arguments):
-    """The command line's exit code and output."""
-    monkeypatch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
-    with pytest.raises(SystemExit) as caught:
-        main.main()
-    return caught.value.code, capsys.readouterr().out
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -215,20 +206,20 @@ def test_without_dropout_nothing_else_differs():
     }
 
 
-def test_the_command_lists_every_recipe(monkeypatch, capsys):
-    code, out = run(monkeypatch, capsys, "recipes", "--json")
+def test_the_command_lists_every_recipe():
+    out = command("recipes", "--json").out
     rows = {row["name"]: row for row in json.loads(out)["recipes"]}
-    assert code == 0 and set(rows) == set(RECIPES)
+    assert set(rows) == set(RECIPES)
     assert all(
         set(row) == {"name", "summary", "system", "source", "result"} for row in rows.values()
     )
 
 
-def test_the_command_shows_parameters(monkeypatch, capsys):
-    code, out = run(monkeypatch, capsys, "show", "bottleneck", "--json")
-    assert code == 0 and json.loads(out)["parameters"] == 2_636_148
-    code, out = run(monkeypatch, capsys, "show", "lenet5", "--set", "model.activation=tanh")
-    assert code == 0 and "61,706" in out and "model.activation = tanh" in out
+def test_the_command_shows_parameters():
+    out = command("show", "bottleneck", "--json").out
+    assert json.loads(out)["parameters"] == 2_636_148
+    out = command("show", "lenet5", "--set", "model.activation=tanh").out
+    assert "61,706" in out and "model.activation = tanh" in out
 
 
 def test_a_wrong_name_finds_the_right_one():
@@ -256,18 +247,15 @@ def pets(tmp_path):
     return tmp_path / "pets.npz"
 
 
-def test_augment_draws_a_picture(monkeypatch, capsys, pets, tmp_path):
+def test_augment_draws_a_picture(pets, tmp_path):
     out = tmp_path / "seen" / "picture.png"
     arguments = ("augment", "basic_cnn_augmented", "--data", pets, "--out", out, "--json")
-    assert run(monkeypatch, capsys, *arguments) == (
-        0,
-        json.dumps({"picture": str(out)}, indent=2) + "\n",
-    )
+    assert command(*arguments).out == json.dumps({"picture": str(out)}, indent=2) + "\n"
     first = out.read_bytes()
     assert first.startswith(b"\x89PNG")
-    run(monkeypatch, capsys, *arguments)
+    command(*arguments)
     assert out.read_bytes() == first
-    run(monkeypatch, capsys, *arguments, "--seed", 5)
+    command(*arguments, "--seed", 5)
     assert out.read_bytes() != first
 
 

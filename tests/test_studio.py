@@ -236,7 +236,7 @@ def test_a_check_is_plain_and_forgets_what_was_settled(project):
     found = checking.read_check(project)
     assert found.broken == ((ids[0], "truncated"),) and found.repeated == (ids[1],)
     assert found.contradicting == (ids[2],) and found.copies == ((ids[4], ids[5]),)
-    assert found.doubtful[0].suggested == "ring" and found.strangers == (ids[6],)
+    assert found.doubtful[0]["suggested"] == "ring" and found.strangers == (ids[6],)
     assert not found.clean and not found.stale and found.shortcuts == ("size",)
     assert checking.correct(project, [ids[3]], "ring") == 1
     assert checking.read_check(project).doubtful == ()

@@ -2,21 +2,18 @@
 
 import base64
 import hashlib
-import io
 import json
 import re
-import sys
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from commands import command
 from drawn import folder
 
 import eyesight
 from eyesight import experiment
-from eyesight.cli import main
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
 from eyesight.exporting import page_files, runtime, web
@@ -136,21 +133,6 @@ def test_what_cannot_be_a_page_is_refused(emits, preparation, message):
     network = SimpleNamespace(emits=emits)
     with pytest.raises(UserError, match=message):
         web.require_possible(SimpleNamespace(network=network, preparation=preparation))
-
-
-def command(*arguments, code=0):
-    """The command in this process: what it printed, and what it said."""
-    printed, said = io.StringIO(), io.StringIO()
-    with (
-        pytest.MonkeyPatch.context() as patch,
-        redirect_stdout(printed),
-        redirect_stderr(said),
-    ):
-        patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main.main()
-    assert (end.value.code or 0) == code, said.getvalue()
-    return printed.getvalue(), said.getvalue()
 
 
 @pytest.mark.parametrize(

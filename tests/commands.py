@@ -1,0 +1,34 @@
+"""A command of the command line, run in this process."""
+
+import contextlib
+import io
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import NamedTuple
+
+import pytest
+
+from eyesight.cli import main
+
+
+class Printed(NamedTuple):
+    """What a command wrote to standard output and to standard error."""
+
+    out: str
+    err: str
+
+
+def command(*arguments, code=0, folder="."):
+    """Run `eyesight ARGUMENTS` in `folder`; fails unless it ends with the exit code `code`."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        contextlib.chdir(folder),
+        redirect_stdout(out),
+        redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main.main()
+    assert (ended.value.code or 0) == code, err.getvalue()
+    return Printed(out.getvalue(), err.getvalue())
