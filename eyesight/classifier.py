@@ -27,7 +27,7 @@ from eyesight.data.images import Images, chunk_size
 from eyesight.data.prepare import MOST_SIDE, Pixels, Preparation, prepare, thumbnail
 from eyesight.errors import UserError
 from eyesight.models import own, registry
-from eyesight.models.blend import Blend, Mixture
+from eyesight.models.blend import Blend, Mixture, MixtureJson
 from eyesight.models.blend import build as build_blend
 from eyesight.models.layers import Network
 from eyesight.models.views import Views, augmented_views
@@ -90,7 +90,7 @@ class Description(TypedDict, total=False):
     calibration: CalibrationJson
     weights_sha256: str
     code_sha256: str  # of the source file of a user's network
-    mixture: dict[str, object]  # of a blend: its members
+    mixture: MixtureJson  # of a blend: its members
     facts: Facts
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -31,9 +30,17 @@ from eyesight.auditing import (
 from eyesight.auditing.features import Features
 from eyesight.auditing.labels import Suspicion
 from eyesight.auditing.noise_share import Share
-from eyesight.auditing.quality import Flaw, FlawJson
+from eyesight.auditing.record import (
+    AuditJson,
+    AuditRecord,
+    CopiedImage,
+    CopyJson,
+    FlawedImage,
+    JudgedImage,
+    StrangeImage,
+)
 from eyesight.auditing.series import Flattery
-from eyesight.auditing.shortcuts import Shortcut, ShortcutJson
+from eyesight.auditing.shortcuts import Shortcut
 from eyesight.data import corrections, dataset
 from eyesight.data.corrections import Correction, Corrections
 from eyesight.data.duplicates import copied_from
@@ -57,73 +64,6 @@ SIDES = (224, 160, 128)
 SMALL = 64  # images up to this side are kept as they are
 
 
-class LabelJson(TypedDict):
-    """A label as JSON."""
-
-    id: str
-    given: str
-    suggested: str
-    score: float
-
-
-class AuditJson(TypedDict):
-    """An audit as JSON."""
-
-    data: str
-    images: int
-    features: str
-    labels: list[LabelJson]
-    copies: list[list[dict[str, str]]]
-    series: list[list[dict[str, str]]]
-    flattery: dict[str, float | str] | None
-    unlike: list[dict[str, str | float]]
-    quality: list[FlawJson]
-    share_wrong: dict[str, float]
-    shortcuts: list[ShortcutJson]
-    notes: list[str]
-    seconds: dict[str, float]
-
-
-@dataclass(frozen=True)
-class Label:
-    """How suspicious the label of one image is.
-
-    `wrong` says that it is probably wrong, `ambiguous` that two classes are about as probable.
-    """
-
-    id: str
-    digest: str
-    split: str
-    given: str
-    suggested: str
-    score: float
-    wrong: bool
-    ambiguous: bool = False
-
-    def to_dict(self) -> LabelJson:
-        """Plain JSON values."""
-        score = round(self.score, 6)
-        return {"id": self.id, "given": self.given, "suggested": self.suggested, "score": score}
-
-
-@dataclass(frozen=True)
-class Copy:
-    """One image of a group of near copies."""
-
-    id: str
-    split: str
-    label: str
-
-
-@dataclass(frozen=True)
-class Stranger:
-    """An image unlike the others; `score` is its distance to its nearest neighbours, in [0, 1]."""
-
-    id: str
-    score: float
-    alarm: bool
-
-
 @dataclass(frozen=True)
 class Audit:
     """What an audit says of a data set.
@@ -140,20 +80,20 @@ class Audit:
     data: str
     images: int
     features: str
-    labels: tuple[Label, ...]
-    copies: tuple[tuple[Copy, ...], ...]
-    unlike: tuple[Stranger, ...]
+    labels: tuple[JudgedImage, ...]
+    copies: tuple[tuple[CopiedImage, ...], ...]
+    unlike: tuple[StrangeImage, ...]
     share_wrong: Share
     shortcuts: tuple[Shortcut, ...]
     notes: tuple[str, ...]
     seconds: dict[str, float]
     store: str = ""  # the key of the prepared images
-    quality: tuple[Flaw, ...] = ()
-    series: tuple[tuple[Copy, ...], ...] = ()
+    quality: tuple[FlawedImage, ...] = ()
+    series: tuple[tuple[CopiedImage, ...], ...] = ()
     flattery: Flattery | None = None
 
     @property
-    def wrong(self) -> tuple[Label, ...]:
+    def wrong(self) -> tuple[JudgedImage, ...]:
         """The labels that are probably wrong, most suspicious first."""
         return tuple(label for label in self.labels if label.wrong)
 
@@ -174,7 +114,7 @@ class Audit:
             "copies": group_list(self.copies),
             "series": group_list(self.series),
             "flattery": flattery,
-            "unlike": [{"id": one.id, "score": round(one.score, 6)} for one in strangers],
+            "unlike": [stranger.to_dict() for stranger in strangers],
             "quality": [flaw.to_dict() for flaw in self.quality],
             "share_wrong": self.share_wrong.to_dict(),
             "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
@@ -182,8 +122,24 @@ class Audit:
             "seconds": self.seconds,
         }
 
+    def record(self) -> AuditRecord:
+        """What is kept of the audit: every judged label, and of the rest the alarms."""
+        return AuditRecord(
+            data=self.data,
+            store=self.store,
+            images=self.images,
+            features=self.features,
+            share_wrong=self.share_wrong.to_dict(),
+            labels=tuple(replace(one, score=round(one.score, 6)) for one in self.labels),
+            copies=self.copies,
+            unlike=tuple(stranger for stranger in self.unlike if stranger.alarm),
+            shortcuts=tuple(shortcut.to_dict() for shortcut in self.shortcuts),
+            notes=self.notes,
+            quality=self.quality,
+        )
 
-def group_list(groups: Sequence[Sequence[Copy]]) -> list[list[dict[str, str]]]:
+
+def group_list(groups: Sequence[Sequence[CopiedImage]]) -> list[list[CopyJson]]:
     """Groups as JSON."""
     return [[{"id": one.id, "split": one.split} for one in group] for group in groups]
 
@@ -200,7 +156,7 @@ class Material:
     store: Store
     images: Images
     splits: tuple[str, ...]
-    dropped: tuple[tuple[Copy, str], ...]
+    dropped: tuple[tuple[CopiedImage, str], ...]
     learnt: Mapping[str, float] = field(default_factory=dict)  # margins of a run, by id
 
 
@@ -401,7 +357,7 @@ def shapes_of(material: Material) -> list[tuple[int, int]] | None:
 
 def dropped_copies(
     source: Source, store: Store, splits: dict[str, str]
-) -> tuple[tuple[Copy, str], ...]:
+) -> tuple[tuple[CopiedImage, str], ...]:
     """Exact copies that the store left out, each with the id of the image that it copies."""
     rows = {one: row for row, one in enumerate(source.ids)}
     dropped = []
@@ -409,7 +365,7 @@ def dropped_copies(
         other = copied_from(problem)
         if other is not None:
             label = source.classes[source.labels[rows[problem.id]]]
-            dropped.append((Copy(problem.id, splits[problem.id], label), other))
+            dropped.append((CopiedImage(problem.id, splits[problem.id], label), other))
     return tuple(dropped)
 
 
@@ -426,7 +382,7 @@ def judge(material: Material, computed: Features, deadline: float) -> Suspicion:
 
 def judged_labels(
     material: Material, computed: Features, suspicion: Suspicion
-) -> tuple[tuple[Label, ...], Share]:
+) -> tuple[tuple[JudgedImage, ...], Share]:
     """Every judged label, most suspicious first, and the share of wrong ones."""
     images = material.images
     given = images.labels[computed.index]
@@ -436,9 +392,9 @@ def judged_labels(
     for row in suspicion.score.argsort(descending=True, stable=True).tolist():
         place = int(computed.index[row])
         judged.append(
-            Label(
+            JudgedImage(
                 id=images.ids[place],
-                digest=material.store.digests[place],
+                content=material.store.digests[place],
                 split=material.splits[place],
                 given=images.classes[int(given[row])],
                 suggested=images.classes[int(suspicion.suggested[row])],
@@ -461,15 +417,15 @@ def suggested_corrections(audit: Audit) -> Corrections:
         if not label.wrong and label.score <= noise_share.HIGH_SCORE:
             continue
         new = label.suggested if label.wrong else ""
-        rows.append(Correction(label.id, label.digest, label.given, new, corrections.AUDIT, when))
+        rows.append(Correction(label.id, label.content, label.given, new, corrections.AUDIT, when))
     return Corrections(tuple(rows))
 
 
-def member(material: Material, place: int) -> Copy:
+def member(material: Material, place: int) -> CopiedImage:
     """The image at a place of the data as one of a group."""
     images = material.images
     label = images.classes[int(images.labels[place])]
-    return Copy(images.ids[place], material.splits[place], label)
+    return CopiedImage(images.ids[place], material.splits[place], label)
 
 
 def flattery(
@@ -491,7 +447,9 @@ def flattery(
     return series.flattery(computed.values, given, len(images.classes), numbers, source)
 
 
-def copy_groups(material: Material, pairs: list[copies.Pair]) -> tuple[tuple[Copy, ...], ...]:
+def copy_groups(
+    material: Material, pairs: list[copies.Pair]
+) -> tuple[tuple[CopiedImage, ...], ...]:
     """Groups of exact and near copies.
 
     Those across splits come first, then those across classes.
@@ -511,7 +469,7 @@ def copy_groups(material: Material, pairs: list[copies.Pair]) -> tuple[tuple[Cop
     return tuple(sorted(groups, key=harm))
 
 
-def harm(group: Sequence[Copy]) -> int:
+def harm(group: Sequence[CopiedImage]) -> int:
     """0 for copies across splits, 1 across classes, 2 within one class."""
     if len({one.split for one in group}) > 1:
         return 0
@@ -520,12 +478,12 @@ def harm(group: Sequence[Copy]) -> int:
     return 2
 
 
-def find_strangers(material: Material, computed: Features) -> tuple[Stranger, ...]:
+def find_strangers(material: Material, computed: Features) -> tuple[StrangeImage, ...]:
     """Every judged image by how unlike the others it is, the strangest first."""
     result = unlike.strangeness(computed.values)
     strangers = []
     for row in result.score.argsort(descending=True, stable=True).tolist():
         place = int(computed.index[row])
         score = float(result.score[row])
-        strangers.append(Stranger(material.images.ids[place], score, bool(result.alarm[row])))
+        strangers.append(StrangeImage(material.images.ids[place], score, bool(result.alarm[row])))
     return tuple(strangers)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from eyesight.auditing.labels import Suspicion
+from eyesight.auditing.record import ShareValues
 
 RESAMPLES = 200
 # Above which a label may be called wrong: surely, and where it was learnt against the given class
@@ -27,7 +28,7 @@ class Share:
     low: float
     high: float
 
-    def to_dict(self) -> dict[str, float]:
+    def to_dict(self) -> ShareValues:
         """Plain JSON values."""
         return {"value": self.value, "low": self.low, "high": self.high}
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from eyesight.auditing.record import FlawedImage
 from eyesight.data.images import Images
 
 SIDE = 64  # at which images are measured
@@ -37,28 +36,9 @@ DEVIATIONS = 4.0  # from the median, by quartiles
 LEAST = 1e-6  # of a number whose logarithm is taken
 
 
-class FlawJson(TypedDict):
-    """A flaw as JSON."""
-
-    id: str
-    kind: str
-    value: float
-
-
-@dataclass(frozen=True)
-class Flaw:
-    """What is wrong with how one image shows its content; `value` is what was measured."""
-
-    id: str
-    kind: str
-    value: float
-
-    def to_dict(self) -> FlawJson:
-        """Plain JSON values."""
-        return {"id": self.id, "kind": self.kind, "value": round(self.value, 4)}
-
-
-def find(images: Images, shapes: Sequence[tuple[int, int]] | None = None) -> tuple[Flaw, ...]:
+def find(
+    images: Images, shapes: Sequence[tuple[int, int]] | None = None
+) -> tuple[FlawedImage, ...]:
     """The flaws of images, by kind, the worst of each kind first.
 
     Args:
@@ -69,7 +49,7 @@ def find(images: Images, shapes: Sequence[tuple[int, int]] | None = None) -> tup
     for rows in torch.split(torch.arange(len(images)), CHUNK):
         parts.append(measure(images.take(rows)))
     columns = {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
-    flaws: list[Flaw] = []
+    flaws: list[FlawedImage] = []
     for kind, limit in LIMITS.items():
         flaws += beyond(images.ids, kind, columns[kind], limit)
     if shapes is not None:
@@ -168,7 +148,7 @@ def bar(grey: Tensor) -> Tensor:
     return torch.where(straight & (rows < height), rows / height, torch.zeros(len(grey)))
 
 
-def beyond(ids: Sequence[str], kind: str, values: Tensor, limit: float) -> list[Flaw]:
+def beyond(ids: Sequence[str], kind: str, values: Tensor, limit: float) -> list[FlawedImage]:
     """The images beyond a limit; none where so many are that it is how the data set looks."""
     signed = values if limit > 0 else -values
     out = signed < limit
@@ -178,7 +158,7 @@ def beyond(ids: Sequence[str], kind: str, values: Tensor, limit: float) -> list[
         out &= signed.clamp_min(LEAST).log() < far_below(signed[~out])
     rows = torch.nonzero(out)[:, 0]
     order = rows[signed[rows].argsort(stable=True)]
-    return [Flaw(ids[row], kind, float(values[row])) for row in order.tolist()]
+    return [FlawedImage(ids[row], kind, float(values[row])) for row in order.tolist()]
 
 
 def far_below(values: Tensor) -> float:
@@ -188,7 +168,7 @@ def far_below(values: Tensor) -> float:
     return float(median - DEVIATIONS * (median - lower) / 0.6745)
 
 
-def odd_shapes(ids: Sequence[str], shapes: Sequence[tuple[int, int]]) -> list[Flaw]:
+def odd_shapes(ids: Sequence[str], shapes: Sequence[tuple[int, int]]) -> list[FlawedImage]:
     """Images ODD_SHAPE times as long as is usual in the data set, by their longer side.
 
     An upright image among wide ones is none.
@@ -200,10 +180,10 @@ def odd_shapes(ids: Sequence[str], shapes: Sequence[tuple[int, int]]) -> list[Fl
         return []
     rows = torch.nonzero(out)[:, 0]
     order = rows[distance[rows].argsort(descending=True, stable=True)]
-    return [Flaw(ids[row], "odd shape", float(ratios[row].exp())) for row in order.tolist()]
+    return [FlawedImage(ids[row], "odd shape", float(ratios[row].exp())) for row in order.tolist()]
 
 
-def without_echoes(flaws: Sequence[Flaw]) -> tuple[Flaw, ...]:
+def without_echoes(flaws: Sequence[FlawedImage]) -> tuple[FlawedImage, ...]:
     """The flaws without those that follow from another: what is blank is dark or blurred, too."""
     seen: set[str] = set()
     kept = []

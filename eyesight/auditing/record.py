@@ -1,4 +1,4 @@
-"""An audit as a file, so that a page, a report or a later command can show it without auditing.
+"""What an audit says of images, and an audit as a file for pages, reports and later commands.
 
 Reading it needs no torch.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NotRequired, TypedDict, cast
+from typing import NotRequired, TypedDict, cast
 
 from eyesight.errors import UserError
 from eyesight.system import cache
@@ -16,19 +16,48 @@ from eyesight.system.digest import value_sha256
 from eyesight.system.files import whole_file
 from eyesight.system.json_value import parse_json
 
-if TYPE_CHECKING:
-    from eyesight.auditing.audit import Audit
-
 FORMAT = 1
 FILE = "audit.json"  # of a run
 TOPIC = "audits"  # of the cache's notes
 
 
+class LabelJson(TypedDict):
+    """The judgement of a label as `eyesight audit --json` prints it."""
+
+    id: str
+    given: str
+    suggested: str
+    score: float
+
+
+class CopyJson(TypedDict):
+    """A near copy as `eyesight audit --json` prints it."""
+
+    id: str
+    split: str
+
+
+class StrangerJson(TypedDict):
+    """An image unlike the others as JSON."""
+
+    id: str
+    score: float
+
+
+class FlawJson(TypedDict):
+    """A flaw as JSON."""
+
+    id: str
+    kind: str
+    value: float
+
+
 @dataclass(frozen=True, slots=True)
 class JudgedImage:
-    """What the audit says of the label of one image.
+    """How suspicious the label of one image is.
 
-    `content` is the SHA-256 of the image, `ambiguous` says that two classes are about as probable.
+    `content` is the SHA-256 of the image. `wrong` says that the label is probably wrong,
+    `ambiguous` that two classes are about as probable.
     """
 
     id: str
@@ -38,7 +67,12 @@ class JudgedImage:
     suggested: str
     score: float
     wrong: bool
-    ambiguous: bool
+    ambiguous: bool = False
+
+    def to_dict(self) -> LabelJson:
+        """Plain JSON values, without what only a review needs."""
+        score = round(self.score, 6)
+        return {"id": self.id, "given": self.given, "suggested": self.suggested, "score": score}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +86,15 @@ class CopiedImage:
 
 @dataclass(frozen=True, slots=True)
 class StrangeImage:
-    """An image that is unlike the others."""
+    """An image unlike the others; `score` is its distance to its nearest neighbours, in [0, 1]."""
 
     id: str
     score: float
+    alarm: bool = True
+
+    def to_dict(self) -> StrangerJson:
+        """Plain JSON values."""
+        return {"id": self.id, "score": round(self.score, 6)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +104,10 @@ class FlawedImage:
     id: str
     kind: str
     value: float
+
+    def to_dict(self) -> FlawJson:
+        """Plain JSON values."""
+        return {"id": self.id, "kind": self.kind, "value": round(self.value, 4)}
 
 
 class ShareValues(TypedDict):
@@ -82,8 +125,27 @@ class ShortcutValues(TypedDict):
     accuracy: float
     guessing: float
     alarm: bool
-    classes: NotRequired[list[str]]  # records of before have none
+    images: NotRequired[int]  # records of before lack these
+    classes: NotRequired[list[str]]
     examples: NotRequired[list[str]]
+
+
+class AuditJson(TypedDict):
+    """An audit as `eyesight audit --json` prints it."""
+
+    data: str
+    images: int
+    features: str
+    labels: list[LabelJson]
+    copies: list[list[CopyJson]]
+    series: list[list[CopyJson]]
+    flattery: dict[str, float | str] | None
+    unlike: list[StrangerJson]
+    quality: list[FlawJson]
+    share_wrong: ShareValues
+    shortcuts: list[ShortcutValues]
+    notes: list[str]
+    seconds: dict[str, float]
 
 
 class RecordJson(TypedDict):
@@ -97,8 +159,8 @@ class RecordJson(TypedDict):
     share_wrong: ShareValues
     labels: list[list[str | float | bool]]
     copies: list[list[dict[str, str]]]
-    unlike: list[dict[str, str | float]]
-    quality: NotRequired[list[dict[str, str | float]]]  # records of before have none
+    unlike: list[StrangerJson]
+    quality: NotRequired[list[FlawJson]]  # records of before have none
     shortcuts: list[ShortcutValues]
     notes: list[str]
 
@@ -122,54 +184,6 @@ class AuditRecord:
     shortcuts: tuple[ShortcutValues, ...]
     notes: tuple[str, ...]
     quality: tuple[FlawedImage, ...] = ()
-
-    @staticmethod
-    def of(audit: Audit) -> AuditRecord:
-        """What is kept of an audit."""
-        share = audit.share_wrong
-        shortcuts = []
-        for one in audit.shortcuts:
-            values: ShortcutValues = {
-                "name": one.name,
-                "accuracy": one.accuracy,
-                "guessing": one.guessing,
-                "alarm": one.alarm,
-                "classes": list(one.classes),
-                "examples": list(one.examples),
-            }
-            shortcuts.append(values)
-        return AuditRecord(
-            data=audit.data,
-            store=audit.store,
-            images=audit.images,
-            features=audit.features,
-            share_wrong={"value": share.value, "low": share.low, "high": share.high},
-            labels=tuple(
-                JudgedImage(
-                    id=label.id,
-                    content=label.digest,
-                    split=label.split,
-                    given=label.given,
-                    suggested=label.suggested,
-                    score=round(label.score, 6),
-                    wrong=label.wrong,
-                    ambiguous=label.ambiguous,
-                )
-                for label in audit.labels
-            ),
-            copies=tuple(
-                tuple(CopiedImage(one.id, one.split, one.label) for one in group)
-                for group in audit.copies
-            ),
-            unlike=tuple(
-                StrangeImage(one.id, round(one.score, 6)) for one in audit.unlike if one.alarm
-            ),
-            shortcuts=tuple(shortcuts),
-            notes=audit.notes,
-            quality=tuple(
-                FlawedImage(one.id, one.kind, round(one.value, 4)) for one in audit.quality
-            ),
-        )
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
@@ -207,8 +221,8 @@ class AuditRecord:
                 for one in self.labels
             ],
             "copies": [[asdict(one) for one in group] for group in self.copies],
-            "unlike": [asdict(one) for one in self.unlike],
-            "quality": [asdict(one) for one in self.quality],
+            "unlike": [one.to_dict() for one in self.unlike],
+            "quality": [one.to_dict() for one in self.quality],
             "shortcuts": list(self.shortcuts),
             "notes": list(self.notes),
         }
@@ -234,13 +248,10 @@ class AuditRecord:
             ),
             labels=tuple(labels),
             copies=tuple(tuple(CopiedImage(**one) for one in group) for group in values["copies"]),
-            unlike=tuple(StrangeImage(**one) for one in values["unlike"]),  # type: ignore[arg-type]
+            unlike=tuple(StrangeImage(**one) for one in values["unlike"]),
             shortcuts=tuple(values["shortcuts"]),
             notes=tuple(values["notes"]),
-            quality=tuple(
-                FlawedImage(**one)  # type: ignore[arg-type]
-                for one in values.get("quality", [])
-            ),
+            quality=tuple(FlawedImage(**one) for one in values.get("quality", [])),
         )
 
     def save(self, file: Path) -> None:

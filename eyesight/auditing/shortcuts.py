@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
-from typing import TypedDict
 
 import numpy as np
 import torch
@@ -18,6 +17,7 @@ from torch.nn import functional
 
 from eyesight.auditing import labels
 from eyesight.auditing.labels import Standardiser
+from eyesight.auditing.record import ShortcutValues
 from eyesight.data.images import Images
 from eyesight.data.origin import origin
 from eyesight.data.prepare import BadPicture, dimensions
@@ -36,18 +36,6 @@ ALARM = 0.3  # of the way from guessing to telling all apart
 NAMED = 2  # classes that are told best
 EXAMPLES = 6  # images of them
 SILENT = ("thumbnails",)  # may rightly tell classes apart, so they are no alarm by themselves
-
-
-class ShortcutJson(TypedDict):
-    """A shortcut as JSON."""
-
-    name: str
-    accuracy: float
-    guessing: float
-    images: int
-    alarm: bool
-    classes: list[str]
-    examples: list[str]
 
 
 @dataclass(frozen=True)
@@ -72,7 +60,7 @@ class Shortcut:
             return False
         return self.accuracy - self.guessing > ALARM * (1 - self.guessing)
 
-    def to_dict(self) -> ShortcutJson:
+    def to_dict(self) -> ShortcutValues:
         """Plain JSON values."""
         return {
             "name": self.name,

@@ -14,7 +14,8 @@ from eyesight.cli.options import AsJson, DataOrRun, Settings, app, say, show_jso
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
-    from eyesight.auditing.audit import Audit, Copy
+    from eyesight.auditing.audit import Audit
+    from eyesight.auditing.record import CopiedImage
     from eyesight.recipe import Data, Recipe
 
 SHOWN = 20
@@ -86,7 +87,7 @@ def keep_record(result: Audit, where: str) -> None:
     """Store the audit for `eyesight review`, and in the run for its report."""
     from eyesight.auditing import record
 
-    kept = record.AuditRecord.of(result)
+    kept = result.record()
     record.remember(kept)
     if (Path(where) / "recipe.json").is_file():
         kept.save(Path(where) / record.FILE)
@@ -220,7 +221,7 @@ def rest(count: int, *, every: bool) -> list[str]:
     return [f"  and {count - SHOWN:,} more; print them with --all or --json"]
 
 
-def kind_of_copies(group: tuple[Copy, ...]) -> str:
+def kind_of_copies(group: tuple[CopiedImage, ...]) -> str:
     """Whether copies lie across splits, across classes or within one class."""
     splits = {one.split for one in group}
     if len(splits) > 1:

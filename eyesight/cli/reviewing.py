@@ -89,13 +89,12 @@ def open_review(
     reporter.message("starting PyTorch")
     from eyesight.auditing import audit as auditing
     from eyesight.auditing import record
-    from eyesight.auditing.record import AuditRecord
     from eyesight.web.review import Review
 
     material = auditing.open_material(data, budget, reporter)
     kept = record.recall(material.store.key)
     if kept is None:
-        kept = AuditRecord.of(auditing.audit(data, budget=budget, reporter=reporter))
+        kept = auditing.audit(data, budget=budget, reporter=reporter).record()
         record.remember(kept)
     return Review.open(kept, material.source, file or corrections_path(data), who)
 

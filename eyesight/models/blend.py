@@ -8,9 +8,9 @@ the predictions are averaged.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, cast
+from typing import Any, Literal, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,13 @@ from eyesight.recipe import Model, group
 
 Space = Literal["probability", "log"]
 TINY = 1e-6  # added to lengths
+
+
+class MixtureJson(TypedDict):
+    """A mixture as JSON."""
+
+    space: Space
+    members: list[dict[str, object]]
 
 
 @dataclass(frozen=True)
@@ -46,16 +53,16 @@ class Mixture:
     space: Space
     members: tuple[Member, ...]
 
-    def to_dict(self) -> dict[str, object]:
+    def to_dict(self) -> MixtureJson:
         """As plain JSON values."""
-        return dataclasses.asdict(self)
+        return cast(MixtureJson, dataclasses.asdict(self))
 
     @staticmethod
-    def from_dict(values: Mapping[str, Any]) -> Mixture:
+    def from_dict(values: MixtureJson) -> Mixture:
         """The inverse of `to_dict`; raises KeyError, TypeError or ValueError for other values."""
         members = []
         for one in values["members"]:
-            own = dict(one)
+            own: dict[str, Any] = dict(one)
             own["model"] = group("model", own["model"])
             own["shape"] = tuple(own["shape"])
             if own.get("mixture") is not None:

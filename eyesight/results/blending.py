@@ -7,7 +7,7 @@ images that chose no blend is worse than its best member.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from eyesight.results.calibration import softmax
 from eyesight.results.metrics import Floats, Labels, correct, log_loss
+from eyesight.system.json_value import JsonObject
 
 ROUNDS = 30  # members that join at most, one and the same several times
 TINY = 1e-12
@@ -75,14 +76,14 @@ class BlendRecord:
     gain: Gain | None = None
     notes: tuple[str, ...] = field(default=())
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> JsonObject:
         """As plain JSON values."""
         return asdict(self)
 
     @staticmethod
-    def from_dict(values: dict[str, Any]) -> BlendRecord:
+    def from_dict(values: Mapping[str, object]) -> BlendRecord:
         """What `to_dict` gave; raises KeyError or TypeError for anything else."""
-        own = dict(values)
+        own: dict[str, Any] = dict(values)
         own["members"] = tuple(MemberRecord(**member) for member in own["members"])
         own["notes"] = tuple(own.get("notes", ()))
         if own.get("gain") is not None:

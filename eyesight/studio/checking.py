@@ -9,10 +9,11 @@ import json
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TypedDict, cast
 
+from eyesight.auditing.record import AuditJson, LabelJson
 from eyesight.data.corrections import Correction, Corrections
 from eyesight.errors import UserError
 from eyesight.studio.collecting import BURST_PATTERN
@@ -33,13 +34,27 @@ COPIES = ("conflict", "duplicate", "leak")
 WHO = "studio"
 
 
-@dataclass(frozen=True)
-class Doubtful:
-    """An image whose label may be wrong."""
+class ProblemJson(TypedDict):
+    """A problem with an image, of which `eyesight data --json` also prints the details."""
 
     id: str
-    given: str
-    suggested: str
+    kind: str
+    fatal: bool
+
+
+class HealthJson(TypedDict):
+    """What a check reads of that which `eyesight data --json` prints."""
+
+    usable: int
+    problems: list[ProblemJson]
+
+
+class CheckJson(TypedDict):
+    """The contents of `check.json`; there is no audit where there is one class."""
+
+    stamp: str
+    health: HealthJson
+    audit: AuditJson | None
 
 
 @dataclass(frozen=True)
@@ -50,12 +65,12 @@ class Check:
     broken: tuple[tuple[str, str], ...]  # id and kind
     repeated: tuple[str, ...]  # exact copies in one class
     contradicting: tuple[str, ...]  # exact copies in several classes
-    doubtful: tuple[Doubtful, ...]
-    copies: tuple[tuple[str, ...], ...]
-    strangers: tuple[str, ...]
-    shortcuts: tuple[str, ...]
-    notes: tuple[str, ...]
     stale: bool
+    doubtful: tuple[LabelJson, ...] = ()  # whose label may be wrong
+    copies: tuple[tuple[str, ...], ...] = ()
+    strangers: tuple[str, ...] = ()
+    shortcuts: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def clean(self) -> bool:
@@ -70,7 +85,7 @@ def check(job: Job) -> None:
     began = pictures_stamp(project)
     fields = options(settings(project))
     health = job.run(["data", str(project.pictures), *fields])
-    audit: dict[str, Any] = {}
+    audit = None
     if sum(1 for count in project.counts().values() if count) > 1:
         audit = job.run(["audit", str(project.pictures), "--budget", BUDGET, *fields])
     content = json.dumps({"stamp": began, "health": health, "audit": audit}, ensure_ascii=False)
@@ -82,62 +97,66 @@ def read_check(project: Project) -> Check | None:
     """The last check without findings resolved since; None before the first."""
     try:
         values = parse_json((project.path / CHECK).read_bytes())
-        return build_check(project, values)
+        return build_check(project, cast(CheckJson, values))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def build_check(project: Project, values: Mapping[str, Any]) -> Check:
+def build_check(project: Project, values: CheckJson) -> Check:
     """The check from the file's values."""
     health, audit = values["health"], values["audit"]
-    settled = {row.id for row in project.corrections.latest().values()}
     present = Presence(project)
-
-    def with_kind(*kinds: str) -> tuple[str, ...]:
-        ids = [problem["id"] for problem in health["problems"] if problem["kind"] in kinds]
-        return tuple(present.among(ids)[:SHOWN])
-
-    unlike = [str(one["id"]) for one in audit.get("unlike", []) if one["id"] not in settled]
-    return Check(
+    check = Check(
         pictures=int(health["usable"]),
         broken=broken_of(health, present),
-        repeated=with_kind("duplicate", "leak"),
-        contradicting=with_kind("conflict"),
+        repeated=copies_in(health, present, "duplicate", "leak"),
+        contradicting=copies_in(health, present, "conflict"),
+        stale=values["stamp"] != pictures_stamp(project),
+    )
+    if not audit:
+        return check
+    settled = {row.id for row in project.corrections.latest().values()}
+    strangers = [one["id"] for one in audit["unlike"] if one["id"] not in settled]
+    return replace(
+        check,
         doubtful=doubtful_of(audit, present, settled),
         copies=copies_of(audit, present),
-        strangers=tuple(present.among(unlike)[:SHOWN]),
-        shortcuts=tuple(str(one["name"]) for one in audit.get("shortcuts", []) if one.get("alarm")),
-        notes=tuple(str(note) for note in audit.get("notes", [])),
-        stale=values["stamp"] != pictures_stamp(project),
+        strangers=tuple(present.among(strangers)[:SHOWN]),
+        shortcuts=tuple(one["name"] for one in audit["shortcuts"] if one["alarm"]),
+        notes=tuple(audit["notes"]),
     )
 
 
-def broken_of(health: Mapping[str, Any], present: Presence) -> tuple[tuple[str, str], ...]:
+def copies_in(health: HealthJson, present: Presence, *kinds: str) -> tuple[str, ...]:
+    """The images that are exact copies of these kinds."""
+    ids = [problem["id"] for problem in health["problems"] if problem["kind"] in kinds]
+    return tuple(present.among(ids)[:SHOWN])
+
+
+def broken_of(health: HealthJson, present: Presence) -> tuple[tuple[str, str], ...]:
     """The files that cannot be read, with the kind of damage."""
     rows = []
     for problem in health["problems"]:
-        bad = problem["fatal"] and problem["kind"] not in COPIES
-        if bad and present(problem["id"]):
-            rows.append((str(problem["id"]), str(problem["kind"])))
+        is_broken = problem["fatal"] and problem["kind"] not in COPIES
+        if is_broken and present(problem["id"]):
+            rows.append((problem["id"], problem["kind"]))
     return tuple(rows[:SHOWN])
 
 
-def doubtful_of(
-    audit: Mapping[str, Any], present: Presence, settled: set[str]
-) -> tuple[Doubtful, ...]:
+def doubtful_of(audit: AuditJson, present: Presence, settled: set[str]) -> tuple[LabelJson, ...]:
     """Suspicious labels that no person has decided."""
     rows = []
-    for label in audit.get("labels", []):
+    for label in audit["labels"]:
         if label["id"] not in settled and present(label["id"]):
-            rows.append(Doubtful(label["id"], label["given"], label["suggested"]))
+            rows.append(label)
     return tuple(rows[:SHOWN])
 
 
-def copies_of(audit: Mapping[str, Any], present: Presence) -> tuple[tuple[str, ...], ...]:
+def copies_of(audit: AuditJson, present: Presence) -> tuple[tuple[str, ...], ...]:
     """The groups of near duplicates, except within a burst."""
     groups = []
-    for group in audit.get("copies", []):
-        ids = present.among([str(one["id"]) for one in group])
+    for group in audit["copies"]:
+        ids = present.among([one["id"] for one in group])
         bursts = {burst_of(one) for one in ids}
         if len(ids) > 1 and (len(bursts) > 1 or bursts == {""}):
             groups.append(tuple(ids[:TOGETHER]))

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from subprocess import Popen
 from threading import Lock, Thread
-from typing import Any
 
 from eyesight.errors import UserError
 from eyesight.studio.projects import Project
 from eyesight.system.child_process import last_error, start_with_parent
+from eyesight.system.json_value import JsonObject
 
 LINES = 200  # lines of a child's output that are kept
 
@@ -41,7 +41,7 @@ class Job:
         """The last message."""
         return self.lines[-1] if self.lines else ""
 
-    def run(self, arguments: Sequence[str]) -> dict[str, Any]:
+    def run(self, arguments: Sequence[str]) -> JsonObject:
         """Run `eyesight ARGUMENTS --json` and return its output.
 
         Raises UserError if it fails or is stopped.
@@ -127,7 +127,7 @@ def perform(job: Job, work: Callable[[Job], None]) -> None:
         job.busy = False
 
 
-def as_object(text: bytes) -> dict[str, Any]:
+def as_object(text: bytes) -> JsonObject:
     """Parse a command's JSON output; raises UserError if it is invalid."""
     try:
         values = json.loads(text)

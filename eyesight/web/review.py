@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
 from eyesight.auditing.queue import Kind, Queue, State
-from eyesight.auditing.record import AuditRecord, JudgedImage
+from eyesight.auditing.record import AuditRecord, CopiedImage, JudgedImage
 from eyesight.data.correction_file import CorrectionFile
 from eyesight.data.corrections import AUDIT, UNTOLD, Correction
 from eyesight.data.prepare import BadPicture, preview
@@ -72,29 +72,24 @@ class DecisionFacts(BaseModel):
     who: str
 
 
-class CopyFacts(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class CopyFacts(CopiedImage):
     """A near copy of an image; `row` is null where it was not judged."""
 
-    id: str
-    split: str
-    label: str
     row: int | None
 
 
-class ItemFacts(BaseModel):
+@dataclass(frozen=True, kw_only=True)
+class ItemFacts(JudgedImage):
     """One image of the queue."""
 
-    place: int = Field(description="in the order of its kind")
+    place: Annotated[int, Field(description="in the order of its kind")]
     row: int
-    id: str
-    content: str
-    split: str
-    given: str
-    suggested: str
-    score: float
     kinds: list[Kind]
     decision: DecisionFacts | None
-    others: list[DecisionFacts] = Field(description="what other people decided differently")
+    others: Annotated[
+        list[DecisionFacts], Field(description="what other people decided differently")
+    ]
     copies: list[CopyFacts]
 
 
@@ -297,14 +292,9 @@ class Review:
             if last is not None and one.new != last.new:
                 differing.append(decision_facts(one))
         return ItemFacts(
+            **asdict(label),
             place=place,
             row=row,
-            id=label.id,
-            content=label.content,
-            split=label.split,
-            given=label.given,
-            suggested=label.suggested,
-            score=label.score,
             kinds=self.queue.kinds_of(row),
             decision=decision_facts(last) if last is not None else None,
             others=differing,
@@ -317,7 +307,7 @@ class Review:
         for one in self.queue.groups.get(row, ()):
             if one.id != own:
                 place = self.queue.row_of_id.get(one.id)
-                copies.append(CopyFacts(id=one.id, split=one.split, label=one.label, row=place))
+                copies.append(CopyFacts(**asdict(one), row=place))
         return copies
 
 

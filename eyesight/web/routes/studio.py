@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import shlex
 from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
+from typing import TypeAlias
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request
@@ -18,6 +20,7 @@ from eyesight.errors import UserError
 from eyesight.runs import Run
 from eyesight.studio import checking, projects, qr, training
 from eyesight.studio.projects import Project
+from eyesight.system.json_value import JsonObject
 from eyesight.web.limits import Refused
 from eyesight.web.studio.desk import Desk, desk_of
 from eyesight.web.templating import templates
@@ -28,10 +31,11 @@ TIMES = (60, 300, 3600)  # seconds that are offered
 WEB_EXPORT = "eyesight.exporting.page_files"  # where there is an export as a web page
 JSON_BYTES = 2_000_000
 COVERS = 4  # pictures of a project on the list
+Facts: TypeAlias = dict[str, object]  # for a page, by the name in its template
 router = APIRouter(prefix="/studio", include_in_schema=False)
 
 
-async def body_of(request: Request) -> dict[str, Any]:
+async def body_of(request: Request) -> JsonObject:
     """The JSON object in a request's body; raises Refused."""
     desk = desk_of(request)
     try:
@@ -43,7 +47,7 @@ async def body_of(request: Request) -> dict[str, Any]:
     return values
 
 
-def text_of(values: dict[str, Any], key: str) -> str:
+def text_of(values: JsonObject, key: str) -> str:
     """A text of a request's body; raises Refused."""
     value = values.get(key, "")
     if not isinstance(value, str):
@@ -51,12 +55,13 @@ def text_of(values: dict[str, Any], key: str) -> str:
     return value
 
 
-def texts_of(values: dict[str, Any], key: str) -> list[str]:
+def texts_of(values: JsonObject, key: str) -> list[str]:
     """A list of texts of a request's body; raises Refused."""
     value = values.get(key, [])
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+    texts = [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    if texts != value:
         raise Refused(422, f"{key} is not a list of strings", "send a JSON array of strings")
-    return value
+    return texts
 
 
 @router.get("", response_class=HTMLResponse)
@@ -78,7 +83,7 @@ def front(request: Request) -> Response:
     return templates.TemplateResponse(request, "studio_front.html", context)
 
 
-def card(project: Project) -> dict[str, Any]:
+def card(project: Project) -> Facts:
     """A project on the list."""
     counts = project.counts()
     covers = []
@@ -130,7 +135,7 @@ def state(request: Request, name: str) -> Response:
     return JSONResponse(state_of(desk, project), headers={"Cache-Control": "no-store"})
 
 
-def state_of(desk: Desk, project: Project) -> dict[str, Any]:
+def state_of(desk: Desk, project: Project) -> Facts:
     """The state of a project as JSON values."""
     counts = project.counts()
     job = desk.jobs.of(project)
@@ -173,12 +178,12 @@ def page(request: Request, name: str, step: str) -> Response:
     return templates.TemplateResponse(request, f"studio_{step}.html", context)
 
 
-def no_facts(desk: Desk, project: Project) -> dict[str, Any]:
+def no_facts(desk: Desk, project: Project) -> Facts:
     """A step that shows only the state."""
     return {}
 
 
-def check_facts(desk: Desk, project: Project) -> dict[str, Any]:
+def check_facts(desk: Desk, project: Project) -> Facts:
     """What the page Check shows."""
     counts = project.counts()
     try:
@@ -195,7 +200,7 @@ def check_facts(desk: Desk, project: Project) -> dict[str, Any]:
     }
 
 
-def train_facts(desk: Desk, project: Project) -> dict[str, Any]:
+def train_facts(desk: Desk, project: Project) -> Facts:
     """What the page Train shows."""
     problem = ""
     try:
@@ -213,39 +218,57 @@ def train_facts(desk: Desk, project: Project) -> dict[str, Any]:
     }
 
 
-def compare_facts(desk: Desk, project: Project) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RunFacts:
+    """A training in the comparison; `share` of the test images were right."""
+
+    name: str
+    phase: str
+    right: int = 0
+    judged: int = 0
+    share: float | None = None
+    interval: Sequence[float] | None = None
+    seconds: float | None = None
+    pictures: int = 0
+    classes: Sequence[str] = ()
+    began: str | None = None
+    problem: str = ""
+    usable: bool = False
+
+
+def compare_facts(desk: Desk, project: Project) -> Facts:
     """What the page Compare shows."""
-    rows = [run_facts(project, run) for run in reversed(project.runs)]
-    finished = [row["share"] for row in rows if row["share"] is not None]
+    rows = [run_facts(run) for run in reversed(project.runs)]
+    finished = [row.share for row in rows if row.share is not None]
     return {"runs": rows, "best": max(finished, default=None)}
 
 
-def run_facts(project: Project, run: Run) -> dict[str, Any]:
+def run_facts(run: Run) -> RunFacts:
     """A training in the comparison."""
     try:
         reached = training.progress(run)
         log, data, seconds = run.log, run.data, run.result.get("seconds") or {}
     except (UserError, OSError, KeyError, TypeError, ValueError):
-        return {"name": run.name, "phase": "damaged", "share": None}
+        return RunFacts(run.name, "damaged")
     counts = data.get("counts") or {}
     test = run.result.get("test") or {}
-    return {
-        "name": run.name,
-        "phase": reached.phase,
-        "right": reached.right,
-        "judged": reached.judged,
-        "share": test.get("top1"),
-        "interval": test.get("interval"),
-        "seconds": seconds.get("total"),
-        "pictures": sum(value for value in counts.values() if isinstance(value, int)),
-        "classes": data.get("classes") or [],
-        "began": log[0].get("time") if log else None,
-        "problem": reached.problem,
-        "usable": projects.has_classifier(run),
-    }
+    return RunFacts(
+        name=run.name,
+        phase=reached.phase,
+        right=reached.right,
+        judged=reached.judged,
+        share=test.get("top1"),
+        interval=test.get("interval"),
+        seconds=seconds.get("total"),
+        pictures=sum(value for value in counts.values() if isinstance(value, int)),
+        classes=data.get("classes") or [],
+        began=log[0].get("time") if log else None,
+        problem=reached.problem,
+        usable=projects.has_classifier(run),
+    )
 
 
-def take_facts(desk: Desk, project: Project) -> dict[str, Any]:
+def take_facts(desk: Desk, project: Project) -> Facts:
     """What the page Take away shows."""
     run = project.answering
     if run is None:
