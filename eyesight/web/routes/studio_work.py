@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
+import numpy.typing as npt
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import FileResponse, JSONResponse, Response
@@ -26,6 +27,17 @@ from eyesight.web.studio.desk import desk_of
 TOP = 5
 HELD_OUT = 60  # held-out images that are shown, wrong answers first
 router = APIRouter(prefix="/studio", include_in_schema=False)
+
+
+class HeldImage(TypedDict):
+    """A held-out image and the network's answer to it."""
+
+    id: str
+    address: str
+    truth: str
+    answer: str
+    probability: float
+    right: bool
 
 
 @router.post("/{name}/check")
@@ -103,13 +115,13 @@ def held(request: Request, name: str) -> Response:
     return JSONResponse({"run": run.name, "pictures": held_rows(project, run)})
 
 
-def held_rows(project: Project, run: Run) -> list[dict[str, Any]]:
+def held_rows(project: Project, run: Run) -> list[HeldImage]:
     """The held-out images of a run that are still there, mistakes first."""
     try:
         predictions = run.predictions()
     except UserError:
         return []
-    rows: list[dict[str, Any]] = []
+    rows: list[HeldImage] = []
     for place in worst_first(predictions).tolist():
         row = held_row(project, predictions, place)
         if row is not None:
@@ -119,13 +131,13 @@ def held_rows(project: Project, run: Run) -> list[dict[str, Any]]:
     return rows
 
 
-def worst_first(predictions: Predictions) -> np.ndarray[Any, np.dtype[np.int64]]:
+def worst_first(predictions: Predictions) -> npt.NDArray[np.int64]:
     """The rows, the most confident mistakes first and the most confident right answers last."""
     right = predictions.predicted == predictions.labels
     return np.lexsort((np.where(right, predictions.confidence, -predictions.confidence), right))
 
 
-def held_row(project: Project, predictions: Predictions, row: int) -> dict[str, Any] | None:
+def held_row(project: Project, predictions: Predictions, row: int) -> HeldImage | None:
     """One held-out image with what was said about it; None when it is gone."""
     image_id = predictions.ids[row]
     class_name, _, file = image_id.partition("/")
