@@ -4,6 +4,7 @@ import ast
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ FLOORS = (
     ("__main__",),
     ("cli", "sklearn"),
     ("api", "ensemble", "searching", "web"),
-    ("comparison", "diagnosis", "experiment", "report"),
+    ("comparison", "diagnosis", "experiment", "report", "studio"),
     ("auditing", "cluster", "exporting", "training", "views"),
-    ("distributed", "inference", "studio"),
+    ("distributed", "inference"),
     ("classifier",),
     ("reader", "runs", "tasks"),
     ("augment", "data", "models", "recipes", "results"),
@@ -57,14 +58,19 @@ def files():
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def imports(path, *, at_import=False):
-    """Modules that a file imports.
+def nodes(path):
+    """Every node of a file's syntax tree; equal files are parsed once."""
+    return parsed(path.read_text(encoding="utf-8"))
 
-    With `at_import` only those at module level and outside TYPE_CHECKING.
-    """
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    nodes = list(tree.body if at_import else ast.walk(tree))
-    for node in nodes:
+
+@cache
+def parsed(text):
+    return tuple(ast.walk(ast.parse(text)))
+
+
+def imports(path):
+    """Modules that a file imports, those in functions and under TYPE_CHECKING too."""
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -99,7 +105,7 @@ def graph(root=PACKAGE):
     modules = {name.removesuffix(".__init__"): path for name, path in modules.items()}
     arrows = {name: set() for name in modules if name != "eyesight"}
     for name in arrows:
-        for node in ast.walk(ast.parse(modules[name].read_text(encoding="utf-8"))):
+        for node in nodes(modules[name]):
             arrows[name].update(
                 target for target in targets(node, modules) if target in arrows and target != name
             )
@@ -217,40 +223,52 @@ def test_a_planted_circle_or_upward_import_is_seen(tmp_path, place, line, seen):
     assert seen(rooms(arrows)) if seen is upward else seen(arrows)
 
 
-def run(code):
-    return subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
+# One process imports more and more, and prints after each step what must not be there.
+IMPORTING = """
+import importlib, os, sys
+def imported(*names):
+    print([name for name in names if name in sys.modules])
+import eyesight
+imported("torch", "numpy", "PIL", "matplotlib")
+sys.argv = ["eyesight", "--help"]
+from eyesight.cli import main
+sys.stdout, stdout = open(os.devnull, "w"), sys.stdout
+try:
+    main.main()
+except SystemExit:
+    pass
+sys.stdout = stdout
+imported("torch", "numpy")
+for name in {names}:
+    importlib.import_module(name)
+imported("torch")
+print([name for name in eyesight.__all__ if getattr(eyesight, name) is None])
+"""
 
 
-def test_what_works_without_torch_does_not_import_it():
-    names = [f"eyesight.{name}" for name in WITHOUT_TORCH]
-    assert (
-        run(
-            f"import importlib, sys; [importlib.import_module(name) for name in {names}]; print('torch' in sys.modules)"
-        )
-        == "False"
-    )
+@pytest.fixture(scope="module")
+def importing():
+    code = IMPORTING.format(names=[f"eyesight.{name}" for name in WITHOUT_TORCH])
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
 
 
-def test_importing_the_package_is_quick_and_the_public_names_exist():
-    heavy = run(
-        "import sys, eyesight; print([name for name in ('torch', 'numpy', 'PIL', 'matplotlib') if name in sys.modules])"
-    )
-    assert heavy == "[]"
-    assert (
-        run(
-            "import eyesight; print(all(getattr(eyesight, name) is not None for name in eyesight.__all__))"
-        )
-        == "True"
-    )
+def test_importing_the_package_is_quick(importing):
+    assert importing[0] == "[]"
 
 
-def test_help_needs_neither_torch_nor_numpy():
-    code = "import sys; sys.argv = ['eyesight', '--help']\nfrom eyesight.cli import main\ntry: main.main()\nexcept SystemExit: pass\n"
-    assert run(code + "print('torch' in sys.modules, 'numpy' in sys.modules)").endswith(
-        "False False"
-    )
+def test_help_needs_neither_torch_nor_numpy(importing):
+    assert importing[1] == "[]"
+
+
+def test_what_works_without_torch_does_not_import_it(importing):
+    assert importing[2] == "[]"
+
+
+def test_the_public_names_exist(importing):
+    assert importing[3] == "[]"
 
 
 HINTED = {
@@ -270,7 +288,7 @@ def test_every_error_for_people_says_how_to_mend_it():
     for path in files():
         if path.relative_to(PACKAGE).as_posix() in ELSEWHERE:
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in nodes(path):
             place = (
                 HINTED.get(ast.unparse(node.func).rpartition(".")[2])
                 if isinstance(node, ast.Call)

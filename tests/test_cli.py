@@ -146,7 +146,7 @@ def trained(tmp_path_factory):
     drawn.folder(root / "pictures", 120, size=40)
     (root / "pictures" / "ring" / "text.jpg").write_text("not a picture")
     (root / "pictures" / "ring" / "empty.png").write_bytes(b"")
-    said = program(
+    said = command(
         "train",
         "digits",
         "--data",
@@ -156,7 +156,7 @@ def trained(tmp_path_factory):
         "--json",
         folder=root,
     )
-    yield root, json.loads(said.stdout), said.stderr
+    yield root, json.loads(said.out), said.err
     monkey.undo()
 
 
