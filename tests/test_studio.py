@@ -222,6 +222,7 @@ def test_a_check_is_plain_and_forgets_what_was_settled(project):
         "labels": [{"id": ids[3], "given": "bar", "suggested": "ring", "score": 0.9}],
         "copies": [[{"id": ids[4]}, {"id": ids[5]}], [{"id": ids[4]}, {"id": "ring/gone.png"}]],
         "unlike": [{"id": ids[6], "score": 0.9}],
+        "notes": [],
         "shortcuts": [
             Shortcut("size", 0.9, 0.5, 90).to_dict(),
             Shortcut("hue", 0.5, 0.5, 90).to_dict(),
