@@ -112,7 +112,7 @@ def test_a_group_file_of_other_data_is_refused(tmp_path):
     root = burst_folder(tmp_path / "set", 4)
     file = tmp_path / "groups.csv"
     group_file.write(file, [["other/1.png", "other/2.png"]])
-    with pytest.raises(UserError, match="none of its images"):
+    with pytest.raises(UserError, match="none of the images"):
         dataset.load(Data(str(root), size=16, group_file=str(file)))
     file.write_text("nothing\n")
     with pytest.raises(UserError, match="id and group"):

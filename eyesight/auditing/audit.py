@@ -436,7 +436,7 @@ def flattery(
     names = groups_of(material.source, images.ids)
     source = "the data"
     if names is None:
-        source = "series that were found"
+        source = "detected series"
         owner = np.arange(len(images))
         for group in together:
             owner[list(group)] = min(group)

@@ -336,15 +336,15 @@ def _train_auto(
     for option, value in refused.items():
         if value is not None:
             raise UserError(
-                f"auto chooses a recipe first, without {option}",
-                "train what it chose with it: eyesight train RUN",
+                f"auto does not support {option}",
+                "use it to train the chosen run again: eyesight train RUN",
                 code=2,
             )
     budget = override(Recipe(), settings).training.budget
     if data is None or budget is None:
         raise UserError(
-            "auto needs pictures and a time",
-            "eyesight train auto --data FOLDER --budget 10m",
+            "auto needs --data and --budget",
+            "for example eyesight train auto --data FOLDER --budget 10m",
             code=2,
         )
     context = Context(console.reporter, Clock(STARTED), resume=place.resume, report=True)

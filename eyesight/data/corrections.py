@@ -115,7 +115,7 @@ class Corrections:
             header, *lines = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
         except csv.Error as error:
             raise UserError(
-                f"{path} holds no corrections: {error}", f"expected {','.join(columns())}"
+                f"{path} is not a corrections file: {error}", f"expected {','.join(columns())}"
             ) from error
         if header != list(columns()):
             raise UserError(

@@ -33,13 +33,15 @@ def read(file: Path) -> dict[str, str]:
         text = file.read_bytes().decode("utf-8-sig", "surrogateescape")
     except OSError as error:
         raise UserError(
-            f"cannot read {file}: {error.strerror or error}", "data.group_file is a CSV", code=2
+            f"cannot read {file}: {error.strerror or error}",
+            "data.group_file must be a CSV file",
+            code=2,
         ) from None
     rows = csv.DictReader(io.StringIO(text))
     if not set(COLUMNS) <= set(rows.fieldnames or ()):
         raise UserError(
             f"{file} has no columns id and group",
-            "eyesight audit DATA --groups FILE.csv writes such a file",
+            "write one with eyesight audit DATA --groups FILE.csv",
             code=2,
         )
     return {row["id"]: row["group"] for row in rows if row["group"]}
@@ -54,7 +56,7 @@ def groups_by_file(ids: Sequence[str], file: str) -> tuple[tuple[str, ...], int]
     unnamed = sum(one not in groups for one in ids)
     if unnamed == len(ids):
         raise UserError(
-            f"{file} names groups, but none of its images is in the data",
+            f"none of the images in {file} is in the data",
             f"the first image of the data is {ids[0]}",
             code=2,
         )

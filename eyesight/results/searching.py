@@ -55,15 +55,15 @@ class Luck:
     def sentence(self) -> str:
         """For people."""
         text = (
-            f"the best trial reached {self.score:.2%} on the {self.images:,} pictures that chose; "
-            f"choosing gives about {100 * self.optimism:.1f} points of that by luck"
+            f"the best trial reached {self.score:.2%} on the {self.images:,} images used to "
+            f"choose; about {100 * self.optimism:.1f} points of that are selection bias"
         )
         if self.apart is None or self.interval is None:
             return text
         low, high = self.interval
         return (
-            f"{text}. On {self.apart_images:,} pictures that chose nothing it reached "
-            f"{self.apart:.2%} ({low:.2%} to {high:.2%})"
+            f"{text}. On {self.apart_images:,} other images it reached {self.apart:.2%} "
+            f"({low:.2%} to {high:.2%})"
         )
 
 

@@ -50,8 +50,8 @@ class Look:
         """For people."""
         colours = "grey" if self.grey else "in colour"
         seen = self.seen
-        line = f"{seen.pictures:,} pictures of {seen.classes} classes, {colours}"
-        return (f"{line}, usually {seen.side} pixels wide",)
+        line = f"{seen.pictures:,} images of {seen.classes} classes, {colours}"
+        return (f"{line}, median width {seen.side} pixels",)
 
 
 def candidates(
@@ -128,7 +128,7 @@ def variations(winner: Candidate) -> list[Candidate]:
         rates = [f"optim.lr={recipe.optim.lr * factor:g}"]
         if recipe.transfer.thaw and winner.family == "pretrained":
             rates.append(f"transfer.thaw_lr={recipe.transfer.thaw_lr * factor:g}")
-        made.append(_varied(winner, f"rate × {factor:g}", rates))
+        made.append(_varied(winner, f"learning rate × {factor:g}", rates))
     size = recipe.data.size
     for other in (round(size * 0.75), round(size * 1.25)):
         made.append(_varied(winner, f"{other} pixels", [f"data.size={other}"]))

@@ -87,7 +87,7 @@ class Search:
         finished = trials.recall(candidate, number, self.folder)
         late = self.trials and self.clock.elapsed() > LATEST * self.budget
         if finished is None and late:
-            finished = trials.untried(candidate, number, seconds, "no time was left to try it")
+            finished = trials.untried(candidate, number, seconds, "no time left to try it")
         elif finished is None:
             finished = trials.attempt(candidate, number, seconds, self.division)
             trials.save(finished, self.folder)
@@ -127,8 +127,8 @@ def train_auto(
     data = override(Recipe(data=Data(source)), own).data
     if data.target != "class":
         raise UserError(
-            f"auto chooses among classifiers, and data.target is {data.target}",
-            "name a recipe, for example segment",
+            f"auto supports only classification, but data.target is {data.target}",
+            "use a recipe such as segment",
             code=2,
         )
     key = [source, *settings, f"{budget:g}"]
@@ -186,7 +186,9 @@ def search_in(
         )
         entered = [settled(candidate) for candidate in build(under_way)]
         if not entered:
-            raise UserError("there is nothing to try", "name a recipe: eyesight recipes")
+            raise UserError(
+                "there is nothing to try", "use one of the recipes listed by `eyesight recipes`"
+            )
         winner, reason = improve(halve(entered, under_way), under_way)
         record = record_of(winner, reason, under_way)
         decided = winner.candidate.recipe, record
@@ -204,7 +206,7 @@ def held(folder: Path) -> Iterator[None]:
     with (folder / LOCK).open("a+b") as file:
         if not lock(file, patience=0.2):
             raise UserError(
-                "another process is searching on the same images in the same time",
+                "another process is running the same search",
                 "wait for it, or name another folder with --out",
             )
         yield
@@ -272,8 +274,8 @@ def strongest(names: Sequence[str], images: Images, search: Search) -> list[str]
     """The networks with the best linear probe, of those that have time for every image."""
     probed = probe.probe(images, names, PROBING * search.budget, search.reporter.message)
     for one in probed:
-        rate = f"{1 / one.seconds:,.0f} images a second"
-        search.looked_at.append(f"{one.name}: {one.accuracy:.1%} by a linear probe, {rate}")
+        rate = f"{1 / one.seconds:,.0f} images/s"
+        search.looked_at.append(f"{one.name}: linear probe {one.accuracy:.1%}, {rate}")
     time_for_all = [one for one in probed if one.seconds * len(images) < 0.3 * search.left()]
     quickest = sorted(probed, key=lambda one: one.seconds)[:1]
     return [one.name for one in (time_for_all or quickest)[:BEST_BACKBONES]]
@@ -293,8 +295,8 @@ def halve(entered: Sequence[Candidate], search: Search) -> Trial:
             return leader(list(earlier.values()), {}, search)
         if not good:
             raise UserError(
-                f"no candidate could be tried; the first: {made[0].failure}",
-                "give more time, for example --budget 10m",
+                f"no candidate could be trained; the first failed with: {made[0].failure}",
+                "use a longer budget, for example --budget 10m",
             )
         kept = best_of(good, families)
         if number > 1 and (len(kept) == len(good) or len(good) == 1):
@@ -318,7 +320,7 @@ def prepared(entered: Sequence[Candidate], search: Search) -> list[Candidate]:
     for candidate in entered:
         opened = candidate.recipe.data in search.division.opened
         if ready and not opened and search.clock.elapsed() > PREPARING * search.budget:
-            late = trials.untried(candidate, 1, 0.0, "no time was left to prepare its pictures")
+            late = trials.untried(candidate, 1, 0.0, "no time left to prepare its images")
             search.trials.append(late)
             search.dropped[candidate.name, 1] = late.failure
             continue
@@ -371,13 +373,13 @@ def leader(good: Sequence[Trial], earlier: dict[str, Trial], search: Search) -> 
     for trial in good:
         if trial is not best:
             gap = 100 * (ahead[best.candidate.name] - ahead[trial.candidate.name])
-            search.drop(trial, f"forecast {gap:.1f} points behind")
+            search.drop(trial, f"forecast {gap:.1f} points lower")
     return best
 
 
 def improve(winner: Trial, search: Search) -> tuple[Trial, str]:
     """The winner after trials of its other settings, and why it is the winner."""
-    reason = "the best after the rounds"
+    reason = "best after the rounds"
     seconds = winner.budget
     deadline = search.clock.elapsed() + IMPROVING * search.left()
     number = winner.round + 1
@@ -395,9 +397,9 @@ def improve(winner: Trial, search: Search) -> tuple[Trial, str]:
         if accepted(trial, best):
             search.drop(best, f"{trial.candidate.name} is better")
             best = trial
-            reason = "the best setting tried"
+            reason = "best setting tried"
         else:
-            search.drop(trial, "no better than chance may give")
+            search.drop(trial, "not significantly better")
     return best, reason
 
 
@@ -406,7 +408,7 @@ def accepted(trial: Trial, best: Trial) -> bool:
 
     The head alone does unless training more of the network is clearly better.
     """
-    if trial.candidate.name.endswith(", head alone"):
+    if trial.candidate.name.endswith(", head only"):
         return not clearly_better(best.choosing, trial.choosing)
     return clearly_better(trial.choosing, best.choosing)
 
@@ -418,7 +420,7 @@ def record_of(winner: Trial, reason: str, search: Search) -> SearchRecord:
         place = trial.candidate.name, trial.round
         dropped = search.dropped.get(place, "")
         if not dropped and trial is not winner:
-            dropped = "went on to the next round"
+            dropped = "kept for the next round"
         rows.append(
             TrialRecord(
                 trial.candidate.name,
@@ -446,10 +448,10 @@ def record_of(winner: Trial, reason: str, search: Search) -> SearchRecord:
 def train_winner(recipe: Recipe, record: SearchRecord, out: Path, context: Context) -> Run:
     """An ordinary training of the winner on all training images, in the time that is left."""
     left = record.budget - context.clock.elapsed()
-    context.reporter.message(f"training {record.winner} in the {left:.0f} s left")
+    context.reporter.message(f"training {record.winner} in the remaining {left:.0f} s")
     context.clock.lap("search")
     tried = len({trial.name for trial in record.trials})
-    summary = f"{record.winner}, the best of {tried} tried in {record.seconds:.0f} s"
+    summary = f"{record.winner}, the best of {tried} candidates tried in {record.seconds:.0f} s"
     return experiment.run(replace(recipe, name="auto", summary=summary), out, context)
 
 

@@ -50,7 +50,7 @@ def probe(
     last = time.monotonic() + seconds
     for name in names:
         if probed and time.monotonic() > last:
-            talk(f"no time is left to probe {name}")
+            talk(f"no time left to probe {name}")
             continue
         try:
             network = pretrained(name, images)
@@ -65,7 +65,8 @@ def probe(
         accuracy = leave_one_out(features, labels)
         probed.append(Probed(name, accuracy, each, len(features)))
         talk(
-            f"{name}: {accuracy:.1%} by a linear probe of {len(features)}, {1 / each:.0f} a second"
+            f"{name}: linear probe {accuracy:.1%} on {len(features)} images, {1 / each:.0f} "
+            "images/s"
         )
     return sorted(probed, key=lambda one: -one.accuracy)
 
