@@ -61,7 +61,13 @@ from eyesight.training.budget import CHECKED, Evaluation
 from eyesight.training.checkpoint import State
 from eyesight.training.context import Context
 from eyesight.training.features import Activations
-from eyesight.training.history import best_of, is_perfect, out_of_patience, stage_results
+from eyesight.training.history import (
+    best_of,
+    is_perfect,
+    keeps_first_stage,
+    out_of_patience,
+    stage_results,
+)
 from eyesight.training.loop import fit, plan
 from eyesight.training.resume import checkpoint, remove_checkpoint, unfinished
 from eyesight.training.transfer import Stage
@@ -343,6 +349,13 @@ def train_stage(job: Job, stage: Stage) -> State:
         if due and state.progress < 1 and context.group.first:
             state.save(file)
             saved = time.monotonic()
+    if stage.number > 1 and keeps_first_stage(run.epochs) and state.first:
+        state.best = state.first
+        run.append({"event": "kept", "stage": stage.number - 1})
+        context.reporter.message(
+            "the second stage is no better on validation pictures that did not choose its epoch: "
+            "what the first trained is kept"
+        )
     state.finish(training)
     run.append({"event": "trained", **stage.mark, **used(job, stage, state)})
     return state

@@ -174,6 +174,9 @@ class Run:
                 while epochs and epochs[-1]["epoch"] >= event["epoch"]:
                     epochs.pop()
                 epochs.append(event)
+            if event.get("event") == "kept":  # no epoch of a later stage was
+                for epoch in epochs:
+                    epoch["best"] = epoch.get("best", False) and epoch["stage"] == event["stage"]
         return epochs
 
     @property

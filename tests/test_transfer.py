@@ -29,6 +29,7 @@ from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.training.features import Activations, Tail, Trunk
+from eyesight.training.history import keeps_first_stage
 from eyesight.training.loop import fit
 
 NAME = "test_resnet"  # timm's own toy of 0.5 M parameters
@@ -339,6 +340,39 @@ def test_two_stages_are_one_run_with_one_curve(tmp_path):
     assert sum("training" in line and "tensors" in line for line in said) == 2
     assert run.environment["weights"]["door"].startswith("none")
     assert run.environment["chosen"]["data.interpolation"] == "bilinear"
+
+
+def epochs_with(scores, stage):
+    """Epochs of a log whose scores on the two halves are given."""
+    return [{"stage": stage, "halves": [[1.0, a], [1.0, b]]} for a, b in scores]
+
+
+def test_a_second_stage_that_is_best_by_chance_alone_is_not_kept():
+    first = epochs_with([(0.7, 0.7)], 1)
+    lucky = epochs_with([(0.9, 0.5), (0.5, 0.9), (0.6, 0.6)], 2)
+    assert keeps_first_stage([*first, *lucky]), "each half's best is the other half's worst"
+    better = epochs_with([(0.9, 0.5), (0.95, 0.95)], 2)
+    assert not keeps_first_stage([*first, *better])
+    assert keeps_first_stage([*first, *epochs_with([(0.7, 0.7)], 2)]), "no better is not kept"
+    assert not keeps_first_stage([*first, {"stage": 2}]), "a run of before has no halves"
+
+
+def test_the_weights_of_the_first_stage_come_back_where_the_second_is_no_better(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(experiment, "keeps_first_stage", lambda epochs: True)
+    both = replace(RECIPE.transfer, freeze="all", thaw="conv4", thaw_epochs=2, thaw_lr=0.05)
+    data = replace(RECIPE.data, source=str(drawn.folder(tmp_path / "data", 60, 32)))
+    recipe = replace(RECIPE, data=data, transfer=both)
+    run = experiment.train(recipe, tmp_path / "runs")
+    alone = experiment.train(
+        replace(recipe, transfer=replace(both, thaw="", thaw_epochs=0)), tmp_path / "runs"
+    )
+    kept, head = (run.predictions(), alone.predictions())
+    assert np.allclose(kept.probabilities, head.probabilities, atol=1e-4)
+    assert not any(epoch["best"] for epoch in run.epochs if epoch["stage"] == 2)
+    assert [event["stage"] for event in run.log if event["event"] == "kept"] == [1]
+    assert all(len(epoch["halves"]) == 2 for epoch in run.epochs)
 
 
 def test_interrupted_in_the_second_stage_and_resumed_is_uninterrupted(tmp_path, monkeypatch):

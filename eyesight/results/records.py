@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal, TypedDict
 
-EventName = Literal["start", "epoch", "trained", "done", "failed"]
+EventName = Literal["start", "epoch", "trained", "kept", "done", "failed"]
 
 
 class Summary(TypedDict, total=False):
@@ -84,6 +84,7 @@ class Event(TypedDict, total=False):
     best: bool
     train_loss: float | None
     validation_loss: float | None
+    halves: list[list[float]]  # loss and score on two halves of the validation images
 
 
 class Result(TypedDict, total=False):

@@ -37,11 +37,15 @@ class Epoch:
     seconds: float
     best: bool
     measure: str = "top1"  # the name of the score in a log
+    # Loss and score on two halves of the validation images, where a second stage follows.
+    halves: tuple[tuple[float, float], tuple[float, float]] | None = None
 
     def event(self) -> dict[str, object]:
         """The epoch as a line of a run's log."""
         values = asdict(self)
         key = values.pop("measure")
+        if values["halves"] is None:
+            del values["halves"]
         renamed = {name.replace("score", key): value for name, value in values.items()}
         return {"event": "epoch", **renamed}
 

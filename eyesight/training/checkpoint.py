@@ -39,6 +39,7 @@ class State:
     optimiser: torch.optim.Optimizer
     average: optim.Average | None = None
     best: dict[str, Tensor] = field(default_factory=dict)
+    first: dict[str, Tensor] = field(default_factory=dict)  # the weights of the stage before
     history: list[Monitored] = field(default_factory=list)
     epoch: int = 0
     passes: int = 0
@@ -80,6 +81,7 @@ class State:
     def seed_best(self, monitored: Monitored) -> None:
         """Start with the previous stage's weights and scores as the best so far."""
         self.history, self.best = [monitored], self.weights()
+        self.first = self.weights()
 
     def finish(self, training: Training) -> None:
         """Load the weights of the best or last epoch into the network."""
@@ -91,6 +93,7 @@ class State:
         """Write the state to a file atomically."""
         tensors = {f"network.{name}": tensor for name, tensor in self.network.state_dict().items()}
         tensors |= {f"best.{name}": tensor for name, tensor in self.best.items()}
+        tensors |= {f"first.{name}": tensor for name, tensor in self.first.items()}
         tensors |= {
             f"average.{name}": tensor
             for name, tensor in (self.average.tensors.items() if self.average else ())
@@ -138,6 +141,7 @@ class State:
         device = self.network.normalise.mean.device
         self.network.load_state_dict(part(tensors, "network."))
         self.best = {name: tensor.to(device) for name, tensor in part(tensors, "best.").items()}
+        self.first = {name: tensor.to(device) for name, tensor in part(tensors, "first.").items()}
         if "margins" in tensors:  # a checkpoint of before has none
             self.margins = tensors["margins"].to(device)
         if self.average:

@@ -88,6 +88,31 @@ def monitored_part(epochs: Sequence[Event], training: Training) -> str:
     return "train" if without_validation or monitors_training(training) else "validation"
 
 
+def cross_fitted(epochs: Sequence[Event]) -> tuple[float, float] | None:
+    """(score, -loss) of the best of some epochs, on validation images that did not choose it.
+
+    Each half of the validation images chooses an epoch, and the other half scores it. Choosing the
+    best of many epochs on the same images would favour the longer stage. None where an epoch has no
+    halves.
+    """
+    halves = [epoch.get("halves") for epoch in epochs]
+    values = [[(score, -loss) for loss, score in pair] for pair in halves if pair]
+    if not values or len(values) < len(halves):
+        return None
+    reached = []
+    for chooses, scores in ((0, 1), (1, 0)):
+        best = max(range(len(values)), key=lambda place: values[place][chooses])
+        reached.append(values[best][scores])
+    return sum(score for score, _ in reached) / 2, sum(loss for _, loss in reached) / 2
+
+
+def keeps_first_stage(epochs: Sequence[Event]) -> bool:
+    """Whether the second stage is no better than the first on images that did not choose."""
+    first = cross_fitted([epoch for epoch in epochs if epoch.get("stage") == 1])
+    second = cross_fitted([epoch for epoch in epochs if epoch.get("stage") == 2])
+    return first is not None and second is not None and second <= first
+
+
 def stage_results(epochs: Sequence[Event], training: Training, key: str) -> list[StageResult]:
     """Epochs, seconds and best values of each stage of a staged training.
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -208,7 +210,12 @@ class _Loop:
             train_loss, train_score = self.score(self.train, SAMPLE)
         validation_loss: float | None = None
         validation_score: float | None = None
-        if validation is not None and len(validation):
+        halves = None
+        if validation is not None and len(validation) > 1 and self.compares_stages:
+            totals = [self.totals(validation.subset(rows)) for rows in halved(len(validation))]
+            halves = self._means(totals[0]), self._means(totals[1])
+            validation_loss, validation_score = self._means(totals[0] + totals[1])
+        elif validation is not None and len(validation):
             validation_loss, validation_score = self.score(validation)
         check([train_loss, validation_loss], state.epoch + 1, self.lr, self.recipe)
         state.epoch += 1
@@ -231,7 +238,15 @@ class _Loop:
             seconds=round(self.clock.now() - began, 4),
             best=best,
             measure=self.task.measure.key,
+            halves=halves,
         )
+
+    @property
+    def compares_stages(self) -> bool:
+        """Whether a second stage must be better than the first on images that did not choose."""
+        training = self.recipe.training
+        by_validation = training.keep == "best" and not monitors_training(training)
+        return bool(self.recipe.transfer.thaw) and by_validation
 
     def _means(self, totals: Tensor) -> tuple[float, float]:
         loss, weight, *tally = totals.tolist()
@@ -346,6 +361,11 @@ class _Loop:
 
         `maximum` limits the number of images, evenly spread.
         """
+        return self._means(self.totals(images, maximum))
+
+    @torch.no_grad()
+    def totals(self, images: Images, maximum: int | None = None) -> Tensor:
+        """The sums behind `score`, which add up over disjoint images."""
         order = torch.arange(len(images))
         if maximum is not None:
             order = torch.linspace(0, len(images) - 1, min(maximum, len(images))).long()
@@ -359,7 +379,13 @@ class _Loop:
                 with self.autocast():
                     outputs = self.state.forward(inputs).float()
                 totals = totals + self._weighted(self.loss(outputs, targets), outputs, targets)
-        return self._means(self.group.total(totals))
+        return self.group.total(totals)
+
+
+def halved(count: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """The rows of two halves at random."""
+    order = np.random.default_rng(0).permutation(count)
+    return np.sort(order[: count // 2]), np.sort(order[count // 2 :])
 
 
 @torch.no_grad()
