@@ -138,6 +138,8 @@ def test_the_file_answers_plain_onnxruntime_without_us(run, made):
         and made.parity.origin.startswith("test images of ")
         and made.parity.agreement == 1
     )
+    card = made.card.read_text(encoding="utf-8")
+    assert made.card.name == "shapes.onnx.md" and "24 test pictures of" in card
     program = f"""
 import json, numpy, onnxruntime
 session = onnxruntime.InferenceSession({str(made.file)!r})

@@ -195,6 +195,7 @@ def test_without_a_browser_nothing_is_kept_but_unproven(
     assert "--unproven" in said and not out.exists()
     printed, _ = command("export", trained.path, "--to", "web", "--out", out, "--unproven")
     assert "not verified" in printed and '"proof": null' in out.read_text(encoding="utf-8")
+    assert "Not verified" in (tmp_path / "page.html.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.whole
@@ -206,7 +207,11 @@ def test_a_page_is_proven_and_says_so(trained, real, name, tmp_path):
     assert proof["pictures"] == 24 and proof["origin"].startswith("test images of ")
     assert proof["agreement"] == proof["same_sets"] == proof["same_doubt"] == 1
     assert proof["pixel_difference"] == 0 and proof["largest_difference"] < 1e-5
-    files = [Path(made["file"])] if name == "page.html" else list((tmp_path / name).iterdir())
+    card = Path(made["card"])
+    assert "on 24 test pictures of" in card.read_text(encoding="utf-8")
+    files = [Path(made["file"])]
+    if name == "page":
+        files = [file for file in (tmp_path / name).iterdir() if file != card]
     assert made["bytes"] == sum(file.stat().st_size for file in files) < 8e6
     assert any('"proof": {"pictures": 24' in file.read_text(encoding="utf-8") for file in files)
 

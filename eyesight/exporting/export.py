@@ -12,7 +12,7 @@ import shutil
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -24,6 +24,7 @@ from eyesight import classifier
 from eyesight.classifier import Classifier, Facts
 from eyesight.data.prepare import Pixels
 from eyesight.errors import UserError
+from eyesight.exporting.card import Evidence, write_card
 from eyesight.exporting.onnx_file import file_of
 from eyesight.exporting.onnx_graph import exportable
 from eyesight.exporting.parity import (
@@ -59,25 +60,67 @@ class Exported:
     bytes: int
     parity: Parity
     int8: Exported | None = None  # its 8-bit variant
+    card: Path | None = None  # its model card
 
     def __str__(self) -> str:
         return describe(self)
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values."""
-        return {"file": str(self.file), "bytes": self.bytes, "parity": asdict(self.parity)}
+        return {
+            "file": str(self.file),
+            "bytes": self.bytes,
+            "card": None if self.card is None else str(self.card),
+            "parity": asdict(self.parity),
+        }
 
 
 def export(
     run: Run, file: Path | None = None, *, data: str | None = None, talk: Talk = silent
 ) -> Exported:
-    """Write the run's classifier to `file` (.onnx).
+    """Write the run's classifier to `file` (.onnx), and its model card beside it.
 
     Raises UserError, and keeps nothing, when the file does not predict what the run predicts.
     """
     loaded = classifier.load(run.classifier_path)
-    file = file or file_of(run)
-    return _keep(loaded, description(run, loaded), file, held_out(run, loaded, data, talk))
+    facts = description(run, loaded)
+    exported = write_checked(run, loaded, facts, file or file_of(run), data=data, talk=talk)
+    return with_card(exported, facts, run)
+
+
+def write_checked(
+    run: Run,
+    loaded: Classifier,
+    facts: Facts,
+    file: Path,
+    *,
+    data: str | None = None,
+    talk: Talk = silent,
+) -> Exported:
+    """Write the run's classifier to `file` (.onnx), checked on held-out images, without a card."""
+    return _keep(loaded, facts, file, held_out(run, loaded, data, talk))
+
+
+def with_card(exported: Exported, facts: Facts, run: Run | None = None) -> Exported:
+    """The same export, with its model card written beside the file."""
+    evidence = Evidence((exported.file,), facts, checked(exported.parity))
+    return replace(exported, card=write_card(exported.file, evidence, run))
+
+
+def checked(parity: Parity) -> str:
+    """How an exported network was checked, as a sentence of its card."""
+    return (
+        f"{parity.pictures:,} {parity.origin} went through the trained network and through the "
+        f"exported one: {agreement_words(parity)}, probabilities within "
+        f"{parity.largest_difference:.1e}."
+    )
+
+
+def agreement_words(parity: Parity) -> str:
+    """How often two networks named the same class, in words."""
+    if parity.agreement == 1:
+        return "the same class for every image"
+    return f"the same class for {parity.agreement:.2%}"
 
 
 def export_network(
@@ -104,7 +147,7 @@ def export_network(
         "eyesight": eyesight.__version__,
     }
     held = unlabelled("drawn pictures", drawn(loaded.preparation.shape))
-    return _keep(loaded, facts, file, held)
+    return with_card(_keep(loaded, facts, file, held), facts)
 
 
 def _keep(loaded: Classifier, facts: Facts, file: Path, held: Held) -> Exported:
@@ -172,7 +215,7 @@ def export_int8(
         save(read(trial), facts, trial)
         parity = compare(loaded, onnx_classifier.load(trial), held)
         require_accurate(parity, tolerance)
-        return Exported(small, _install(trial, small), parity)
+        return with_card(Exported(small, _install(trial, small), parity), facts, run)
 
 
 def export_all(
@@ -195,17 +238,16 @@ def export_all(
 def describe(exported: Exported) -> str:
     """For people: where the file is and how it was checked."""
     parity = exported.parity
-    agreement = f"the same class for {parity.agreement:.2%}"
-    if parity.agreement == 1:
-        agreement = "the same class for every image"
     lines = [
         f"{exported.file}  ({exported.bytes / 1e6:.2f} MB)",
-        f"  verified on {parity.pictures:,} {parity.origin}: {agreement}, probabilities within "
-        f"{parity.largest_difference:.1e}",
+        f"  verified on {parity.pictures:,} {parity.origin}: {agreement_words(parity)}, "
+        f"probabilities within {parity.largest_difference:.1e}",
     ]
     if parity.accuracy is not None:
         before = f"{parity.accuracy_before:.2%}"
         lines.append(f"  accuracy {parity.accuracy:.2%}, {before} before")
+    if exported.card is not None:
+        lines.append(f"  model card {exported.card}")
     return "\n".join(lines)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eyesight import classifier
@@ -12,6 +12,7 @@ from eyesight.classifier import Classifier, Facts
 from eyesight.errors import UserError
 from eyesight.exporting import export, page_files, runtime
 from eyesight.exporting.browser import can_drive, find_browser
+from eyesight.exporting.card import Evidence, write_card
 from eyesight.exporting.export import Exported
 from eyesight.exporting.onnx_file import file_of
 from eyesight.exporting.originals import held_out_originals
@@ -60,9 +61,11 @@ def export_web(
     if not unproven and (find_browser() is None or not can_drive()):
         raise no_browser()
     with scratch() as folder:
-        network = export.export(run, folder / "network.onnx", data=data, talk=talk)
+        description = export.description(run, loaded)
+        file = folder / "network.onnx"
+        network = export.write_checked(run, loaded, description, file, data=data, talk=talk)
         model = network.file.read_bytes()
-        facts = facts_of(export.description(run, loaded), loaded, model)
+        facts = facts_of(description, loaded, model)
         parts = Parts(model, runtime.runtime(talk), facts)
         proof = None
         if not unproven:
@@ -70,8 +73,11 @@ def export_web(
             proof = prove(trial, loaded, held_out_originals(run, loaded, data, talk), talk)
             parts = Parts(model, parts.runtime, {**facts, "proof": proof.to_dict()})
         first = _write(parts, out)
-    names = [first] if _is_file(out) else [out / name for name in page_files.NAMES]
-    return WebPage(first, sum(file.stat().st_size for file in names), network.parity, proof=proof)
+    files = [first] if _is_file(out) else [out / name for name in page_files.NAMES]
+    size = sum(file.stat().st_size for file in files)
+    page = WebPage(first, size, network.parity, proof=proof)
+    words = f"{export.checked(network.parity)}\n\n{proof_words(page)}"
+    return replace(page, card=write_card(out, Evidence(tuple(files), description, words), run))
 
 
 def require_possible(loaded: Classifier) -> None:
@@ -113,20 +119,38 @@ def facts_of(description: Facts, loaded: Classifier, model: bytes) -> Mapping[st
     }
 
 
+def proof_words(page: WebPage) -> str:
+    """What a browser showed of the page, as a paragraph of its card."""
+    proof = page.proof
+    if proof is None:
+        return "Not verified in a browser."
+    return (
+        f"Verified in {proof.browser} on {proof.pictures:,} {proof.origin}, with the page opened "
+        f"from a file and no network: the same class for every image, probabilities within "
+        f"{proof.largest_difference:.1e}. Pixels of PNG files were equal; of "
+        f"{proof.lossy_pictures:,} others, which the browser decodes, within "
+        f"{proof.lossy_pixel_difference}."
+    )
+
+
 def describe(page: WebPage) -> str:
     """For people: where the page is and what a browser showed."""
-    proof = page.proof
-    title = f"{page.file}  ({page.bytes / 1e6:.2f} MB)"
+    lines = [f"{page.file}  ({page.bytes / 1e6:.2f} MB)", *proof_lines(page.proof)]
+    if page.card is not None:
+        lines.append(f"  model card {page.card}")
+    return "\n".join(lines)
+
+
+def proof_lines(proof: Proof | None) -> list[str]:
+    """What a browser showed, for the terminal."""
     if proof is None:
-        return f"{title}\n  not verified in a browser; the page says so"
-    lines = [
-        title,
+        return ["  not verified in a browser; the page says so"]
+    return [
         f"  verified in {proof.browser} on {proof.pictures:,} {proof.origin}: the same class "
         f"for every image, probabilities within {proof.largest_difference:.1e}, pixels within "
         f"{max(proof.pixel_difference, proof.lossy_pixel_difference)}",
         f"  {proof.milliseconds:.1f} ms per image, ready {proof.opening:.1f} s after opening",
     ]
-    return "\n".join(lines)
 
 
 def _is_file(out: Path) -> bool:
