@@ -7,6 +7,8 @@ import pytest
 
 # Toy networks gain nothing from threads, and a busy machine makes them wait.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Chromium then shows a camera that it draws itself, and does not ask whether it may be used.
+DRAWN_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 BROWSERS = ("/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome")
 
 
@@ -29,7 +31,9 @@ def browser():
         path = next((path for path in BROWSERS if Path(path).exists()), None)
     with playwright.sync_playwright() as driver:
         try:
-            opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            opened = driver.chromium.launch(
+                executable_path=path, args=["--no-sandbox", *DRAWN_CAMERA]
+            )
         except playwright.Error as error:
             pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
         yield opened

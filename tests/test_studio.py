@@ -210,6 +210,18 @@ def test_progress_is_read_from_the_runs_own_log(project):
     assert (ended.phase, ended.right, ended.judged) == ("done", 18, 20)
 
 
+def test_a_training_that_had_no_time_says_so(project):
+    run = Run.create(project.runs_path, "objects")
+    run.write_json("recipe.json", {"format": 1, "name": "objects"})
+    failure = {"event": "failed", "message": "no time", "hint": "try --budget 90s"}
+    log(run, {"event": "start"}, failure)
+    failed = training.progress(run)
+    assert (failed.phase, failed.problem, failed.short_of_time) == ("failed", "no time", True)
+    assert failed.to_dict()["short_of_time"] is True
+    log(run, {"event": "start"}, failure | {"hint": "make room on the disk"})
+    assert not training.progress(run).short_of_time
+
+
 def test_a_check_is_plain_and_forgets_what_was_settled(project):
     ids = [f"{name}/{file}" for name in ("bar", "ring") for file in sorted(project.files(name))]
     problems = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import _lru_cache_wrapper, lru_cache
 from typing import Literal
 
@@ -39,6 +39,16 @@ class Progress:
     judged: int = 0
     curve: tuple[float, ...] = ()  # accuracy on held-out images after each epoch
     problem: str = ""
+    hint: str = ""  # how to mend the problem
+
+    @property
+    def short_of_time(self) -> bool:
+        """Whether the training failed because its budget was too small."""
+        return self.phase == "failed" and "--budget" in self.hint
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain JSON values."""
+        return {**asdict(self), "short_of_time": self.short_of_time}
 
 
 def settings(project: Project) -> list[str]:
@@ -144,7 +154,8 @@ def progress(run: Run) -> Progress:
         return Progress("done", run.name, *result_counts(run), curve)
     if status == "failed":
         last = run.log[-1]
-        return Progress("failed", run.name, *facts, str(last.get("message", "")))
+        problem, hint = str(last.get("message", "")), str(last.get("hint", ""))
+        return Progress("failed", run.name, *facts, problem, hint)
     if status == "interrupted":
         return Progress("stopped", run.name, *facts)
     if any(event.get("event") == "trained" for event in run.log) and share >= 1:

@@ -155,7 +155,7 @@ def state_of(desk: Desk, project: Project) -> Facts:
         "elsewhere": elsewhere,
         "answers": answering.name if answering else "",
         "trainings": len(project.runs),
-        "progress": vars(desk.progress(project)),
+        "progress": desk.progress(project).to_dict(),
     }
 
 

@@ -5,6 +5,8 @@ const toast = document.getElementById("toast");
 const watchers = [];
 let state = JSON.parse(document.getElementById("state")?.textContent || "null");
 let toastTimer = 0;
+let asked = 0; // requests for the state
+let answered = 0; // the newest of them that was answered
 
 function say(text) {
   toast.textContent = text;
@@ -69,9 +71,12 @@ async function trying(work, place) {
 }
 
 // Two tabs agree because each of them asks for the same state.
+// An answer that a later one has overtaken is passed over: it may lack what was just added.
 async function refresh() {
+  const mine = ++asked;
   const fresh = await ask("/state").catch(() => null);
-  if (!fresh) return;
+  if (!fresh || mine < answered) return;
+  answered = mine;
   const before = state;
   state = fresh;
   for (const watcher of watchers) watcher(fresh, before);

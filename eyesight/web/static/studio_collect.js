@@ -82,7 +82,9 @@ async function showFiles(card) {
   const list = card.root.querySelector(".thumbs");
   const present = new Set(page.files.map(one => one.file));
   for (const file of card.chosen) if (!present.has(file)) card.chosen.delete(file);
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.file : "";
   list.replaceChildren(...page.files.map(one => thumb(card, one)));
+  if (focused) list.querySelector(`[data-file="${CSS.escape(focused)}"]`)?.focus();
   card.root.querySelector(".empty").hidden = page.count > 0;
   const turning = card.root.querySelector(".turn");
   turning.hidden = page.count <= page.page;
@@ -99,6 +101,7 @@ function thumb(card, one) {
   const button = element("button");
   const image = element("img");
   button.type = "button";
+  button.dataset.file = one.file;
   button.setAttribute("aria-pressed", card.chosen.has(one.file));
   image.src = one.address;
   image.loading = "lazy";

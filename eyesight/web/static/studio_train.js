@@ -2,11 +2,11 @@
 const plan = document.getElementById("plan");
 const going = document.getElementById("going");
 const ended = document.getElementById("ended");
-const problem = document.getElementById("problem");
+const failed = document.getElementById("failed");
 const refused = document.getElementById("refused");
 let watched = false;
 let began = 0;
-let asked = 0;
+let allowed = 0; // seconds
 
 function seconds() {
   const chosen = plan.querySelector("input[name=seconds]:checked").value;
@@ -17,7 +17,7 @@ async function start(values) {
   const answer = await trying(() => tell("/train", values), refused);
   if (!answer) return;
   began = Date.now();
-  asked = values.seconds || 0;
+  allowed = values.seconds || 0;
   watched = true;
   refresh();
 }
@@ -37,8 +37,8 @@ function draw(curve) {
 }
 
 function left(progress) {
-  if (!asked) return "";
-  const rest = Math.round(asked - (Date.now() - began) / 1000);
+  if (!allowed) return "";
+  const rest = Math.round(allowed - (Date.now() - began) / 1000);
   if (rest <= 0) return t("studio.nearly");
   return rest < 90 ? t("studio.seconds_left", { n: rest }) : t("studio.minutes_left", { n: Math.round(rest / 60) });
 }
@@ -48,6 +48,23 @@ function meaning(progress) {
   if (progress.judged < 20) return t("studio.means_few");
   if (share >= 0.95) return t("studio.means_good");
   return share >= 0.8 ? t("studio.means_fair") : t("studio.means_poor");
+}
+
+// Also for whoever comes back after it failed.
+function showFailure(progress) {
+  const hidden = progress === null || progress.phase !== "failed";
+  if (!hidden && failed.hidden) {
+    const short = progress.short_of_time;
+    const lines = { reason: short ? t("studio.no_time") : progress.problem, remedy: short ? t("studio.more_time") : progress.hint };
+    for (const [name, text] of Object.entries(lines)) {
+      const line = document.getElementById(name);
+      line.textContent = text;
+      line.lang = short ? document.documentElement.lang : "en";
+    }
+    const longer = plan.querySelector("input[value='300']");
+    if (short && longer) longer.checked = true;
+  }
+  failed.hidden = hidden;
 }
 
 function show(now) {
@@ -72,9 +89,7 @@ function show(now) {
       t("studio.right_of", { right: progress.right, judged: progress.judged });
     document.getElementById("meaning").textContent = meaning(progress);
   }
-  const trouble = progress.problem || now.problem;
-  problem.hidden = busy || !trouble || !watched;
-  problem.textContent = trouble;
+  showFailure(busy ? null : progress);
   if (progress.phase === "stopped" && !busy && watched) location.reload();
 }
 

@@ -94,7 +94,8 @@ class Desk:
             if run is None and job.busy:
                 return Progress("preparing")
             if job.problem and not job.stopped:
-                return Progress("failed", run.name if run else "", problem=job.problem)
+                name = run.name if run else ""
+                return Progress("failed", name, problem=job.problem, hint=job.hint)
         else:
             run = training.latest(project)
         if run is None:
