@@ -118,6 +118,7 @@ def run(recipe: Recipe, out: Path, context: Context) -> Run:
         if opened.status == "done":
             context.reporter.message(f"{path} is already trained; only its report is missing")
             return opened
+        context.reporter.run_began(opened.path)
         try:
             execute(Job(opened, resolved, data, context))
         except UserError as error:

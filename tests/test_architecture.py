@@ -39,6 +39,7 @@ HOMES = {
     "timm": {"models/pretrained.py"},
     "onnx": {"exporting"},
     "onnxruntime": {"inference/onnx_classifier.py", "exporting/quantise.py"},
+    "mlflow": {"views/track.py"},
     "fastapi": {"web"},
     "uvicorn": {"web"},
     "jinja2": {"views/html.py", "web"},

@@ -100,6 +100,7 @@ FLAGS = {
         "--seed",
         "--set",
         "--strict",
+        "--track",
     },
 }
 

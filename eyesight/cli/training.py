@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from eyesight.recipe import Recipe
     from eyesight.results.searching import SearchRecord
     from eyesight.runs import Run
+    from eyesight.system.progress import Reporter
     from eyesight.views.corrections_effect import CorrectionsEffect
 
 
@@ -231,6 +233,10 @@ def train(
             help=("train K folds, and a classifier that averages their predictions"),
         ),
     ] = None,
+    track: Annotated[
+        str | None,
+        typer.Option(metavar="tensorboard|mlflow", help="also write the run's log there"),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Train a recipe; auto: the best one for the pictures and the time.
@@ -250,10 +256,11 @@ def train(
         "data.corrections": corrections if corrections != AUTO else None,
     }
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
+    _check_track(track, folds)
     if fresh:
         cache.start_fresh()
     if name == SEARCHED:
-        refused = {"--folds": folds, "--processes": processes, "--extra": extra}
+        refused = {"--folds": folds, "--processes": processes, "--extra": extra, "--track": track}
         if corrections == AUTO:
             refused["--corrections auto"] = corrections
         _train_auto(
@@ -272,7 +279,7 @@ def train(
     from eyesight.diagnosis import diagnose
     from eyesight.report.report import write_figures, write_report
 
-    run = trained(recipe, out, resume, every)
+    run = trained(recipe, out, resume, every, track)
     console.talk("drawing figures and writing the report")
     diagnose.diagnose(run, console.talk)
     write_figures(run)
@@ -306,6 +313,17 @@ def train(
         )
         return
     _print_result(run, result, report)
+
+
+def _check_track(track: str | None, folds: int | None) -> None:
+    """Raise UserError for a track that is unknown, not installed, or asked for with folds."""
+    if track is None:
+        return
+    from eyesight.views.track import check_kind
+
+    check_kind(track)
+    if folds is not None:
+        raise UserError("--track follows one training", "leave --track or --folds out", code=2)
 
 
 class Resuming(NamedTuple):
@@ -435,7 +453,9 @@ def _train_folds(
     say(f"report  {report}")
 
 
-def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
+def trained(
+    recipe: Recipe, out: Path, resume: bool, every: int = 0, track: str | None = None
+) -> Run:
     """Train in one or several processes and return the run; only the first process returns."""
     from eyesight import experiment
     from eyesight.cli import console
@@ -447,10 +467,12 @@ def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
 
     try:
         with distributed.join() as group:
-            reporter = console.reporter if group.first else Reporter()
+            reporter = Reporter()
+            if group.first:
+                reporter = tracked(console.reporter, track)
             context = Context(reporter, Clock(STARTED), group, resume, report=True, every=every)
             if group.first:
-                with console.reporter.bar():
+                with console.reporter.bar(), closing_track(reporter):
                     return experiment.run(recipe, out, context)
             experiment.run(recipe, out, context)
         sys.exit(0)
@@ -460,6 +482,25 @@ def trained(recipe: Recipe, out: Path, resume: bool, every: int = 0) -> Run:
         if not silent():
             diagnose.diagnose_failed(recipe, out, console.talk)
         raise
+
+
+def tracked(reporter: Reporter, track: str | None) -> Reporter:
+    """A reporter that also writes to the track that was asked for."""
+    from eyesight.views.track import TrackingReporter
+
+    return reporter if track is None else TrackingReporter(reporter, track)
+
+
+@contextmanager
+def closing_track(reporter: Reporter) -> Iterator[None]:
+    """Write the end of a training to its track, however the block ends."""
+    from eyesight.views.track import TrackingReporter
+
+    try:
+        yield
+    finally:
+        if isinstance(reporter, TrackingReporter):
+            reporter.close()
 
 
 def used_lines(result: Result) -> list[str]:

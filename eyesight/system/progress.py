@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 
 Talk = Callable[[str], None]  # receives one message
 Progress = Callable[[int, int], None]  # receives (done, total)
@@ -64,6 +65,9 @@ class Reporter:
 
         Called as often as once a step. A smaller `done` starts over.
         """
+
+    def run_began(self, folder: Path) -> None:
+        """Receive the folder of the run that is trained from now on."""
 
     def epoch(self, epoch: Epoch) -> None:
         """Receive a finished epoch."""
