@@ -4,6 +4,7 @@ ask for.
 
 import base64
 import dataclasses
+import re
 import threading
 
 import pytest
@@ -15,7 +16,8 @@ from portables import by_brightness
 from eyesight.data import dataset
 from eyesight.data.prepare import encode_png
 from eyesight.inference import onnx_classifier
-from eyesight.recipe import Augment, Data, Recipe, Training, override
+from eyesight.recipe import Augment, Data, Recipe, Training, override, to_dict
+from eyesight.runs import Run
 from eyesight.views import augmentation
 from eyesight.web.application import application
 from eyesight.web.limits import Queue, Refused
@@ -37,6 +39,31 @@ def test_every_augmentation_has_its_sliders():
     masks_only = {"window"}  # the page's pictures have a class each
     assert named == {field.name for field in dataclasses.fields(Augment)} - masks_only | {"draw"}
     assert augment.augment_of(augment.Settings()) == Augment()
+
+
+def value_of(page, name):
+    """What a slider of the page stands at."""
+    (found,) = re.findall(rf'name="{name}"[^>]* value="([^"]*)"', page)
+    return float(found)
+
+
+def test_the_page_begins_with_the_recipe_of_the_served_run(tmp_path):
+    for name, shear in (("served", 17.0), ("newer", 3.0)):
+        run = Run.create(tmp_path / "runs", name)
+        recipe = Recipe(name, augment=Augment(shear=shear, contrast=(0.5, 1.5)))
+        run.write_json("recipe.json", to_dict(recipe))
+    served = onnx_classifier.load(by_brightness(tmp_path / "it.onnx", run="0001-served"))
+    client = TestClient(application(served, runs=tmp_path / "runs"), base_url="http://localhost")
+    page = client.get("/augment").text
+    assert value_of(page, "shear") == 17 and value_of(page, "contrast_high") == 1.5
+    assert "as served" in page
+    assert value_of(client.get("/augment?shear=5").text, "shear") == 5
+
+
+@pytest.mark.parametrize("name", augment.PRESETS)
+def test_a_preset_is_what_the_sliders_hold(name):
+    preset = augment.PRESETS[name]
+    assert augment.augment_of(augment.Settings(**augment.values_of(preset))) == preset
 
 
 def test_the_line_makes_the_recipe_that_is_shown(client):

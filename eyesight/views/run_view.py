@@ -46,6 +46,7 @@ class Finding:
     evidence: str
     remedy: str
     severity: str
+    id: str = ""  # of the kind of finding
 
 
 def labelled(run: Run) -> Predictions | None:
@@ -140,6 +141,6 @@ def findings(run: Run) -> list[Finding]:
         stored = stored.get("findings")
     if not isinstance(stored, list):
         return []
-    keys = ("title", "evidence", "remedy", "severity")
+    keys = ("title", "evidence", "remedy", "severity", "id")
     entries = [entry for entry in stored if isinstance(entry, dict)]
     return [Finding(*(str(entry.get(key, "")) for key in keys)) for entry in entries]

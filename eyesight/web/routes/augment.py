@@ -19,6 +19,7 @@ from starlette.responses import Response
 
 from eyesight.data.prepare import Pixels, encode_png
 from eyesight.data.store import open_store, store_folder
+from eyesight.errors import UserError
 from eyesight.recipe import Augment, Recipe, Training, differences
 from eyesight.results.predictions import readable
 from eyesight.runs import list_runs
@@ -48,6 +49,14 @@ SLIDERS: dict[str, tuple[float, float, float, float]] = {
     "cutout": (0, 1, 0.05, 0),
     "mixup": (0, 2, 0.1, 0),
     "cutmix": (0, 2, 0.1, 0),
+}
+PRESETS = {
+    "none": Augment(),
+    "light": Augment(flip="random", shift=0.05, zoom=0.1),
+    "strong": Augment(
+        flip="random", rotate=20.0, shift=0.1, zoom=0.2, brightness=(0.7, 1.3), cutout=0.3
+    ),
+    "mixed": Augment(flip="random", crop=4, mixup=0.2),
 }
 FLIPS = Literal["none", "random", "alternating"]
 SIDE = 112  # pixels of a shown image at least, where it has as many
@@ -86,11 +95,15 @@ def page(request: Request, show: bool = False) -> Response:
     """The sliders; the images come by script, or with the page for browsers without scripts."""
     query = request.query_params.items()
     given = {name: value for name, value in query if name in Settings.model_fields}
+    own = recipe_of(service_of(request))
+    presets = {name: values_of(augment) for name, augment in presets_of(own).items()}
     try:
-        settings = Settings(**given)
+        settings = Settings(**(given or presets.get("recipe", {})))
     except ValueError:
         settings = Settings()
     context = {
+        "presets": presets,
+        "recipe": own.name if own else "",
         "sliders": SLIDERS,
         "flips": ("none", "random", "alternating"),
         "settings": settings.model_dump(),
@@ -134,6 +147,38 @@ def changed(service: Service, settings: BaseModel) -> Augmented:
         before=shown(before[:few], labels[:few]),
         trials=[shown(pixels, captions) for pixels, captions in trials],
     )
+
+
+def recipe_of(service: Service) -> Recipe | None:
+    """The recipe that the served network was trained by, or that of the newest run."""
+    runs = list_runs(service.runs) if service.runs else []
+    name = service.recogniser.facts.get("run")
+    runs.sort(key=lambda run: run.name == name)
+    for run in reversed(runs):
+        try:
+            return run.settled
+        except UserError:
+            continue
+    return None
+
+
+def presets_of(own: Recipe | None) -> dict[str, Augment]:
+    """Settings to begin with, by name; the recipe's own first where there is one."""
+    mine = {} if own is None else {"recipe": own.augment}
+    return {**mine, **PRESETS}
+
+
+def values_of(augment: Augment) -> dict[str, float | str]:
+    """A recipe's augmentation as the sliders hold it."""
+    values: dict[str, float | str] = {"flip": augment.flip}
+    ranges = {"brightness": augment.brightness, "contrast": augment.contrast}
+    for name, (low, high) in ranges.items():
+        values[f"{name}_low"], values[f"{name}_high"] = low, high
+    for name, (lowest, highest, _, _) in SLIDERS.items():
+        if name not in values:
+            value = getattr(augment, name)
+            values[name] = min(max(value, lowest), highest)
+    return values
 
 
 def augment_of(settings: BaseModel) -> Augment:

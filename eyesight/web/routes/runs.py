@@ -115,7 +115,7 @@ def findings(run: Run) -> list[Finding]:
         new = diagnose.examine(diagnose.admit_run(run, None, ask_network=False))
     except Exception:  # a damaged or half written run has a page without findings
         return []
-    return [Finding(one.title, one.evidence, one.remedy, one.severity) for one in new]
+    return [Finding(one.title, one.evidence, one.remedy, one.severity, one.id) for one in new]
 
 
 @router.get("/runs/{name}/mistakes/{place}.png")

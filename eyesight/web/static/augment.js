@@ -56,11 +56,16 @@ function moved() {
 }
 
 document.getElementById("again").addEventListener("click", () => { form.elements.draw.value = (Number(form.elements.draw.value) + 1) % 1000000; redraw(); });
-document.getElementById("reset").addEventListener("click", () => { for (const slider of sliders) slider.value = slider.dataset.still; flip.value = "none"; moved(); });
+for (const preset of document.querySelectorAll(".preset")) {
+  preset.addEventListener("click", () => {
+    for (const [name, value] of Object.entries(JSON.parse(preset.dataset.values))) form.elements[name].value = value;
+    moved();
+  });
+}
 copy.addEventListener("click", async () => {
   try { await navigator.clipboard.writeText(line.textContent); state.textContent = t("augment.copied"); } catch { getSelection().selectAllChildren(line); }
 });
 form.addEventListener("submit", event => { event.preventDefault(); redraw(); });
 form.addEventListener("input", moved);
-for (const name of ["again", "reset"]) document.getElementById(name).hidden = false;
+document.getElementById("again").hidden = document.querySelector(".presets").hidden = false;
 moved();

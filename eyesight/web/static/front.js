@@ -13,7 +13,15 @@ function bar(named) {
   return row;
 }
 
+// The rows that say something: of a narrowed network also how sure it is that this is another thing.
+function rows() {
+  const other = found.other === null ? [] : [{ class: t("front.other"), probability: found.other }];
+  const all = [...found.top, ...other].sort((a, b) => b.probability - a.probability);
+  return all.filter((one, place) => place === 0 || one.probability >= 0.0005);
+}
+
 function doubt() {
+  if (found.other > 0.5) return [t(document.body.querySelector("main h1").dataset.about === "dogs" ? "front.not_dog" : "front.not_kind")];
   return found.doubt ? [t("doubt." + found.doubt, { others: (found.set || []).slice(1).map(readable).join(", ") })] : [];
 }
 
@@ -26,7 +34,7 @@ async function recognise(file) {
     if (mine !== latest) return;
     if (!response.ok) return refused(response, said);
     found = said;
-    answer.replaceChildren(...doubt().map(text => line(text, "warn")), ...found.top.map(bar));
+    answer.replaceChildren(...doubt().map(text => line(text, "warn")), ...rows().map(bar));
     actions.hidden = false;
     beep();
   } catch {
@@ -54,10 +62,10 @@ function written() {
   canvas.width = Math.round(scale * preview.naturalWidth);
   canvas.height = Math.round(scale * preview.naturalHeight);
   pen.drawImage(preview, 0, 0, canvas.width, canvas.height);
-  const rows = [...doubt().map(text => [text, 0]), ...found.top.map(one => [`${readable(one.class)}  ${percent(one.probability)}`, one.probability])];
+  const lines = [...doubt().map(text => [text, 0]), ...rows().map(one => [`${readable(one.class)}  ${percent(one.probability)}`, one.probability])];
   let size = Math.max(12, Math.round(Math.min(canvas.width, canvas.height) / 20));
   pen.font = `${size}px system-ui, sans-serif`;
-  let wide = Math.max(...rows.map(([text]) => pen.measureText(text).width)) + size;
+  let wide = Math.max(...lines.map(([text]) => pen.measureText(text).width)) + size;
   if (wide > canvas.width) {
     size *= canvas.width / wide;
     pen.font = `${size}px system-ui, sans-serif`;
@@ -65,9 +73,9 @@ function written() {
   }
   const high = 1.4 * size;
   pen.fillStyle = "rgb(0 0 0 / 60%)";
-  pen.fillRect(0, 0, wide, high * (rows.length + .4));
+  pen.fillRect(0, 0, wide, high * (lines.length + .4));
   pen.textBaseline = "middle";
-  rows.forEach(([text, share], row) => {
+  lines.forEach(([text, share], row) => {
     pen.fillStyle = "rgb(40 120 190 / 75%)";
     pen.fillRect(0, high * (row + .2), wide * share, high - 2);
     pen.fillStyle = "#fff";
