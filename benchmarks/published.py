@@ -108,6 +108,8 @@ def settings_of_part(row: Row, part: Part, out: Path) -> list[str]:
     settings = []
     if part.epochs:
         settings.append(f"training.epochs={part.epochs}")
+        if find(row.id).transfer.thaw_epochs:
+            settings.append(f"transfer.thaw_epochs={part.epochs}")
     if part.images:
         source = find(row.id).data.source
         file = out / f"{source}-{part.images}.npz"
@@ -118,17 +120,15 @@ def settings_of_part(row: Row, part: Part, out: Path) -> list[str]:
 
 
 def write_images(name: str, images: int, file: Path) -> None:
-    """Write the first training images of a named set, and all its test images, as an .npz file."""
+    """Write so many images of each split of a named set, evenly spread, as an .npz file."""
     source = open_source(name)
     assert source.pixels is not None, f"{name} has no pixels"
-    training = np.flatnonzero(source.splits == "train")[:images]
-    test = np.flatnonzero(source.splits == "test")
-    arrays = {
-        "x_train": source.pixels[training],
-        "y_train": source.labels[training],
-        "x_test": source.pixels[test],
-        "y_test": source.labels[test],
-    }
+    arrays = {}
+    for split in np.unique(source.splits):
+        rows = np.flatnonzero(source.splits == split)
+        chosen = rows[np.linspace(0, len(rows) - 1, min(images, len(rows))).astype(int)]
+        arrays[f"x_{split}"] = source.pixels[chosen]
+        arrays[f"y_{split}"] = source.labels[chosen]
     file.parent.mkdir(parents=True, exist_ok=True)
     np.savez(file, **arrays, classes=np.array(source.classes))
 
@@ -258,7 +258,7 @@ def main():
     parser.add_argument("--out", type=Path, default=Path("runs/published"))
     parser.add_argument("--weights", action="append", default=[], metavar="NETWORK=FILE")
     parser.add_argument("--epochs", type=int, default=0, help="a part: only so many epochs")
-    parser.add_argument("--images", type=int, default=0, help="a part: the first so many images")
+    parser.add_argument("--images", type=int, default=0, help="a part: so many images a split")
     given = parser.parse_args()
     unknown = sorted(set(given.rows) - set(ids))
     if unknown:

@@ -108,7 +108,7 @@ def test_a_smaller_part_leaves_the_larger_one(tmp_path, results):
     assert json.loads((results / "B1.json").read_text())["epochs"] == 2
 
 
-def test_a_part_has_the_first_images_and_a_folder_of_its_own(tmp_path, monkeypatch):
+def test_a_part_has_images_spread_over_the_set_and_a_folder_of_its_own(tmp_path, monkeypatch):
     pixels, labels = drawn.pictures(9, 28)
     parts = [("train", pixels, labels), ("test", pixels[:3], labels[:3])]
     source = from_arrays("mnist", parts, drawn.SHAPES, "toy")
@@ -118,7 +118,7 @@ def test_a_part_has_the_first_images_and_a_folder_of_its_own(tmp_path, monkeypat
     file = tmp_path / "mnist-5.npz"
     assert settings == ["training.epochs=2", f"data.source={file}"] and part.name == "-5x2"
     with np.load(file) as arrays:
-        assert np.array_equal(arrays["x_train"], pixels[:5]) and len(arrays["x_test"]) == 3
+        assert np.array_equal(arrays["x_train"], pixels[::2]) and len(arrays["x_test"]) == 3
     assert published.settings_of_part(ROW, published.Part(), tmp_path) == []
 
 

@@ -52,7 +52,9 @@ OpenPage = Annotated[bool, typer.Option("--open", help="open the page in the bro
 WeightsPath = Annotated[
     Path | None,
     typer.Option(
-        "--weights", metavar="FILE", help="a pretrained network's weights, .safetensors or .pth"
+        "--weights",
+        metavar="FILE",
+        help="a pretrained network's weights, .safetensors, .pth or Keras' .h5",
     ),
 ]
 Only = Annotated[

