@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from eyesight.data.downloads import Door, converted
+from eyesight.data.downloads import Mirror, converted
 from eyesight.data.formats.cifar import TEST, TRAIN, batches_from_sheets, read_batch
 from eyesight.errors import UserError
 
@@ -59,6 +59,6 @@ def test_a_sheet_of_another_size_is_an_error(sheets):
 
 def test_a_converted_door_opens_first_and_converts_then(tmp_path):
     steps = []
-    door = Door("toy", lambda folder, names, talk: steps.append("opened"))
-    converted(door, lambda folder: steps.append("converted")).open(tmp_path, [], print)
+    mirror = Mirror("toy", lambda folder, names, talk: steps.append("opened"))
+    converted(mirror, lambda folder: steps.append("converted")).open(tmp_path, [], print)
     assert steps == ["opened", "converted"]

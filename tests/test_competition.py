@@ -231,4 +231,4 @@ def test_the_command_prints_the_score_out_of_fold(contest, tmp_path):
     sample = contest / "sample_submission.csv"
     lines = command("folds", *runs, "--like", sample).out.splitlines()
     assert lines[2].startswith("87.50%  out of fold, 8 images")
-    assert "leaderboard of 5 pictures" in lines[3]
+    assert "leaderboard of 5 images" in lines[3]

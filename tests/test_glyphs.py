@@ -14,10 +14,10 @@ from eyesight.data.glyphs.families import (
     Family,
     copies,
     designs,
-    divide,
     font_files,
     font_folders,
-    likeness,
+    similarity,
+    split_families,
     stem,
     styles,
 )
@@ -25,9 +25,9 @@ from eyesight.data.glyphs.glyphs import glyph_source
 from eyesight.data.glyphs.render import (
     CLASSES,
     LEGIBLE,
-    Refused,
+    UnusableFont,
+    check_usable,
     draw_face,
-    fit_for_use,
     legibility,
     shape,
 )
@@ -197,28 +197,28 @@ def test_a_crash_and_a_hang_cost_one_font_each(monkeypatch):
 
 @pytest.mark.parametrize("name", ["cmsy10", "cmex10", "STIXNonUni", "STIXSizOneSymReg"])
 def test_symbol_fonts_are_refused(name):
-    with pytest.raises(Refused):
-        fit_for_use(draw_face((str(SHIPPED / f"{name}.ttf"), 0)))
+    with pytest.raises(UnusableFont):
+        check_usable(draw_face((str(SHIPPED / f"{name}.ttf"), 0)))
 
 
 def test_faces_that_do_not_tell_classes_apart_are_refused():
     pictures = draw_face(SANS)
-    fit_for_use(pictures)
+    check_usable(pictures)
     same = pictures.copy()
     same[CLASSES.index("u")] = same[CLASSES.index("U")]
-    with pytest.raises(Refused, match="draws U and u alike"):
-        fit_for_use(same)
+    with pytest.raises(UnusableFont, match="U and u look the same"):
+        check_usable(same)
     capitals = pictures.copy()
     for letter in render.TWO_CASES:
         small = pictures[CLASSES.index(letter.upper())][::2, ::2]
         capitals[CLASSES.index(letter)] = np.pad(small, ((22, 23), (22, 23)), constant_values=255)
-    with pytest.raises(Refused, match="no lowercase"):
-        fit_for_use(capitals)
+    with pytest.raises(UnusableFont, match="no lowercase"):
+        check_usable(capitals)
 
 
 def test_small_letters_drawn_as_other_capitals_are_refused():
     pictures, serif = draw_face(SANS), draw_face((str(SHIPPED / "DejaVuSerif.ttf"), 0))
-    fit_for_use(serif)
+    check_usable(serif)
     for letter in render.TWO_CASES:
         capital = (
             serif[CLASSES.index(letter.upper())]
@@ -238,8 +238,8 @@ def test_small_letters_drawn_as_other_capitals_are_refused():
         )
         < 5
     ), "not the same drawings"
-    with pytest.raises(Refused, match="no lowercase"):
-        fit_for_use(pictures)
+    with pytest.raises(UnusableFont, match="no lowercase"):
+        check_usable(pictures)
 
 
 def test_legibility_knows_letters_from_shuffled_ones():
@@ -301,7 +301,7 @@ def test_copies_are_dropped_and_kin_stay_together():
         rng.random((52, 900)) < 0.001, 0, pictures[0]
     )  # the same drawings but for a few pixels
     pictures[2, :10] = pictures[3, :10]  # a fifth of the pictures exactly the same
-    alike = likeness(pictures)
+    alike = similarity(pictures)
     found = [
         Family(name, {"regular": ("", 0)})
         for name in ("Vera", "Bitstream Vera", "Inter", "Roboto Old")
@@ -321,9 +321,9 @@ def test_copies_are_dropped_and_kin_stay_together():
 
 def test_many_families_give_the_full_set_whatever_their_order():
     groups = [[f"family {number}"] for number in range(262)] + [["a", "b"], ["c", "d", "e"]]
-    parts = divide(groups)
+    parts = split_families(groups)
     assert {split: len(names) for split, names in parts.items()} == families.FULL
-    assert parts == divide(groups[::-1])
+    assert parts == split_families(groups[::-1])
     assert not set(parts["train"]) & set(parts["test"]) and not set(parts["train"]) & set(
         parts["validation"]
     )
@@ -338,7 +338,7 @@ def test_many_families_give_the_full_set_whatever_their_order():
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (5, 1, 1), (2, 2, 2), (9, 9, 9), (1,) * 40])
 def test_few_families_still_fill_every_split(sizes):
     groups = [[f"{group}.{member}" for member in range(size)] for group, size in enumerate(sizes)]
-    parts = divide(groups)
+    parts = split_families(groups)
     assert all(parts.values())
     owners = [{name.split(".")[0] for name in names} for names in parts.values()]
     assert sum(map(len, owners)) == len(set.union(*owners))

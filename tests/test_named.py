@@ -1,4 +1,4 @@
-"""A named set is its verified bytes, whichever door they came through."""
+"""A named set is its verified bytes, whichever mirror they came through."""
 
 import gzip
 import hashlib
@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from eyesight.data import downloads, named
-from eyesight.data.downloads import Closed, Door, download, unpack_deb, web, web_archive
+from eyesight.data.downloads import Mirror, Unavailable, download, unpack_deb, web, web_archive
 from eyesight.data.named import NAMED, NamedSet, Payload, fetch, open_named
 from eyesight.errors import UserError
 from eyesight.system.cache import cache_dir
@@ -39,10 +39,10 @@ PAYLOADS = tuple(
 )
 
 
-def door(contents=CONTENTS, name="toy door", pack=False, opened=None):
-    """A door that puts these files there."""
+def mirror(contents=CONTENTS, name="toy mirror", pack=False, opened=None):
+    """A mirror that puts these files there."""
 
-    def open_door(folder, names, talk):
+    def fetch_files(folder, names, talk):
         if opened is not None:
             opened.append(list(names))
         for file, data in contents.items():
@@ -50,14 +50,14 @@ def door(contents=CONTENTS, name="toy door", pack=False, opened=None):
                 gzip.compress(data) if pack else data
             )
 
-    return Door(name, open_door)
+    return Mirror(name, fetch_files)
 
 
 def closed(reason="nobody home"):
-    def open_door(folder, names, talk):
-        raise Closed(reason)
+    def fetch_files(folder, names, talk):
+        raise Unavailable(reason)
 
-    return Door("closed door", open_door)
+    return Mirror("closed mirror", fetch_files)
 
 
 def offer(monkeypatch, *ways, name="mnist"):
@@ -78,7 +78,7 @@ def own(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("pack", [False, True])
 def test_the_bytes_are_verified_and_opened(monkeypatch, pack):
-    offer(monkeypatch, door(pack=pack))
+    offer(monkeypatch, mirror(pack=pack))
     source = open_named("mnist")
     assert source.pixels.shape == (30, 1, 4, 4)
     assert source.labels.tolist() == [*range(10), *range(10), *range(10)]
@@ -90,7 +90,7 @@ def test_the_bytes_are_verified_and_opened(monkeypatch, pack):
 
 def test_every_door_yields_the_same(monkeypatch, tmp_path):
     prints = set()
-    for number, way in enumerate((door(), door(pack=True))):
+    for number, way in enumerate((mirror(), mirror(pack=True))):
         monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path / str(number)))
         offer(monkeypatch, way)
         prints.add(open_named("mnist").fingerprint)
@@ -99,7 +99,7 @@ def test_every_door_yields_the_same(monkeypatch, tmp_path):
 
 def test_doors_are_tried_in_order_and_only_until_one_opens(monkeypatch):
     asked, said = [], []
-    offer(monkeypatch, closed(), door(opened=asked), door(opened=asked))
+    offer(monkeypatch, closed(), mirror(opened=asked), mirror(opened=asked))
     fetch("mnist", talk=said.append)
     assert len(asked) == 1 and any("nobody home" in line for line in said)
     fetch("mnist")
@@ -117,7 +117,7 @@ def test_doors_are_tried_in_order_and_only_until_one_opens(monkeypatch):
 def test_wrong_bytes_are_discarded_and_the_next_door_is_asked_for_them_only(monkeypatch, change):
     wrong = CONTENTS | {"train-images-idx3-ubyte": change(CONTENTS["train-images-idx3-ubyte"])}
     asked, said = [], []
-    offer(monkeypatch, door(wrong), door(opened=asked))
+    offer(monkeypatch, mirror(wrong), mirror(opened=asked))
     folder = fetch("mnist", talk=said.append)
     assert asked == [["train-images-idx3-ubyte"]]
     assert any("train-images-idx3-ubyte is not the original" in line for line in said)
@@ -125,13 +125,13 @@ def test_wrong_bytes_are_discarded_and_the_next_door_is_asked_for_them_only(monk
 
 
 def test_damaged_gzip_is_said_and_not_used(monkeypatch):
-    def open_door(folder, names, talk):
+    def fetch_files(folder, names, talk):
         (folder / "train-labels-idx1-ubyte.gz").write_bytes(
             gzip.compress(CONTENTS["train-labels-idx1-ubyte"])[:-9]
         )
 
     said = []
-    offer(monkeypatch, Door("cut", open_door), door())
+    offer(monkeypatch, Mirror("cut", fetch_files), mirror())
     assert held(fetch("mnist", talk=said.append)) == CONTENTS
     assert any("damaged" in line for line in said)
 
@@ -140,8 +140,8 @@ def test_no_open_door_is_one_error_with_every_way_out(monkeypatch):
     offer(
         monkeypatch,
         closed(),
-        Door("npm pack toy@1", closed().open),
-        Door("http://toy.example/", closed().open),
+        Mirror("npm pack toy@1", closed().open),
+        Mirror("http://toy.example/", closed().open),
     )
     with pytest.raises(UserError, match="could not be downloaded") as caught:
         open_named("mnist")
@@ -161,7 +161,7 @@ def test_no_open_door_is_one_error_with_every_way_out(monkeypatch):
 
 def test_what_the_user_gave_comes_first(monkeypatch, own):
     asked = []
-    offer(monkeypatch, door(opened=asked))
+    offer(monkeypatch, mirror(opened=asked))
     for name, data in CONTENTS.items():
         (own / f"{name}.gz").write_bytes(gzip.compress(data))
     assert held(fetch("mnist")) == CONTENTS
@@ -180,7 +180,7 @@ def test_what_the_user_gave_may_be_packed(monkeypatch, own):
 
 def test_wrong_files_of_the_user_are_said_and_a_door_opens(monkeypatch, own):
     said = []
-    offer(monkeypatch, door())
+    offer(monkeypatch, mirror())
     (own / "train-images-idx3-ubyte").write_bytes(b"mine")
     assert held(fetch("mnist", talk=said.append)) == CONTENTS
     assert any("not the original" in line for line in said)
@@ -188,7 +188,7 @@ def test_wrong_files_of_the_user_are_said_and_a_door_opens(monkeypatch, own):
 
 
 def test_many_at_once_do_not_spoil_the_cache(monkeypatch):
-    offer(monkeypatch, door())
+    offer(monkeypatch, mirror())
     folders = []
     threads = [threading.Thread(target=lambda: folders.append(fetch("mnist"))) for _ in range(8)]
     for thread in threads:
@@ -200,14 +200,14 @@ def test_many_at_once_do_not_spoil_the_cache(monkeypatch):
 
 
 def test_a_file_of_another_size_in_the_cache_is_fetched_again(monkeypatch):
-    offer(monkeypatch, door())
+    offer(monkeypatch, mirror())
     folder = fetch("mnist")
     (folder / "t10k-images-idx3-ubyte").write_bytes(b"torn")
     assert held(fetch("mnist")) == CONTENTS
 
 
 def test_digits_are_mnist_where_it_can_be_had(monkeypatch):
-    offer(monkeypatch, door())
+    offer(monkeypatch, mirror())
     source = open_named("digits")
     assert source.name == "digits" and len(source.ids) == 30
 
@@ -244,7 +244,7 @@ def test_the_named_sets_are_complete():
         "digits",
     ]
     for name in ("mnist", "fashion_mnist", "cifar10"):
-        assert len(NAMED[name].classes) == 10 and NAMED[name].doors
+        assert len(NAMED[name].classes) == 10 and NAMED[name].mirrors
         assert all(len(payload.sha256) == 64 for payload in NAMED[name].payloads)
     assert (
         NAMED["fashion_mnist"].classes[9] == "Ankle boot"
@@ -296,7 +296,7 @@ def test_an_archive_comes_from_an_address(monkeypatch, server):
 def test_a_download_is_capped_and_leaves_no_half_file(tmp_path, server):
     address, shown = server
     (shown / "big").write_bytes(bytes(3000))
-    with pytest.raises(Closed, match="more than"):
+    with pytest.raises(Unavailable, match="more than"):
         download(f"{address}big", tmp_path / "big", 2999, lambda _: None)
     assert not (tmp_path / "big").exists()
     download(f"{address}big", tmp_path / "big", 3000, lambda _: None)
@@ -308,7 +308,7 @@ def test_an_address_that_never_answers_is_left_in_time(tmp_path, monkeypatch):
     monkeypatch.setattr(downloads, "PATIENCE", 0.1)
     monkeypatch.setattr(downloads.urllib.request, "urlopen", lambda *_, **__: leave.wait(5))
     began = time.monotonic()
-    with pytest.raises(Closed, match="no response"):
+    with pytest.raises(Unavailable, match="no response"):
         download("http://toy.example/x", tmp_path / "x", 10, lambda _: None)
     leave.set()
     assert time.monotonic() - began < 2
@@ -316,7 +316,7 @@ def test_an_address_that_never_answers_is_left_in_time(tmp_path, monkeypatch):
 
 def test_a_package_manager_that_is_missing_or_fails_is_a_closed_door(monkeypatch, tmp_path):
     monkeypatch.setattr(downloads.shutil, "which", lambda _: None)
-    with pytest.raises(Closed, match="npm is not installed"):
+    with pytest.raises(Unavailable, match="npm is not installed"):
         downloads.npm("toy@1").open(tmp_path, [], lambda _: None)
     monkeypatch.setattr(downloads.shutil, "which", lambda _: "toy")
 
@@ -325,7 +325,7 @@ def test_a_package_manager_that_is_missing_or_fails_is_a_closed_door(monkeypatch
         return downloads.subprocess.CompletedProcess(command, 1, "", "first\nE: no such package\n")
 
     monkeypatch.setattr(downloads.subprocess, "run", run)
-    with pytest.raises(Closed, match="E: no such package"):
+    with pytest.raises(Unavailable, match="E: no such package"):
         downloads.debian("toy").open(tmp_path, [], lambda _: None)
 
 
@@ -368,27 +368,27 @@ def test_a_debian_package_is_opened_without_debian(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("members", [[], [("../data.tar.xz", b"x")], [("data.tar/../../x", b"x")]])
 def test_an_odd_debian_package_is_a_closed_door(tmp_path, members):
-    with pytest.raises(Closed):
+    with pytest.raises(Unavailable):
         unpack_deb(deb(tmp_path / "odd.deb", members), tmp_path)
     (tmp_path / "no.deb").write_bytes(b"no package")
-    with pytest.raises(Closed):
+    with pytest.raises(Unavailable):
         unpack_deb(tmp_path / "no.deb", tmp_path)
 
 
 def test_given_is_a_folder_or_an_archive_of_the_name(own, monkeypatch):
-    assert named.given("mnist") == own
-    assert named.given("cifar10") is None
+    assert named.user_files("mnist") == own
+    assert named.user_files("cifar10") is None
     (own.parent / "cifar10.tar").write_bytes(b"")
-    assert named.given("cifar10") == own.parent / "cifar10.tar"
+    assert named.user_files("cifar10") == own.parent / "cifar10.tar"
     monkeypatch.delenv("EYESIGHT_DATA")
-    assert named.given("mnist") is None
+    assert named.user_files("mnist") is None
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing(monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    offer(monkeypatch, door())
+    offer(monkeypatch, mirror())
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(UserError, match="the disk is full"):
         fetch("mnist")
@@ -396,11 +396,11 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(monkeypatch):
 
 
 def test_a_damaged_download_is_fetched_again(monkeypatch):
-    offer(monkeypatch, door())
+    offer(monkeypatch, mirror())
     file = next(path for path in fetch("mnist").iterdir() if path.is_file())
     content = file.read_bytes()
     file.write_bytes(bytes([content[0] ^ 1]) + content[1:])
-    offer(monkeypatch, door())
+    offer(monkeypatch, mirror())
     assert fetch("mnist") and file.read_bytes() == content
 
 

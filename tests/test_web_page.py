@@ -119,8 +119,8 @@ def test_what_a_browser_answers_otherwise_is_refused(fault):
 @pytest.mark.parametrize(
     ("emits", "preparation", "message"),
     [
-        ("image", Preparation(28, 28, 1), "gives images"),
-        ("mask", Preparation(28, 28, 1), "gives masks"),
+        ("image", Preparation(28, 28, 1), "predicts images"),
+        ("mask", Preparation(28, 28, 1), "predicts masks"),
         ("class", Preparation(), "any size"),
         (
             "class",

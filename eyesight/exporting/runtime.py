@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from eyesight.data.downloads import REASONS, Door, npm
+from eyesight.data.downloads import REASONS, Mirror, npm
 from eyesight.errors import UserError
 from eyesight.system import cache
 from eyesight.system.digest import file_sha256
 from eyesight.system.progress import Talk, silent
 
 VERSION = "1.30.0"
-DOORS: tuple[Door, ...] = (npm(f"onnxruntime-web@{VERSION}"),)
+MIRRORS: tuple[Mirror, ...] = (npm(f"onnxruntime-web@{VERSION}"),)
 SCRIPT, WASM = "ort.wasm.bundle.min.mjs", "ort-wasm-simd-threaded.wasm"
 SHA256 = {
     SCRIPT: "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
@@ -42,15 +42,15 @@ def runtime(talk: Talk = silent) -> Runtime:
 
 def _fetch(key: str, talk: Talk) -> Path:
     reasons = []
-    for door in DOORS:
+    for mirror in MIRRORS:
         with cache.build("runtimes") as building, cache.build("runtimes") as unpacked:
-            talk(f"downloading the ONNX Runtime for browsers with {door.name}")
+            talk(f"downloading the ONNX Runtime for browsers with {mirror.name}")
             try:
-                door.open(unpacked, (SCRIPT, WASM), talk)
+                mirror.open(unpacked, (SCRIPT, WASM), talk)
                 for name, expected in SHA256.items():
                     _pick(unpacked, name, expected).rename(building / name)
             except REASONS as error:
-                reasons.append(f"{door.name}: {error}")
+                reasons.append(f"{mirror.name}: {error}")
                 continue
             return cache.keep(building, key, f"ONNX Runtime {VERSION} for browsers")
     raise UserError(

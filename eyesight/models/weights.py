@@ -65,7 +65,7 @@ def fill(
     weights = find(name, model.weights, talk)
     put(weights, network)
     talk(f"weights of {name} from {weights.door}")
-    matched = begin_head(network, weights.tensors, classes)
+    matched = init_head(network, weights.tensors, classes)
     if matched:
         talk(_matched_line(classes, matched))
     return {"network": name, "door": weights.door, "sha256": fingerprint(weights.tensors)}
@@ -79,7 +79,7 @@ def _matched_line(classes: Sequence[str], matched: set[int]) -> str:
 
 
 @torch.no_grad()
-def begin_head(network: Network, tensors: Mapping[str, Tensor], classes: Sequence[str]) -> set[int]:
+def init_head(network: Network, tensors: Mapping[str, Tensor], classes: Sequence[str]) -> set[int]:
     """Copy ImageNet's rows into a head of one dense layer, for shared classes.
 
     Returns the indices of these classes; empty if head or weights have another form.

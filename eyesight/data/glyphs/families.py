@@ -104,10 +104,10 @@ def families(faces: Iterable[tuple[str, str, Face]]) -> list[Family]:
     grouped: dict[str, list[tuple[str, Face]]] = {}
     for family, style, face in faces:
         grouped.setdefault(" ".join(family.split()), []).append((style, face))
-    return [Family(name, styles(_told_apart(grouped[name]))) for name in sorted(grouped)]
+    return [Family(name, styles(_with_unique_styles(grouped[name]))) for name in sorted(grouped)]
 
 
-def _told_apart(faces: list[tuple[str, Face]]) -> list[tuple[str, Face]]:
+def _with_unique_styles(faces: list[tuple[str, Face]]) -> list[tuple[str, Face]]:
     """The faces of a family with unique style names.
 
     If several faces have the same style, such as the four "Light" of Courier Prime, the file name
@@ -168,7 +168,7 @@ def _unusual(face: tuple[str, Face]) -> bool:
     return WIDTH.search(face[0]) is not None
 
 
-def likeness(pictures: np.ndarray) -> np.ndarray:
+def similarity(pictures: np.ndarray) -> np.ndarray:
     """Similarity float32 F,F of the families' glyphs, from images uint8 F,52,…; 1 for copies.
 
     A family that shares a tenth of its images pixel by pixel with another counts as a copy.
@@ -212,7 +212,7 @@ def designs(names: Sequence[str], alike: np.ndarray) -> list[list[str]]:
     stems = [stem(name) for name in names]
     for row in range(len(names)):
         for other in range(row):
-            if alike[row, other] > KIN or _one_name(stems[row], stems[other]):
+            if alike[row, other] > KIN or _is_prefix(stems[row], stems[other]):
                 old, new = group[row], group[other]
                 group = [new if member == old else member for member in group]
     return [
@@ -230,13 +230,13 @@ def stem(name: str) -> tuple[str, ...]:
     return tuple(plain or words)
 
 
-def _one_name(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
+def _is_prefix(first: tuple[str, ...], second: tuple[str, ...]) -> bool:
     """Whether one name is a prefix of the other: Gentium, Gentium Basic."""
     count = min(len(first), len(second))
     return first[:count] == second[:count]
 
 
-def divide(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+def split_families(groups: Sequence[Sequence[str]]) -> dict[str, list[str]]:
     """Split → families, with each group in one split.
 
     179, 38 and 38 families if available, otherwise in that proportion.

@@ -20,11 +20,11 @@ from eyesight.data.glyphs.families import (
     Family,
     copies,
     designs,
-    divide,
     families,
     font_files,
     font_folders,
-    likeness,
+    similarity,
+    split_families,
 )
 from eyesight.data.glyphs.render import CLASSES, SIDE, STYLES
 from eyesight.data.prepare import Problem
@@ -93,7 +93,7 @@ def _build(files: Sequence[Path], key: str, talk: Talk) -> Path:
     talk(f"reading {len(files):,} font files")
     families, small = _usable(_families(files, problems), problems)
     with cache.build("glyphs") as folder:
-        parts, made = _draw_until_whole(families, small, folder / "pixels.npy", problems, talk)
+        parts, made = _render_all(families, small, folder / "pixels.npy", problems, talk)
         about = {
             "summary": summary(parts, made),
             "parts": [asdict(part) for part in parts],
@@ -132,7 +132,7 @@ def _usable(families: Sequence[Family], problems: list[Problem]) -> tuple[list[F
         else:
             kept.append(family)
             small.append(np.frombuffer(pictures, np.uint8).reshape(len(CLASSES), -1))
-    repeats = copies(kept, likeness(np.stack(small))) if small else {}
+    repeats = copies(kept, similarity(np.stack(small))) if small else {}
     problems += [
         _left_out(kept[row].name, f"repeats {kept[other].name}")
         for row, other in sorted(repeats.items())
@@ -145,15 +145,15 @@ def _left_out(name: str, reason: str) -> Problem:
     return Problem(printable(name), "font", printable(reason), fatal=False)
 
 
-def _draw_until_whole(
+def _render_all(
     families: list[Family], small: np.ndarray, file: Path, problems: list[Problem], talk: Talk
 ) -> tuple[list[Part], Counter[str]]:
     """Render the split families; if one fails, split again without it."""
-    alike = likeness(small) if len(families) else np.empty((0, 0), np.float32)
+    alike = similarity(small) if len(families) else np.empty((0, 0), np.float32)
     rows = list(range(len(families)))
     while True:
         groups = designs([families[row].name for row in rows], alike[np.ix_(rows, rows)])
-        parts = shares(divide(groups))
+        parts = shares(split_families(groups))
         talk(f"rendering {len(parts)} of {len(rows)} usable font families")
         refused, made = _draw({family.name: family for family in families}, parts, file, talk)
         if not refused:

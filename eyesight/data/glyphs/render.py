@@ -57,7 +57,7 @@ Reply = tuple[dict[str, Any], bytes]
 Face = tuple[str, int]  # file, index in the file
 
 
-class Refused(Exception):  # noqa: N818 - an expected answer
+class UnusableFont(Exception):  # noqa: N818 - an expected answer
     """The reason why a face is not used."""
 
 
@@ -121,7 +121,7 @@ def serve() -> None:
         faulthandler.dump_traceback_later(LIMIT, exit=True)
         try:
             header, payload = JOBS[job["do"]](job)
-        except Refused as refusal:
+        except UnusableFont as refusal:
             header, payload = {"refused": str(refusal)}, b""
         except Exception as error:  # any error of a broken font rejects that font
             header, payload = {"refused": f"cannot be rendered: {error}"}, b""
@@ -147,7 +147,7 @@ def names(job: Job) -> Reply:
 def check(job: Job) -> Reply:
     """Small images of a face, uint8 52,30,30, if it is usable."""
     pictures = draw_face(job["face"])
-    fit_for_use(pictures)
+    check_usable(pictures)
     small = pictures.reshape(len(CLASSES), 30, 3, 30, 3).mean(axis=(2, 4))
     return {}, small.astype(np.uint8).tobytes()
 
@@ -164,7 +164,7 @@ def draw(job: Job) -> Reply:
         own = _drawn(faces.get(style))
         if own is None:
             made.append(style)
-            own = _imitated(faces, style)
+            own = _synthesised(faces, style)
         pictures.append(own)
     return {"made": made}, np.stack(pictures).tobytes()
 
@@ -173,20 +173,20 @@ def _drawn(face: Face | None) -> np.ndarray | None:
     try:
         pictures = None if face is None else draw_face(face)
         if pictures is not None:
-            fit_for_use(pictures)
-    except (Refused, OSError):
+            check_usable(pictures)
+    except (UnusableFont, OSError):
         return None
     return pictures
 
 
-def _imitated(faces: dict[str, Face], style: str) -> np.ndarray:
+def _synthesised(faces: dict[str, Face], style: str) -> np.ndarray:
     """Synthesise a missing style from the most similar face."""
     tries = {"bold italic": ("bold", "italic", "regular")}.get(style, ("regular",))
     for base in tries:
         if _drawn(faces.get(base)) is not None:
             slant = "italic" in style and "italic" not in base
             return draw_face(faces[base], slant=slant, bold="bold" in style and "bold" not in base)
-    raise Refused("its regular face cannot be rendered")
+    raise UnusableFont("its regular face cannot be rendered")
 
 
 JOBS: dict[str, Callable[[Job], Reply]] = {"names": names, "check": check, "draw": draw}
@@ -195,33 +195,33 @@ JOBS: dict[str, Callable[[Job], Reply]] = {"names": names, "check": check, "draw
 def draw_face(face: Face, *, slant: bool = False, bold: bool = False) -> np.ndarray:
     """Render a face, uint8 52,90,90, dark on white: one scale per face, each character centred.
 
-    Raises Refused for a missing character.
+    Raises UnusableFont for a missing character.
     """
-    font = _sized(face)
+    font = _scaled_font(face)
     boxes = [ink(font, code) for code in MISSING]
     pictures = np.empty((len(CLASSES), SIDE, SIDE), np.uint8)
     for row, character in enumerate(CLASSES):
         plain = ink(font, character)
         if plain is None:
-            raise Refused(f"{character} is blank")
+            raise UnusableFont(f"{character} is blank")
         if any(
             box is not None and box.size == plain.size and box.tobytes() == plain.tobytes()
             for box in boxes
         ):
-            raise Refused(f"lacks {character}")
+            raise UnusableFont(f"lacks {character}")
         drawn = ink(font, character, STROKE) if bold else plain
         assert drawn is not None
         pictures[row] = placed(slanted(drawn) if slant else drawn)
     return pictures
 
 
-def _sized(face: Face) -> ImageFont.FreeTypeFont:
+def _scaled_font(face: Face) -> ImageFont.FreeTypeFont:
     """The face at the size at which capitals are `CAPITAL` pixels high."""
     font = ImageFont.truetype(face[0], 100, face[1], layout_engine=ImageFont.Layout.BASIC)
     letters = [ink(font, letter) for letter in "EHIXZ"]
     heights = [letter.height for letter in letters if letter is not None]
     if not heights or not 10 <= median(heights) <= 400:
-        raise Refused("has no capital letters of a usual size")
+        raise UnusableFont("has no capital letters of a usual size")
     return font.font_variant(size=100 * CAPITAL * FINE / median(heights))
 
 
@@ -231,7 +231,7 @@ def ink(font: ImageFont.FreeTypeFont, character: str, stroke: float = 0) -> Imag
     x, y = math.floor(left) - 1, math.floor(top) - 1
     width, height = math.ceil(right) + 1 - x, math.ceil(bottom) + 1 - y
     if max(width, height) > 20 * CAPITAL * FINE:
-        raise Refused(f"{character} is much larger than its capitals")
+        raise UnusableFont(f"{character} is much larger than its capitals")
     picture = Image.new("L", (width, height))
     ImageDraw.Draw(picture).text((-x, -y), character, 255, font, anchor="ls", stroke_width=stroke)
     box = picture.getbbox()
@@ -256,20 +256,20 @@ def placed(picture: Image.Image) -> np.ndarray:
     return 255 - np.asarray(frame.reduce(FINE))
 
 
-def fit_for_use(pictures: np.ndarray) -> None:
-    """Raise Refused for images (uint8 52,90,90) that look alike or are no Latin letters."""
+def check_usable(pictures: np.ndarray) -> None:
+    """Raise UnusableFont for images (uint8 52,90,90) that look alike or are no Latin letters."""
     seen: dict[bytes, str] = {}
     for character, picture in zip(CLASSES, pictures, strict=True):
         other = seen.setdefault(picture.tobytes(), character)
         if other != character:
-            raise Refused(f"{other} and {character} look the same")
+            raise UnusableFont(f"{other} and {character} look the same")
     shapes = {
         character: shape(picture) for character, picture in zip(CLASSES, pictures, strict=True)
     }
     if sum(one_case(shapes, letter) for letter in TWO_CASES) > len(TWO_CASES) // 2:
-        raise Refused("has no lowercase letters")
+        raise UnusableFont("has no lowercase letters")
     if legibility(np.stack(list(shapes.values()))) < LEGIBLE:
-        raise Refused("does not look like letters and digits")
+        raise UnusableFont("does not look like letters and digits")
 
 
 def one_case(shapes: dict[str, np.ndarray], letter: str) -> bool:
