@@ -131,7 +131,7 @@ def each_picture(where: str | Path) -> Iterator[FileEntry]:
 
 def _open_named(name: str, talk: Talk, layout: Layout) -> Source:
     """A named set, or what the person keeps under its name."""
-    own = named.user_files(name) if named.NAMED[name].anything else None
+    own = named.user_files(name) if named.NAMED[name].any_images else None
     if own is None:
         _refuse_layout(name, "a named data set", layout)
         return named.open_named(name, talk=talk)

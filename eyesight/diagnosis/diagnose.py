@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from eyesight.data.facts import DataFacts
-from eyesight.data.named import NAMED, given
+from eyesight.data.named import NAMED, user_files
 from eyesight.data.prepare import Preparation
 from eyesight.diagnosis import check_curves, check_data, check_network
 from eyesight.diagnosis.evidence import Finding, Patient, Sample
@@ -256,7 +256,7 @@ def at_hand(recipe: Recipe) -> bool:
         return bool(source) and Path(source).exists()
     fetched = cache_dir() / "named" / source
     drawn = cache_dir() / source
-    return given(source) is not None or fetched.is_dir() or drawn.is_dir()
+    return user_files(source) is not None or fetched.is_dir() or drawn.is_dir()
 
 
 def open_data(recipe: Recipe, talk: Talk = silent) -> Dataset | None:
