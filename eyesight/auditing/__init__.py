@@ -1,4 +1,4 @@
 """The audit of a data set.
 
-Wrong labels, near copies, images unlike the rest, and what gives a class away.
+Wrong labels, near duplicates, outliers, low-quality images and shortcuts.
 """

@@ -1,7 +1,6 @@
 """The audit of a data set.
 
-READ THIS FIRST: from a folder of images to lists of what is wrong with them, each with its
-evidence.
+READ THIS FIRST: from a folder of images to lists of findings with their evidence.
 """
 
 from __future__ import annotations
@@ -57,8 +56,8 @@ from eyesight.runs import Run
 from eyesight.system.progress import Reporter
 
 BUDGET = 600.0  # seconds
-FEATURE_SHARE = 0.6  # of a budget at most goes into features
-LABEL_SHARE = 0.85  # by then logistic regression must have ended, or it is left out
+FEATURE_SHARE = 0.6  # largest share of a budget for features
+LABEL_SHARE = 0.85  # share of a budget after which logistic regression is left out
 PACE = 250.0  # images of 128 pixels a second on two cores, from which the side is guessed
 SIDES = (224, 160, 128)
 SMALL = 64  # images up to this side are kept as they are
@@ -66,7 +65,7 @@ SMALL = 64  # images up to this side are kept as they are
 
 @dataclass(frozen=True)
 class Audit:
-    """What an audit says of a data set.
+    """The result of an audit.
 
     `labels` holds every judged image, most suspicious first; `copies` holds groups of near copies,
     those across splits or classes first; `series` holds groups of images of one burst, object or
@@ -94,11 +93,11 @@ class Audit:
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
-        """The labels that are probably wrong, most suspicious first."""
+        """The probably wrong labels, most suspicious first."""
         return tuple(label for label in self.labels if label.wrong)
 
     def to_dict(self, *, every: bool = False) -> AuditJson:
-        """Plain JSON values: the alarms, or with `every` the labels and scores of all images."""
+        """Plain JSON values: findings only, or with `every` the labels and scores of all images."""
         chosen = self.labels if every else self.wrong
         strangers = self.unlike
         if not every:
@@ -123,7 +122,7 @@ class Audit:
         }
 
     def record(self) -> AuditRecord:
-        """What is kept of the audit: every judged label, and of the rest the alarms."""
+        """The stored part of the audit: all label scores, and the other findings."""
         return AuditRecord(
             data=self.data,
             store=self.store,
@@ -161,14 +160,14 @@ class Material:
 
 
 class Stopwatch:
-    """Seconds spent by part."""
+    """Measure the seconds of each part."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self.since = time.monotonic()
 
     def lap(self, part: str) -> None:
-        """Book the time since the last lap under `part`."""
+        """Add the time since the last lap to `part`."""
         now = time.monotonic()
         self.seconds[part] = round(now - self.since, 2)
         self.since = now
@@ -180,7 +179,7 @@ def audit(
     budget: float = BUDGET,
     reporter: Reporter | None = None,
 ) -> Audit:
-    """Audit the labels and images of a data set, or those of a run.
+    """Audit the labels and images of a data set or of a run.
 
     Args:
         where: a folder, CSV, .npz, archive or named set; the folder of a run; or the data group
@@ -254,7 +253,7 @@ def audit(
 
 
 def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -> Material:
-    """The images of a data set or of a run's, with the split that each belongs to."""
+    """Open the images of a data set or a run, with their splits."""
     data = where if isinstance(where, Data) else Data(str(where))
     run = None
     if not isinstance(where, Data) and (Path(where) / "recipe.json").is_file():
@@ -296,7 +295,7 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
 
 
 def splits_of_run(data: Data) -> dict[str, str]:
-    """The split of each image that a run trained or was judged on, by id."""
+    """The split of each image of a run, by id."""
     loaded = dataset.load(data)
     parts = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
     return {one: name for name, images in parts.items() for one in images.ids}
@@ -318,7 +317,7 @@ def preparation(source: Source, budget: float) -> Preparation:
 
 
 def usual_side(source: Source) -> int:
-    """The median of the shorter sides of some images; 0 < side."""
+    """The median of the shorter sides of some images, above 0."""
     if source.pixels is not None:
         return min(int(side) for side in source.pixels.shape[2:])
     sides: list[int] = []
@@ -370,7 +369,7 @@ def dropped_copies(
 
 
 def judge(material: Material, computed: Features, deadline: float) -> Suspicion:
-    """What all witnesses say of the labels."""
+    """Score the labels with all methods."""
     images = material.images
     given = images.labels[computed.index]
     suspicion = labels.judge(computed.values, given, len(images.classes), deadline=deadline)
@@ -407,9 +406,9 @@ def judged_labels(
 
 
 def suggested_corrections(audit: Audit) -> Corrections:
-    """What the audit would correct by itself.
+    """The corrections suggested by the audit.
 
-    Probably wrong labels get the suggested class, other suspicious ones are left out.
+    Probably wrong labels are replaced by the suggested class, other suspicious images are left out.
     """
     when = datetime.now(UTC).isoformat(timespec="seconds")
     rows = []
@@ -431,7 +430,7 @@ def member(material: Material, place: int) -> CopiedImage:
 def flattery(
     material: Material, computed: Features, together: Sequence[Sequence[int]]
 ) -> Flattery | None:
-    """By how much groups flatter a random split: those that the data names, else the series."""
+    """How much groups inflate the accuracy of a random split: the data's groups, else series."""
     images = material.images
     names = groups_of(material.source, images.ids)
     source = "the data"
@@ -450,7 +449,7 @@ def flattery(
 def copy_groups(
     material: Material, pairs: list[copies.Pair]
 ) -> tuple[tuple[CopiedImage, ...], ...]:
-    """Groups of exact and near copies.
+    """Groups of exact and near duplicates.
 
     Those across splits come first, then those across classes.
     """
@@ -479,7 +478,7 @@ def harm(group: Sequence[CopiedImage]) -> int:
 
 
 def find_strangers(material: Material, computed: Features) -> tuple[StrangeImage, ...]:
-    """Every judged image by how unlike the others it is, the strangest first."""
+    """All images by their outlier score, highest first."""
     result = unlike.strangeness(computed.values)
     strangers = []
     for row in result.score.argsort(descending=True, stable=True).tolist():

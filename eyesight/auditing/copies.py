@@ -1,9 +1,8 @@
-"""Near copies: one image recopied, rescaled, recompressed, cropped, mirrored or brightened.
+"""Near duplicates: images that were rescaled, recompressed, cropped, flipped or brightened.
 
-Candidates are the nearest neighbours of each image by features and by small grey thumbnails, as it
-is and mirrored. Each candidate is then verified pixel by pixel: the two are laid over each other as
-well as a crop of up to a tenth allows, and must correlate in their colours and in their fine
-detail, which keeps two empty skies apart.
+Candidates are the nearest neighbours of each image by features and by small grey thumbnails, also
+flipped. Each candidate is verified by its pixels: the images are aligned with crops of up to a
+tenth and must correlate in colour and in fine detail, which separates two empty skies.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ PAIRS = 1024  # verified at a time
 
 @dataclass(frozen=True)
 class Pair:
-    """Two images (places in the data) that are near copies, and how alike they are, up to 1."""
+    """Two near duplicates (indices in the data) and their similarity, at most 1."""
 
     first: int
     second: int
@@ -47,7 +46,7 @@ class Pair:
 
 
 def find_pairs(images: Images, features: Features, progress: Progress) -> list[Pair]:
-    """The near copies among the images that have features, most alike first."""
+    """The near duplicates among images with features, most similar first."""
     pixels = fine_images(images, features.index)
     first, second = candidates(pixels, features, progress)
     pairs: list[Pair] = []
@@ -75,12 +74,12 @@ def fine_images(images: Images, index: Tensor) -> Tensor:
 
 
 def resized(values: Tensor, side: int) -> Tensor:
-    """Floats n,C,H,W at another side, smoothed where they shrink."""
+    """Resize floats n,C,H,W, with smoothing when downsampling."""
     return functional.interpolate(values, (side, side), mode="bilinear", antialias=True)
 
 
 def candidates(pixels: Tensor, features: Features, progress: Progress) -> tuple[Tensor, Tensor]:
-    """Pairs of rows worth verifying, each once, the smaller row first."""
+    """Candidate pairs of rows without repetitions, smaller row first."""
     described = descriptors(features)
     plain = thumbnails(pixels)
     mirrored = thumbnails(pixels.flip(3))
@@ -150,7 +149,7 @@ def distinct(keys: Tensor) -> Tensor:
 
 
 def verify(pixels: Tensor, first: Tensor, second: Tensor) -> list[Pair]:
-    """Those of the pairs that lie over each other pixel by pixel."""
+    """The pairs whose pixels match after alignment."""
     one = pixels[first].float()
     other = pixels[second].float()
     left = functional.adaptive_avg_pool2d(one, COARSE).mean(1)
@@ -199,7 +198,7 @@ def unit(values: Tensor) -> Tensor:
 def compare(
     one: Tensor, other: Tensor, first: Tensor, second: Tensor, choice: Tensor
 ) -> list[Pair]:
-    """The pairs whose colours and detail agree in the alignment chosen for each of them."""
+    """The pairs whose colours and detail correlate in their best alignment."""
     windows = window_grids()
     pairs = []
     for number in sorted(set(choice.tolist())):
@@ -269,10 +268,7 @@ def averaged(values: Tensor, width: int) -> Tensor:
 
 
 def groups(pairs: Sequence[Pair]) -> list[list[int]]:
-    """Images connected by pairs, as groups of places in ascending order.
-
-    The group with the most alike pair first.
-    """
+    """Connected images as groups of ascending indices, most similar pair first."""
     parent: dict[int, int] = {}
 
     def root(place: int) -> int:

@@ -1,8 +1,7 @@
-"""Features of every image: a pretrained backbone's at several depths, or those of patches.
+"""Features of all images: from a pretrained backbone at several depths, or from patches.
 
-Features of the middle stages matter as much as the last ones where images are small: on 12,000
-CIFAR-10 images with human labels they lift the average precision of the label ranking from .69 to
-.77.
+For small images middle stages matter as much as the last one: on 12,000 CIFAR-10 images with human
+labels they raise the average precision of the label ranking from .69 to .77.
 """
 
 from __future__ import annotations
@@ -38,10 +37,10 @@ from eyesight.system.progress import Progress, Reporter, Talk
 
 PREFERRED = ("tf_efficientnet_lite2", "tf_efficientnet_lite1", "tf_efficientnet_lite0")
 FORMAT = 1
-BATCH = 16  # more images at a time leave the processor's cache: 64 take a third longer each
-MINIMUM_SIDE = 128  # smaller images are enlarged to it before a pretrained backbone sees them
-MINIMUM_IMAGES = 256  # get features however late it is
-PATCH = 6  # side of the patches that stand in for a backbone
+BATCH = 16  # larger batches exceed the CPU cache: with 64, each image takes a third longer
+MINIMUM_SIDE = 128  # smaller images are enlarged to it for a pretrained backbone
+MINIMUM_IMAGES = 256  # images that get features even if the time is up
+PATCH = 6  # side of the patches used without a backbone
 FILTERS = 256
 PATCH_SIDE = 32  # images are brought to it before their patches are taken
 
@@ -65,7 +64,7 @@ class Features:
 
 
 class Pyramid(nn.Module):
-    """A backbone that gives the means of its maps at several depths, N,D."""
+    """A backbone that outputs averaged feature maps at several depths, N,D."""
 
     def __init__(self, network: Network, side: int) -> None:
         super().__init__()
@@ -132,7 +131,7 @@ def prepared_for_patches(images: Tensor) -> Tensor:
 
 
 def normalised_patches(patches: Tensor) -> Tensor:
-    """Each patch with mean 0 and deviation 1; flat ones stay near 0."""
+    """Patches with mean 0 and standard deviation 1; flat ones stay near 0."""
     centred = patches - patches.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + 10.0).sqrt()
 
@@ -167,7 +166,7 @@ def depths(body: Backbone, side: int) -> tuple[int, ...]:
 def backbone_at_hand() -> str | None:
     """The pretrained backbone that the audit uses.
 
-    The best of those whose weights lie on this machine, or None.
+    The best one with weights on this machine, or None.
     """
     for name in PREFERRED:
         if weights.at_hand(zoo.timm_name(name)) is not None:
@@ -176,7 +175,7 @@ def backbone_at_hand() -> str | None:
 
 
 def load_backbone(name: str, side: int, talk: Talk) -> Pyramid:
-    """The pretrained backbone, ready to give features of images of this side."""
+    """Load the pretrained backbone for images of this size."""
     model = Model(name, head="average")
     network = registry.build(model, (3, side, side), 2).eval()
     weights.fill(network, model, talk=talk)
@@ -193,8 +192,8 @@ def load_backbone(name: str, side: int, talk: Talk) -> Pyramid:
 def folded(network: Network, side: int) -> Network:
     """The network with each batch normalisation folded into the convolution before it.
 
-    The network itself comes back where that would change its features, because its layers do not
-    run in their order.
+    Returns the network unchanged if that would change its features, because its layers are not
+    executed in order.
     """
     quicker = copy.deepcopy(network)
     for module in quicker.modules():
@@ -295,7 +294,7 @@ def batches(
 
 
 def feature_file(name: str, ids: Sequence[str], source: str) -> Path:
-    """Where the features of these images are kept."""
+    """The cache file of the features of these images."""
     names = sha256("\0".join(ids).encode("utf-8", "surrogateescape"))
     facts = [FORMAT, name, names, source, torch.__version__]
     key = sha256(json.dumps(facts).encode())[:32]
@@ -303,7 +302,7 @@ def feature_file(name: str, ids: Sequence[str], source: str) -> Path:
 
 
 def recall(file: Path, order: Tensor, source: str) -> Features | None:
-    """What `keep` wrote, or None where there is nothing whole."""
+    """The features written by `keep`, or None."""
     try:
         with file.open("rb") as opened, np.load(opened, allow_pickle=False) as kept:
             values = torch.from_numpy(kept["values"])

@@ -1,11 +1,10 @@
-"""Which labels are suspicious, by three witnesses.
+"""Score labels with three methods.
 
-The first is a ridge classifier whose leave-one-out answers have a closed form, so that every image
-is judged by a classifier trained on all the others, at the price of one training. The second is the
-mean logit margin of a small head over its first epochs (after Pleiss et al. 2020, area under the
-margin): what is learnt late or against the others is suspicious. The third is logistic regression,
-which judges each image by four fifths of the others; its probabilities are sharper than those of
-the ridge.
+The first is a ridge classifier with closed-form leave-one-out predictions: each image is predicted
+by a classifier trained on all others, at the cost of one training. The second is the mean logit
+margin of a small head over its first epochs (after Pleiss et al. 2020, area under the margin):
+labels that are learned late are suspicious. The third is five-fold logistic regression, with
+sharper probabilities than the ridge classifier.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ PENALTIES = (
 CHUNK = 4096  # images at a time
 TINY = 1e-6  # of a probability
 HIDDEN = 512
-EPOCHS = 6  # over which the margin is averaged; more of them learn the wrong labels by heart
+EPOCHS = 6  # over which the margin is averaged; with more, wrong labels are memorised
 STEPS = 300  # of the head at least, so that few images get more epochs
 MOST_EPOCHS = 20
 BATCH = 256
@@ -62,7 +61,7 @@ class Standardiser:
 
 @dataclass(frozen=True, eq=False)
 class Suspicion:
-    """What the witnesses say about n labels.
+    """The scores of n labels.
 
     `score` (n) is in [0, 1], higher is more suspicious. `suggested` (n) is the most probable class
     other than the given one. `probabilities` (n,K) are the calibrated leave-one-out ones, or the
@@ -81,7 +80,7 @@ class Suspicion:
 def judge(
     values: Tensor, labels: Tensor, classes: int, seed: int = 0, deadline: float = math.inf
 ) -> Suspicion:
-    """How suspicious each label is, from features float16 n,D and labels int64 n.
+    """Score each label from features float16 n,D and labels int64 n.
 
     Logistic regression is left out where it would not end before `deadline`, which is one of
     time.monotonic().
@@ -103,10 +102,10 @@ def combined(
     learnt: Tensor,
     regression: Tensor | None,
 ) -> Suspicion:
-    """The suspicion of all witnesses; `learnt` are the mean probabilities of the head.
+    """Combine the scores of all methods; `learnt` are the mean probabilities of the head.
 
-    The score is that of the mean log odds of the given class. Log odds keep apart what is surely
-    wrong from what is more likely wrong, which a mean of probabilities does not.
+    The score is that of the mean log odds of the given class. Unlike a mean of
+    probabilities, log odds distinguish certainly wrong from probably wrong labels.
     """
     odds = [log_odds(probabilities, labels), margins]
     judged = probabilities

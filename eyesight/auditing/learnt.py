@@ -1,7 +1,7 @@
-"""How a run's network learnt its training images, as one more witness of their labels.
+"""Label scores from the training margins of a run.
 
-A network's margins have their own scale. They are brought to that of the audit's small head by
-rank: the image with the smallest margin gets the smallest of the head's, and so on.
+A run's margins are mapped by rank to the scale of the audit's head: the smallest margin becomes the
+smallest of the head, and so on.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ FEWEST = 50  # images with margins of a run, to compare by rank
 
 
 def margins_of(run: Run, data: Data) -> dict[str, float]:
-    """The mean margin of each training image of a run, by id; empty where there are none.
+    """The mean margin of each training image of a run, by id; empty if there are none.
 
-    Raises UserError when they are damaged.
+    Raises UserError if the file is damaged.
     """
     if not (run.path / margins.FILE).is_file():
         return {}
@@ -39,9 +39,9 @@ def margins_of(run: Run, data: Data) -> dict[str, float]:
 
 
 def with_run(suspicion: Suspicion, learnt: Tensor) -> Suspicion:
-    """The suspicion with the margins n of a run, NaN where it has none, as one more witness.
+    """Combine label scores with the margins n of a run, NaN for missing ones.
 
-    Where there is one, the margin is the mean of the head's and the run's.
+    The new margin is the mean of the head's and the run's.
     """
     rows = torch.isfinite(learnt)
     if int(rows.sum()) < FEWEST:

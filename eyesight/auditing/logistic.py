@@ -1,4 +1,4 @@
-"""Out-of-fold probabilities of logistic regression, one more witness of labels.
+"""Out-of-fold probabilities of logistic regression for label scores.
 
 The folds are trained together, by one L-BFGS over all their coefficients, so that the features are
 read once a step. It runs in coordinates in which the features are uncorrelated, and needs a tenth
@@ -25,7 +25,7 @@ CHUNK = 4096  # images at a time
 
 @dataclass(eq=False)
 class Problem:
-    """Folds of a data set, to be learnt by logistic regression.
+    """The folds of a data set for logistic regression.
 
     `standardised` gives rows of the features as float32 n,D; `gram` is their XᵀX; `fold` (n) is the
     fold in which each image is held out.
@@ -38,7 +38,7 @@ class Problem:
     fold: Tensor
 
     def weights(self, rows: Tensor) -> Tensor:
-        """What each image counts in the mean loss of each fold, n,FOLDS."""
+        """The weight of each image in the mean loss of each fold, n,FOLDS."""
         trained = self.fold[:, None] != torch.arange(FOLDS)
         return trained[rows] / trained.sum(0).clamp_min(1)
 
@@ -62,7 +62,7 @@ class Problem:
         return total, gradient
 
     def held_out(self, coefficients: Tensor) -> Tensor:
-        """Log probabilities n,K of each image by the fold that did not learn from it."""
+        """Log probabilities n,K of each image by the fold that was not trained on it."""
         parts = []
         for rows in torch.split(torch.arange(len(self.labels)), CHUNK):
             _, logits = self.logits(rows, coefficients)

@@ -1,4 +1,4 @@
-"""Which labels are called wrong, and the share of wrong ones with an interval."""
+"""Decide which labels are wrong, and estimate the share of wrong labels with an interval."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Share:
 
 
 def confidently_other(probabilities: Tensor, labels: Tensor) -> Tensor:
-    """Whether each image is confidently of another class than the given one, n.
+    """Whether each image confidently belongs to another class than the given one, n.
 
     It is when some class is as probable as it is on average among the images that carry it, and the
     most probable such class is not the given one.
@@ -49,10 +49,10 @@ def confidently_other(probabilities: Tensor, labels: Tensor) -> Tensor:
 
 
 def wrong_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
-    """Which labels are called wrong, bool n.
+    """Which labels are probably wrong, bool n.
 
-    Where another class is as probable as usual, and all witnesses together are against the given
-    one: surely, or less so where the margin is negative, too.
+    Another class must be as probable as usual, and the score above a limit, which is lower if the
+    margin is negative.
     """
     confident = confidently_other(suspicion.probabilities, labels)
     surely = suspicion.score > SURELY_WRONG
@@ -61,14 +61,14 @@ def wrong_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
 
 
 def ambiguous_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
-    """Which images may as well be of another class as of the given one, bool n."""
+    """Which images are as probable in another class as in the given one, bool n."""
     given = suspicion.probabilities.gather(1, labels[:, None])[:, 0]
     others = suspicion.probabilities.scatter(1, labels[:, None], 0.0).amax(1)
     return (given >= AMBIGUOUS) & (others >= AMBIGUOUS)
 
 
 def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
-    """The share of wrong labels, from three counts that err in different ways.
+    """Estimate the share of wrong labels from three counts with different biases.
 
     Confidently other labels find about RECALL of planted errors and some hard images besides; a
     score above HIGH_SCORE finds more of both; labels that are called wrong are the lower bound.

@@ -1,8 +1,8 @@
-"""Images that show little: blank, dark, washed out, blurred, framed, tiny content, odd shape.
+"""Low-quality images: blank, dark, washed out, blurred, framed, tiny content, odd shape.
 
-Every measure is a number of the image alone, and an image is named when it is beyond a fixed limit.
-What more than a tenth of the images have is how the data set looks: a set of dark images raises no
-alarm. A blurred image must also be far from the usual sharpness of the set.
+Every measure is computed per image and compared with a fixed limit. A property of more than a tenth
+of the images is not reported: a data set of dark images gives no findings. A blurred image must
+also be far from the usual sharpness of the data set.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ LEAST = 1e-6  # of a number whose logarithm is taken
 def find(
     images: Images, shapes: Sequence[tuple[int, int]] | None = None
 ) -> tuple[FlawedImage, ...]:
-    """The flaws of images, by kind, the worst of each kind first.
+    """Find low-quality images, by kind, worst first.
 
     Args:
         images: the prepared images.
@@ -72,7 +72,7 @@ COVERING = ("blank", "dark", "washed out")  # hide the other flaws
 
 
 def measure(pixels: Tensor) -> dict[str, Tensor]:
-    """One number for each kind of flaw, from images uint8 n,C,H,W."""
+    """One value per kind of flaw, from images uint8 n,C,H,W."""
     grey = pixels.float().mean(1)
     if grey.shape[-1] > SIDE:
         size = (SIDE, SIDE)
@@ -149,7 +149,7 @@ def bar(grey: Tensor) -> Tensor:
 
 
 def beyond(ids: Sequence[str], kind: str, values: Tensor, limit: float) -> list[FlawedImage]:
-    """The images beyond a limit; none where so many are that it is how the data set looks."""
+    """The images beyond a limit; empty if too many are."""
     signed = values if limit > 0 else -values
     out = signed < limit
     if float(out.float().mean()) > USUAL:
@@ -171,7 +171,7 @@ def far_below(values: Tensor) -> float:
 def odd_shapes(ids: Sequence[str], shapes: Sequence[tuple[int, int]]) -> list[FlawedImage]:
     """Images ODD_SHAPE times as long as is usual in the data set, by their longer side.
 
-    An upright image among wide ones is none.
+    Orientation is ignored.
     """
     ratios = torch.tensor([width / height for width, height in shapes], dtype=torch.float64).log()
     distance = ratios.abs() - ratios.abs().median()
@@ -184,7 +184,7 @@ def odd_shapes(ids: Sequence[str], shapes: Sequence[tuple[int, int]]) -> list[Fl
 
 
 def without_echoes(flaws: Sequence[FlawedImage]) -> tuple[FlawedImage, ...]:
-    """The flaws without those that follow from another: what is blank is dark or blurred, too."""
+    """The flaws without implied ones: a blank image is also dark or blurred."""
     seen: set[str] = set()
     kept = []
     for flaw in flaws:

@@ -1,7 +1,7 @@
-"""In which order a person should look at images, and how many wrong labels that finds.
+"""The order in which to review images, and the expected number of wrong labels found.
 
-The audit's scores rank; its estimated share of wrong labels says how many there are. Both together
-give every image a probability that its label is wrong, which the person's decisions then correct.
+The audit's scores give the order, and its estimated share gives the number of wrong labels. Both
+give every image a probability that its label is wrong, which decisions of the reviewer then update.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ SEARCH = 60  # halvings
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a review has come.
+    """The progress of a review.
 
     `seen` images have been decided, of which `changed` were relabelled or left out. About `errors`
-    labels are wrong in all, `caught` (in [0, 1]) of them are seen, and `ahead` more images will
-    bring that to nine of ten.
+    labels are wrong in total, a share of `caught` (in [0, 1]) has been reviewed, and `ahead` more
+    images will bring that to nine of ten.
     """
 
     seen: int
@@ -45,9 +45,9 @@ class Progress:
 
 
 class Queue:
-    """The judged images in the order in which to look at them, by kind of suspicion.
+    """The images in review order, by reason.
 
-    An image is named by its row among the record's labels.
+    Images are identified by their row among the record's labels.
     """
 
     def __init__(self, record: AuditRecord) -> None:
@@ -94,7 +94,7 @@ class Queue:
             yield place, row
 
     def kinds_of(self, row: int) -> list[Kind]:
-        """What is suspicious about an image."""
+        """The reasons why an image is suspicious."""
         label = self.record.labels[row]
         signs: dict[Kind, bool] = {
             "label": label.wrong,
@@ -105,7 +105,7 @@ class Queue:
         return [kind for kind, applies in signs.items() if applies]
 
     def counts(self) -> dict[Kind, int]:
-        """How many images are suspicious in each way; of labels those that are probably wrong."""
+        """The number of images per reason; for labels only probably wrong ones."""
         counts = {kind: len(self.orders[kind]) for kind in KINDS}
         counts["label"] = len(self.record.wrong)
         return counts
@@ -121,7 +121,7 @@ class Queue:
         return rows
 
     def progress(self, changed: Mapping[str, bool]) -> Progress:
-        """How far the review has come; `changed` says it of the content of each decided image."""
+        """The progress of the review; `changed` maps decided contents to whether they changed."""
         contents = [label.content for label in self.record.labels]
         seen = np.array([content in changed for content in contents], dtype=bool)
         wrong = sum(changed.get(content, False) for content in contents)
@@ -139,7 +139,7 @@ class Queue:
 
 
 def images_ahead(left: NDArray[np.float64], open_: NDArray[np.bool_], needed: float) -> int:
-    """How many of the open images, in order of suspicion, hold `needed` wrong labels."""
+    """The number of open images, in review order, that contain `needed` wrong labels."""
     if needed <= 0:
         return 0
     errors = np.cumsum(left[open_])

@@ -1,6 +1,6 @@
-"""What an audit says of images, and an audit as a file for pages, reports and later commands.
+"""The findings of an audit, and their file for pages, reports and later commands.
 
-Reading it needs no torch.
+Reading it does not need torch.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ TOPIC = "audits"  # of the cache's notes
 
 
 class LabelJson(TypedDict):
-    """The judgement of a label as `eyesight audit --json` prints it."""
+    """The score of a label as printed by `eyesight audit --json`."""
 
     id: str
     given: str
@@ -31,14 +31,14 @@ class LabelJson(TypedDict):
 
 
 class CopyJson(TypedDict):
-    """A near copy as `eyesight audit --json` prints it."""
+    """A near duplicate as printed by `eyesight audit --json`."""
 
     id: str
     split: str
 
 
 class StrangerJson(TypedDict):
-    """An image unlike the others as JSON."""
+    """An outlier as JSON."""
 
     id: str
     score: float
@@ -54,7 +54,7 @@ class FlawJson(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class JudgedImage:
-    """How suspicious the label of one image is.
+    """The label score of an image.
 
     `content` is the SHA-256 of the image. `wrong` says that the label is probably wrong,
     `ambiguous` that two classes are about as probable.
@@ -77,7 +77,7 @@ class JudgedImage:
 
 @dataclass(frozen=True, slots=True)
 class CopiedImage:
-    """One image of a group of near copies."""
+    """An image of a group of near duplicates."""
 
     id: str
     split: str
@@ -86,7 +86,7 @@ class CopiedImage:
 
 @dataclass(frozen=True, slots=True)
 class StrangeImage:
-    """An image unlike the others; `score` is its distance to its nearest neighbours, in [0, 1]."""
+    """An outlier; `score` is its distance to its nearest neighbours, in [0, 1]."""
 
     id: str
     score: float
@@ -99,7 +99,7 @@ class StrangeImage:
 
 @dataclass(frozen=True, slots=True)
 class FlawedImage:
-    """An image that shows little: why, and what was measured."""
+    """A low-quality image: the kind of flaw and the measured value."""
 
     id: str
     kind: str
@@ -119,7 +119,7 @@ class ShareValues(TypedDict):
 
 
 class ShortcutValues(TypedDict):
-    """How well classes are told apart by something else than what images show."""
+    """The accuracy of a shortcut."""
 
     name: str
     accuracy: float
@@ -131,7 +131,7 @@ class ShortcutValues(TypedDict):
 
 
 class AuditJson(TypedDict):
-    """An audit as `eyesight audit --json` prints it."""
+    """An audit as printed by `eyesight audit --json`."""
 
     data: str
     images: int
@@ -167,7 +167,7 @@ class RecordJson(TypedDict):
 
 @dataclass(frozen=True, eq=False)
 class AuditRecord:
-    """What an audit said.
+    """The stored result of an audit.
 
     `labels` holds every judged image, most suspicious first; `copies` and `unlike` the alarms
     alone. `store` is the key of the prepared images.
@@ -192,7 +192,7 @@ class AuditRecord:
 
     @property
     def flaws(self) -> dict[str, list[str]]:
-        """The ids of the images that show little, by kind, the worst first."""
+        """The ids of low-quality images by kind, worst first."""
         kinds: dict[str, list[str]] = {}
         for one in self.quality:
             kinds.setdefault(one.kind, []).append(one.id)
@@ -229,7 +229,7 @@ class AuditRecord:
 
     @staticmethod
     def from_dict(values: RecordJson) -> AuditRecord:
-        """What `to_dict` gave; raises KeyError, TypeError or ValueError for anything else."""
+        """The inverse of `to_dict`; raises KeyError, TypeError or ValueError for other values."""
         if values["format"] != FORMAT:
             raise ValueError(f"format {values['format']}")
         labels = []
@@ -255,7 +255,7 @@ class AuditRecord:
         )
 
     def save(self, file: Path) -> None:
-        """Write the record with its checksum, whole or not at all."""
+        """Write the record with its checksum atomically."""
         values = self.to_dict()
         text = json.dumps({"sha256": value_sha256(values), "audit": values})
         with whole_file(file) as opened:
@@ -263,7 +263,7 @@ class AuditRecord:
 
     @staticmethod
     def read(file: Path) -> AuditRecord:
-        """The record in a file; raises UserError for one that is damaged or of another version."""
+        """Read a record; raises UserError if it is damaged or of another version."""
         try:
             whole = parse_json(file.read_bytes())
             if whole["sha256"] != value_sha256(whole["audit"]):
@@ -282,7 +282,7 @@ def share_items(values: RecordJson) -> list[tuple[str, float]]:
 
 
 def of_run(folder: Path) -> AuditRecord | None:
-    """The audit of a run's data, where `eyesight audit RUN` has left one that can be read."""
+    """The audit of a run's data written by `eyesight audit RUN`, or None."""
     file = folder / FILE
     if not file.is_file():
         return None
@@ -293,12 +293,12 @@ def of_run(folder: Path) -> AuditRecord | None:
 
 
 def remember(record: AuditRecord) -> None:
-    """Keep the audit of these prepared images for later commands."""
+    """Store the audit of these prepared images for later commands."""
     cache.write_note(TOPIC, record.store, record.to_dict())
 
 
 def recall(store: str) -> AuditRecord | None:
-    """The last audit of the prepared images with this key; None when there is none."""
+    """The last audit of the prepared images with this key, or None."""
     values = cache.read_note(TOPIC, store)
     try:
         return AuditRecord.from_dict(cast(RecordJson, values))

@@ -1,9 +1,8 @@
-"""Series: images of one burst, one object or one film, and how much they flatter a random split.
+"""Series: images of one burst, object or film, and how much they inflate a random split.
 
-Two images belong to one series when each is much nearer to the other, by features, than to its
-neighbours farther off. What a random split flatters is measured on the features: a ridge classifier
-that left out only the image itself is compared with one that left out its whole group. Both have a
-closed form.
+Two images belong to a series if their feature distance is much smaller than that to farther
+neighbours. The inflation is measured on the features: a ridge classifier that leaves out only the
+image itself is compared with one that leaves out its whole group. Both have a closed form.
 """
 
 from __future__ import annotations
@@ -28,9 +27,9 @@ FEWEST = 20  # images in groups, for an accuracy
 
 @dataclass(frozen=True)
 class Flattery:
-    """Accuracy on features with a random split and with groups kept on one side.
+    """Accuracy on features with a random split and with each group in one split.
 
-    `groups` are those of two images and more. `source` says where they come from.
+    `groups` counts groups of at least two images. `source` is their origin.
     """
 
     groups: int
@@ -51,7 +50,7 @@ class Flattery:
 
 
 def find(features: Features, copies: Sequence[Pair]) -> list[list[int]]:
-    """Series of images as places in the data; `copies` are pairs that belong together anyway."""
+    """Series of images as indices in the data; `copies` are pairs that always belong together."""
     described = descriptors(features)
     count = len(described)
     most = min(NEIGHBOURS, count - 1)
@@ -83,9 +82,9 @@ def find(features: Features, copies: Sequence[Pair]) -> list[list[int]]:
 def flattery(
     values: Tensor, labels: Tensor, classes: int, groups: Tensor, source: str
 ) -> Flattery | None:
-    """What a random split flatters, from features float16 n,D and the group number of each image.
+    """The inflation of a random split, from features float16 n,D and group numbers n.
 
-    None where fewer than FEWEST images share a group with another.
+    None if fewer than FEWEST images share a group with another.
     """
     counts = torch.bincount(groups)
     shared = counts >= 2

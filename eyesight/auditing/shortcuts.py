@@ -1,7 +1,7 @@
-"""What gives a class away without showing it.
+"""Shortcuts: information besides the content that predicts the class.
 
-How well classes are told apart by thumbnails, borders, overlays, brightness, camera, compression or
-file facts alone.
+The accuracy with thumbnails, borders, overlays, brightness, camera, compression or file properties
+alone.
 """
 
 from __future__ import annotations
@@ -40,10 +40,10 @@ SILENT = ("thumbnails",)  # may rightly tell classes apart, so they are no alarm
 
 @dataclass(frozen=True)
 class Shortcut:
-    """How often a classifier is right that sees `name` alone.
+    """The accuracy of a classifier that uses only `name`.
 
-    `guessing` is how often the most frequent class is right. `classes` are those that are told
-    apart best, and `examples` the images, by id, that are told most surely.
+    `guessing` is the share of the most frequent class. `classes` are those predicted best, and
+    `examples` the ids of the most confidently predicted images.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Shortcut:
 
     @property
     def alarm(self) -> bool:
-        """Whether a network may learn it instead of what the images show."""
+        """Whether a network may learn it instead of the content."""
         if self.name in SILENT or self.images < 50:
             return False
         return self.accuracy - self.guessing > ALARM * (1 - self.guessing)
@@ -74,7 +74,7 @@ class Shortcut:
 
 
 def find(source: Source, store: Store, images: Images) -> tuple[Shortcut, ...]:
-    """What each kind of shortcut is worth, leave-one-out, on at most MOST_IMAGES images."""
+    """The leave-one-out accuracy of each kind of shortcut, on at most MOST_IMAGES images."""
     generator = torch.Generator().manual_seed(0)
     chosen = torch.randperm(len(images), generator=generator)[:MOST_IMAGES].sort().values
     pixels = images.take(chosen).float() / 255
@@ -115,7 +115,7 @@ def told(values: Tensor, given: Tensor, classes: int) -> Tensor:
 
 
 def told_best(sure: Tensor, right: Tensor, given: Tensor) -> tuple[list[int], list[int]]:
-    """The classes with the highest F-score, and the rows of their images told most surely."""
+    """The classes with the highest F-score, and the rows of their most confident images."""
     classes = sure.shape[1]
     hits = torch.bincount(given[right], minlength=classes)
     named = torch.bincount(sure.argmax(1), minlength=classes)
@@ -128,7 +128,7 @@ def told_best(sure: Tensor, right: Tensor, given: Tensor) -> tuple[list[int], li
 
 
 def borders(pixels: Tensor) -> Tensor:
-    """The outermost pixels of images n,C,H,W, seen at 32×32."""
+    """The outermost pixels of images n,C,H,W at 32×32."""
     small = functional.adaptive_avg_pool2d(pixels, 32)
     inside = torch.zeros(32, 32, dtype=torch.bool)
     inside[BORDER:-BORDER, BORDER:-BORDER] = True
@@ -162,9 +162,9 @@ def overlays(pixels: Tensor) -> Tensor:
 
 
 def of_files(source: Source, ids: list[str]) -> dict[str, Tensor]:
-    """What the files tell besides their pixels, n,D by name; empty where images are no files.
+    """File properties besides pixels, n,D by name; empty if images are not files.
 
-    Cameras are left out where no file or every file names the same.
+    Cameras are left out if no file names one or all name the same.
     """
     if source.pixels is not None:
         return {}

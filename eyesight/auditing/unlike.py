@@ -1,4 +1,4 @@
-"""Images unlike the rest: far from every other image by their features."""
+"""Outliers: images whose features are far from all others."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Strangeness:
 
 
 def strangeness(values: Tensor, seed: int = 0) -> Strangeness:
-    """How unlike the other images each one is, from features float16 n,D."""
+    """Outlier scores from features float16 n,D."""
     standardise = Standardiser.of(values)
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(values), generator=generator)[:DATABASE]
