@@ -124,6 +124,21 @@ def test_every_page_is_in_the_navigation():
     assert missing == []
 
 
+def test_the_tests_that_the_pages_name_exist():
+    named = []
+    for page in PAGES:
+        named += re.findall(r"(tests/\w+\.py)::(\w+)", page.read_text(encoding="utf-8"))
+    missing = [
+        f"{file}::{name}"
+        for file, name in named
+        if f"\ndef {name}(" not in (ROOT / file).read_text(encoding="utf-8")
+    ]
+    assert missing == []
+    table = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+    kinds = re.findall(r"^\| (\d+) .*::test_", table, re.MULTILINE)
+    assert [int(kind) for kind in kinds] == list(range(1, 20)), "a row for every kind of input"
+
+
 def test_frames_have_a_row_for_each_image(tmp_path):
     pytest.importorskip("pandas")
     from eyesight.results.history import EpochMetrics, History
