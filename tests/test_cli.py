@@ -18,6 +18,18 @@ from eyesight.inference.predict import FilePrediction, file_ids, write_submissio
 FLAGS = {
     "audit": {"--all", "--budget", "--corrections", "--json", "--set"},
     "blend": {"--equal", "--json", "--out"},
+    "distil": {
+        "--to",
+        "--size",
+        "--latency",
+        "--unlabelled",
+        "--temperature",
+        "--set",
+        "--budget",
+        "--seed",
+        "--out",
+        "--json",
+    },
     "augment": {"--data", "--json", "--out", "--seed", "--set"},
     "cache": {"--clean", "--downloads", "--json", "--limit"},
     "compare": {

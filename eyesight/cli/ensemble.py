@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyesight.cli.options import AsJson, app, say, show_json
+from eyesight.cli.options import AsJson, RunPath, Settings, app, say, show_json
 from eyesight.cli.training import judged
 
 if TYPE_CHECKING:
@@ -83,3 +83,76 @@ def gain_line(record: BlendRecord) -> str:
         f"{gain.images:,} {gain.origin} ({gain.only_blend} correct only by the blend, "
         f"{gain.only_best} only by the member; p = {gain.p:.2g}, {sure})"
     )
+
+
+@app.command()
+def distil(
+    teacher: RunPath,
+    to: Annotated[
+        str | None, typer.Option(metavar="RECIPE", help="the small network; else one that suits")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="300kB", help="the largest size of its 32-bit weights")
+    ] = None,
+    latency: Annotated[
+        str | None, typer.Option(metavar="2ms", help="the longest time for one image")
+    ] = None,
+    unlabelled: Annotated[
+        str | None, typer.Option(metavar="DATA", help="more images, labelled by the teacher")
+    ] = None,
+    temperature: Annotated[
+        float, typer.Option(min=0.1, max=100, help="of the teacher's probabilities")
+    ] = 2.0,
+    settings: Settings = None,
+    budget: Annotated[
+        str | None, typer.Option(metavar="10m", help="the time for the training")
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help="decides weights, order, augmentation")] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
+        "runs"
+    ),
+    as_json: AsJson = False,
+) -> None:
+    """Train a small network on the predictions of a large one, and export it, in 8 bits too."""
+    from eyesight.cli import console
+    from eyesight.recipe import override
+    from eyesight.report.report import write_figures, write_report
+    from eyesight.runs import Run, resolve
+    from eyesight.searching import distil as distilling
+    from eyesight.training.context import Context
+    from eyesight.views import joined
+
+    opened = Run.open(teacher)
+    limits = distilling.read_limits(size, latency)
+    given = {"training.budget": budget, "training.seed": seed}
+    own = [f"{path}={value}" for path, value in given.items() if value is not None]
+    distilling.check(opened)
+    named = resolve(to) if to is not None else None
+    student = named or distilling.suited_student(opened, console.reporter)
+    student = override(student, [*(settings or ()), *own])
+    with console.reporter.bar():
+        run = distilling.distil(
+            opened,
+            student,
+            out,
+            Context(console.reporter),
+            temperature=temperature,
+            unlabelled=unlabelled,
+            limits=limits,
+        )
+    write_figures(run)
+    report = write_report(run)
+    record = joined.distil(run)
+    assert record is not None
+    if as_json:
+        answer: dict[str, object] = {"run": str(run.path), "report": str(report)}
+        show_json({**answer, "test": run.result["test"], **record.to_dict()})
+        return
+    say(f"{'accuracy':>9}  {'kB':>9}  {'ms':>8}")
+    for file in record.files:
+        accuracy = "" if file.accuracy is None else f"{file.accuracy:.2%}"
+        mark = "  chosen" if file.name == record.chosen else ""
+        numbers = f"{accuracy:>9}  {file.bytes / 1000:9,.0f}  {file.milliseconds:8.2f}"
+        say(f"{numbers}  {file.name}{mark}")
+    say(f"run     {run.path}")
+    say(f"report  {report}")

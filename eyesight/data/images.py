@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +26,8 @@ class Images:
     labels: Tensor  # int64 N, -1 where there is none
     classes: tuple[str, ...]
     ids: tuple[str, ...]
+    # A teacher's probabilities N,K, which are learned in place of the labels.
+    soft: Tensor | None = field(default=None, kw_only=True)
 
     @staticmethod
     def of(
@@ -65,14 +67,17 @@ class Images:
         return torch.from_numpy(np.ascontiguousarray(self.pixels[rows.numpy()]))
 
     def targets(self, index: Tensor) -> Tensor:
-        """What is to be learnt of these images: their labels, n."""
+        """What is to be learnt of these images: their labels n, or a teacher's answers n,K."""
+        if self.soft is not None:
+            return self.soft[index]
         return self.labels[index]
 
     def subset(self, index: npt.NDArray[np.integer]) -> Images:
         """Only these images, in this order."""
         chosen = torch.from_numpy(np.asarray(index, dtype=np.int64))
         ids = tuple(self.ids[place] for place in chosen.tolist())
-        return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], ids=ids)
+        soft = self.soft[chosen] if self.soft is not None else None
+        return replace(self, rows=self.rows[chosen], labels=self.labels[chosen], ids=ids, soft=soft)
 
     def at_pass(self, passes: int) -> Images:
         """The images as this pass over the data sees them; only cached features differ by pass."""

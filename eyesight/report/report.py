@@ -132,6 +132,7 @@ def page(run: Run) -> str:
         "search": joined.search(run),
         "blend": joined.blend(run),
         "folds": joined.folds(run),
+        "distil": joined.distil(run),
     }
     return html.render(TEMPLATE, values)
 

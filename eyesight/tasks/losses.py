@@ -65,7 +65,9 @@ def build(loss: recipe.Loss, counts: Tensor) -> Loss:
 
 
 def one_hot(labels: Tensor, classes: int) -> Tensor:
-    """Integer labels N as distributions N,K."""
+    """Integer labels N as distributions N,K; what is a distribution already stays."""
+    if labels.ndim == 2:
+        return labels
     return functional.one_hot(labels, classes).float()
 
 

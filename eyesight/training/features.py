@@ -300,6 +300,7 @@ def _activations(work: _Work, digest: str, values: Tensor | ArrayFile) -> Activa
         views=work.views,
         count=count,
         key=digest,
+        soft=images.soft,
     )
 
 

@@ -28,6 +28,8 @@ def are_kept(recipe: Recipe, processes: int) -> bool:
 
 def add(margins: Tensor, logits: Tensor, labels: Tensor, index: Tensor) -> None:
     """Add the margins of a batch, logits n,K, to the sums and numbers 2,N of its images."""
+    if labels.ndim == 2:  # a teacher's probabilities
+        labels = labels.argmax(1)
     values = logits.float()
     given = values.gather(1, labels[:, None])
     others = values.scatter(1, labels[:, None], -math.inf).amax(1)

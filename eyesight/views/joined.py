@@ -1,4 +1,4 @@
-"""What the folder of a run says of how it was chosen or joined: search, blend, folds."""
+"""What the folder of a run says of how it was chosen or joined: search, blend, folds, distil."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import cast
 
 from eyesight.errors import UserError
 from eyesight.results.blending import BlendRecord
+from eyesight.results.distilling import DistilRecord
 from eyesight.results.folds import FoldsRecord
 from eyesight.results.searching import SearchRecord
 from eyesight.runs import Run
@@ -13,6 +14,7 @@ from eyesight.runs import Run
 SEARCH = "search.json"
 BLEND = "blend.json"
 FOLDS = "folds.json"
+DISTIL = "distil.json"
 
 
 def search(run: Run) -> SearchRecord | None:
@@ -37,3 +39,11 @@ def folds(run: Run) -> FoldsRecord | None:
     if not FoldsRecord.__required_keys__ <= values.keys():
         return None
     return cast(FoldsRecord, values)
+
+
+def distil(run: Run) -> DistilRecord | None:
+    """How a student was taught; None for other runs, or a damaged file."""
+    try:
+        return DistilRecord.from_dict(run.read_json(DISTIL))
+    except (UserError, KeyError, TypeError):
+        return None

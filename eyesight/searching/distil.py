@@ -1,0 +1,331 @@
+"""A trained run teaches a small network: the teacher's probabilities in place of the labels.
+
+Hinton, Vinyals and Dean 2015. The student learns the probabilities at a temperature, which say
+which classes are alike; its own temperature is fitted on validation images afterwards, as for any
+classifier, so that the loss needs none. The student is an ordinary run.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eyesight import classifier, experiment, tasks
+from eyesight.classifier import Classifier
+from eyesight.data import dataset
+from eyesight.data.dataset import Dataset, base_hash
+from eyesight.data.images import Images
+from eyesight.data.loading import prepare_data
+from eyesight.data.prepare import Preparation
+from eyesight.errors import UserError
+from eyesight.exporting import export
+from eyesight.inference import onnx_classifier
+from eyesight.models import registry
+from eyesight.models.summary import count
+from eyesight.recipe import Data, Recipe
+from eyesight.results.calibration import at_temperature
+from eyesight.results.distilling import DistilRecord, FileRecord, is_beaten
+from eyesight.results.predictions import Predictions
+from eyesight.runs import Run
+from eyesight.searching.candidates import from_scratch
+from eyesight.searching.search import look_at
+from eyesight.system.files import scratch
+from eyesight.system.progress import Reporter
+from eyesight.training import transfer
+from eyesight.training.context import Context
+from eyesight.views import joined
+
+WIDTHS = (1.0, 0.7, 0.5, 0.35, 0.25)  # of a network, as factors of its filters
+TEMPERATURE = 2.0
+TRIES = 30  # of one image, for its milliseconds
+FLOAT = 4  # bytes of a parameter
+# Of the student's own recipe; all else of the data is the teacher's.
+PREPARED = (
+    "size",
+    "channels",
+    "resize",
+    "pad",
+    "padding",
+    "interpolation",
+    "crop_fraction",
+    "scaling",
+)
+UNITS = {"kB": 1e3, "MB": 1e6, "B": 1.0}
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What the student's file may take: bytes, and milliseconds for one image."""
+
+    bytes: float | None = None
+    milliseconds: float | None = None
+
+
+def read_limits(size: str | None, latency: str | None) -> Limits:
+    """Limits such as 300kB and 2ms; raises UserError for other text."""
+    return Limits(
+        number_of(size, UNITS, "--size 300kB") if size is not None else None,
+        number_of(latency, {"ms": 1.0}, "--latency 2ms") if latency is not None else None,
+    )
+
+
+def number_of(text: str, units: Mapping[str, float], example: str) -> float:
+    """A positive number with one of the units, in the smallest of them."""
+    for unit, factor in units.items():
+        number = text.removesuffix(unit)
+        if number != text and re.fullmatch(r"\d+(\.\d+)?", number) and float(number) > 0:
+            return float(number) * factor
+    raise UserError(f"cannot read {text!r}", f"for example {example}", code=2)
+
+
+def suited_student(teacher: Run, reporter: Reporter) -> Recipe:
+    """The recipe from scratch that suits the teacher's images."""
+    look = look_at(teacher.settled.data, reporter)
+    _, recipe, _ = next(from_scratch(look))
+    return recipe
+
+
+@dataclass(frozen=True, eq=False)
+class Lesson:
+    """The images that the student learns, with the teacher's probabilities as targets."""
+
+    data: Dataset
+    unlabelled: int
+
+
+def distil(
+    teacher: Run,
+    student: Recipe,
+    out: Path,
+    context: Context,
+    *,
+    temperature: float = TEMPERATURE,
+    unlabelled: str | None = None,
+    limits: Limits | None = None,
+) -> Run:
+    """Train `student` on what `teacher` says, and return its run, exported.
+
+    `unlabelled` names more images, without labels. `limits` make the student narrower until its
+    32-bit file fits. Raises UserError for a teacher that is not finished or predicts no class.
+    """
+    check(teacher)
+    loaded = classifier.load(teacher.classifier_path)
+    recipe = student_recipe(teacher, student)
+    limits = limits or Limits()
+    data = dataset.load(recipe.data, talk=context.reporter.message)
+    if base_hash(data.hash) != base_hash(str(teacher.data.get("split"))):
+        raise UserError(
+            f"the pictures at {recipe.data.source} are not those that {teacher.path} learned from",
+            "distil where they are unchanged, or train the teacher again",
+        )
+    recipe = fitting(recipe, data, limits)
+    lesson = taught(data, loaded, teacher, recipe, temperature, unlabelled, context)
+    context.clock.budget = recipe.training.budget
+    run = experiment.begin(recipe, lesson.data, out)
+    with run.hold():
+        try:
+            experiment.execute(experiment.Job(run, recipe, lesson.data, context))
+        except UserError as error:
+            run.append({"event": "failed", "message": error.message, "hint": error.hint})
+            raise
+        files = measured_files(run, teacher, loaded, context)
+    chosen = choose(files, limits)
+    record = DistilRecord(
+        str(teacher.path),
+        f"{student.name} {recipe.model.width or 1:g}×",
+        temperature,
+        len(lesson.data.train),
+        lesson.unlabelled,
+        chosen.name,
+        tuple(files),
+    )
+    run.write_json(joined.DISTIL, record.to_dict())
+    return run
+
+
+def check(teacher: Run) -> None:
+    """Raise UserError unless the teacher is finished and predicts classes."""
+    if teacher.target != "class":
+        raise UserError(
+            f"{teacher.path} gives a {teacher.target} for a picture, and only classes are taught",
+            "name the run of a classifier",
+        )
+    if teacher.status != "done":
+        raise UserError(f"{teacher.path} is {teacher.status}", teacher.way_on)
+
+
+def student_recipe(teacher: Run, student: Recipe) -> Recipe:
+    """The student's recipe on the teacher's images and split, prepared as the student asks.
+
+    Without label smoothing: the teacher's probabilities are smooth.
+    """
+    settled = transfer.resolve_preprocessing(student)
+    own = {name: getattr(settled.data, name) for name in PREPARED}
+    data: Data = replace(transfer.resolve_preprocessing(teacher.settled).data, **own)
+    loss = replace(settled.loss, smoothing=0.0)
+    return replace(settled, data=data, loss=loss)
+
+
+def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
+    """The recipe with the widest network whose 32-bit weights and speed keep to the limits."""
+    if limits == Limits():
+        return recipe
+    if registry.is_backbone(recipe.model):
+        raise UserError(
+            f"{recipe.model.name} has one width, and a size or latency was asked for",
+            "distil to a network from scratch: --to objects, digits or glyphs",
+            code=2,
+        )
+    for width in WIDTHS:
+        model = replace(recipe.model, width=width)
+        network = registry.build(model, data.train.shape, tasks.of(recipe).outputs(data.train))
+        small = limits.bytes is None or FLOAT * count(network) <= limits.bytes
+        if not small:
+            continue
+        one = data.train.take(torch.arange(1))
+        slow = limits.milliseconds is not None and limits.milliseconds < median_ms(
+            lambda: classifier.probabilities(network, one)  # noqa: B023 — called at once
+        )
+        if not slow:
+            return replace(recipe, model=model)
+    raise UserError(
+        f"no width of {recipe.model.name} keeps to the size and latency",
+        "allow more, or name a smaller recipe with --to, for example lenet5",
+        code=2,
+    )
+
+
+def taught(
+    data: Dataset,
+    loaded: Classifier,
+    teacher: Run,
+    recipe: Recipe,
+    temperature: float,
+    unlabelled: str | None,
+    context: Context,
+) -> Lesson:
+    """The training images with the teacher's answers, and the unlabelled ones beside them."""
+    reporter = context.reporter
+    reporter.message(f"asking {teacher.name} about {len(data.train):,} training pictures")
+    settled = transfer.resolve_preprocessing(teacher.settled).data
+    seen = dataset.load(settled, preparation=loaded.preparation, talk=reporter.message)
+    place = {name: row for row, name in enumerate(seen.train.ids)}
+    rows = np.array([place[name] for name in data.train.ids], dtype=np.int64)
+    soft = answers(loaded, seen.train.subset(rows), temperature)
+    train = replace(data.train, soft=soft)
+    if unlabelled is None:
+        return Lesson(replace(data, train=train), 0)
+    more = unlabelled_images(unlabelled, loaded, data, temperature, context)
+    both = joined_images(train, more)
+    return Lesson(replace(data, train=both), len(more))
+
+
+def answers(loaded: Classifier, images: Images, temperature: float) -> torch.Tensor:
+    """The teacher's probabilities N,K at a temperature."""
+    predictions = loaded.infer(images)
+    assert isinstance(predictions, Predictions)
+    return torch.from_numpy(at_temperature(predictions.probabilities, temperature))
+
+
+def unlabelled_images(
+    where: str, loaded: Classifier, data: Dataset, temperature: float, context: Context
+) -> Images:
+    """The images at `where`, labelled by the teacher; copies of the data's own are left out."""
+    asked = Data(where, target="picture")
+    talk = context.reporter.message
+
+    def prepared(preparation: Preparation) -> tuple[Images, Sequence[str]]:
+        store = prepare_data(asked, preparation=preparation, talk=talk).store
+        unknown = np.full(len(store.ids), -1, dtype=np.int64)
+        return Images.of(store.pixels, unknown, data.train.classes, store.ids), store.digests
+
+    small, digests = prepared(data.store.preparation)
+    large, _ = prepared(loaded.preparation)
+    own = set(data.store.digests)
+    is_new = np.flatnonzero([digest not in own for digest in digests])
+    if len(is_new) < len(digests):
+        talk(f"{len(digests) - len(is_new):,} copies of the data's own pictures are left out")
+    place = {name: row for row, name in enumerate(large.ids)}
+    kept = [row for row in is_new.tolist() if small.ids[row] in place]
+    images = small.subset(np.array(kept, dtype=np.int64))
+    rows = np.array([place[name] for name in images.ids], dtype=np.int64)
+    soft = answers(loaded, large.subset(rows), temperature)
+    return replace(images, soft=soft, labels=soft.argmax(1))
+
+
+def joined_images(train: Images, more: Images) -> Images:
+    """Both with their targets, in memory."""
+    first, second = train.resident(), more.resident()
+    pixels = [images.take(torch.arange(len(images))) for images in (first, second)]
+    assert first.soft is not None
+    assert second.soft is not None
+    return replace(
+        first,
+        pixels=torch.cat(pixels),
+        rows=torch.arange(len(first) + len(second)),
+        labels=torch.cat([first.labels, second.labels]),
+        ids=first.ids + tuple(f"unlabelled/{name}" for name in second.ids),
+        soft=torch.cat([first.soft, second.soft]),
+    )
+
+
+def measured_files(
+    run: Run, teacher: Run, loaded: Classifier, context: Context
+) -> list[FileRecord]:
+    """The teacher, the student, and the student in 8 bits where that loses half a point at most."""
+    talk = context.reporter.message
+    files = []
+    with scratch() as folder:
+        whole = export.export(teacher, folder / "teacher.onnx", talk=talk)
+        files.append(file_record("teacher", whole, loaded.preparation.shape))
+    exported = export.export(run, talk=talk)
+    shape = classifier.load(run.classifier_path).preparation.shape
+    files.append(file_record("student", exported, shape))
+    try:
+        small = export.export_int8(run, exported.file, talk=talk)
+    except UserError as error:
+        talk(f"no 8-bit file: {error.message}")
+    else:
+        files.append(file_record("student, 8 bits", small, shape))
+    return [replace(file, on_front=not is_beaten(file, files)) for file in files]
+
+
+def file_record(name: str, exported: export.Exported, shape: tuple[int, int, int]) -> FileRecord:
+    """Accuracy, bytes and milliseconds of an exported file."""
+    session = onnx_classifier.load(exported.file)
+    one = np.zeros((1, *shape), dtype=np.uint8)
+    spent = median_ms(lambda: session.probabilities(one))
+    return FileRecord(name, exported.parity.accuracy, exported.bytes, round(spent, 3))
+
+
+def median_ms(call: Callable[[], object]) -> float:
+    """The median of some calls in milliseconds, after one that is not counted."""
+    call()
+    spent = []
+    for _ in range(TRIES):
+        began = time.perf_counter()
+        call()
+        spent.append(1000 * (time.perf_counter() - began))
+    return statistics.median(spent)
+
+
+def choose(files: Sequence[FileRecord], limits: Limits) -> FileRecord:
+    """The smallest of the student's files on the front that keeps to the limits, or the smallest.
+
+    A file of 8 bits exists only where it loses half a point at most.
+    """
+    student = [file for file in files if file.name != "teacher"]
+    allowed = []
+    for file in student:
+        small = limits.bytes is None or file.bytes <= limits.bytes
+        quick = limits.milliseconds is None or file.milliseconds <= limits.milliseconds
+        if small and quick:
+            allowed.append(file)
+    return min(allowed or student, key=lambda file: file.bytes)
