@@ -5,6 +5,7 @@ alarm.
 import io
 import json
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -181,7 +182,7 @@ def test_a_stranger_raises_an_alarm_and_its_kin_do_not():
 
 def shortcut_alarms(root):
     material = audit.open_material(str(root), 60, Reporter())
-    found = shortcuts.find(material.source, material.store, material.images)
+    found = shortcuts.find(material.source, material.images)
     return {shortcut.name: shortcut for shortcut in found if shortcut.alarm}
 
 
@@ -239,6 +240,21 @@ def test_what_gives_a_class_away_raises_an_alarm_that_leads_to_images(tmp_path, 
     assert alarms[name].accuracy > 0.9
     assert set(alarms[name].classes) == {"one", "two"}
     assert len(alarms[name].examples) == 6
+
+
+def test_content_that_reaches_the_sides_is_no_overlay():
+    pixels = np.zeros((150, 1, 32, 32), dtype=np.uint8)
+    random = np.random.default_rng(0)
+    for number, image in enumerate(pixels[:, 0]):
+        middle = 8 + 8 * (number % 3) + random.integers(-2, 3)
+        image[1:31, middle - 1 : middle + 2] = 255
+    names = tuple(map(str, range(150)))
+    images = Images.of(pixels, np.arange(150) % 3, ("a", "b", "c"), names)
+    source = SimpleNamespace(pixels=pixels)
+    told = {one.name: one for one in shortcuts.find(source, images)}["overlays"]
+    assert told.accuracy > 0.8
+    assert told.middle >= told.accuracy
+    assert not told.alarm
 
 
 def test_healthy_files_raise_no_alarm_of_a_shortcut(tmp_path):

@@ -230,7 +230,7 @@ def audit(
     watch.lap("unlike")
     flaws = quality.find(material.images, shapes_of(material))
     watch.lap("quality")
-    given_away = shortcuts.find(material.source, material.store, material.images)
+    given_away = shortcuts.find(material.source, material.images)
     watch.lap("shortcuts")
     for note in notes:
         reporter.message(note)
