@@ -12,8 +12,8 @@ from eyesight.auditing.record import ShareValues
 
 RESAMPLES = 200
 # Above which a label may be called wrong: surely, and where it was learnt against the given class
-SURELY_WRONG = 0.93
-WRONG_SCORE = 0.85
+SURELY_WRONG = 0.95
+WRONG_SCORE = 0.9
 HIGH_SCORE = 0.9
 AMBIGUOUS = 0.3  # the probability of the given class and of another one, at least
 # Of planted errors that are confidently other: .71 to .81 on CIFAR-10, dogs and MNIST at 3 to 20 %
