@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
+from axe import check_with_axe
 from PIL import Image, ImageDraw
 
 from eyesight.runs import Run
@@ -217,25 +218,6 @@ def test_by_mouse_from_nothing_to_a_classifier_that_is_taken_away(browser, studi
 def keep(page, name):
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
-
-
-def check_with_axe(page):
-    """No findings by axe-core, where EYESIGHT_AXE names its script."""
-    script = os.environ.get("EYESIGHT_AXE")
-    if script is None:
-        return
-    session = page.context.new_cdp_session(page)
-    source = Path(script).read_text(encoding="utf-8")
-    session.send("Runtime.evaluate", {"expression": source})
-    result = session.send(
-        "Runtime.evaluate",
-        {
-            "expression": "axe.run().then(r => r.violations.map(v => v.id + ': ' + v.nodes.map(n => n.html.slice(0, 120)).join(' | ')))",
-            "awaitPromise": True,
-            "returnByValue": True,
-        },
-    )
-    assert result["result"]["value"] == [], page.url
 
 
 def tab_to(page, selector, most=80):

@@ -13,6 +13,8 @@ from portables import by_brightness
 
 from eyesight.exporting import onnx_file
 from eyesight.inference import onnx_classifier
+from eyesight.results.predictions import write_arrays
+from eyesight.runs import Run
 from eyesight.system.child_process import Finished
 from eyesight.web import i18n, server
 from eyesight.web.application import application
@@ -179,3 +181,24 @@ def test_a_name_nobody_knows_is_answered_with_the_exporters_words(tmp_path, monk
     with pytest.raises(server.UserError, match="unknown network 'resnt50'") as found:
         server.find(server.Path("resnt50"))
     assert found.value.hint == "did you mean ResNet50?"
+
+
+def test_the_page_names_the_run_that_answers_and_offers_its_pictures(tmp_path):
+    run = Run.create(tmp_path / "runs", "lamps")
+    run.write_json("recipe.json", {"format": 1, "name": "lamps"})
+    run.write_json("data.json", {"classes": ["dark", "bright"]})
+    pixels = np.full((2, 1, 8, 8), 200, np.uint8)
+    write_arrays(run.path / "gallery.npz", samples_pixels=pixels, samples_labels=np.array([0, 1]))
+    served = onnx_classifier.load(by_brightness(tmp_path / "it.onnx", run=run.name))
+    it = TestClient(application(served, runs=tmp_path / "runs"), base_url="http://localhost")
+    page = it.get("/").text
+    assert f'<a href="/runs/{run.name}">{run.name}</a>' in page
+    addresses = re.findall(r'src="(/runs/[^"]*/samples/\d+\.png)"', page)
+    assert len(addresses) == 2
+    picture = it.get(addresses[0])
+    assert picture.headers["content-type"] == "image/png"
+    assert it.post("/api/predict", content=picture.content).status_code == 200
+    assert it.get(f"/runs/{run.name}/samples/9.png").status_code == 404
+    other = onnx_classifier.load(by_brightness(tmp_path / "other.onnx", run="gone"))
+    it = TestClient(application(other, runs=tmp_path / "runs"), base_url="http://localhost")
+    assert 'id="examples"' not in it.get("/").text

@@ -9,6 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from axe import check_with_axe
 from commands import command
 from drawn import folder
 
@@ -233,6 +234,7 @@ def test_the_kept_page_answers_a_person(trained, real, browser, tmp_path):
     page.wait_for_selector(".bar")
     assert page.text_content(".bar span") == expected
     assert page.is_hidden("#unproven") and errors == []
+    check_with_axe(page)
     context.close()
 
 

@@ -9,6 +9,8 @@ from fastapi.responses import HTMLResponse
 from starlette.responses import RedirectResponse, Response
 
 from eyesight.results.predictions import readable
+from eyesight.runs import Run, list_runs
+from eyesight.views import run_view
 from eyesight.web import i18n
 from eyesight.web.limits import Refused
 from eyesight.web.middleware import remember_token, same_token
@@ -19,6 +21,7 @@ from eyesight.web.service import Service
 from eyesight.web.templating import templates
 
 TOP = 5  # answers shown
+EXAMPLES = 6  # pictures to try
 LONGEST = 2000  # bytes of a form with a token
 router = APIRouter(include_in_schema=False)
 token = APIRouter(include_in_schema=False)
@@ -77,8 +80,11 @@ def class_context(service: Service) -> dict[str, object]:
     """What the page shows of a classifier."""
     facts = service.recogniser.facts
     name = str(facts.get("name") or "")
+    run = served_run(service)
     return {
         "name": name,
+        "run": "" if run is None else run.name,
+        "examples": [] if run is None else run_view.samples(run, EXAMPLES),
         "only": service.only,
         "about": service.only or ("dogs" if "dogs" in name else None),
         "accuracy": facts.get("accuracy"),
@@ -87,6 +93,15 @@ def class_context(service: Service) -> dict[str, object]:
         "readable": dict(zip(service.names, readable(service.names), strict=True)),
         "looks": service.recogniser.supports_heatmap,
     }
+
+
+def served_run(service: Service) -> Run | None:
+    """The run that answers, where it lies in the served folder."""
+    name = service.recogniser.facts.get("run")
+    for run in list_runs(service.runs) if service.runs else []:
+        if run.name == name:
+            return run
+    return None
 
 
 @router.get("/docs", response_class=HTMLResponse)

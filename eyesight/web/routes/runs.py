@@ -121,8 +121,19 @@ def findings(run: Run) -> list[Finding]:
 @router.get("/runs/{name}/mistakes/{place}.png")
 def mistake(request: Request, name: str, place: int) -> Response:
     """The picture of one mistake as the network saw it."""
+    return kept_picture(request, name, "mistakes", place)
+
+
+@router.get("/runs/{name}/samples/{place}.png")
+def sample(request: Request, name: str, place: int) -> Response:
+    """One of the training pictures that the run keeps, as the network saw it."""
+    return kept_picture(request, name, "samples", place)
+
+
+def kept_picture(request: Request, name: str, part: str, place: int) -> Response:
+    """A picture of a part of a run's gallery; raises Refused where there is none."""
     run = find_run(service_of(request), name)
-    pixels = mistake_pixels(run.path, stamp(run.path / "gallery.npz"))
+    pixels = kept_pixels(run.path, part, stamp(run.path / "gallery.npz"))
     if not 0 <= place < len(pixels):
         raise Refused(
             404, "there is no such image", f"the page /runs/{name} shows the available ones"
@@ -131,9 +142,9 @@ def mistake(request: Request, name: str, place: int) -> Response:
 
 
 @lru_cache(maxsize=4)  # a page of mistakes asks for two dozen pictures
-def mistake_pixels(path: Path, stamp: tuple[int, int]) -> Sequence[Pixels]:
-    """The kept pictures of a run's mistakes, uint8 C,H,W each."""
-    return list(Run(path).gallery().get("mistakes_pixels", ()))
+def kept_pixels(path: Path, part: str, stamp: tuple[int, int]) -> Sequence[Pixels]:
+    """The kept pictures of a run's "mistakes" or "samples", uint8 C,H,W each."""
+    return list(Run(path).gallery().get(f"{part}_pixels", ()))
 
 
 def png(data: bytes) -> Response:

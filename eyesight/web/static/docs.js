@@ -47,7 +47,9 @@ function operation(path, method, details, schemas) {
     const content = response.content && response.content["application/json"];
     if (content && status === "200") {
       const json = JSON.stringify(example(content.schema, schemas), null, 2);
-      answers.append(element("pre", json));
+      const block = element("pre", json);
+      block.tabIndex = 0; // wider than a phone: it must be possible to scroll it by keys
+      answers.append(block);
     }
   }
   section.append(answers);

@@ -94,6 +94,13 @@ function download() {
   }, "image/jpeg", .92);
 }
 
+for (const example of document.querySelectorAll(".example")) {
+  example.addEventListener("click", async () => {
+    const picture = await (await fetch(example.querySelector("img").src)).blob();
+    recognise(new File([picture], "example.png", { type: picture.type }));
+  });
+}
+document.getElementById("examples")?.removeAttribute("hidden");
 document.getElementById("copy").addEventListener("click", download);
 document.getElementById("look")?.addEventListener("click", look);
 preview.addEventListener("error", () => { shown.hidden = true; document.getElementById("copy").hidden = true; });
