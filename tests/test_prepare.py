@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from eyesight.data.prepare import (
+    INTERPOLATIONS,
     BadPicture,
     Preparation,
     decode,
@@ -397,3 +398,14 @@ def test_threads_leave_the_warning_filters_as_they_were():
     for thread in threads:
         thread.join()
     assert warnings.filters == before
+
+
+@pytest.mark.parametrize("size", [(2, 700), (700, 2), (50, 65), (100, 50), (9, 7)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "area"])
+def test_columns_are_resized_before_rows_by_every_pillow(size, interpolation):
+    pixels = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    resample = INTERPOLATIONS[interpolation]
+    wide = Image.fromarray(pixels).resize((64, size[1]), resample)
+    expected = np.asarray(wide.resize((64, 64), resample)).transpose(2, 0, 1)
+    preparation = Preparation(64, 64, 3, interpolation=interpolation)
+    assert np.array_equal(prepare(pixels, preparation), expected)

@@ -222,10 +222,19 @@ def _resize(image: Picture, preparation: Preparation, interpolation: str = "") -
     if image.size != size and 4 * largest > MOST_BETWEEN:
         return _resize_part(image, size, kept, resample)
     if image.size != size:
-        image = image.resize(size, resample)
+        image = _columns_first(image, size, resample)
     if image.size == (kept_width, kept_height):
         return image
     return image.crop(kept)
+
+
+def _columns_first(image: Picture, size: tuple[int, int], resample: Image.Resampling) -> Picture:
+    """`image.resize(size)`, columns before rows.
+
+    Pillow before 13 always did so. Later ones choose the order by the shape, and the order decides
+    the last bit: the same image would be prepared differently by two versions, and in a web page.
+    """
+    return image.resize((size[0], image.height), resample).resize(size, resample)
 
 
 def _resize_part(
