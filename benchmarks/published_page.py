@@ -1,10 +1,10 @@
-"""docs/published.md: every published system, its command, its figure in print and ours."""
+"""Write docs/published.md: every published system with its command, published and measured results."""
 
 import json
 from pathlib import Path
 
 PAGE = Path(__file__).parent.parent / "docs" / "published.md"
-# Rows that no figure of ours stands for: what they are, the command or page, and what it shows.
+# Rows without a measured result: title, command or page, and what it shows.
 OTHER_ROWS = {
     "B4": ("postal-code reader", "`eyesight serve RUN`, page `/reader`", "[reader.md](reader.md)"),
     "B5": (
@@ -21,7 +21,7 @@ OTHER_ROWS = {
         "augmentation viewer",
         "`eyesight augment dropout_cnn --set augment.rotate=20 --set augment.shift=0.2 "
         "--set augment.flip=random`",
-        "fifteen images with names, four of them in three trials",
+        "fifteen labelled images, four of them augmented three times",
     ),
     "B8": (
         "dropout, early stopping",
@@ -33,7 +33,7 @@ OTHER_ROWS = {
         "`eyesight predict ResNet50 photo.jpg --top 5 --draw named`",
         "needs ResNet50's weights; [recogniser.md](recogniser.md) with EfficientNetLite0",
     ),
-    "B10": ("the zoo of 16", "`eyesight models --measure`", "[zoo.md](zoo.md)"),
+    "B10": ("16 pretrained networks", "`eyesight models --measure`", "[zoo.md](zoo.md)"),
     "B11": (
         "dogs, DenseNet121",
         "`eyesight train B11 --data DOGS`",
@@ -41,27 +41,31 @@ OTHER_ROWS = {
     ),
     "B12": ("dog-breed program", "`eyesight serve RUN`", "[recogniser.md](recogniser.md)"),
     "B14": (
-        "arithmetic of a layer",
+        "parameters and operations of a layer",
         '`eyesight show --layers "256x256x3 conv3x64/2 conv5x128/2"`',
-        "1,792 weights; 29,360,128 and 839,385,088 operations, as in print",
+        "1,792 weights; 29,360,128 and 839,385,088 operations, as published",
     ),
     "B15": (
         "sequential and branching networks",
         "`--set model.name=FILE.py:CLASS`",
         "[recipes.md](recipes.md)",
     ),
-    "F1": ("52 characters", "`eyesight data glyphs`", "drawn from installed fonts"),
+    "F1": ("52 characters", "`eyesight data glyphs`", "rendered from installed fonts"),
     "F2": ("ten minutes at most", "`eyesight train F3 --budget 10m`", "[budget.md](budget.md)"),
     "F4": (
-        "its wishes",
+        "planned improvements",
         "`--set augment.rotate=8 --set optim.schedule=cosine --set training.keep=best`",
         "recipe `glyphs`",
     ),
-    "F5": ("softmax twice", "`eyesight doctor RUN`", "[doctor.md](doctor.md)"),
+    "F5": ("softmax applied twice", "`eyesight doctor RUN`", "[doctor.md](doctor.md)"),
     "D1": ("digits as 32×32×3", "`eyesight augment D1`", "part of D2"),
     "O1": ("the goal", "`eyesight train objects --budget 10m`", "[recipes.md](recipes.md)"),
     "O4": ("mixup", "`--set augment.mixup=0.2`", "part of O5"),
-    "O11": ("competition file", "`eyesight predict RUN test.csv --out submission.csv`", "the file"),
+    "O11": (
+        "competition submission",
+        "`eyesight predict RUN test.csv --out submission.csv`",
+        "the file",
+    ),
 }
 SYSTEMS = [
     *(f"B{number}" for number in range(1, 16)),
@@ -69,17 +73,17 @@ SYSTEMS = [
     *(f"D{number}" for number in range(1, 7)),
     *(f"O{number}" for number in range(1, 12)),
 ]
-HEAD = """# The published systems, here and in print
+HEAD = """# Published systems reproduced
 
-`make published` trains every published network with its published settings to its published
-length, cheapest first, and writes this page from `benchmarks/results/published/`. It can be
-stopped at any time and goes on where it ended.
+`make published` trains every published network with its published settings for its published
+number of epochs, cheapest first, and writes this page from `benchmarks/results/published/`. It
+can be interrupted at any time and resumes when called again.
 
-A tenth of the training images is held out (as validation) where the source held out none, and
-the weights of the last epoch are kept, as the sources did. *Exact* is the published network with
-the published settings. Where no package holds a backbone's weights another stands in, by name;
-`python benchmarks/published.py --weights ResNet50V2=FILE` trains the row exactly. *Seconds* are
-those of the whole training on a machine that had other work to do, with the threads named in the
+If the source held out no validation set, a tenth of the training images is held out. The weights
+of the last epoch are kept, as in the sources. *Exact* means the published network with the
+published settings. If no package has the weights of a backbone, the named substitute is used;
+`python benchmarks/published.py --weights ResNet50V2=FILE` trains the row exactly. *Seconds* is
+the time of the whole training on a machine under other load; the number of threads is in the
 row's file.
 
 """
@@ -92,7 +96,7 @@ def page(results: Path, rows: list[str]) -> None:
         file = results / f"{row}.json"
         if file.is_file():
             records[row] = json.loads(file.read_text(encoding="utf-8"))
-    lines = ["## All 37 systems", "", *table(records, rows), "", "## What was trained", ""]
+    lines = ["## All 37 systems", "", *table(records, rows), "", "## Comparison of results", ""]
     lines += differences(records)
     missing = [row for row in rows if row not in records]
     if missing:
@@ -101,9 +105,9 @@ def page(results: Path, rows: list[str]) -> None:
 
 
 def table(records: dict[str, dict], rows: list[str]) -> list[str]:
-    """A line for each system: command, exact or standing in, in print, here, n, seeds, seconds."""
+    """A row for each system: command, exact or substitute, results, n, seeds, seconds."""
     lines = [
-        "| id | command | exact or standing in | in print | here | n | seeds | seconds |",
+        "| id | command | exact or substitute | published | measured here | n | seeds | seconds |",
         "|---|---|---|---|---|---:|---:|---:|",
     ]
     for system in SYSTEMS:
@@ -121,7 +125,7 @@ def trained_line(system: str, record: dict) -> str:
     here = f"{record['here']:.2%} on {record['measured_on']}"
     kind = record["kind"]
     if record["part"]:
-        kind += f", a part: {record['part']}"
+        kind += f", partial: {record['part']}"
     cells = [
         system,
         f"`{record['command']}`",
@@ -136,8 +140,8 @@ def trained_line(system: str, record: dict) -> str:
 
 
 def differences(records: dict[str, dict]) -> list[str]:
-    """For each trained row its figure in print, here, the difference, and why."""
-    lines = ["| id | in print | here | difference | why |", "|---|---:|---:|---:|---|"]
+    """For each trained row the published and the measured result, the difference, and the reason."""
+    lines = ["| id | published | measured here | difference | reason |", "|---|---:|---:|---:|---|"]
     for row, record in records.items():
         printed, difference = "–", "–"
         if record["in_print"] is not None:
@@ -150,7 +154,7 @@ def differences(records: dict[str, dict]) -> list[str]:
 
 
 def reason(record: dict) -> str:
-    """Why the figures differ, as far as it is known."""
+    """Why the results differ, if known."""
     if record["part"]:
         stand_in = "" if record["kind"] == "exact" else f"; {record['kind']}"
         return f"only {record['part']}{stand_in}"
@@ -163,4 +167,4 @@ def reason(record: dict) -> str:
         inside = low <= record["in_print"] <= high
         place = "inside" if inside else "outside"
         reasons.append(f"{place} the 95 % interval {low:.2%} to {high:.2%}")
-    return "; ".join(reasons) or "nothing to compare with"
+    return "; ".join(reasons) or "no published value"
