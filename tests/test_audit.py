@@ -299,7 +299,7 @@ def test_a_short_budget_says_what_it_left_out(tmp_path, monkeypatch):
     root = folder(tmp_path / "set", 300)
     result = audit.audit(root, budget=0.0)
     assert 32 <= len(result.labels) < 300
-    assert any("left out 2" in note for note in result.notes)
+    assert any("images left out to stay" in note for note in result.notes)
     assert any("logistic regression left out" in note for note in result.notes)
 
 
