@@ -354,8 +354,8 @@ def train_stage(job: Job, stage: Stage) -> State:
         state.best = state.first
         run.append({"event": "kept", "stage": stage.number - 1})
         context.reporter.message(
-            "the second stage is no better on validation pictures that did not choose its epoch: "
-            "what the first trained is kept"
+            "the second stage is not better on validation images that were not used to choose "
+            "its epoch; keeping the result of the first"
         )
     state.finish(training)
     run.append({"event": "trained", **stage.mark, **used(job, stage, state)})

@@ -138,9 +138,9 @@ def faulty(layers, fault):
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        ("missing", "hold no layer conv_dw_7"),
-        ("shape", "conv_pw_3 has 127×128×1×1 where blocks.1.1.conv_pw.weight"),
-        ("more", "layers that Keras' MobileNet has not: my_layer"),
+        ("missing", "do not have the layer conv_dw_7"),
+        ("shape", "conv_pw_3 has 127×128×1×1, but blocks.1.1.conv_pw.weight"),
+        ("more", "layers that are not in Keras' MobileNet: my_layer"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused_by_name(fault, message, layers, tmp_path):
@@ -151,9 +151,9 @@ def test_weights_that_do_not_fit_are_refused_by_name(fault, message, layers, tmp
 
 def test_another_network_and_other_files_are_refused(layers, tmp_path):
     file = write(tmp_path / "mobilenet.h5", layers)
-    with pytest.raises(UserError, match="hold no layer conv1_conv of Keras' ResNet"):
+    with pytest.raises(UserError, match="do not have the layer conv1_conv of Keras' ResNet"):
         weights.find("resnet50", str(file))
-    with pytest.raises(UserError, match="Keras Applications has no network"):
+    with pytest.raises(UserError, match="Keras Applications has no equivalent network"):
         weights.find("tf_efficientnet_lite0", str(file))
     with pytest.raises(UserError, match="is a Keras archive"):
         weights.find("mobilenetv1_100", str(tmp_path / "model.keras"))

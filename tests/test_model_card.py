@@ -12,8 +12,8 @@ from eyesight.results.slices import Slice
 from eyesight.system.digest import file_sha256
 
 SECTIONS = (
-    "Intended use", "Data", "Accuracy", "By class", "By slice", "Calibration", "Limits",
-    "How it was checked", "Licences", "Hashes",
+    "Intended use", "Data", "Accuracy", "Results per class", "Results per slice", "Calibration", "Limits",
+    "Verification", "Licences", "Hashes",
 )  # fmt: skip
 
 

@@ -89,25 +89,34 @@ def gain_line(record: BlendRecord) -> str:
 def distil(
     teacher: RunPath,
     to: Annotated[
-        str | None, typer.Option(metavar="RECIPE", help="the small network; else one that suits")
+        str | None,
+        typer.Option(
+            metavar="RECIPE",
+            help=("recipe of the small network; by default one that suits the images"),
+        ),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="300kB", help="the largest size of its 32-bit weights")
+        str | None, typer.Option(metavar="300kB", help="maximum size of its float32 weights")
     ] = None,
     latency: Annotated[
-        str | None, typer.Option(metavar="2ms", help="the longest time for one image")
+        str | None, typer.Option(metavar="2ms", help="maximum time per image")
     ] = None,
     unlabelled: Annotated[
-        str | None, typer.Option(metavar="DATA", help="more images, labelled by the teacher")
+        str | None,
+        typer.Option(
+            metavar="DATA", help=("additional unlabelled images, labelled by the teacher")
+        ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0.1, max=100, help="of the teacher's probabilities")
+        float, typer.Option(min=0.1, max=100, help="temperature of the teacher's probabilities")
     ] = 2.0,
     settings: Settings = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="10m", help="the time for the training")
+        str | None, typer.Option(metavar="10m", help="time limit of the training")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="decides weights, order, augmentation")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help=("random seed of weights, order and augmentation"))
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
         "runs"
     ),

@@ -235,7 +235,9 @@ def train(
     ] = None,
     track: Annotated[
         str | None,
-        typer.Option(metavar="tensorboard|mlflow", help="also write the run's log there"),
+        typer.Option(
+            metavar="tensorboard|mlflow", help=("also write the run's log to TensorBoard or MLflow")
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -323,7 +325,9 @@ def _check_track(track: str | None, folds: int | None) -> None:
 
     check_kind(track)
     if folds is not None:
-        raise UserError("--track follows one training", "leave --track or --folds out", code=2)
+        raise UserError(
+            "--track works only with a single training", "leave --track or --folds out", code=2
+        )
 
 
 class Resuming(NamedTuple):

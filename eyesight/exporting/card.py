@@ -69,7 +69,7 @@ def sections(evidence: Evidence, run: Run | None) -> Iterator[str]:
         yield by_slice(run, predictions)
         yield confidence(run, predictions)
     yield limits(run)
-    yield f"## How it was checked\n\n{evidence.checked}"
+    yield f"## Verification\n\n{evidence.checked}"
     yield licences(run, facts)
     yield hashes(evidence)
 
@@ -78,11 +78,11 @@ def introduction(facts: Facts) -> str:
     """What the network gives."""
     count = len(facts.get("classes") or ())
     gives = {
-        "image": "A network that restores images.",
-        "mask": f"A network that gives each pixel one of {count:,} classes.",
+        "image": "A network that reconstructs images.",
+        "mask": f"A segmentation network with {count:,} classes.",
     }
     target = str(facts.get("target"))
-    return gives.get(target, f"A classifier of images into {count:,} classes.")
+    return gives.get(target, f"An image classifier with {count:,} classes.")
 
 
 def intended_use(facts: Facts) -> str:
@@ -92,13 +92,13 @@ def intended_use(facts: Facts) -> str:
     more = f", and {len(names) - MOST_CLASSES:,} more" if len(names) > MOST_CLASSES else ""
     lines = ["## Intended use", ""]
     if names:
-        lines += [f"It tells apart: {listed}{more}.", ""]
+        lines += [f"Classes: {listed}{more}.", ""]
     lines += [
-        "Use it for images like those that it was trained and tested on: the same kinds of things, "
-        "cameras, light and backgrounds.",
+        "Use it for images like the training and test images: the same kinds of objects, "
+        "cameras, lighting and backgrounds.",
         "",
         f"- Purpose and users: {TO_FILL}",
-        f"- Not to be used for: {TO_FILL}",
+        f"- Out of scope: {TO_FILL}",
         f"- Contact: {TO_FILL}",
     ]
     return "\n".join(lines)
@@ -122,8 +122,8 @@ def data_sections(run: Run) -> Iterator[str]:
             f"Corrected labels were used: {corrections['relabelled']:,} images relabelled, "
             f"{corrections['excluded']:,} left out."
         )
-    lines.append(f"- Where the images come from, and who may use them: {TO_FILL}")
-    lines.append(f"- Whether people can be recognised in them: {TO_FILL}")
+    lines.append(f"- Origin and licence of the images: {TO_FILL}")
+    lines.append(f"- Whether the images show identifiable people: {TO_FILL}")
     yield "\n\n".join(lines[:-2]) + "\n\n" + "\n".join(lines[-2:])
 
 
@@ -134,15 +134,18 @@ def accuracy(run: Run) -> str:
     test = result.get("test")
     if test:
         lines.append(f"Test {run.measure.title}: {run.measure.sentence(test)}.")
-        lines.append("The test images were looked at once, when the training had ended.")
+        lines.append("The test images were evaluated once, after training.")
     else:
-        lines.append("It has no test images: how good it is was not measured.")
+        lines.append("There are no test images, so its accuracy was not measured.")
     if result.get("validation"):
         validation = run.measure.sentence(result["validation"])
-        lines += ["", f"Validation {run.measure.title}: {validation}; these chose the epoch."]
+        lines += [
+            "",
+            (f"Validation {run.measure.title}: {validation}; these images chose the epoch."),
+        ]
     if "test_uncorrected" in result:
         uncorrected = run.measure.sentence(result["test_uncorrected"])
-        lines += ["", f"By the labels before they were corrected: {uncorrected}."]
+        lines += ["", f"With the uncorrected labels: {uncorrected}."]
     return "\n".join(lines)
 
 
@@ -156,7 +159,7 @@ def by_class(run: Run, predictions: Predictions) -> str:
         count = f"{trained[place]:,}" if place < len(trained) else ""
         rows.append((escape(row.name), count, f"{row.n:,}", *rates(row)))
     head = ("class", "training images", "test images", "recall", "precision")
-    return f"## By class\n\n{table(head, rows)}"
+    return f"## Results per class\n\n{table(head, rows)}"
 
 
 def rates(row: ClassRow) -> tuple[str, str]:
@@ -170,17 +173,23 @@ def rates(row: ClassRow) -> tuple[str, str]:
 def by_slice(run: Run, predictions: Predictions) -> str:
     """Accuracy on parts of the test images, the worst first."""
     found = measured_slices(run, predictions)
-    title = "## By slice"
+    title = "## Results per slice"
     if not found:
-        return f"{title}\n\nThere are too few test images to judge parts of them."
+        return f"{title}\n\nThere are too few test images for slices."
     rows = []
     for one in found[:SLICES]:
         mark = "yes" if one.is_worse else "no"
         rows.append(
             (escape(one.name), f"{one.n:,}", f"{one.accuracy:.1%}", f"{one.rest:.1%}", mark)
         )
-    head = ("part of the test images", "images", "accuracy", "on the rest", "worse beyond chance")
-    return f"{title}\n\nOf {len(found)} parts, the worst first.\n\n{table(head, rows)}"
+    head = (
+        "slice of the test images",
+        "images",
+        "accuracy",
+        ("accuracy on the rest"),
+        ("significantly worse"),
+    )
+    return f"{title}\n\n{len(found)} slices, worst first.\n\n{table(head, rows)}"
 
 
 def measured_slices(run: Run, predictions: Predictions) -> list[Slice]:
@@ -199,9 +208,9 @@ def confidence(run: Run, predictions: Predictions) -> str:
     error = calibration.calibration_error(predictions.probabilities, predictions.labels)
     low, high = error.interval
     perfect = error.perfect[1]
-    verdict = "which chance alone may give"
+    verdict = "not significant"
     if error.value > perfect:
-        verdict = "which is more than chance"
+        verdict = "significant"
     lines = [
         "## Calibration",
         "",
@@ -217,8 +226,8 @@ def confidence(run: Run, predictions: Predictions) -> str:
                 kept.sets, predictions.probabilities, predictions.labels, level
             )
             lines.append(
-                f"- Sets of classes at {level:.0%}: held the true class of {held['coverage']:.1%} "
-                f"of the test images, {held['size']:.2f} classes on average."
+                f"- Prediction sets at {level:.0%}: coverage {held['coverage']:.1%} on the test "
+                f"images, {held['size']:.2f} classes on average."
             )
     if kept.note:
         lines += ["", f"{kept.note}."]
@@ -226,8 +235,9 @@ def confidence(run: Run, predictions: Predictions) -> str:
     if limit is not None:
         lines += [
             "",
-            f"An answer of probability {limit.value:.3f} or more is called sure; of {limit.n:,} "
-            f"validation images {limit.share:.1%} were, and {limit.accuracy:.1%} of these right.",
+            f"A prediction with probability {limit.value:.3f} or more is called sure; "
+            f"{limit.share:.1%} of {limit.n:,} validation images were, with an accuracy of "
+            f"{limit.accuracy:.1%}.",
         ]
     return "\n".join(lines)
 
@@ -258,15 +268,15 @@ def limits(run: Run | None) -> str:
     lines = ["## Limits", ""]
     if run is None or run.target == "class":
         lines += [
-            "- It always names one of its classes, whatever the image shows. Doubt is given beside "
-            "the answer and is no proof.",
+            "- It always predicts one of its classes, whatever the image shows. Its warnings "
+            "are not a guarantee.",
         ]
     if run is None:
-        lines.append("- It was tested by those who published it, not here.")
+        lines.append("- It was evaluated by its publishers, not here.")
     lines += [
-        "- The figures hold for images from the same source as the test images; another camera, "
-        "place or mix of classes changes them.",
-        "- Nobody has judged whether it treats groups of people alike, unless it says so above.",
+        "- The results hold for images from the same source as the test images; they change "
+        "with another camera, place or class distribution.",
+        "- Fairness across groups of people was not evaluated, unless stated above.",
     ]
     return "\n".join(lines)
 
@@ -278,7 +288,7 @@ def licences(run: Run | None, facts: Facts) -> str:
     if isinstance(weights, dict) and weights.get("sha256"):
         name, door = weights.get("network"), weights.get("door")
         rows.append((f"the pretrained weights of {name}, from {door}", TO_FILL))
-    rows.append(("eyesight, which made the file", "Apache-2.0"))
+    rows.append(("eyesight, which wrote the file", "Apache-2.0"))
     return f"## Licences\n\n{table(('of', 'licence'), rows)}"
 
 
@@ -290,7 +300,7 @@ def hashes(evidence: Evidence) -> str:
         value = cast("dict[str, object]", facts).get(name)
         if isinstance(value, str):
             rows.append((title, f"`{value}`"))
-    made = f"Made by eyesight {facts.get('eyesight')}"
+    made = f"Written by eyesight {facts.get('eyesight')}"
     if facts.get("run"):
         made += f" from the run {escape(str(facts.get('run')))}"
     return f"## Hashes\n\n{table(('of', 'SHA-256'), rows)}\n\n{made}."

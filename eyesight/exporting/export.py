@@ -110,8 +110,8 @@ def with_card(exported: Exported, facts: Facts, run: Run | None = None) -> Expor
 def checked(parity: Parity) -> str:
     """How an exported network was checked, as a sentence of its card."""
     return (
-        f"{parity.pictures:,} {parity.origin} went through the trained network and through the "
-        f"exported one: {agreement_words(parity)}, probabilities within "
+        f"The exported network was compared with the trained one on {parity.pictures:,} "
+        f"{parity.origin}: {agreement_words(parity)}, probabilities within "
         f"{parity.largest_difference:.1e}."
     )
 

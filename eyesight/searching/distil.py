@@ -122,8 +122,8 @@ def distil(
     data = dataset.load(recipe.data, talk=context.reporter.message)
     if base_hash(data.hash) != base_hash(str(teacher.data.get("split"))):
         raise UserError(
-            f"the pictures at {recipe.data.source} are not those that {teacher.path} learned from",
-            "distil where they are unchanged, or train the teacher again",
+            f"the images at {recipe.data.source} have changed since {teacher.path} was trained",
+            "restore the images, or train the teacher again",
         )
     recipe = fitting(recipe, data, limits)
     lesson = taught(data, loaded, teacher, recipe, temperature, unlabelled, context)
@@ -154,7 +154,7 @@ def check(teacher: Run) -> None:
     """Raise UserError unless the teacher is finished and predicts classes."""
     if teacher.target != "class":
         raise UserError(
-            f"{teacher.path} gives a {teacher.target} for a picture, and only classes are taught",
+            f"{teacher.path} predicts a {teacher.target}, but only classifiers can be distilled",
             "name the run of a classifier",
         )
     if teacher.status != "done":
@@ -179,8 +179,8 @@ def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
         return recipe
     if registry.is_backbone(recipe.model):
         raise UserError(
-            f"{recipe.model.name} has one width, and a size or latency was asked for",
-            "distil to a network from scratch: --to objects, digits or glyphs",
+            f"{recipe.model.name} has a fixed width, so size and latency cannot be limited",
+            "use a network from scratch: --to objects, digits or glyphs",
             code=2,
         )
     for width in WIDTHS:
@@ -196,8 +196,8 @@ def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
         if not slow:
             return replace(recipe, model=model)
     raise UserError(
-        f"no width of {recipe.model.name} keeps to the size and latency",
-        "allow more, or name a smaller recipe with --to, for example lenet5",
+        f"no width of {recipe.model.name} meets the size and latency limits",
+        "raise the limits, or use a smaller recipe with --to, for example lenet5",
         code=2,
     )
 
@@ -213,7 +213,7 @@ def taught(
 ) -> Lesson:
     """The training images with the teacher's answers, and the unlabelled ones beside them."""
     reporter = context.reporter
-    reporter.message(f"asking {teacher.name} about {len(data.train):,} training pictures")
+    reporter.message(f"predicting {len(data.train):,} training images with {teacher.name}")
     settled = transfer.resolve_preprocessing(teacher.settled).data
     seen = dataset.load(settled, preparation=loaded.preparation, talk=reporter.message)
     place = {name: row for row, name in enumerate(seen.train.ids)}
@@ -251,7 +251,7 @@ def unlabelled_images(
     own = set(data.store.digests)
     is_new = np.flatnonzero([digest not in own for digest in digests])
     if len(is_new) < len(digests):
-        talk(f"{len(digests) - len(is_new):,} copies of the data's own pictures are left out")
+        talk(f"{len(digests) - len(is_new):,} duplicates of the data's own images left out")
     place = {name: row for row, name in enumerate(large.ids)}
     kept = [row for row in is_new.tolist() if small.ids[row] in place]
     images = small.subset(np.array(kept, dtype=np.int64))

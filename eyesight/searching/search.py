@@ -304,7 +304,7 @@ def halve(entered: Sequence[Candidate], search: Search) -> Trial:
         for one in good:
             if one not in kept:
                 gap = 100 * ((good[0].score or 0) - (one.score or 0))
-                search.drop(one, f"{gap:.1f} points behind the best of round {number}")
+                search.drop(one, f"{gap:.1f} points below the best of round {number}")
         earlier = {one.candidate.name: one for one in kept}
         alive = [one.candidate for one in kept]
         number += 1

@@ -23,8 +23,8 @@ from eyesight.results.unlike import REFERENCES, Unlike
 MOST = 1000  # images that calibrate the sets
 DIVIDED_FROM = 200  # validation images; fewer all choose the epoch, and there are no sets
 NO_TEMPERATURE = (
-    "a temperature does not lower the log loss of validation images that did not fit it: "
-    "confidence is as the network gives it"
+    "a temperature does not lower the log loss on validation images that were not used to fit "
+    "it: confidence is not calibrated"
 )
 Rows = npt.NDArray[np.int64]
 

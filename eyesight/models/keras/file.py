@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import h5py
 
 SUFFIXES = (".h5", ".hdf5")
-SAVE_AGAIN = 'in Keras, model.save("weights.h5") writes the HDF5 format that is read here'
+SAVE_AGAIN = 'in Keras, save the HDF5 format with model.save("weights.h5")'
 
 Array = npt.NDArray[np.float32]
 Layers = dict[str, list[Array]]
@@ -36,7 +36,7 @@ def read(file: Path) -> Layers:
     Raises UserError without h5py, and for a file that is damaged or of another format.
     """
     if file.suffix.lower() == ".keras":
-        raise UserError(f"{file} is a Keras archive, which is not read", SAVE_AGAIN)
+        raise UserError(f"{file} is a Keras archive, which is not supported", SAVE_AGAIN)
     if not file.is_file():
         raise UserError(f"there is no weights file {file}", "check model.weights")
     try:
@@ -55,7 +55,7 @@ def read(file: Path) -> Layers:
             f"{file} cannot be read as HDF5: {error}", "it may be damaged; copy or fetch it again"
         ) from None
     if not layers:
-        raise UserError(f"{file} holds no layers in Keras' HDF5 format", SAVE_AGAIN)
+        raise UserError(f"{file} has no layers in Keras' HDF5 format", SAVE_AGAIN)
     return layers
 
 

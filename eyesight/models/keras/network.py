@@ -155,9 +155,9 @@ def family(timm_name: str) -> Family:
         if re.fullmatch(one.timm, bare):
             return one
     raise UserError(
-        f"weights of Keras are not read for {timm_name}: Keras Applications has no network that "
-        "is known to be the same",
-        f"they are read for {', '.join(one.name for one in FAMILIES)}",
+        f"Keras weights are not supported for {timm_name}: Keras Applications has no equivalent "
+        "network",
+        f"supported: {', '.join(one.name for one in FAMILIES)}",
     )
 
 

@@ -28,13 +28,15 @@ def tensors(model: nn.Module, kind: Family, layers: Layers) -> dict[str, Tensor]
         if layer not in layers:
             if layer in HEADS:
                 continue
-            raise UserError(f"the weights hold no layer {layer} of Keras' {kind.name}", OTHERS)
+            raise UserError(
+                f"the weights do not have the layer {layer} of Keras' {kind.name}", OTHERS
+            )
         used.add(layer)
         for tensor_name, tensor in _of(name, module, layers[layer]).items():
             expected = module.state_dict()[tensor_name].shape
             if tensor.shape != expected:
                 raise UserError(
-                    f"the layer {layer} has {_shape(tensor.shape)} where {name}.{tensor_name} of "
+                    f"the layer {layer} has {_shape(tensor.shape)}, but {name}.{tensor_name} of "
                     f"Keras' {kind.name} has {_shape(expected)}",
                     OTHERS,
                 )
@@ -42,8 +44,8 @@ def tensors(model: nn.Module, kind: Family, layers: Layers) -> dict[str, Tensor]
     unused = [layer for layer in layers if layer not in used]
     if unused:
         raise UserError(
-            f"the weights hold layers that Keras' {kind.name} has not: {', '.join(unused[:5])}",
-            "save the network alone, without layers of your own",
+            f"the weights have layers that are not in Keras' {kind.name}: {', '.join(unused[:5])}",
+            "save only the network, without your own layers",
         )
     if kind.blue_first:
         first = next(iter(converted))
