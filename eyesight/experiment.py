@@ -84,6 +84,8 @@ class Job:
     recipe: Recipe
     data: Dataset
     context: Context
+    # Of a classifier that no image is left to calibrate with, such as the average of folds.
+    calibration: Calibration | None = None
 
 
 def train(
@@ -520,6 +522,8 @@ def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classi
 def calibrated(job: Job, trained: Classifier) -> Calibration:
     """The calibration of the trained classifier, as the first process finds it."""
     group = job.context.group
+    if job.calibration is not None:
+        return job.calibration
     if group.size == 1:
         return calibrate.calibrate(trained, job.data)
     decided = group.once(lambda: calibrate.calibrate(trained, job.data).to_dict(arrays=True))

@@ -3,10 +3,14 @@
 import json
 
 import drawn
+import numpy as np
 from commands import command
 
 import eyesight
+from eyesight.ensemble.folds import out_of_fold_temperature
+from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs
+from eyesight.views import run_view
 
 
 def test_every_image_is_judged_once_and_finished_folds_are_used_again(tmp_path):
@@ -24,7 +28,24 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(tmp_path):
     assert not set(judged.ids) & set(run.predictions().ids)
     assert eyesight.load(run.path).predict(next(folder.rglob("*.png"))).names
     assert (run.path / "export" / "blend.onnx").is_file()
+    calibration = run_view.calibration(run)
+    assert calibration.images == 72, "the answers out of fold"
+    assert "out of fold" in calibration.note
+    assert "<h2>Folds</h2>" in (run.path / "report.html").read_text()
+    doctor = command("doctor", run.path, code=1)
+    assert f"eyesight doctor {answer['runs'][0]}" in doctor.err
     command(*arguments)
     assert len(list_runs(runs)) == 5, "three folds, and their average twice"
     refused = command(*arguments, "--set", "data.fold=1/3", code=2)
     assert "leave out one of the two" in refused.err
+
+
+def test_answers_out_of_fold_that_are_too_sure_make_the_average_less_sure():
+    labels = np.arange(400) % 2
+    sure = np.where(np.arange(400) % 5 == 0, 0.001, 0.999)  # right in four of five
+    probabilities = np.where(labels[:, None] == np.arange(2), sure[:, None], 1 - sure[:, None])
+    ids = tuple(str(number) for number in range(400))
+    judged = Predictions(ids, labels, probabilities.astype(np.float32), ("a", "b"))
+    calibration = out_of_fold_temperature(judged)
+    assert calibration.temperature > 2
+    assert calibration.images == 400

@@ -26,6 +26,7 @@ from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs
 from eyesight.system.cache import cache_dir
 from eyesight.system.progress import Talk, silent
+from eyesight.views import joined
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -173,7 +174,9 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
     recipe = run.settled
     if recipe.model.name == BLEND:
         raise UserError(
-            f"{run.path} is a blend, which was not trained", "run the doctor on its members"
+            f"{run.path} is a blend, which was not trained: it has no curves, gradients or rates "
+            "to check",
+            f"diagnose its members: {members_of(run)}",
         )
     facts = run.data
     log = run.log
@@ -219,6 +222,17 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
         copies=copies,
         thorough=data is not None,
     )
+
+
+def members_of(run: Run) -> str:
+    """The commands that diagnose the members of a blend, or of the average of folds."""
+    blend, folds = joined.blend(run), joined.folds(run)
+    paths: list[str] = []
+    if blend is not None:
+        paths = [member.run for member in blend.members]
+    elif folds is not None:
+        paths = folds["runs"]
+    return ", ".join(f"eyesight doctor {path}" for path in paths) or "they are no longer named"
 
 
 def admit_recipe(

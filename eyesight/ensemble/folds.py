@@ -20,7 +20,9 @@ from eyesight.ensemble.blend import Joined
 from eyesight.errors import UserError
 from eyesight.exporting import export
 from eyesight.recipe import BLEND, Recipe
+from eyesight.results.calibration import LEAST, Calibration, choose_temperature
 from eyesight.results.folds import FoldsRecord, out_of_fold
+from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, now
 from eyesight.system.progress import Reporter
 from eyesight.training import transfer
@@ -29,6 +31,7 @@ from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.views import joined as joined_views
 
+SMALLEST = 1e-6  # a probability whose logarithm is taken
 OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` calls it
 
 
@@ -113,7 +116,23 @@ def average(runs: Sequence[Run], out: Path, context: Context) -> Run:
         }
         made.write_json(joined_views.FOLDS, facts)
         network = blend.network_of(joined, (1 / len(runs),) * len(runs))
-        job = experiment.Job(made, joined.recipe, images, context)
+        job = experiment.Job(made, joined.recipe, images, context, out_of_fold_temperature(judged))
         experiment.finish(job, network, Evaluation("float32", "one"))
         export.export_all(made, talk=context.reporter.message)
     return made
+
+
+def out_of_fold_temperature(judged: Predictions) -> Calibration:
+    """The calibration of the average: the temperature that suits the answers out of fold.
+
+    Each is of one member alone. The average of several is less certain than they are, so that its
+    confidence is too low rather than too high.
+    """
+    labelled = judged.labelled()
+    logits = np.log(np.maximum(labelled.probabilities, SMALLEST))
+    temperature = choose_temperature(logits, labelled.labels)
+    images = len(labelled) if len(labelled) >= LEAST else 0
+    note = "the temperature was fitted on answers out of fold, each of one member alone"
+    if not images:
+        note = f"fewer than {LEAST} labelled images: confidence is not calibrated"
+    return Calibration(temperature, images, note=note)
