@@ -133,7 +133,7 @@ def _predict(order: Order, key: str, engine: Engine) -> None:
         engine,
         bulk.Request(key, order.top, order.prepare),
         talk=console.talk,
-        progress=console.reporter.counter("answered"),
+        progress=console.reporter.counter("predicted"),
     )
     if order.as_json:
         show_json({"model": order.model, "out": str(order.out), **outcome.to_dict()})
