@@ -100,6 +100,18 @@ def test_a_failure_is_written(run, noted):
     assert noted.status == "failed" and noted.texts == {"message": "no room", "hint": "make some"}
 
 
+def test_a_track_that_breaks_is_told_and_ends_nothing(run, noted, monkeypatch):
+    told = []
+    reporter = followed(run, {"event": "start"}, epoch(1, 2.0))
+    monkeypatch.setattr(reporter.reporter, "message", told.append)
+    monkeypatch.setattr(noted, "numbers", lambda *values: 1 / 0)
+    run.append(epoch(2, 1.0))
+    reporter.epoch(None)
+    reporter.epoch(None)
+    reporter.close()
+    assert told == ["tensorboard is not written any more: division by zero"]
+
+
 def test_an_unknown_track_is_refused():
     with pytest.raises(UserError, match="unknown track 'tensorbord'") as error:
         track.check_kind("tensorbord")
@@ -136,7 +148,8 @@ def test_mlflow_reads_what_was_written(run, tmp_path, monkeypatch):
     pytest.importorskip("mlflow")
     from mlflow.tracking import MlflowClient
 
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "mlflow").as_uri())
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     for events in ((epoch(1, 2.0),), (epoch(2, 1.0), {"event": "done", "test": {"top1": 0.9}})):
         reporter = TrackingReporter(Reporter(), "mlflow")
         reporter.run_began(run.path)

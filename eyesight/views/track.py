@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol, cast
@@ -134,15 +135,24 @@ class TrackingReporter(Reporter):
     def epoch(self, epoch: Epoch) -> None:
         """Pass the epoch on, and write what the log has by now."""
         self.reporter.epoch(epoch)
-        self.write()
+        with self.giving_up():
+            self.write()
 
     def close(self) -> None:
         """Write the rest of the log, how the training ended among it."""
-        if self.run is None:
-            return
-        self.write(last=True)
-        if self.track is not None:
-            self.track.close(self.run.status)
+        with self.giving_up():
+            self.write(last=True)
+            if self.run is not None and self.track is not None:
+                self.track.close(self.run.status)
+
+    @contextmanager
+    def giving_up(self) -> Iterator[None]:
+        """A track that cannot be written ends with a message, and the training goes on."""
+        try:
+            yield
+        except Exception as error:  # of a server, a disk or another library
+            self.run = None
+            self.reporter.message(f"{self.kind} is not written any more: {error}")
 
     def write(self, *, last: bool = False) -> None:
         """Write the events that the track does not have yet.
