@@ -139,7 +139,7 @@ def test_the_file_answers_plain_onnxruntime_without_us(run, made):
         and made.parity.agreement == 1
     )
     card = made.card.read_text(encoding="utf-8")
-    assert made.card.name == "shapes.onnx.md" and "24 test images of" in card
+    assert made.card.name == "shapes.onnx.md" and "24 test images of shapes:" in card
     program = f"""
 import json, numpy, onnxruntime
 session = onnxruntime.InferenceSession({str(made.file)!r})

@@ -45,6 +45,7 @@ def test_the_card_holds_what_the_run_holds(run, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert re.findall(r"^## (.*)$", text, re.MULTILINE) == list(SECTIONS)
     assert run.measure.sentence(run.result["test"]) in text
+    assert "Data set: shapes." in text and str(tmp_path.parent.parent) not in text
     assert f"| test | {run.data['counts']['test']} |" in text
     predictions = run.predictions()
     for place, name in enumerate(predictions.classes):

@@ -209,7 +209,7 @@ def test_a_page_is_proven_and_says_so(trained, real, name, tmp_path):
     assert proof["agreement"] == proof["same_sets"] == proof["same_doubt"] == 1
     assert proof["pixel_difference"] == 0 and proof["largest_difference"] < 1e-5
     card = Path(made["card"])
-    assert "on 24 test images of" in card.read_text(encoding="utf-8")
+    assert "on 24 test images of shapes," in card.read_text(encoding="utf-8")
     files = [Path(made["file"])]
     if name == "page":
         files = [file for file in (tmp_path / name).iterdir() if file != card]

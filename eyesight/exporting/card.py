@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import cast
 
 from eyesight import classifier
@@ -111,7 +111,7 @@ def data_sections(run: Run) -> Iterator[str]:
     rows = [(name, f"{number:,}") for name, number in counts.items()]
     unreadable = [one for one in data.get("problems") or () if one.get("fatal")]
     lines = [
-        f"## Data\n\nData set: {escape(str(data.get('name')))}.",
+        f"## Data\n\nData set: {escape(without_path(str(data.get('name'))))}.",
         table(("part", "images"), rows),
     ]
     if unreadable:
@@ -304,6 +304,15 @@ def hashes(evidence: Evidence) -> str:
     if facts.get("run"):
         made += f" from the run {escape(str(facts.get('run')))}"
     return f"## Hashes\n\n{table(('of', 'SHA-256'), rows)}\n\n{made}."
+
+
+def without_path(name: str) -> str:
+    """The name of a data set without the folders above it, which are nobody else's business.
+
+    Also at the end of words such as "test images of /home/ann/leaves".
+    """
+    words, of, place = name.rpartition(" of ")
+    return f"{words}{of}{PurePath(place).name or place}"
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -24,7 +24,7 @@ from eyesight import classifier
 from eyesight.classifier import Classifier, Facts
 from eyesight.data.prepare import Pixels
 from eyesight.errors import UserError
-from eyesight.exporting.card import Evidence, write_card
+from eyesight.exporting.card import Evidence, without_path, write_card
 from eyesight.exporting.onnx_file import file_of
 from eyesight.exporting.onnx_graph import exportable
 from eyesight.exporting.parity import (
@@ -111,7 +111,7 @@ def checked(parity: Parity) -> str:
     """How an exported network was checked, as a sentence of its card."""
     return (
         f"The exported network was compared with the trained one on {parity.pictures:,} "
-        f"{parity.origin}: {agreement_words(parity)}, probabilities within "
+        f"{without_path(parity.origin)}: {agreement_words(parity)}, probabilities within "
         f"{parity.largest_difference:.1e}."
     )
 

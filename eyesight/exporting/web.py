@@ -12,7 +12,7 @@ from eyesight.classifier import Classifier, Facts
 from eyesight.errors import UserError
 from eyesight.exporting import export, page_files, runtime
 from eyesight.exporting.browser import can_drive, find_browser
-from eyesight.exporting.card import Evidence, write_card
+from eyesight.exporting.card import Evidence, without_path, write_card
 from eyesight.exporting.export import Exported
 from eyesight.exporting.onnx_file import file_of
 from eyesight.exporting.originals import held_out_originals
@@ -125,9 +125,9 @@ def proof_words(page: WebPage) -> str:
     if proof is None:
         return "Not verified in a browser."
     return (
-        f"Verified in {proof.browser} on {proof.pictures:,} {proof.origin}, with the page opened "
-        f"from a file and no network: the same class for every image, probabilities within "
-        f"{proof.largest_difference:.1e}. Pixels of PNG files were equal; of "
+        f"Verified in {proof.browser} on {proof.pictures:,} {without_path(proof.origin)}, "
+        "with the page opened from a file and no network: the same class for every image, "
+        f"probabilities within {proof.largest_difference:.1e}. Pixels of PNG files were equal; of "
         f"{proof.lossy_pictures:,} others, which the browser decodes, within "
         f"{proof.lossy_pixel_difference}."
     )
