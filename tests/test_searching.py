@@ -5,6 +5,7 @@ images once.
 import json
 import sys
 import time
+from dataclasses import replace
 
 import drawn
 import numpy as np
@@ -75,7 +76,7 @@ def test_the_planted_better_recipe_wins_in_time_and_the_test_images_are_seen_onc
     record = joined.search(run)
     assert record.winner == "learns"
     assert [trial.name for trial in record.trials if trial.kept] == ["learns"]
-    assert "behind" in next(trial.dropped for trial in record.trials if trial.name == "stuck")
+    assert "points" in next(trial.dropped for trial in record.trials if trial.name == "stuck")
     assert run.status == "done"
     assert run.result["seconds"]["search"] > 0
     assert len(list_runs(tmp_path / "runs")) == 1
@@ -143,8 +144,20 @@ def test_a_candidate_that_fails_is_a_row_with_its_reason(pair, tmp_path, monkeyp
         raise UserError("the planted fault", "mend it")
 
     monkeypatch.setattr(trials, "hits_of", failing)
-    with pytest.raises(UserError, match="no candidate could be tried"):
+    with pytest.raises(UserError, match="no candidate could be trained"):
         searched(pair, tmp_path / "runs")
+
+
+def test_however_late_it_is_one_candidate_is_tried(pair, tmp_path, monkeypatch):
+    """A slow machine leaves the second without prepared images; the first still gets its trial."""
+    monkeypatch.setattr(search, "PREPARING", 0.0)
+    monkeypatch.setattr(search, "LATEST", 0.0)
+    larger = replace(pair[1].recipe, data=replace(pair[1].recipe.data, size=20))
+    second = replace(pair[1], recipe=larger)
+    run = searched([pair[1], replace(second, name="late")], tmp_path / "runs")
+    reasons = {trial.name: trial.dropped for trial in joined.search(run).trials}
+    assert joined.search(run).winner == "learns"
+    assert "no time" in reasons["late"]
 
 
 def test_groups_and_the_datas_own_validation_part_stay_apart(tmp_path):
@@ -230,9 +243,9 @@ def test_the_probe_leaves_each_image_out_as_a_refit_would():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--budget", "10m"], "auto needs pictures and a time"),
-        (["--data", "photos"], "auto needs pictures and a time"),
-        (["--data", "photos", "--budget", "10m", "--folds", "3"], "without --folds"),
+        (["--budget", "10m"], "auto needs --data and --budget"),
+        (["--data", "photos"], "auto needs --data and --budget"),
+        (["--data", "photos", "--budget", "10m", "--folds", "3"], "does not support --folds"),
         (["--data", "photos", "--budget", "10m", "--set", "data.target=mask"], "is mask"),
     ],
 )

@@ -85,7 +85,8 @@ class Search:
     def attempt(self, candidate: Candidate, number: int, seconds: float) -> Trial:
         """A trial, made now or found finished from before an interruption."""
         finished = trials.recall(candidate, number, self.folder)
-        late = self.trials and self.clock.elapsed() > LATEST * self.budget
+        tried = any(trial.score is not None for trial in self.trials)
+        late = tried and self.clock.elapsed() > LATEST * self.budget
         if finished is None and late:
             finished = trials.untried(candidate, number, seconds, "no time left to try it")
         elif finished is None:
