@@ -8,10 +8,10 @@ demo: .venv/ready
 	$(BIN)/eyesight train lenet5
 
 test: .venv/tests
-	$(BIN)/python -m pytest --numprocesses auto
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 unit: .venv/tests
-	$(BIN)/python -m pytest --numprocesses auto -m "not whole"
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not whole"
 
 check: .venv/tests
 	$(BIN)/ruff check

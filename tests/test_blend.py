@@ -12,6 +12,7 @@ from eyesight import classifier
 from eyesight.data.prepare import Preparation, prepare, together
 from eyesight.ensemble import blend as blending
 from eyesight.errors import UserError
+from eyesight.exporting import export
 from eyesight.results import metrics
 from eyesight.results.blending import mixed, select
 from eyesight.results.predictions import Predictions
@@ -161,7 +162,13 @@ def test_every_command_takes_a_blend(tmp_path, members, blended):
     assert "a blend cannot be trained" in trained.err
 
 
-def test_the_command_prints_weights_and_gain(tmp_path, members):
+@pytest.fixture
+def without_file(monkeypatch):
+    """Blends leave no ONNX file, which takes seconds to export."""
+    monkeypatch.setattr(export, "export_all", lambda run, talk: [])
+
+
+def test_the_command_prints_weights_and_gain(without_file, tmp_path, members):
     paths = [member.path for member in members]
     printed = command("blend", *paths, "--out", tmp_path / "runs")
     assert "against its best member" in printed.out

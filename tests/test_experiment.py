@@ -266,6 +266,7 @@ experiment.train(recipe, Path(sys.argv[2]), resume=True, tell=lambda epoch: prin
 """
 
 
+@pytest.mark.whole
 def test_killed_at_any_moment_and_resumed_ends_with_the_same_weights(finished, tmp_path):
     root, _ = finished
     recipe = on(root / "pictures", "training.epochs=5", "training.average=0.9")

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from test_recipes import run as command
+from commands import command
 from test_segment import COLOURS, masked_folder, save
 
 from eyesight.data.loading import prepare_data
@@ -24,17 +24,16 @@ def folder(tmp_path):
     return made
 
 
-def test_every_fault_of_a_mask_is_named(folder, monkeypatch, capsys):
+def test_every_fault_of_a_mask_is_named(folder):
     (folder / "masks" / "000.png").unlink()
     (folder / "images" / "001.png").unlink()
     save(folder / "masks" / "002.png", np.zeros((16, 32), np.uint8))
     save(folder / "masks" / "003.png", np.full((32, 32), 9, np.uint8))
     save(folder / "masks" / "004.png", np.full((32, 32), 255, np.uint8))
     (folder / "masks" / "005.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
-    code, out = command(monkeypatch, capsys, "data", folder, "--json")
-    found = json.loads(out)
+    found = json.loads(command("data", folder, "--json").out)
     kinds = {problem["id"]: problem["kind"] for problem in found["problems"]}
-    assert code == 0 and found["usable"] == 4
+    assert found["usable"] == 4
     assert kinds["images/000.png"] == "no mask" and kinds["masks/001.png"] == "no picture"
     assert kinds["images/002.png"] == "mask size" and kinds["images/003.png"] == "mask value"
     assert kinds["images/004.png"] == "mask" and kinds["images/005.png"] == "truncated"
@@ -43,10 +42,8 @@ def test_every_fault_of_a_mask_is_named(folder, monkeypatch, capsys):
         "share": 0.0,
         "pictures": 0,
     }
-    code, out = command(monkeypatch, capsys, "data", folder, "--strict")
-    assert (
-        code == 1 and "images/003.png: its mask has 9" in out and "classes in no mask: ring" in out
-    )
+    out = command("data", folder, "--strict", code=1).out
+    assert "images/003.png: its mask has 9" in out and "classes in no mask: ring" in out
     assert "4 usable images with masks of 5 classes, 6 left out" in out
 
 

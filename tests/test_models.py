@@ -441,6 +441,7 @@ def toys(shape, count=24):
     return pixels, labels
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_loss_falls_over_thirty_steps(name):
     torch.manual_seed(1)

@@ -57,6 +57,7 @@ def step(net, batch):
     optimiser.step()
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "name", [*FAMILIES, "inception_resnet_v2"]
 )  # the latter takes ten seconds to train a step
@@ -106,6 +107,7 @@ def test_frozen_means_frozen(name):
         )
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_has_the_stages_of_its_resolutions(name):
     body = network(name).body

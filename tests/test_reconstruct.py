@@ -8,6 +8,7 @@ import drawn
 import numpy as np
 import pytest
 import torch
+from commands import command
 
 from eyesight import experiment, recipe
 from eyesight.errors import UserError
@@ -30,6 +31,12 @@ TINY = (
     "training.min_steps=0",
     "training.precision=float32",
     "optim.lr=0.01",
+)
+CLASSIFIER = (
+    "model.name=small_cnn",
+    "training.epochs=1",
+    "training.min_steps=0",
+    "training.precision=float32",
 )
 
 
@@ -86,48 +93,21 @@ def test_what_was_never_seen_is_unfamiliar(trained, tmp_path):
     ).read_text()
 
 
-def test_the_command_doubts_a_classifier(trained, tmp_path, monkeypatch, capsys):
+def test_the_command_doubts_a_classifier(trained, tmp_path):
     root, run = trained
-    from test_recipes import run as command
-
-    base = ("training.epochs=1", "training.min_steps=0", "training.precision=float32")
-    settings = [part for setting in base for part in ("--set", setting)]
-    code, out = command(
-        monkeypatch,
-        capsys,
-        "train",
-        "digits",
-        "--data",
-        root / "all",
-        "--out",
-        tmp_path / "runs",
-        "--json",
-        *settings,
-    )
-    assert code == 0
-    made = json.loads(out)["run"]
-    code, out = command(
-        monkeypatch,
-        capsys,
-        "predict",
-        made,
-        root / "all" / "ring",
-        "--unfamiliar",
-        run.path,
-        "--json",
-    )
-    answers = json.loads(out)["predictions"]
-    assert (
-        code == 0
-        and any(answer["unfamiliar"] for answer in answers)
-        and all("top" in answer for answer in answers)
-    )
-    code, _ = command(
-        monkeypatch, capsys, "predict", made, root / "all" / "ring", "--unfamiliar", made
-    )
-    assert code == 2, "a classifier is no autoencoder"
-    code, out = command(monkeypatch, capsys, "evaluate", run.path)
-    assert code == 0 and out.startswith("PSNR ") and " dB" in out
+    settings = []
+    for setting in (*CLASSIFIER, "data.size=16"):
+        settings += ["--set", setting]
+    runs = tmp_path / "runs"
+    data = ("--data", root / "all")
+    made = json.loads(command("train", "lenet5", *data, "--out", runs, "--json", *settings).out)
+    arguments = ("predict", made["run"], root / "all" / "ring", "--unfamiliar")
+    answers = json.loads(command(*arguments, run.path, "--json").out)["predictions"]
+    assert any(answer["unfamiliar"] for answer in answers)
+    assert all("top" in answer for answer in answers)
+    command(*arguments, made["run"], code=2)  # a classifier is no autoencoder
+    out = command("evaluate", run.path).out
+    assert out.startswith("PSNR ") and " dB" in out
 
 
 def test_the_report_has_the_figures(trained):

@@ -10,6 +10,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from commands import command
+from drawn import folder
 from PIL import Image
 
 from eyesight import augment, experiment, recipe
@@ -423,7 +425,7 @@ def test_a_pretrained_backbone_hands_its_stages_on_and_stays_frozen(tmp_path):
     assert Run.open(run.path).results().counts.shape[1:] == (4, 4)
 
 
-def test_a_window_is_a_part_of_the_picture_and_of_its_mask():
+def test_a_window_is_a_part_of_the_picture_and_of_its_mask(tmp_path):
     masks_ = torch.arange(64, dtype=torch.uint8).view(1, 8, 8).repeat(5, 1, 1)
     pixels = masks_[:, None].repeat(1, 3, 1, 1)
     pictures, moved = augment.move(
@@ -440,9 +442,7 @@ def test_a_window_is_a_part_of_the_picture_and_of_its_mask():
         "the picture lies where its mask lies, to half a pixel"
     )
     with pytest.raises(UserError, match="does not do with a class"):
-        experiment.train(
-            resolve("lenet5", "augment.window=0.5", "data.source=digits", "training.epochs=1")
-        )
+        experiment.train(resolve("lenet5", "augment.window=0.5", data=folder(tmp_path, 30)))
 
 
 def test_maps_are_coarser_while_a_large_network_learns():
@@ -458,10 +458,8 @@ def test_maps_are_coarser_while_a_large_network_learns():
     assert pixel_losses.thinned(masks_, (96, 88))[0, :, 0].tolist() == list(range(0, 192, 2))
 
 
-def test_what_only_classes_have_a_meaning_for_is_refused(trained, tmp_path, monkeypatch, capsys):
+def test_what_only_classes_have_a_meaning_for_is_refused(trained, tmp_path):
     root, run = trained
-    from test_recipes import run as command
-
     picture = root / "data" / "images" / "001.png"
     for option in (
         ["--top", "3"],
@@ -469,16 +467,11 @@ def test_what_only_classes_have_a_meaning_for_is_refused(trained, tmp_path, monk
         ["--prepare", "digit"],
         ["--unfamiliar", run.path],
     ):
-        assert command(monkeypatch, capsys, "predict", run.path, picture, *option)[0] == 2, option
-    code, _ = command(
-        monkeypatch, capsys, "predict", run.path, picture, "--draw", tmp_path / "drawn"
-    )
+        command("predict", run.path, picture, *option, code=2)
+    command("predict", run.path, picture, "--draw", tmp_path / "drawn")
     drawn = np.asarray(Image.open(tmp_path / "drawn" / "001.masked.png"))
-    assert (
-        code == 0
-        and drawn.shape == (224, 224, 3)
-        and not (drawn == np.asarray(Image.open(picture)).repeat(7, 0).repeat(7, 1)).all()
-    )
+    assert drawn.shape == (224, 224, 3)
+    assert not (drawn == np.asarray(Image.open(picture)).repeat(7, 0).repeat(7, 1)).all()
 
 
 def test_the_viewer_lays_masks_over_pictures(trained, tmp_path):

@@ -68,6 +68,7 @@ def test_published_facts_are_in_order():
     )
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize(
     "name", ["MobileNetV2", "DenseNet121", "EfficientNetB0", "MobileNet", "ResNet152V2"]
 )
