@@ -397,8 +397,8 @@ def test_a_network_a_loss_or_a_blend_of_another_task_is_refused(tmp_path):
     other = ["model.name=lenet5", "model.width=none", "data.channels=1"]
     for settings, said in (
         (other, "predicts a class"),
-        (["loss.name=mse"], "does not fit"),
-        (["augment.mixup=1"], "blended"),
+        (["loss.name=mse"], "does not support the target mask"),
+        (["augment.mixup=1"], "mixup and CutMix do not support"),
     ):
         made = recipe.override(
             resolve("segment", *TINY, data=masked_folder(tmp_path / "data", 6)), settings
@@ -441,8 +441,8 @@ def test_a_window_is_a_part_of_the_picture_and_of_its_mask(tmp_path):
     assert (pictures[:, 0] * 255 - moved).abs().max() < 5, (
         "the picture lies where its mask lies, to half a pixel"
     )
-    with pytest.raises(UserError, match="does not do with a class"):
-        experiment.train(resolve("lenet5", "augment.window=0.5", data=folder(tmp_path, 30)))
+    with pytest.raises(UserError, match="augment.window does not support the target class"):
+        experiment.train(resolve("lenet5", "augment.window=0.5", data=folder(tmp_path, 30, 32)))
 
 
 def test_maps_are_coarser_while_a_large_network_learns():
