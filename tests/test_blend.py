@@ -200,7 +200,7 @@ def test_what_cannot_be_blended_is_refused(tmp_path, members):
     names = ("bar", "cross", "circle")
     folder = drawn.folder(tmp_path / "other", 90, 16)
     (folder / "ring").rename(folder / names[2])
-    with pytest.raises(UserError, match="other classes"):
+    with pytest.raises(UserError, match="has different classes"):
         eyesight.blend(members[0], train(folder, tmp_path, 16), verbose=False)
     autoencoder = eyesight.train(
         "autoencoder",
