@@ -441,7 +441,7 @@ def test_a_window_is_a_part_of_the_picture_and_of_its_mask(tmp_path):
     assert (pictures[:, 0] * 255 - moved).abs().max() < 5, (
         "the picture lies where its mask lies, to half a pixel"
     )
-    with pytest.raises(UserError, match="augment.window does not support the target class"):
+    with pytest.raises(UserError, match="window does not support the target class"):
         experiment.train(resolve("lenet5", "augment.window=0.5", data=folder(tmp_path, 30, 32)))
 
 
