@@ -4,6 +4,8 @@ has all.
 
 import json
 import os
+import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -14,12 +16,14 @@ from pathlib import Path
 import drawn
 import numpy as np
 import pytest
+import typer
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 import published  # noqa: E402
 import published_page  # noqa: E402
 
+from eyesight.cli.main import app  # noqa: E402
 from eyesight.data.source import from_arrays  # noqa: E402
 from eyesight.recipe import override, to_dict  # noqa: E402
 from eyesight.recipes import find  # noqa: E402
@@ -180,3 +184,26 @@ def test_a_backbone_without_weights_has_a_stand_in_by_name(monkeypatch):
         ["model.weights=w.pth"],
         "exact",
     )
+
+
+def commands():
+    """(system, words) of every command in the page's table, as a shell reads it."""
+    page = (BENCHMARKS.parent / "docs/published.md").read_text(encoding="utf-8")
+    lines = re.findall(r"^\| (\w+) \| `(eyesight [^`]+)` \|", page, flags=re.MULTILINE)
+    return [(system, shlex.split(command)[1:]) for system, command in lines]
+
+
+def test_every_system_has_a_command_in_the_page():
+    assert [system for system, _ in commands()] == published_page.SYSTEMS
+
+
+@pytest.mark.parametrize(("system", "words"), commands(), ids=[row for row, _ in commands()])
+def test_every_command_of_the_page_is_one_and_its_recipe_resolves(system, words):
+    program = typer.main.get_command(app)
+    name, *rest = words
+    command = program.get_command(typer.Context(program), name)
+    assert command is not None, f"there is no command {name}"
+    given = command.make_context(name, list(rest)).params
+    if name in ("train", "augment"):
+        settings = given["settings"] or []
+        assert not settings or override(find(rest[0]), settings) != find(rest[0])

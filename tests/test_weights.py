@@ -92,7 +92,7 @@ def test_classes_that_imagenet_has_by_name_begin_with_what_the_weights_know(tmp_
     assert torch.equal(layer.bias[[0, 2]], state["classifier.bias"][[207, 153]])
     assert torch.equal(layer.weight[[1, 3]], before[[1, 3]]), "unknown, and a bird or a machine"
     assert said[-1].startswith("2 of 4 class names are in ImageNet") and said[-1].endswith(
-        "; not matched: my dog, crane"
+        "; without a match: my dog, crane"
     )
 
 

@@ -69,7 +69,7 @@ def objects_resnet50v2() -> Recipe:
         objects_vgg16(),
         name="objects_resnet50v2",
         summary="ten classes of objects on a frozen ResNet50V2",
-        result=NO_WEIGHTS.format("ResNet50V2"),
+        result="with EfficientNet-lite0 instead: 83.88 % on validation, one seed, 10 epochs",
         system="O8",
         model=Model("ResNet50V2", weights="imagenet", head="512 norm average"),
     )
