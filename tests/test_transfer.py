@@ -23,8 +23,8 @@ from eyesight.recipes import RECIPES, folder
 from eyesight.system import cache
 from eyesight.system.array_file import ArrayFile
 from eyesight.system.cache import cache_dir
-from eyesight.system.progress import Callbacks
-from eyesight.training import budget, features, transfer
+from eyesight.system.progress import Callbacks, Reporter
+from eyesight.training import budget, features, probe, transfer
 from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
@@ -539,6 +539,47 @@ def test_pictures_without_a_class_do_not_make_a_folder_look_larger(tmp_path):
     for place, file in enumerate((tmp_path / "unnamed").rglob("*.png")):
         file.rename(tmp_path / "test" / f"{place}.png")
     assert transfer.look(Recipe(data=Data(source=str(tmp_path)))).pictures == 12
+
+
+def test_folder_takes_a_larger_backbone_only_where_a_probe_is_clearly_ahead_and_time_allows(
+    tmp_path, monkeypatch
+):
+    given = drawn.folder(tmp_path / "data", 60, 32)
+    names = ["tf_efficientnet_lite0", "tf_efficientnet_lite2"]
+    recipe = replace(
+        folder.folder(),
+        data=Data(str(given), size=32, channels=3),
+        model=Model(names[0], weights="imagenet", head="average"),
+        training=Training(budget=60.0),
+        transfer=Transfer(),
+    )
+    hits = {"worse": np.arange(100) < 60, "better": np.arange(100) < 80}
+    asked = []
+
+    def planted(second, seconds):
+        def probe_of(images, names, seconds_for_all, talk):
+            asked.append(images.ids)
+            return [
+                probe.Probed(names[0], hits["worse"], 0.001),
+                probe.Probed(names[1], hits[second], seconds),
+            ]
+
+        monkeypatch.setattr(probe, "probe", probe_of)
+
+    planted("better", 10.0)
+    assert transfer.best_backbone(recipe, names) == names[0], "no time for all images"
+    shorter = replace(recipe, training=Training(budget=59.0))
+    assert transfer.best_backbone(shorter, names) is None, "no time for a probe"
+    planted("better", 0.001)
+    longer = replace(recipe, training=Training(budget=61.0))
+    assert transfer.best_backbone(longer, names) == names[1]
+    planted("worse", 0.001)
+    assert transfer.best_backbone(longer, names) == names[1], "remembered"
+    even_longer = replace(recipe, training=Training(budget=62.0))
+    assert transfer.best_backbone(even_longer, names) == names[0], "no better"
+    test = {one.rsplit("/", 1)[-1] for one in experiment.load_data(recipe, Reporter()).test.ids}
+    assert asked
+    assert not any({one.rsplit("/", 1)[-1] for one in ids} & test for ids in asked)
 
 
 def test_the_documented_rules_are_those_of_the_code():

@@ -11,6 +11,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -20,6 +21,7 @@ from eyesight.errors import UserError
 from eyesight.models import registry, weights
 from eyesight.models.layers import Network
 from eyesight.recipe import Model
+from eyesight.results.searching import Hits
 from eyesight.system.device import default_device
 from eyesight.system.progress import Talk, silent
 
@@ -28,14 +30,18 @@ BATCH = 32
 PENALTIES = (0.01, 0.1, 1.0, 10.0)  # of the ridge, times the mean square of a feature
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Probed:
     """A pretrained network: accuracy on images left out, and seconds for one image."""
 
     name: str
-    accuracy: float
+    hits: Hits  # whether each image was classified correctly when left out; the same for all
     seconds: float
-    images: int
+
+    @property
+    def accuracy(self) -> float:
+        """The share of the images."""
+        return float(self.hits.mean())
 
 
 def probe(
@@ -46,10 +52,10 @@ def probe(
     `seconds` are shared by all. What cannot be loaded or does not fit the images is left out.
     """
     rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))[:IMAGES]
-    probed: list[Probed] = []
+    measured: dict[str, tuple[Tensor, float]] = {}
     last = time.monotonic() + seconds
     for name in names:
-        if probed and time.monotonic() > last:
+        if measured and time.monotonic() > last:
             talk(f"no time left to probe {name}")
             continue
         try:
@@ -60,14 +66,14 @@ def probe(
         deadline = time.monotonic() + seconds / len(names)
         began = time.monotonic()
         features = pooled(network, images, rows, deadline)
-        each = (time.monotonic() - began) / len(features)
-        labels = images.labels[rows[: len(features)]]
-        accuracy = leave_one_out(features, labels)
-        probed.append(Probed(name, accuracy, each, len(features)))
-        talk(
-            f"{name}: linear probe {accuracy:.1%} on {len(features)} images, {1 / each:.0f} "
-            "images/s"
-        )
+        measured[name] = features, (time.monotonic() - began) / len(features)
+    least = min((len(features) for features, _ in measured.values()), default=0)
+    labels = images.labels[rows[:least]]
+    probed = []
+    for name, (features, each) in measured.items():
+        one = Probed(name, leave_one_out(features[:least], labels), each)
+        probed.append(one)
+        talk(f"{name}: linear probe {one.accuracy:.1%} on {least} images, {1 / each:.0f} images/s")
     return sorted(probed, key=lambda one: -one.accuracy)
 
 
@@ -93,8 +99,8 @@ def pooled(network: Network, images: Images, rows: Tensor, deadline: float) -> T
     return torch.cat(parts)
 
 
-def leave_one_out(features: Tensor, labels: Tensor) -> float:
-    """The accuracy of ridge regression N,D → classes on each image, fitted to the others.
+def leave_one_out(features: Tensor, labels: Tensor) -> Hits:
+    """Whether ridge regression N,D → classes is right about each image, fitted to the others.
 
     With the best of a few penalties. The error of an image left out is its error divided by one
     less its leverage.
@@ -104,12 +110,13 @@ def leave_one_out(features: Tensor, labels: Tensor) -> float:
     offsets = targets.mean(0)
     kernel = centred @ centred.T
     identity = torch.eye(len(kernel), dtype=torch.float64)
-    best = 0.0
+    best: Hits = np.zeros(len(labels), dtype=np.bool_)
     for penalty in PENALTIES:
         smoother = torch.linalg.solve(kernel + penalty * identity, kernel)
         leverage = smoother.diagonal()[:, None]
         fitted = smoother @ (targets - offsets) + offsets
         left_out = (fitted - leverage * targets) / (1 - leverage).clamp_min(1e-6)
-        accuracy = (left_out.argmax(1) == labels).double().mean()
-        best = max(best, float(accuracy))
+        hits: Hits = (left_out.argmax(1) == labels).numpy()
+        if hits.sum() > best.sum():
+            best = hits
     return best

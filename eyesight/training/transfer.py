@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.data.layout import Layout
@@ -27,14 +28,19 @@ from eyesight.models.backbone import Backbone
 from eyesight.models.layers import Network
 from eyesight.recipe import Recipe
 from eyesight.recipes import folder
+from eyesight.results.searching import clearly_better
+from eyesight.system import cache
 from eyesight.system.progress import Talk, silent
-from eyesight.training import effects, features, precision
+from eyesight.training import effects, features, precision, probe
 from eyesight.training.context import Context
 from eyesight.training.features import Activations, Tail, Trunk
 
 FEATURES_SHARE = 0.6  # share of the training time for computing features
 LEAST_IMAGES = 0.1  # smallest share of images used; the measured speed may be wrong
 EACH = 8  # smallest number of images per class, if available
+PROBED_FROM = 60.0  # seconds of a budget: a shorter one has no time to probe networks
+PROBING = 0.05  # of a budget, for the linear probe of all networks
+AFFORDABLE = 0.4  # of a budget: features of all images, in one view, may take so much
 SIDES_READ = 30  # images whose sizes are read to choose a recipe
 
 
@@ -65,7 +71,12 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
     """
     if folder.AUTO in (recipe.model.name, recipe.transfer.thaw):
         at_hand = [name for name in folder.PREFERRED if weights.at_hand(zoo.timm_name(name))]
-        recipe, reasons = folder.choose(recipe, look(recipe, talk), at_hand)
+        seen = look(recipe, talk)
+        asked = recipe
+        recipe, reasons = folder.choose(asked, seen, at_hand)
+        if asked.model.name == folder.AUTO:
+            best = best_backbone(recipe, at_hand, talk)
+            recipe, reasons = folder.choose(asked, seen, [best] if best else at_hand)
         for reason in reasons:
             talk(reason)
     if not registry.is_backbone(recipe.model):
@@ -78,6 +89,36 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
             code=2,
         )
     return expected_by_weights(recipe)
+
+
+def best_backbone(recipe: Recipe, names: Sequence[str], talk: Talk = silent) -> str | None:
+    """The best of some networks by a linear probe on training images, under a budget.
+
+    A larger network is taken if it is ahead by more than the standard error of the paired
+    difference, and if there is time for all images. Remembered for the same images and budget, so
+    that every part of a training takes the same network. None if there is no time to probe.
+    """
+    seconds = recipe.training.budget
+    if seconds is None or seconds < PROBED_FROM or len(names) < 2:
+        return None
+    data = dataset.load(expected_by_weights(recipe).data, talk=talk)
+    key = [data.hash, data.store.key, seconds, torch.get_num_threads(), *names]
+    remembered = cache.read_note("backbone", key)
+    if isinstance(remembered, str) and remembered in names:
+        return remembered
+    probed = {one.name: one for one in probe.probe(data.train, names, PROBING * seconds, talk)}
+    best: probe.Probed | None = None
+    for name in names:
+        if name not in probed:
+            continue
+        other = probed[name]
+        affordable = other.seconds * len(data.train) <= AFFORDABLE * seconds
+        if best is None or (affordable and clearly_better(other.hits, best.hits)):
+            best = other
+    if best is None:
+        return None
+    cache.write_note("backbone", key, best.name)
+    return best.name
 
 
 def expected_by_weights(recipe: Recipe) -> Recipe:
