@@ -1,6 +1,7 @@
 """Measure whether answers can be relied on: calibration, sets with a guarantee, unknown images.
 
-    python benchmarks/trust.py RUN [RUN...] [--unknown NAME=DATA ...] [--out benchmarks/results/trust.json]
+    python benchmarks/unknown_sets.py UNKNOWN
+    python benchmarks/trust.py RUN [RUN...] [--unknown letters=UNKNOWN/letters ...] [--out FILE.json]
 
 For each run: ECE with its interval, before and after, and the range of perfect calibration;
 coverage and size of the sets at 90, 95 and 99 %; and for each set of unknown images (a folder, or
@@ -15,6 +16,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import torch
 from sklearn.metrics import roc_auc_score
 
 from eyesight import classifier
@@ -23,6 +25,7 @@ from eyesight.data.opening import list_pictures
 from eyesight.results import calibration as calibrating
 from eyesight.results import conformal, unlike
 from eyesight.runs import Run
+from eyesight.system.environment import environment
 from eyesight.views import run_view
 
 MOST = 2000  # images of a set of unknown ones, and of the run's test images beside them
@@ -65,19 +68,13 @@ def unknown(run: Run, others: dict[str, str]) -> dict[str, object]:
     loaded = classifier.load(run.classifier_path)
     test = dataset.load(run.settled.data).test
     chosen = np.random.default_rng(0).permutation(len(test))[:MOST]
-    familiar = scores(loaded, test.subset(chosen).take(np_range(len(chosen))).numpy())
+    familiar = scores(loaded, test.subset(chosen).take(torch.arange(len(chosen))).numpy())
     separations = {}
     for name, where in others.items():
         strange = scores(loaded, images(loaded, where))
         separations[name] = {key: separation(familiar[key], strange[key]) for key in familiar}
         separations[name]["n"] = [len(familiar["unlike"]), len(strange["unlike"])]
     return separations
-
-
-def np_range(count: int):
-    import torch
-
-    return torch.arange(count)
 
 
 def scores(loaded: classifier.Classifier, pixels: np.ndarray) -> dict[str, np.ndarray]:
@@ -115,7 +112,13 @@ def main() -> None:
         if options.unknown:
             row["unknown"] = unknown(run, dict(one.split("=", 1) for one in options.unknown))
         rows.append(row)
-    text = json.dumps(rows, indent=1)
+    written = {
+        "command": "python benchmarks/trust.py " + " ".join(run["run"] for run in rows),
+        "unknown": [one.partition("=")[0] for one in options.unknown],
+        "runs": rows,
+        "environment": environment(threads=torch.get_num_threads(), device="cpu", seed=0),
+    }
+    text = json.dumps(written, indent=1)
     print(text)
     if options.out:
         options.out.write_text(text + "\n", encoding="utf-8")

@@ -20,7 +20,7 @@ from eyesight.auditing.features import Features
 from eyesight.auditing.labels import CHUNK, Standardiser, factorised, normal_equations
 
 NEIGHBOURS = 24  # of each image; the last of them tells how near others usually are
-NEAR = 0.5  # of that distance: nearer images are of one series
+NEAR = 0.65  # of that distance: nearer images are of one series
 PENALTY = 3e-2  # of the ridge
 FEWEST = 20  # images in groups, for an accuracy
 

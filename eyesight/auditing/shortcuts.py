@@ -33,7 +33,7 @@ MOST_KINDS = 20  # of cameras or encodings that are told apart; the others count
 MOST_IMAGES = 5000  # are looked at
 ALARM = 0.3  # of the way from guessing to telling all apart
 NAMED = 2  # classes that are told best
-EXAMPLES = 6  # images of them
+EXAMPLES = 3  # images of each
 SILENT = ("thumbnails",)  # may rightly tell classes apart, so they are no alarm by themselves
 
 
@@ -129,9 +129,13 @@ def told_best(sure: Tensor, right: Tensor, given: Tensor) -> tuple[list[int], li
     score = 2 * hits / (torch.bincount(given, minlength=classes) + named).clamp_min(1)
     best = score.argsort(descending=True, stable=True)[:NAMED]
     own = sure.gather(1, given[:, None])[:, 0]
-    of_best = right & (given[:, None] == best).any(1)
-    order = torch.where(of_best, own, -1.0).argsort(descending=True, stable=True)
-    return best.tolist(), order[: min(EXAMPLES, int(of_best.sum()))].tolist()
+    examples: list[int] = []
+    for place in best.tolist():
+        order = torch.where(right & (given == place), own, -1.0).argsort(
+            descending=True, stable=True
+        )
+        examples += order[: min(EXAMPLES, int(hits[place]))].tolist()
+    return best.tolist(), examples
 
 
 def borders(pixels: Tensor) -> Tensor:
