@@ -342,7 +342,7 @@ def failed_run(project, hint):
     ("hint", "reason", "seconds"),
     [
         ("mend it so", ("a fault that was made", "mend it so"), "60"),
-        ("try --budget 90s", ("The time was over", "Give it more time"), "300"),
+        ("try --budget 90s", ("The time limit was reached", "Choose a longer time"), "300"),
     ],
 )
 def test_a_failed_training_is_shown_with_its_reason(browser, studio, drawn, hint, reason, seconds):

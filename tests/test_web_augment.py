@@ -56,7 +56,7 @@ def test_the_page_begins_with_the_recipe_of_the_served_run(tmp_path):
     client = TestClient(application(served, runs=tmp_path / "runs"), base_url="http://localhost")
     page = client.get("/augment").text
     assert value_of(page, "shear") == 17 and value_of(page, "contrast_high") == 1.5
-    assert "as served" in page
+    assert "as in served" in page
     assert value_of(client.get("/augment?shear=5").text, "shear") == 5
 
 

@@ -199,7 +199,7 @@ def test_a_cell_of_the_matrix_leads_to_its_pictures(client, runs):
         in text
     )
     page = client.get(f"/runs/{run.name}/pictures?true=0&said=1").text
-    assert "b.png" in page and "pictures/1.png" in page and "not on this machine" in page
+    assert "b.png" in page and "pictures/1.png" in page and "no longer on this machine" in page
     assert client.get(f"/runs/{run.name}/pictures/1.png").content.startswith(b"\x89PNG")
     assert "pictures/2.png" not in client.get(f"/runs/{run.name}/pictures?true=1&said=1").text, (
         "only what the run kept can be shown"

@@ -2,7 +2,7 @@
 
 | condition | choice |
 |---|---|
-| available weights | the first of `PREFERRED` at hand; with a minute or more, the best by a probe |
+| available weights | the first of `PREFERRED`; with a budget of a minute or more, by a probe |
 | image width | 224 pixels for images of 160 pixels or more; 160 from 64 pixels on; otherwise 96 |
 | less time than two passes over all images take | the resolution is reduced to 160, 128, 96 |
 | fewer than 20 images per class | head only, six views per image, strong augmentation |
