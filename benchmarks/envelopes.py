@@ -152,8 +152,8 @@ def compose(seed, scene, writing):
     shadow = scene.shadow or str(random.choice(["none", "soft", "soft", "cast"]))
     scene = replace(scene, table=table, layout=layout, shadow=shadow)
     height = float(random.uniform(62, 110))
-    paper, boxes, code = _paper(images, code, scene, height, random)
-    view, corners = _view(paper, boxes, scene, height, random)
+    paper, boxes, empty, code = _paper(images, code, scene, height, random)
+    view, corners = _view(paper, boxes, empty, scene, height, random)
     pixels = _light(view, scene, random)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, "JPEG", quality=int(random.integers(45, 93)))
@@ -161,7 +161,9 @@ def compose(seed, scene, writing):
 
 
 def _paper(images, code, scene, height, random):
-    """The sheet, RGB floats 0 to 255; the boxes of its digits; the code, "_" for an empty box."""
+    """The sheet, RGB floats 0 to 255; the boxes of its digits; those that stay empty; the code,
+    "_" for an empty box.
+    """
     pitch = height * random.uniform(0.95, 1.35)
     if scene.layout == "boxes":
         pitch = height * random.uniform(1.15, 1.4)
@@ -180,20 +182,22 @@ def _paper(images, code, scene, height, random):
     pixels = np.asarray(sheet, dtype=float)
     pixels += ndimage.gaussian_filter(random.normal(size=pixels.shape[:2]), 1.2)[..., None] * 6
     skip = int(random.integers(len(code))) if scene.empty else -1
-    placed = _write(pixels, images, scene, (left, top, pitch, height), skip, random)
+    placed, empty = _write(pixels, images, scene, (left, top, pitch, height), skip, random)
     code = "".join("_" if place == skip else digit for place, digit in enumerate(code))
-    return pixels, placed, code
+    return pixels, placed, empty, code
 
 
 def _write(pixels, images, scene, where, skip, random):
-    """The digits written onto the sheet, in place; their boxes left, top, right, bottom."""
+    """The digits written onto the sheet, in place; their boxes left, top, right, bottom, and
+    those that stay empty.
+    """
     left, top, pitch, height = where
     pen = random.uniform(0.05, 0.13)
     ink = np.array(INKS[random.integers(len(INKS))], float)
     slant = random.normal(0, 0.08)
     climb = random.normal(0, 0.02)
     bold = int(random.integers(len(images))) if scene.bold else -1
-    boxes = []
+    boxes, empty = [], []
     for place, image in enumerate(images):
         if scene.pens == "mixed":
             pen = random.uniform(0.045, 0.17)
@@ -215,6 +219,7 @@ def _write(pixels, images, scene, where, skip, random):
         )
         x = round(middle - coverage.shape[1] / 2)
         if place == skip:
+            empty.append((left + place * pitch, top, left + (place + 1) * pitch, top + height))
             continue
         strength = random.uniform(0.75, 0.97) * (
             1 - 0.15 * ndimage.gaussian_filter(random.random(coverage.shape), 4)
@@ -225,7 +230,7 @@ def _write(pixels, images, scene, where, skip, random):
         rows = np.flatnonzero((coverage > 0.5).any(1))
         columns = np.flatnonzero((coverage > 0.5).any(0))
         boxes.append((x + columns[0], y + rows[0], x + columns[-1] + 1, y + rows[-1] + 1))
-    return boxes
+    return boxes, empty
 
 
 def _sheared(coverage, slant):
@@ -283,7 +288,7 @@ def _print(draw, size, code, random):
         draw.text((left, top + 1.35 * high), ADDRESS[random.integers(len(ADDRESS))][2], PRINT, font)
 
 
-def _view(paper, boxes, scene, height, random):
+def _view(paper, boxes, empty, scene, height, random):
     """The sheet as a camera sees it, RGB floats; and the corners of the digits there."""
     high, wide = paper.shape[:2]
     if scene.table:
@@ -294,7 +299,7 @@ def _view(paper, boxes, scene, height, random):
         scale = min(cover * out_wide / wide, cover * out_high / high)
         centre = np.array([wide / 2, high / 2])
     else:
-        all_boxes = np.array(boxes, float)
+        all_boxes = np.array(boxes + empty, float)
         low, top = all_boxes[:, :2].min(0)
         right, bottom = all_boxes[:, 2:].max(0)
         around = height * random.uniform(0.45, 1.3, 4)
@@ -437,6 +442,7 @@ def main():
     parser.add_argument("--sure", type=float, default=SURE)
     parser.add_argument("--writers", choices=["odd", "even", "all"], default="odd")
     parser.add_argument("--places", action="store_true", help="tables, shadows and boxes apart too")
+    parser.add_argument("--only", help="the scenes with these words in their name; nothing is kept")
     parser.add_argument("--look", type=Path, help="write the photographs into this folder")
     given = parser.parse_args()
     writers = {"odd": range(1, 14, 2), "even": range(0, 14, 2), "all": range(14)}[given.writers]
@@ -446,12 +452,16 @@ def main():
     rows = []
     for digits in ("sklearn", "mnist"):
         scenes = dict(SCENES)
-        if given.places:
+        if given.places or given.only:
             scenes.update(PLACES)
+        if given.only:
+            scenes = {name: scenes[name] for name in scenes if given.only in name}
         for name, fields in scenes.items():
             scene = Scene(digits=digits, writers=tuple(writers), **fields)
             rows.append(read_all(f"{digits}: {name}", scene, writing, classify, given))
             print_row(rows[-1])
+    if given.only:
+        return
     for name in ("one writer", "mixed"):
         chosen = [row for row in rows if name in row["photographs"]]
         keys = ("n", "right", "wrong and marked", "right and marked")

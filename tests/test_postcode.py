@@ -18,7 +18,10 @@ from written import STROKES, box, photo, write
 
 from eyesight.cli.main import app
 from eyesight.reader import mnist_digit
-from eyesight.reader.postcode import read_code
+from eyesight.reader.locate import Row
+from eyesight.reader.marks import Mark
+from eyesight.reader.postcode import is_rest_of_line, read_code
+from eyesight.reader.strip import on_paper, straighten
 
 TILTS = (-6, 0, 6)
 
@@ -121,6 +124,29 @@ def test_an_empty_box_keeps_its_place():
     assert code.digits[2].pixels is None and code.digits[2].probability == 0
     assert code.is_doubtful(5)
     assert read(photo(" 0745", frames=True)) == "_0745"
+
+
+@pytest.mark.parametrize("code", [" 0745", "20 45", "2074 "])
+def test_an_empty_box_of_pale_lines_keeps_its_place(code):
+    picture = photo(code, frames=True, outline=207, noise=2)
+    assert read(picture, 5) == code.replace(" ", "_")
+
+
+def test_the_leaning_line_of_a_box_is_no_digit():
+    leaning = Mark(84, 60, 100, 120, label=1, darkness=0.5)
+    assert is_rest_of_line(leaning, (120, 100))
+    one_that_touches_the_line = Mark(40, 20, 60, 120, label=1, darkness=0.5)
+    assert not is_rest_of_line(one_that_touches_the_line, (120, 100))
+
+
+def test_beyond_the_edge_of_a_photograph_lies_no_ink():
+    values = np.full((100, 200), 225.0)
+    values[40:60, :4] = 30  # repeated beyond the edge this would be a long stroke
+    row = Row(10, 50, 0.0, 60, 30, 2, 0.8)
+    strip = straighten(values, row)
+    inside = on_paper(strip.turn, strip.shift, values.shape, strip.mask.shape)
+    assert not inside.all() and strip.mask[inside].any()
+    assert not strip.mask[~inside].any()
 
 
 def test_another_number_of_digits_than_expected_is_doubtful():

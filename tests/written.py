@@ -83,6 +83,7 @@ def photo(
     tilt=0.0,
     light_on_dark=False,
     seed=0,
+    outline=110,
 ):
     """A written code as somebody would photograph it: perhaps in boxes, shaded, noisy, blurred and
     askew; uint8 H,W.
@@ -93,7 +94,7 @@ def photo(
     for place, digit in enumerate(code):
         left, top = 60 + place * (side + gap), 70 + int(random.integers(-4, 5))
         if frames:
-            draw.rectangle((left - 3, 64, left + side + 3, 76 + side), outline=110, width=2)
+            draw.rectangle((left - 3, 64, left + side + 3, 76 + side), outline=outline, width=2)
         write(draw, digit, left, top, side, width, 45)
     picture = picture.rotate(tilt, Image.Resampling.BICUBIC, fillcolor=225).filter(
         ImageFilter.GaussianBlur(0.8)

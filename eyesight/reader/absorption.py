@@ -37,6 +37,9 @@ def closing(values: Grey, reach: int) -> Grey:
 
 def ink_level(absorbed: NDArray[np.float64]) -> float:
     """The absorption above which a pixel may be ink, from the noise of the paper around it."""
-    middle = float(np.median(absorbed))
-    deviation = 1.4826 * float(np.median(np.abs(absorbed - middle)))
-    return middle + max(FAINTEST, NOISE * deviation)
+    return float(np.median(absorbed)) + max(FAINTEST, NOISE * deviation(absorbed))
+
+
+def deviation(values: NDArray[np.float64]) -> float:
+    """Standard deviation of the noise, from the middle half: ink does not count."""
+    return 1.4826 * float(np.median(np.abs(values - np.median(values))))

@@ -18,7 +18,7 @@ from eyesight.reader.lines import without_lines
 from eyesight.reader.locate import Row, locate_rows, row_slope
 from eyesight.reader.marks import Box, Mark, find_marks
 from eyesight.reader.mnist_digit import Strength
-from eyesight.reader.printed_boxes import find_boxes
+from eyesight.reader.printed_boxes import find_boxes, with_pale_lines
 from eyesight.reader.segmentation import Classify, Probabilities, pen_strength, prepared, segment
 from eyesight.reader.strip import DIGIT_HEIGHT, Corners, Strip, straighten
 
@@ -26,6 +26,7 @@ SURE = 0.82  # a digit of a lower probability is marked; `benchmarks/envelopes.p
 EMPTY = "_"  # an empty box keeps its place
 SMALLEST = DIGIT_HEIGHT // 10  # pixels of the strip; a smaller mark is a speck
 WORSE_IN_BOXES = 1.0  # of the score: so much printed boxes tell by themselves
+LEANING = 0.2  # of a box: so far its own line may reach into it where the box is not upright
 CONTRAST = 20.0  # grey levels; a photograph with less shows nothing
 
 
@@ -191,6 +192,9 @@ def read_strip(values: Grey, row: Row, classify: Classify, digits: int | None) -
     strip = straighten(values, row)
     code = read_free(strip, classify, digits)
     boxes = find_boxes(strip.mask)
+    if len(boxes) < (digits or 2):
+        pale = find_boxes(with_pale_lines(strip.mask, strip.absorbed))
+        boxes = max(boxes, pale, key=len)
     if len(boxes) >= 2:
         boxed = read_boxes(strip, boxes, classify, digits)
         if not boxed.digits or not code.digits or boxed.score > code.score - WORSE_IN_BOXES:
@@ -285,11 +289,18 @@ def read_box(strip: Strip, box: Box) -> CodeDigit:
 
 
 def is_rest_of_line(mark: Mark, shape: tuple[int, ...]) -> bool:
-    """Whether a thin mark along the edge is what is left of the box's own line."""
-    if min(mark.width, mark.height) >= 0.12 * DIGIT_HEIGHT:
-        return False
-    sides = mark.left == 0 or mark.right == shape[1]
-    return sides or mark.top == 0 or mark.bottom == shape[0]
+    """Whether a mark along the edge is what is left of the box's own line, level or leaning."""
+    height, width = shape
+    if min(mark.width, mark.height) < 0.12 * DIGIT_HEIGHT:
+        sides = mark.left == 0 or mark.right == width
+        return sides or mark.top == 0 or mark.bottom == height
+    across = (mark.left == 0 and mark.right < LEANING * width) or (
+        mark.right == width and mark.left > (1 - LEANING) * width
+    )
+    down = (mark.top == 0 and mark.bottom < LEANING * height) or (
+        mark.bottom == height and mark.top > (1 - LEANING) * height
+    )
+    return across or down
 
 
 def row_of_reading(row: Row, code: PostalCode) -> Row:
@@ -309,6 +320,8 @@ def row_of_reading(row: Row, code: PostalCode) -> Row:
     xs = np.array([box[:, 0].mean() for box in boxes])
     ys = np.array([box[:, 1].mean() for box in boxes])
     slope = row_slope(xs, ys, height)
+    if code.boxed:  # an empty box at an end is a part of the row, and more may follow it
+        boxes += [(digit.corners - middle) @ turn.T for digit in code.digits]
     left = min(box[:, 0].min() for box in boxes)
     right = max(box[:, 0].max() for box in boxes)
     x = (left + right) / 2
@@ -316,7 +329,7 @@ def row_of_reading(row: Row, code: PostalCode) -> Row:
     place = middle + np.array([x, y]) @ turn
     angle = row.angle + float(np.arctan(slope))
     length = float(right - left)
-    return Row(float(place[0]), float(place[1]), angle, length, height, len(boxes), row.darkness)
+    return Row(float(place[0]), float(place[1]), angle, length, height, len(xs), row.darkness)
 
 
 def corners_height(corners: NDArray[np.float64]) -> float:

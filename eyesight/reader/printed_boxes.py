@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
-from eyesight.reader.absorption import Mask
+from eyesight.reader.absorption import NOISE, Mask, deviation
+from eyesight.reader.lines import sloped_runs
 from eyesight.reader.marks import EVERYWHERE, Box
 from eyesight.reader.strip import DIGIT_HEIGHT
 
@@ -15,6 +17,9 @@ FILLED = 0.65  # of its outline; a digit that touches the lines cuts a corner of
 MOST = 12  # boxes of a row
 DRAWN, DRAWN_REACH = 0.9, 0.06  # of each side of a box that a line covers, and how near to it
 LINED, LINED_REACH = 0.6, 0.12  # the same where a box was missed
+PALE = 0.015  # of the paper's light: less is the paper's texture, even along a line
+ALONG = 25  # pixels of a line that are averaged
+SHORTEST = int(0.75 * DIGIT_HEIGHT)  # pixels of a line; strokes of digits are seldom as straight
 
 
 def find_boxes(mask: Mask) -> list[Box]:
@@ -30,6 +35,24 @@ def find_boxes(mask: Mask) -> list[Box]:
         if outline.mean() > FILLED and is_drawn(box, mask):
             boxes.append(box)
     return completed(alike(boxes), mask)
+
+
+def with_pale_lines(mask: Mask, absorbed: NDArray[np.float64]) -> Mask:
+    """The mask with straight lines too pale to be ink by themselves, level and upright ones.
+
+    Averaging along a line lowers the noise five times, so that pale print shows.
+    """
+    level = long_lines(absorbed, SHORTEST)
+    upright = long_lines(np.ascontiguousarray(absorbed.T), SHORTEST).T
+    lined: Mask = mask | level | upright
+    return lined
+
+
+def long_lines(absorbed: NDArray[np.float64], length: int) -> Mask:
+    """Pixels H,W on level lines of at least `length` pixels, however pale."""
+    average = ndimage.uniform_filter1d(absorbed, ALONG, axis=1)
+    thin = average - ndimage.median_filter(average, (15, 1))
+    return sloped_runs(thin > max(PALE, NOISE * deviation(thin)), 0.0, length)
 
 
 def has_size_of_box(box: Box) -> bool:

@@ -54,6 +54,7 @@ def straighten(photograph: Grey, row: Row) -> Strip:
     absorbed = absorption(values, REACH)
     inside = on_paper(turn, shift, part.shape, (height, width))
     level = ink_level(absorbed[inside] if inside.any() else absorbed)
+    absorbed = np.where(inside, absorbed, 0.0)  # beyond the photograph its edge is repeated
     return Strip(absorbed, absorbed > level, row.darkness, turn, shift + corner)
 
 
