@@ -18,6 +18,16 @@ from eyesight.inference.predict import FilePrediction, file_ids, write_submissio
 FLAGS = {
     "audit": {"--all", "--budget", "--corrections", "--json", "--set"},
     "blend": {"--equal", "--json", "--out"},
+    "search": {
+        "--space",
+        "--data",
+        "--set",
+        "--budget",
+        "--seed",
+        "--out",
+        "--resume",
+        "--json",
+    },
     "distil": {
         "--to",
         "--size",

@@ -276,3 +276,18 @@ def test_train_auto_prints_what_was_tried_and_the_page_shows_it(
     page = (tmp_path / "runs" / "0001-auto" / "report.html").read_text()
     assert "<h2>Search</h2>" in page
     assert "stuck" in page
+
+
+def test_a_space_of_ones_own_is_searched_and_nothing_else_is_tried(pair, tmp_path):
+    space = ["optim.lr=1e-9,5e-3"]
+    context = Context(clock=Clock(), report=True)
+    run = search.search_space(pair[0].recipe, space, tmp_path / "runs", context)
+    record = joined.search(run)
+    assert record.winner == "optim.lr=5e-3"
+    assert {trial.name for trial in record.trials} == {"optim.lr=1e-9", "optim.lr=5e-3"}
+    assert run.recipe.optim.lr == 5e-3
+    with pytest.raises(UserError, match="nothing to choose"):
+        search.search_space(pair[0].recipe, ["optim.lr=0.1"], tmp_path / "runs", context)
+    unlimited = replace(pair[0].recipe, training=Training())
+    with pytest.raises(UserError, match="needs a time"):
+        search.search_space(unlimited, space, tmp_path / "runs", context)

@@ -13,7 +13,16 @@ from typing import NoReturn, cast
 
 import typer
 
-from eyesight.cli import auditing, cache, ensemble, judging, reviewing, serving, training
+from eyesight.cli import (
+    auditing,
+    cache,
+    ensemble,
+    judging,
+    reviewing,
+    searching,
+    serving,
+    training,
+)
 from eyesight.cli.options import app, show_json
 from eyesight.cli.streams import close_stdout, open_streams
 from eyesight.errors import UserError
@@ -26,6 +35,7 @@ __all__ = [
     "judging",
     "main",
     "reviewing",
+    "searching",
     "serving",
     "training",
 ]

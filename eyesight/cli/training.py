@@ -347,13 +347,10 @@ def _train_auto(
 ) -> None:
     """Search for the best recipe within the budget, train it, and print what was tried."""
     from eyesight.cli import console
-    from eyesight.diagnosis import diagnose
     from eyesight.recipe import Recipe, override
-    from eyesight.report.report import write_figures, write_report
     from eyesight.searching import search
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
-    from eyesight.views import joined
 
     for option, value in refused.items():
         if value is not None:
@@ -372,6 +369,16 @@ def _train_auto(
     context = Context(console.reporter, Clock(STARTED), resume=place.resume, report=True)
     with console.reporter.bar():
         run = search.train_auto(data, settings, budget, place.out, context)
+    print_search(run, as_json=as_json)
+
+
+def print_search(run: Run, *, as_json: bool) -> None:
+    """Write the report of a search's run, and print what was tried and the result."""
+    from eyesight.cli import console
+    from eyesight.diagnosis import diagnose
+    from eyesight.report.report import write_figures, write_report
+    from eyesight.views import joined
+
     diagnose.diagnose(run, console.talk)
     write_figures(run)
     report = write_report(run)

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from eyesight import experiment
+from eyesight.comparison import compare
 from eyesight.data.images import Images
 from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
@@ -29,7 +30,7 @@ from eyesight.data.prepare import BadPicture, Preparation, prepare
 from eyesight.data.source import Source
 from eyesight.errors import UserError
 from eyesight.models import weights, zoo
-from eyesight.recipe import Data, Recipe, from_dict, override, to_dict
+from eyesight.recipe import Data, Recipe, differences, from_dict, override, to_dict
 from eyesight.recipes.folder import PREFERRED
 from eyesight.results import searching as results
 from eyesight.results.searching import SearchRecord, TrialRecord, clearly_better
@@ -77,6 +78,7 @@ class Search:
     dropped: dict[tuple[str, int], str] = field(default_factory=dict)
     forecasts: dict[tuple[str, int], float] = field(default_factory=dict)
     looked_at: list[str] = field(default_factory=list)
+    improves: bool = True  # whether the winner's other settings are tried
 
     def left(self) -> float:
         """Seconds of the budget."""
@@ -141,6 +143,33 @@ def train_auto(
         made = rules.candidates(look, source, settings, budget, at_hand)
         return without_weak_backbones(made, search)
 
+    return search(build, key, budget, out, context)
+
+
+def search_space(recipe: Recipe, space: Sequence[str], out: Path, context: Context) -> Run:
+    """The run of the best of every combination of settings, such as "optim.lr=0.01,0.02".
+
+    The recipe's budget is shared by the search and the training. Raises UserError without one.
+    """
+    budget = recipe.training.budget
+    if budget is None:
+        raise UserError("a search needs a time", "for example --budget 10m", code=2)
+    made = []
+    for variant in compare.variants(space):
+        name = " ".join(variant.settings)
+        made.append(Candidate(name, override(recipe, variant.settings), "space"))
+    if len(made) < 2:
+        raise UserError(
+            "--space has a single combination, so there is nothing to choose",
+            "separate values by commas: --space optim.lr=0.01,0.02",
+            code=2,
+        )
+
+    def build(search: Search) -> list[Candidate]:
+        search.improves = False
+        return made
+
+    key = [repr(differences(recipe, Recipe())), *space]
     return search(build, key, budget, out, context)
 
 
@@ -381,6 +410,8 @@ def leader(good: Sequence[Trial], earlier: dict[str, Trial], search: Search) -> 
 def improve(winner: Trial, search: Search) -> tuple[Trial, str]:
     """The winner after trials of its other settings, and why it is the winner."""
     reason = "best after the rounds"
+    if not search.improves:
+        return winner, reason
     seconds = winner.budget
     deadline = search.clock.elapsed() + IMPROVING * search.left()
     number = winner.round + 1
