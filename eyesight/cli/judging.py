@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,6 +30,7 @@ from eyesight.cli.options import (
 from eyesight.cli.training import judged
 from eyesight.errors import UserError
 from eyesight.results.records import Summary
+from eyesight.system.tables import csv_text
 
 if TYPE_CHECKING:
     from eyesight.inference.dense import Rendered
@@ -341,12 +341,12 @@ def _read_codes(options: Options, classifier: AnyClassifier, digits: int) -> Non
     if options.as_json:
         show_json({"model": options.model, "codes": [code.to_dict() for code in codes]})
     else:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(["picture", "code", "check", "left out"])
+        rows: list[list[object]] = [["picture", "code", "check", "left out"]]
         for item in codes:
             if not item.problem:
                 check = "check" if item.doubtful else ""
-                writer.writerow([item.path, item.code.text, check, len(item.code.left_out)])
+                rows.append([item.path, item.code.text, check, len(item.code.left_out)])
+        sys.stdout.write(csv_text(rows))
     _name_bad(codes)
 
 
@@ -354,11 +354,10 @@ def _print_predictions(predictions: Sequence[FilePrediction], *, with_sets: bool
     """Print a CSV line for each readable file."""
     from eyesight.inference.predict import csv_header, csv_row
 
-    writer = csv.writer(sys.stdout, lineterminator="\n")
     header = csv_header(max((len(row.top) for row in predictions), default=0))
     if with_sets:
         header.append("set")
-    writer.writerow(header)
+    rows = [header]
     for prediction in predictions:
         if not prediction.problem:
             cells = csv_row(prediction)
@@ -368,7 +367,8 @@ def _print_predictions(predictions: Sequence[FilePrediction], *, with_sets: bool
                 cells.append("unlike the training images")
             if prediction.unfamiliar:
                 cells.append("unfamiliar")
-            writer.writerow(cells)
+            rows.append(cells)
+    sys.stdout.write(csv_text(rows))
 
 
 def _refuse_for(target: str, **options: object) -> None:
@@ -416,10 +416,8 @@ def _show_rendered(model: str, rendered: Sequence[Rendered], *, as_json: bool) -
     if as_json:
         show_json({"model": model, "predictions": [item.to_dict() for item in rendered]})
     else:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        for item in rendered:
-            if not item.problem:
-                writer.writerow(_cells(item))
+        rows = [_cells(item) for item in rendered if not item.problem]
+        sys.stdout.write(csv_text(rows))
     _name_bad(rendered)
 
 

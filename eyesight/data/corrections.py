@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from eyesight.errors import UserError
 from eyesight.system.digest import sha256
 from eyesight.system.files import whole_file
+from eyesight.system.tables import csv_text
 
 SUFFIX = ".corrections.csv"
 BESIDE = "beside"  # of data.corrections: the file beside the data, where there is one
@@ -134,12 +135,9 @@ class Corrections:
 
     def write(self, file: str | Path) -> None:
         """Write the corrections, whole or not at all."""
-        text = io.StringIO(newline="")
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(columns())
-        writer.writerows(astuple(row) for row in self.rows)
+        text = csv_text([columns(), *map(astuple, self.rows)])
         with whole_file(Path(file)) as opened:
-            opened.write(text.getvalue().encode("utf-8", "surrogateescape"))
+            opened.write(text.encode("utf-8", "surrogateescape"))
 
     def sha256(self) -> str:
         """A hash of all rows."""

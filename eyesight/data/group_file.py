@@ -12,19 +12,18 @@ from pathlib import Path
 
 from eyesight.errors import UserError
 from eyesight.system.files import whole_file
+from eyesight.system.tables import csv_text
 
 COLUMNS = ("id", "group")
 
 
 def write(file: Path, groups: Sequence[Sequence[str]]) -> None:
     """Write groups of ids, numbered from 1."""
-    text = io.StringIO()
-    rows = csv.writer(text, lineterminator="\n")
-    rows.writerow(COLUMNS)
+    rows: list[Sequence[object]] = [COLUMNS]
     for number, group in enumerate(groups, 1):
-        rows.writerows((one, number) for one in group)
+        rows += [(image_id, number) for image_id in group]
     with whole_file(file) as opened:
-        opened.write(text.getvalue().encode("utf-8", "surrogateescape"))
+        opened.write(csv_text(rows).encode("utf-8", "surrogateescape"))
 
 
 def read(file: Path) -> dict[str, str]:

@@ -7,9 +7,7 @@ once.
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +21,7 @@ from eyesight.data.inputs import Array, Image, read_inputs
 from eyesight.data.prepare import Pixels, encode_png, from_array, read
 from eyesight.errors import UserError
 from eyesight.system.files import whole_file
+from eyesight.system.tables import csv_text
 
 NAMES = {2: ("x_train", "y_train"), 4: ("x_train", "y_train", "x_test", "y_test")}
 SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "test": "test"}
@@ -206,9 +205,7 @@ def _write_parts(parts: dict[str, Part], classes: tuple[str, ...], folder: Path)
 
 def _write_files(parts: dict[str, Part], classes: tuple[str, ...], folder: Path) -> Path:
     """PNG files and a table of paths, labels and splits."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "label", "split"])
+    rows: list[list[object]] = [["path", "label", "split"]]
     digest = hashlib.sha256()
     files = []
     for name, part in parts.items():
@@ -216,11 +213,12 @@ def _write_files(parts: dict[str, Part], classes: tuple[str, ...], folder: Path)
             if classes and isinstance(label, int):
                 label = classes[label]
             path = f"{name or 'all'}-{number:06d}.png"
-            writer.writerow([path, label, name])
+            rows.append([path, label, name])
             pixels = np.atleast_3d(image).transpose(2, 0, 1)
             files.append((path, encode_png(pixels)))
             digest.update(files[-1][1])
-    digest.update(text.getvalue().encode())
+    table_bytes = csv_text(rows).encode()
+    digest.update(table_bytes)
     place = folder / f"data-{digest.hexdigest()[:16]}"
     table = place / "table.csv"
     if not table.is_file():  # written last
@@ -229,5 +227,5 @@ def _write_files(parts: dict[str, Part], classes: tuple[str, ...], folder: Path)
         for path, content in files:
             (place / path).write_bytes(content)
         with whole_file(table) as file:
-            file.write(text.getvalue().encode())
+            file.write(table_bytes)
     return table

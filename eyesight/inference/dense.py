@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +25,7 @@ from eyesight.inference.annotate import beside, masked
 from eyesight.inference.onnx_classifier import OnnxClassifier, load
 from eyesight.runs import Run
 from eyesight.system.files import unique_names, whole_file
+from eyesight.system.tables import csv_text
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
@@ -240,17 +239,15 @@ def write_table(rendered: Sequence[Rendered], file: Path) -> None:
     names: dict[str, None] = {}
     for item in rendered:
         names.update(dict.fromkeys(name for name, _ in item.shares))
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["picture", "written", *(names or ["anomaly", "unfamiliar"])])
+    rows: list[list[object]] = [["picture", "written", *(names or ["anomaly", "unfamiliar"])]]
     for item in rendered:
         values: list[object] = [item.score, item.unfamiliar]
         if names:
             shares = dict(item.shares)
             values = [shares.get(name) for name in names]
         cells = ["" if value is None else value for value in values]
-        writer.writerow([item.path, item.file, *cells])
-    _write(file, text.getvalue().encode(errors="backslashreplace"))
+        rows.append([item.path, item.file, *cells])
+    _write(file, csv_text(rows).encode(errors="backslashreplace"))
 
 
 def usual_error(path: Path) -> float | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +20,7 @@ from eyesight.inference.onnx_classifier import OnnxClassifier
 from eyesight.results.conformal import PredictionSets
 from eyesight.runs import Run
 from eyesight.system.files import unique_names, whole_file
+from eyesight.system.tables import csv_text
 
 if TYPE_CHECKING:
     from eyesight.classifier import Classifier
@@ -289,15 +288,13 @@ def csv_row(prediction: FilePrediction) -> list[str]:
 
 def csv_table(predictions: Iterable[FilePrediction], top: int) -> bytes:
     """A CSV row for every prediction; the last column is the problem with a file."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     header = [*csv_header(top), "problem"]
-    writer.writerow(header)
+    rows = [header]
     for prediction in predictions:
         cells = csv_row(prediction)
         empty = [""] * (len(header) - 1 - len(cells))
-        writer.writerow([*cells, *empty, prediction.problem])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+        rows.append([*cells, *empty, prediction.problem])
+    return csv_text(rows).encode("utf-8", "backslashreplace")
 
 
 def write_submission(predictions: Sequence[FilePrediction], path: Path) -> None:
@@ -318,11 +315,7 @@ def write_submission(predictions: Sequence[FilePrediction], path: Path) -> None:
         lines.append(cells + [""] * (len(lines[0]) - len(cells)))
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        text = io.TextIOWrapper(
-            file, encoding="utf-8", errors="backslashreplace", newline="", write_through=True
-        )
-        csv.writer(text, lineterminator="\n").writerows(lines)
-        text.detach()
+        file.write(csv_text(lines).encode("utf-8", "backslashreplace"))
 
 
 def _submission_header(most: int) -> list[str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ from eyesight.inference.predict import FilePrediction
 from eyesight.runs import Run, now
 from eyesight.system.digest import sha256
 from eyesight.system.files import whole_file
+from eyesight.system.tables import csv_text
 
 SHOWN = 5
 
@@ -140,15 +139,13 @@ def write(
     class_names: Sequence[str],
 ) -> None:
     """Write the submission; `probabilities` are N,K in the order of the sample's ids."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(sample.header)
+    rows: list[Sequence[str]] = [sample.header]
     cells = targets(sample, probabilities, class_names)
     for name, row in zip(sample.ids, cells, strict=True):
-        writer.writerow([name, *row])
+        rows.append([name, *row])
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as file:
-        file.write(text.getvalue().encode())
+        file.write(csv_text(rows).encode())
 
 
 def keep(run: Run, submission: Path, facts: dict[str, object]) -> Path:

@@ -81,7 +81,10 @@ def start_eyesight(
 
 
 def start_with_parent(
-    arguments: Sequence[str], *, stdout: IO[bytes] | int | None = None
+    arguments: Sequence[str],
+    *,
+    stdout: IO[bytes] | int | None = None,
+    stderr: IO[bytes] | int = subprocess.PIPE,
 ) -> subprocess.Popen[bytes]:
     """Begin `eyesight ARGUMENTS` in a process that ends with this one; its talk is a pipe."""
     return subprocess.Popen(  # noqa: S603 - this program with arguments that it has parsed
@@ -89,7 +92,7 @@ def start_with_parent(
         env={**os.environ, "PYTHONIOENCODING": "utf-8"},
         stdin=subprocess.PIPE,
         stdout=stdout,
-        stderr=subprocess.PIPE,
+        stderr=stderr,
     )
 
 

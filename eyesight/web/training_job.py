@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +10,7 @@ from threading import Lock, Thread
 
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
-from eyesight.system.child_process import last_error
+from eyesight.system.child_process import last_error, start_with_parent
 
 MARK = "by_page.json"  # `eyesight serve` without a name prefers runs that have no such file
 HINT = "start it again, on the page or with eyesight train"
@@ -45,9 +44,8 @@ class TrainingJob:
         return True
 
     def _work(self, recipe: str, *options: str) -> None:
-        command = [sys.executable, "-m", "eyesight", "train", recipe, *options]
         try:
-            self._train([*command, "--out", str(self.runs), "--json"])
+            self._train(["train", recipe, *options, "--out", str(self.runs), "--json"])
             run = self.run
             if run is not None:
                 run.write_json(MARK, {"page": "/reader"})
@@ -59,15 +57,16 @@ class TrainingJob:
         finally:
             self.busy = False
 
-    def _train(self, command: list[str]) -> None:
+    def _train(self, arguments: list[str]) -> None:
         with tempfile.TemporaryFile() as errors:  # a pipe that nobody reads would stop it
             with self.lock:
                 if self.stopped:
                     raise UserError("the training was stopped", HINT)
-                self.process = subprocess.Popen(  # noqa: S603 - this very program
-                    command, stdout=subprocess.DEVNULL, stderr=errors
-                )
-            code = self.process.wait()
+                process = start_with_parent(arguments, stdout=subprocess.DEVNULL, stderr=errors)
+                self.process = process
+            assert process.stdin is not None
+            with process.stdin:  # as long as it is open, the training goes on
+                code = process.wait()
             if code < 0:
                 raise UserError("the training was stopped", HINT)
             if code > 0:
