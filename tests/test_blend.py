@@ -149,7 +149,7 @@ def test_every_command_takes_a_blend(tmp_path, members, blended):
     command("export", blended.path, "--out", exported)
     command("report", blended.path)
     refused = command("doctor", blended.path, code=1)
-    assert "run the doctor on its members" in refused.err
+    assert "is a blend, which was not trained" in refused.err
     command("show", blended.path)
     table = command("compare", blended.path, members[0].path, "--json", "--out", tmp_path)
     assert {row["name"] for row in json.loads(table.out)["rows"]} == {

@@ -88,7 +88,7 @@ def test_tampered_weights_are_refused(tmp_path):
     content = bytearray(file.read_bytes())
     content[-1] ^= 1
     file.write_bytes(bytes(content))
-    with pytest.raises(UserError, match="checksum differs"):
+    with pytest.raises(UserError, match="does not match its checksum"):
         classifier.load(tmp_path / "classifier")
 
 

@@ -16,7 +16,7 @@ from eyesight.inference.predict import FilePrediction, file_ids, write_submissio
 
 # What people have in their scripts: a flag is added here on purpose, and never removed.
 FLAGS = {
-    "audit": {"--all", "--budget", "--corrections", "--json", "--set"},
+    "audit": {"--all", "--budget", "--corrections", "--groups", "--json", "--set"},
     "blend": {"--equal", "--json", "--out"},
     "search": {
         "--space",

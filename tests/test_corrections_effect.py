@@ -50,7 +50,7 @@ def test_before_and_after_are_judged_by_both_labels(tmp_path):
     assert effect.corrected.p < 0.01
     line = effect.lines()[0]
     assert "90.00% before, 100.00% after (+10.00 points" in line
-    assert "100 test pictures" in line
+    assert "100 test images" in line
 
 
 @pytest.mark.parametrize(

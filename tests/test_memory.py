@@ -20,7 +20,7 @@ def test_a_person_may_say_how_much(monkeypatch, said, bytes_):
 
 def test_nonsense_is_an_error(monkeypatch):
     monkeypatch.setenv("EYESIGHT_MEMORY", "much")
-    with pytest.raises(UserError, match="'much', which is no size"):
+    with pytest.raises(UserError, match="'much', which is not a size"):
         memory.data_limit()
 
 

@@ -65,7 +65,7 @@ GREY = Preparation(8, 8, 1)
     [
         ("nowhere.png", "there is no file"),
         (".", "is a folder"),
-        (b"no image", "image 0 cannot be used"),
+        (b"no image", "image 0 is not a usable image"),
         (np.zeros((8, 8), np.float64) + 2, "values from 2 to 2"),
         (np.zeros((8, 8), np.int64) - 1, "values from -1 to -1"),
         (np.full((8, 8), np.nan), "values from nan"),
@@ -164,7 +164,7 @@ def test_a_hugging_face_data_set_is_read_by_its_columns(tmp_path):
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ((np.zeros((4, 8, 8)), [0, 1]), "4 images and y_train 2 labels"),
+        ((np.zeros((4, 8, 8)), [0, 1]), "x_train has 4 images but y_train has 2 labels"),
         (7, "a int is not a data set"),
         (Pairs([], []), "is empty"),
         ({"rows": []}, "has the parts rows"),

@@ -97,7 +97,7 @@ def test_a_run_of_segmentation_is_a_run_like_any_other(trained):
     assert test["mean_iou"] == pytest.approx(mean_iou(said.counts.sum(0)))
     assert {"train_mean_iou", "validation_mean_iou"} <= set(run.epochs[0])
     assert run.epochs[-1]["train_mean_iou"] > run.epochs[0]["train_mean_iou"]
-    with pytest.raises(UserError, match="gives a mask"):
+    with pytest.raises(UserError, match="predicts a mask"):
         run.predictions()
 
 

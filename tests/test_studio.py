@@ -180,7 +180,7 @@ def test_there_is_too_little_to_train_on(place, monkeypatch):
     folder(project.pictures, 18, seed=3)
     assert training.command(project, 60)[:3] == ["train", "objects", "--data"]
     assert "data.size=64" in training.command(project, 600)
-    with pytest.raises(UserError, match="no time"):
+    with pytest.raises(UserError, match="1 seconds is not possible"):
         training.command(project, 1)
 
 

@@ -620,7 +620,7 @@ def test_when_the_machine_is_slow_the_versions_that_are_whole_are_kept(images):
     said = []
     how = Augment(flip="random")
     _, short = cached(network(images), images, how=how, views=3, deadline=0.0, reporter=to(said))
-    assert short.views == 1 and len(short) == 48 and "1 versions of 48" in said[-1]
+    assert short.views == 1 and len(short) == 48 and "1 views of 48" in said[-1]
     _, one = cached(network(images), images, how=how, views=1)
     assert one.key == short.key and torch.equal(
         torch.from_numpy(np.asarray(one.pixels)), torch.from_numpy(np.asarray(short.pixels))
@@ -697,7 +697,7 @@ def test_show_tells_what_the_weights_expect_and_what_trains():
         lines[0]
         == "preprocessing of the weights: 224×224, bicubic, centre 0.875; mean 0.5, 0.5, 0.5; standard deviation 0.5, 0.5, 0.5"
     )
-    assert lines[2].startswith("stage 1: 4 of 151") and len(lines) == 4
+    assert lines[2].startswith("stage 1: training 4 of 151") and len(lines) == 4
 
 
 def test_a_second_stage_without_time_is_left_out(images):

@@ -191,7 +191,7 @@ def augmented(
     figure = Figure(figsize=(width, height))
     titles = {
         left: "Training pictures",
-        right: ("Augmented as in training, four different images per trial"),
+        right: "Augmented: different images per trial",
     }
     for place, title in titles.items():
         figure.text(place / width, 1 - 0.08 / height, title, va="top", fontweight="bold")
