@@ -341,6 +341,19 @@ def test_folders_that_a_table_contradicts_are_refused(tmp_path):
     assert open_source(tmp_path, layout=Layout(class_level=1)).classes == ("left", "right")
 
 
+def test_folders_that_share_the_names_of_a_table_are_no_classes(tmp_path):
+    rows = []
+    for number in range(8):
+        for folder in ("rgb", "depth"):
+            draw(tmp_path / folder / f"{number}.png", number + 50 * (folder == "rgb"))
+        rows.append(f"{number}.png,{'cat' if number % 2 else 'dog'}")
+    (tmp_path / "labels.csv").write_text("\n".join(["name,label", *rows]))
+    with pytest.raises(UserError, match=r"folders .* give the classes depth, rgb, but labels\.csv"):
+        open_source(tmp_path)
+    source = open_source(tmp_path, layout=Layout(images="rgb", label_column="label"))
+    assert source.classes == ("cat", "dog") and len(source.ids) == 8
+
+
 def test_folders_of_images_and_masks_that_a_table_names_are_no_classes(tmp_path):
     rows = []
     for number in range(8):

@@ -233,9 +233,13 @@ def _refuse_contradiction(
     folder_of = dict(zip(source.ids, source.labels.tolist(), strict=True))
     pairs = set()
     for record in records:
-        folder = folder_of.get(names.get(str(record.path), ""), -1)
-        if record.label and folder >= 0:
-            pairs.add((record.label, source.classes[folder]))
+        paths = [record.path]
+        if record.reason is not None:  # a name that lies in several folders is none of their files
+            paths = finder.candidates(record.id)
+        for path in paths:
+            folder = folder_of.get(names.get(str(path), ""), -1)
+            if record.label and folder >= 0:
+                pairs.add((record.label, source.classes[folder]))
     labels = {label for label, _ in pairs}
     covered = {folder for _, folder in pairs}
     crossed = len(pairs) > len(labels) or len(covered) < min(2, len(source.classes))
