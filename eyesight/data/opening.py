@@ -5,7 +5,7 @@ A named set, a folder, a table, arrays or an archive becomes one `Source`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -229,17 +229,7 @@ def _refuse_contradiction(
         return
     if not table.has_header or label_rank(table.names[table.columns.label]) is None:
         return
-    names = {file.location: file.id for file in pictures}
-    folder_of = dict(zip(source.ids, source.labels.tolist(), strict=True))
-    pairs = set()
-    for record in records:
-        paths = [record.path]
-        if record.reason is not None:  # a name that lies in several folders is none of their files
-            paths = finder.candidates(record.id)
-        for path in paths:
-            folder = folder_of.get(names.get(str(path), ""), -1)
-            if record.label and folder >= 0:
-                pairs.add((record.label, source.classes[folder]))
+    pairs = _labels_and_folders(records, finder, source, pictures)
     labels = {label for label, _ in pairs}
     covered = {folder for _, folder in pairs}
     crossed = len(pairs) > len(labels) or len(covered) < min(2, len(source.classes))
@@ -251,6 +241,24 @@ def _refuse_contradiction(
         f"use --set data.label_column={table.names[table.columns.label]} for the table, or "
         "--set data.class_level=1 for the folders",
     )
+
+
+def _labels_and_folders(
+    records: Sequence[csv_table.Record], finder: Finder, source: Source, pictures: list[FileEntry]
+) -> set[tuple[str, str]]:
+    """Each label of a table with each class folder where one of its images lies."""
+    names = {file.location: file.id for file in pictures}
+    folder_of = dict(zip(source.ids, source.labels.tolist(), strict=True))
+    pairs = set()
+    for record in records:
+        paths = [record.path]
+        if record.reason is not None:  # a name that lies in several folders is none of their files
+            paths = finder.candidates(record.id)
+        for path in paths:
+            folder = folder_of.get(names.get(str(path), ""), -1)
+            if record.label and folder >= 0:
+                pairs.add((record.label, source.classes[folder]))
+    return pairs
 
 
 def _doubtful(source: Source, pictures: int) -> bool:
