@@ -5,12 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from eyesight.auditing import record
+from eyesight.auditing.record import AuditRecord
 from eyesight.comparison import compare, statistics
 from eyesight.recipe import Data, Recipe, to_dict
 from eyesight.report import report
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run
-from eyesight.views import corrections_effect
+from eyesight.views import corrections_effect, html
 
 CLASSES = ("a", "b")
 
@@ -85,3 +87,15 @@ def test_the_page_of_a_comparison_shows_the_effect_of_each_run(tmp_path):
     text = compare.page(rows, tmp_path / "comparison", "")
     assert f"{after.name}: corrections, with corrected labels of 100 test images: 90.00%" in text
     assert text.count("with corrected labels of 100 test images") == 1
+
+
+def test_the_report_shows_what_groups_flatter(tmp_path):
+    run = before_and_after(tmp_path)
+    share = {"value": 0.0, "low": 0.0, "high": 0.0}
+    told = {"groups": 1234, "images": 5000, "random": 0.9, "grouped": 0.7, "source": "the data"}
+    kept = AuditRecord("toy", "s", 9, "f", share, (), (), (), (), (), flattery=told)
+    kept.save(run.path / record.FILE)
+    text = report.page(run)
+    random, grouped = html.percent(0.9, 1), html.percent(0.7, 1)
+    assert f"{random} of the images with a random split, and for {grouped}" in text
+    assert "1,234 groups (the data) in one split" in text

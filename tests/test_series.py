@@ -8,7 +8,8 @@ import torch
 from PIL import Image
 from test_audit import textures
 
-from eyesight.auditing import audit, features, series
+from eyesight.auditing import audit, features, record, series
+from eyesight.auditing.record import AuditRecord
 from eyesight.cli import main
 from eyesight.data import dataset, group_file
 from eyesight.errors import UserError
@@ -57,6 +58,12 @@ def test_bursts_are_found_and_flatter_a_random_split(tmp_path):
     assert result.flattery.random > 0.9
     assert result.flattery.grouped < 0.7
     assert result.to_dict()["flattery"]["images"] == result.flattery.images
+    result.record().save(tmp_path / record.FILE)
+    kept = record.of_run(tmp_path)
+    assert kept.flattery == result.flattery.to_dict()
+    older = kept.to_dict()
+    del older["flattery"]
+    assert AuditRecord.from_dict(older).flattery is None
 
 
 def test_images_that_are_no_series_make_none():

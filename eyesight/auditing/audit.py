@@ -123,6 +123,9 @@ class Audit:
 
     def record(self) -> AuditRecord:
         """The stored part of the audit: all label scores, and the other findings."""
+        flattery = None
+        if self.flattery is not None:
+            flattery = self.flattery.to_dict()
         return AuditRecord(
             data=self.data,
             store=self.store,
@@ -135,6 +138,7 @@ class Audit:
             shortcuts=tuple(shortcut.to_dict() for shortcut in self.shortcuts),
             notes=self.notes,
             quality=self.quality,
+            flattery=flattery,
         )
 
 

@@ -130,6 +130,16 @@ class ShortcutValues(TypedDict):
     examples: NotRequired[list[str]]
 
 
+class FlatteryValues(TypedDict):
+    """Accuracy on features with a random split and with each group in one split."""
+
+    groups: int
+    images: int
+    random: float
+    grouped: float
+    source: str
+
+
 class AuditJson(TypedDict):
     """An audit as printed by `eyesight audit --json`."""
 
@@ -139,7 +149,7 @@ class AuditJson(TypedDict):
     labels: list[LabelJson]
     copies: list[list[CopyJson]]
     series: list[list[CopyJson]]
-    flattery: dict[str, float | str] | None
+    flattery: FlatteryValues | None
     unlike: list[StrangerJson]
     quality: list[FlawJson]
     share_wrong: ShareValues
@@ -161,6 +171,7 @@ class RecordJson(TypedDict):
     copies: list[list[dict[str, str]]]
     unlike: list[StrangerJson]
     quality: NotRequired[list[FlawJson]]  # records of before have none
+    flattery: NotRequired[FlatteryValues | None]
     shortcuts: list[ShortcutValues]
     notes: list[str]
 
@@ -184,6 +195,7 @@ class AuditRecord:
     shortcuts: tuple[ShortcutValues, ...]
     notes: tuple[str, ...]
     quality: tuple[FlawedImage, ...] = ()
+    flattery: FlatteryValues | None = None
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
@@ -223,6 +235,7 @@ class AuditRecord:
             "copies": [[asdict(one) for one in group] for group in self.copies],
             "unlike": [one.to_dict() for one in self.unlike],
             "quality": [one.to_dict() for one in self.quality],
+            "flattery": self.flattery,
             "shortcuts": list(self.shortcuts),
             "notes": list(self.notes),
         }
@@ -252,6 +265,7 @@ class AuditRecord:
             shortcuts=tuple(values["shortcuts"]),
             notes=tuple(values["notes"]),
             quality=tuple(FlawedImage(**one) for one in values.get("quality", [])),
+            flattery=values.get("flattery"),
         )
 
     def save(self, file: Path) -> None:

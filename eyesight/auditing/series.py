@@ -18,6 +18,7 @@ from eyesight.auditing.copies import Pair, descriptors
 from eyesight.auditing.copies import groups as connected
 from eyesight.auditing.features import Features
 from eyesight.auditing.labels import CHUNK, Standardiser, factorised, normal_equations
+from eyesight.auditing.record import FlatteryValues
 
 NEIGHBOURS = 24  # of each image; the last of them tells how near others usually are
 NEAR = 0.65  # of that distance: nearer images are of one series
@@ -38,7 +39,7 @@ class Flattery:
     grouped: float
     source: str
 
-    def to_dict(self) -> dict[str, float | str]:
+    def to_dict(self) -> FlatteryValues:
         """Plain JSON values."""
         return {
             "groups": self.groups,
