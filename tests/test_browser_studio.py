@@ -199,10 +199,10 @@ def test_by_mouse_from_nothing_to_a_classifier_that_is_taken_away(browser, studi
         assert phone.locator("body").evaluate("body => body.scrollWidth <= innerWidth + 1"), step
     phone.context.close()
     page.goto(f"{here}/take")
-    with page.expect_download(timeout=300_000) as download:
+    with page.expect_download(timeout=900_000) as download:
         page.locator(".make[data-to=web]").click()
         page.locator("#working, #problem").locator("visible=true").first.wait_for()
-        page.locator("#working").wait_for(state="hidden", timeout=300_000)
+        page.locator("#working").wait_for(state="hidden", timeout=900_000)
         problem = page.locator("#problem").text_content() or ""
         if "npm" in problem or "fetched" in problem:
             pytest.skip(f"the browsers' runtime cannot be had: {problem}")

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from eyesight.data import prepare as preparing
 from eyesight.data.prepare import (
     INTERPOLATIONS,
     BadPicture,
@@ -409,3 +410,17 @@ def test_columns_are_resized_before_rows_by_every_pillow(size, interpolation):
     expected = np.asarray(wide.resize((64, 64), resample)).transpose(2, 0, 1)
     preparation = Preparation(64, 64, 3, interpolation=interpolation)
     assert np.array_equal(prepare(pixels, preparation), expected)
+
+
+@pytest.mark.parametrize("size", [(2, 700), (700, 2), (3, 900)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic", "area"])
+def test_the_kept_part_of_a_thin_picture_is_that_of_the_whole(size, interpolation, monkeypatch):
+    # Black and white: bicubic overshoots, and what is cut off depends on the order of directions.
+    random = np.random.default_rng(1)
+    pixels = 255 * random.integers(0, 2, (size[1], size[0], 3), dtype=np.uint8)
+    preparation = Preparation(160, 160, 3, "crop", interpolation=interpolation)
+    monkeypatch.setattr(preparing, "MOST_BETWEEN", 1 << 40)
+    whole = prepare(pixels, preparation).astype(int)
+    monkeypatch.setattr(preparing, "MOST_BETWEEN", 0)
+    part = prepare(pixels, preparation).astype(int)
+    assert np.abs(whole - part).max() <= 1

@@ -39,6 +39,13 @@ __all__ = [
 
 MOST_SIDE = 1 << 16
 STRIP = 8 << 20  # bytes of an image that are converted at a time
+# How many rows or columns on each side a filter takes in, of an image that is enlarged.
+REACHES = {
+    Image.Resampling.BILINEAR: 1.0,
+    Image.Resampling.BICUBIC: 2.0,
+    Image.Resampling.BOX: 0.5,
+    Image.Resampling.NEAREST: 0.5,
+}
 MOST_BETWEEN = 32 << 20  # bytes between resizing in one direction and in the other
 INTERPOLATIONS = {
     "bilinear": Image.Resampling.BILINEAR,
@@ -254,7 +261,15 @@ def _resize_part(
     if width * (bottom - top) > image.width * height:
         image = image.resize((image.width, height), resample, (0, top, image.width, bottom))
         top, bottom = 0, height
-    return image.resize((width, height), resample, (left, top, right, bottom))
+        return image.resize((width, height), resample, (left, top, right, bottom))
+    # Columns first, as in `_columns_first`, of those rows alone that the kept part needs.
+    reach = REACHES[resample] * max(1.0, (bottom - top) / height) + 2
+    first = max(0, math.floor(top - reach))
+    last = min(image.height, math.ceil(bottom + reach))
+    rows = image.crop((0, first, image.width, last))
+    wide = rows.resize((width, rows.height), resample, (left, 0, right, rows.height))
+    box = (0, float(np.float32(top)) - first, width, float(np.float32(bottom)) - first)
+    return wide.resize((width, height), resample, box)
 
 
 def _resized_size(
