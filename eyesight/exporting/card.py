@@ -172,12 +172,12 @@ def rates(row: ClassRow) -> tuple[str, str]:
 
 def by_slice(run: Run, predictions: Predictions) -> str:
     """Accuracy on parts of the test images, the worst first."""
-    found = measured_slices(run, predictions)
+    slices = measured_slices(run, predictions)
     title = "## Results per slice"
-    if not found:
+    if not slices:
         return f"{title}\n\nThere are too few test images for slices."
     rows = []
-    for one in found[:SLICES]:
+    for one in slices[:SLICES]:
         mark = "yes" if one.is_worse else "no"
         rows.append(
             (escape(one.name), f"{one.n:,}", f"{one.accuracy:.1%}", f"{one.rest:.1%}", mark)
@@ -186,10 +186,10 @@ def by_slice(run: Run, predictions: Predictions) -> str:
         "slice of the test images",
         "images",
         "accuracy",
-        ("accuracy on the rest"),
-        ("significantly worse"),
+        "accuracy on the rest",
+        "significantly worse",
     )
-    return f"{title}\n\n{len(found)} slices, worst first.\n\n{table(head, rows)}"
+    return f"{title}\n\n{len(slices)} slices, worst first.\n\n{table(head, rows)}"
 
 
 def measured_slices(run: Run, predictions: Predictions) -> list[Slice]:
