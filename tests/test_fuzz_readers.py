@@ -313,6 +313,9 @@ def test_weights(data):
         file.write_bytes(spoiled(whole, data.draw))
         loaded = clear(classifier.load, folder)
         assert loaded is None or file.read_bytes() == whole
+        place = data.draw(st.integers(len(whole) // 2, len(whole) - 1))
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert clear(classifier.load, folder) is None
 
 
 @fuzz
