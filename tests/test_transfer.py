@@ -541,6 +541,34 @@ def test_pictures_without_a_class_do_not_make_a_folder_look_larger(tmp_path):
     assert transfer.look(Recipe(data=Data(source=str(tmp_path)))).pictures == 12
 
 
+def test_folds_compute_the_features_of_every_image_once(tmp_path, monkeypatch):
+    computed = []
+    original = features._write
+
+    def counted(file, batches, total, progress):
+        computed.append(total)
+        return original(file, batches, total, progress)
+
+    monkeypatch.setattr(features, "_write", counted)
+    given = drawn.folder(tmp_path / "data", 60, 32)
+    runs = []
+    for fold in ("1/3", "2/3"):
+        data = replace(RECIPE.data, source=str(given), fold=fold)
+        runs.append(experiment.train(replace(RECIPE, data=data), tmp_path / "runs"))
+    counts = [run.data["counts"] for run in runs]
+    pool = counts[0]["train"] + counts[0]["validation"]
+    assert computed.count(pool) == 1, "the second fold takes those of the first"
+    assert counts[0]["train"] not in computed
+    plain = []
+    monkeypatch.setattr(transfer.FrozenFeatures, "_shares_folds", lambda self, trunk: False)
+    for fold in ("1/3", "2/3"):
+        data = replace(RECIPE.data, source=str(given), fold=fold)
+        plain.append(experiment.train(replace(RECIPE, data=data), tmp_path / "plain"))
+    for shared, alone in zip(runs, plain, strict=True):
+        difference = shared.predictions().probabilities - alone.predictions().probabilities
+        assert np.abs(difference).max() < 0.02, "features of one view are the same"
+
+
 def test_folder_takes_a_larger_backbone_only_where_a_probe_is_clearly_ahead_and_time_allows(
     tmp_path, monkeypatch
 ):

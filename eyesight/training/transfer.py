@@ -401,10 +401,48 @@ class FrozenFeatures:
             views = self._versions_on_disk(len(train))
             train, views = self.affordable(trunk, train, views, measured)
         deadline = time.monotonic() + FEATURES_SHARE * clock.left()
-        computed = features.compute(
-            trunk, train, augment, views, key, deadline=deadline, reporter=reporter
-        )
+        if self._shares_folds(trunk) and len(train) == len(parts["train"]):
+            computed = self._of_all_folds(trunk, train, views, deadline)
+        else:
+            computed = features.compute(
+                trunk, train, augment, views, key, deadline=deadline, reporter=reporter
+            )
         return {"train": computed, "validation": validation}
+
+    def _shares_folds(self, trunk: Trunk) -> bool:
+        """Whether the features of all folds are computed at once."""
+        data = self.recipe.data
+        alone = self.context.group.size == 1 and self.data.own is None
+        return bool(data.fold) and data.target == "class" and trunk.pictures and alone
+
+    def _of_all_folds(
+        self, trunk: Trunk, train: Images, views: int, deadline: float
+    ) -> Activations:
+        """The features of the training images, from those of every image outside the test part.
+
+        These are the same for all folds, so that only the first computes them.
+        """
+        every = dataset.images_of(self.data.store)
+        test = set(self.data.test.ids)
+        labels = every.labels.tolist()
+        rows = [row for row, name in enumerate(every.ids) if name not in test and labels[row] >= 0]
+        pool = self._in_order(every.subset(np.array(rows, dtype=np.int64)))
+        computed = features.compute(
+            trunk,
+            pool,
+            self.recipe.augment,
+            views,
+            self._key(),
+            deadline=deadline,
+            reporter=self.context.reporter,
+        )
+        place = {name: row for row, name in enumerate(computed.ids)}
+        kept = [row for row, name in enumerate(train.ids) if name in place]
+        own = train.subset(np.array(kept, dtype=np.int64))
+        order = np.array([place[name] for name in own.ids], dtype=np.int64)
+        chosen = computed.subset(order)
+        assert isinstance(chosen, Activations)
+        return replace(chosen, labels=own.labels, soft=own.soft)
 
     def _versions_on_disk(self, count: int) -> int:
         """The number of views of `count` images that the recipe sets and the disk allows."""
