@@ -123,6 +123,17 @@ def test_says_what_the_predictions_say(tmp_path):
         assert words in text
 
 
+def test_says_what_the_training_really_used(tmp_path):
+    run = drawn_run(tmp_path, status="trained")
+    used = {"images": 120, "of": 1800, "versions": 2, "epochs": 7, "steps": 14, "lr": 0.0001}
+    run.append({"event": "done", "test": {}, "trained": [used]})
+    text = report.write_report(run).read_text(encoding="utf-8")
+    assert (
+        "Trained 120 of 1,800 training images in 2 views each, 7 epochs (14 steps), "
+        "last learning rate 0.0001." in text
+    )
+
+
 def test_loads_nothing_from_anywhere(tmp_path):
     reader = read(report.page(drawn_run(tmp_path)))
     assert reader.addresses

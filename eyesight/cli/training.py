@@ -29,7 +29,7 @@ from eyesight.cli.options import (
     show_json,
 )
 from eyesight.errors import UserError
-from eyesight.results.records import Result, Summary
+from eyesight.results.records import Result, Summary, used_lines
 from eyesight.results.scores import Measure
 
 if TYPE_CHECKING:
@@ -512,20 +512,6 @@ def closing_track(reporter: Reporter) -> Iterator[None]:
     finally:
         if isinstance(reporter, TrackingReporter):
             reporter.close()
-
-
-def used_lines(result: Result) -> list[str]:
-    """Printed lines: the images, views, epochs and steps of each stage."""
-    lines = []
-    for used in result.get("trained", []):
-        stage = f"stage {used['stage']}: " if "stage" in used else ""
-        versions = f" in {used['versions']} views each" if used["versions"] > 1 else ""
-        lines.append(
-            f"trained {stage}{used['images']:,} of {used['of']:,} training images{versions}, "
-            f"{used['epochs']:,} epochs ({used['steps']:,} steps), last learning rate "
-            f"{used['lr']:.3g}"
-        )
-    return lines
 
 
 def judged(test: Summary, measure: Measure) -> str:

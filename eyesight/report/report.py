@@ -21,7 +21,7 @@ from eyesight.data.store import open_store, store_folder
 from eyesight.results import calibration as calibrating
 from eyesight.results import conformal, metrics
 from eyesight.results.predictions import Predictions, readable, summary
-from eyesight.results.records import number
+from eyesight.results.records import number, used_lines
 from eyesight.runs import Run
 from eyesight.views import corrections_effect, dense_plots, html, joined, plots, run_view
 from eyesight.views.html import duration, percent
@@ -168,6 +168,7 @@ def _training(run: Run) -> dict[str, object]:
         "measure": run.measure,
         "curves": curves,
         "stages": stages(run),
+        "used": used_lines(run.result),
         "mixed": any(epoch.get("train_clean") for epoch in epochs),
         "findings": run_view.findings(run),
     }

@@ -128,6 +128,20 @@ class Environment(TypedDict, total=False):
     without_effect: dict[str, str]
 
 
+def used_lines(result: Result) -> list[str]:
+    """Printed lines: the images, views, epochs and steps of each stage."""
+    lines = []
+    for used in result.get("trained", []):
+        stage = f"stage {used['stage']}: " if "stage" in used else ""
+        versions = f" in {used['versions']} views each" if used["versions"] > 1 else ""
+        lines.append(
+            f"trained {stage}{used['images']:,} of {used['of']:,} training images{versions}, "
+            f"{used['epochs']:,} epochs ({used['steps']:,} steps), last learning rate "
+            f"{used['lr']:.3g}"
+        )
+    return lines
+
+
 def number(values: Mapping[str, object], key: str) -> float | None:
     """The number at `key`; None where there is none, as for one that was not finite."""
     value = values.get(key)
