@@ -280,7 +280,10 @@ def without_weak_backbones(made: Sequence[Candidate], search: Search) -> list[Ca
     names = [one.recipe.model.name for one in made if one.name.startswith("folder ")]
     if len(names) < 2:
         return list(made)
-    if search.budget < PROBED_FROM:
+    if made[0].family != "pretrained":
+        prepared(made[:1], search)  # what is small first: it shows how slow the machine is
+    late = search.clock.elapsed() > PREPARING / 2 * search.budget
+    if search.budget < PROBED_FROM or late:
         search.looked_at.append(f"{names[0]} of {len(names)} pretrained networks: no time to probe")
         return [
             one for one in made if one.family != "pretrained" or one.name == f"folder {names[0]}"

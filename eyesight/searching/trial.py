@@ -94,7 +94,9 @@ def hits_of(recipe: Recipe, parts: Parts, seconds: float) -> Hits:
     if isinstance(network.body, Backbone):
         weights.fill(network, recipe.model, data.store.classes)
         compute_judged_features(recipe, network, data)
-    context = Context(clock=Clock(budget=seconds))  # what is shared by all trials is not timed
+    context = Context(
+        clock=Clock(budget=seconds, minimum_steps=1)
+    )  # what is shared by all trials is not timed
     if not isinstance(network.body, Backbone):
         views = reserve_for_judging(recipe, network, data, context.clock)
     hits = np.zeros(0, dtype=np.bool_)
