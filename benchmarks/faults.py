@@ -537,7 +537,7 @@ def wrong_labels(bench: Bench) -> str:
     values["labels"] = values["labels"] + 7
     np.savez(file, **values)
     command = [sys.executable, "-O", "-m", "eyesight", "report", str(bench.run_folder)]
-    return refused(bench.run(command), "no predictions")
+    return refused(bench.run(command), "not a valid predictions file")
 
 
 @fault("damage", "recipe.json", "no object")

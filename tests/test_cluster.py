@@ -197,7 +197,7 @@ def test_other_versions_and_other_pictures_are_refused(tmp_path):
     run = made(tmp_path)
     run.write_json("data.json", {"store": "theirs"})
     assert (
-        "other pictures" in compare.of_these_pictures(run, "ours")
+        "other images" in compare.of_these_pictures(run, "ours")
         and compare.of_these_pictures(run, "theirs") == run
     )
 
