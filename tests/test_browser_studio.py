@@ -228,6 +228,24 @@ def tab_to(page, selector, most=80):
     raise AssertionError(f"{selector} cannot be reached by Tab")
 
 
+def choose_by_key(page, chosen):
+    """Open the file dialogue of the field in focus, and choose files.
+
+    Playwright sometimes misses the first dialogue of a page that was just opened.
+    """
+    from playwright.sync_api import TimeoutError
+
+    for last in (False, False, True):
+        try:
+            with page.expect_file_chooser(timeout=8000) as chooser:
+                page.keyboard.press("Space")
+            chooser.value.set_files(chosen)
+            return
+        except TimeoutError:
+            if last:
+                raise
+
+
 @slow
 def test_by_the_keyboard_alone(browser, studio, drawn):
     address, _ = studio
@@ -245,9 +263,7 @@ def test_by_the_keyboard_alone(browser, studio, drawn):
         pick = f'section.card[aria-label="{name}"] .pick'
         page.locator(pick).wait_for(state="attached")
         tab_to(page, pick, 400)
-        with page.expect_file_chooser() as chooser:
-            page.keyboard.press("Space")
-        chooser.value.set_files(files(drawn, name))
+        choose_by_key(page, files(drawn, name))
         page.locator(f'section.card[aria-label="{name}"] .count', has_text="30").wait_for(
             timeout=60_000
         )
@@ -269,9 +285,7 @@ def test_by_the_keyboard_alone(browser, studio, drawn):
     page.keyboard.press("Enter")
     page.wait_for_url("**/try")
     tab_to(page, "#picture")
-    with page.expect_file_chooser() as chooser:
-        page.keyboard.press("Space")
-    chooser.value.set_files(str(drawn / "block" / "30.png"))
+    choose_by_key(page, str(drawn / "block" / "30.png"))
     page.locator("#answer .name").wait_for(timeout=60_000)
     assert page.locator("#answer .name").text_content() in NAMES
     page.context.close()
