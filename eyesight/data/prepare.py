@@ -263,13 +263,27 @@ def _resize_part(
         top, bottom = 0, height
         return image.resize((width, height), resample, (left, top, right, bottom))
     # Columns first, as in `_columns_first`, of those rows alone that the kept part needs.
-    reach = REACHES[resample] * max(1.0, (bottom - top) / height) + 2
-    first = max(0, math.floor(top - reach))
-    last = min(image.height, math.ceil(bottom + reach))
-    rows = image.crop((0, first, image.width, last))
-    wide = rows.resize((width, rows.height), resample, (left, 0, right, rows.height))
-    box = (0, float(np.float32(top)) - first, width, float(np.float32(bottom)) - first)
-    return wide.resize((width, height), resample, box)
+    first, last = _needed(top, bottom, height, image.height, resample)
+    if last - first < image.height:
+        start, end = _needed(left, right, width, image.width, resample)
+        image = image.crop((start, first, end, last))
+        left, right = _shifted(left, start), _shifted(right, start)
+        top, bottom = _shifted(top, first), _shifted(bottom, first)
+    wide = image.resize((width, image.height), resample, (left, 0, right, image.height))
+    return wide.resize((width, height), resample, (0, top, width, bottom))
+
+
+def _needed(
+    low: float, high: float, size: int, most: int, resample: Image.Resampling
+) -> tuple[int, int]:
+    """The first row or column that the filter reads between `low` and `high`, and the end."""
+    reach = REACHES[resample] * max(1.0, (high - low) / size) + 2
+    return max(0, math.floor(low - reach)), min(most, math.ceil(high + reach))
+
+
+def _shifted(edge: float, start: int) -> float:
+    """An edge of a box after `start` rows or columns were cut; Pillow's edges are float32."""
+    return float(np.float32(edge)) - start
 
 
 def _resized_size(
