@@ -186,8 +186,10 @@ def main():
     file = HERE / "results" / f"audit_copies_{name}.json"
     command = (
         f"python benchmarks/audit_copies.py {Path(options.data).name} --limit {options.limit} "
-        f"--copies {options.copies} --seeds {options.seeds} --imagededup PYTHON"
+        f"--copies {options.copies} --seeds {options.seeds}"
     )
+    if options.imagededup:
+        command += " --imagededup PYTHON"
     written = {
         "command": command,
         "results": results,

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import drawn
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from eyesight.cli import main
 from eyesight.errors import UserError
-from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training
+from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
 from eyesight.recipes.folder import Seen
 from eyesight.results import searching as results
 from eyesight.runs import list_runs
@@ -247,6 +248,7 @@ def test_the_probe_leaves_each_image_out_as_a_refit_would():
         (["--budget", "10m"], "auto needs --data and --budget"),
         (["--data", "photos"], "auto needs --data and --budget"),
         (["--data", "photos", "--budget", "10m", "--folds", "3"], "does not support --folds"),
+        (["--data", "photos", "--budget", "10m", "--every", "3"], "does not support --every"),
         (["--data", "photos", "--budget", "10m", "--set", "data.target=mask"], "is mask"),
     ],
 )
@@ -291,3 +293,29 @@ def test_a_space_of_ones_own_is_searched_and_nothing_else_is_tried(pair, tmp_pat
     unlimited = replace(pair[0].recipe, training=Training())
     with pytest.raises(UserError, match="needs a time"):
         search.search_space(unlimited, space, tmp_path / "runs", context)
+
+
+@pytest.mark.parametrize(
+    ("settings", "space", "message"),
+    [
+        ((), "training.keep=best,last", "cannot vary training.keep"),
+        ((), "data.split_seed=1,2", "cannot vary data.split_seed"),
+        (("data.target=mask",), "optim.lr=0.01,0.02", "data.target is mask"),
+    ],
+)
+def test_a_space_that_no_trial_could_judge_is_refused(tmp_path, settings, space, message):
+    recipe = override(Recipe(), ["training.budget=30s", *settings])
+    with pytest.raises(UserError, match=message):
+        search.search_space(recipe, [space], tmp_path, Context(Reporter()))
+
+
+def test_the_head_alone_wins_where_training_more_is_no_better():
+    def tried(name, right):
+        hits = np.arange(200) < right
+        candidate = Candidate(name, Recipe(), "pretrained")
+        return SimpleNamespace(candidate=candidate, choosing=hits)
+
+    head = tried(f"folder lite0, {rules.HEAD_ONLY}", 150)
+    assert search.accepted(head, tried("folder lite0", 151))
+    assert not search.accepted(head, tried("folder lite0", 190))
+    assert not search.accepted(tried("folder lite0, mirrored", 151), tried("folder lite0", 150))

@@ -124,3 +124,13 @@ def test_a_group_file_of_other_data_is_refused(tmp_path):
     file.write_text("nothing\n")
     with pytest.raises(UserError, match="id and group"):
         dataset.load(Data(str(root), size=16, group_file=str(file)))
+
+
+def test_an_image_in_two_groups_is_refused(tmp_path):
+    file = tmp_path / "groups.csv"
+    file.write_text("id,group\na.png,1\nb.png,1\na.png,2\n")
+    with pytest.raises(UserError, match="into two groups: 1 and 2"):
+        group_file.read(file)
+    file.write_text("id,group\n" + "a" * 200_000 + ",1\n")
+    with pytest.raises(UserError, match="not a table"):
+        group_file.read(file)

@@ -81,7 +81,8 @@ def out_of_fold(
     """Probabilities n,K of each image by logistic regression on the other folds.
 
     The penalty with the lowest held-out log loss is taken. None where the time of one evaluation
-    shows that it would not end before `deadline`, which is one of time.monotonic().
+    shows that it would not end before `deadline`, which is one of time.monotonic(), or where no
+    penalty gives finite probabilities.
     """
     fold = stratified_folds(labels, seed)
     problem = Problem(standardised, gram, labels, classes, fold)
@@ -97,11 +98,11 @@ def out_of_fold(
         coefficients = minimise(problem, coefficients, penalty)
         logarithms = problem.held_out(coefficients)
         loss = float(functional.nll_loss(logarithms, labels))
-        if loss > best_loss:
+        if not loss <= best_loss:  # also where it is not a number
             break
         best_loss = loss
         best = logarithms.exp()
-    return best
+    return best if len(best) else None
 
 
 def stratified_folds(labels: Tensor, seed: int) -> Tensor:

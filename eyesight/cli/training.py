@@ -258,11 +258,13 @@ def train(
         "data.corrections": corrections if corrections != AUTO else None,
     }
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
-    _check_track(track, folds)
+    _check_track(track)
+    _check_single(folds, {"--track": track, "--every": every or None})
     if fresh:
         cache.start_fresh()
     if name == SEARCHED:
         refused = {"--folds": folds, "--processes": processes, "--extra": extra, "--track": track}
+        refused["--every"] = str(every) if every else None
         if corrections == AUTO:
             refused["--corrections auto"] = corrections
         _train_auto(
@@ -317,17 +319,24 @@ def train(
     _print_result(run, result, report)
 
 
-def _check_track(track: str | None, folds: int | None) -> None:
-    """Raise UserError for a track that is unknown, not installed, or asked for with folds."""
+def _check_track(track: str | None) -> None:
+    """Raise UserError for a track that is unknown or not installed."""
     if track is None:
         return
     from eyesight.views.track import check_kind
 
     check_kind(track)
-    if folds is not None:
-        raise UserError(
-            "--track works only with a single training", "leave --track or --folds out", code=2
-        )
+
+
+def _check_single(folds: int | None, options: Mapping[str, object]) -> None:
+    """Raise UserError where --folds is given with an option of a single training."""
+    for option, value in options.items():
+        if folds is not None and value is not None:
+            raise UserError(
+                f"{option} works only with a single training",
+                f"leave {option} or --folds out",
+                code=2,
+            )
 
 
 class Resuming(NamedTuple):

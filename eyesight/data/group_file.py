@@ -36,14 +36,28 @@ def read(file: Path) -> dict[str, str]:
             "data.group_file must be a CSV file",
             code=2,
         ) from None
-    rows = csv.DictReader(io.StringIO(text))
-    if not set(COLUMNS) <= set(rows.fieldnames or ()):
+    try:
+        rows = list(csv.DictReader(io.StringIO(text)))
+    except csv.Error as error:
+        raise UserError(
+            f"{file} is not a table: {error}", "data.group_file must be a CSV file", code=2
+        ) from None
+    if not rows or not set(COLUMNS) <= set(rows[0]):
         raise UserError(
             f"{file} has no columns id and group",
             "write one with eyesight audit DATA --groups FILE.csv",
             code=2,
         )
-    return {row["id"]: row["group"] for row in rows if row["group"]}
+    groups: dict[str, str] = {}
+    for row in rows:
+        image_id, group = row["id"], row["group"]
+        if group and groups.setdefault(image_id, group) != group:
+            raise UserError(
+                f"{file} puts {image_id} into two groups: {groups[image_id]} and {group}",
+                "keep one row for each image",
+                code=2,
+            )
+    return groups
 
 
 def groups_by_file(ids: Sequence[str], file: str) -> tuple[tuple[str, ...], int]:

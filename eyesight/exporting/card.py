@@ -13,6 +13,7 @@ from typing import cast
 
 from eyesight import classifier
 from eyesight.classifier import Facts
+from eyesight.recipe import BLEND
 from eyesight.results import calibration, conformal, metrics, slices, threshold
 from eyesight.results.calibration import Calibration
 from eyesight.results.metrics import ClassRow
@@ -141,12 +142,19 @@ def accuracy(run: Run) -> str:
         validation = run.measure.sentence(result["validation"])
         lines += [
             "",
-            (f"Validation {run.measure.title}: {validation}; these images chose the epoch."),
+            f"Validation {run.measure.title}: {validation}{chose_epoch(run)}.",
         ]
     if "test_uncorrected" in result:
         uncorrected = run.measure.sentence(result["test_uncorrected"])
         lines += ["", f"With the uncorrected labels: {uncorrected}."]
     return "\n".join(lines)
+
+
+def chose_epoch(run: Run) -> str:
+    """Whether the validation images are too friendly a measure, because they chose the epoch."""
+    if run.recipe.model.name != BLEND and run.recipe.training.keep == "best":
+        return "; these images chose the epoch"
+    return ""
 
 
 def by_class(run: Run, predictions: Predictions) -> str:
@@ -287,7 +295,8 @@ def licences(run: Run | None, facts: Facts) -> str:
     weights = run.environment.get("weights") if run is not None else facts.get("weights")
     if isinstance(weights, dict) and weights.get("sha256"):
         name, door = weights.get("network"), weights.get("door")
-        rows.append((f"the pretrained weights of {name}, from {door}", TO_FILL))
+        of = without_path(f"the pretrained weights of {name}, from {PurePath(str(door)).name}")
+        rows.append((escape(of), TO_FILL))
     rows.append(("eyesight, which wrote the file", "Apache-2.0"))
     return f"## Licences\n\n{table(('of', 'licence'), rows)}"
 
@@ -307,7 +316,7 @@ def hashes(evidence: Evidence) -> str:
 
 
 def without_path(name: str) -> str:
-    """The name of a data set without the folders above it, which are nobody else's business.
+    """The name of a data set without the folders above it, for privacy.
 
     Also at the end of words such as "test images of /home/ann/leaves".
     """

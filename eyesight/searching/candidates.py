@@ -29,6 +29,9 @@ MANY = 5000  # images from which several stages of a backbone are trained at onc
 APART = 1000  # validation images are a tenth of all, and no more than about so many
 
 
+HEAD_ONLY = "head only"  # of the variations, the one that trains no more of the network
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A recipe that is tried. The best of every `family` reaches the last round."""
@@ -123,7 +126,7 @@ def variations(winner: Candidate) -> list[Candidate]:
     recipe = winner.recipe
     made = []
     if recipe.transfer.thaw and winner.family == "pretrained":
-        made.append(_varied(winner, "head alone", ["transfer.thaw="]))
+        made.append(_varied(winner, HEAD_ONLY, ["transfer.thaw="]))
     for factor in (2.0, 0.5):
         rates = [f"optim.lr={recipe.optim.lr * factor:g}"]
         if recipe.transfer.thaw and winner.family == "pretrained":

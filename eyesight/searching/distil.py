@@ -67,6 +67,12 @@ class Limits:
     bytes: float | None = None
     milliseconds: float | None = None
 
+    def allow(self, file: FileRecord) -> bool:
+        """Whether an exported file is small and fast enough."""
+        small = self.bytes is None or file.bytes <= self.bytes
+        quick = self.milliseconds is None or file.milliseconds <= self.milliseconds
+        return small and quick
+
 
 def read_limits(size: str | None, latency: str | None) -> Limits:
     """Limits such as 300kB and 2ms; raises UserError for other text."""
@@ -137,6 +143,11 @@ def distil(
             raise
         files = measured_files(run, teacher, loaded, context)
     chosen = choose(files, limits)
+    if not limits.allow(chosen):
+        context.reporter.message(
+            f"no exported file keeps to the limits; {chosen.name} is the smallest: "
+            f"{chosen.bytes:,} bytes, {chosen.milliseconds:.1f} ms"
+        )
     record = DistilRecord(
         str(teacher.path),
         f"{student.name} {recipe.model.width or 1:g}×",
@@ -317,15 +328,10 @@ def median_ms(call: Callable[[], object]) -> float:
 
 
 def choose(files: Sequence[FileRecord], limits: Limits) -> FileRecord:
-    """The smallest of the student's files on the front that keeps to the limits, or the smallest.
+    """The smallest of the student's files that keeps to the limits, or the smallest of all.
 
     A file of 8 bits exists only where it loses half a point at most.
     """
     student = [file for file in files if file.name != "teacher"]
-    allowed = []
-    for file in student:
-        small = limits.bytes is None or file.bytes <= limits.bytes
-        quick = limits.milliseconds is None or file.milliseconds <= limits.milliseconds
-        if small and quick:
-            allowed.append(file)
+    allowed = [file for file in student if limits.allow(file)]
     return min(allowed or student, key=lambda file: file.bytes)

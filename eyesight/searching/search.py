@@ -62,6 +62,16 @@ IMPROVED_FROM = 8.0  # seconds of a trial that can tell settings apart
 PROBED_FROM = 60.0  # seconds of the budget
 BEST_BACKBONES = 2  # after the probe
 LOOKED_AT = 30  # images
+NOT_SEARCHED = (
+    "training.budget",
+    "training.keep",
+    "training.patience",
+    "data.source",
+    "data.test",
+    "data.validation",
+    "data.split_seed",
+    "data.fold",
+)
 GREY = 6  # the largest difference between the channels of an image without colour
 
 
@@ -146,6 +156,18 @@ def train_auto(
     return search(build, key, budget, out, context)
 
 
+def check_space(space: Sequence[str]) -> None:
+    """Raise UserError for settings that no trial could tell apart, or that change who is judged."""
+    for setting in space:
+        path = setting.partition("=")[0].strip()
+        if path in NOT_SEARCHED:
+            raise UserError(
+                f"--space cannot vary {path}: trials set it themselves, or are judged by it",
+                "compare the values: eyesight compare",
+                code=2,
+            )
+
+
 def search_space(recipe: Recipe, space: Sequence[str], out: Path, context: Context) -> Run:
     """The run of the best of every combination of settings, such as "optim.lr=0.01,0.02".
 
@@ -154,6 +176,13 @@ def search_space(recipe: Recipe, space: Sequence[str], out: Path, context: Conte
     budget = recipe.training.budget
     if budget is None:
         raise UserError("a search needs a time", "for example --budget 10m", code=2)
+    if recipe.data.target != "class":
+        raise UserError(
+            f"search supports only classification, but data.target is {recipe.data.target}",
+            "compare takes other recipes: eyesight compare",
+            code=2,
+        )
+    check_space(space)
     made = []
     for variant in compare.variants(space):
         name = " ".join(variant.settings)
@@ -291,6 +320,8 @@ def without_weak_backbones(made: Sequence[Candidate], search: Search) -> list[Ca
     first = next(one for one in made if one.name.startswith("folder "))
     parts = search.division.parts(transfer.resolve_preprocessing(first.recipe))
     best = strongest(names, parts.train, search)
+    if not best:
+        return [one for one in made if one.family != "pretrained"]
     kept = []
     for candidate in made:
         name = candidate.recipe.model.name
@@ -443,7 +474,7 @@ def accepted(trial: Trial, best: Trial) -> bool:
 
     The head alone does unless training more of the network is clearly better.
     """
-    if trial.candidate.name.endswith(", head only"):
+    if trial.candidate.name.endswith(f", {rules.HEAD_ONLY}"):
         return not clearly_better(best.choosing, trial.choosing)
     return clearly_better(trial.choosing, best.choosing)
 

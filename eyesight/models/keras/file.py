@@ -50,7 +50,7 @@ def read(file: Path) -> Layers:
         with h5py.File(file, "r") as opened:
             group = opened.get("model_weights", opened)
             layers = dict(_layers(group))
-    except (OSError, KeyError, AttributeError, ValueError) as error:
+    except (OSError, KeyError, AttributeError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(
             f"{file} cannot be read as HDF5: {error}", "it may be damaged; copy or fetch it again"
         ) from None

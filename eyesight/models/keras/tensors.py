@@ -32,14 +32,14 @@ def tensors(model: nn.Module, kind: Family, layers: Layers) -> dict[str, Tensor]
                 f"the weights do not have the layer {layer} of Keras' {kind.name}", OTHERS
             )
         used.add(layer)
-        for tensor_name, tensor in _of(name, module, layers[layer]).items():
-            expected = module.state_dict()[tensor_name].shape
-            if tensor.shape != expected:
-                raise UserError(
-                    f"the layer {layer} has {_shape(tensor.shape)}, but {name}.{tensor_name} of "
-                    f"Keras' {kind.name} has {_shape(expected)}",
-                    OTHERS,
-                )
+        try:
+            given = _of(name, module, layers[layer])
+        except (RuntimeError, IndexError):
+            raise UserError(
+                f"the layer {layer} does not fit {name} of Keras' {kind.name}", OTHERS
+            ) from None
+        for tensor_name, tensor in given.items():
+            _check_shape(module, tensor_name, tensor, f"the layer {layer} of Keras' {kind.name}")
             converted[f"{name}.{tensor_name}"] = tensor
     unused = [layer for layer in layers if layer not in used]
     if unused:
@@ -51,6 +51,19 @@ def tensors(model: nn.Module, kind: Family, layers: Layers) -> dict[str, Tensor]
         first = next(iter(converted))
         converted[first] = converted[first].flip(1)
     return converted
+
+
+def _check_shape(module: nn.Module, name: str, tensor: Tensor, layer: str) -> None:
+    """Raise UserError where the module has no tensor of this name and shape."""
+    expected = module.state_dict().get(name)
+    if expected is None:
+        raise UserError(f"{layer} has a {name} that the network does not have", OTHERS)
+    if tensor.shape != expected.shape:
+        raise UserError(
+            f"{layer} has {_shape(tensor.shape)}, but the {name} of the network has "
+            f"{_shape(expected.shape)}",
+            OTHERS,
+        )
 
 
 def statistics(kind: Family, layers: Layers) -> tuple[Tensor, Tensor]:

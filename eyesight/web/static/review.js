@@ -12,7 +12,7 @@ let items = [];
 let more = false;
 let current = 0;
 let selected = new Set(); // contents
-let busy = false; // while an action runs: other keys wait for what it will show
+let busy = false; // while an action runs, other keys are ignored
 let actions = 0; // so far
 
 function titleOf(name) {
@@ -313,9 +313,11 @@ function relabel(text) {
   const begins = facts.classes.filter(one => one.title.toLowerCase().startsWith(typed));
   const matches = exact.length ? exact : begins;
   if (matches.length !== 1) return say(t("review.which", { n: matches.length, text }));
-  nameField.value = "";
-  nameField.blur();
-  once(() => decide("relabel", matches[0].name));
+  once(() => {
+    nameField.value = "";
+    nameField.blur();
+    return decide("relabel", matches[0].name);
+  });
 }
 
 const ACTIONS = {
