@@ -39,7 +39,8 @@ def tensors(model: nn.Module, kind: Family, layers: Layers) -> dict[str, Tensor]
                 f"the layer {layer} does not fit {name} of Keras' {kind.name}", OTHERS
             ) from None
         for tensor_name, tensor in given.items():
-            _check_shape(module, tensor_name, tensor, f"the layer {layer} of Keras' {kind.name}")
+            place = f"{name}.{tensor_name} of Keras' {kind.name}"
+            _check_shape(module.state_dict().get(tensor_name), tensor, f"the layer {layer}", place)
             converted[f"{name}.{tensor_name}"] = tensor
     unused = [layer for layer in layers if layer not in used]
     if unused:
@@ -53,16 +54,13 @@ def tensors(model: nn.Module, kind: Family, layers: Layers) -> dict[str, Tensor]
     return converted
 
 
-def _check_shape(module: nn.Module, name: str, tensor: Tensor, layer: str) -> None:
-    """Raise UserError where the module has no tensor of this name and shape."""
-    expected = module.state_dict().get(name)
+def _check_shape(expected: Tensor | None, tensor: Tensor, layer: str, place: str) -> None:
+    """Raise UserError where the network has no such tensor, or one of another shape."""
     if expected is None:
-        raise UserError(f"{layer} has a {name} that the network does not have", OTHERS)
+        raise UserError(f"{layer} has {_shape(tensor.shape)}, but there is no {place}", OTHERS)
     if tensor.shape != expected.shape:
         raise UserError(
-            f"{layer} has {_shape(tensor.shape)}, but the {name} of the network has "
-            f"{_shape(expected.shape)}",
-            OTHERS,
+            f"{layer} has {_shape(tensor.shape)}, but {place} has {_shape(expected.shape)}", OTHERS
         )
 
 
