@@ -49,8 +49,8 @@ def served(app):
     sock.close()
 
 
-def check(browser, address, paths, ready="main"):
-    """Open each page in each look, and ask axe-core; all findings at once."""
+def findings_on(browser, address, paths, ready="main"):
+    """What axe-core finds on each page in each look."""
     PICTURES.mkdir(parents=True, exist_ok=True)
     findings = []
     for language, scheme, width in LOOKS:
@@ -69,7 +69,7 @@ def check(browser, address, paths, ready="main"):
             except AssertionError as error:
                 findings.append(f"{language} {scheme} {path}: {error}")
         context.close()
-    assert findings == []
+    return findings
 
 
 def test_the_pages_of_the_service_and_the_studio(browser, tmp_path, monkeypatch):
@@ -86,7 +86,7 @@ def test_the_pages_of_the_service_and_the_studio(browser, tmp_path, monkeypatch)
     )
     steps = [f"/studio/shapes/{step}" for step in STEPS]
     with served(app) as address:
-        check(browser, address, (*SERVICE, *steps, f"/runs/{failed.name}"))
+        assert findings_on(browser, address, (*SERVICE, *steps, f"/runs/{failed.name}")) == []
 
 
 def test_the_review_page(browser, tmp_path, monkeypatch):
@@ -96,4 +96,4 @@ def test_the_review_page(browser, tmp_path, monkeypatch):
     (data / "bar" / "0000.png").rename(data / "ring" / "0000.png")
     review = open_review(data_of(str(data)), None, "ann", budget=60, reporter=Reporter())
     with served(review_application(review)) as address:
-        check(browser, address, ("/review",), ready="#one")
+        assert findings_on(browser, address, ("/review",), ready="#one") == []

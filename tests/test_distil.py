@@ -131,3 +131,11 @@ def test_what_cannot_teach_is_refused(teacher, tmp_path, monkeypatch, capsys):
     unfinished.write_json("recipe.json", teacher.read_json("recipe.json"))
     printed = command(monkeypatch, capsys, "distil", unfinished.path, "--to", "lenet5", code=1)
     assert "interrupted" in printed.err
+
+
+@pytest.mark.parametrize("setting", ["data.validation=0.2", "loss.smoothing=0.1", "model.width=2"])
+def test_settings_without_effect_on_the_student_are_refused(setting):
+    limits = distil.Limits(bytes=300_000)
+    with pytest.raises(UserError, match="has no effect here"):
+        distil.check_settings([setting], limits)
+    distil.check_settings(["data.size=32", "optim.lr=0.01"], limits)

@@ -135,6 +135,7 @@ def distil(
     limits = distilling.read_limits(size, latency)
     given = {"training.budget": budget, "training.seed": seed}
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
+    distilling.check_settings(settings or (), limits)
     distilling.check(opened)
     named = resolve(to) if to is not None else None
     student = named or distilling.suited_student(opened, console.reporter)

@@ -172,6 +172,22 @@ def check(teacher: Run) -> None:
         raise UserError(f"{teacher.path} is {teacher.status}", teacher.way_on)
 
 
+def check_settings(settings: Sequence[str], limits: Limits) -> None:
+    """Raise UserError for settings of the student that would have no effect."""
+    for setting in settings:
+        path = setting.partition("=")[0].strip()
+        room, _, field = path.partition(".")
+        if room == "data" and field not in PREPARED:
+            reason = "the teacher's images and split are used"
+        elif path == "loss.smoothing":
+            reason = "the teacher's probabilities are smooth"
+        elif path == "model.width" and limits != Limits():
+            reason = "--size and --latency choose the width"
+        else:
+            continue
+        raise UserError(f"--set {path} has no effect here: {reason}", f"leave {path} out", code=2)
+
+
 def student_recipe(teacher: Run, student: Recipe) -> Recipe:
     """The student's recipe on the teacher's images and split, prepared as the student asks.
 

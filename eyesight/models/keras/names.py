@@ -168,6 +168,13 @@ def _inverted(part: str, first: bool) -> str:
     return names[part]
 
 
+def _expanded(name: str, numbers: Mapping[str, int], prefix: str) -> str:
+    """A layer of an inverted residual block; the first block has no number."""
+    *_, number, part = _block(name, numbers)
+    block = f"{prefix}_{number}" if number else "expanded_conv"
+    return f"{block}_{_inverted(part, number == 0)}"
+
+
 def _mobilenet_v2(name: str, numbers: Mapping[str, int]) -> str:
     ends = {
         "conv_stem": "conv1",
@@ -176,11 +183,7 @@ def _mobilenet_v2(name: str, numbers: Mapping[str, int]) -> str:
         "bn2": "conv_1_bn",
         "classifier": "predictions",
     }
-    if name in ends:
-        return ends[name]
-    *_, number, part = _block(name, numbers)
-    prefix = f"block_{number}" if number else "expanded_conv"
-    return f"{prefix}_{_inverted(part, number == 0)}"
+    return ends.get(name) or _expanded(name, numbers, "block")
 
 
 def _mobilenet_v3(name: str, numbers: Mapping[str, int]) -> str:
@@ -192,11 +195,7 @@ def _mobilenet_v3(name: str, numbers: Mapping[str, int]) -> str:
         "conv_head": "conv_2",
         "classifier": "logits",
     }
-    if name in ends:
-        return ends[name]
-    *_, number, part = _block(name, numbers)
-    prefix = f"expanded_conv_{number}" if number else "expanded_conv"
-    return f"{prefix}_{_inverted(part, number == 0)}"
+    return ends.get(name) or _expanded(name, numbers, "expanded_conv")
 
 
 def _efficientnet(name: str, numbers: Mapping[str, int]) -> str:
