@@ -12,6 +12,8 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -41,6 +43,69 @@ def commands(case: Path, scratch: Path) -> Iterator[list[str]]:
         yield ["evaluate", str(runs / "latest"), "--data", str(case / "judge")]
     if case.name.startswith("predict"):
         yield ["predict", str(runs / "latest"), str(data)]
+    if case.name == "near_copies":
+        yield ["audit", str(data)]
+
+
+# Linux counts the memory of the parent in a child's `ru_maxrss`, but not in VmHWM.
+PREDICT = """
+import atexit, sys
+from pathlib import Path
+from eyesight.cli.main import main
+def peak():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    print("peak memory", *[line.split()[1] for line in lines if line.startswith("VmHWM")], "kB")
+atexit.register(peak)
+sys.argv = ["eyesight", "predict", *sys.argv[1:]]
+main()
+"""
+
+
+def thin_pictures(case: Path, scratch: Path) -> Iterator[str]:
+    """`predict` on pictures a pixel high, in a process of its own: what it printed, and its peak
+    memory. An ordinary picture comes first."""
+    train = ["train", "digits", "--data", str(case.parent / "eval_subset" / "data")]
+    run([*train, "--out", str(scratch / case.name), *SHORT])
+    taught = latest([str(scratch / case.name / "latest")])
+    ordinary = next(path for path in (case.parent / "eval_subset").rglob("*.png"))
+    for path in (ordinary, *sorted(case.glob("*.png"))):
+        command = [sys.executable, "-c", PREDICT, *taught, str(path)]
+        began = time.monotonic()
+        child = subprocess.run(command, capture_output=True, text=True, check=False)
+        seconds = time.monotonic() - began
+        yield f"[{child.returncode}] eyesight predict {path.name}: {seconds:.1f} s"
+        yield from (f"    {line}" for line in shown(child.stdout + child.stderr))
+
+
+def replaced_pictures(case: Path, scratch: Path) -> Iterator[str]:
+    """The mean grey level of each class in the store and in the files, before and after all pictures
+    of the two classes change places, with the same names, sizes and times."""
+    import numpy as np
+    from PIL import Image
+
+    from eyesight.data.opening import open_source
+    from eyesight.data.store import prepare_store
+    from eyesight.recipe import Data
+
+    copy = scratch / "replaced"
+    shutil.copytree(case / "data", copy)
+    cats, dogs = (sorted((copy / name).iterdir()) for name in ("cat", "dog"))
+    for moment in ("before", "after"):
+        store = prepare_store(open_source(str(copy)), Data(str(copy)))
+        pixels, labels = np.asarray(store.pixels), np.asarray(store.labels)
+        means = [
+            f"{name} {pixels[labels == row].mean():.3f} (files {np.mean([Image.open(path) for path in paths]):.3f})"
+            for row, (name, paths) in enumerate(zip(store.classes, (cats, dogs), strict=True))
+        ]
+        yield f"{moment}: {', '.join(means)}"
+        for cat, dog in zip(cats, dogs, strict=True):
+            contents, times = (cat.read_bytes(), dog.read_bytes()), (cat.stat(), dog.stat())
+            for path, content, kept in zip((cat, dog), reversed(contents), times, strict=True):
+                path.write_bytes(content)
+                os.utime(path, ns=(kept.st_atime_ns, kept.st_mtime_ns))
+
+
+SPECIAL = {"thin_upload": thin_pictures, "stale_cache": replaced_pictures}
 
 
 def latest(arguments: list[str]) -> list[str]:
@@ -101,6 +166,9 @@ def main() -> None:
                 print(f"  [{code}] eyesight {' '.join(arguments[:1] + [Path(arguments[1]).name])}")
                 for line in shown(output):
                     print(f"      {line}")
+            if case.name in SPECIAL:
+                for line in SPECIAL[case.name](case, Path(scratch)):
+                    print(f"  {line}")
     print(f"\n{len(cases)} cases, {tracebacks} tracebacks, {time.monotonic() - started:.0f} s")
 
 
