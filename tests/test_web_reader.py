@@ -2,9 +2,11 @@
 nobody asked to keep.
 """
 
+import json
 import threading
 import time
 from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
@@ -257,6 +259,7 @@ def test_a_run_that_is_being_exported_keeps_nobody_waiting(tmp_path, monkeypatch
             now = client.get("/api/reader").json()
             assert (now["state"], now["run"], now["progress"]) == ("training", "0001-digits", 1.0)
         assert time.monotonic() - began < 100 and threading.active_count() < before + 8
+        assert now["seconds_left"] is not None
         go.set()
         assert until(client, lambda now: now["state"] == "ready")["name"] == "0001-digits"
     assert exports == ["0001-digits"]
@@ -345,6 +348,26 @@ def test_what_a_page_began_is_served_only_where_nobody_trained_anything(tmp_path
     worker.busy, worker.before = True, frozenset(run.name for run in list_runs(tmp_path))
     worker._work("digits")
     assert server.newest(tmp_path).name == "0003-other"
+
+
+def test_the_time_left_follows_from_the_epochs_so_far(tmp_path):
+    run = Run.create(tmp_path, "digits")
+    assert training_job.seconds_left(run) is None
+    now = datetime.now(UTC)
+
+    def event(kind, ago, **values):
+        at = (now - timedelta(seconds=ago)).isoformat()
+        return json.dumps({"event": kind, "time": at, **values}) + "\n"
+
+    log = event("start", 70)
+    (run.path / "log.jsonl").write_text(log)
+    assert training_job.seconds_left(run) is None
+    log += event("epoch", 10, epoch=1, progress=0.25)
+    (run.path / "log.jsonl").write_text(log)
+    assert training_job.seconds_left(run) == pytest.approx(170, abs=5)
+    log += event("epoch", 2, epoch=2, progress=1.0)
+    (run.path / "log.jsonl").write_text(log)
+    assert training_job.seconds_left(run) == 0
 
 
 def test_a_full_disk_is_said_to_be_full(known, tmp_path, monkeypatch):

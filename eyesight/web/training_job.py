@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Lock, Thread
 
@@ -89,3 +90,17 @@ class TrainingJob:
             self.stopped = True
             if self.process is not None and self.process.poll() is None:
                 self.process.terminate()
+
+
+def seconds_left(run: Run) -> float | None:
+    """How long a training will still take, from its epochs so far; None before the first one."""
+    log = run.log
+    starts = [str(event["time"]) for event in log if event.get("event") == "start"]
+    epochs = [event for event in log if event.get("event") == "epoch"]
+    progress = float(epochs[-1].get("progress") or 0.0) if epochs else 0.0
+    if not starts or not progress:
+        return None
+    last = datetime.fromisoformat(str(epochs[-1]["time"]))
+    taken = (last - datetime.fromisoformat(starts[0])).total_seconds()
+    since = (datetime.now(UTC) - last).total_seconds()
+    return max(0.0, taken * (1 - progress) / progress - since)

@@ -19,6 +19,7 @@ from eyesight.web.routes.api import BODIES, BODY, RESPONSES
 from eyesight.web.run_table import row
 from eyesight.web.schemas import Named, Problem
 from eyesight.web.templating import templates
+from eyesight.web.training_job import seconds_left
 from eyesight.web.uploads import read_picture, read_pictures
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ class State(BaseModel):
     name: str = ""
     run: str = Field(default="", description="the run being trained, for /runs/NAME")
     progress: float = 0.0
+    seconds_left: float | None = Field(
+        default=None, description="of the training, from the time its epochs took"
+    )
     problem: str = ""
     collecting: bool = Field(default=False, description="whether corrected samples are stored")
     samples: int = 0
@@ -165,6 +169,7 @@ async def state(request: Request) -> State:
         if run is not None:
             now.run = run.name
             now.progress = row(run).progress
+            now.seconds_left = seconds_left(run)
         return now
     now.problem = training.problem or reader.failure
     now.state = "failed" if now.problem else "untrained"

@@ -264,6 +264,11 @@ if (collecting) document.getElementById("save").addEventListener("click", async 
 
 /* Without a network that knows digits: train one, and watch it. */
 const offer = document.getElementById("training"), button = document.getElementById("train"), going = document.getElementById("going");
+function left(seconds) {
+  if (typeof seconds !== "number") return "";
+  const words = seconds < 90 ? t("reader.seconds_left", { n: Math.round(seconds) }) : t("reader.minutes_left", { n: Math.round(seconds / 60) });
+  return ` · ${words}`;
+}
 function watch(now) {
   const failed = document.getElementById("failed"), busy = now.state === "training";
   offer.hidden = now.state === "ready";
@@ -274,7 +279,7 @@ function watch(now) {
   if (button) button.disabled = busy;
   if (busy) {
     going.querySelector("progress").value = now.progress;
-    going.querySelector("span").textContent = now.progress ? percent(now.progress) : t("reader.preparing");
+    going.querySelector("span").textContent = now.progress ? percent(now.progress) + left(now.seconds_left) : t("reader.preparing");
     const link = going.querySelector("a");
     link.hidden = !now.run;
     link.href = `/runs/${encodeURIComponent(now.run)}`;
