@@ -18,10 +18,11 @@ fewer = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), database=None
 )
 more = settings(fewer, max_examples=200)
+few = settings(fewer, max_examples=4)  # for readers that start a process
 
 
-def fuzz(test):
-    """Try EXAMPLES inputs, or, with EYESIGHT_FUZZ_SECONDS, new ones for that long."""
+def fuzz(test, inputs=fewer):
+    """Try a few inputs, or, with EYESIGHT_FUZZ_SECONDS, new ones for that long."""
     inner = test.hypothesis.inner_test
     count = 0
 
@@ -32,7 +33,7 @@ def fuzz(test):
         return inner(*args, **kwargs)
 
     test.hypothesis.inner_test = counted
-    configured = (more if SECONDS else fewer)(test)
+    configured = (more if SECONDS else inputs)(test)
 
     @wraps(configured)
     def repeated(*args, **kwargs):

@@ -37,7 +37,7 @@ HOMES = {
     "ray": {"cluster"},
     "rich": {"cli/console.py", "system/tables.py"},
     "timm": {"models/pretrained.py"},
-    "h5py": {"models/keras/file.py"},
+    "h5py": {"models/keras/hdf5.py"},
     "onnx": {"exporting"},
     "onnxruntime": {"inference/onnx_classifier.py", "exporting/quantise.py"},
     "mlflow": {"views/track.py"},

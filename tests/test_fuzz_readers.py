@@ -11,19 +11,20 @@ import shutil
 import tarfile
 import zipfile
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import get_args
 
 import numpy as np
 import pytest
-from fuzzing import clear, fuzz, mutated, scratch, spoiled
+from fuzzing import clear, few, fuzz, mutated, scratch, spoiled
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from eyesight import classifier, recipe
 from eyesight.auditing.record import AuditRecord
+from eyesight.data import group_file
 from eyesight.data.archives import Limits, extract
 from eyesight.data.corrections import Corrections, columns
 from eyesight.data.decode import FORMATS, BadPicture
@@ -36,6 +37,7 @@ from eyesight.data.prepare import Preparation, encode_png, prepare
 from eyesight.data.zip_names import decoded_names, guess_encoding
 from eyesight.errors import UserError
 from eyesight.inference import onnx_classifier
+from eyesight.models.keras import file as keras_file
 from eyesight.results import predictions, reconstructions, segmentations
 from eyesight.runs import Run, Status
 from eyesight.system import cache as stored
@@ -415,3 +417,38 @@ def test_entries_of_the_cache(data):
             file.write_bytes(spoiled(text, data.draw))
         assert stored.recall("stores", "key") in (None, entry)
         assert stored.read_note("topic", "key") in (None, {"value": 1})
+
+
+@fuzz
+@given(data=st.data(), rows=st.lists(st.lists(words | st.text(max_size=6), max_size=4), max_size=5))
+def test_files_of_groups(data, rows):
+    head = data.draw(st.sampled_from(["id,group", "group,id", "id", "a,b"]))
+    content = "\n".join([head, *(",".join(row) for row in rows)]).encode("utf-8", "replace")
+    with scratch() as folder:
+        (folder / "groups.csv").write_bytes(spoiled(content, data.draw))
+        groups = clear(group_file.read, folder / "groups.csv")
+        assert groups is None or (all(groups.values()) and None not in groups)
+
+
+@partial(fuzz, inputs=few)
+@given(data=st.data())
+def test_weights_of_keras(data):
+    pytest.importorskip("h5py", reason="the extra keras")
+    with scratch() as folder:
+        (folder / "weights.h5").write_bytes(spoiled(keras_weights(), data.draw))
+        layers = clear(keras_file.read, folder / "weights.h5")
+        assert layers is None or all(
+            array.dtype == np.float32 for one in layers.values() for array in one
+        )
+
+
+@cache
+def keras_weights():
+    import h5py
+
+    file = io.BytesIO()
+    with h5py.File(file, "w") as opened:
+        opened.attrs["layer_names"] = [b"dense"]
+        opened.require_group("dense")["kernel:0"] = np.zeros((3, 2), "float32")
+        opened["dense"].attrs["weight_names"] = [b"kernel:0"]
+    return file.getvalue()

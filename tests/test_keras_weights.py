@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from eyesight.errors import UserError
 from eyesight.models import pretrained, registry, weights, zoo
+from eyesight.models.keras import file as keras_file
 from eyesight.models.keras import names
 from eyesight.models.keras.network import family
 from eyesight.recipe import Model
@@ -227,3 +228,11 @@ def test_every_layer_is_called_as_keras_calls_it(name):
     layers = sorted({layer for _, _, layer in places})
     digest = hashlib.sha256("\n".join(layers).encode()).hexdigest()
     assert (len(layers), digest[:12]) == LAYERS[name]
+
+
+def test_a_file_that_ends_the_hdf5_library_is_an_error(tmp_path, monkeypatch):
+    crash = tmp_path / "crash.py"
+    crash.write_text("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")
+    monkeypatch.setattr(keras_file, "READER", crash)
+    with pytest.raises(UserError, match=r"weights.h5 cannot be read as HDF5: .* SIGSEGV"):
+        keras_file.read(write(tmp_path / "weights.h5", {"a": []}))

@@ -49,8 +49,12 @@ def read(file: Path) -> dict[str, str]:
             code=2,
         )
     groups: dict[str, str] = {}
-    for row in rows:
+    for number, row in enumerate(rows, 2):
         image_id, group = row["id"], row["group"]
+        if not image_id:
+            raise UserError(
+                f"row {number} of {file} has no id", "write one image and its group per row", code=2
+            )
         if group and groups.setdefault(image_id, group) != group:
             raise UserError(
                 f"{file} puts {image_id} into two groups: {groups[image_id]} and {group}",
