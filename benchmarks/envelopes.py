@@ -385,6 +385,7 @@ SCENES = {
     "mixed writers and pens": {"pens": "mixed"},
     "mixed, one digit bold": {"pens": "mixed", "bold": True},
 }
+SHARES = (0.05, 0.1, 0.15, 0.2)  # of the right codes, that might be marked
 PLACES = {
     "on a darker table": {"table": True},
     "cast shadow": {"shadow": "cast"},
@@ -402,26 +403,37 @@ def mnist_test():
 
 
 def read_all(name, scene, writing, classify, given):
-    """Read `given.photographs` photographs of a scene; a row of the table."""
-    right, marked = [], []
-    began = time.monotonic()
-    for number in range(given.photographs):
-        photo = compose((given.seed, *name.encode(), number), scene, writing)
-        if given.look:
-            given.look.mkdir(parents=True, exist_ok=True)
-            file = f"{name.replace(', ', '_').replace(' ', '_')}_{number}_{photo.code}.jpg"
-            (given.look / file).write_bytes(photo.jpeg)
-        code = read_code(grey(photo.jpeg), classify, given.digits or None)
-        right.append(code.text == photo.code)
-        marked.append(code.is_doubtful(given.digits or None, given.sure))
-    right, marked = np.array(right), np.array(marked)
+    """Read `given.photographs` photographs of a scene for each seed.
+
+    Returns whether each code is right, how certain it is, and the seconds that reading them took.
+    """
+    right, certain = [], []
+    taken = 0.0
+    for seed in given.seed:
+        for number in range(given.photographs):
+            photo = compose((seed, *name.encode(), number), scene, writing)
+            began = time.process_time()
+            code = read_code(grey(photo.jpeg), classify, given.digits or None)
+            taken += time.process_time() - began
+            right.append(code.text == photo.code)
+            certain.append(code.certainty(given.digits or None))
+            if given.look:
+                place = f"{name.replace(', ', '_').replace(' ', '_')}_{seed}_{number}"
+                file = f"{place}_{photo.code}_{code.text}_{certain[-1]:.2f}.jpg"
+                given.look.mkdir(parents=True, exist_ok=True)
+                (given.look / file).write_bytes(photo.jpeg)
+    return np.array(right), np.array(certain), taken
+
+
+def counted(name, right, certain, sure):
+    """A row of the table: how many codes are right, and how many of each are marked."""
+    marked = certain < sure
     return {
         "photographs": name,
         "n": len(right),
         "right": int(right.sum()),
         "wrong and marked": int((~right & marked).sum()),
         "right and marked": int((right & marked).sum()),
-        "seconds each": round((time.monotonic() - began) / len(right), 2),
     }
 
 
@@ -433,44 +445,88 @@ def print_row(row):
     )
 
 
-def main():
+def trade(right, certain):
+    """What could be had: the share of wrong codes marked when this share of right ones is."""
+    curve = []
+    if not right.any():
+        return curve
+    for share in SHARES:
+        limit = np.quantile(certain[right], share, method="lower")
+        curve.append(
+            {
+                "limit": round(float(limit), 4),
+                "right marked": round(float((certain[right] < limit).mean()), 4),
+                "wrong marked": int((certain[~right] < limit).sum()),
+                "wrong": int((~right).sum()),
+            }
+        )
+    return curve
+
+
+def parsed():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", type=Path, help="a run of the ten digits or its ONNX file")
-    parser.add_argument("--photographs", type=int, default=20, help="of each kind")
+    parser.add_argument("--photographs", type=int, default=20, help="of each kind and seed")
     parser.add_argument("--digits", type=int, default=5, help="expected; 0: unknown")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, nargs="+", default=[0])
     parser.add_argument("--sure", type=float, default=SURE)
     parser.add_argument("--writers", choices=["odd", "even", "all"], default="odd")
     parser.add_argument("--places", action="store_true", help="tables, shadows and boxes apart too")
     parser.add_argument("--only", help="the scenes with these words in their name; nothing is kept")
     parser.add_argument("--look", type=Path, help="write the photographs into this folder")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def chosen_scenes(given, writers):
+    """The names and scenes to be read."""
+    scenes = dict(SCENES)
+    if given.places or given.only:
+        scenes.update(PLACES)
+    if given.only:
+        scenes = {name: scenes[name] for name in scenes if given.only in name}
+    return [
+        (f"{digits}: {kind}", Scene(digits=digits, writers=writers, **fields))
+        for digits in ("sklearn", "mnist")
+        for kind, fields in scenes.items()
+    ]
+
+
+def main():
+    given = parsed()
     writers = {"odd": range(1, 14, 2), "even": range(0, 14, 2), "all": range(14)}[given.writers]
     bunch = load_digits()
     writing = Writing((bunch.images, bunch.target), mnist_test())
     classify = digit_classifier(predict.load(given.model))
     rows = []
-    for digits in ("sklearn", "mnist"):
-        scenes = dict(SCENES)
-        if given.places or given.only:
-            scenes.update(PLACES)
-        if given.only:
-            scenes = {name: scenes[name] for name in scenes if given.only in name}
-        for name, fields in scenes.items():
-            scene = Scene(digits=digits, writers=tuple(writers), **fields)
-            rows.append(read_all(f"{digits}: {name}", scene, writing, classify, given))
-            print_row(rows[-1])
-    if given.only:
-        return
-    for name in ("one writer", "mixed"):
-        chosen = [row for row in rows if name in row["photographs"]]
-        keys = ("n", "right", "wrong and marked", "right and marked")
-        print_row({"photographs": name, **{key: sum(row[key] for row in chosen) for key in keys}})
+    read = {}
+    for name, scene in chosen_scenes(given, tuple(writers)):
+        right, certain, taken = read_all(name, scene, writing, classify, given)
+        read[name] = right, certain
+        rows.append(counted(name, right, certain, given.sure))
+        rows[-1]["processor seconds each"] = round(taken / len(right), 2)
+        print_row(rows[-1])
+    for kind in ("one writer", "mixed", ""):
+        chosen = [read[name] for name in read if kind in name]
+        if chosen:
+            right, certain = (np.concatenate(parts) for parts in zip(*chosen, strict=True))
+            print_row(counted(kind or "all", right, certain, given.sure))
+    curve = trade(right, certain)
+    for point in curve:
+        print(
+            f"below {point['limit']:.3f}: {point['wrong marked']} of {point['wrong']} wrong "
+            f"and {point['right marked']:.1%} of the right codes"
+        )
+    if not given.only:
+        keep(given, rows, curve)
+
+
+def keep(given, rows, curve):
+    """Write the figures into the results."""
     RESULTS.mkdir(exist_ok=True)
-    command = f"python benchmarks/envelopes.py RUN --photographs {given.photographs}"
-    command += f" --seed {given.seed}"
+    seeds = " ".join(map(str, given.seed))
+    command = f"python benchmarks/envelopes.py RUN --photographs {given.photographs} --seed {seeds}"
     settings = {**vars(given), "model": given.model.name}
-    result = {"command": command, **settings, "rows": rows}
+    result = {"command": command, **settings, "rows": rows, "trade": curve}
     text = json.dumps(result, indent=2, default=str)
     (RESULTS / "envelopes.json").write_text(text + "\n")
 

@@ -122,7 +122,7 @@ def test_an_empty_box_keeps_its_place():
     code = read_code(photo("20 45", frames=True), classify, 5)
     assert code.text == "20_45"
     assert code.digits[2].pixels is None and code.digits[2].probability == 0
-    assert code.is_doubtful(5)
+    assert code.is_doubtful(5) and code.certainty(5) == 0
     assert read(photo(" 0745", frames=True)) == "_0745"
 
 
@@ -151,7 +151,10 @@ def test_beyond_the_edge_of_a_photograph_lies_no_ink():
 
 def test_another_number_of_digits_than_expected_is_doubtful():
     code = read_code(photo("2074"), classify, 5)
-    assert code.is_doubtful(5) and not read_code(photo("2074"), classify, 4).is_doubtful(4)
+    assert code.is_doubtful(5) and code.certainty(5) == 0
+    least = min(digit.probability for digit in code.digits)
+    assert code.certainty(4) == least > 0.9
+    assert not code.is_doubtful(4, least) and code.is_doubtful(4, least + 0.001)
 
 
 def test_what_was_left_out_is_told():

@@ -74,17 +74,20 @@ class PostalCode:
         return "".join(digit.digit for digit in self.digits)
 
     def is_doubtful(self, digits: int | None = None, sure: float = SURE) -> bool:
-        """Whether somebody should look at it.
+        """Whether somebody should look at it."""
+        return self.certainty(digits) < sure
 
-        That is so where a digit is doubtful or a box empty, where another number of digits was
-        expected, and where a mark as high as the digits was left out.
+    def certainty(self, digits: int | None = None) -> float:
+        """The probability of the least sure digit.
+
+        0 where a box is empty, a mark as high is left out, or another number was expected.
         """
         if not self.digits or (digits is not None and len(self.digits) != digits):
-            return True
-        if any(digit.probability < sure for digit in self.digits):
-            return True
+            return 0.0
         height = np.median([corners_height(digit.corners) for digit in self.digits])
-        return any(corners_height(corners) > 0.7 * height for corners in self.left_out)
+        if any(corners_height(corners) > 0.7 * height for corners in self.left_out):
+            return 0.0
+        return min(digit.probability for digit in self.digits)
 
 
 def read_code(photograph: Pixels, classify: Classify, digits: int | None = None) -> PostalCode:
@@ -325,11 +328,10 @@ def row_of_reading(row: Row, code: PostalCode) -> Row:
     left = min(box[:, 0].min() for box in boxes)
     right = max(box[:, 0].max() for box in boxes)
     x = (left + right) / 2
-    y = float(np.median(ys + slope * (x - xs)))
-    place = middle + np.array([x, y]) @ turn
+    place = middle + np.array([x, float(np.median(ys + slope * (x - xs)))]) @ turn
     angle = row.angle + float(np.arctan(slope))
-    length = float(right - left)
-    return Row(float(place[0]), float(place[1]), angle, length, height, len(xs), row.darkness)
+    x, y = (float(value) for value in place)
+    return Row(x, y, angle, float(right - left), height, len(xs), row.darkness)
 
 
 def corners_height(corners: NDArray[np.float64]) -> float:
