@@ -411,7 +411,7 @@ def settle_precision(job: Job, stage: Stage) -> str:
                 stage.recipe.training.precision,
                 stage.network,
                 stage.recipe.model,
-                stage.recipe.training.batch,
+                plan(stage.recipe.training, len(stage.train))[0],
                 talk=job.context.reporter.message,
                 limit=budget.trial_limit(job.context.clock),
             )

@@ -1,7 +1,6 @@
 """What is kept of a budget, and what is left to do after a kill; on clocks that tests wind."""
 
 import json
-import time
 from types import SimpleNamespace
 
 import drawn
@@ -34,6 +33,7 @@ def reporting(said, **options):
 
 def test_time_for_evaluation_is_kept_from_training(monkeypatch):
     monkeypatch.setattr(budget, "evaluation_seconds", lambda *rest: 10.0)
+    monkeypatch.setattr(budget, "slowdown", lambda: 1.0)
     clock = Clock(0.0, now=lambda: 20.0)
     training = Training(budget=100.0, precision="float32")
     job = SimpleNamespace(
@@ -71,23 +71,45 @@ def test_the_time_to_evaluate_is_tried_on_batches_as_large_as_those_of_evaluatio
 
 
 def test_the_trial_of_bfloat16_ends_where_a_budget_has_no_time_for_it(monkeypatch):
+    """A small batch is timed first, so that not even one whole step takes too long."""
     tried = []
 
-    def slow(network, batch, arithmetic, patience, *, trains):
-        tried.append(arithmetic)
-        time.sleep(0.05)
-        return 1.0
+    def step(network, batch, arithmetic, patience, *, trains):
+        tried.append((batch, arithmetic))
+        return batch * each[arithmetic]
 
-    monkeypatch.setattr(precision, "seconds", slow)
+    monkeypatch.setattr(precision, "seconds", step)
     network = SimpleNamespace(
         normalise=SimpleNamespace(mean=torch.zeros(1)), shape=(1, 8, 8), parameters=lambda: []
     )
-    chosen = precision.choose("auto", network, RECIPE.model, 16, limit=0.01)
-    assert (chosen, tried) == ("float32", ["float32"])
-    precision.choose("auto", network, RECIPE.model, 16, limit=10.0)
-    assert tried == ["float32", "float32", "bfloat16"], "it was not remembered"
+    each = {"float32": 0.01, "bfloat16": 0.005}
+    chosen = precision.choose("auto", network, RECIPE.model, 320, limit=1.0)
+    assert (chosen, tried) == ("float32", [(20, "float32")])
+    tried.clear()
+    chosen = precision.choose("auto", network, RECIPE.model, 320, limit=10.0)
+    assert chosen == "bfloat16", "that there was no time was not remembered"
+    assert [batch for batch, _ in tried] == [20, 20, 320, 320]
+    tried.clear()
+    each["bfloat16"] = 0.05
+    chosen = precision.choose("auto", network, RECIPE.model, 640, limit=100.0)
+    assert (chosen, len(tried)) == ("float32", 2), "far slower on a few images"
     clock = Clock(0.0, budget=100.0, reserve=20.0, now=lambda: 40.0)
     assert budget.trial_limit(clock) == pytest.approx(0.05 * 40)
+
+
+def test_a_busy_machine_keeps_more_time_for_the_report(monkeypatch):
+    """With a third of the processor, the report takes three times as long."""
+    ticks = iter(range(10_000))
+    processor = iter(range(10_000))
+    share = budget.slowdown(lambda: 0.3 * next(ticks), lambda: 0.1 * (next(processor) // 2))
+    assert share == pytest.approx(3.0)
+    reserves = []
+    for busy in (1.0, 3.0, 30.0):
+        monkeypatch.setattr(budget, "slowdown", lambda busy=busy: busy)
+        clock = Clock(0.0, budget=60.0, now=lambda: 0.0)
+        budget.reserve_for_evaluation(clock, 2.0, "class")
+        reserves.append(clock.reserve)
+    assert reserves == [8.0, 20.0, 22.0]
 
 
 def test_a_slow_step_is_not_tried_three_times(monkeypatch):

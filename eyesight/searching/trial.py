@@ -35,7 +35,7 @@ from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.training.features import Activations
 from eyesight.training.history import Monitored
-from eyesight.training.loop import fit
+from eyesight.training.loop import fit, plan
 from eyesight.training.transfer import Stage
 
 FEW = 16  # images
@@ -143,7 +143,7 @@ def trained_stages(
             stage.recipe.training.precision,
             stage.network,
             stage.recipe.model,
-            stage.recipe.training.batch,
+            plan(stage.recipe.training, len(stage.train))[0],
             limit=budget.trial_limit(context.clock),
         )
         if stage.number == 1 and registry.is_backbone(stage.recipe.model):

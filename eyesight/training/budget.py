@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -16,7 +17,8 @@ from eyesight.recipe import Recipe
 from eyesight.results.unlike import REFERENCES
 from eyesight.training.clock import Clock
 
-# Seconds of a budget kept for saving and the report, a third of the budget at most.
+# Seconds of a budget kept for saving and the report on an idle machine, a third of the budget at
+# most.
 SAVING = {"class": 6.0, "picture": 6.0, "mask": 10.0}
 # Evaluate in bfloat16 if float32 would exceed this share of the budget.
 BF16_EVAL_ABOVE = 1 / 40
@@ -29,6 +31,8 @@ MAXIMUM_RESERVE = 0.6
 MINIMUM_TRAINING = 0.05
 # Trying whether bfloat16 is faster takes at most about this share of the time for training.
 TRIAL_SHARE = 0.05
+# Processor seconds of a loop that shows how busy the machine is.
+LOOP = 0.1
 # Images on which the saved classifier must predict the same as the one in memory.
 CHECKED = 64
 
@@ -109,8 +113,26 @@ def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str)
     """Reserve time for evaluation, saving and the report."""
     if clock.budget is None:
         return
-    saving = min(SAVING[target], clock.budget / 3)
+    saving = saving_seconds(clock.budget, target)
     clock.reserve = min(saving + evaluation_seconds, MAXIMUM_RESERVE * clock.budget)
+
+
+def saving_seconds(budget: float, target: str) -> float:
+    """Seconds of a budget for saving and the report, more on a busy machine; a third at most."""
+    return min(SAVING[target] * slowdown(), budget / 3)
+
+
+def slowdown(
+    now: Callable[[], float] = time.perf_counter, processor: Callable[[], float] = time.thread_time
+) -> float:
+    """How many times longer work takes because other processes use the processor; 1 if idle.
+
+    Elapsed time over processor time of a short loop.
+    """
+    began, worked = now(), processor()
+    while processor() - worked < LOOP:
+        pass
+    return max(1.0, (now() - began) / (processor() - worked))
 
 
 def trial_limit(clock: Clock) -> float:

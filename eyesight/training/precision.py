@@ -21,6 +21,9 @@ from eyesight.system.progress import Talk, silent
 # A trial of fewer than three steps must do where they take this many times as long as planned.
 SLOW = 3
 GAIN = 1.15  # bfloat16 is less exact, so a smaller gain is not worth it
+PART = 16  # a batch of this fraction is timed first: one whole step may be too long for a budget
+PART_SECONDS = 0.05
+HOPELESS = 2.0  # bfloat16 that takes this many times as long on the fraction is not tried further
 
 
 def choose(
@@ -60,10 +63,18 @@ def choose(
         "measuring whether bfloat16 is faster than float32 "
         f"{('for training' if trains else 'for the frozen part')}"
     )
+    part = max(2, batch // PART)
+    few = seconds(network, part, "float32", min(PART_SECONDS, limit / 8), trains=trains)
+    if 2 * few * batch / part > limit:
+        return "float32"  # not cached: next time there may be enough time
+    few_rough = seconds(network, part, "bfloat16", min(PART_SECONDS, limit / 8), trains=trains)
+    if few_rough > HOPELESS * few:
+        cache.write_note("precision", repr(facts), "float32")
+        return "float32"
     began = time.perf_counter()
     exact = seconds(network, batch, "float32", min(0.5, limit / 2), trains=trains)
     if time.perf_counter() - began > limit:
-        return "float32"  # not cached: next time there may be enough time
+        return "float32"
     rough = seconds(network, batch, "bfloat16", min(0.5, limit / 2), trains=trains)
     chosen = "bfloat16" if exact > GAIN * rough else "float32"
     cache.write_note("precision", repr(facts), chosen)

@@ -31,7 +31,7 @@ from eyesight.recipes import folder
 from eyesight.results.searching import clearly_better
 from eyesight.system import cache
 from eyesight.system.progress import Talk, silent
-from eyesight.training import effects, features, precision, probe
+from eyesight.training import budget, effects, features, precision, probe
 from eyesight.training.context import Context
 from eyesight.training.features import Activations, Tail, Trunk
 
@@ -341,6 +341,7 @@ class FrozenFeatures:
                 features.PROBED,
                 trains=False,
                 talk=self.context.reporter.message,
+                limit=budget.trial_limit(self.context.clock),
             )
         )
         # Also the cut of a stage that has ended, so that continuing takes as many versions.
