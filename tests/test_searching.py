@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import drawn
@@ -20,7 +21,7 @@ from eyesight.recipes.folder import Seen
 from eyesight.results import searching as results
 from eyesight.runs import list_runs
 from eyesight.searching import candidates as rules
-from eyesight.searching import search
+from eyesight.searching import interrupted, search
 from eyesight.searching import trial as trials
 from eyesight.searching.candidates import Candidate, Look
 from eyesight.searching.parts import Division
@@ -55,9 +56,28 @@ def pair(tmp_path, monkeypatch):
     ]
 
 
-def searched(pair, out, *, resume=False):
+def searched(pair, out, *, resume=False, settings=("--data pair",), budget=BUDGET):
     context = Context(clock=Clock(), resume=resume, report=True)
-    return search.search(lambda _: pair, ["pair"], BUDGET, out, context)
+    return search.search(lambda _: pair, settings, budget, out, context)
+
+
+@pytest.fixture
+def killed(pair, tmp_path, monkeypatch):
+    """The folder of runs with a search that was killed in its second trial."""
+    original = trials.attempt
+    attempted = []
+
+    def stopped(*arguments):
+        if attempted:
+            raise KeyboardInterrupt
+        attempted.append(arguments)
+        return original(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(trials, "attempt", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            searched(pair, tmp_path / "runs")
+    return tmp_path / "runs"
 
 
 def test_the_planted_better_recipe_wins_in_time_and_the_test_images_are_seen_once(
@@ -108,7 +128,7 @@ def test_after_a_kill_finished_trials_are_kept_and_their_seconds_count(pair, tmp
     monkeypatch.setattr(trials, "attempt", stopped)
     with pytest.raises(KeyboardInterrupt):
         searched(pair, tmp_path / "runs")
-    before = search.read_state(next((tmp_path / "runs").glob(".search-*")))
+    before = interrupted.read_state(next((tmp_path / "runs").glob(".search-*"))).seconds
     assert before > 0
 
     def counted(candidate, number, seconds, division):
@@ -121,6 +141,35 @@ def test_after_a_kill_finished_trials_are_kept_and_their_seconds_count(pair, tmp
     assert ("learns", 1) in attempted
     assert joined.search(run).seconds > before
     assert len(list_runs(tmp_path / "runs")) == 1
+
+
+def test_a_search_on_other_images_is_not_resumed(pair, killed, monkeypatch):
+    """One image is another; its trials would be told from those of the old ones by nothing."""
+    folder = pair[0].recipe.data.source
+    drawn.folder(Path(folder), 1, 16, seed=5)
+    with pytest.raises(UserError, match="have changed since the search") as refused:
+        searched(pair, killed, resume=True)
+    assert "leave out --resume" in refused.value.hint
+    assert not list_runs(killed)
+    monkeypatch.setattr(search, "train_winner", stop)
+    with pytest.raises(KeyboardInterrupt):
+        searched(pair, killed)
+    drawn.folder(Path(folder), 1, 16, seed=6)
+    with pytest.raises(UserError, match="have changed since the search"):
+        searched(pair, killed, resume=True)  # the winner is known, and only its training is left
+
+
+def stop(*arguments):
+    raise KeyboardInterrupt
+
+
+def test_a_search_with_other_settings_is_not_resumed(pair, killed):
+    with pytest.raises(UserError, match="has other settings") as refused:
+        searched(pair, killed, resume=True, settings=("--data pair", "--set optim.lr=1"))
+    assert "without --set optim.lr=1" in refused.value.message
+    assert f"repeat its options: --data pair --budget {BUDGET:g}s" in refused.value.hint
+    with pytest.raises(UserError, match=f"with --budget {BUDGET:g}s"):
+        searched(pair, killed, resume=True, budget=BUDGET / 2)
 
 
 def test_a_killed_training_of_the_winner_goes_on_without_another_search(

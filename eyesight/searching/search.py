@@ -13,10 +13,9 @@ the runs, so that a search goes on after an interruption; the seconds before it 
 
 from __future__ import annotations
 
-import json
 import math
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,7 +29,7 @@ from eyesight.data.prepare import BadPicture, Preparation, prepare
 from eyesight.data.source import Source
 from eyesight.errors import UserError
 from eyesight.models import weights, zoo
-from eyesight.recipe import Data, Recipe, differences, from_dict, override, to_dict
+from eyesight.recipe import Data, Recipe, differences, override
 from eyesight.recipes.folder import PREFERRED
 from eyesight.results import searching as results
 from eyesight.results.searching import SearchRecord, TrialRecord, clearly_better
@@ -38,25 +37,35 @@ from eyesight.runs import Run
 from eyesight.searching import candidates as rules
 from eyesight.searching import trial as trials
 from eyesight.searching.candidates import Candidate, Look
+from eyesight.searching.interrupted import (
+    STATE,
+    State,
+    content_hash,
+    read_decision,
+    read_state,
+    refuse_other_settings,
+    write_decision,
+    write_state,
+)
 from eyesight.searching.parts import Division
 from eyesight.searching.trial import Trial
 from eyesight.system.digest import value_sha256
-from eyesight.system.files import lock, whole_file
+from eyesight.system.files import lock
 from eyesight.system.progress import Reporter
 from eyesight.training import probe, transfer
+from eyesight.training.budget import saving_seconds
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.views import joined
 
-STATE = "state.json"
-DECISION = "decision.json"
 LOCK = "lock"
 HALVING = 0.25  # of the time left goes into the rounds …
 IMPROVING = 0.1  # … and this into the winner's settings, where trials are long enough
 PROBING = 0.06  # of the budget, into the linear probe of the pretrained networks
 GROWTH = 3  # a round is so many times as long as the one before, and keeps one candidate in so many
 PREPARING = 0.2  # of the budget: then the images of no further candidate are prepared
-LATEST = 0.45  # of the budget: then no further trial begins
+LATEST = 0.45  # of the budget: then no further trial begins, …
+LEAST = 0.25  # … nor where less than this is left for the training of the winner
 SHORTEST = 2.0  # seconds of a trial
 IMPROVED_FROM = 8.0  # seconds of a trial that can tell settings apart
 PROBED_FROM = 60.0  # seconds of the budget
@@ -84,6 +93,8 @@ class Search:
     clock: Clock
     division: Division
     folder: Path  # of the trials
+    state: State
+    saving: float = 0.0  # seconds for saving the run and its report
     trials: list[Trial] = field(default_factory=list)
     dropped: dict[tuple[str, int], str] = field(default_factory=dict)
     forecasts: dict[tuple[str, int], float] = field(default_factory=dict)
@@ -91,25 +102,54 @@ class Search:
     improves: bool = True  # whether the winner's other settings are tried
 
     def left(self) -> float:
-        """Seconds of the budget."""
-        return self.budget - self.clock.elapsed()
+        """Seconds for trials and the training of the winner."""
+        return self.budget - self.saving - self.clock.elapsed()
+
+    @property
+    def late(self) -> bool:
+        """Whether the rest of the time is needed for the training of the winner."""
+        return self.clock.elapsed() > LATEST * self.budget or self.left() < LEAST * self.budget
 
     def attempt(self, candidate: Candidate, number: int, seconds: float) -> Trial:
         """A trial, made now or found finished from before an interruption."""
         finished = trials.recall(candidate, number, self.folder)
         tried = any(trial.score is not None for trial in self.trials)
-        late = tried and self.clock.elapsed() > LATEST * self.budget
-        if finished is None and late:
+        if finished is None and tried and self.late:
             finished = trials.untried(candidate, number, seconds, "no time left to try it")
         elif finished is None:
             finished = trials.attempt(candidate, number, seconds, self.division)
             trials.save(finished, self.folder)
-            write_state(self.folder, self.clock.elapsed())
+            self.keep_state()
             self.reporter.message(trial_line(finished))
         self.trials.append(finished)
         if finished.failure:
             self.dropped[candidate.name, number] = finished.failure
         return finished
+
+    def keep_state(self) -> None:
+        """Keep the elapsed seconds with the settings and images, for `--resume`."""
+        write_state(self.folder, replace(self.state, seconds=self.clock.elapsed()))
+
+    def check_images(self, recipes: Sequence[Recipe]) -> None:
+        """Keep the hash of the images; raise UserError if an interrupted search had others.
+
+        The first recipe that its images suit decides.
+        """
+        for recipe in recipes:
+            try:
+                images = self.division.parts(recipe).data
+            except UserError:  # its trial will say why
+                continue
+            content = content_hash(images)
+            if self.state.images not in ("", content):
+                raise UserError(
+                    f"the images at {recipe.data.source} have changed since the search was "
+                    "interrupted, so its trials do not count for them",
+                    "restore the images, or leave out --resume to start a new search",
+                )
+            self.state = replace(self.state, images=content)
+            self.keep_state()
+            return
 
     def drop(self, trial: Trial, reason: str) -> None:
         """Note why a candidate goes no further."""
@@ -144,7 +184,10 @@ def train_auto(
             "use a recipe such as segment",
             code=2,
         )
-    key = [source, *settings, f"{budget:g}"]
+    named = [f"--data {source}"]
+    for setting in settings:
+        if not setting.startswith("training.budget="):
+            named.append(f"--set {setting}")
 
     def build(search: Search) -> list[Candidate]:
         look = look_at(data, search.reporter)
@@ -153,7 +196,7 @@ def train_auto(
         made = rules.candidates(look, source, settings, budget, at_hand)
         return without_weak_backbones(made, search)
 
-    return search(build, key, budget, out, context)
+    return search(build, named, budget, out, context)
 
 
 def check_space(space: Sequence[str]) -> None:
@@ -198,25 +241,33 @@ def search_space(recipe: Recipe, space: Sequence[str], out: Path, context: Conte
         search.improves = False
         return made
 
-    key = [repr(differences(recipe, Recipe())), *space]
-    return search(build, key, budget, out, context)
+    named = []
+    for path, value in differences(recipe, Recipe()).items():
+        if path != "training.budget":
+            named.append(f"--set {path}={value}")
+    named += [f"--space {values}" for values in space]
+    return search(build, named, budget, out, context)
 
 
 def search(
     build: Callable[[Search], Sequence[Candidate]],
-    key: Sequence[str],
+    settings: Sequence[str],
     budget: float,
     out: Path,
     context: Context,
 ) -> Run:
     """Search among the candidates that `build` gives, and return the run of the winner.
 
-    `key` names the search; with `context.resume`, one of the same name that was interrupted goes
-    on.
+    With `context.resume`, an interrupted search with the same settings, as options of the command
+    line, goes on. Raises UserError if those in `out` have other settings or other images.
     """
-    folder = out / f".search-{value_sha256(list(key))[:16]}"
+    settings = [*settings, f"--budget {budget:g}s"]
+    folder = out / f".search-{value_sha256(settings)[:16]}"
+    if context.resume and not (folder / STATE).is_file():
+        refuse_other_settings(out, settings)
+        context.reporter.message(f"no interrupted search in {out}; starting a new one")
     with held(folder):
-        run = search_in(folder, build, budget, out, context)
+        run = search_in(folder, build, settings, budget, out, context)
         for file in folder.iterdir():
             if file.name != LOCK:
                 file.unlink()
@@ -227,6 +278,7 @@ def search(
 def search_in(
     folder: Path,
     build: Callable[[Search], Sequence[Candidate]],
+    settings: Sequence[str],
     budget: float,
     out: Path,
     context: Context,
@@ -237,20 +289,27 @@ def search_in(
             file.unlink()
     clock = context.clock
     clock.budget = budget
-    clock.started -= read_state(folder)
+    before = read_state(folder)
+    clock.started -= before.seconds
     decided = read_decision(folder)
-    if decided is None:
-        under_way = Search(
-            budget, context.reporter, clock, Division(budget, context.reporter), folder
-        )
+    state = State(settings=tuple(settings), images=before.images)
+    under_way = Search(
+        *(budget, context.reporter, clock, Division(budget, context.reporter), folder, state),
+        saving=saving_seconds(budget, "class"),
+    )
+    if decided is not None:
+        under_way.check_images([decided[0]])
+    else:
         entered = [settled(candidate) for candidate in build(under_way)]
         if not entered:
             raise UserError(
                 "there is nothing to try", "use one of the recipes listed by `eyesight recipes`"
             )
+        under_way.check_images([candidate.recipe for candidate in entered])
         winner, reason = improve(halve(entered, under_way), under_way)
         record = record_of(winner, reason, under_way)
         decided = winner.candidate.recipe, record
+        under_way.keep_state()
         write_decision(folder, *decided)
     recipe, record = decided
     run = train_winner(recipe, record, out, context)
@@ -516,40 +575,7 @@ def train_winner(recipe: Recipe, record: SearchRecord, out: Path, context: Conte
     left = record.budget - context.clock.elapsed()
     context.reporter.message(f"training {record.winner} in the remaining {left:.0f} s")
     context.clock.lap("search")
+    context.clock.minimum_steps = 1  # of what was found, a run is left however slow the machine
     tried = len({trial.name for trial in record.trials})
     summary = f"{record.winner}, the best of {tried} candidates tried in {record.seconds:.0f} s"
     return experiment.run(replace(recipe, name="auto", summary=summary), out, context)
-
-
-def write_state(folder: Path, seconds: float) -> None:
-    """Keep how many seconds the search has taken."""
-    write_json(folder / STATE, {"seconds": seconds})
-
-
-def read_state(folder: Path) -> float:
-    """The seconds that the search took before it was interrupted; 0 for a new one."""
-    try:
-        return float(json.loads((folder / STATE).read_bytes())["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return 0.0
-
-
-def write_decision(folder: Path, recipe: Recipe, record: SearchRecord) -> None:
-    """Keep the winner, so that its training goes on after an interruption whatever is left."""
-    write_state(folder, record.seconds)
-    write_json(folder / DECISION, {"recipe": to_dict(recipe), "record": record.to_dict()})
-
-
-def read_decision(folder: Path) -> tuple[Recipe, SearchRecord] | None:
-    """The winner's recipe and what was tried; None where the search has not ended."""
-    try:
-        values = json.loads((folder / DECISION).read_bytes())
-        return from_dict(values["recipe"]), SearchRecord.from_dict(values["record"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-
-
-def write_json(file: Path, values: Mapping[str, object]) -> None:
-    """Write a JSON object, whole or not at all."""
-    with whole_file(file) as opened:
-        opened.write(json.dumps(values).encode())
