@@ -4,6 +4,7 @@ choice among them.
 
 import json
 import sys
+import time
 from dataclasses import replace
 
 import drawn
@@ -13,12 +14,16 @@ import torch
 
 from eyesight import experiment
 from eyesight.cli import main
+from eyesight.data import dataset
 from eyesight.data.images import Images
 from eyesight.errors import UserError
-from eyesight.recipe import Data, Model, Optim, Recipe, Training
+from eyesight.recipe import Data, Model, Optim, Recipe, Training, override
+from eyesight.recipes.folder import folder
 from eyesight.results.distilling import FileRecord, is_beaten
 from eyesight.runs import Run
 from eyesight.searching import distil
+from eyesight.training.clock import Clock
+from eyesight.training.context import Context
 from eyesight.views import joined
 
 
@@ -68,34 +73,32 @@ def test_a_student_learns_the_teachers_probabilities_and_not_the_labels(
     )
     answer = json.loads(printed.out)
     run = Run(answer["run"])
-    taught = seen[0]
+    student_images = seen[0]
     assert answer["unlabelled"] == 30, "a copy of a picture of the data is left out"
-    targets = taught.targets(torch.arange(len(taught)))
-    assert targets.shape == (len(taught), 3)
-    assert torch.allclose(targets.sum(1), torch.ones(len(taught)), atol=1e-5)
+    targets = student_images.targets(torch.arange(len(student_images)))
+    assert targets.shape == (len(student_images), 3)
+    assert torch.allclose(targets.sum(1), torch.ones(len(student_images)), atol=1e-5)
     assert (targets.amax(1) < 1).any(), "softened"
     test = set(run.predictions().ids)
     assert test == set(teacher.predictions().ids)
-    assert not test & set(taught.ids)
+    assert not test & set(student_images.ids)
     assert [file["name"] for file in answer["files"]][:2] == ["teacher", "student"]
     assert answer["files"][1]["bytes"] < answer["files"][0]["bytes"]
     assert "Taught by a larger one" in (run.path / "report.html").read_text()
-    assert joined.distil(run).images == len(taught)
+    assert joined.distil(run).images == len(student_images)
 
 
 def test_soft_targets_follow_their_images():
     images = drawn.images(6)
     soft = torch.eye(3)[torch.arange(6) % 3] * 0.7 + 0.1
-    taught = replace(images, soft=soft)
-    chosen = taught.subset(np.array([4, 1]))
+    student_images = replace(images, soft=soft)
+    chosen = student_images.subset(np.array([4, 1]))
     assert torch.equal(chosen.targets(torch.tensor([0])), soft[4:5])
-    assert torch.equal(taught.resident().targets(torch.tensor([2])), soft[2:3])
+    assert torch.equal(student_images.resident().targets(torch.tensor([2])), soft[2:3])
     assert isinstance(chosen, Images)
 
 
 def test_the_student_is_made_narrower_until_it_fits(teacher):
-    from eyesight.data import dataset
-
     small = replace(teacher.recipe, name="student", model=Model("fast_digits"))
     recipe = distil.student_recipe(teacher, small)
     data = dataset.load(recipe.data)
@@ -139,3 +142,51 @@ def test_settings_without_effect_on_the_student_are_refused(setting):
     with pytest.raises(UserError, match="has no effect here"):
         distil.check_settings([setting], limits)
     distil.check_settings(["data.size=32", "optim.lr=0.01"], limits)
+
+
+class SeenEnoughError(Exception):
+    """Raised where a test has seen enough."""
+
+
+def test_the_budget_counts_from_the_start_of_the_command(teacher, tmp_path, monkeypatch, capsys):
+    clocks = []
+
+    def watched(opened, student, out, context, **rest):
+        clocks.append(context.clock)
+        raise UserError("seen enough")
+
+    monkeypatch.setattr("eyesight.cli.ensemble.STARTED", time.monotonic() - 1000)
+    monkeypatch.setattr(distil, "distil", watched)
+    arguments = ("distil", teacher.path, "--to", "lenet5", "--budget", "60s", "--out", tmp_path)
+    command(monkeypatch, capsys, *arguments, code=1)
+    assert clocks[0].elapsed() > 1000
+
+
+def test_the_students_training_leaves_time_for_its_export(teacher, tmp_path, monkeypatch):
+    def ended(job):
+        raise SeenEnoughError
+
+    monkeypatch.setattr(experiment, "execute", ended)
+    monkeypatch.setattr(distil, "exporting_seconds", lambda *rest: 40.0)
+    context = Context()
+    small = Recipe(model=Model("lenet5"), training=Training(budget=500.0))
+    with pytest.raises(SeenEnoughError):
+        distil.distil(teacher, small, tmp_path, context)
+    assert context.clock.budget == 460.0
+    late = Clock(0.0, now=lambda: 50.0)
+    assert distil.training_budget(60.0, 40.0, late) == 56.0, "a tenth is kept for the training"
+    later = Clock(0.0, now=lambda: 80.0)
+    assert distil.training_budget(60.0, 40.0, later) == 60.0
+
+
+def test_a_pretrained_network_can_be_the_student(teacher):
+    """It sees the teacher's images as its weights ask for; its width cannot be chosen."""
+    asked = override(folder(), ["model.name=tf_efficientnet_lite0", "data.size=32"])
+    recipe = distil.student_recipe(teacher, asked)
+    assert recipe.data.source == teacher.recipe.data.source
+    assert (recipe.data.size, recipe.data.channels, recipe.loss.smoothing) == (32, 3, 0.0)
+    assert recipe.model.name == "tf_efficientnet_lite0"
+    data = dataset.load(recipe.data)
+    assert distil.fitting(recipe, data, distil.Limits(bytes=20e6)) == recipe
+    with pytest.raises(UserError, match="its width is fixed"):
+        distil.fitting(recipe, data, distil.Limits(bytes=1e6))

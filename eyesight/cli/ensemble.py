@@ -1,4 +1,4 @@
-"""Commands that combine runs: blend."""
+"""Commands that combine runs, or make them smaller: blend and distil."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyesight.cli.options import AsJson, RunPath, Settings, app, say, show_json
+from eyesight.cli.options import STARTED, AsJson, RunPath, Settings, app, say, show_json
 from eyesight.cli.training import judged
 
 if TYPE_CHECKING:
@@ -112,7 +112,8 @@ def distil(
     ] = 2.0,
     settings: Settings = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="10m", help="time limit of the training")
+        str | None,
+        typer.Option(metavar="10m", help="time limit for everything"),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help=("random seed of weights, order and augmentation"))
@@ -128,6 +129,7 @@ def distil(
     from eyesight.report.report import write_figures, write_report
     from eyesight.runs import Run, resolve
     from eyesight.searching import distil as distilling
+    from eyesight.training.clock import Clock
     from eyesight.training.context import Context
     from eyesight.views import joined
 
@@ -145,7 +147,7 @@ def distil(
             opened,
             student,
             out,
-            Context(console.reporter),
+            Context(console.reporter, Clock(STARTED), report=True),
             temperature=temperature,
             unlabelled=unlabelled,
             limits=limits,

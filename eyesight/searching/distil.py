@@ -25,7 +25,7 @@ from eyesight.data.images import Images
 from eyesight.data.loading import prepare_data
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
-from eyesight.exporting import export
+from eyesight.exporting import export, parity
 from eyesight.inference import onnx_classifier
 from eyesight.models import registry
 from eyesight.models.summary import count
@@ -36,15 +36,22 @@ from eyesight.results.predictions import Predictions
 from eyesight.runs import Run
 from eyesight.searching.candidates import from_scratch
 from eyesight.searching.search import look_at
+from eyesight.system.device import default_device
 from eyesight.system.files import scratch
 from eyesight.system.progress import Reporter
-from eyesight.training import transfer
+from eyesight.training import budget, initialise, transfer
+from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.views import joined
 
 WIDTHS = (1.0, 0.7, 0.5, 0.35, 0.25)  # of a network, as factors of its filters
 TEMPERATURE = 2.0
 TRIES = 30  # of one image, for its milliseconds
+# A student's two files, in passes over the images that check them: the network twice, each file
+# once, and the ranges of the 8-bit file.
+CHECKING = 5
+LEAST_WRITING = 2.0  # seconds to write one file
+TEACHING = 0.1  # of the budget at least is for the training, whatever the files take
 FLOAT = 4  # bytes of a parameter
 # Of the student's own recipe; all else of the data is the teacher's.
 PREPARED = (
@@ -99,11 +106,12 @@ def suited_student(teacher: Run, reporter: Reporter) -> Recipe:
 
 
 @dataclass(frozen=True, eq=False)
-class Lesson:
-    """The images that the student learns, with the teacher's probabilities as targets."""
+class SoftData:
+    """Images with the teacher's probabilities as targets, and what the teacher needs for one."""
 
     data: Dataset
     unlabelled: int
+    seconds_each: float  # of the teacher, for the probabilities of one image
 
 
 def distil(
@@ -116,7 +124,7 @@ def distil(
     unlabelled: str | None = None,
     limits: Limits | None = None,
 ) -> Run:
-    """Train `student` on what `teacher` says, and return its run, exported.
+    """Train `student` on the probabilities of `teacher`, and return its run, exported.
 
     `unlabelled` names more images, without labels. `limits` make the student narrower until its
     32-bit file fits. Raises UserError for a teacher that is not finished or predicts no class.
@@ -132,16 +140,22 @@ def distil(
             "restore the images, or train the teacher again",
         )
     recipe = fitting(recipe, data, limits)
-    lesson = taught(data, loaded, teacher, recipe, temperature, unlabelled, context)
-    context.clock.budget = recipe.training.budget
-    run = experiment.begin(recipe, lesson.data, out)
+    soft = soft_data(data, loaded, teacher, temperature, unlabelled, context)
+    began = time.monotonic()
+    files = [teacher_file(teacher, loaded, context)]
+    if recipe.training.budget is not None:
+        written = time.monotonic() - began - 2 * parity.MOST_CHECKED * soft.seconds_each
+        exporting = exporting_seconds(recipe, data, max(LEAST_WRITING, written))
+        context.clock.budget = training_budget(recipe.training.budget, exporting, context.clock)
+    run = experiment.begin(recipe, soft.data, out)
     with run.hold():
         try:
-            experiment.execute(experiment.Job(run, recipe, lesson.data, context))
+            experiment.execute(experiment.Job(run, recipe, soft.data, context))
         except UserError as error:
             run.append({"event": "failed", "message": error.message, "hint": error.hint})
             raise
-        files = measured_files(run, teacher, loaded, context)
+        files += student_files(run, context)
+        files = [replace(file, on_front=not is_beaten(file, files)) for file in files]
     chosen = choose(files, limits)
     if not limits.allow(chosen):
         context.reporter.message(
@@ -152,8 +166,8 @@ def distil(
         str(teacher.path),
         f"{student.name} {recipe.model.width or 1:g}×",
         temperature,
-        len(lesson.data.train),
-        lesson.unlabelled,
+        len(soft.data.train),
+        soft.unlabelled,
         chosen.name,
         tuple(files),
     )
@@ -193,24 +207,20 @@ def student_recipe(teacher: Run, student: Recipe) -> Recipe:
 
     Without label smoothing: the teacher's probabilities are smooth.
     """
-    settled = transfer.resolve_preprocessing(student)
-    own = {name: getattr(settled.data, name) for name in PREPARED}
+    own = {name: getattr(student.data, name) for name in PREPARED}
     data: Data = replace(transfer.resolve_preprocessing(teacher.settled).data, **own)
-    loss = replace(settled.loss, smoothing=0.0)
-    return replace(settled, data=data, loss=loss)
+    loss = replace(student.loss, smoothing=0.0)
+    return transfer.resolve_preprocessing(replace(student, data=data, loss=loss))
 
 
 def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
     """The recipe with the widest network whose 32-bit weights and speed keep to the limits."""
     if limits == Limits():
         return recipe
+    widths: tuple[float | None, ...] = WIDTHS
     if registry.is_backbone(recipe.model):
-        raise UserError(
-            f"{recipe.model.name} has a fixed width, so size and latency cannot be limited",
-            "use a network from scratch: --to objects, digits or glyphs",
-            code=2,
-        )
-    for width in WIDTHS:
+        widths = (recipe.model.width,)  # it has no other
+    for width in widths:
         model = replace(recipe.model, width=width)
         network = registry.build(model, data.train.shape, tasks.of(recipe).outputs(data.train))
         small = limits.bytes is None or FLOAT * count(network) <= limits.bytes
@@ -222,6 +232,13 @@ def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
         )
         if not slow:
             return replace(recipe, model=model)
+    if len(widths) == 1:
+        raise UserError(
+            f"{recipe.model.name} does not meet the size and latency limits; its width is fixed",
+            "raise the limits, or use a smaller network: --to folder --set model.name=NAME, or "
+            "--to objects",
+            code=2,
+        )
     raise UserError(
         f"no width of {recipe.model.name} meets the size and latency limits",
         "raise the limits, or use a smaller recipe with --to, for example lenet5",
@@ -229,29 +246,49 @@ def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
     )
 
 
-def taught(
+def exporting_seconds(recipe: Recipe, data: Dataset, writing: float) -> float:
+    """Seconds to export the student, in 8 bits too, and to measure its files.
+
+    `writing` is the time to write one file.
+    """
+    network = initialise.ready(recipe, data, default_device())
+    count = min(16, len(data.train))
+    each = budget.seconds_each(network, data.train, count, recipe.training.views, "float32")
+    held_out = len(data.test) or len(data.validation) or len(data.train)
+    checked = min(parity.MOST_CHECKED, held_out)
+    return 2 * writing + budget.SAFETY * CHECKING * checked * each
+
+
+def training_budget(whole: float, exporting: float, clock: Clock) -> float:
+    """Seconds of the budget without the export, and at least a tenth of the budget from now on."""
+    least = min(whole, clock.elapsed() + TEACHING * whole)
+    return max(least, whole - exporting)
+
+
+def soft_data(
     data: Dataset,
     loaded: Classifier,
     teacher: Run,
-    recipe: Recipe,
     temperature: float,
     unlabelled: str | None,
     context: Context,
-) -> Lesson:
-    """The training images with the teacher's answers, and the unlabelled ones beside them."""
+) -> SoftData:
+    """The training images with the teacher's probabilities, and the unlabelled ones after them."""
     reporter = context.reporter
     reporter.message(f"predicting {len(data.train):,} training images with {teacher.name}")
     settled = transfer.resolve_preprocessing(teacher.settled).data
     seen = dataset.load(settled, preparation=loaded.preparation, talk=reporter.message)
     place = {name: row for row, name in enumerate(seen.train.ids)}
     rows = np.array([place[name] for name in data.train.ids], dtype=np.int64)
+    began = time.monotonic()
     soft = answers(loaded, seen.train.subset(rows), temperature)
+    each = (time.monotonic() - began) / len(rows)
     train = replace(data.train, soft=soft)
     if unlabelled is None:
-        return Lesson(replace(data, train=train), 0)
+        return SoftData(replace(data, train=train), 0, each)
     more = unlabelled_images(unlabelled, loaded, data, temperature, context)
     both = joined_images(train, more)
-    return Lesson(replace(data, train=both), len(more))
+    return SoftData(replace(data, train=both), len(more), each)
 
 
 def answers(loaded: Classifier, images: Images, temperature: float) -> torch.Tensor:
@@ -303,25 +340,26 @@ def joined_images(train: Images, more: Images) -> Images:
     )
 
 
-def measured_files(
-    run: Run, teacher: Run, loaded: Classifier, context: Context
-) -> list[FileRecord]:
-    """The teacher, the student, and the student in 8 bits where that loses half a point at most."""
-    talk = context.reporter.message
-    files = []
+def teacher_file(teacher: Run, loaded: Classifier, context: Context) -> FileRecord:
+    """The record of the teacher's exported file, which is not kept."""
     with scratch() as folder:
-        whole = export.export(teacher, folder / "teacher.onnx", talk=talk)
-        files.append(file_record("teacher", whole, loaded.preparation.shape))
+        whole = export.export(teacher, folder / "teacher.onnx", talk=context.reporter.message)
+        return file_record("teacher", whole, loaded.preparation.shape)
+
+
+def student_files(run: Run, context: Context) -> list[FileRecord]:
+    """The student's file, and the one in 8 bits if that loses half a point at most."""
+    talk = context.reporter.message
     exported = export.export(run, talk=talk)
     shape = classifier.load(run.classifier_path).preparation.shape
-    files.append(file_record("student", exported, shape))
+    files = [file_record("student", exported, shape)]
     try:
         small = export.export_int8(run, exported.file, talk=talk)
     except UserError as error:
         talk(f"no 8-bit file: {error.message}")
     else:
         files.append(file_record("student, 8 bits", small, shape))
-    return [replace(file, on_front=not is_beaten(file, files)) for file in files]
+    return files
 
 
 def file_record(name: str, exported: export.Exported, shape: tuple[int, int, int]) -> FileRecord:
