@@ -71,11 +71,11 @@ def audit_examples():
         titles = [f"{one.given}, rather {one.suggested}\n{one.score:.2f}" for one in labels]
         rows.append(("label errors", [shapes / one.id for one in labels], titles))
         result = audit(bursts)
-        told = result.flattery
+        optimism = result.optimism
         first, second = [group for group in result.series if len(group) >= 3][:2]
         series = [*first[:3], *second[:3]]
         titles = ["series 1", "", "", "series 2", "", ""]
-        name = f"series\nrandom split {told.random:.0%}\ngrouped {told.grouped:.0%}"
+        name = f"series\nrandom split {optimism.random:.0%}\ngrouped {optimism.grouped:.0%}"
         rows.append((name, [bursts / one.id for one in series], titles))
         (alarm,) = (one for one in audit(stamps).shortcuts if one.name == "overlays")
         chosen = sorted(alarm.examples, key=lambda one: one.startswith("one"))

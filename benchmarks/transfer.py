@@ -72,11 +72,11 @@ def forward(given):
     ratios = {
         size: sorted(row["timm"][size] / row["ours"][size] for row in rounds) for size in SIZES
     }
-    told = {
+    measured = {
         size: {"median": statistics.median(result), "from": result[0], "to": result[-1]}
         for size, result in ratios.items()
     }
-    return {"claim": "at least 3 times timm's speed", "rounds": rounds, "ratio": told}
+    return {"claim": "at least 3 times timm's speed", "rounds": rounds, "ratio": measured}
 
 
 def noise(file, count, side, held=100, classes=10):
@@ -158,16 +158,16 @@ def once(given):
                 {"once": frozen(file, folder, views=1), "always": frozen(file, folder, views=0)}
             )
             print(rounds[-1], flush=True)
-    told = {}
+    measured = {}
     for part in ("learning", "wall"):
         result = sorted(row["always"][part] / row["once"][part] for row in rounds)
-        told[part] = {"median": statistics.median(result), "from": result[0], "to": result[-1]}
+        measured[part] = {"median": statistics.median(result), "from": result[0], "to": result[-1]}
     facts = {"pictures": given.pictures, "size": 128, "epochs": 20}
     return {
         "claim": "at least 15 times as fast as computing them in every epoch",
         **facts,
         "rounds": rounds,
-        "ratio": told,
+        "ratio": measured,
     }
 
 
@@ -210,7 +210,7 @@ def announced(folder):
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         raise SystemExit(f"memory: the training failed: {done.stderr.strip()}")
-    told = [
+    measured = [
         float(number.replace(",", ""))
         for number in re.findall(r"frozen part once: ([\d.,]+) MB", done.stderr)
     ]
@@ -218,8 +218,8 @@ def announced(folder):
         sum(file.stat().st_size for file in (folder / "cache" / "activations").glob("*.bin")) / 1e6
     )
     return {
-        "announced_megabytes": told,
-        "sum": round(sum(told), 1),
+        "announced_megabytes": measured,
+        "sum": round(sum(measured), 1),
         "real_megabytes": round(real, 1),
     }
 

@@ -252,10 +252,10 @@ def test_content_that_reaches_the_sides_is_no_overlay():
     names = tuple(map(str, range(150)))
     images = Images.of(pixels, np.arange(150) % 3, ("a", "b", "c"), names)
     source = SimpleNamespace(pixels=pixels)
-    told = {one.name: one for one in shortcuts.find(source, images)}["overlays"]
-    assert told.accuracy > 0.8
-    assert told.middle >= told.accuracy
-    assert not told.alarm
+    overlays = {one.name: one for one in shortcuts.find(source, images)}["overlays"]
+    assert overlays.accuracy > 0.8
+    assert overlays.middle >= overlays.accuracy
+    assert not overlays.alarm
 
 
 def test_healthy_files_raise_no_alarm_of_a_shortcut(tmp_path):

@@ -92,8 +92,8 @@ def test_the_page_of_a_comparison_shows_the_effect_of_each_run(tmp_path):
 def test_the_report_shows_what_groups_flatter(tmp_path):
     run = before_and_after(tmp_path)
     share = {"value": 0.0, "low": 0.0, "high": 0.0}
-    told = {"groups": 1234, "images": 5000, "random": 0.9, "grouped": 0.7, "source": "the data"}
-    kept = AuditRecord("toy", "s", 9, "f", share, (), (), (), (), (), flattery=told)
+    optimism = {"groups": 1234, "images": 5000, "random": 0.9, "grouped": 0.7, "source": "the data"}
+    kept = AuditRecord("toy", "s", 9, "f", share, (), (), (), (), (), optimism=optimism)
     kept.save(run.path / record.FILE)
     text = report.page(run)
     random, grouped = html.percent(0.9, 1), html.percent(0.7, 1)

@@ -120,7 +120,7 @@ def test_a_file_without_the_top_serves_a_new_head_and_not_the_own_one(layers, tm
     file = write(tmp_path / "notop.h5", body)
     model = Model("MobileNet", weights=str(file), head="average")
     network = registry.build(model, (3, SIDE, SIDE), 3)
-    assert weights.fill(network, model)["door"] == f"{file}, saved by Keras"
+    assert weights.fill(network, model)["source"] == f"{file}, saved by Keras"
     with pytest.raises(UserError, match="classifier"):
         logits(file, torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8))
 

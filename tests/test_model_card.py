@@ -78,7 +78,7 @@ def test_names_cannot_break_the_tables():
 
 
 def test_weights_of_others_have_a_row_among_the_licences(run, monkeypatch, tmp_path):
-    weights = {"network": "lite0", "door": "package x", "sha256": "0"}
+    weights = {"network": "lite0", "source": "package x", "sha256": "0"}
     monkeypatch.setattr(type(run), "environment", {"weights": weights})
     assert "lite0, from package x | [to be filled in] |" in card.licences(run, {})
 

@@ -338,7 +338,7 @@ def test_two_stages_are_one_run_with_one_curve(tmp_path):
     assert [epoch["lr"] for epoch in epochs] == [0.05] * 3 + [1e-4] * 2
     assert epochs[-1]["progress"] == 1.0 and run.status == "done"
     assert sum("training" in line and "tensors" in line for line in said) == 2
-    assert run.environment["weights"]["door"].startswith("none")
+    assert run.environment["weights"]["source"].startswith("none")
     assert run.environment["chosen"]["data.interpolation"] == "bilinear"
 
 

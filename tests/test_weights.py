@@ -169,7 +169,7 @@ def test_without_any_door_the_error_is_quick_and_says_every_way_on():
 def test_random_weights_only_when_the_recipe_says_so():
     net = network()
     before = first(net).clone()
-    assert weights.fill(net, Model(NAME, weights="none"))["door"].startswith("none")
+    assert weights.fill(net, Model(NAME, weights="none"))["source"].startswith("none")
     assert torch.equal(first(net), before)
 
 
@@ -188,7 +188,7 @@ def test_a_package_is_found_by_its_files_alone(tmp_path, monkeypatch, state):
     monkeypatch.syspath_prepend(str(place))
     net = network()
     facts = weights.fill(net, Model(NAME))
-    assert "package" in facts["door"] and torch.equal(first(net), state["conv_stem.weight"])
+    assert "package" in facts["source"] and torch.equal(first(net), state["conv_stem.weight"])
 
 
 def test_on_the_command_line_none_is_a_value_of_weights_and_no_value_of_the_others():

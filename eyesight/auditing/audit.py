@@ -38,7 +38,7 @@ from eyesight.auditing.record import (
     JudgedImage,
     StrangeImage,
 )
-from eyesight.auditing.series import Flattery
+from eyesight.auditing.series import Optimism
 from eyesight.auditing.shortcuts import Shortcut
 from eyesight.data import corrections, dataset
 from eyesight.data.corrections import Correction, Corrections
@@ -69,10 +69,10 @@ class Audit:
 
     `labels` holds every judged image, most suspicious first; `copies` holds groups of near copies,
     those across splits or classes first; `series` holds groups of images of one burst, object or
-    film, near copies among them; `flattery` says by how much they, or the groups that the data
-    names, flatter a random split, and is None where there are too few; `unlike` holds every judged
-    image, the strangest first; `quality` holds images that show little, by kind, the worst of each
-    kind first.
+    film, near copies among them; `optimism` says by how much they, or the groups that the data
+    names, inflate the accuracy of a random split, and is None where there are too few; `unlike`
+    holds every judged image, the strangest first; `quality` holds images that show little, by kind,
+    the worst of each kind first.
     `notes` are for people: what was left out and why.
     """
 
@@ -89,7 +89,7 @@ class Audit:
     store: str = ""  # the key of the prepared images
     quality: tuple[FlawedImage, ...] = ()
     series: tuple[tuple[CopiedImage, ...], ...] = ()
-    flattery: Flattery | None = None
+    optimism: Optimism | None = None
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
@@ -102,9 +102,9 @@ class Audit:
         strangers = self.unlike
         if not every:
             strangers = tuple(stranger for stranger in self.unlike if stranger.alarm)
-        flattery = None
-        if self.flattery is not None:
-            flattery = self.flattery.to_dict()
+        optimism = None
+        if self.optimism is not None:
+            optimism = self.optimism.to_dict()
         return {
             "data": self.data,
             "images": self.images,
@@ -112,7 +112,7 @@ class Audit:
             "labels": [label.to_dict() for label in chosen],
             "copies": group_list(self.copies),
             "series": group_list(self.series),
-            "flattery": flattery,
+            "optimism": optimism,
             "unlike": [stranger.to_dict() for stranger in strangers],
             "quality": [flaw.to_dict() for flaw in self.quality],
             "share_wrong": self.share_wrong.to_dict(),
@@ -123,9 +123,9 @@ class Audit:
 
     def record(self) -> AuditRecord:
         """The stored part of the audit: all label scores, and the other findings."""
-        flattery = None
-        if self.flattery is not None:
-            flattery = self.flattery.to_dict()
+        optimism = None
+        if self.optimism is not None:
+            optimism = self.optimism.to_dict()
         return AuditRecord(
             data=self.data,
             store=self.store,
@@ -138,7 +138,7 @@ class Audit:
             shortcuts=tuple(shortcut.to_dict() for shortcut in self.shortcuts),
             notes=self.notes,
             quality=self.quality,
-            flattery=flattery,
+            optimism=optimism,
         )
 
 
@@ -228,7 +228,7 @@ def audit(
     groups = copy_groups(material, pairs)
     watch.lap("copies")
     together = series.find(computed, pairs)
-    flattered = flattery(material, computed, together)
+    optimism = split_optimism(material, computed, together)
     watch.lap("series")
     strangers = find_strangers(material, computed)
     watch.lap("unlike")
@@ -252,7 +252,7 @@ def audit(
         store=material.store.key,
         quality=flaws,
         series=tuple(tuple(member(material, place) for place in group) for group in together),
-        flattery=flattered,
+        optimism=optimism,
     )
 
 
@@ -431,9 +431,9 @@ def member(material: Material, place: int) -> CopiedImage:
     return CopiedImage(images.ids[place], material.splits[place], label)
 
 
-def flattery(
+def split_optimism(
     material: Material, computed: Features, together: Sequence[Sequence[int]]
-) -> Flattery | None:
+) -> Optimism | None:
     """How much groups inflate the accuracy of a random split: the data's groups, else series."""
     images = material.images
     names = groups_of(material.source, images.ids)
@@ -447,7 +447,7 @@ def flattery(
         owner = np.unique(names, return_inverse=True)[1]
     numbers = torch.from_numpy(np.unique(owner[computed.index.numpy()], return_inverse=True)[1])
     given = images.labels[computed.index]
-    return series.flattery(computed.values, given, len(images.classes), numbers, source)
+    return series.optimism(computed.values, given, len(images.classes), numbers, source)
 
 
 def copy_groups(

@@ -50,8 +50,8 @@ def with_run(suspicion: Suspicion, learnt: Tensor) -> Suspicion:
     ranks = learnt[rows].argsort(stable=True).argsort(stable=True)
     margin = suspicion.margin.clone()
     margin[rows] = (own + own.sort().values[ranks]) / 2
-    witnesses = 2 if suspicion.logistic is None else 3
-    odds = suspicion.score[rows].logit(eps=TINY) - (margin[rows] - own) / witnesses
+    methods = 2 if suspicion.logistic is None else 3
+    odds = suspicion.score[rows].logit(eps=TINY) - (margin[rows] - own) / methods
     score = suspicion.score.clone()
     score[rows] = torch.sigmoid(odds)
     return replace(suspicion, margin=margin, score=score)

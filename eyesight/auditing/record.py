@@ -130,7 +130,7 @@ class ShortcutValues(TypedDict):
     examples: NotRequired[list[str]]
 
 
-class FlatteryValues(TypedDict):
+class OptimismValues(TypedDict):
     """Accuracy on features with a random split and with each group in one split."""
 
     groups: int
@@ -149,7 +149,7 @@ class AuditJson(TypedDict):
     labels: list[LabelJson]
     copies: list[list[CopyJson]]
     series: list[list[CopyJson]]
-    flattery: FlatteryValues | None
+    optimism: OptimismValues | None
     unlike: list[StrangerJson]
     quality: list[FlawJson]
     share_wrong: ShareValues
@@ -171,7 +171,7 @@ class RecordJson(TypedDict):
     copies: list[list[dict[str, str]]]
     unlike: list[StrangerJson]
     quality: NotRequired[list[FlawJson]]  # records of before have none
-    flattery: NotRequired[FlatteryValues | None]
+    optimism: NotRequired[OptimismValues | None]
     shortcuts: list[ShortcutValues]
     notes: list[str]
 
@@ -195,7 +195,7 @@ class AuditRecord:
     shortcuts: tuple[ShortcutValues, ...]
     notes: tuple[str, ...]
     quality: tuple[FlawedImage, ...] = ()
-    flattery: FlatteryValues | None = None
+    optimism: OptimismValues | None = None
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
@@ -235,7 +235,7 @@ class AuditRecord:
             "copies": [[asdict(one) for one in group] for group in self.copies],
             "unlike": [one.to_dict() for one in self.unlike],
             "quality": [one.to_dict() for one in self.quality],
-            "flattery": self.flattery,
+            "optimism": self.optimism,
             "shortcuts": list(self.shortcuts),
             "notes": list(self.notes),
         }
@@ -265,7 +265,7 @@ class AuditRecord:
             shortcuts=tuple(values["shortcuts"]),
             notes=tuple(values["notes"]),
             quality=tuple(FlawedImage(**one) for one in values.get("quality", [])),
-            flattery=values.get("flattery"),
+            optimism=values.get("optimism"),
         )
 
     def save(self, file: Path) -> None:

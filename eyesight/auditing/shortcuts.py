@@ -32,7 +32,7 @@ BINS = 8  # of a number about a file
 MOST_KINDS = 20  # of cameras or encodings that are told apart; the others count as one
 MOST_IMAGES = 5000  # are looked at
 ALARM = 0.3  # of the way from guessing to telling all apart
-NAMED = 2  # classes that are told best
+NAMED = 2  # classes that are predicted best
 EXAMPLES = 3  # images of each
 SILENT = ("thumbnails",)  # may rightly tell classes apart, so they are no alarm by themselves
 
@@ -93,13 +93,13 @@ def find(source: Source, images: Images) -> tuple[Shortcut, ...]:
     guessing = float(torch.bincount(given, minlength=classes).max()) / len(given)
     shortcuts = []
     for name, values in evidence.items():
-        sure = told(values, given, classes)
+        sure = leave_one_out(values, given, classes)
         right = sure.argmax(1) == given
         accuracy = float(right.float().mean())
-        best, rows = told_best(sure, right, given)
+        best, rows = best_classes(sure, right, given)
         elsewhere = 0.0
         if name == "overlays":
-            inner = told(middle, given, classes).argmax(1)
+            inner = leave_one_out(middle, given, classes).argmax(1)
             elsewhere = float((inner == given).float().mean())
         shortcuts.append(
             Shortcut(
@@ -115,13 +115,13 @@ def find(source: Source, images: Images) -> tuple[Shortcut, ...]:
     return tuple(shortcuts)
 
 
-def told(values: Tensor, given: Tensor, classes: int) -> Tensor:
+def leave_one_out(values: Tensor, given: Tensor, classes: int) -> Tensor:
     """Leave-one-out probabilities n,K of a ridge classifier on evidence n,D."""
     numbers = values.half()
     return labels.leave_one_out(numbers, Standardiser.of(numbers), given, classes)
 
 
-def told_best(sure: Tensor, right: Tensor, given: Tensor) -> tuple[list[int], list[int]]:
+def best_classes(sure: Tensor, right: Tensor, given: Tensor) -> tuple[list[int], list[int]]:
     """The classes with the highest F-score, and the rows of their most confident images."""
     classes = sure.shape[1]
     hits = torch.bincount(given[right], minlength=classes)

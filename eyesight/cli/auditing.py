@@ -194,17 +194,17 @@ def describe(result: Audit, *, every: bool) -> list[str]:
 
 
 def series_lines(result: Audit, *, every: bool) -> list[str]:
-    """Series of images, and by how much groups flatter a random split."""
+    """Series of images, and by how much groups inflate the accuracy of a random split."""
     lines = ["", f"series of images: {len(result.series):,}"]
     for group in shown(result.series, every=every):
         lines.append(f"  {len(group)}: {', '.join(one.id for one in group)}")
     lines += rest(len(result.series), every=every)
-    told = result.flattery
-    if told is not None:
+    optimism = result.optimism
+    if optimism is not None:
         lines.append(
-            f"accuracy of a classifier on the features: {told.random:.1%} with a random split, "
-            f"{told.grouped:.1%} with each group in one split ({told.groups:,} groups of "
-            f"{told.images:,} images, by {told.source})"
+            f"accuracy of a classifier on the features: {optimism.random:.1%} with a random split, "
+            f"{optimism.grouped:.1%} with each group in one split ({optimism.groups:,} groups of "
+            f"{optimism.images:,} images, by {optimism.source})"
         )
     return lines
 

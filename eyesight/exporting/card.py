@@ -294,8 +294,9 @@ def licences(run: Run | None, facts: Facts) -> str:
     rows = [("this classifier", TO_FILL), ("the training images", TO_FILL)]
     weights = run.environment.get("weights") if run is not None else facts.get("weights")
     if isinstance(weights, dict) and weights.get("sha256"):
-        name, door = weights.get("network"), weights.get("door")
-        of = without_path(f"the pretrained weights of {name}, from {PurePath(str(door)).name}")
+        name = weights.get("network")
+        source = weights.get("source") or weights.get("door")  # as older runs call it
+        of = without_path(f"the pretrained weights of {name}, from {PurePath(str(source)).name}")
         rows.append((escape(of), TO_FILL))
     rows.append(("eyesight, which wrote the file", "Apache-2.0"))
     return f"## Licences\n\n{table(('of', 'licence'), rows)}"

@@ -44,10 +44,10 @@ IMAGENET_CLASSES = 1000
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """Tensors by timm's names or those of their file; `door` is the source."""
+    """Tensors by timm's names or those of their file; `source` says where they come from."""
 
     tensors: dict[str, Tensor]
-    door: str
+    source: str
     statistics: tuple[Tensor, Tensor] | None = None  # of the input, where timm's are others
 
 
@@ -61,14 +61,14 @@ def fill(
     """
     name = zoo.timm_name(model.name)
     if model.weights == NONE:
-        return {"network": name, "door": "none: random initialisation"}
+        return {"network": name, "source": "none: random initialisation"}
     weights = find(name, model.weights, talk)
     put(weights, network)
-    talk(f"weights of {name} from {weights.door}")
+    talk(f"weights of {name} from {weights.source}")
     matched = init_head(network, weights.tensors, classes)
     if matched:
         talk(_matched_line(classes, matched))
-    return {"network": name, "door": weights.door, "sha256": fingerprint(weights.tensors)}
+    return {"network": name, "source": weights.source, "sha256": fingerprint(weights.tensors)}
 
 
 def _matched_line(classes: Sequence[str], matched: set[int]) -> str:
@@ -271,7 +271,7 @@ def put(weights: Weights, network: Network) -> None:
             for name in wrong[:3]
         )
         share = f"{len(wrong)} of {len(expected)} tensors differ"
-        raise UserError(f"the weights from {weights.door} do not fit: {share}: {shown}", OTHERS)
+        raise UserError(f"the weights from {weights.source} do not fit: {share}: {shown}", OTHERS)
     for prefix, module in parts:
         _load(prefix, module, tensors)
     if weights.statistics is not None:
@@ -292,10 +292,10 @@ def in_order(expected: Mapping[str, Tensor], weights: Weights) -> dict[str, Tens
     for (name, tensor), (other, value) in zip(expected.items(), given, strict=False):
         if tensor.shape != value.shape:
             wrong = f"{other} {_shape(value)} where {name} {_shape(tensor)} is expected"
-            raise UserError(f"the weights from {weights.door} do not fit: {wrong}", OTHERS)
+            raise UserError(f"the weights from {weights.source} do not fit: {wrong}", OTHERS)
     if not len(expected) <= len(given) <= len(expected) + 2:
         wrong = f"{len(given)} tensors where {len(expected)} are expected"
-        raise UserError(f"the weights from {weights.door} do not fit: {wrong}", OTHERS)
+        raise UserError(f"the weights from {weights.source} do not fit: {wrong}", OTHERS)
     return {name: value for name, (_, value) in zip(expected, given, strict=False)}
 
 
