@@ -9,6 +9,8 @@ human: DATA.npz holds images with labels that people gave, TRUE.npz the right on
 (y_train); both stay where they are. planted: a share of the labels of DATA is replaced by another
 class, drawn anew for each seed.
 
+--limit N takes N images at random, the same ones for every seed.
+
 cleanlab gets the probabilities of five-fold logistic regression on the same standardised features;
 the best of its three scores counts. The difference in average precision is paired: both rankings
 are resampled together.
@@ -16,11 +18,12 @@ are resampled together.
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +59,12 @@ class Printer(Reporter):
         print(text, file=sys.stderr)
 
 
-def computed_features(where):
-    """The material of an audit and its features, all of them."""
+def computed_features(where, limit):
+    """The material of an audit, of `limit` images unless 0, and its features, all of them."""
     material = audit.open_material(where, 600.0, Printer())
+    if limit and limit < len(material.images):
+        rows = np.random.default_rng(0).permutation(len(material.images))[:limit]
+        material = replace(material, images=material.images.subset(np.sort(rows)))
     backbone = features.backbone_at_hand()
     began = time.process_time()
     computed = features.compute(
@@ -95,7 +101,7 @@ def measure(case):
     called = noise_share.wrong_labels(suspicion, case.given).numpy()
     share = noise_share.share_wrong(suspicion, case.given)
     rows = torch.arange(len(case.given))
-    witnesses = {
+    methods = {
         "leave-one-out alone": 1 - suspicion.probabilities[rows, case.given].numpy(),
         "margin alone": -suspicion.margin.numpy(),
     }
@@ -111,7 +117,7 @@ def measure(case):
         ),
         "share_wrong": share.to_dict(),
         "cpu_seconds": round(seconds, 1),
-        **{name: figures(bad, scores) for name, scores in witnesses.items()},
+        **{name: figures(bad, scores) for name, scores in methods.items()},
     }
 
 
@@ -196,9 +202,10 @@ def main():
     parser.add_argument("--name", default="")
     parser.add_argument("--share", type=float, default=0.05)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--limit", type=int, default=0, help="images; 0: all")
     parser.add_argument("--cleanlab", default="", help="a Python that has cleanlab")
     options = parser.parse_args()
-    material, computed, seconds = computed_features(options.data)
+    material, computed, seconds = computed_features(options.data, options.limit)
     results = []
     for given, true, classes, seed in cases(options, material, computed.index):
         case = Case(computed.values, given, true, classes, seed)
@@ -210,12 +217,15 @@ def main():
     name = options.name or Path(options.data).name.partition(".")[0]
     if options.kind == "planted":
         name += f"_planted_{options.share:g}"
+    if options.limit:
+        name += f"_{options.limit}"
     written = {
         "command": " ".join(["python", "benchmarks/audit_labels.py", *named_arguments(options)]),
         "images": len(material.images),
         "features": computed.source,
         "feature_cpu_seconds": round(seconds, 1),
         "results": results,
+        "load": os.getloadavg()[0],
         "environment": environment(threads=torch.get_num_threads(), device="cpu", seed=0),
     }
     file = HERE / "results" / f"audit_labels_{name}.json"
@@ -230,6 +240,8 @@ def named_arguments(options):
         shown.append(Path(options.true).name)
     if options.kind == "planted":
         shown.append(f"--share {options.share:g}")
+    if options.limit:
+        shown.append(f"--limit {options.limit}")
     return [*shown, f"--seeds {options.seeds}", "--cleanlab PYTHON"]
 
 

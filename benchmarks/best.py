@@ -50,9 +50,15 @@ def paired(first, second):
     """The difference in points of two runs on the same images, its 95 % interval, McNemar's p."""
     pairs = [run.predictions() for run in (first, second)]
     place = {name: index for index, name in enumerate(pairs[1].ids)}
-    scores = pairs[0].scores(), pairs[1].scores()[[place[name] for name in pairs[0].ids]]
-    tested = mc_nemar(*scores)
-    n = len(scores[0])
+    return paired_scores(
+        pairs[0].scores(), pairs[1].scores()[[place[name] for name in pairs[0].ids]]
+    )
+
+
+def paired_scores(first, second):
+    """The same of whether each image was classified correctly."""
+    tested = mc_nemar(first, second)
+    n = len(first)
     discordant = tested.only_first + tested.only_second
     variance = discordant - (tested.only_first - tested.only_second) ** 2 / n
     half = 1.96 * math.sqrt(max(0.0, variance)) / n
