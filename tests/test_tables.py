@@ -63,6 +63,8 @@ def lines(header, form, count=6, names=NAMES):
         ("", "{name},{kind}"),
         ("", "{kind},{name}"),
         ("", "TRAIN,{name},{kind}"),
+        ("", "{name}      {kind}"),
+        ("path     label", "{name}    {kind}"),
         ("path,label", "./{name},{kind}"),
         ("path,label", "/home/me/{name},{kind}"),
         ("path,label", ".\\{name},{kind}"),

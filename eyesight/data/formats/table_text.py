@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,8 @@ from eyesight.errors import UserError
 DELIMITERS = "\t;|,"  # the first that gives a consistent table; labels hold commas more often
 SAMPLE = 200  # rows by which a delimiter is judged
 EXPECTED = "expected lines of path,label"
-SEPARATED = "expected path,label, separated by comma, semicolon, tab or |"
+SEPARATED = "expected path,label, separated by comma, semicolon, tab, | or two spaces"
+ALIGNED = re.compile(r" {2,}")  # between the columns of a table that is padded with spaces
 MOST_BYTES = 1 << 31
 
 
@@ -35,7 +37,7 @@ def read_rows(table: Path) -> list[Row]:
     if max(len(row.cells) for row in rows[:SAMPLE]) < 2:
         hint = SEPARATED
         if all(len(row.cells[0].split()) == 2 for row in rows[:SAMPLE]):
-            hint = f"{SEPARATED}; the lines contain a space instead"
+            hint = f"{SEPARATED}; the lines contain a single space instead"
         raise UserError(f"{table} has a single column", hint)
     return rows
 
@@ -51,8 +53,10 @@ def read_cells(table: Path) -> list[Row]:
         text = rest
         skipped = 1
     try:
-        delimiter = delimiter or _delimiter(text)
-        rows = _split(text, delimiter, skipped)
+        if not delimiter and _is_aligned(text):
+            rows = _split_aligned(text)
+        else:
+            rows = _split(text, delimiter or _delimiter(text), skipped)
     except csv.Error as error:
         raise UserError(f"{table} is not a table: {error}", EXPECTED) from error
     if not rows:
@@ -87,6 +91,18 @@ def _split(text: str, delimiter: str, skipped: int = 0) -> list[Row]:
         if any(stripped):
             rows.append(Row(reader.line_num + skipped, stripped))
     return rows
+
+
+def _is_aligned(text: str) -> bool:
+    """Whether all lines have as many columns, two at least, padded with spaces and nothing else."""
+    rows = _split_aligned("\n".join(text.splitlines()[:SAMPLE]))
+    widths = {len(row.cells) for row in rows}
+    return len(widths) == 1 and widths.pop() > 1 and not any(mark in text for mark in DELIMITERS)
+
+
+def _split_aligned(text: str) -> list[Row]:
+    lines = enumerate(text.splitlines(), 1)
+    return [Row(line, tuple(ALIGNED.split(cells.strip()))) for line, cells in lines if cells.strip()]
 
 
 def _delimiter(text: str) -> str:
