@@ -101,8 +101,8 @@ def _is_aligned(text: str) -> bool:
 
 
 def _split_aligned(text: str) -> list[Row]:
-    lines = enumerate(text.splitlines(), 1)
-    return [Row(line, tuple(ALIGNED.split(cells.strip()))) for line, cells in lines if cells.strip()]
+    lines = enumerate(map(str.strip, text.splitlines()), 1)
+    return [Row(number, tuple(ALIGNED.split(line))) for number, line in lines if line]
 
 
 def _delimiter(text: str) -> str:
