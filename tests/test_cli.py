@@ -290,7 +290,21 @@ def test_show_prints_every_layer_and_the_total():
         for line in lines
     )
     assert lines[-1].split()[-3:] == ["10", "61,706", "416,520"]
-    assert {"optim.lr = 0.005", "training.batch = 128", "optim.name = adam"} <= set(lines)
+    place = lines.index("optim.name = adam")
+    assert lines[place : place + 2] == ["optim.name = adam", "optim.lr = 0.005"]
+    assert "training.batch = 128" in lines
+
+
+def test_show_knows_pretrained_networks_by_name():
+    lines = command("show", "test_resnet").out.splitlines()
+    assert lines[0].startswith("preprocessing of the weights: 160×160")
+    assert any("Conv2d" in line and "stride 2, padding 1" in line for line in lines)
+    assert lines[-1].split()[:4] == ["total", "from", "3×160×160", "1000"]
+    shown = json.loads(command("show", "MobileNetV2", "--json").out)
+    assert shown["parameters"] == 3_504_872 and "recipe" not in shown
+    refused = command("show", "test_resnet", "--set", "data.size=64", code=2).err
+    assert "objects_transfer --set model.name=test_resnet" in refused
+    assert "unknown recipe 'tset_resnet'" in command("show", "tset_resnet", code=2).err
 
 
 def test_show_counts_the_layers_of_a_line_as_the_textbook_does():

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
-from eyesight import classifier
+from eyesight import classifier, recipes
 from eyesight.data import dataset
 from eyesight.data.prepare import Preparation
+from eyesight.errors import UserError
 from eyesight.models import registry, weights, zoo
+from eyesight.models.backbone import OWN
 from eyesight.models.layers import Network
 from eyesight.models.sketch import sketch
 from eyesight.models.summary import Layer, Summary, count, summarise
-from eyesight.recipe import BLEND, Recipe, differences
+from eyesight.recipe import BLEND, Model, Recipe, differences, paths, to_dict
 from eyesight.recipes.folder import AUTO, PREFERRED, Seen, choose
-from eyesight.runs import Run
+from eyesight.runs import Run, is_run, resolve
 from eyesight.training import transfer
 
 NAMED_SHAPES = {
@@ -70,15 +72,38 @@ class Description(TypedDict):
     pretrained: NotRequired[Weights]
 
 
+@dataclass(frozen=True)
+class Shown:
+    """What `show` prints: a network, and the recipe that trains it."""
+
+    description: Description
+    recipe: Recipe | None = None
+    operations: bool = False  # a column
+
+    def values(self) -> dict[str, object]:
+        """As JSON values."""
+        if self.recipe is None:
+            return dict(self.description)
+        return {"recipe": to_dict(self.recipe), **self.description}
+
+    def text(self) -> str:
+        """The settings, the choices for a pretrained network, and the table of layers."""
+        lines = []
+        if self.recipe is not None:
+            lines += [*settings_lines(self.recipe), ""]
+        if "pretrained" in self.description:
+            lines += pretrained_lines(self.description)
+        table = layer_table(self.description, operations=self.operations)
+        return "\n".join([*lines, table])
+
+
 def settings_lines(recipe: Recipe) -> list[str]:
     """The recipe's settings that differ from the defaults, and the most important ones."""
     shown = differences(recipe, Recipe())
     for path in ALWAYS_SHOWN:
         group, field = path.split(".")
         shown[path] = getattr(getattr(recipe, group), field)
-    groups = list(asdict(Recipe()))
-    paths = sorted(shown, key=lambda path: groups.index(path.split(".")[0]))
-    return [f"{path} = {shown[path]}" for path in paths]
+    return [f"{path} = {shown[path]}" for path in paths() if path in shown]
 
 
 def describe(recipe: Recipe, run: Path, *, look: bool = False) -> Description:
@@ -102,6 +127,46 @@ def describe(recipe: Recipe, run: Path, *, look: bool = False) -> Description:
         description["trains"] = transfer.trained(network, recipe)
         description["pretrained"] = expected(recipe.model.name)
     return description
+
+
+def is_network(name: str) -> bool:
+    """Whether `name` is neither a recipe nor a folder, but a pretrained network."""
+    if is_run(name) or recipes.is_known(name):
+        return False
+    from eyesight.models import pretrained  # timm takes two seconds to import
+
+    return pretrained.is_known(name)
+
+
+def refuse_settings(name: str, data: str | None, settings: Sequence[str]) -> None:
+    """Raise UserError for settings of a network, which is no recipe."""
+    if data is not None or settings:
+        raise UserError(
+            f"{name} is a network; --data and --set need a recipe",
+            f"eyesight show objects_transfer --set model.name={name}",
+            code=2,
+        )
+
+
+def pretrained(name: str) -> Shown:
+    """A pretrained network with its own head, for images of its own size."""
+    from eyesight.models import pretrained as networks
+
+    size = networks.expected(name).size
+    shape = (3, size, size)
+    classes = networks.own_classes(name)
+    network = registry.build(Model(name, weights="none", head=OWN), shape, classes)
+    description = described(summarise(network, shape), shape, classes, count(network))
+    description["chosen"] = []
+    description["trains"] = []
+    description["pretrained"] = expected(name)
+    return Shown(description)
+
+
+def resolved(name: str, data: str | None, settings: Sequence[str]) -> Shown:
+    """A recipe, or that of a run, with settings applied; data is opened if it is given."""
+    recipe = resolve(name, *settings, data=data)
+    return Shown(describe(recipe, Path(name), look=data is not None), recipe)
 
 
 def _network(recipe: Recipe, run: Path, shape: tuple[int, ...], classes: int) -> Network:
@@ -214,8 +279,9 @@ def _shape(shape: Sequence[int]) -> str:
     return "×".join(map(str, shape))
 
 
-def sketched(text: str) -> Description:
+def sketched(text: str) -> Shown:
     """The layers that a line such as "256x256x3 conv3x64/2" describes, with their costs."""
     network, shape = sketch(text)
     summary = summarise(network, shape)
-    return described(summary, shape, summary.output[0], count(network))
+    description = described(summary, shape, summary.output[0], count(network))
+    return Shown(description, operations=True)

@@ -63,9 +63,11 @@ def recipes(as_json: AsJson = False) -> None:
         say(line + recipe.summary + result)
 
 
-@app.command()
-def show(
-    name: Annotated[str, typer.Argument(metavar="RECIPE|RUN")] = "",
+@app.command("show")
+def show_(
+    name: Annotated[
+        str, typer.Argument(metavar="RECIPE|RUN|NETWORK", help="NETWORK: `eyesight models`")
+    ] = "",
     data: DataPath = None,
     settings: Settings = None,
     line: Annotated[
@@ -79,38 +81,22 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Print the resolved recipe and the layers of its network, without training."""
-    from eyesight import recipe as recipe_module
-    from eyesight.cli.show import (
-        describe,
-        layer_table,
-        pretrained_lines,
-        settings_lines,
-        sketched,
-    )
-    from eyesight.runs import resolve
+    from eyesight.cli import show
 
     if bool(name) == bool(line):
         hint = 'eyesight show lenet5, or eyesight show --layers "28x28x1 conv5x6 max2"'
-        raise UserError("show needs a recipe, a run or --layers", hint, code=2)
+        raise UserError("show needs a recipe, a run, a network or --layers", hint, code=2)
     if line:
-        description = sketched(line)
-        if as_json:
-            show_json(dict(description))
-        else:
-            say(layer_table(description, operations=True))
-        return
-    recipe = resolve(name, *settings or (), data=data)
-    description = describe(recipe, Path(name), look=data is not None)
+        shown = show.sketched(line)
+    elif show.is_network(name):
+        show.refuse_settings(name, data, settings or ())
+        shown = show.pretrained(name)
+    else:
+        shown = show.resolved(name, data, settings or ())
     if as_json:
-        show_json({"recipe": recipe_module.to_dict(recipe), **description})
-        return
-    for setting in settings_lines(recipe):
-        say(setting)
-    say()
-    if "pretrained" in description:
-        for reason in pretrained_lines(description):
-            say(reason)
-    say(layer_table(description))
+        show_json(shown.values())
+    else:
+        say(shown.text())
 
 
 @app.command("data")

@@ -55,10 +55,22 @@ def find(name: str) -> Recipe:
 
     Raises UserError naming the nearest name.
     """
+    recipe = _named(name)
+    if recipe is None:
+        raise unknown("recipe", name, RECIPES)
+    return recipe
+
+
+def is_known(name: str) -> bool:
+    """Whether `find` has a recipe of this name or published system."""
+    return _named(name) is not None
+
+
+def _named(name: str) -> Recipe | None:
     if name in RECIPES:
         return RECIPES[name]()
     for build in RECIPES.values():
         recipe = build()
         if name.lower() in recipe.system.lower().split():
             return recipe
-    raise unknown("recipe", name, RECIPES)
+    return None
