@@ -92,9 +92,23 @@ def test_a_confusion_matrix_of_many_classes_has_a_scale():
     assert is_whole(many)
 
 
-def test_long_names_stand_in_two_lines():
-    assert plots.two_lines("Shih Tzu") == "Shih Tzu"
-    assert plots.two_lines("Staffordshire bullterrier") == "Staffordshire\nbullterrier"
+def test_long_names_are_wrapped_instead_of_cut():
+    assert plots.wrapped("Shih Tzu") == "Shih Tzu"
+    assert plots.wrapped("Staffordshire bullterrier") == "Staffordshire\nbullterrier"
+    longer = "American Staffordshire terrier"
+    assert plots.wrapped(longer) == "American\nStaffordshire\nterrier"
+    assert plots.wrapped(longer, 18, 2) == "American\nStaffordshire ter…"
+    figure = plots.confusion(np.eye(2, dtype=np.int64), ["Staffordshire bullterrier", "pug"])
+    names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+    assert names == ["Staffordshire\nbullterrier", "pug"]
+
+
+def test_curves_of_one_score_have_readable_axes():
+    epochs = drawn_epochs(1, train_top1=0.4, validation_top1=0.4)
+    axes = plots.curves(epochs, ("top1",)).axes[0]
+    assert axes.get_ylim() == pytest.approx((0.39, 0.41))
+    loss = plots.curves(drawn_epochs(5), ("loss",)).axes[0]
+    assert loss.get_ylim()[0] < 0  # a point at zero is whole
 
 
 def test_the_bars_of_the_reliability_diagram_carry_their_counts():

@@ -80,10 +80,12 @@ STYLE = {
 TASK_SCORES = {measure.key: measure for measure in MEASURES.values()}
 COUNTED = 15  # up to this many classes the confusion matrix shows its counts
 NAMED = 60  # up to this many it names every class
+SMALL_SPREAD = 0.002  # scores closer than this get axes of two percentage points
 DIVERGED = 3.0  # times the first loss: higher losses are marked at the upper edge
 CELL = 1.05  # inches from one image of a grid to the next
 LINE = 0.16  # inches of a line of a caption
 WRAPPED = 15  # letters in a line of a caption
+NAME = 18  # letters in a line of a class name beside a confusion matrix with counts
 DASHED = (0, (2, 2))
 
 Epoch: TypeAlias = Mapping[str, Any]  # one epoch of a run's log
@@ -149,7 +151,7 @@ def _variable(match: re.Match[str]) -> str:
 @styled
 def samples(pixels: Pixels, names: Sequence[str], columns: int = 10) -> Figure:
     """A grid of images (uint8 N,C,H,W) with a name under each."""
-    return _grid(pixels, [two_lines(name) for name in names], columns)
+    return _grid(pixels, [wrapped(name) for name in names], columns)
 
 
 @styled
@@ -167,7 +169,7 @@ def mistakes(
         between = "\n→ "
     captions = []
     for (name, other), probability in zip(pairs, probabilities, strict=True):
-        words = f"{two_lines(name)}{between}{two_lines(other)}"
+        words = f"{wrapped(name)}{between}{wrapped(other)}"
         captions.append(f"{words}\n{_percent(probability)}")
     return _grid(pixels, captions, columns)
 
@@ -180,7 +182,7 @@ def augmented(
     captions: Sequence[Sequence[str]],
 ) -> Figure:
     """Images as they are, five a row; beside them a row of augmented ones for each trial."""
-    names = [two_lines(name) for name in names]
+    names = [wrapped(name) for name in names]
     lines = 1 + max(text.count("\n") for row in (names, *captions) for text in row)
     step = 1.11 + LINE * lines
     left, right = 0.1, 6.15
@@ -227,7 +229,10 @@ def confusion(matrix: npt.NDArray[np.int64], class_names: Sequence[str]) -> Figu
     Counts are written out up to 15 classes; a scale stands beside more.
     """
     count = len(class_names)
-    side = float(np.clip(1.7 + 0.3 * count, 2.8, 7.2))
+    cell = 0.3
+    if max(map(len, class_names), default=0) > NAME:
+        cell = 0.42
+    side = float(np.clip(1.7 + cell * count, 2.8, 7.2))
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.subplots()
     axes.grid(False)
@@ -388,9 +393,11 @@ def _limit_curves(
     if is_loss:
         starts = [column[np.isfinite(column)][0] for column in columns if np.isfinite(column).any()]
         top = min(values.max(), DIVERGED * max(starts))
-        axes.set_ylim(min(0.0, float(values.min())), 1.06 * float(top) + 1e-9)
+        room = 0.06 * float(top) + 1e-9
+        axes.set_ylim(min(0.0, float(values.min())) - room / 2, top + room)
     else:
-        room = 0.07 * max(float(np.ptp(values)), 1e-3)
+        spread = float(np.ptp(values))
+        room = 0.07 * spread if spread > SMALL_SPREAD else 0.01
         axes.set_ylim(values.min() - room, values.max() + room)
 
 
@@ -489,13 +496,15 @@ def _name_classes(axes: Axes, class_names: Sequence[str]) -> None:
     step = 1
     if len(class_names) > NAMED:
         step = -(-len(class_names) // 40)
-    most = 26
-    size = 6.5
-    if len(class_names) <= COUNTED:
-        most = 18
-        size = 8.5
     places = range(0, len(class_names), step)
-    names = [_short(class_names[place], most) for place in places]
+    if len(class_names) <= COUNTED:
+        names = [wrapped(class_names[place], NAME, 2) for place in places]
+        size = 8.5
+        if any("\n" in name for name in names):
+            size = 7.0
+    else:
+        names = [_short(class_names[place], 26) for place in places]
+        size = 6.5
     turned: Style = {}
     if len(names) > COUNTED:
         turned = {"rotation": 90}
@@ -534,12 +543,15 @@ def _image(figure: Figure, left: float, top: float, image: Pixels, caption: str)
     axes.text(0.5, -0.04, caption, transform=axes.transAxes, **style)
 
 
-def two_lines(name: str) -> str:
-    """A name in at most two lines of 15 letters; cut only where that is not enough."""
-    lines = textwrap.wrap(name, WRAPPED)
+def wrapped(name: str, width: int = WRAPPED, most: int = 3) -> str:
+    """A name in lines of `width` letters; what `most` lines cannot hold is cut."""
+    lines = textwrap.wrap(name, width)
     if len(lines) <= 1:
         return name
-    return f"{lines[0]}\n{_short(' '.join(lines[1:]), WRAPPED)}"
+    rest = lines[most - 1 :]
+    if len(rest) > 1:
+        lines = [*lines[: most - 1], _short(" ".join(rest), width)]
+    return "\n".join(lines)
 
 
 def _short(name: str, most: int = 18) -> str:
