@@ -180,15 +180,16 @@ def compared(loaded: classifier.Classifier, content: bytes, answer: dict) -> dic
 def table(results: list[dict]) -> str:
     """The results as Markdown."""
     lines = [
-        "| recipe | pictures | same class | PNG: pixels, probabilities differ by at most | "
+        "| recipe | page | images | same class | PNG: pixels, probabilities differ by at most | "
         "others: pixels, probabilities differ by at most |",
-        "|---|---|---|---|---|",
+        "|---|---|---|---|---|---|",
     ]
     for result in results:
         rows = [row for row in result["rows"] if "same" in row]
         own = [row for row in rows if row["kind"].startswith("PNG")]
         others = [row for row in rows if not row["kind"].startswith("PNG")]
-        cells = [result["recipe"], str(len(result["rows"]))]
+        size = f"{result['bytes'] / 1e6:.1f} MB"
+        cells = [result["recipe"], size, str(len(result["rows"]))]
         cells.append(f"{sum(row['same'] for row in rows)} of {len(rows)}")
         for part in (own, others):
             pixels = max(row["pixels"] for row in part)

@@ -174,7 +174,7 @@ def test_an_unreadable_image_keeps_its_row_and_has_no_target():
 
 def test_a_run_among_the_images_is_refused(contest, trained):
     captured = command("predict", trained.path, trained.path, contest / "test", code=2)
-    assert "is a run, not an image" in captured.err
+    assert "is a run, not an image" in captured.err and "eyesight blend RUN RUN" in captured.err
 
 
 def test_the_table_of_several_classes_has_their_probabilities(tmp_path):

@@ -39,7 +39,7 @@ def refuse_runs(pictures: Sequence[str]) -> None:
         if (Path(place) / "recipe.json").is_file():
             raise UserError(
                 f"{place} is a run, not an image: predict takes one run, then images",
-                "compare several runs with `eyesight compare RUN RUN...`",
+                "average several runs with `eyesight blend RUN RUN...` and predict with the blend",
                 code=2,
             )
 
