@@ -95,7 +95,7 @@ def test_an_interrupted_training_is_a_part_and_not_done(tmp_path, results):
     assert (record["here"], record["n"], record["seconds"]) == (0.2, 50, 4)
     assert not published.is_done(ROW)
     published_page.page(results, ["B1"])
-    assert "only 2 of 3 epochs" in published_page.PAGE.read_text()
+    assert "only 2 of 3 epochs: 8 steps" in published_page.PAGE.read_text()  # of 128 images
 
 
 def test_a_shortened_training_is_a_part_although_it_ended(tmp_path, results):
