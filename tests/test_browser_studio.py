@@ -25,6 +25,11 @@ from eyesight.web.connections import LimitedConnection
 from eyesight.web.limits import Limits
 from eyesight.web.studio.desk import Desk
 
+try:
+    from playwright.sync_api import TimeoutError
+except ImportError:  # the fixture `browser` skips the tests then
+    TimeoutError = OSError
+
 pytestmark = pytest.mark.whole
 slow = pytest.mark.skipif(
     not os.environ.get("EYESIGHT_SLOW"), reason="trains for minutes; EYESIGHT_SLOW=1 runs it"
@@ -112,7 +117,11 @@ def add_class(page, name):
 
 def ended(page):
     """What a training reached; fails with the page's own words when it failed."""
-    page.locator("#ended, #failed").locator("visible=true").first.wait_for(timeout=400_000)
+    try:
+        page.locator("#ended, #failed").locator("visible=true").first.wait_for(timeout=400_000)
+    except TimeoutError:
+        shown = [page.locator(place).text_content() for place in ("#going", "#doing", "#refused")]
+        pytest.fail(f"the training did not end: {shown}")
     assert page.locator("#failed").is_hidden(), page.locator("#failed").text_content()
     return page.locator("#result").text_content()
 
@@ -233,8 +242,6 @@ def choose_by_key(page, chosen):
 
     Playwright sometimes misses the first dialogue of a page that was just opened.
     """
-    from playwright.sync_api import TimeoutError
-
     for last in (False, False, True):
         try:
             with page.expect_file_chooser(timeout=8000) as chooser:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from eyesight import experiment
 from eyesight.cli.main import app
 from eyesight.diagnosis import check_curves, check_data, check_network, diagnose, probes
-from eyesight.diagnosis.evidence import Patient, Sample
+from eyesight.diagnosis.evidence import Finding, Patient, Sample
 from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.models.layers import Network, Stack
@@ -24,6 +24,7 @@ from eyesight.recipe import Data, Loss, Model, Optim, Recipe, Training
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run
 from eyesight.training.loop import check as check_loss
+from eyesight.web import doctor_texts
 
 TEN = tuple("abcdefghij")
 RECIPE = Recipe(
@@ -105,6 +106,28 @@ def tiny(model="lenet5", classes=10, shape=(1, 28, 28), **options):
 
 def digits(count=60, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (count, 1, 28, 28), dtype=np.uint8)
+
+
+@pytest.fixture(autouse=True)
+def findings_speak_korean(monkeypatch):
+    """Every sentence of every finding that a test comes across has a Korean text."""
+    made = []
+    init = Finding.__init__
+
+    def noted(self, *arguments, **named):
+        init(self, *arguments, **named)
+        made.append(self)
+
+    monkeypatch.setattr(Finding, "__init__", noted)
+    yield
+    for finding in made:
+        texts = (finding.evidence, finding.remedy, finding.why)
+        sentences = [one for text in texts for one in doctor_texts.translate(text, "ko")]
+        foreign = [one.text for one in sentences if not one.translated]
+        if finding.id in ("failed", "not_finite"):  # which begin with the error's own words
+            assert len(foreign) < len(sentences) - 1, finding
+        else:
+            assert foreign == [], finding.id
 
 
 # Silence

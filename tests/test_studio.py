@@ -9,9 +9,14 @@ import pytest
 from drawn import folder, pictures, png
 from fastapi.testclient import TestClient
 
+from eyesight.auditing import record
+from eyesight.auditing.record import JudgedImage
 from eyesight.auditing.shortcuts import Shortcut
 from eyesight.data.decode import BadPicture
+from eyesight.data.opening import open_source
+from eyesight.data.store import prepare_store
 from eyesight.errors import MissingError, UserError
+from eyesight.recipe import Data
 from eyesight.runs import Run
 from eyesight.studio import checking, collecting, projects, qr, training
 from eyesight.studio.jobs import Jobs
@@ -20,6 +25,8 @@ from eyesight.web.batching import Untrained
 from eyesight.web.limits import Limits
 from eyesight.web.studio.desk import Desk
 from eyesight.web.studio.share import Share
+
+ELSEWHERE = {"Origin": "http://elsewhere.example"}
 
 
 @pytest.fixture
@@ -263,6 +270,52 @@ def test_a_check_is_plain_and_forgets_what_was_settled(project):
     assert checking.read_check(project).stale
 
 
+def test_the_review_page_opens_from_the_check(client, project):
+    data = Data(str(project.pictures))
+    source = open_source(data.source)
+    store = prepare_store(source, data)
+    labels = [
+        JudgedImage(one, digest, "train", store.classes[label], "ring", 0.5, one == store.ids[0])
+        for one, digest, label in zip(store.ids, store.digests, store.labels, strict=True)
+    ]
+    share = {"value": 0.1, "low": 0.0, "high": 0.2}
+    kept = record.AuditRecord(
+        str(project.pictures),
+        store.key,
+        len(labels),
+        "pixels",
+        share,
+        tuple(labels),
+        (),
+        (),
+        (),
+        (),
+    )
+    before = client.post("/studio/shapes-of-mine/review")
+    assert before.status_code == 422 and "step 2" in before.json()["hint"]
+    record.remember(kept)
+    empty = {"copies": [], "unlike": [], "shortcuts": [], "notes": [], "labels": []}
+    values = {
+        "stamp": checking.pictures_stamp(project),
+        "health": {"usable": 18, "problems": []},
+        "audit": {**empty, "store": store.key},
+    }
+    (project.path / checking.CHECK).write_text(json.dumps(values), encoding="utf-8")
+    assert (
+        'action="/studio/shapes-of-mine/review"' in client.get("/studio/shapes-of-mine/check").text
+    )
+    page = client.post("/studio/shapes-of-mine/review", headers={"Accept": "text/html"})
+    assert page.status_code == 200 and page.url.path == "/review"
+    assert 'href="/studio/shapes-of-mine/check"' in page.text, "the way back"
+    facts = client.get("/api/review").json()
+    first = client.get("/api/review/items").json()["items"][0]
+    decision = {"key": facts["key"], "contents": [first["content"]], "action": "exclude"}
+    assert client.post("/api/review/decisions", json=decision).status_code == 200
+    rows = project.corrections.latest()
+    assert [row.new for row in rows.values()] == [""], "in the project's own corrections"
+    assert client.post("/studio/shapes-of-mine/review", headers=ELSEWHERE).status_code == 403
+
+
 def test_one_thing_at_a_time_and_what_fails_says_so(project):
     jobs = Jobs()
     job = jobs.start(project, "check", lambda job: job.run(["data", "/nowhere"]))
@@ -390,12 +443,12 @@ def test_fifty_projects_and_ten_thousand_pictures_are_listed_quickly(client, pla
         (large.pictures / "a" / f"{number:05d}.png").touch()
     took = []
     for path in ("/studio", "/studio/project-0/collect", "/studio/project-0/state"):
-        began = time.monotonic()
+        began = time.process_time()  # a busy machine makes no page slow
         assert client.get(path).status_code == 200
-        took.append(time.monotonic() - began)
+        took.append(time.process_time() - began)
     page = client.get("/studio/project-0/files", params={"of": "a", "start": 9_990}).json()
     assert page["count"] == 10_000 and len(page["files"]) == 10
-    assert max(took) < 2.0, took  # 0.5 s on a machine that does nothing else
+    assert max(took) < 1.0, took  # benchmarks/studio.py measures a server
 
 
 # ---- QR codes

@@ -5,6 +5,8 @@ figures, and no classes.
 import base64
 import html
 import io
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from portables import by_pixel
 
-from eyesight.inference import onnx_classifier
+from eyesight.inference import annotate, onnx_classifier
 from eyesight.runs import Run
 from eyesight.web import i18n, server
 from eyesight.web.application import application
@@ -49,6 +51,12 @@ def test_a_mask_lies_over_the_picture_and_says_what_each_class_covers(tmp_path):
     assert (drawn[0, 0] == (252, 102, 102)).all() and (drawn[0, -1] == (0, 0, 120)).all(), (
         "shaded, not hidden"
     )
+    edge = np.flatnonzero((drawn[0] == (250, 0, 0)).all(axis=1))
+    assert len(edge) == 1, "the edge of an area has exactly the colour of the legend"
+    assert (drawn[0, edge[0] + 1] == (0, 0, 200)).all()
+    style = (Path(server.__file__).parent / "static" / "pages.css").read_text(encoding="utf-8")
+    opacity = float(re.search(r"\.swatch rect \{ fill-opacity: ([\d.]+)", style)[1])
+    assert opacity == annotate.SHADE, "the legend is as see-through as the mask"
     page = shown(it.post("/", files={"picture": HALF}))
     assert made["picture"] in page and "bright" in page and "75.0 %" in page and "#fa0000" in page
     assert ENGLISH["made.where"] in shown(it.get("/"))

@@ -119,6 +119,7 @@ class Audit:
             "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
             "notes": list(self.notes),
             "seconds": self.seconds,
+            "store": self.store,
         }
 
     def record(self) -> AuditRecord:

@@ -156,6 +156,7 @@ class AuditJson(TypedDict):
     shortcuts: list[ShortcutValues]
     notes: list[str]
     seconds: dict[str, float]
+    store: NotRequired[str]  # the key of the prepared images; audits of before lack it
 
 
 class RecordJson(TypedDict):

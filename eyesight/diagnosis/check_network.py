@@ -234,12 +234,12 @@ def frozen_moved(patient: Patient) -> Finding | None:
     evidence = f"{len(changes)} frozen tensors changed"
     if statistics:
         evidence += f", {statistics} of them running statistics of batch normalisation"
-    moves = [f"{name} by {change:.2g} of its largest value" for name, change in worst]
+    moves = ", ".join(f"{name} {change:.2g}" for name, change in worst)
     return Finding(
         "frozen_moved",
         "Frozen layers changed",
         "warning",
-        f"{evidence}; the largest changes: {', '.join(moves)}",
+        f"{evidence}; the largest changes, relative to the largest value: {moves}",
         "put frozen batch normalisation in evaluation mode, and exclude frozen parameters from the "
         "optimiser",
         "In training mode batch normalisation updates its running statistics even if no gradient "
@@ -268,7 +268,7 @@ def learning_rate_trial(patient: Patient) -> Finding | None:
         evidence = (
             f"in {len(trial.own)} steps of {optim.name} at {optim.lr:g} the loss went from "
             f"{trial.own[0]:.3g} to {trial.own[-1]:.3g} "
-            f"(at most {max(trial.own):.3g}; uniform guessing has {guess:.3g}); as the rate "
+            f"(at most {max(trial.own):.3g}, with uniform guessing at {guess:.3g}); as the rate "
             f"increased, it fell fastest at {trial.best:.1g}"
         )
         if trial.breaks:

@@ -141,10 +141,28 @@ def overlay(picture: Pixels, mask: Pixels, colours: npt.NDArray[np.uint8]) -> Pi
 
 
 def masked(pixels: Pixels, mask: Pixels, colours: Sequence[Sequence[int]]) -> bytes:
-    """A mask uint8 H,W over its prepared image uint8 C,H,W, as PNG."""
+    """A mask uint8 H,W over its prepared image uint8 C,H,W, as PNG.
+
+    The edges of an area have exactly the colour of its class, its inside lets the image through.
+    """
     table = np.array(colours, dtype=np.uint8)
-    mixed = overlay(_colour(pixels).transpose(1, 2, 0), mask, table)
-    return encode_png(_enlarged(mixed.transpose(2, 0, 1)))
+    classes = _enlarged(mask[None])[0]
+    mixed = overlay(_enlarged(_colour(pixels)).transpose(1, 2, 0), classes, table)
+    outline = _edges(classes) & (classes < len(table))
+    mixed[outline] = table[classes[outline]]
+    return encode_png(np.ascontiguousarray(mixed.transpose(2, 0, 1)))
+
+
+def _edges(mask: Pixels) -> npt.NDArray[np.bool_]:
+    """Where a mask H,W differs from the next pixel, on both sides."""
+    edges = np.zeros(mask.shape, dtype=np.bool_)
+    across = mask[:, 1:] != mask[:, :-1]
+    down = mask[1:] != mask[:-1]
+    edges[:, 1:] |= across
+    edges[:, :-1] |= across
+    edges[1:] |= down
+    edges[:-1] |= down
+    return edges
 
 
 def beside(pixels: Pixels, restored: Pixels) -> bytes:

@@ -71,6 +71,7 @@ class Check:
     strangers: tuple[str, ...] = ()
     shortcuts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    audited: str = ""  # the key of the images that the audit judged
 
     @property
     def clean(self) -> bool:
@@ -124,6 +125,7 @@ def build_check(project: Project, values: CheckJson) -> Check:
         strangers=tuple(present.among(strangers)[:SHOWN]),
         shortcuts=tuple(one["name"] for one in audit["shortcuts"] if one["alarm"]),
         notes=tuple(audit["notes"]),
+        audited=audit.get("store", ""),
     )
 
 

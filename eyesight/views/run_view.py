@@ -47,6 +47,7 @@ class Finding:
     remedy: str
     severity: str
     id: str = ""  # of the kind of finding
+    why: str = ""
 
 
 def labelled(run: Run) -> Predictions | None:
@@ -141,6 +142,6 @@ def findings(run: Run) -> list[Finding]:
         stored = stored.get("findings")
     if not isinstance(stored, list):
         return []
-    keys = ("title", "evidence", "remedy", "severity", "id")
+    keys = ("title", "evidence", "remedy", "severity", "id", "why")
     entries = [entry for entry in stored if isinstance(entry, dict)]
     return [Finding(*(str(entry.get(key, "")) for key in keys)) for entry in entries]

@@ -23,11 +23,12 @@ from eyesight.web.limits import Limits, Refused
 from eyesight.web.middleware import Guard
 from eyesight.web.problems import refusal
 from eyesight.web.review import Review
-from eyesight.web.routes import api, augment, events, pages, studio_pictures, studio_work
+from eyesight.web.routes import api, augment, events, pages, studio_pictures, studio_work, switch
 from eyesight.web.routes import reader as reading
 from eyesight.web.routes import review as reviewing
 from eyesight.web.routes import runs as run_pages
 from eyesight.web.routes import studio as studio_pages
+from eyesight.web.run_services import RunServices
 from eyesight.web.samples import Collection
 from eyesight.web.schemas import Problem
 from eyesight.web.service import Service
@@ -51,7 +52,9 @@ def application(
     `hosts` are the accepted host names ("*" for any); corrected digits are stored in the folder
     `collect`; `studio` manages projects.
     """
-    service = Service(recogniser, runs, limits or Limits())
+    limits = limits or Limits()
+    service = Service(recogniser, runs, limits)
+    run_services = RunServices(runs, limits) if runs else None
     public = "*" in hosts
     changing = token is not None or not public
     reader = Reader(
@@ -67,6 +70,8 @@ def application(
             studio.close()
         reader.close()
         service.close()
+        if run_services is not None:
+            run_services.close()
 
     description = "Classifies images. Uploads are not stored."
     if collect:
@@ -81,16 +86,18 @@ def application(
         responses={422: {"model": Problem, "description": "an invalid parameter"}},
     )
     app.state.service = service
+    app.state.run_services = run_services
+    app.state.switches = changing and runs is not None
     app.state.reader = reader
     app.state.token = token
     app.state.studio = studio
     app.include_router(api.pictures)
     app.include_router(api.router)
     app.include_router(pages.token)
-    for part in (augment, events, pages, reading, run_pages, i18n):
+    for part in (augment, events, pages, reading, run_pages, i18n, switch):
         app.include_router(part.router)
     app.include_router(reading.page)
-    for part in (studio_pictures, studio_work, studio_pages):
+    for part in (studio_pictures, studio_work, studio_pages, reviewing):
         app.include_router(part.router)
     return guarded(app, token=token, hosts=hosts)
 

@@ -71,9 +71,11 @@ class Reader:
         self.lock = Lock()
         self.recogniser: Recogniser | None = None
         self.batches: Batches | None = None
+        self.run = ""  # the name of the run that reads
         if reads_digits(service.recogniser):
             self.recogniser = service.recogniser
             self.batches = service.batches
+            self.run = service.run
         self.tried: str | None = None  # the run that was tried last
         self.failed: tuple[object, float] | None = (
             None  # its files, and when it could not be loaded
@@ -111,7 +113,7 @@ class Reader:
             from eyesight.exporting.onnx_file import exported
 
             try:
-                self.use(onnx_classifier.load(exported(run)))
+                self.use(onnx_classifier.load(exported(run)), run.name)
             except BaseException:
                 self.failed = contents(run), time.monotonic()
                 raise
@@ -123,15 +125,18 @@ class Reader:
         files, when = self.failed
         return time.monotonic() - when > AGAIN or contents(run) != files
 
-    def use(self, recogniser: Recogniser) -> None:
+    def use(self, recogniser: Recogniser, run: str = "") -> None:
         """Use this network from now on; if no network is served yet, serve it too."""
+        self._close_batches()
         self.batches = Batches(recogniser)
         self.recogniser = recogniser
+        self.run = run
         self.failure = ""
         if isinstance(self.service.recogniser, Untrained):
             self.service.batches.close()
             self.service.batches = self.batches
             self.service.recogniser = recogniser
+            self.service.run_name = run
 
     @property
     def threshold(self) -> float:
@@ -180,6 +185,10 @@ class Reader:
         if self.training:
             self.training.stop()
         self.finder.shutdown(wait=False, cancel_futures=True)
+        self._close_batches()
+
+    def _close_batches(self) -> None:
+        """Stop the thread of the reader's own network; the service closes its own."""
         if self.batches is not None and self.batches is not self.service.batches:
             self.batches.close()
 

@@ -26,6 +26,7 @@ CHANGING = (
     "/api/review/decisions",
     "/api/review/undo",
     "/studio",
+    "/use",
 )
 POLICY = "; ".join(
     [

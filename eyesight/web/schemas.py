@@ -96,6 +96,7 @@ class Health(BaseModel):
     status: str
     version: str
     name: str
+    run: str = Field(description="the run that answers; empty for a network that is no run")
     classes: int
     shape: list[int] = Field(
         min_length=3,

@@ -40,15 +40,26 @@ STATUS = {"huge": 413, "empty": 422, "truncated": 422, "size": 422}
 
 
 class Service:
-    """A recogniser, the folder of runs (None when there is none) and the limits of one server."""
+    """A recogniser, the folder of runs (None when there is none) and the limits of one server.
 
-    def __init__(self, recogniser: Recogniser, runs: Path | None, limits: Limits) -> None:
+    `run` names the run that the recogniser comes from, if the caller knows it.
+    """
+
+    def __init__(
+        self, recogniser: Recogniser, runs: Path | None, limits: Limits, run: str | None = None
+    ) -> None:
         self.recogniser = recogniser
         self.runs = runs
+        self.run_name = run
         self.limits = limits
         self.gate = Gate(limits.requests)
         self.batches = Batches(recogniser, batch_size(recogniser))
         self.decoders = ThreadPoolExecutor(limits.decoders, "decoder")
+
+    @property
+    def run(self) -> str:
+        """The name of the run that answers; "" for a network that comes from no run."""
+        return self.run_name or str(self.recogniser.facts.get("run") or "")
 
     @property
     def threshold(self) -> float | None:

@@ -254,6 +254,7 @@ async def health(request: Request) -> Health:
         status="ok",
         version=eyesight.__version__,
         name=str(recogniser.facts.get("name") or ""),
+        run=service.run,
         classes=len(service.names),
         shape=list(recogniser.preparation.shape),
         accuracy=recogniser.facts.get("accuracy"),

@@ -27,6 +27,7 @@ from eyesight.web.limits import Queue
 from eyesight.web.routes.api import service_of
 from eyesight.web.schemas import Problem
 from eyesight.web.service import Service
+from eyesight.web.serving import serving_of
 from eyesight.web.templating import templates
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ def page(request: Request, show: bool = False) -> Response:
     except ValueError:
         settings = Settings()
     context = {
+        "serving": serving_of(request),
         "presets": presets,
         "recipe": own.name if own else "",
         "sliders": SLIDERS,
@@ -152,7 +154,7 @@ def changed(service: Service, settings: BaseModel) -> Augmented:
 def recipe_of(service: Service) -> Recipe | None:
     """The recipe that the served network was trained by, or that of the newest run."""
     runs = list_runs(service.runs) if service.runs else []
-    name = service.recogniser.facts.get("run")
+    name = service.run
     runs.sort(key=lambda run: run.name == name)
     for run in reversed(runs):
         try:

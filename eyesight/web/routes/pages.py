@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from urllib.parse import parse_qs
+from dataclasses import dataclass
+from itertools import zip_longest
+from urllib.parse import parse_qs, quote
 
+import numpy as np
 from fastapi import APIRouter, Request
 from fastapi.responses import HTMLResponse
 from starlette.responses import RedirectResponse, Response
 
+from eyesight.errors import UserError
 from eyesight.results.predictions import readable
 from eyesight.runs import Run, list_runs
 from eyesight.views import run_view
@@ -15,9 +19,11 @@ from eyesight.web import i18n
 from eyesight.web.limits import Refused
 from eyesight.web.middleware import remember_token, same_token
 from eyesight.web.problems import refusal
+from eyesight.web.routes import confusion
 from eyesight.web.routes.api import recognised, rendered, service_of
 from eyesight.web.schemas import Made, Recognised
 from eyesight.web.service import Service
+from eyesight.web.serving import serving_of
 from eyesight.web.templating import templates
 
 TOP = 5  # answers shown
@@ -33,20 +39,25 @@ def front(request: Request) -> Response:
     if not service_of(request).recogniser.classes:
         return RedirectResponse("/studio" if request.app.state.studio else "/reader", 303)
     service = service_of(request)
+    page, context = page_of(request, service)
+    return templates.TemplateResponse(request, page, context)
+
+
+def page_of(request: Request, service: Service) -> tuple[str, dict[str, object]]:
+    """The template that suits the network, and what it shows."""
+    serving = {"serving": serving_of(request)}
     if service.target != "class":
-        return templates.TemplateResponse(request, "made.html", dense_context(service))
-    return templates.TemplateResponse(request, "front.html", class_context(service))
+        return "made.html", {**dense_context(service), **serving}
+    return "front.html", {**class_context(service), **serving}
 
 
 @router.post("/", response_class=HTMLResponse)
 async def answered(request: Request) -> Response:
     """The same page with the answer on it, for browsers without scripts."""
     service = service_of(request)
-    classifies = service.target == "class"
-    page = "front.html" if classifies else "made.html"
-    context = class_context(service) if classifies else dense_context(service)
+    page, context = page_of(request, service)
     try:
-        if classifies:
+        if service.target == "class":
             answer: Recognised | Made = recognised(service, await service.recognise(request), TOP)
         else:
             answer = await rendered(service, request)
@@ -80,11 +91,9 @@ def class_context(service: Service) -> dict[str, object]:
     """What the page shows of a classifier."""
     facts = service.recogniser.facts
     name = str(facts.get("name") or "")
-    run = served_run(service)
     return {
         "name": name,
-        "run": "" if run is None else run.name,
-        "examples": [] if run is None else run_view.samples(run, EXAMPLES),
+        "examples": examples_of(served_run(service)),
         "only": service.only,
         "about": service.only or ("dogs" if "dogs" in name else None),
         "accuracy": facts.get("accuracy"),
@@ -97,11 +106,48 @@ def class_context(service: Service) -> dict[str, object]:
 
 def served_run(service: Service) -> Run | None:
     """The run that answers, where it lies in the served folder."""
-    name = service.recogniser.facts.get("run")
     for run in list_runs(service.runs) if service.runs else []:
-        if run.name == name:
+        if run.name == service.run:
             return run
     return None
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Addresses of pictures to try; `held_out` if they are test pictures, not training pictures."""
+
+    addresses: list[str]
+    held_out: bool
+
+
+def examples_of(run: Run | None) -> Examples | None:
+    """A few test pictures of a run, of different classes, if its prepared data is at hand.
+
+    Otherwise the training pictures that the run keeps; None without any.
+    """
+    if run is None:
+        return None
+    here = f"/runs/{quote(run.name)}"
+    try:
+        places = test_places(run)
+        if places:
+            return Examples([f"{here}/pictures/{place}.png" for place in places], True)
+        count = len(run_view.samples(run, EXAMPLES))
+    except (UserError, OSError, ValueError, KeyError):
+        return None  # the pages of a damaged run say what is wrong with it
+    return Examples([f"{here}/samples/{place}.png" for place in range(count)], False)
+
+
+def test_places(run: Run) -> list[int]:
+    """Places of test pictures whose pixels are at hand, one class after the other."""
+    predictions = run_view.labelled(run)
+    at_hand = confusion.pictures(run) if predictions is not None else None
+    if predictions is None or at_hand is None or not at_hand.whole:
+        return []
+    whole = run.predictions()
+    by_class = [np.flatnonzero(whole.labels == label) for label in range(len(whole.classes))]
+    rounds = zip_longest(*(places[:EXAMPLES].tolist() for places in by_class))
+    return [place for row in rounds for place in row if place is not None][:EXAMPLES]
 
 
 @router.get("/docs", response_class=HTMLResponse)

@@ -18,6 +18,7 @@ from eyesight.web.limits import Refused
 from eyesight.web.routes.api import BODIES, BODY, RESPONSES
 from eyesight.web.run_table import row
 from eyesight.web.schemas import Named, Problem
+from eyesight.web.serving import serving_of
 from eyesight.web.templating import templates
 from eyesight.web.training_job import seconds_left
 from eyesight.web.uploads import read_picture, read_pictures
@@ -128,15 +129,22 @@ def reader_of(request: Request) -> Reader:
 async def reader(request: Request) -> Response:
     """The page: boxes to draw in and a photo upload, or the offer to train a network."""
     asyncio.get_running_loop().run_in_executor(reader_of(request).service.decoders, warm)
-    return templates.TemplateResponse(request, "reader.html", {"now": await state(request)})
+    return templates.TemplateResponse(request, "reader.html", await context(request))
 
 
 @page.post("/reader", response_class=HTMLResponse)
 async def photograph(request: Request, digits: Expected = None) -> Response:
     """The page with the code on a photograph, for browsers without JavaScript."""
     read = await code(request, digits)
-    context = {"now": await state(request), "read": read}
-    return templates.TemplateResponse(request, "reader.html", context)
+    return templates.TemplateResponse(
+        request, "reader.html", {**await context(request), "read": read}
+    )
+
+
+async def context(request: Request) -> dict[str, object]:
+    """What the page shows: the state, and the run that reads."""
+    now = await state(request)
+    return {"now": now, "serving": serving_of(request, reader_of(request).run, digits=True)}
 
 
 def warm() -> None:

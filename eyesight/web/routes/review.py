@@ -45,8 +45,12 @@ def review_of(request: Request) -> Review:
 @router.get("/review", response_class=HTMLResponse, include_in_schema=False)
 def page(request: Request) -> Response:
     """The page; images and decisions come and go by its script."""
-    facts = review_of(request).facts()
-    return templates.TemplateResponse(request, "review.html", {"review": facts, "kinds": KINDS})
+    context = {
+        "review": review_of(request).facts(),
+        "kinds": KINDS,
+        "back": getattr(request.app.state, "review_back", ""),
+    }
+    return templates.TemplateResponse(request, "review.html", context)
 
 
 @router.get("/review/pictures/{row}.png", include_in_schema=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
@@ -21,11 +21,14 @@ from eyesight.runs import Run
 from eyesight.system.tables import csv_text
 from eyesight.views import corrections_effect, run_view
 from eyesight.views.run_view import Finding
+from eyesight.web import i18n
+from eyesight.web.doctor_texts import translate
 from eyesight.web.limits import Refused
 from eyesight.web.routes import confusion, figures
 from eyesight.web.routes.api import find_run, gone, service_of
 from eyesight.web.routes.figures import TOGETHER, pen
 from eyesight.web.run_table import Column, Selection, row, select, stamp
+from eyesight.web.serving import can_answer
 from eyesight.web.templating import templates
 
 router = APIRouter(include_in_schema=False)
@@ -49,12 +52,14 @@ def table(
     page: Annotated[int, Query(ge=1, le=10**6)] = 1,
 ) -> Response:
     """The runs that match, the newest first, and the curves of the first dozen that are ticked."""
-    folder = service_of(request).runs
+    service = service_of(request)
+    folder = service.runs
     selected = select(folder, Selection(search, status, sort, not up, page))
     names = {one.name for one in selected.rows}
     context = {
         "table": selected,
         "folder": folder,
+        "answering": service.run,
         "chosen": [name for name in run if name in names][:TOGETHER],
         "most": TOGETHER,
         "search": search,
@@ -71,7 +76,12 @@ def page(request: Request, name: str) -> Response:
     """One run."""
     run = find_run(service_of(request), name)
     try:
-        return templates.TemplateResponse(request, "run.html", facts(run))
+        answers: dict[str, object] = {
+            "answering": run.name == service_of(request).run,
+            "sentences": partial(translate, language=i18n.language_of(request)),
+            "can_answer": bool(request.app.state.switches) and can_answer(run),
+        }
+        return templates.TemplateResponse(request, "run.html", {**facts(run), **answers})
     except (UserError, OSError) as error:
         raise gone(name, str(error)) from None
 
@@ -115,7 +125,9 @@ def findings(run: Run) -> list[Finding]:
         new = diagnose.examine(diagnose.admit_run(run, None, ask_network=False))
     except Exception:  # a damaged or half written run has a page without findings
         return []
-    return [Finding(one.title, one.evidence, one.remedy, one.severity, one.id) for one in new]
+    return [
+        Finding(one.title, one.evidence, one.remedy, one.severity, one.id, one.why) for one in new
+    ]
 
 
 @router.get("/runs/{name}/mistakes/{place}.png")

@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from typing import TypedDict
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
 from fastapi import APIRouter, Request
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import FileResponse, JSONResponse, Response
+from starlette.responses import FileResponse, JSONResponse, RedirectResponse, Response
 
 from eyesight.errors import UserError
 from eyesight.exporting.onnx_file import exported, file_of
@@ -23,6 +24,7 @@ from eyesight.web.limits import Refused
 from eyesight.web.routes.api import recognised
 from eyesight.web.routes.studio import body_of, picture_address, text_of, texts_of
 from eyesight.web.studio.desk import desk_of
+from eyesight.web.studio.reviewing import open_review
 
 TOP = 5
 HELD_OUT = 60  # held-out images that are shown, wrong answers first
@@ -47,6 +49,15 @@ async def check(request: Request, name: str) -> Response:
     project = desk.project(name)
     await run_in_threadpool(desk.jobs.start, project, "check", checking.check)
     return JSONResponse({"began": True})
+
+
+@router.post("/{name}/review")
+async def review(request: Request, name: str) -> Response:
+    """Open the review page for a project."""
+    project = desk_of(request).project(name)
+    request.app.state.review = await run_in_threadpool(open_review, project)
+    request.app.state.review_back = f"/studio/{quote(project.name)}/check"
+    return RedirectResponse("/review", 303)
 
 
 @router.post("/{name}/correct")

@@ -20,29 +20,53 @@ function rows() {
   return all.filter((one, place) => place === 0 || one.probability >= 0.0005);
 }
 
+function nothing() {
+  const dogs = document.querySelector("main h1").dataset.about === "dogs";
+  if (found.other > 0.5) return t(dogs ? "front.not_dog" : "front.not_kind");
+  return found.doubt === "unlike" ? t("front.unknown") : "";
+}
+
 function doubt() {
-  if (found.other > 0.5) return [t(document.body.querySelector("main h1").dataset.about === "dogs" ? "front.not_dog" : "front.not_kind")];
-  return found.doubt ? [t("doubt." + found.doubt, { others: (found.set || []).slice(1).map(readable).join(", ") })] : [];
+  if (found.other > 0.5 || !found.doubt) return [];
+  return [t("doubt." + found.doubt, { others: (found.set || []).slice(1).map(readable).join(", ") })];
+}
+
+function closest(bars) {
+  const details = document.createElement("details"), summary = document.createElement("summary");
+  summary.textContent = t("front.closest");
+  details.append(summary, ...bars);
+  return details;
+}
+
+function showAnswer() {
+  const name = nothing() || readable(found.top[0].class);
+  const bars = rows().map(bar);
+  const list = nothing() && !(found.other > 0.5) ? [closest(bars)] : bars;
+  answer.replaceChildren(line(name, "name"), ...doubt().map(text => line(text, "sure warn")), ...list);
+  actions.hidden = false;
 }
 
 async function recognise(file) {
   const mine = take(file);
-  found = null;
-  actions.hidden = places.hidden = true;
+  places.hidden = true;
+  if (!watching()) {
+    found = null;
+    actions.hidden = true;
+  }
   try {
     const response = await sent("/api/predict"), said = await response.json();
     if (mine !== latest) return;
     if (!response.ok) return refused(response, said);
     found = said;
-    answer.replaceChildren(...doubt().map(text => line(text, "warn")), ...rows().map(bar));
-    actions.hidden = false;
-    beep();
+    showAnswer();
+    if (!watching()) beep();
   } catch {
     if (mine === latest) answer.replaceChildren(line(t("problem.unreachable"), "warn"));
   }
 }
 
 async function look() {
+  stopWatching();
   const mine = latest, picture = places.querySelector("img");
   try {
     const response = await sent("/api/explain");
@@ -62,7 +86,7 @@ function written() {
   canvas.width = Math.round(scale * preview.naturalWidth);
   canvas.height = Math.round(scale * preview.naturalHeight);
   pen.drawImage(preview, 0, 0, canvas.width, canvas.height);
-  const lines = [...doubt().map(text => [text, 0]), ...rows().map(one => [`${readable(one.class)}  ${percent(one.probability)}`, one.probability])];
+  const lines = [...[nothing(), ...doubt()].filter(Boolean).map(text => [text, 0]), ...rows().map(one => [`${readable(one.class)}  ${percent(one.probability)}`, one.probability])];
   let size = Math.max(12, Math.round(Math.min(canvas.width, canvas.height) / 20));
   pen.font = `${size}px system-ui, sans-serif`;
   let wide = Math.max(...lines.map(([text]) => pen.measureText(text).width)) + size;
@@ -84,7 +108,9 @@ function written() {
   return canvas;
 }
 
-function download() {
+async function download() {
+  stopWatching();
+  await preview.decode().catch(() => null);
   written().toBlob(blob => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
@@ -97,11 +123,11 @@ function download() {
 for (const example of document.querySelectorAll(".example")) {
   example.addEventListener("click", async () => {
     const picture = await (await fetch(example.querySelector("img").src)).blob();
-    recognise(new File([picture], "example.png", { type: picture.type }));
+    pick(new File([picture], "example.png", { type: picture.type }));
   });
 }
 document.getElementById("examples")?.removeAttribute("hidden");
 document.getElementById("copy").addEventListener("click", download);
 document.getElementById("look")?.addEventListener("click", look);
-preview.addEventListener("error", () => { shown.hidden = true; document.getElementById("copy").hidden = true; });
+preview.addEventListener("error", () => { document.getElementById("copy").hidden = true; });
 preview.addEventListener("load", () => { document.getElementById("copy").hidden = false; });

@@ -7,6 +7,7 @@ function swatch(colour) {
   square.setAttribute("width", "100%");
   square.setAttribute("height", "100%");
   square.setAttribute("fill", colour);
+  square.setAttribute("stroke", colour);
   picture.append(square);
   return picture;
 }
@@ -32,18 +33,15 @@ function lines(said) {
 
 async function recognise(file) {
   const mine = take(file);
-  figure.hidden = true;
+  if (!watching()) figure.hidden = true;
   try {
     const response = await sent("/api/render"), said = await response.json();
     if (mine !== latest) return;
     if (!response.ok) return refused(response, said);
     figure.querySelector("img").src = "data:image/png;base64," + said.picture;
     figure.hidden = false;
-    shown.hidden = true;
     answer.replaceChildren(...lines(said));
   } catch {
     if (mine === latest) answer.replaceChildren(line(t("problem.unreachable"), "warn"));
   }
 }
-
-preview.addEventListener("error", () => { shown.hidden = true; });

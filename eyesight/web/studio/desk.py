@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from pathlib import Path
-from threading import Lock, Thread
+from threading import Thread
 
 from starlette.requests import Request
 
 from eyesight.errors import MissingError
 from eyesight.exporting.onnx_file import exported
-from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
 from eyesight.studio import projects, training
 from eyesight.studio.jobs import Job, Jobs
 from eyesight.studio.projects import Project
 from eyesight.studio.training import Progress
 from eyesight.web.limits import Limits, Refused
+from eyesight.web.run_services import RunServices
 from eyesight.web.service import Service
 from eyesight.web.studio.share import Share
-
-READY = 3  # networks kept in memory
 
 
 class Desk:
@@ -31,8 +28,7 @@ class Desk:
         self.limits = limits
         self.share = share
         self.jobs = Jobs()
-        self.lock = Lock()
-        self.services: OrderedDict[tuple[str, str], Service] = OrderedDict()
+        self.services = RunServices(None, limits)
 
     def prepare(self) -> None:
         """Find out in the background which recipe suits this machine."""
@@ -111,25 +107,12 @@ class Desk:
 
     def service(self, run: Run) -> Service:
         """A service that answers from a run's exported file; slow the first time."""
-        weights = str(run.read_json("classifier/classifier.json").get("weights_sha256"))
-        key = (str(run.path), weights)
-        with self.lock:
-            if key in self.services:
-                self.services.move_to_end(key)
-                return self.services[key]
-            recogniser = onnx_classifier.load(exported(run))
-            service = Service(recogniser, None, self.limits)
-            self.services[key] = service
-            while len(self.services) > READY:
-                _, oldest = self.services.popitem(last=False)
-                oldest.close()
-            return service
+        return self.services.of(run)
 
     def close(self) -> None:
         """Stop the work and the networks."""
         self.jobs.close()
-        for service in self.services.values():
-            service.close()
+        self.services.close()
 
 
 def started_run(job: Job) -> Run | None:
