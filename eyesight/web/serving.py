@@ -48,7 +48,7 @@ def serving_of(request: Request, run: str | None = None, *, digits: bool = False
     name = service.run if run is None else run
     if name not in {one.name for one in runs}:
         name = ""
-    candidates = []
+    candidates: list[Candidate] = []
     if request.app.state.switches:
         for one in reversed(runs):
             if one.name == name or (len(candidates) < MOST and can_answer(one, digits)):
