@@ -25,9 +25,9 @@ from eyesight.results.predictions import readable
 from eyesight.runs import list_runs
 from eyesight.web.limits import Queue
 from eyesight.web.routes.api import service_of
+from eyesight.web.routes.serving import serving_of
 from eyesight.web.schemas import Problem
 from eyesight.web.service import Service
-from eyesight.web.serving import serving_of
 from eyesight.web.templating import templates
 
 if TYPE_CHECKING:

@@ -21,9 +21,9 @@ from eyesight.web.middleware import remember_token, same_token
 from eyesight.web.problems import refusal
 from eyesight.web.routes import confusion
 from eyesight.web.routes.api import recognised, rendered, service_of
+from eyesight.web.routes.serving import serving_of
 from eyesight.web.schemas import Made, Recognised
 from eyesight.web.service import Service
-from eyesight.web.serving import serving_of
 from eyesight.web.templating import templates
 
 TOP = 5  # answers shown

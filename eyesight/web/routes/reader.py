@@ -16,9 +16,9 @@ from eyesight.data.prepare import Pixels, encode_png
 from eyesight.web.digit_reader import DIGITS, RECIPE, ReadCode, ReadDigit, Reader
 from eyesight.web.limits import Refused
 from eyesight.web.routes.api import BODIES, BODY, RESPONSES
+from eyesight.web.routes.serving import serving_of
 from eyesight.web.run_table import row
 from eyesight.web.schemas import Named, Problem
-from eyesight.web.serving import serving_of
 from eyesight.web.templating import templates
 from eyesight.web.training_job import seconds_left
 from eyesight.web.uploads import read_picture, read_pictures

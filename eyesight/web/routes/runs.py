@@ -27,8 +27,8 @@ from eyesight.web.limits import Refused
 from eyesight.web.routes import confusion, figures
 from eyesight.web.routes.api import find_run, gone, service_of
 from eyesight.web.routes.figures import TOGETHER, pen
+from eyesight.web.routes.serving import can_answer
 from eyesight.web.run_table import Column, Selection, row, select, stamp
-from eyesight.web.serving import can_answer
 from eyesight.web.templating import templates
 
 router = APIRouter(include_in_schema=False)
