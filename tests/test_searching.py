@@ -210,6 +210,19 @@ def test_however_late_it_is_one_candidate_is_tried(pair, tmp_path, monkeypatch):
     assert "no time" in reasons["late"]
 
 
+def test_a_trial_that_would_take_the_winners_time_is_not_begun(tmp_path):
+    """A busy machine takes longer than asked for every trial; what is left decides."""
+    clock = Clock(0.0, now=lambda: 30.0)
+    rest = (Reporter(), clock, None, tmp_path, interrupted.State())
+    under_way = search.Search(100.0, *rest, saving=5.0)
+    assert not under_way.late(39.0)
+    assert under_way.late(41.0), "a quarter of the budget is left to the winner"
+    hits = np.ones(3, dtype=bool)
+    under_way.trials.append(trials.Trial(Candidate("slow", Recipe(), ""), 1, 2.0, 12.0, hits, hits))
+    assert not under_way.late(29.0)
+    assert under_way.late(31.0)
+
+
 def test_groups_and_the_datas_own_validation_part_stay_apart(tmp_path):
     folder = drawn.folder(tmp_path / "data", 240, 16)
     grouped = tiny(folder, 1e-3, group_pattern=r"(\d{3})\d\.png")

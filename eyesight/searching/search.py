@@ -105,16 +105,21 @@ class Search:
         """Seconds for trials and the training of the winner."""
         return self.budget - self.saving - self.clock.elapsed()
 
-    @property
-    def late(self) -> bool:
-        """Whether the rest of the time is needed for the training of the winner."""
-        return self.clock.elapsed() > LATEST * self.budget or self.left() < LEAST * self.budget
+    def late(self, seconds: float) -> bool:
+        """Whether a trial of so many seconds would take time that the winner's training needs.
+
+        It is expected to take longer than asked, as the slowest trial so far did.
+        """
+        over = [trial.seconds - trial.budget for trial in self.trials if trial.score is not None]
+        cost = seconds + max([0.0, *over])
+        least = LEAST * self.budget
+        return self.clock.elapsed() > LATEST * self.budget or self.left() - cost < least
 
     def attempt(self, candidate: Candidate, number: int, seconds: float) -> Trial:
         """A trial, made now or found finished from before an interruption."""
         finished = trials.recall(candidate, number, self.folder)
         tried = any(trial.score is not None for trial in self.trials)
-        if finished is None and tried and self.late:
+        if finished is None and tried and self.late(seconds):
             finished = trials.untried(candidate, number, seconds, "no time left to try it")
         elif finished is None:
             finished = trials.attempt(candidate, number, seconds, self.division)
