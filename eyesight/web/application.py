@@ -98,7 +98,7 @@ def application(
         app.include_router(part.router)
     app.include_router(reading.page)
     for part in (studio_pictures, studio_work, studio_pages, reviewing):
-        app.include_router(part.router)
+        app.include_router(part.router, include_in_schema=False)
     return guarded(app, token=token, hosts=hosts)
 
 
