@@ -16,6 +16,7 @@ from eyesight.errors import UserError
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
 from eyesight.results.predictions import load as load_predictions
 from eyesight.runs import Run
+from eyesight.tasks.task import in_turn
 from eyesight.training import budget
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
@@ -339,3 +340,13 @@ def test_stored_predictions_are_the_reported_ones(finished):
     _, run = finished
     test = load_predictions(run.path / "predictions.npz")
     assert run.result["test"]["top1"] == (test.predicted == test.labels).mean()
+
+
+def test_samples_are_one_image_of_every_class_from_many_origins():
+    labels = np.repeat(np.arange(52), 20)  # stored by class, and by font within a class
+    chosen = in_turn(labels)
+    assert labels[chosen].tolist() == list(range(52))
+    assert len(set(chosen % 20)) > 10
+    assert len(in_turn(np.repeat([0, 1], 30))) == 40
+    assert len(in_turn(np.repeat(np.arange(200), 3))) == 60
+    assert in_turn(np.array([1, 0, 1])).tolist()[0] == 1 and len(in_turn(labels[:0])) == 0

@@ -27,7 +27,7 @@ from eyesight.views import corrections_effect, dense_plots, html, joined, plots,
 from eyesight.views.html import duration, percent
 
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
-SAMPLES = 30  # images shown at most
+SAMPLES = 30  # images shown at most, or one for each class
 MISTAKES = 40
 DOUBTFUL = 24  # labels that are shown
 THUMBNAIL = 128  # longest side in pixels of a shown image
@@ -188,7 +188,7 @@ def _results(run: Run, predictions: Predictions | None) -> dict[str, object]:
         confusion = plots.confusion(matrix, readable(predictions.classes))
         calibration = plots.reliability(metrics.reliability(probabilities, predictions.labels))
     judgement = run_view.judgement(predictions)
-    samples = run_view.samples(run, SAMPLES)
+    samples = run_view.samples(run, max(SAMPLES, len(run.data.get("classes") or ())))
     mistakes = run_view.mistakes(run, MISTAKES)
     pixels = run.gallery().get("mistakes_pixels", ())
     return {

@@ -26,6 +26,7 @@ from eyesight.tasks.losses import Loss
 
 Answers = Callable[[Tensor], Tensor]  # images N,C,H,W, uint8 or from 0 to 1, to outputs
 SAMPLES, WORST = 40, 60  # images stored for pages
+CLASSES_SHOWN = 60  # up to this many classes have an image among the samples
 
 
 class Task(ABC):
@@ -145,15 +146,21 @@ class Task(ABC):
 
 
 def in_turn(labels: npt.NDArray[np.int64], most: int = SAMPLES) -> npt.NDArray[np.int64]:
-    """Indices of at most `most` images, alternating between classes."""
-    turns = (
-        np.concatenate([np.arange(n) for n in np.bincount(labels) if n])
-        if len(labels)
-        else np.zeros(0, int)
-    )
-    return np.argsort(labels, kind="stable")[np.lexsort((np.sort(labels), turns))][:most].astype(
-        np.int64
-    )
+    """Indices of `most` images, alternating between classes; more for up to 60 classes.
+
+    Up to 60 classes have an image each. A class's images are drawn at random, always the same ones:
+    data that is stored by origin, as characters are by font, then shows many origins.
+    """
+    indices = [np.zeros(0, np.int64)]
+    turns = [np.zeros(0, np.int64)]
+    class_numbers = np.unique(labels)
+    for number in class_numbers:
+        own = np.flatnonzero(labels == number)
+        indices.append(np.random.default_rng(abs(int(number))).permutation(own))
+        turns.append(np.arange(len(own)))
+    index = np.concatenate(indices)
+    alternating = np.lexsort((labels[index], np.concatenate(turns)))
+    return index[alternating][: max(most, min(len(class_numbers), CLASSES_SHOWN))]
 
 
 def device_of(network: Network) -> torch.device:
