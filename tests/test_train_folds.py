@@ -20,7 +20,9 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(monkeypatc
     arguments = ["train", "lenet5", "--data", folder, "--out", runs, "--folds", "3", "--json"]
     for setting in ("data.size=16", "model.name=small_cnn", "training.epochs=1"):
         arguments += ["--set", setting]
-    answer = json.loads(command(*arguments).out)
+    trained = command(*arguments)
+    assert "no unfinished run" not in trained.err, "nobody asked for one"
+    answer = json.loads(trained.out)
     run = Run(answer["run"])
     assert run.status == "done"
     assert len(answer["scores"]) == 3

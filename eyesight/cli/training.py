@@ -454,7 +454,8 @@ def _train_folds(
         f"{facts['mean']:.2%} ± {100 * facts['sd']:.2f}  mean of {count} folds ± standard deviation"
     )
     say(f"out of fold {judged(facts['out_of_fold'], run.measure)}")
-    say(f"test with averaged predictions: {judged(run.result['test'], run.measure)}")
+    if run.result["test"]["n"]:
+        say(f"test with averaged predictions: {judged(run.result['test'], run.measure)}")
     say(f"run     {run.path}")
     say(f"report  {report}")
 

@@ -23,12 +23,13 @@ from eyesight.recipe import BLEND, Recipe
 from eyesight.results.calibration import LEAST, Calibration, choose_temperature
 from eyesight.results.folds import FoldsRecord, out_of_fold
 from eyesight.results.predictions import Predictions
-from eyesight.runs import Run, now
+from eyesight.runs import Run, list_runs, now
 from eyesight.system.progress import Reporter
 from eyesight.training import transfer
 from eyesight.training.budget import Evaluation
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
+from eyesight.training.resume import is_unended
 from eyesight.views import joined as joined_views
 
 SMALLEST = 1e-6  # a probability whose logarithm is taken
@@ -86,7 +87,8 @@ def train_fold(recipe: Recipe, out: Path, stores: compare.Stores, reporter: Repo
         raise UserError(
             f"fold {recipe.data.fold}: {outcome}", "wait for it to finish, then try again"
         )
-    return experiment.run(recipe, out, Context(reporter, Clock(), resume=True))
+    interrupted = any(is_unended(run, report=False) for run in list_runs(out))
+    return experiment.run(recipe, out, Context(reporter, Clock(), resume=interrupted))
 
 
 def average(runs: Sequence[Run], out: Path, context: Context) -> Run:
