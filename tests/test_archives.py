@@ -144,6 +144,12 @@ def test_links_in_a_zip_are_refused(tmp_path, inner):
         extract(make_zip(tmp_path / "a.zip", [(info, "/etc")]), inner)
 
 
+def test_a_file_without_a_name_is_refused(tmp_path, inner):
+    nameless = [(zipfile.ZipInfo("\0"), b"1")]
+    with pytest.raises(UserError, match="no name"):
+        extract(make_zip(tmp_path / "a.zip", nameless), inner)
+
+
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("make", [make_tar, make_zip])
 @pytest.mark.parametrize("second", ["a/1.png", "./a/1.png", "a/1.png/2.png", "a//1.png"])

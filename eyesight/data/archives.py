@@ -190,6 +190,8 @@ def _write(members: Iterator[Member], folder: Path) -> None:
     """
     for member in members:
         path = safe_path(member.name)
+        if not path.parts and member.open is not None:
+            raise UserError("one of its files has no name")
         if not path.parts or any(hidden(part) for part in path.parts):
             continue
         target = folder / path
@@ -243,7 +245,7 @@ def _zip_members(file: IO[bytes], limits: Limits, talk: Talk) -> Generator[Membe
                     "it is protected by a password",
                     "unpack it with the password and use the folder",
                 )
-            is_folder = entry.is_dir() or name.endswith("\\")
+            is_folder = name.endswith(("/", "\\"))
             opener = None if is_folder else partial(archive.open, entry)
             yield Member(name, entry.file_size, opener)
 
