@@ -477,6 +477,20 @@ def with_limit(recipe: Recipe, changed: set[str]) -> Recipe:
     return replace(recipe, training=replace(training, max_epochs=training.epochs))
 
 
+# What other libraries call these fields, without underscores.
+OTHER_NAMES = {
+    "learningrate": "optim.lr",
+    "optimizer": "optim.name",
+    "optimiser": "optim.name",
+    "batchsize": "training.batch",
+    "numepochs": "training.epochs",
+    "imagesize": "data.size",
+    "imgsize": "data.size",
+    "architecture": "model.name",
+    "backbone": "model.name",
+}
+
+
 def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
     """The recipe with one field, by its dotted path, parsed from text."""
     fields = paths()
@@ -486,6 +500,9 @@ def set_field(recipe: Recipe, path: str, text: str) -> Recipe:
             raise UserError(
                 f"unknown recipe field {path!r}", f"did you mean {' or '.join(same_name)}?", code=2
             )
+        usual = OTHER_NAMES.get(path.rpartition(".")[2].replace("_", "").lower())
+        if usual is not None:
+            raise UserError(f"unknown recipe field {path!r}", f"did you mean {usual}?", code=2)
         raise unknown("recipe field", path, sorted(fields))
     if path == "model.name":
         text = absolute(text)

@@ -9,7 +9,7 @@ import torch
 
 from eyesight import experiment
 from eyesight.data.images import Images
-from eyesight.recipe import Data, Model, Recipe, Training
+from eyesight.recipe import Data, Model, Recipe, Training, override
 from eyesight.runs import Run, list_runs
 from eyesight.system.progress import Callbacks
 from eyesight.training import budget, precision
@@ -208,3 +208,24 @@ def test_what_was_really_used_is_recorded(trained):
     assert used["images"] == used["of"] == run.data["counts"]["train"]
     assert (used["versions"], used["epochs"]) == (1, 1)
     assert used["lr"] == run.epochs[-1]["lr"] and used["steps"] == -(-used["images"] // 16)
+
+
+def test_bfloat16_that_is_far_slower_is_not_measured_for_the_evaluation(monkeypatch):
+    """Without instructions for it, measuring took longer than a whole budget."""
+    now, tried = [0.0], []
+    each = {"float32": 0.1, "bfloat16": 2.0}
+
+    def infer(network, batch, views, arithmetic):
+        tried.append((arithmetic, len(batch)))
+        now[0] += each[arithmetic] * len(batch)
+        return batch
+
+    monkeypatch.setattr(budget.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(budget.classifier, "probabilities", infer)
+    images = Images.of(*[*drawn.pictures(100)], drawn.SHAPES, tuple(map(str, range(100))))
+    data = SimpleNamespace(train=images, test=range(500), validation=range(100))
+    recipe = override(RECIPE, ["training.budget=100", "training.precision=auto"])
+    assert budget.faster_arithmetic(None, data, recipe, "one").arithmetic == "float32"
+    assert max(count for kind, count in tried if kind == "bfloat16") == budget.FEW
+    each["bfloat16"] = 0.05
+    assert budget.faster_arithmetic(None, data, recipe, "one").arithmetic == "bfloat16"

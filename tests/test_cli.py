@@ -11,7 +11,8 @@ import typer
 from commands import command
 from PIL import Image
 
-from eyesight.cli import main
+import eyesight
+from eyesight.cli import main, training
 from eyesight.inference.predict import FilePrediction, file_ids, write_submission
 
 # What people have in their scripts: a flag is added here on purpose, and never removed.
@@ -140,6 +141,18 @@ def test_the_flags_are_frozen():
         for name, command in commands.items()
     }
     assert flags == FLAGS
+
+
+def test_the_help_lists_the_commands_in_the_order_of_use():
+    commands = list(typer.main.get_command(main.app).commands)
+    assert commands == main.ORDER
+    lines = [line.split() for line in command("--help").out.splitlines()]
+    listed = [line[0] for line in lines if line and line[0] in commands]
+    assert listed == main.ORDER
+
+
+def test_the_version_is_printed():
+    assert command("--version").out.strip() == eyesight.__version__
 
 
 def program(*arguments, code=0, folder=None, **environment):
@@ -344,6 +357,7 @@ def test_data_names_every_problem(tmp_path):
     [
         (["train", "lenet"], 2, "did you mean lenet5"),
         (["train", "lenet5", "--set", "optim.lrr=1"], 2, "did you mean optim.lr"),
+        (["train", "lenet5", "--set", "optim.learning_rate=1"], 2, "did you mean optim.lr?"),
         (["train", "lenet5", "--set", "optim.lr=fast"], 2, "optim.lr must be a number"),
         (["train", "lenet5", "--budget", "soon"], 2, "cannot read the duration"),
         (["train", "lenet5", "--data", "nowhere"], 1, "nowhere does not exist"),
@@ -360,6 +374,49 @@ def test_data_names_every_problem(tmp_path):
 )
 def test_mistakes_are_answered_with_a_way_out(arguments, code, said, tmp_path):
     assert said in command(*arguments, code=code, folder=tmp_path).err
+
+
+# PyTorch takes seconds to load, and far longer the first time.
+MISTAKEN = """
+import sys
+sys.modules["torch"] = None
+from eyesight.cli import main
+for line in (
+    "train lenet5 --data nowhere",
+    "predict runs/7 tests/__init__.py",
+    "predict runs/7 nowhere.png",
+    "doctor runs/7",
+    "export runs/7 --to webb",
+):
+    sys.argv = ["eyesight", *line.split()]
+    try:
+        main.main()
+    except SystemExit:
+        pass
+"""
+
+
+def test_a_mistyped_path_is_reported_before_pytorch_is_loaded(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "__init__.py").touch()
+    done = subprocess.run(
+        [sys.executable, "-c", MISTAKEN], capture_output=True, text=True, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert said == [
+        "error: nowhere does not exist",
+        "error: there is no run at runs/7",
+        "error: nowhere.png does not exist",
+        "error: there is no run at runs/7",
+        "error: unknown format 'webb'",
+    ]
+
+
+def test_a_training_that_exceeds_its_budget_says_so():
+    assert training.time_taken(290.0, 300.0) == "290.0 s"
+    assert training.time_taken(992.5, None) == "992.5 s"
+    assert "over the budget of 300 s" in training.time_taken(992.5, 300.0)
 
 
 def test_an_empty_folder_and_a_single_class_say_what_was_found(tmp_path):

@@ -82,6 +82,7 @@ def test_a_budget_too_short_for_many_views_takes_fewer(monkeypatch):
         "evaluation_seconds",
         lambda network, data, views, arithmetic: cost[views] / (1 + (arithmetic == "bfloat16")),
     )
+    monkeypatch.setattr(budget, "far_slower_in_bfloat16", lambda network, data, views: False)
     recipe = override(SMALL, ["training.views=flip_shifts", "training.precision=auto"])
     found = [
         budget.plan_evaluation(None, None, override(recipe, [f"training.budget={seconds}"]))

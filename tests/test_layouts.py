@@ -94,6 +94,13 @@ def test_flat_splits_and_containers_are_no_classes(tmp_path, folders):
     assert "data.class_level" in caught.value.hint
 
 
+def test_images_without_folders_get_no_hint_about_folder_levels(tmp_path):
+    filled(tmp_path, "photos")
+    with pytest.raises(UnclearError) as caught:
+        open_source(tmp_path / "photos")
+    assert "class_level" not in caught.value.hint
+
+
 def test_boxes_are_mentioned_where_they_lie(tmp_path):
     filled(tmp_path, "images/train", "images/val")
     (tmp_path / "labels" / "train").mkdir(parents=True)

@@ -233,3 +233,13 @@ def test_classes_that_only_begin_like_one_of_imagenets_are_not_it():
     names = ("tiger-lily", "orange_juice", "n02085620-Chihuahua", "golden retriever", "n02085620")
     places = pretrained.imagenet_places(names)
     assert set(places) == {2, 3, 4} and places[2] == places[4]
+
+
+def test_an_unknown_network_may_be_meant_as_a_run():
+    """Not thousands of names of which none is near."""
+    with pytest.raises(UserError, match="unknown network 'zzzqqq'") as caught:
+        pretrained.create("zzzqqq")
+    assert "a run is named by its folder" in caught.value.hint
+    with pytest.raises(UserError) as caught:
+        pretrained.create("resnt18")
+    assert caught.value.hint.startswith("did you mean")

@@ -133,6 +133,7 @@ def test_another_level_is_asked_for_and_a_promise_that_cannot_be_made_is_refused
         app, ["predict", str(tmp_path / "bare"), str(file), "--sure", "95%"]
     )
     assert refused.exit_code != 0
+    assert "a larger share" in refused.exception.hint  # .1 is what data.validation already is
 
 
 def test_what_differs_from_all_training_images_is_unlike():

@@ -204,9 +204,11 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """Predict the classes of images, prepared as in training; unreadable files are listed."""
+    from eyesight.data import opening
     from eyesight.inference import dense, predict
 
     competition.refuse_runs(pictures)
+    opening.check_pictures_exist(pictures)
     level = _share(sure)
     options = Options(model, pictures, top, out, draw, explain, unfamiliar, prepare, as_json, level)
     if on is not None:
@@ -456,11 +458,12 @@ def doctor_(
     name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False
 ) -> None:
     """Diagnose a run, or a recipe before it is trained."""
-    from eyesight.cli import console, show
-    from eyesight.diagnosis import diagnose
     from eyesight.runs import Run, is_run, resolve
 
     recipe = resolve(name, *settings or (), data=data)
+    from eyesight.cli import console, show
+    from eyesight.diagnosis import diagnose
+
     run = None
     if is_run(name):
         run = Run.open(Path(name))

@@ -12,6 +12,7 @@ from contextlib import suppress
 from typing import NoReturn, cast
 
 import typer
+from typer.models import CommandInfo
 
 from eyesight.cli import (
     auditing,
@@ -41,8 +42,42 @@ __all__ = [
 ]
 
 INTERRUPTED = 130
+# In the order of use, as `eyesight --help` lists them.
+ORDER = [
+    "data",
+    "audit",
+    "review",
+    "corrections",
+    "train",
+    "predict",
+    "evaluate",
+    "report",
+    "doctor",
+    "compare",
+    "search",
+    "folds",
+    "blend",
+    "distil",
+    "export",
+    "serve",
+    "studio",
+    "recipes",
+    "show",
+    "augment",
+    "models",
+    "cache",
+]
 # Newer versions of Typer bring a Click of their own: its class is found through a public one.
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+
+
+def position(command: CommandInfo) -> int:
+    """The place of a command in `ORDER`."""
+    assert command.callback is not None
+    return ORDER.index(command.name or command.callback.__name__)
+
+
+app.registered_commands.sort(key=position)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+import eyesight
 from eyesight.cli.streams import write
 
 STARTED = time.monotonic()
@@ -23,9 +24,26 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(eyesight.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="print the version"),
+    ] = False,
+) -> None:
+    """The options of `eyesight` itself."""
+
+
 RecipeName = Annotated[
     str,
-    typer.Argument(metavar="RECIPE|RUN", help="a recipe's name, or the folder of a run to repeat"),
+    typer.Argument(metavar="RECIPE|RUN", help="a recipe's name, or the folder of a run"),
 ]
 RunPath = Annotated[Path, typer.Argument(metavar="RUN", help="the folder of a run")]
 DataPath = Annotated[

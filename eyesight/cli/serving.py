@@ -93,13 +93,14 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Export a classifier to ONNX or a web page, and verify its predictions."""
-    from eyesight.cli import console
-    from eyesight.exporting import export as exporting
     from eyesight.inference.predict import is_backbone_name
-    from eyesight.runs import Run
 
     is_network = weights is not None or only is not None or is_backbone_name(run)
     _check_format(to, is_network=is_network, int8=int8, unproven=unproven)
+    from eyesight.cli import console
+    from eyesight.exporting import export as exporting
+    from eyesight.runs import Run
+
     if to == "web":
         _export_page(run, out, data, unproven=unproven, as_json=as_json)
         return

@@ -101,7 +101,9 @@ def show_(
 
 @app.command("data")
 def data_(
-    where: Annotated[str, typer.Argument(metavar="DATA")],
+    where: Annotated[
+        str, typer.Argument(metavar="DATA", help="a folder, CSV, .npz, archive or named set")
+    ],
     settings: Settings = None,
     strict: Strict = False,
     as_json: AsJson = False,
@@ -232,6 +234,7 @@ def train(
     Writes a run folder with the classifier, its predictions and a report. Also works with torchrun.
     """
     from eyesight.cli import console
+    from eyesight.data import opening
     from eyesight.distributed.launch import several, silent
     from eyesight.runs import resolve
     from eyesight.system import cache
@@ -258,6 +261,7 @@ def train(
         )
         return
     recipe = resolve(name, *settings or (), *own, data=data)
+    opening.check_exists(data)
     if corrections == AUTO:
         recipe = with_suggestions(recipe, out, processes)
     if folds is not None:
@@ -421,9 +425,17 @@ def _print_result(run: Run, result: Result, report: Path) -> None:
     effect_lines = [line for one in effects_of([run]).values() for line in one.lines()]
     for line in [*effect_lines, *extra_data.lines(result), *used_lines(result)]:
         say(line)
-    say(f"time    {result['seconds']['total']:.1f} s")
+    say(f"time    {time_taken(result['seconds']['total'], run.recipe.training.budget)}")
     say(f"run     {run.path}")
     say(f"report  {report}")
+
+
+def time_taken(seconds: float, budget: float | None) -> str:
+    """The seconds of a training, and whether they exceed its budget."""
+    text = f"{seconds:.1f} s"
+    if budget is None or seconds <= budget:
+        return text
+    return f"{text}, over the budget of {budget:g} s: the machine is too slow or too busy for it"
 
 
 def _train_folds(

@@ -51,6 +51,23 @@ def open_source(where: str | Path, *, layout: Layout | None = None, talk: Talk =
     return with_groups(source, layout)
 
 
+def check_exists(where: str | None) -> None:
+    """Raise the UserError of `open_source` if `where` is neither a named set nor a path."""
+    if where is not None and not named.is_named(where) and not Path(where).expanduser().exists():
+        raise _does_not_exist(where)
+
+
+def check_pictures_exist(places: Sequence[str]) -> None:
+    """Raise the UserError of `each_picture` for the first place that does not exist."""
+    for place in places:
+        if not Path(place).expanduser().exists():
+            raise _no_pictures(place)
+
+
+def _no_pictures(where: str | Path) -> UserError:
+    return UserError(f"{where} does not exist", "expected an image, a folder or a table of images")
+
+
 def with_groups(source: Source, layout: Layout) -> Source:
     """The source with the groups that `data.group_pattern` or `data.group_file` gives its images.
 
@@ -114,9 +131,7 @@ def each_picture(where: str | Path) -> Iterator[FileEntry]:
         yield listing.file_entry(str(path), (path.name,), status)
         return
     if not path.is_dir():
-        raise UserError(
-            f"{where} does not exist", "expected an image, a folder or a table of images"
-        )
+        raise _no_pictures(where)
     empty = True
     for file in listing.stream(Tree(path)):
         if is_picture(file.location):

@@ -95,9 +95,10 @@ def load(
         )
     if model.suffix.lower() == ".onnx":
         return onnx_classifier.load(model)
-    from eyesight import classifier
+    folder = classifier_folder(model)
+    from eyesight import classifier  # imports torch, so a missing run is reported before
 
-    loaded = classifier.load(classifier_folder(model))
+    loaded = classifier.load(folder)
     if (model / "classifier.json").is_file():
         return loaded
     return replace(loaded, source=f"run {Run.open(model).path}")
@@ -220,7 +221,8 @@ def prediction_sets(classifier: AnyClassifier) -> PredictionSets:
         reason = classifier.calibration.note or "no validation images were reserved for this"
         raise UserError(
             f"this classifier has no prediction sets: {reason}",
-            "train with at least 200 validation images: --set data.validation=0.1",
+            "train with at least 200 validation images: more images, or a larger share of them, "
+            "for example --set data.validation=0.3",
         )
     return sets
 

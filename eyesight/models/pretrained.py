@@ -183,13 +183,26 @@ def parts(network: Network) -> Iterator[tuple[str, nn.Module]]:
         yield network.head.prefix, network.head.model
 
 
+def unknown_network(name: str) -> UserError:
+    """The error for a name that is no network's; it may be meant as that of a run."""
+    error = unknown("network", name, names())
+    if error.hint.startswith("did you mean"):
+        return error
+    return UserError(
+        error.message,
+        "`eyesight models` lists pretrained networks; a run is named by its folder, such as "
+        "runs/0001-lenet5",
+        code=2,
+    )
+
+
 def create(name: str, *, pretrained: bool = False, keras: bool = False) -> nn.Module:
     """Create a timm network, with random weights unless `pretrained`, or as Keras builds it.
 
     Raises UserError with the closest existing name.
     """
     if not is_known(name):
-        raise unknown("network", name, names())
+        raise unknown_network(name)
     full = zoo.timm_name(name)
     if not keras:
         model: nn.Module = timm.create_model(full, pretrained=pretrained)
@@ -232,7 +245,7 @@ def configuration(name: str) -> Configuration:
     """timm's configuration of the weights; raises UserError if there is none."""
     full = zoo.timm_name(name)
     if not is_known(name):
-        raise unknown("network", name, names())
+        raise unknown_network(name)
     config = timm.get_pretrained_cfg(full)
     if config is None:
         others = ", ".join(timm.list_pretrained(full.split(".")[0] + "*"))

@@ -16,6 +16,7 @@ from eyesight.models.views import Views
 from eyesight.recipe import Recipe
 from eyesight.results.unlike import REFERENCES
 from eyesight.training.clock import Clock
+from eyesight.training.precision import HOPELESS
 
 # Seconds of a budget kept for saving and the report on an idle machine, a third of the budget at
 # most.
@@ -33,6 +34,8 @@ MINIMUM_TRAINING = 0.05
 TRIAL_SHARE = 0.05
 # Processor seconds of a loop that shows how busy the machine is.
 LOOP = 0.1
+# Images that show whether bfloat16 is far slower than float32.
+FEW = 2
 # Images on which the saved classifier must predict the same as the one in memory.
 CHECKED = 64
 
@@ -73,8 +76,24 @@ def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Vi
         return exact
     if exact.seconds <= budget * BF16_EVAL_ABOVE:
         return exact
+    if far_slower_in_bfloat16(network, data, views):
+        return exact
     rough = Evaluation("bfloat16", views, evaluation_seconds(network, data, views, "bfloat16"))
     return min(exact, rough, key=lambda evaluation: evaluation.seconds)
+
+
+def far_slower_in_bfloat16(network: Network, data: Dataset, views: Views) -> bool:
+    """Whether a few images already show that bfloat16 is no help.
+
+    Without instructions for it, as on most computers, it takes ten times as long, and so would
+    the full measurement.
+    """
+    count = min(FEW, len(data.train))
+    exact, rough = (
+        seconds_each(network, data.train, count, views, arithmetic, tries=2)
+        for arithmetic in ("float32", "bfloat16")
+    )
+    return rough > HOPELESS * exact
 
 
 def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
@@ -94,19 +113,19 @@ def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic
 
 
 def seconds_each(
-    network: Network, images: Images, count: int, views: Views, arithmetic: str
+    network: Network, images: Images, count: int, views: Views, arithmetic: str, *, tries: int = 3
 ) -> float:
-    """Seconds to infer one image in a batch of `count`, the fastest of three tries.
+    """Seconds to infer one image in a batch of `count`, the fastest of several tries.
 
     The fastest, so that a momentary load does not reduce the budget.
     """
     batch = images.take(torch.arange(count))
-    tries = []
-    for _ in range(3):
+    times = []
+    for _ in range(tries):
         began = time.monotonic()
         classifier.probabilities(network, batch, views, arithmetic).cpu()
-        tries.append(time.monotonic() - began)
-    return min(tries) / count
+        times.append(time.monotonic() - began)
+    return min(times) / count
 
 
 def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str) -> None:

@@ -509,10 +509,11 @@ def unclear(name: str, root: Folder, tree: Tree) -> UnclearError:
             "the .json, .xml or .txt files beside the images may be bounding boxes; eyesight "
             "trains classifiers, not detectors"
         )
-    hints.append(
-        "use --set data.class_level=1 to make the first folder level the classes, or "
-        "data.images=DIR to choose a folder"
-    )
+    if any(len(file.parts) > 1 for file in tree.files):
+        hints.append(
+            "use --set data.class_level=1 to make the first folder level the classes, or "
+            "data.images=DIR to choose a folder"
+        )
     return UnclearError(
         f"{name} contains images but no class folders: {seen(root)}", "\n".join(hints)
     )
