@@ -58,7 +58,7 @@ from eyesight.training import (
     transfer,
 )
 from eyesight.training.budget import CHECKED, Evaluation
-from eyesight.training.checkpoint import State
+from eyesight.training.checkpoint import STAGE_PASSES, State
 from eyesight.training.context import Context
 from eyesight.training.features import Activations
 from eyesight.training.history import (
@@ -372,7 +372,7 @@ def used(job: Job, stage: Stage, state: State) -> Used:
         "images": len(stage.train),
         "of": len(job.data.train),
         "versions": versions,
-        "epochs": state.epoch,
+        "epochs": state.passes - (stage.number - 1) * STAGE_PASSES,
         "steps": state.steps,
         "lr": own[-1]["lr"] if own else 0.0,
     }

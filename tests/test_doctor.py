@@ -434,6 +434,18 @@ def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
     assert "too_short" not in ids(
         replace(patient, epochs=tuple({**epoch, "progress": 0.3} for epoch in crawl))
     ), "patience ended it"
+    recipe = replace(patient.recipe, training=Training(budget=20, batch=100, max_epochs=8))
+    own = replace(patient, recipe=recipe, per_class=(350, 350))
+    assert "too_short" not in ids(own), "the explicit epochs ended it"
+    assert "too_short" in ids(replace(own, epochs=crawl[:7]))
+
+
+def test_a_few_steps_say_nothing_of_the_learning_rate():
+    crawl = epochs(np.linspace(2.30, 2.29, 8).tolist(), [0.1] * 8, pictures=700)
+    patient = replace(HEALTHY, epochs=crawl, recipe=replace(RECIPE, training=Training(batch=100)))
+    assert "learning_rate_low" in ids(patient)
+    few = replace(RECIPE, training=Training(batch=700))
+    assert "learning_rate_low" not in ids(replace(patient, recipe=few))
 
 
 def test_values_lost_from_the_log_are_fatal(tmp_path):

@@ -23,6 +23,7 @@ SWINGS = 0.4  # … in this share of the epochs
 CRAWL = 0.25  # of a blind guess's loss: a training that took off less has hardly begun
 GAP = 0.1  # accuracy on training pictures minus validation
 FIT = 0.8  # a training accuracy that is nothing to worry about
+FEW_STEPS = 20  # say nothing of the learning rate
 SPENT = 0.9  # of a budget that was used up; a step that would end late is not begun
 STANDSTILL = 0.02  # relative fall of the loss over the last third
 
@@ -74,15 +75,18 @@ def too_short(patient: Patient) -> Finding | None:
     budget = patient.recipe.training.budget
     top1 = patient.measured("train_top1")
     progress = patient.curve("progress")
-    stopped = (
-        len(progress) > 0 and progress[-1] < SPENT
-    )  # by training.patience, which is not the budget's fault
+    # Then training.patience or training.max_epochs ended it, not the budget.
+    stopped = len(progress) > 0 and progress[-1] < SPENT
+    limit = patient.recipe.training.max_epochs
+    seen = patient.curve("pictures")
+    reached = bool(limit) and seen.sum() >= limit * sum(patient.per_class)
     if (
         budget is None
         or not len(top1)
         or patient.steps >= ENOUGH_STEPS
         or top1[-1] >= FIT
         or stopped
+        or reached
     ):
         return None
     return Finding(
@@ -242,7 +246,10 @@ def learning_rate_high(patient: Patient) -> Finding | None:
 
 
 def learning_rate_low(patient: Patient) -> Finding | None:
-    """The loss decreases so slowly and evenly that training has hardly begun."""
+    """The loss decreases so slowly and evenly that training has hardly begun.
+
+    A rate cannot be judged by a few steps.
+    """
     loss = patient.measured("train_loss")
     if (
         len(loss) < 4
@@ -250,6 +257,7 @@ def learning_rate_low(patient: Patient) -> Finding | None:
         or patient.softmax
         or floor_fits(patient)
         or too_short(patient)
+        or patient.steps < FEW_STEPS
     ):
         return None
     guess = chance_loss(patient.recipe.loss, len(patient.classes))

@@ -134,10 +134,11 @@ def used_lines(result: Result) -> list[str]:
     for used in result.get("trained", []):
         stage = f"stage {used['stage']}: " if "stage" in used else ""
         versions = f" in {used['versions']} views each" if used["versions"] > 1 else ""
+        epochs = "1 epoch" if used["epochs"] == 1 else f"{used['epochs']:,} epochs"
+        steps = "1 step" if used["steps"] == 1 else f"{used['steps']:,} steps"
         lines.append(
             f"trained {stage}{used['images']:,} of {used['of']:,} training images{versions}, "
-            f"{used['epochs']:,} epochs ({used['steps']:,} steps), last learning rate "
-            f"{used['lr']:.3g}"
+            f"{epochs} ({steps}), last learning rate {used['lr']:.3g}"
         )
     return lines
 
