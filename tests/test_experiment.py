@@ -159,6 +159,13 @@ def test_early_stopping_ends_the_run_in_good_order(finished, tmp_path):
     assert run.status == "done"
 
 
+def test_a_network_that_does_not_fit_the_images_leaves_no_run(finished, tmp_path):
+    root, _ = finished
+    with pytest.raises(UserError, match="too small for this network"):
+        experiment.train(on(root / "pictures", "model.name=vgg16"), tmp_path / "runs")
+    assert runs.list_runs(tmp_path / "runs") == []
+
+
 def test_nan_fails_the_run_with_an_explanation(finished, tmp_path):
     root, _ = finished
     with pytest.raises(UserError, match="NaN or infinite"):

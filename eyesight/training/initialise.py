@@ -34,8 +34,14 @@ def network_for(recipe: Recipe, images: Images, device: torch.device) -> Network
 
 
 def check(recipe: Recipe, data: Dataset) -> None:
-    """Raise UserError if a user's network does not work on these images."""
-    if is_own(recipe.model.name):
+    """Raise UserError if the network does not work on these images, before there is a run.
+
+    A user's network is built whole, ours without memory for their weights. Pretrained networks
+    work with images of any size.
+    """
+    if registry.is_backbone(recipe.model):
+        return
+    with torch.device("cpu" if is_own(recipe.model.name) else "meta"):
         registry.build(recipe.model, data.train.shape, tasks.of(recipe).outputs(data.train))
 
 
