@@ -56,8 +56,8 @@ from eyesight.runs import Run
 from eyesight.system.progress import Reporter
 
 BUDGET = 600.0  # seconds
-FEATURE_SHARE = 0.6  # largest share of a budget for features
-LABEL_SHARE = 0.85  # share of a budget after which logistic regression is left out
+FEATURE_SHARE = 0.52  # largest share of a budget for features
+LABEL_SHARE = 0.76  # share of a budget after which logistic regression is left out
 PACE = 250.0  # images of 128 pixels a second on two cores, from which the side is guessed
 SIDES = (224, 160, 128)
 SMALL = 64  # images up to this side are kept as they are
