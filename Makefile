@@ -42,6 +42,7 @@ browser:
 
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
+	@echo "installing PyTorch and the other libraries into .venv: a few minutes, several gigabytes"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[serve]' --constraint constraints.txt
 	touch .venv/ready
 

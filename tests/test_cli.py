@@ -151,6 +151,12 @@ def test_the_help_lists_the_commands_in_the_order_of_use():
     assert listed == main.ORDER
 
 
+def test_no_line_of_the_help_is_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = command("--help").out.splitlines()
+    assert not [line for line in lines[1:] if line.endswith("...")]
+
+
 def test_the_version_is_printed():
     assert command("--version").out.strip() == eyesight.__version__
 

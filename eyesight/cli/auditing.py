@@ -53,7 +53,7 @@ def audit(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Find wrong labels, near duplicates, outliers, low-quality images and shortcuts."""
+    """Find wrong labels, near duplicates, outliers and shortcuts."""
     from eyesight.auditing import audit as auditing
     from eyesight.cli import console
     from eyesight.data import group_file
@@ -101,7 +101,7 @@ def corrections(
     out: Annotated[Path, typer.Option(metavar="FILE.csv", help="the merged corrections")],
     as_json: AsJson = False,
 ) -> None:
-    """Merge the corrections of several people; conflicts are printed and left out."""
+    """Merge the corrections of several people. Conflicts are left out."""
     from eyesight.data.corrections import Conflict, Corrections
 
     merged = Corrections.read(files[0])

@@ -37,7 +37,7 @@ def cache_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the contents of the cache with their purpose; clean it or limit its size."""
+    """List the contents of the cache. Clean it, or limit its size."""
     from eyesight.system import cache
 
     if downloads and not clean:

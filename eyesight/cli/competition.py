@@ -154,7 +154,7 @@ def folds(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Score cross-validation folds together, each image by the run that was not trained on it."""
+    """Score the runs of a cross-validation together."""
     from eyesight.data.formats.table_text import read_cells
     from eyesight.results.folds import gap, out_of_fold
     from eyesight.runs import Run

@@ -26,7 +26,7 @@ def blend(
     equal: Annotated[bool, typer.Option("--equal", help="give all runs the same weight")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Combine runs into an ensemble; weights are chosen on the validation images."""
+    """Combine runs into an ensemble. Validation images choose weights."""
     from eyesight.cli import console
     from eyesight.ensemble import blend as blending
     from eyesight.report.report import write_figures, write_report
@@ -123,7 +123,7 @@ def distil(
     ),
     as_json: AsJson = False,
 ) -> None:
-    """Train a small network on the predictions of a large one, and export it, in 8 bits too."""
+    """Train a small network on the predictions of a large one."""
     from eyesight.cli import console
     from eyesight.recipe import override
     from eyesight.report.report import write_figures, write_report

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 @app.command()
 def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> None:
-    """Evaluate a run's classifier on its test images, or on other labelled images."""
+    """Evaluate a classifier on its test images, or on others."""
     from eyesight.cli import console
     from eyesight.results.predictions import Predictions
     from eyesight.runs import Run
@@ -203,7 +203,10 @@ def predict(
     memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Predict the classes of images, prepared as in training; unreadable files are listed."""
+    """Predict the classes of images, prepared as in training.
+
+    Unreadable files are listed.
+    """
     from eyesight.data import opening
     from eyesight.inference import dense, predict
 

@@ -39,7 +39,7 @@ def review(
     token: Token = None,
     open_page: OpenPage = False,
 ) -> None:
-    """Check suspicious images in the browser: keep, relabel or leave them out."""
+    """Keep, relabel or leave out suspicious images in the browser."""
     from eyesight.cli import console
     from eyesight.data.correction_file import account_name
     from eyesight.recipe import seconds

@@ -32,7 +32,7 @@ def search(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Try every combination of some settings in short trainings, and train the best."""
+    """Try combinations of settings briefly, and train the best."""
     from eyesight.cli import console
     from eyesight.runs import resolve
     from eyesight.searching import search as searching

@@ -43,7 +43,7 @@ def models_(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List pretrained networks: size, multiply-adds, accuracy and available weights."""
+    """List pretrained networks: size, accuracy, available weights."""
     from eyesight.cli import console
     from eyesight.comparison import zoo_table
 
@@ -92,7 +92,7 @@ def export(
     only: Only = None,
     as_json: AsJson = False,
 ) -> None:
-    """Export a classifier to ONNX or a web page, and verify its predictions."""
+    """Export a classifier to ONNX or a web page, and verify it."""
     from eyesight.inference.predict import is_backbone_name
 
     is_network = weights is not None or only is not None or is_backbone_name(run)
@@ -186,7 +186,7 @@ def serve(
     ] = None,
     open_page: OpenPage = False,
 ) -> None:
-    """Serve predictions over HTTP and show the runs, until interrupted."""
+    """Serve predictions over HTTP, and show the runs."""
     from eyesight.cli import console
     from eyesight.system.extras import require
 
@@ -218,7 +218,7 @@ def studio(
         bool, typer.Option("--open/--no-open", help="open the page in the browser")
     ] = True,
 ) -> None:
-    """Collect images, train, try and export a classifier in the browser."""
+    """Collect images, train and try a classifier in the browser."""
     import secrets
 
     from eyesight.cli import console

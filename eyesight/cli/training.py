@@ -80,7 +80,7 @@ def show_(
     ] = "",
     as_json: AsJson = False,
 ) -> None:
-    """Print the resolved recipe and the layers of its network, without training."""
+    """Print a recipe, and the layers of its network."""
     from eyesight.cli import show
 
     if bool(name) == bool(line):
@@ -108,7 +108,7 @@ def data_(
     strict: Strict = False,
     as_json: AsJson = False,
 ) -> None:
-    """Check a data set: classes, counts, sizes, and every problem by file name."""
+    """Check a data set: classes, counts, sizes and problems."""
     from eyesight.cli import console
     from eyesight.data import opening, scan
     from eyesight.data.layout import Layout
@@ -229,7 +229,7 @@ def train(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a recipe; auto: the best one for the pictures and the time.
+    """Train a recipe; `auto` finds the best one for the time.
 
     Writes a run folder with the classifier, its predictions and a report. Also works with torchrun.
     """
@@ -576,7 +576,7 @@ def compare_(
     memory: Memory = 0.0,
     as_json: AsJson = False,
 ) -> None:
-    """Train recipes as needed and compare them in one table.
+    """Train recipes where needed, and compare them in one table.
 
     `--set model.name=A,B` adds one row each. Repeat an interrupted call to continue.
     """
