@@ -43,7 +43,7 @@ HERE = ray_cluster.Share()
     "call",
     [
         ["compare", "lenet5", "--on", "ray"],
-        ["predict", "run", "folder", "--on", "ray", "--out", "parts"],
+        ["predict", "run", str(Path(__file__).parent), "--on", "ray", "--out", "parts"],
     ],
 )
 def test_without_ray_one_line_says_how_to_get_it(monkeypatch, call):

@@ -452,7 +452,8 @@ def test_loss_falls_over_thirty_steps(name):
     }.get(name, {})
     pixels, labels = toys(shape, 6 if name in HEAVY else 9)
     made = network(name, shape, 3, **options, **({"dropout": 0.0} if name in HEAVY else {}))
-    rate = 0.005 if name == "small_vgg" else 0.02 if name in HEAVY else 0.0005
+    rates = {"small_vgg": 0.005, "vgg16": 0.002}
+    rate = rates.get(name, 0.02 if name in HEAVY else 0.0005)
     optimiser = (
         torch.optim.SGD(made.parameters(), rate, momentum=0.9)
         if name in HEAVY
