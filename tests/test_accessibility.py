@@ -5,13 +5,11 @@ are left in build/pictures for a person to look at.
 """
 
 import os
-import threading
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-import uvicorn
 from axe import check_with_axe
+from browsing import served
 from drawn import folder
 from portables import by_brightness
 
@@ -21,7 +19,6 @@ from eyesight.inference import onnx_classifier
 from eyesight.runs import Run
 from eyesight.studio import projects, training
 from eyesight.system.progress import Reporter
-from eyesight.web import server
 from eyesight.web.application import application, review_application
 from eyesight.web.limits import Limits
 from eyesight.web.studio.desk import Desk
@@ -34,19 +31,6 @@ PICTURES = Path(__file__).parents[1] / "build" / "pictures"
 LOOKS = (("en", "light", 1280), ("ko", "dark", 360))
 SERVICE = ("/", "/runs", "/augment", "/reader", "/docs", "/studio")
 STEPS = ("collect", "check", "train", "try", "compare", "take")
-
-
-@contextmanager
-def served(app):
-    """The address of an application while the block runs."""
-    sock = server.listen("127.0.0.1", 0)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]})
-    thread.start()
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    running.should_exit = True
-    thread.join(20)
-    sock.close()
 
 
 def findings_on(browser, address, paths, ready="main"):

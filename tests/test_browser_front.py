@@ -3,11 +3,9 @@
 Images of the page are left in build/pictures for a person to look at.
 """
 
-import threading
-
 import numpy as np
 import pytest
-import uvicorn
+from browsing import LOOKS, NAMES, served
 from drawn import png
 from test_browser_runs import fits, keep_picture, wait
 from test_web_switch import trained
@@ -15,7 +13,7 @@ from test_web_switch import trained
 from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.results.predictions import write_arrays
-from eyesight.web import run_services, server
+from eyesight.web import run_services
 from eyesight.web.application import application
 
 pytestmark = pytest.mark.whole
@@ -35,19 +33,11 @@ def address(tmp_path, monkeypatch):
     pixels = np.stack([np.full((1, 8, 8), shade, np.uint8) for shade in (20, 240)])
     write_arrays(first.path / "gallery.npz", samples_pixels=pixels, samples_labels=np.arange(2))
     app = application(onnx_classifier.load(file_of(first)), runs)
-    sock = server.listen("127.0.0.1", 0)
-    running = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none"))
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]})
-    thread.start()
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    running.should_exit = True
-    thread.join(20)
-    sock.close()
+    with served(app) as where:
+        yield where
 
 
-@pytest.fixture(
-    params=[(1280, 900, "en", "light"), (360, 740, "ko", "dark")], ids=["desktop", "phone"]
-)
+@pytest.fixture(params=LOOKS, ids=NAMES)
 def page(request, browser, address):
     width, height, language, scheme = request.param
     context = browser.new_context(

@@ -3,17 +3,15 @@
 Images of the pages are left in build/pictures for a person to look at.
 """
 
-import threading
 import time
 from pathlib import Path
 
 import pytest
-import uvicorn
+from browsing import LOOKS, NAMES, served
 from portables import by_brightness
 from test_web_runs import begun, done
 
 from eyesight.inference import onnx_classifier
-from eyesight.web import server
 from eyesight.web.application import application
 from eyesight.web.connections import LimitedConnection
 
@@ -33,20 +31,11 @@ def address(tmp_path, runs):
     failed.append({"event": "failed", "message": "the disk is full", "hint": "free some space"})
     assert first.name < failed.name
     app = application(onnx_classifier.load(by_brightness(tmp_path / "it.onnx")), runs)
-    sock = server.listen("127.0.0.1", 0)
-    config = uvicorn.Config(app, log_level="warning", http=LimitedConnection, ws="none")
-    running = uvicorn.Server(config)
-    thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]})
-    thread.start()
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    running.should_exit = True
-    thread.join(20)
-    sock.close()
+    with served(app, http=LimitedConnection) as where:
+        yield where
 
 
-@pytest.fixture(
-    params=[(1280, 900, "en", "light"), (360, 740, "ko", "dark")], ids=["desktop", "phone"]
-)
+@pytest.fixture(params=LOOKS, ids=NAMES)
 def page(request, browser, address):
     width, height, language, scheme = request.param
     context = browser.new_context(
