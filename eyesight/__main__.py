@@ -1,6 +1,6 @@
 """`python -m eyesight` is the command line."""
 
-from eyesight.cli.main import main
+from eyesight.cli.main import process
 
 if __name__ == "__main__":
-    main()
+    process()

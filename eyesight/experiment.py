@@ -301,6 +301,11 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
             f"a budget of {clock.budget:.0f} s is too short to average over the views {views}; "
             f"using {evaluation.views}"
         )
+    if evaluation.references < budget.REFERENCES:
+        context.reporter.message(
+            f"a budget of {clock.budget:.0f} s is too short for {budget.REFERENCES:,} training "
+            f"images as references for unfamiliar images; using {evaluation.references}"
+        )
     seconds = evaluation.seconds / context.group.size
     budget.reserve_for_evaluation(clock, seconds, recipe.data.target)
     return evaluation
@@ -508,7 +513,7 @@ def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classi
     )
     if recipe.data.target == "class":
         trained.arithmetic = evaluation.arithmetic
-        trained.calibration = calibrated(job, trained)
+        trained.calibration = calibrated(job, trained, evaluation.references)
         if trained.calibration.note:
             job.context.reporter.message(trained.calibration.note)
         trained.arithmetic = "float32"
@@ -519,14 +524,16 @@ def save_and_check(job: Job, network: Network, evaluation: Evaluation) -> Classi
     return loaded
 
 
-def calibrated(job: Job, trained: Classifier) -> Calibration:
+def calibrated(job: Job, trained: Classifier, references: int) -> Calibration:
     """The calibration of the trained classifier, as the first process finds it."""
     group = job.context.group
     if job.calibration is not None:
         return job.calibration
     if group.size == 1:
-        return calibrate.calibrate(trained, job.data)
-    decided = group.once(lambda: calibrate.calibrate(trained, job.data).to_dict(arrays=True))
+        return calibrate.calibrate(trained, job.data, references)
+    decided = group.once(
+        lambda: calibrate.calibrate(trained, job.data, references).to_dict(arrays=True)
+    )
     return Calibration.from_dict(decided)
 
 

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import drawn
 import numpy as np
@@ -84,15 +85,19 @@ def test_a_budget_too_short_for_many_views_takes_fewer(monkeypatch):
     )
     monkeypatch.setattr(budget, "far_slower_in_bfloat16", lambda network, data, views: False)
     recipe = override(SMALL, ["training.views=flip_shifts", "training.precision=auto"])
+    # 1,000 references for unfamiliar images are as many as the other images, and 250 a quarter.
+    images = SimpleNamespace(train=range(5000), validation=range(0), test=range(1000))
+    monkeypatch.setattr(budget, "evaluated", lambda data, views, most: len(data.test) + most)
     found = [
-        budget.plan_evaluation(None, None, override(recipe, [f"training.budget={seconds}"]))
-        for seconds in (600, 60, 13, 6)
+        budget.plan_evaluation(None, images, override(recipe, [f"training.budget={seconds}"]))
+        for seconds in (600, 60, 24, 13, 5)
     ]
     assert found == [
         budget.Evaluation("float32", "flip_shifts", 9.0),
         budget.Evaluation("bfloat16", "flip_shifts", 4.5),
+        budget.Evaluation("bfloat16", "flip_shifts", 4.5 * 1250 / 2000, 250),
         budget.Evaluation("bfloat16", "flip", 1.5),
-        budget.Evaluation("bfloat16", "one", 0.75),
+        budget.Evaluation("bfloat16", "one", 0.75 * 1250 / 2000, 250),
     ]
     assert budget.plan_evaluation(None, None, recipe) == budget.Evaluation("float32", "flip_shifts")
 

@@ -25,6 +25,11 @@ app = typer.Typer(
 )
 
 
+def waited() -> float:
+    """Seconds since the command began, as a person counts them."""
+    return time.monotonic() - STARTED
+
+
 def _show_version(wanted: bool) -> None:
     if wanted:
         say(eyesight.__version__)

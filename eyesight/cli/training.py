@@ -27,6 +27,7 @@ from eyesight.cli.options import (
     app,
     say,
     show_json,
+    waited,
 )
 from eyesight.errors import UserError
 from eyesight.results.records import Result, Summary, used_lines
@@ -274,6 +275,7 @@ def train(
     from eyesight.report.report import write_figures, write_report
 
     run = trained(recipe, out, resume, every, track)
+    trained_in = waited()
     console.talk("drawing figures and writing the report")
     diagnose.diagnose(run, console.talk)
     write_figures(run)
@@ -281,6 +283,7 @@ def train(
     result = run.result
     if as_json:
         parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
+        parts["report"] = round(waited() - trained_in, 3)
         facts: dict[str, Any] = {
             key: result[key]
             for key in (
@@ -300,7 +303,7 @@ def train(
             {
                 "run": str(run.path),
                 "report": str(report),
-                "seconds": result["seconds"]["total"],
+                "seconds": round(waited(), 3),
                 "parts": parts,
                 **facts,
             }
@@ -388,7 +391,7 @@ def print_search(run: Run, *, as_json: bool) -> None:
         answer = {
             "run": str(run.path),
             "report": str(report),
-            "seconds": result["seconds"]["total"],
+            "seconds": round(waited(), 3),
             "test": result["test"],
         }
         show_json({**answer, "search": record.to_dict()})
@@ -425,7 +428,7 @@ def _print_result(run: Run, result: Result, report: Path) -> None:
     effect_lines = [line for one in effects_of([run]).values() for line in one.lines()]
     for line in [*effect_lines, *extra_data.lines(result), *used_lines(result)]:
         say(line)
-    say(f"time    {time_taken(result['seconds']['total'], run.recipe.training.budget)}")
+    say(f"time    {time_taken(waited(), run.recipe.training.budget)}")
     say(f"run     {run.path}")
     say(f"report  {report}")
 

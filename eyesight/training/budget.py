@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 
@@ -18,13 +18,15 @@ from eyesight.results.unlike import REFERENCES
 from eyesight.training.clock import Clock
 from eyesight.training.precision import HOPELESS
 
-# Seconds of a budget kept for saving and the report on an idle machine, a third of the budget at
-# most.
-SAVING = {"class": 6.0, "picture": 6.0, "mask": 10.0}
+# Seconds for saving, the report and the end of the process, where `LOOP_SECONDS` was measured; a
+# third of the budget at most.
+SAVING = {"class": 8.0, "picture": 8.0, "mask": 13.0}
 # Evaluate in bfloat16 if float32 would exceed this share of the budget.
 BF16_EVAL_ABOVE = 1 / 40
-# Average over fewer views if evaluation would exceed this share of the budget.
+# Use fewer references for unfamiliar images, and average over fewer views, if evaluation would
+# exceed this share of the budget.
 FEWER_VIEWS_ABOVE = 1 / 8
+FEW_REFERENCES = 250
 SAFETY = 1.5  # on the measured seconds of evaluation
 # Reserve at most this share of the budget for the end, even if the machine seems slow at first.
 MAXIMUM_RESERVE = 0.6
@@ -32,8 +34,10 @@ MAXIMUM_RESERVE = 0.6
 MINIMUM_TRAINING = 0.05
 # Trying whether bfloat16 is faster takes at most about this share of the time for training.
 TRIAL_SHARE = 0.05
-# Processor seconds of a loop that shows how busy the machine is.
-LOOP = 0.1
+# Additions in a loop that shows how fast and how busy the machine is, and their seconds on one
+# core of an idle AMD EPYC with AVX2 only.
+LOOP = 2_000_000
+LOOP_SECONDS = 0.09
 # Images that show whether bfloat16 is far slower than float32.
 FEW = 2
 # Images on which the saved classifier must predict the same as the one in memory.
@@ -49,21 +53,32 @@ class Evaluation:
     arithmetic: str
     views: Views
     seconds: float = 0.0
+    references: int = REFERENCES  # training images whose features detect unfamiliar images
 
 
 def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluation:
     """Plan the evaluation: float32 and all views of the recipe.
 
-    If that would take too much of the budget, use bfloat16, then fewer views.
+    If that would take too much of the budget, use bfloat16, then fewer references for unfamiliar
+    images, then fewer views.
     """
     budget, views = recipe.training.budget, recipe.training.views
     if budget is None:
         return Evaluation("float32", views)
     while True:
         evaluation = faster_arithmetic(network, data, recipe, views)
+        if evaluation.seconds > budget * FEWER_VIEWS_ABOVE:
+            evaluation = with_few_references(evaluation, data)
         if views == "one" or evaluation.seconds <= budget * FEWER_VIEWS_ABOVE:
             return evaluation
         views = FEWER[views]
+
+
+def with_few_references(evaluation: Evaluation, data: Dataset) -> Evaluation:
+    """The evaluation with fewer features of training images."""
+    views = evaluation.views
+    share = evaluated(data, views, FEW_REFERENCES) / evaluated(data, views, REFERENCES)
+    return replace(evaluation, seconds=share * evaluation.seconds, references=FEW_REFERENCES)
 
 
 def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Views) -> Evaluation:
@@ -105,11 +120,15 @@ def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic
     each = seconds_each(network, data.train, count, views, arithmetic)
     if each * largest < 0.2:
         each = min(each, seconds_each(network, data.train, largest, views, arithmetic))
+    return SAFETY * each * evaluated(data, views, REFERENCES)
+
+
+def evaluated(data: Dataset, views: Views, references: int) -> float:
+    """The number of images that an evaluation infers, each as often as the views ask for."""
     # With several views the test images are evaluated once more without averaging.
     without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
-    evaluated = (1 + without_averaging) * len(data.test) + 2 * len(data.validation) + 2 * CHECKED
-    evaluated += min(REFERENCES, len(data.train))  # whose features detect unfamiliar images
-    return SAFETY * each * evaluated
+    held_out = (1 + without_averaging) * len(data.test) + 2 * len(data.validation)
+    return held_out + 2 * CHECKED + min(references, len(data.train))
 
 
 def seconds_each(
@@ -137,21 +156,22 @@ def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str)
 
 
 def saving_seconds(budget: float, target: str) -> float:
-    """Seconds of a budget for saving and the report, more on a busy machine; a third at most."""
-    return min(SAVING[target] * slowdown(), budget / 3)
-
-
-def slowdown(
-    now: Callable[[], float] = time.perf_counter, processor: Callable[[], float] = time.thread_time
-) -> float:
-    """How many times longer work takes because other processes use the processor; 1 if idle.
-
-    Elapsed time over processor time of a short loop.
+    """Seconds of a budget for saving and the report, more on a slow or busy machine; a third at
+    most.
     """
-    began, worked = now(), processor()
-    while processor() - worked < LOOP:
-        pass
-    return max(1.0, (now() - began) / (processor() - worked))
+    return min(SAVING[target] * slowness(), budget / 3)
+
+
+def slowness(now: Callable[[], float] = time.perf_counter) -> float:
+    """How many times longer a short loop takes than where `LOOP_SECONDS` was measured.
+
+    The processor counts as well as other processes that use it.
+    """
+    began = now()
+    total = 0
+    for number in range(LOOP):
+        total += number
+    return (now() - began) / LOOP_SECONDS
 
 
 def trial_limit(clock: Clock) -> float:

@@ -44,16 +44,17 @@ def choosing(data: Dataset) -> Dataset:
     return replace(data, validation=data.validation.subset(rows))
 
 
-def references(train: Images) -> Images:
+def references(train: Images, most: int = REFERENCES) -> Images:
     """Evenly spread training images as references for unfamiliar images."""
-    count = min(REFERENCES, len(train))
+    count = min(most, len(train))
     return train.subset(np.linspace(0, len(train) - 1, count).astype(np.int64))
 
 
-def calibrate(classifier: Classifier, data: Dataset) -> Calibration:
+def calibrate(classifier: Classifier, data: Dataset, most: int = REFERENCES) -> Calibration:
     """Fit temperature, prediction sets and the limit for unfamiliar images on validation images.
 
-    With too few images a part is left out, with a note.
+    At most so many training images are references. With too few images a part is left out, with a
+    note.
     """
     validation = data.validation
     if not len(validation):
@@ -79,7 +80,7 @@ def calibrate(classifier: Classifier, data: Dataset) -> Calibration:
     rows = fitting
     if len(calibrating):
         rows = calibrating
-    _, reference = _outputs(classifier, references(data.train))
+    _, reference = _outputs(classifier, references(data.train, most))
     unlike = Unlike.fit(reference, features[rows], logits[rows])
     return Calibration(temperature, images, sets, unlike, "; ".join(notes))
 
