@@ -575,6 +575,20 @@ def test_labels_learnt_by_heart_look_shuffled():
     )
 
 
+def test_labels_are_not_shuffled_where_only_the_accuracy_hides_what_was_learnt():
+    """One class is frequent, so that few images tell the accuracy from chance."""
+    frequent = np.repeat([0, 1, 2], [120, 60, 30])
+    patient = replace(
+        HEALTHY,
+        per_class=(1200, 600, 300),
+        epochs=epochs([0.9, 0.7, 0.5], [0.6, 0.75, 0.85], [0.9, 0.75, 0.76], [0.6, 0.66, 0.66]),
+        validation=answers(frequent, right=0.66),
+    )
+    assert "labels_shuffled" not in ids(patient)
+    uninformed = epochs([0.9, 0.7, 0.5], [0.6, 0.75, 0.85], [0.95, 0.97, 1.2], [0.6, 0.6, 0.6])
+    assert "labels_shuffled" in ids(replace(patient, epochs=uninformed))
+
+
 STUCK = epochs([1.1, 1.0987, 1.0986, 1.0986], [0.33, 0.34, 0.33, 0.33], pictures=20_000)
 
 

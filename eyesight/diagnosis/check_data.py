@@ -20,6 +20,7 @@ CELLS = 8  # side of the signature by which pictures are compared
 ALIKE_CELL = 2.0  # of 255: largest difference of a cell, in copies that were saved again
 ALIKE = 2.5  # of 255: mean difference of a pixel
 ENOUGH_TO_COMPARE = 200  # training pictures for judging the labels without the network
+INFORMED = 0.9  # of the loss by frequencies alone: below it, the labels belong to the images
 ERRORS = 4.0  # standard errors above chance from which a nearest-neighbour accuracy means something
 
 
@@ -57,6 +58,8 @@ def labels_shuffled(patient: Patient) -> Finding | None:
     held = patient.measured("validation_top1")
     if len(train) < 3 or len(held) < 3 or count < 30 or (near and near[2]):
         return None
+    if learns_from_labels(patient):
+        return None
     error = math.sqrt(patient.chance * (1 - patient.chance) / count)
     if (
         train[-1] < patient.chance + 0.4 * (1 - patient.chance)
@@ -71,6 +74,21 @@ def labels_shuffled(patient: Patient) -> Finding | None:
     if near:
         evidence += f"; {_like(near, patient)}"
     return _shuffled(evidence, "fatal")
+
+
+def learns_from_labels(patient: Patient) -> bool:
+    """Whether the loss on validation images fell clearly below that of knowing only how frequent
+    each class is.
+
+    Where one class is frequent, this shows learning earlier than the accuracy does.
+    """
+    losses = patient.measured("validation_loss")
+    counts = np.array([count for count in patient.per_class if count], dtype=np.float64)
+    if patient.recipe.loss.name != "cross_entropy" or not len(losses) or len(counts) < 2:
+        return False
+    shares = counts / counts.sum()
+    entropy = -float((shares * np.log(shares)).sum())
+    return bool(losses.min() < INFORMED * entropy)
 
 
 def _like(near: tuple[float, int, bool], patient: Patient) -> str:
