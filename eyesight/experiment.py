@@ -42,6 +42,7 @@ from eyesight.results.any_task import Results
 from eyesight.results.calibration import Calibration
 from eyesight.results.predictions import Predictions, write_arrays
 from eyesight.results.records import Result, Summary, Used
+from eyesight.results.unlike import REFERENCES
 from eyesight.runs import Run, now
 from eyesight.system import memory
 from eyesight.system.device import default_device
@@ -301,9 +302,9 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
             f"a budget of {clock.budget:.0f} s is too short to average over the views {views}; "
             f"using {evaluation.views}"
         )
-    if evaluation.references < budget.REFERENCES:
+    if evaluation.references < REFERENCES:
         context.reporter.message(
-            f"a budget of {clock.budget:.0f} s is too short for {budget.REFERENCES:,} training "
+            f"a budget of {clock.budget:.0f} s is too short for {REFERENCES:,} training "
             f"images as references for unfamiliar images; using {evaluation.references}"
         )
     seconds = evaluation.seconds / context.group.size
