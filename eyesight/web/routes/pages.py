@@ -27,6 +27,7 @@ from eyesight.web.service import Service
 from eyesight.web.templating import templates
 
 TOP = 5  # answers shown
+OTHERS = 3  # classes that the sentence of a doubt names
 EXAMPLES = 6  # pictures to try
 LONGEST = 2000  # bytes of a form with a token
 router = APIRouter(include_in_schema=False)
@@ -65,7 +66,20 @@ async def answered(request: Request) -> Response:
         context |= {"found": None, "problem": sentence(request, refused)}
         return templates.TemplateResponse(request, page, context, refused.status)
     context |= {"found": answer, "problem": None}
+    if isinstance(answer, Recognised):
+        context["doubt"] = doubt_of(answer, i18n.translator(i18n.language_of(request)))
     return templates.TemplateResponse(request, page, context)
+
+
+def doubt_of(answer: Recognised, t: i18n.Translator) -> str:
+    """Why an answer should not be relied on, as static/verdict.js says it; "" if nothing is."""
+    if answer.doubt != "unsure":
+        return str(t(f"doubt.{answer.doubt}")) if answer.doubt else ""
+    others = readable(tuple(answer.set or ())[1:])
+    named = ", ".join(others[:OTHERS])
+    if len(others) <= OTHERS:
+        return str(t("doubt.unsure", others=named))
+    return str(t("doubt.unsure_many", others=named, n=len(others) - OTHERS))
 
 
 def sentence(request: Request, refused: Refused) -> str:

@@ -23,19 +23,12 @@ function rows() {
 function nothing() {
   const dogs = document.querySelector("main h1").dataset.about === "dogs";
   if (found.other > 0.5) return t(dogs ? "front.not_dog" : "front.not_kind");
-  return found.doubt === "unlike" ? t("front.unknown") : "";
+  return nothingKnown(found);
 }
 
 function doubt() {
   if (found.other > 0.5 || !found.doubt) return [];
-  return [t("doubt." + found.doubt, { others: (found.set || []).slice(1).map(readable).join(", ") })];
-}
-
-function closest(bars) {
-  const details = document.createElement("details"), summary = document.createElement("summary");
-  summary.textContent = t("front.closest");
-  details.append(summary, ...bars);
-  return details;
+  return [doubtOf(found, readable)];
 }
 
 function showAnswer() {

@@ -7,6 +7,8 @@ const live = document.getElementById("live");
 const look = document.getElementById("look");
 const watch = document.getElementById("watch");
 const EVERY = 700; // milliseconds between two pictures of the camera
+const VERY_SURE = 0.95;
+const RATHER_SURE = 0.75;
 let current = null;
 let latest = 0;
 let timer = 0;
@@ -21,19 +23,22 @@ function bar(named) {
 }
 
 function sureness(said) {
-  if (said.doubt) {
-    return t("doubt." + said.doubt, { others: (said.set || []).slice(1).join(", ") });
-  }
   const best = said.top[0].probability;
-  if (best >= 0.95) return t("studio.very_sure");
-  return best >= 0.75 ? t("studio.rather_sure") : t("studio.unsure");
+  if (best >= VERY_SURE) return t("studio.very_sure");
+  return best >= RATHER_SURE ? t("studio.rather_sure") : "";
+}
+
+// Where neither a set nor a threshold judges the answer, its own probability does.
+function untold(said) {
+  return said.sure === null && said.top[0].probability < RATHER_SURE ? t("doubt.even") : "";
 }
 
 function show(said) {
-  const unsure = said.doubt || said.top[0].probability < 0.6;
-  const name = said.doubt === "unlike" ? t("studio.nothing_known") : said.top[0].class;
-  const parts = [element("p", name, "name"), element("p", sureness(said), unsure ? "sure warn" : "sure")];
-  answer.replaceChildren(...parts, ...said.top.map(bar));
+  const doubt = doubtOf(said) || untold(said);
+  const name = nothingKnown(said) || said.top[0].class;
+  const parts = [element("p", name, "name"), element("p", doubt || sureness(said), doubt ? "sure warn" : "sure")];
+  const bars = said.top.map(bar);
+  answer.replaceChildren(...parts, ...(nothingKnown(said) ? [closest(bars)] : bars));
   after.hidden = false;
 }
 
