@@ -18,8 +18,9 @@ from eyesight.exporting.onnx_file import file_of
 from eyesight.inference import onnx_classifier
 from eyesight.recipe import Data
 from eyesight.results.predictions import Predictions, write_arrays
+from eyesight.results.scores import MEASURES
 from eyesight.runs import Run
-from eyesight.web import run_table
+from eyesight.web import i18n, run_table
 from eyesight.web.application import application
 from eyesight.web.routes import confusion, events
 from eyesight.web.schemas import RunRow
@@ -328,6 +329,26 @@ def test_scores_of_different_measures_are_named_and_sorted_apart():
     rows = [of("a", "mean IoU", 0.9), of("b", "accuracy", 0.2), of("c", "accuracy", 0.99)]
     ordered = run_table.in_order(rows, "score", descending=False)
     assert [row.name for row in ordered] == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("measure", MEASURES.values(), ids=lambda measure: measure.key)
+def test_a_score_is_named_in_every_language(measure):
+    row = RunRow(name="a", recipe="", status="done", measure=measure.title, value=0.5)
+    for language in i18n.LANGUAGES:
+        t = i18n.translator(language)
+        words = f"{t(f'measure.{measure.key}')} {measure.text(0.5)}"
+        assert run_table.score_text(row, t) == words
+    english = run_table.score_text(row, i18n.translator("en"))
+    assert english == f"{measure.title} {measure.text(0.5)}"
+
+
+def test_the_table_and_the_page_of_a_run_name_its_score_in_korean(client, runs):
+    run = begun(runs)
+    run.append({"event": "done", "test": {"n": 4, "mean_iou": 0.75}, "parameters": 5})
+    run.write_json("recipe.json", {"format": 1, "name": "pets", "data": {"target": "mask"}})
+    for page in ("/runs", f"/runs/{run.name}"):
+        text = client.get(page, headers={"Accept-Language": "ko"}).text
+        assert "평균 IoU 75.00" in text and "mean IoU" not in text, page
 
 
 def test_a_row_is_read_once_while_its_run_stays_as_it_is(client, runs, monkeypatch):

@@ -10,7 +10,9 @@ from typing import Literal, cast, get_args
 
 from eyesight.errors import UserError
 from eyesight.results.records import Event, Result
+from eyesight.results.scores import MEASURES
 from eyesight.runs import Run, list_runs
+from eyesight.web.i18n import Translator
 from eyesight.web.schemas import RunRow
 
 PAGE = 200  # rows of one page
@@ -143,6 +145,17 @@ def build_row(run: Run) -> RunRow:
         time=log[0].get("time") if log else None,
         problem=str(failure.get("message", "")) if status == "failed" else "",
     )
+
+
+def score_text(row: RunRow, t: Translator) -> str:
+    """The score with its measure's name in the visitor's language; "" where there is none."""
+    if row.value is None:
+        return ""
+    for measure in MEASURES.values():
+        if measure.title == row.measure:
+            title = t("measure." + measure.key)
+            return f"{title} {measure.text(row.value)}"
+    return row.score or ""
 
 
 def last_event(log: Sequence[Event], kind: str) -> Event:

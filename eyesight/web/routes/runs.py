@@ -28,7 +28,7 @@ from eyesight.web.routes import confusion, figures
 from eyesight.web.routes.api import find_run, gone, service_of
 from eyesight.web.routes.figures import TOGETHER, pen
 from eyesight.web.routes.serving import can_answer
-from eyesight.web.run_table import Column, Selection, row, select, stamp
+from eyesight.web.run_table import Column, Selection, row, score_text, select, stamp
 from eyesight.web.templating import templates
 
 router = APIRouter(include_in_schema=False)
@@ -58,6 +58,7 @@ def table(
     names = {one.name for one in selected.rows}
     context = {
         "table": selected,
+        "score_text": score_text,
         "folder": folder,
         "answering": service.run,
         "chosen": [name for name in run if name in names][:TOGETHER],
@@ -78,6 +79,7 @@ def page(request: Request, name: str) -> Response:
     try:
         answers: dict[str, object] = {
             "answering": run.name == service_of(request).run,
+            "score_text": score_text,
             "sentences": partial(translate, language=i18n.language_of(request)),
             "can_answer": bool(request.app.state.switches) and can_answer(run),
         }

@@ -11,8 +11,9 @@ from starlette.requests import Request
 from eyesight.errors import UserError
 from eyesight.runs import Run, list_runs
 from eyesight.web.digit_reader import DIGITS
+from eyesight.web.i18n import Translator, language_of, translator
 from eyesight.web.routes.api import service_of
-from eyesight.web.run_table import row, stamp
+from eyesight.web.run_table import row, score_text, stamp
 
 MOST = 50  # runs that are offered, the newest
 DESCRIPTION = "classifier/classifier.json"
@@ -49,10 +50,11 @@ def serving_of(request: Request, run: str | None = None, *, digits: bool = False
     if name not in {one.name for one in runs}:
         name = ""
     candidates: list[Candidate] = []
+    t = translator(language_of(request))
     if request.app.state.switches:
         for one in reversed(runs):
             if one.name == name or (len(candidates) < MOST and can_answer(one, digits)):
-                candidates.append(Candidate(one.name, score(one)))
+                candidates.append(Candidate(one.name, score(one, t)))
     return Serving(name, candidates, request.url.path)
 
 
@@ -77,9 +79,9 @@ def _reads_digits(path: Path, changed: tuple[int, int]) -> bool:
     return sorted(map(str, classes)) == sorted(DIGITS)
 
 
-def score(run: Run) -> str:
+def score(run: Run, t: Translator) -> str:
     """What a run reached on its test images, for people; "" if unknown."""
     facts = row(run)
     if facts.top1 is not None:
         return f"{100 * facts.top1:.1f} %"
-    return facts.score or ""
+    return score_text(facts, t)
