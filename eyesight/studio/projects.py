@@ -17,15 +17,14 @@ import shutil
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from threading import Lock
 from typing import TypedDict
 
 from eyesight.data.corrections import SUFFIX, Corrections
-from eyesight.data.scan import SUFFIXES
 from eyesight.errors import MissingError, UserError
 from eyesight.runs import Run, list_runs, now
+from eyesight.studio.listings import listings
 from eyesight.system.files import whole_file
 from eyesight.system.json_value import parse_json
 
@@ -133,8 +132,7 @@ class Project:
 
     def files(self, class_name: str) -> tuple[str, ...]:
         """The names of a class's image files, newest first."""
-        folder = self.class_path(class_name)
-        return listing(folder, folder.stat().st_mtime_ns)
+        return listings.of(self.class_path(class_name))
 
     def counts(self) -> dict[str, int]:
         """How many images each class has."""
@@ -376,19 +374,6 @@ def folders_in(folder: Path) -> list[str]:
             ]
     except OSError:
         return []
-
-
-@lru_cache(maxsize=512)
-def listing(folder: Path, changed: int) -> tuple[str, ...]:
-    """The image files of a folder that was changed at this time, newest first."""
-    rows = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith(".") or not entry.is_file(follow_symlinks=False):
-                continue
-            if os.path.splitext(entry.name)[1].lower() in SUFFIXES:  # noqa: PTH122 - 10,000 names
-                rows.append((-entry.stat().st_mtime_ns, entry.name))
-    return tuple(name for _, name in sorted(rows))
 
 
 def stamp(path: Path) -> int:
