@@ -29,6 +29,7 @@ from eyesight.errors import UserError
 from eyesight.models import own, registry
 from eyesight.models.blend import Blend, Mixture, MixtureJson
 from eyesight.models.blend import build as build_blend
+from eyesight.models.cores import on_each_core
 from eyesight.models.layers import Network
 from eyesight.models.views import Views, augmented_views
 from eyesight.recipe import Model, group, is_own
@@ -401,33 +402,44 @@ def probabilities(
     return network.answer(mean_outputs(network, pixels, views, arithmetic))
 
 
-@torch.no_grad()
 def mean_outputs(
     network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
 ) -> Tensor:
     """The outputs of the network's head, its logits, averaged over the test-time views."""
-    with evaluating(network):
-        pictures = scaled(network, pixels)
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
+
+    def compute(part: Tensor) -> Tensor:
+        pictures = scaled(network, part)
+        with inferring(pictures.device, arithmetic):
             outputs = [network(view).float() for view in augmented_views(pictures, views)]
-    return torch.stack(outputs).mean(0)
+            return torch.stack(outputs).mean(0)
+
+    with evaluating(network):
+        return torch.cat(on_each_core(compute, pixels.to(_device(network)), network))
 
 
-@torch.no_grad()
 def logits_and_features(
     network: Network, pixels: Tensor, views: Views = "one", arithmetic: str = "float32"
 ) -> tuple[Tensor, Tensor]:
     """Logits N,K and features N,D (maps averaged over their places), averaged over the views."""
-    logits = []
-    features = []
+
+    def compute(part: Tensor) -> tuple[Tensor, Tensor]:
+        pictures = scaled(network, part)
+        with inferring(pictures.device, arithmetic):
+            each = [network.logits_and_features(view) for view in augmented_views(pictures, views)]
+            logits = torch.stack([outputs.float() for outputs, _ in each]).mean(0)
+            return logits, torch.stack([maps.float() for _, maps in each]).mean(0)
+
     with evaluating(network):
-        pictures = scaled(network, pixels)
-        with torch.autocast(pictures.device.type, torch.bfloat16, enabled=arithmetic == "bfloat16"):
-            for view in augmented_views(pictures, views):
-                outputs, maps = network.logits_and_features(view)
-                logits.append(outputs.float())
-                features.append(maps.float())
-    return torch.stack(logits).mean(0), torch.stack(features).mean(0)
+        parts = on_each_core(compute, pixels.to(_device(network)), network)
+    return torch.cat([logits for logits, _ in parts]), torch.cat([maps for _, maps in parts])
+
+
+@contextmanager
+def inferring(device: torch.device, arithmetic: str) -> Iterator[None]:
+    """Context manager: no gradients, and automatic casting for bfloat16."""
+    casting = torch.autocast(device.type, torch.bfloat16, enabled=arithmetic == "bfloat16")
+    with torch.no_grad(), casting:
+        yield
 
 
 @contextmanager

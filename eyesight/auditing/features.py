@@ -6,14 +6,12 @@ labels they raise the average precision of the label ranking from .69 to .77.
 
 from __future__ import annotations
 
-import copy
 import json
 import time
 import zlib
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -23,11 +21,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from eyesight.data.images import Images
-from eyesight.models import registry, weights, zoo
+from eyesight.models import cores, registry, weights, zoo
 from eyesight.models.backbone import Backbone
-from eyesight.models.kernels.depthwise import Depthwise
 from eyesight.models.layers import Network
-from eyesight.models.pretrained import DepthwiseSame
 from eyesight.recipe import Model
 from eyesight.system.cache import cache_dir
 from eyesight.system.device import default_device
@@ -179,46 +175,13 @@ def load_backbone(name: str, side: int, talk: Talk) -> Pyramid:
     model = Model(name, head="average")
     network = registry.build(model, (3, side, side), 2).eval()
     weights.fill(network, model, talk=talk)
-    network = folded(network, side)
+    network = cores.folded(network)
     device = default_device()
     network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     assert isinstance(network.body, Backbone)
     if network.body.prefixes[-1] == "pool":
         network.body.units = network.body.units[:-1]
     return Pyramid(network, side).eval()
-
-
-@torch.no_grad()
-def folded(network: Network, side: int) -> Network:
-    """The network with each batch normalisation folded into the convolution before it.
-
-    Returns the network unchanged if that would change its features, because its layers are not
-    executed in order.
-    """
-    quicker = copy.deepcopy(network)
-    for module in quicker.modules():
-        if isinstance(module, (Depthwise, DepthwiseSame)):  # quick to train, but without a bias
-            module.__class__ = type(module).__bases__[0]
-    for parent in list(quicker.body.modules()):
-        for (_, convolution), (name, norm) in pairwise(list(parent.named_children())):
-            if isinstance(convolution, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                fold(convolution, norm)
-                setattr(parent, name, getattr(norm, "act", None) or nn.Identity())
-    images = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
-    same = torch.allclose(quicker.body(images), network.body(images), atol=1e-3, rtol=1e-3)
-    return quicker if same else network
-
-
-def fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Give the convolution the weights and bias of both layers."""
-    assert norm.running_var is not None
-    assert norm.running_mean is not None
-    scale = norm.weight / (norm.running_var + norm.eps).sqrt()
-    bias = norm.bias - norm.running_mean * scale
-    if convolution.bias is not None:
-        bias = bias + convolution.bias * scale
-    convolution.weight = nn.Parameter(convolution.weight * scale[:, None, None, None])
-    convolution.bias = nn.Parameter(bias)
 
 
 def compute(

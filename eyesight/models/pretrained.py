@@ -158,6 +158,8 @@ def _skip_filters(head: str) -> int:
 class DepthwiseSame(Conv2dSame):  # type: ignore[misc, unused-ignore]
     """timm's depthwise convolution with TensorFlow's padding, with faster gradients."""
 
+    without_bias = True  # in contrast to its base class
+
     def forward(self, pictures: Tensor) -> Tensor:
         """Features N,C,H,W to N,C,h,w."""
         padded = pad_same(pictures, list(self.kernel_size), list(self.stride), list(self.dilation))

@@ -22,6 +22,7 @@ from eyesight import augment, recipe
 from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.models.backbone import Backbone, keep_statistics
+from eyesight.models.cores import folded, on_each_core
 from eyesight.models.layers import Network, Shape
 from eyesight.models.weights import fingerprint
 from eyesight.system import cache
@@ -338,6 +339,14 @@ def _batches(work: _Work, deadline: float) -> Iterator[Tensor]:
     """Activations n,H,W,C, version after version."""
     trunk, kind = work.trunk.eval(), work.key.kind
     device = trunk.normalise.mean.device
+    if device.type == "cpu" and work.key.precision == "float32":
+        trunk = folded(trunk)
+
+    def run(part: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast(work.key.precision, device):
+            features: Tensor = trunk(part)
+            return features
+
     order = torch.arange(len(work.images))
     for view in range(work.views):
         images = work.images
@@ -351,8 +360,7 @@ def _batches(work: _Work, deadline: float) -> Iterator[Tensor]:
             inputs = version(pixels, work.augment, view, random, index)
             if not trunk.pictures:
                 inputs = inputs.to(kind)  # the trunk below may have used another arithmetic
-            with autocast(work.key.precision, device):
-                features = trunk(inputs)
+            features = torch.cat(on_each_core(run, inputs, trunk))
             yield features.to(kind).permute(0, 2, 3, 1).contiguous()
 
 
@@ -392,11 +400,17 @@ def pace(trunk: Trunk, images: Images, precision: str) -> float:
     device = trunk.normalise.mean.device
     few = images.take(torch.arange(min(PROBED, len(images)))).to(device).float() / 255
     few = few.contiguous(memory_format=torch.channels_last)
-    with torch.inference_mode(), autocast(precision, device):
-        trunk.eval()(few).cpu()  # fetching waits for a GPU, and is part of the work
-        tries = []
-        for _ in range(2):
-            began = time.monotonic()
-            trunk(few).cpu()
-            tries.append(time.monotonic() - began)
+    trunk.eval()
+
+    def run(part: Tensor) -> Tensor:
+        with torch.inference_mode(), autocast(precision, device):
+            features: Tensor = trunk(part)
+            return features.cpu()  # fetching waits for a GPU, and is part of the work
+
+    on_each_core(run, few, trunk)
+    tries = []
+    for _ in range(2):
+        began = time.monotonic()
+        on_each_core(run, few, trunk)
+        tries.append(time.monotonic() - began)
     return min(tries) / len(few)

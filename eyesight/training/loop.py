@@ -22,6 +22,7 @@ from eyesight import augment, tasks
 from eyesight.data.images import Images, even_batches
 from eyesight.distributed.batchnorm import Synchronised
 from eyesight.errors import UserError
+from eyesight.models.cores import on_each_core
 from eyesight.models.layers import Network, Shape
 from eyesight.recipe import Recipe, Training
 from eyesight.system.progress import Epoch
@@ -345,6 +346,17 @@ class _Loop:
         gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
         return float(nn.utils.get_total_norm(gradients)) if gradients else 0.0
 
+    def _outputs(self, inputs: Tensor) -> Tensor:
+        """The outputs for some images, without gradients, with the weights to be saved."""
+
+        def run(part: Tensor) -> Tensor:
+            with torch.no_grad(), self.autocast():
+                return self.state.forward(part).float()
+
+        if self.state.average is not None:  # its weights are put into the network for each call
+            return run(inputs)
+        return torch.cat(on_each_core(run, inputs, self.state.network))
+
     def autocast(self) -> AbstractContextManager[None]:
         """The context in which the network runs."""
         return autocast(self.precision, self.device)
@@ -376,8 +388,7 @@ class _Loop:
         if share:
             for pixels, labels, _ in images.batches(order, images.chunk, self.device):
                 inputs, targets = self.task.eval_batch(pixels, labels, images, self.recipe.augment)
-                with self.autocast():
-                    outputs = self.state.forward(inputs).float()
+                outputs = self._outputs(inputs)
                 totals = totals + self._weighted(self.loss(outputs, targets), outputs, targets)
         return self.group.total(totals)
 

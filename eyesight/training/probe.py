@@ -19,6 +19,7 @@ from torch.nn import functional
 from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.models import registry, weights
+from eyesight.models.cores import folded, on_each_core
 from eyesight.models.layers import Network
 from eyesight.recipe import Model
 from eyesight.results.searching import Hits
@@ -82,20 +83,25 @@ def pretrained(name: str, images: Images) -> Network:
     model = Model(name, weights=weights.HUB_WEIGHTS, head="average")
     network = registry.build(model, images.shape, len(images.classes))
     weights.fill(network, model)
-    return network.eval().to(default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    network = folded(network.eval())
+    return network.to(default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
-@torch.inference_mode()
 def pooled(network: Network, images: Images, rows: Tensor, deadline: float) -> Tensor:
     """Features n,D of the first of these images, averaged over their places, until the deadline."""
     parts: list[Tensor] = []
+
+    def run(part: Tensor) -> Tensor:
+        with torch.inference_mode():
+            maps: Tensor = network.body(network.normalise(part))
+            return maps.float().mean((2, 3)).cpu()
+
     for index in torch.split(rows, BATCH):
         if parts and time.monotonic() > deadline:
             break
         pixels = images.take(index).to(network.normalise.mean.device).float() / 255
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        maps = network.body(network.normalise(pixels))
-        parts.append(maps.float().mean((2, 3)).cpu())
+        parts += on_each_core(run, pixels, network)
     return torch.cat(parts)
 
 

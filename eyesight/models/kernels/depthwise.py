@@ -36,6 +36,8 @@ def is_depthwise(module: nn.Module) -> bool:
 class Depthwise(nn.Conv2d):
     """An `nn.Conv2d` with the faster gradient of its weights where there is one."""
 
+    without_bias = True  # in contrast to its base class
+
     def _conv_forward(self, pictures: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         padding = self.padding
         assert not isinstance(padding, str)

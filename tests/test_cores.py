@@ -1,0 +1,119 @@
+"""Small batches on each core answer as one batch does, and only where that is safe."""
+
+import threading
+
+import pytest
+import torch
+from torch import nn
+
+from eyesight.models import cores, registry
+from eyesight.recipe import Model
+
+
+@pytest.fixture
+def two_cores():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def network_with_statistics(shape=(3, 32, 32)):
+    """A network whose batch normalisation is not the identity."""
+    network = registry.build(Model("fast_objects"), shape, 3)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 2)
+    return network.eval()
+
+
+def test_small_batches_on_two_cores_answer_as_one_batch_in_order(two_cores):
+    network = network_with_statistics()
+    images = torch.rand(150, 3, 32, 32)
+    threads = set()
+
+    def compute(part):
+        threads.add((threading.get_ident(), torch.get_num_threads()))
+        with torch.no_grad():
+            return network(part)
+
+    parts = cores.on_each_core(compute, images, network)
+    assert [len(part) for part in parts] == [64, 64, 22]
+    with torch.no_grad():
+        torch.testing.assert_close(torch.cat(parts), network(images))
+    assert {number for _, number in threads} == {1}, "each core alone"
+    assert threading.get_ident() not in {thread for thread, _ in threads}
+    assert torch.get_num_threads() == 2
+
+
+class Remembering(nn.Module):
+    """A person's own layer, which two threads must not run at once."""
+
+    def forward(self, values):
+        self.last = values
+        return self.last
+
+
+def test_layers_that_may_keep_something_run_in_one_thread(two_cores):
+    own = nn.Sequential(nn.Conv2d(3, 4, 3), Remembering())
+    hooked = nn.Sequential(nn.Conv2d(3, 4, 3))
+    hooked[0].register_forward_hook(lambda module, given, made: None)
+    assert cores.keeps_nothing(network_with_statistics())
+    for network in (own, hooked):
+        threads = set()
+        cores.on_each_core(
+            lambda part, threads=threads: threads.add(threading.get_ident()),
+            torch.rand(100, 3, 32, 32),
+            network,
+        )
+        assert threads == {threading.get_ident()}
+
+
+def test_a_thread_of_a_service_does_not_share_its_work(two_cores):
+    threads = set()
+
+    def serve():
+        cores.on_each_core(
+            lambda part: threads.add(threading.get_ident()),
+            torch.rand(100, 3, 32, 32),
+            nn.Identity(),
+        )
+
+    serving = threading.Thread(target=serve)
+    serving.start()
+    serving.join()
+    assert threads == {serving.ident}
+
+
+def test_batch_normalisation_is_folded_without_changing_what_is_computed():
+    network = network_with_statistics()
+    quicker = cores.folded(network)
+    before, after = (
+        sum(isinstance(module, nn.BatchNorm2d) for module in one.modules())
+        for one in (network, quicker)
+    )
+    assert after < before, "each that follows a convolution"
+    images = torch.rand(4, 3, 32, 32)
+    with torch.no_grad():
+        torch.testing.assert_close(quicker.body(images), network.body(images), atol=1e-4, rtol=1e-4)
+
+
+class Crossed(nn.Module):
+    """Its layers are not executed in the order in which they are named."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 3, 1)
+        self.norm = nn.BatchNorm2d(3)
+        nn.init.constant_(self.norm.bias, 2.0)
+
+    def forward(self, images):
+        return self.first(self.norm(images))
+
+
+def test_a_network_of_another_order_is_left_as_it_is():
+    network = network_with_statistics()
+    network.body = Crossed().eval()
+    assert cores.folded(network) is network
