@@ -161,9 +161,11 @@ class Run:
     @property
     def log(self) -> list[Event]:
         """Every whole event so far, in order."""
-        file = self.path / "log.jsonl"
-        events = (_event(line) for line in file.read_bytes().split(b"\n")) if file.is_file() else ()
-        return [event for event in events if event is not None]
+        try:
+            written = (self.path / "log.jsonl").read_bytes()
+        except FileNotFoundError:
+            return []
+        return _events(written)
 
     @property
     def epochs(self) -> list[Event]:
@@ -423,6 +425,16 @@ def _find(path: Path) -> Path:
         else f"runs are folders such as runs/0001-lenet5, relative to {Path.cwd()}"
     )
     raise UserError(f"there is no run at {path}", hint)
+
+
+def _events(written: bytes) -> list[Event]:
+    """The whole events of a log: at once, which is faster, or line by line if some are damaged."""
+    lines = [line for line in written.split(b"\n") if line]
+    with suppress(ValueError):
+        events = parse_json(b"[" + b",".join(lines) + b"]")
+        if len(events) == len(lines) and all(isinstance(event, dict) for event in events):
+            return cast(list[Event], events)
+    return [event for line in lines if (event := _event(line)) is not None]
 
 
 def _event(line: bytes) -> Event | None:

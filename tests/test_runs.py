@@ -279,3 +279,14 @@ def test_environment_is_plain_and_imports_no_torch(run):
         ).stdout.strip()
         == "[]"
     )
+
+
+@pytest.mark.parametrize(
+    "damaged", ['{"event": [1\n2]}', '{"a": 1}, {"b": 2}', "nothing", "[1]", ""]
+)
+def test_whole_events_around_damaged_lines_are_read(damaged, tmp_path):
+    """Also where the lines, joined by a comma, would be JSON."""
+    run = Run.create(tmp_path, "toy")
+    lines = ['{"event": "start"}', damaged, '{"event": "done"}']
+    (run.path / "log.jsonl").write_text("\n".join(lines) + "\n")
+    assert run.log == [{"event": "start"}, {"event": "done"}]

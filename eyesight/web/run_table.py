@@ -86,7 +86,7 @@ def row(run: Run) -> RunRow:
     if finished.status in ("done", "failed", "damaged"):
         return finished
     try:
-        status: str = run.status
+        status = "running" if run.held else "interrupted"
     except OSError:
         status = "damaged"
     if status == "running" and not finished.time:
