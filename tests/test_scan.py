@@ -184,11 +184,29 @@ def test_what_the_pictures_are_is_counted():
     assert result.to_dict()["sizes"] == {"12x10": 2, "9x9": 1}
 
 
+def test_classes_with_too_few_images_are_named():
+    files = {f"owl/{index}.png": picture(index) for index in range(20)}
+    files |= {f"fox/{index}.png": picture(30 + index) for index in range(19)}
+    files |= {"bat/1.png": picture(60), "elk/1.png": b""}
+    text = " ".join(describe(scan(source(files))).split())
+    assert "note: no usable image of elk note:" in text
+    assert "note: only one image of bat: it cannot be in both the training set and the test" in text
+    assert "note: fewer than 20 training images of fox (19): the accuracy" in text
+    parts = {"train/fox/1.png": picture(1), "train/owl/1.png": picture(2)}
+    parts |= {
+        f"test/{name}/9.png": picture(number) for number, name in enumerate(("fox", "owl"), 7)
+    }
+    assert scan(source(parts)).notes == (
+        "fewer than 20 training images of fox (1), owl (1): the accuracy on so few is uncertain; "
+        "add images",
+    )
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "holds no usable picture: of 0, none can be used"),
-        ({"cat/1.png": b""}, r"holds no usable picture: of 1, none can be used \(1 empty\)"),
+        ({}, "holds no usable image: of 0, none can be used"),
+        ({"cat/1.png": b""}, r"holds no usable image: of 1, none can be used \(1 empty\)"),
         ({"cat/1.png": picture(1), "cat/2.png": picture(2)}, "one class only: 'cat' with 2"),
         (
             {"cat/1.png": picture(1), "dog/2.png": b"x"},

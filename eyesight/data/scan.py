@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from textwrap import wrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -56,6 +57,7 @@ AT_ONCE = 16
 THREADS = 8  # at most
 COMMONEST = 5  # sizes, modes and formats that are listed
 TERMINAL = 80  # columns
+FEW = 20  # training images of a class; with fewer, neither training nor its accuracy is reliable
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,7 +194,7 @@ class Findings:
             height=height,
             width=width,
             channels=3 if self.colour else 1,
-            notes=(*source.notes, *_without_training(counts)),
+            notes=(*source.notes, *_without_training(counts), *_few_images(counts)),
         )
 
     def _name_depth(self) -> None:
@@ -220,7 +222,34 @@ def _without_training(counts: dict[str, dict[str, int]]) -> list[str]:
             names.append(name)
     if not names:
         return []
-    return [f"no training picture of {listed(names, 10)}, which other parts hold"]
+    return [f"no training image of {listed(names, 10)}, which other parts hold"]
+
+
+def _few_images(counts: dict[str, dict[str, int]]) -> list[str]:
+    """Notes on classes with too few images to learn them, or to measure how well."""
+    none, single, few = [], [], []
+    for name, parts in counts.items():
+        training = parts.get("train", 0) + parts.get("unsplit", 0)
+        if not parts:
+            none.append(name)
+        elif sum(parts.values()) == 1:
+            single.append(name)
+        elif 0 < training < FEW:
+            few.append(f"{name} ({training})")
+    notes = []
+    if none:
+        notes.append(f"no usable image of {listed(none, 10)}")
+    if single:
+        notes.append(
+            f"only one image of {listed(single, 10)}: it cannot be in both the training set and "
+            "the test set"
+        )
+    if few:
+        notes.append(
+            f"fewer than {FEW} training images of {listed(few, 10)}: the accuracy on so few is "
+            "uncertain; add images"
+        )
+    return notes
 
 
 def scan(source: Source, progress: Progress = no_progress) -> Scan:
@@ -257,18 +286,17 @@ def check(scan: Scan) -> None:
     if bad:
         reasons = f" ({', '.join(f'{number} {kind}' for kind, number in bad.most_common())})"
     hint = (
-        "put the pictures of each class into a folder of its own, with the class as its name; "
+        "put the images of each class into a folder of its own, with the class as its name; "
         "`eyesight data` lists every file"
     )
     if not filled:
         raise UserError(
-            f"{scan.name} holds no usable picture: of {len(scan.usable)}, none can be "
-            f"used{reasons}",
+            f"{scan.name} holds no usable image: of {len(scan.usable)}, none can be used{reasons}",
             hint,
         )
     (name, number), *_ = filled.items()
     raise UserError(
-        f"{scan.name} holds pictures of one class only: {name!r} with {number}{reasons}; "
+        f"{scan.name} holds images of one class only: {name!r} with {number}{reasons}; "
         "two are needed at least",
         hint,
     )
@@ -412,13 +440,12 @@ def array_digests(pixels: Pixels) -> list[str]:
 def describe(scan: Scan) -> str:
     """The scan as text of 80 columns: classes, what the images are, every problem by name."""
     bad = len({problem.id for problem in scan.problems if problem.fatal})
-    title = (
-        f"{scan.name}: {int(scan.usable.sum()):,} usable pictures of {len(scan.classes)} classes"
-    )
+    title = f"{scan.name}: {int(scan.usable.sum()):,} usable images of {len(scan.classes)} classes"
     if bad:
         title += f", {bad:,} left out"
     lines = [title, "", *_class_table(scan), "", *kinds(scan)]
-    lines += [f"note: {note}" for note in scan.notes]
+    for note in scan.notes:
+        lines += wrap(f"note: {note}", TERMINAL, subsequent_indent=" " * 6)
     lines += problem_lines(scan.problems)
     return "\n".join(lines)
 
@@ -448,7 +475,7 @@ def _class_table(scan: Scan) -> list[str]:
             columns.append(part)
     titles = list(columns)
     if titles == ["unsplit"]:
-        titles = ["pictures"]
+        titles = ["images"]
     totals = [sum(row.get(part, 0) for row in scan.counts.values()) for part in columns]
     longest = max((len(name) for name in ("class", "total", *scan.classes)), default=5)
     width = min(TERMINAL - 12 * len(columns), longest)
