@@ -298,7 +298,7 @@ def test_folders_without_pictures_say_what_they_hold(tmp_path):
         open_source(tmp_path)
     assert f"EYESIGHT_FONTS={tmp_path}" in caught.value.hint
     draw(tmp_path / "1.png")
-    with pytest.raises(UserError, match=r"no class folders: its own folder \(1 picture\)"):
+    with pytest.raises(UserError, match=r"no class folders: its own folder \(1 image\)"):
         open_source(tmp_path)
 
 

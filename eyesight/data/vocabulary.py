@@ -231,6 +231,7 @@ SPLITS: dict[str, Split] = {
 _GENERIC = _folded(GENERIC)
 _CONTAINERS = _folded(CONTAINERS)
 _NUMBERED = _folded(NUMBERED)
+_THUMBNAILS = frozenset(["thumb", "thumbs", "thumbnail", "thumbnails"])
 _UNLABELLED = frozenset(["unlabelled", "unlabeled", "unannotated", "nolabel", "nolabels"])
 ABBREVIATIONS: dict[str, Split] = {"tr": "train", "ts": "test", "te": "test"}  # only together
 _MASK_WORDS = frozenset(["mask", "masks", "label", "labels", "annotation", "annotations", "gt"])
@@ -283,6 +284,13 @@ def is_container(name: str) -> bool:
         elif token not in _NUMBERED:
             return False
     return containers > 0 or (numbers > 0 and any(token in _NUMBERED for token in _tokens(name)))
+
+
+@lru_cache(maxsize=4096)
+def is_thumbnail_folder(name: str) -> bool:
+    """Whether a folder is called as those of thumbnails are: `thumbs`, `_thumbnails_150`."""
+    words = [token for token in _tokens(name) if not NUMBER.fullmatch(token)]
+    return bool(words) and all(word in _THUMBNAILS for word in words)
 
 
 def is_mask_folder(name: str) -> bool:

@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 
 from eyesight.data.formats import listing
 from eyesight.data.formats.listing import FileEntry
+from eyesight.data.formats.thumbnails import without_thumbnails
 from eyesight.data.source import is_picture
 from eyesight.data.vocabulary import split_and_rest
 
@@ -90,7 +91,8 @@ class Finder:
         """Every image below the root, listed at the first call."""
         if self._listed is None:
             tree = listing.walk(self.root)
-            self._listed = [file for file in tree.files if is_picture(file.location)]
+            pictures = [file for file in tree.files if is_picture(file.location)]
+            self._listed, _ = without_thumbnails(pictures)
         return self._listed
 
     def _index(self) -> dict[str, list[FileEntry]]:

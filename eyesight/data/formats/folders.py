@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from eyesight.data.formats.listing import FileEntry, Parts, Tree
+from eyesight.data.formats.thumbnails import without_thumbnails
 from eyesight.data.layout import Layout
 from eyesight.data.prepare import Problem
 from eyesight.data.source import (
@@ -119,6 +120,8 @@ def open_folders(
     """
     if not pictures:
         raise _no_pictures(name, tree)
+    listed_files = pictures
+    pictures, thumbnails = without_thumbnails(pictures)
     root = grow(pictures)
     level = layout.class_level if layout else 0
     structure = at_level(root, pictures, level) if level else read_structure(name, root, tree)
@@ -138,7 +141,12 @@ def open_folders(
         read=reader([file.location for file in placed]),
         pixels=None,
         fingerprint=digest(["folder", tree.root.resolve(), *facts]),
-        problems=(*tree.problems, *structure.problems, *_ignored(tree, pictures)),
+        problems=(
+            *tree.problems,
+            *structure.problems,
+            *thumbnails,
+            *_ignored(tree, listed_files),
+        ),
         notes=tuple(dict.fromkeys(structure.notes)),
     )
 
@@ -153,6 +161,7 @@ def open_unlabelled(name: str, tree: Tree) -> Source:
     pictures = [file for file in tree.files if is_picture(file.location)]
     if not pictures:
         raise _no_pictures(name, tree)
+    pictures, thumbnails = without_thumbnails(pictures)
     splits = []
     for file in pictures:
         named = [split_and_rest(part)[0] for part in file.parts[:-1]]
@@ -167,7 +176,7 @@ def open_unlabelled(name: str, tree: Tree) -> Source:
         read=reader([file.location for file in pictures]),
         pixels=None,
         fingerprint=digest(["pictures", *facts]),
-        problems=tuple(tree.problems),
+        problems=(*tree.problems, *thumbnails),
     )
 
 
@@ -542,7 +551,7 @@ def _names(folders: Sequence[Folder]) -> str:
 
 
 def _pictures(count: int) -> str:
-    return "1 picture" if count == 1 else f"{count:,} pictures"
+    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _ignored(tree: Tree, pictures: Sequence[FileEntry]) -> Iterator[Problem]:

@@ -86,7 +86,7 @@ def open_idx(name: str, files: Sequence[Path]) -> Source:
     ]
     if len({pixels.shape[1:] for _, pixels, _ in parts}) > 1:
         raise UserError(
-            f"the IDX files in {name} hold pictures of different sizes", "use one of the pairs"
+            f"the IDX files in {name} hold images of different sizes", "use one of the pairs"
         )
     numbers = np.unique(np.concatenate([labels for *_, labels in parts]))
     parts = [(split, pixels, np.searchsorted(numbers, labels)) for split, pixels, labels in parts]

@@ -76,19 +76,21 @@ def stream(tree: Tree) -> Iterator[FileEntry]:
     return _enter(tree.root, (), tree, set())
 
 
-def _names_inside(folder: Path) -> tuple[list[str], list[str]]:
-    """The names of what a folder holds, and of its links, without hidden ones."""
+def _names_inside(folder: Path) -> tuple[list[str], list[str], list[str]]:
+    """The names of what a folder holds, of its links, and of the hidden folders in it."""
     entries: list[str] = []
     links: list[str] = []
+    hidden_folders: list[str] = []
     with os.scandir(folder) as scanned:
         for entry in scanned:
             if hidden(entry.name):
-                continue
-            if entry.is_symlink():
+                if entry.is_dir(follow_symlinks=False):
+                    hidden_folders.append(entry.name)
+            elif entry.is_symlink():
                 links.append(entry.name)
             else:
                 entries.append(entry.name)
-    return entries, links
+    return entries, links, sorted(hidden_folders)
 
 
 def _enter(
@@ -101,7 +103,7 @@ def _enter(
         return
     try:
         identity = folder.stat()
-        entries, links = _names_inside(folder)
+        entries, links, hidden_folders = _names_inside(folder)
     except OSError as error:
         name = printable("/".join(parts)) or "."
         detail = f"folder: {error.strerror}"
@@ -113,6 +115,10 @@ def _enter(
     entered.add(key)
     if parts:
         tree.folders.append(parts)
+    for name in hidden_folders:
+        detail = "a hidden folder" if name.startswith(".") else "a system folder"
+        path = printable("/".join((*parts, name)))
+        tree.problems.append(Problem(path, "ignored", detail, fatal=False))
     for names, are_links in ((entries, False), (links, True)):
         names.sort()
         names.sort(key=natural_text)

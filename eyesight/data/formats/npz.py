@@ -315,8 +315,8 @@ def _labels(key: str, array: np.ndarray, count: int) -> np.ndarray:
         array = array[:, 0] if array.shape[1] == 1 else _from_one_hot(key, array)
     if array.shape != (count,):
         raise UserError(
-            f"{key} has the shape {array.shape} for {count:,} pictures",
-            "expected one label per picture",
+            f"{key} has the shape {array.shape} for {count:,} images",
+            "expected one label per image",
         )
     if array.dtype.kind in "SU":
         return _text_labels(key, array)
@@ -340,7 +340,7 @@ def _from_one_hot(key: str, array: np.ndarray) -> np.ndarray:
     if not (is_number and ((array == 0) | (array == 1)).all() and (array.sum(axis=1) == 1).all()):
         raise UserError(
             f"{key} has the shape {array.shape} but is not one-hot",
-            "expected one label per picture",
+            "expected one label per image",
         )
     return np.asarray(array.argmax(axis=1))
 
