@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from eyesight import experiment
 from eyesight.cli.main import app
 from eyesight.diagnosis import check_curves, check_data, check_network, diagnose, probes
-from eyesight.diagnosis.evidence import Finding, Patient, Sample
+from eyesight.diagnosis.evidence import Copied, Finding, Patient, Sample
 from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.models.layers import Network, Stack
@@ -660,7 +660,11 @@ def test_copies_across_the_split_are_counted():
         samples={"train": Sample(pixels[:200], labels[:200]), "validation": held},
         thorough=True,
     )
-    assert "20 of 120 held-out images" in named(patient, "leak").evidence
+    assert named(patient, "leak").evidence == (
+        "20 of 120 held-out images (16.7%) are copies of training images"
+    )
+    by_bytes = replace(patient, copies=Copied(12, 40))
+    assert named(by_bytes, "leak").evidence.startswith("12 of 40 held-out images (30.0%) are")
     clean = {
         "train": Sample(pixels[:200], labels[:200]),
         "validation": Sample(pixels[200:], labels[200:]),

@@ -16,6 +16,7 @@ import torch
 
 from eyesight import experiment
 from eyesight.cli import show
+from eyesight.data import dataset
 from eyesight.errors import UserError
 from eyesight.models import registry
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, Transfer, override
@@ -503,6 +504,17 @@ def test_what_a_person_sets_stays_as_they_set_it():
 
     made, why = folder.choose(override(asked, ["data.size=128"]), folder.Seen(500, 5, 200), [])
     assert made.data.size == 128 and "128 pixels, as set" in why
+
+
+@pytest.mark.parametrize("change", ["data.test=0.3", "data.fold=1/4"])
+def test_the_images_per_class_are_those_that_are_trained_on(tmp_path, change):
+    drawn.folder(tmp_path / "photos", 240, 28)
+    recipe = override(folder.folder(), [f"data.source={tmp_path / 'photos'}", change])
+    train = dataset.load(override(recipe, ["data.size=28"]).data).train
+    each = len(train) / len(train.classes)
+    seen = transfer.look(recipe)
+    assert seen.trained_on == f"about {each:.0f} training images per class"
+    assert folder.choose(recipe, seen, [])[1][2].endswith(seen.trained_on)
 
 
 @pytest.mark.parametrize(

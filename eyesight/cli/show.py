@@ -30,7 +30,7 @@ NAMED_SHAPES = {
     "shapes": (3, 64, 4),
 }
 UNNAMED_SHAPE = (3, 32, 10)  # channels, side and classes if no data is given
-USUAL = Seen(pictures=1000, classes=10, side=500)  # for a recipe without data
+USUAL = Seen(pictures=1000, classes=10, side=500, held_out=280)  # for a recipe without data
 ALWAYS_SHOWN = (
     "data.source",
     "model.name",

@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from eyesight.diagnosis import check_curves
 from eyesight.diagnosis.check_curves import LOST
-from eyesight.diagnosis.evidence import Finding, Patient, Sample, Severity, chance_loss
+from eyesight.diagnosis.evidence import (
+    Copied,
+    Finding,
+    Patient,
+    Sample,
+    Severity,
+    chance_loss,
+)
 
 ALMOST_ALL = 0.99  # share of one class that leaves nothing to learn
 RATIO = 5.0  # largest class to smallest, where the small ones are recognised worse
@@ -248,17 +255,18 @@ def leak(patient: Patient) -> Finding | None:
     held = _held(patient)
     if train is None or held is None or not patient.thorough or len(train) < 2:
         return None
-    alike = int(copies(train.pixels, held.pixels).sum())
-    share = max(alike / len(held), patient.copies)
-    if share < LEAK:
+    alike = Copied(int(copies(train.pixels, held.pixels).sum()), len(held))
+    copied = max(alike, patient.copies, key=lambda counted: counted.share)
+    if copied.share < LEAK:
         return None
+    verb = "is a copy of a training image"
+    if copied.count > 1:
+        verb = "are copies of training images"
     return Finding(
         "leak",
         "Held-out images occur in the training set",
         "warning",
-        f"{alike:,} of {len(held):,} held-out images match a training image by their pixels, "
-        f"and {patient.copies:.1%} have "
-        f"identical bytes; up to {share:.1%} of the accuracy may be memorised",
+        f"{copied.count:,} of {copied.compared:,} held-out images ({copied.share:.1%}) {verb}",
         "split by the origin of the images (one folder per split, or a split column in a CSV), "
         "and remove duplicates",
         "A memorised image is classified correctly even if nothing was learned about its class.",

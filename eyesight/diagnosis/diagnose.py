@@ -19,7 +19,7 @@ from eyesight.data.facts import DataFacts
 from eyesight.data.named import NAMED, user_files
 from eyesight.data.prepare import Preparation
 from eyesight.diagnosis import check_curves, check_data, check_network
-from eyesight.diagnosis.evidence import Finding, Patient, Sample
+from eyesight.diagnosis.evidence import Copied, Finding, Patient, Sample
 from eyesight.errors import UserError
 from eyesight.recipe import BLEND, Recipe, same_training
 from eyesight.results.predictions import Predictions
@@ -182,7 +182,7 @@ def admit_run(run: Run, data: Dataset | None, *, ask_network: bool = True) -> Pa
     log = run.log
     classes = tuple(facts.get("classes", ()))
     samples = gallery(run)
-    copies = 0.0
+    copies = Copied(0, 0)
     if data:
         samples = samples_of(data)
         copies = exact_copies(data)
@@ -242,7 +242,7 @@ def admit_recipe(
     names = tuple(f"class {number + 1}" for number in range(classes))
     samples: dict[str, Sample] = {}
     per_class: tuple[int, ...] = ()
-    copies = 0.0
+    copies = Copied(0, 0)
     if data:
         shape = data.train.shape
         names = data.store.classes
@@ -316,12 +316,12 @@ def gallery(run: Run) -> dict[str, Sample]:
     return {}
 
 
-def exact_copies(data: Dataset) -> float:
-    """The share of held-out images whose file is, byte by byte, also a training image."""
+def exact_copies(data: Dataset) -> Copied:
+    """The held-out images whose file is, byte by byte, also a training image."""
     digests = dict(zip(data.store.ids, data.store.digests, strict=True))
     trained = {digests[name] for name in data.train.ids}
     held = [digests[name] for name in (*data.validation.ids, *data.test.ids)]
-    return sum(digest in trained for digest in held) / max(1, len(held))
+    return Copied(sum(digest in trained for digest in held), len(held))
 
 
 def _predictions(run: Run, split: str) -> Predictions | None:

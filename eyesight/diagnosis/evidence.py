@@ -51,6 +51,19 @@ class Finding:
         return asdict(self)
 
 
+@dataclass(frozen=True)
+class Copied:
+    """How many of the held-out images that were compared are copies of training images."""
+
+    count: int
+    compared: int
+
+    @property
+    def share(self) -> float:
+        """The fraction of them, 0 where none was compared."""
+        return self.count / max(1, self.compared)
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """Some prepared pictures of one split: uint8 n,C,H,W, and their labels n (-1 unknown)."""
@@ -72,8 +85,8 @@ class Patient:
     """A run, or a recipe before its first run.
 
     `network` holds the trained weights where `trained`, else those drawn by the seed. `frozen`
-    names what must not have moved since `before`. `copies` is the share of held-out pictures whose
-    file is also a training picture. `thorough` allows probes that take seconds.
+    names what must not have moved since `before`. `copies` counts the held-out images whose file is
+    also a training image. `thorough` allows probes that take seconds.
     """
 
     name: str
@@ -92,7 +105,7 @@ class Patient:
     before: Callable[[], Mapping[str, Any]] | None = None  # the tensors by name when training began
     fresh: Callable[[], Network] | None = None  # the network with the weights drawn by the seed
     samples: Mapping[str, Sample] = field(default_factory=dict)  # "train", "validation", "test"
-    copies: float = 0.0
+    copies: Copied = Copied(0, 0)
     thorough: bool = False
 
     def curve(self, name: str) -> NDArray[np.float64]:

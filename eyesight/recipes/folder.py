@@ -55,13 +55,21 @@ HEAD = "average dropout.3"
 class Seen:
     """Number of images, number of classes and median width in pixels of a data set.
 
-    `imagenet_classes` is the number of classes with an ImageNet name.
+    `imagenet_classes` is the number of classes with an ImageNet name, `held_out` about the number
+    of images that are not trained on.
     """
 
     pictures: int
     classes: int
     side: int
     imagenet_classes: int = 0
+    held_out: int = 0
+
+    @property
+    def trained_on(self) -> str:
+        """For people: about how many training images each class has."""
+        each = (self.pictures - self.held_out) / max(1, self.classes)
+        return f"about {each:.0f} training images per class"
 
 
 def folder() -> Recipe:
@@ -163,12 +171,12 @@ def freezing(seen: Seen, asked: Augment) -> tuple[Transfer, Augment, str]:
     each = seen.pictures / max(1, seen.classes)
     if each < 20:
         strong = replace(asked, zoom=0.2, rotate=10.0, shift=0.1, brightness=(0.8, 1.2))
-        reason = f"head only, six views: {each:.0f} images per class are too few for the backbone"
+        reason = f"head only, six views: {seen.trained_on} are too few for the backbone"
         return Transfer("all", views=6), strong, reason
     two_stages = Transfer("all", thaw="conv5", thaw_epochs=6, thaw_share=0.6, thaw_lr=2e-4)
     if seen.pictures <= 20_000:
         light = replace(asked, zoom=0.1, shift=0.05)
-        reason = f"head, then the last stage, four views: {each:.0f} images per class"
+        reason = f"head, then the last stage, four views: {seen.trained_on}"
         return replace(two_stages, views=4), light, reason
     reason = f"head, then the last stage: {seen.pictures:,} images need little augmentation"
     return replace(two_stages, views=2), asked, reason

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eyesight.data import dataset
+from eyesight.data import dataset, split
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.data.layout import Layout
@@ -26,7 +26,7 @@ from eyesight.errors import UserError
 from eyesight.models import registry, weights, zoo
 from eyesight.models.backbone import Backbone
 from eyesight.models.layers import Network
-from eyesight.recipe import Recipe
+from eyesight.recipe import Data, Recipe
 from eyesight.recipes import folder
 from eyesight.results.searching import clearly_better
 from eyesight.system import cache
@@ -166,7 +166,21 @@ def look(recipe: Recipe, talk: Talk = silent) -> folder.Seen:
         len(source.classes),
         sides[len(sides) // 2] if sides else 0,
         len(imagenet_places(source.classes)),
+        expected_held_out(source, recipe.data),
     )
+
+
+def expected_held_out(source: Source, data: Data) -> int:
+    """About how many labelled images are held out; bad files count, since none is decoded."""
+    labelled = source.labels >= 0
+    left = int((labelled & ~np.isin(source.splits, ("validation", "test"))).sum())
+    validation = data.validation
+    if data.fold:
+        validation = 1 / split.read_fold(data.fold)[1]
+    for name, fraction in (("test", data.test), ("validation", validation)):
+        if not (labelled & (source.splits == name)).any():
+            left -= round(fraction * left)
+    return int(labelled.sum()) - left
 
 
 def shorter_sides(source: Source) -> list[int]:
