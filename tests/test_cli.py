@@ -1,6 +1,7 @@
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,13 @@ def test_no_line_of_the_help_is_cut(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     lines = command("--help").out.splitlines()
     assert not [line for line in lines[1:] if line.endswith("...")]
+
+
+@pytest.mark.parametrize("name", main.ORDER)
+def test_the_help_names_arguments_and_values_without_their_types(name, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    text = command(name, "--help").out
+    assert not re.search(r"<\w|\.\.\.[\]}]?\.\.\.|\[\[|\{", text), text
 
 
 def test_the_version_is_printed():

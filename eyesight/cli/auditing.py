@@ -29,7 +29,7 @@ def audit(
     where: DataOrRun,
     settings: Settings = None,
     budget: Annotated[
-        str, typer.Option(metavar="10m", help="the time limit; reports what had to be left out")
+        str, typer.Option(metavar="10m", help="time limit; what there was no time for is reported")
     ] = "10m",
     every: Annotated[
         bool,
@@ -98,7 +98,9 @@ def corrections(
     files: Annotated[
         list[Path], typer.Argument(metavar="FILE.csv...", help=("corrections of the same data set"))
     ],
-    out: Annotated[Path, typer.Option(metavar="FILE.csv", help="the merged corrections")],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.csv", help="where to write the merged corrections")
+    ],
     as_json: AsJson = False,
 ) -> None:
     """Merge the corrections of several people. Conflicts are left out."""

@@ -58,7 +58,7 @@ def epoch_line(epoch: Epoch) -> str:
         parts.append(
             f"validation loss {epoch.validation_loss:.4f} {name} {epoch.validation_score:.4f}"
         )
-    parts.append(f"{epoch.pictures / max(epoch.seconds, 1e-9):,.0f} pictures/s")
+    parts.append(f"{epoch.pictures / max(epoch.seconds, 1e-9):,.0f} images/s")
     if epoch.best:
         parts.append("best")
     return "  ".join(parts)

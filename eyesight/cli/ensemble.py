@@ -20,9 +20,7 @@ def blend(
     runs: Annotated[
         list[Path], typer.Argument(metavar="RUN...", help="finished runs with the same split")
     ],
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
-        "runs"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder of runs")] = Path("runs"),
     equal: Annotated[bool, typer.Option("--equal", help="give all runs the same weight")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -96,10 +94,11 @@ def distil(
         ),
     ] = None,
     size: Annotated[
-        str | None, typer.Option(metavar="300kB", help="maximum size of its float32 weights")
+        str | None,
+        typer.Option(metavar="300kB", help="maximum size of the small network's float32 weights"),
     ] = None,
     latency: Annotated[
-        str | None, typer.Option(metavar="2ms", help="maximum time per image")
+        str | None, typer.Option(metavar="2ms", help="maximum time of the small network per image")
     ] = None,
     unlabelled: Annotated[
         str | None,
@@ -108,7 +107,10 @@ def distil(
         ),
     ] = None,
     temperature: Annotated[
-        float, typer.Option(min=0.1, max=100, help="temperature of the teacher's probabilities")
+        float,
+        typer.Option(
+            metavar="T", min=0.1, max=100, help="temperature of the teacher's probabilities"
+        ),
     ] = 2.0,
     settings: Settings = None,
     budget: Annotated[
@@ -116,11 +118,9 @@ def distil(
         typer.Option(metavar="10m", help="time limit for everything"),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(help=("random seed of weights, order and augmentation"))
+        int | None, typer.Option(metavar="N", help="random seed of weights, order and augmentation")
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
-        "runs"
-    ),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder of runs")] = Path("runs"),
     as_json: AsJson = False,
 ) -> None:
     """Train a small network on the predictions of a large one."""

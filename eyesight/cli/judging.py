@@ -84,7 +84,7 @@ def _show_accuracy(run: Run, data: str | None, predictions: Predictions, *, as_j
             f"calibration error {summary['ece']:.4f}"
         )
         wide = max(len(row.name) for row in rows)
-        say(f"\n{'class':<{wide}}  pictures  recall  precision")
+        say(f"\n{'class':<{wide}}    images  recall  precision")
         for row in rows:
             recall, precision = _percent(row.recall), _percent(row.precision)
             say(f"{row.name:<{wide}}  {row.n:>8,}  {recall:>6}  {precision:>9}")
@@ -127,17 +127,26 @@ def predict(
             help="a run or classifier folder, a pretrained network, an exported file",
         ),
     ],
-    pictures: Annotated[list[str], typer.Argument(metavar="PICTURE|FOLDER...")],
+    pictures: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IMAGE|FOLDER...",
+            help="image files, folders of images, or tables that list images",
+        ),
+    ],
     top: Annotated[
-        int, typer.Option(min=1, help=("number of most probable classes to print per image"))
+        int,
+        typer.Option(
+            metavar="N", min=1, help=("number of most probable classes to print per image")
+        ),
     ] = 1,
     out: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE.csv|FOLDER",
             help=(
-                "write a table id,target; for a folder: numbered parts, or masks and "
-                "reconstructions"
+                "write the predictions as a table id,target; in a folder: as numbered parts, or "
+                "as masks or reconstructions"
             ),
         ),
     ] = None,
@@ -156,7 +165,7 @@ def predict(
         str | None,
         typer.Option(
             metavar="95%",
-            help="print a set of classes that contains the correct one for 95 of 100 images",
+            help="also print a set of classes; for 95 of 100 images it contains the correct one",
         ),
     ] = None,
     unfamiliar: Annotated[
@@ -378,7 +387,7 @@ def _print_predictions(predictions: Sequence[FilePrediction], *, with_sets: bool
 
 def _refuse_for(target: str, **options: object) -> None:
     """Raise UserError for options that apply only to classes."""
-    kind = {"picture": "restored picture", "mask": "mask"}[target]
+    kind = {"picture": "restored image", "mask": "mask"}[target]
     for name, value in options.items():
         if value:
             raise UserError(

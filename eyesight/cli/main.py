@@ -27,6 +27,7 @@ from eyesight.cli import (
 )
 from eyesight.cli.options import app, show_json
 from eyesight.cli.streams import close_stdout, open_streams
+from eyesight.cli.usage import Command
 from eyesight.errors import UserError
 
 __all__ = [
@@ -79,6 +80,8 @@ def position(command: CommandInfo) -> int:
 
 
 app.registered_commands.sort(key=position)
+for registered in app.registered_commands:
+    registered.cls = Command
 
 
 def process() -> None:

@@ -64,12 +64,23 @@ DataOrRun = Annotated[
 ]
 Host = Annotated[
     str,
-    typer.Option("--host", help=("address to listen on; by default only this machine can connect")),
+    typer.Option(
+        "--host",
+        metavar="ADDRESS",
+        help="address to listen on; by default only this machine can connect",
+    ),
 ]
-Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="0 chooses a free port")]
+Port = Annotated[
+    int, typer.Option("--port", metavar="N", min=0, max=65535, help="0 chooses a free port")
+]
 Token = Annotated[
     str | None,
-    typer.Option("--token", envvar="EYESIGHT_TOKEN", help="a password that all clients must send"),
+    typer.Option(
+        "--token",
+        metavar="PASSWORD",
+        envvar="EYESIGHT_TOKEN",
+        help="a password that all clients must send",
+    ),
 ]
 OpenPage = Annotated[bool, typer.Option("--open", help="open the page in the browser")]
 WeightsPath = Annotated[
@@ -102,9 +113,14 @@ On = Annotated[
         help="use a Ray cluster: started here, auto, HOST:PORT, ray://HOST:PORT",
     ),
 ]
-Cores = Annotated[int, typer.Option("--cores", min=1, help="CPU cores for each task of --on")]
+Cores = Annotated[
+    int, typer.Option("--cores", metavar="N", min=1, help="CPU cores for each task of --on")
+]
 Gpus = Annotated[
-    float, typer.Option("--gpus", min=0, help="GPUs for each task of --on; a fraction shares one")
+    float,
+    typer.Option(
+        "--gpus", metavar="N", min=0, help="GPUs for each task of --on; a fraction shares one"
+    ),
 ]
 Memory = Annotated[
     float,

@@ -21,7 +21,10 @@ def review(
     where: DataOrRun,
     settings: Settings = None,
     budget: Annotated[
-        str, typer.Option(metavar="10m", help=("the time limit of the audit, if there is none yet"))
+        str,
+        typer.Option(
+            metavar="10m", help=("time limit of the audit, if the data has not been audited yet")
+        ),
     ] = "10m",
     file: Annotated[
         Path | None,
@@ -32,7 +35,8 @@ def review(
         ),
     ] = None,
     who: Annotated[
-        str | None, typer.Option(help="name of the reviewer; default: the account name")
+        str | None,
+        typer.Option(metavar="NAME", help="name of the reviewer; default: the account name"),
     ] = None,
     host: Host = "127.0.0.1",
     port: Port = 8001,

@@ -21,14 +21,14 @@ def search(
     data: DataPath = None,
     settings: Settings = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="10m", help="the time for the search and the training")
+        str | None, typer.Option(metavar="10m", help="time limit for the search and the training")
     ] = None,
-    seed: Annotated[int | None, typer.Option(help="decides weights, order, augmentation")] = None,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="where run folders are kept")] = Path(
-        "runs"
-    ),
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", help="random seed of weights, order and augmentation")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="folder of runs")] = Path("runs"),
     resume: Annotated[
-        bool, typer.Option("--resume", help="go on with an interrupted search")
+        bool, typer.Option("--resume", help="continue an interrupted search")
     ] = False,
     as_json: AsJson = False,
 ) -> None:

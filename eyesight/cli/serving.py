@@ -27,7 +27,7 @@ from eyesight.errors import UserError
 def models_(
     pattern: Annotated[
         str,
-        typer.Argument(metavar="[PATTERN]", help="part of a name, or a pattern such as convnext*"),
+        typer.Argument(metavar="PATTERN", help="part of a name, or a pattern such as convnext*"),
     ] = "",
     measure: Annotated[
         bool, typer.Option("--measure", help="time a forward pass on every available device")
@@ -68,7 +68,9 @@ def export(
         Path,
         typer.Argument(metavar="RUN|MODEL", help="the folder of a run, or a pretrained network"),
     ],
-    to: Annotated[str, typer.Option("--to", metavar="onnx|web", help="the format")] = "onnx",
+    to: Annotated[
+        str, typer.Option("--to", metavar="onnx|web", help="the format of the file")
+    ] = "onnx",
     out: Annotated[
         Path | None,
         typer.Option(
@@ -82,7 +84,7 @@ def export(
         ),
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(metavar="POINTS", help="largest accepted loss of accuracy with int8")
+        float, typer.Option(metavar="POINTS", help="largest loss of accuracy that --int8 accepts")
     ] = 0.5,
     unproven: Annotated[
         bool, typer.Option("--unproven", help=("keep a web page without verifying it in a browser"))
@@ -168,7 +170,8 @@ def serve(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="[RUN|RUNS|FILE.onnx|MODEL]", help="for a folder of runs, the newest one"
+            metavar="RUN|RUNS|FILE.onnx|MODEL",
+            help="what to serve; of a folder of runs, the newest one",
         ),
     ] = Path("runs"),
     only: Only = None,
