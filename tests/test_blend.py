@@ -1,6 +1,7 @@
 """A blend is no worse than its best member on the images that chose it, and a run as any other."""
 
 import json
+import shutil
 
 import drawn
 import numpy as np
@@ -211,6 +212,17 @@ def test_what_cannot_be_blended_is_refused(tmp_path, members):
     )
     with pytest.raises(UserError, match="only class predictions can be blended"):
         eyesight.blend(members[0], autoencoder, verbose=False)
+
+
+def test_a_blend_that_is_refused_leaves_no_run_folder(tmp_path, members):
+    copied = tmp_path / "runs" / "0001-copy"
+    shutil.copytree(members[1].path, copied)
+    predictions = eyesight.Run(copied).predictions("validation")
+    predictions.subset(np.arange(1, len(predictions))).save(copied / "validation.npz")
+    for equal in (False, True):
+        with pytest.raises(UserError, match="no prediction for the validation image"):
+            eyesight.blend(members[0], copied, out=tmp_path / "out", equal=equal, verbose=False)
+    assert not (tmp_path / "out").exists()
 
 
 def test_answers_to_other_images_are_seen(members):

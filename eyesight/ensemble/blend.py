@@ -52,6 +52,15 @@ class Joined:
     recipe: Recipe
 
 
+@dataclass(frozen=True, eq=False)
+class Planned:
+    """A blend before it has a run: its members, its network and its record."""
+
+    joined: Joined
+    network: Blend
+    record: BlendRecord
+
+
 def blend(
     *runs: RunLike, out: str | Path = "runs", equal: bool = False, verbose: bool = True
 ) -> Run:
@@ -95,10 +104,12 @@ def join(runs: Sequence[Run], out: Path, context: Context, *, equal: bool = Fals
     check(runs)
     joined = open_members(runs, context.reporter)
     selection = choose(joined, equal=equal)
+    network = network_of(joined, weights_of(joined, selection))
+    record = record_of(joined, selection)
     made = begin(joined, out)
     with made.hold():
         try:
-            finish(joined, made, selection, context)
+            finish(Planned(joined, network, record), made, context)
         except UserError as error:
             made.append({"event": "failed", "message": error.message, "hint": error.hint})
             raise
@@ -212,18 +223,17 @@ def begin(joined: Joined, out: Path) -> Run:
     return made
 
 
-def finish(joined: Joined, made: Run, selection: Selection | None, context: Context) -> None:
+def finish(planned: Planned, made: Run, context: Context) -> None:
     """Evaluate, calibrate, save and export the blend, and record its gain."""
+    joined, record = planned.joined, planned.record
     clock = context.clock
     before = sum(seconds(run) for run in joined.runs)
     clock.started -= before  # a blend costs what its members cost
     clock.seconds["training"] = before
-    network = network_of(joined, weights_of(joined, selection))
     made.append({"event": "start", "at": now(), "recipe": BLEND, "command": command(joined)})
     job = experiment.Job(made, joined.recipe, joined.data, context)
-    record = record_of(joined, selection)
     made.write_json(joined_views.BLEND, record.to_dict())
-    experiment.finish(job, network, Evaluation("float32", "one"))
+    experiment.finish(job, planned.network, Evaluation("float32", "one"))
     best = Run(record.best)
     made.write_json(
         joined_views.BLEND, replace(record, gain=gain(made, best, joined.data)).to_dict()
@@ -330,7 +340,7 @@ def gain(made: Run, best: Run, data: Dataset) -> Gain | None:
     pairs = [statistics.judge(run) for run in (made, best)]
     if pairs[0] is not None and pairs[1] is not None and pairs[0].key == pairs[1].key:
         first, second = (np.asarray(judged.scores, dtype=np.bool_) for judged in pairs if judged)
-        return _gain(first, second, "test pictures")
+        return _gain(first, second, "test images")
     _, rows = calibrate.divided(len(data.validation))
     if not len(rows):
         return None
