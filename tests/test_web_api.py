@@ -272,6 +272,17 @@ def test_what_to_serve(tmp_path, monkeypatch):
         server.find(run.path)
 
 
+def test_what_is_nothing_is_not_said_to_be_exported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    refused = Finished(2, "", "error: unknown network 'nosuch'\nhint: `eyesight models`\n")
+    monkeypatch.setattr(onnx_file, "run_eyesight", lambda *_, **__: refused)
+    said = []
+    with pytest.raises(UserError, match=r"^unknown network 'nosuch'") as problem:
+        server.find(server.Path("nosuch"), said.append)
+    assert said == ["nosuch is neither a run nor a file; looking for a pretrained network"]
+    assert problem.value.hint == "`eyesight models`"
+
+
 def test_the_command_is_ready_soon_without_torch(tmp_path):
     file = by_brightness(tmp_path / "lamp.onnx")
     program = (

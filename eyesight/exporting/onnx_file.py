@@ -8,12 +8,14 @@ import eyesight
 from eyesight.errors import UserError
 from eyesight.inference.onnx_classifier import load
 from eyesight.inference.predict import classifier_folder
-from eyesight.models.zoo import timm_name
+from eyesight.models.zoo import find, timm_name
 from eyesight.runs import Run
 from eyesight.system import cache
 from eyesight.system.child_process import run_eyesight
 from eyesight.system.digest import value_sha256
 from eyesight.system.progress import Talk, silent
+
+WRONG_USAGE = 2
 
 
 def file_of(run: Run) -> Path:
@@ -55,7 +57,10 @@ def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
     key = value_sha256([network, only, eyesight.__version__])
     folder = cache.recall("networks", key)
     if folder is None:
-        talk(f"exporting {name} into the cache")
+        if find(name) is not None:
+            talk(f"exporting {name} into the cache")
+        else:  # only the child loads timm, which knows the other names
+            talk(f"{name} is neither a run nor a file; looking for a pretrained network")
         with cache.build("networks") as building:
             _export(name, "--out", str(building / file_name), *options)
             folder = cache.keep(building, key, file_name)
@@ -64,6 +69,8 @@ def pretrained(name: str, only: str | None = None, talk: Talk = silent) -> Path:
 
 def _export(name: str, *options: str) -> None:
     done = run_eyesight("export", name, *options)
+    if done.code == WRONG_USAGE:  # the name itself
+        raise UserError(done.error, done.hint, code=WRONG_USAGE)
     if done.code:
         hint = done.hint or f"see `eyesight export {name}`"
         raise UserError(f"{name} could not be exported: {done.error}", hint)
