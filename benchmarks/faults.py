@@ -612,7 +612,7 @@ def few_files(bench: Bench) -> str:
     return "unharmed"
 
 
-@fault("limit", "a picture of 1×60,000", "policy crop in 1.5 GB of addresses (RLIMIT_AS)")
+@fault("limit", "an image of 1×60,000", "policy crop in 1.5 GB of addresses (RLIMIT_AS)")
 def thin(bench: Bench) -> str:
     Image.new("L", (1, 60_000), 9).save(bench.root / "thin.png")
     code = (
@@ -625,7 +625,7 @@ def thin(bench: Bench) -> str:
     return "prepared; memory is bounded by the output"
 
 
-@fault("limit", "a picture of 10,000×6,000", "200 MB of addresses left (RLIMIT_AS)")
+@fault("limit", "an image of 10,000×6,000", "200 MB of addresses left (RLIMIT_AS)")
 def little_memory(bench: Bench) -> str:
     Image.new("RGB", (10_000, 6_000), "red").save(bench.data / "bars" / "large.png")
     code = PREPARE.replace(

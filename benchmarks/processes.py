@@ -76,8 +76,8 @@ with tempfile.TemporaryDirectory() as folder:
         }
         ratios.append(result[2] / result[1])
         print(
-            f"one process {result[1]:7,.0f} pictures/s   two processes {result[2]:7,.0f} "
-            f"pictures/s   ratio {ratios[-1]:.2f}",
+            f"one process {result[1]:7,.0f} images/s   two processes {result[2]:7,.0f} "
+            f"images/s   ratio {ratios[-1]:.2f}",
             flush=True,
         )
 spread = f"{min(ratios):.2f} to {max(ratios):.2f}"

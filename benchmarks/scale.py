@@ -301,7 +301,7 @@ def tables(result):
         f"Measured by `python benchmarks/scale.py` on {machine['cpu']}, {machine['cores']} cores.",
         "",
     ]
-    lines += ["| what | pictures/s | bytes a picture |", "|---|---:|---:|"]
+    lines += ["| what | images/s | bytes per image |", "|---|---:|---:|"]
     lines += [
         f"| decode and prepare on one core: {name} | {row['per_second']:,} | {row['bytes']:,} "
         "(file) |"
@@ -330,7 +330,7 @@ def tables(result):
         "",
     ]
     lines += [
-        "| pictures | store 32 × 32 × 3 | store 224 × 224 × 3 | memory while preparing "
+        "| images | store 32 × 32 × 3 | store 224 × 224 × 3 | memory while preparing "
         "| decode 500 × 375 on one core | epoch of lenet5 | epoch of objects "
         "| predict small files, one process |",
         "|---:" * 8 + "|",

@@ -94,7 +94,7 @@ def test_only_what_is_missing_or_torn_is_done_again(pictures, known, tmp_path):
     [
         ({"model": "another"}, "another model"),
         ({"top": 1}, "another --top"),
-        ({}, "other pictures"),
+        ({}, "other images"),
     ],
 )
 def test_parts_of_another_job_are_left_alone(pictures, known, tmp_path, other, said):

@@ -34,7 +34,7 @@ def test_every_fault_of_a_mask_is_named(folder):
     found = json.loads(command("data", folder, "--json").out)
     kinds = {problem["id"]: problem["kind"] for problem in found["problems"]}
     assert found["usable"] == 4
-    assert kinds["images/000.png"] == "no mask" and kinds["masks/001.png"] == "no picture"
+    assert kinds["images/000.png"] == "no mask" and kinds["masks/001.png"] == "no image"
     assert kinds["images/002.png"] == "mask size" and kinds["images/003.png"] == "mask value"
     assert kinds["images/004.png"] == "mask" and kinds["images/005.png"] == "truncated"
     assert sum(row["share"] for row in found["classes"].values()) == pytest.approx(1)

@@ -229,8 +229,8 @@ def test_a_wrong_name_finds_the_right_one():
 
 
 def test_settings_and_data_are_put_in():
-    made = resolve("lenet5", "optim.lr=0.02", data="my/pictures")
-    assert made.optim.lr == 0.02 and made.data == replace(find("lenet5").data, source="my/pictures")
+    made = resolve("lenet5", "optim.lr=0.02", data="my/images")
+    assert made.optim.lr == 0.02 and made.data == replace(find("lenet5").data, source="my/images")
 
 
 @pytest.fixture

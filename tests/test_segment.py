@@ -204,7 +204,7 @@ def test_what_is_wrong_is_named_and_left_out(tmp_path):
     (folder / "masks" / "005.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
     made = found(folder)
     kinds = {problem.id: problem.kind for problem in made.store.problems if problem.fatal}
-    assert kinds["images/000.png"] == "no mask" and kinds["masks/001.png"] == "no picture"
+    assert kinds["images/000.png"] == "no mask" and kinds["masks/001.png"] == "no image"
     assert kinds["images/002.png"] == "mask size" and kinds["images/003.png"] == "mask value"
     assert kinds["images/004.png"] == "mask" and "images/005.png" in kinds
     assert made.usable.sum() == 4, "the other pictures are used"

@@ -89,7 +89,7 @@ def test_a_part_that_stays_empty_for_want_of_pictures_is_said():
     notes = []
     assert sizes(parts_of([0, 1, 2], notes=notes)) == {"train": 3, "validation": 0, "test": 0}
     assert notes == [
-        f"too few pictures to hold any out for {name}" for name in ("test", "validation")
+        f"too few images to hold any out for {name}" for name in ("test", "validation")
     ]
     parts_of(np.arange(20) % 2, validation=0.0, test=0.0, notes=(none := []))
     assert none == []
@@ -135,7 +135,7 @@ def test_every_class_keeps_a_training_picture():
 def test_a_class_of_one_is_told():
     notes = []
     parts_of([0] * 20 + [1], notes=notes, class_names=("cat", "dog"))
-    assert notes == ["no picture in validation of class dog", "no picture in test of class dog"]
+    assert notes == ["no image in validation of class dog", "no image in test of class dog"]
 
 
 def test_a_class_of_copies_only_stays_in_training():

@@ -181,7 +181,7 @@ def test_the_policy_none_refuses_other_sizes():
     assert prepare_store(source(PETS), Data(resize="none")).pixels.shape == (8, 3, 10, 12)
     with pytest.raises(
         UserError,
-        match=r"8 pictures have another size: dog/0.png is 12 x 10 where 28 x 28 is expected",
+        match=r"8 images have another size: dog/0.png is 12 x 10 where 28 x 28 is expected",
     ):
         prepare_store(source(PETS), Data(resize="none", size=28))
 
@@ -245,7 +245,7 @@ def test_one_class_is_refused_for_training_and_taken_for_evaluation():
     how = Preparation(7, 7, 3, interpolation="bicubic", crop_fraction=0.9)
     store = prepare_store(source(cats), Data(), preparation=how)
     assert store.preparation == how and store.pixels.shape == (4, 3, 7, 7)
-    with pytest.raises(UserError, match="no usable picture"):
+    with pytest.raises(UserError, match="no usable image"):
         prepare_store(source({"cat/1.png": b"?"}), Data(), preparation=how)
 
 
@@ -325,7 +325,7 @@ def test_a_disk_that_fills_up_leaves_nothing(monkeypatch, number):
         raise OSError(number, os.strerror(number))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(UserError, match="the disk is full: the prepared pictures need"):
+    with pytest.raises(UserError, match="the disk is full: the prepared images need"):
         prepare_store(source(PETS), Data(size=60))
     assert leftovers() == [] and list((cache_dir() / "stores").iterdir()) == []
 

@@ -177,3 +177,9 @@ def test_values_are_escaped_unless_they_are_marked_safe():
     assert said == "&lt;b&gt;, predicted <i> (1 %)"
     with pytest.raises(KeyError):
         i18n.translator("ko")("nothing.here")
+
+
+def test_the_word_is_image():
+    page = json.loads((WEB.parent / "exporting/page/en.json").read_text(encoding="utf-8"))
+    for key, text in {**i18n.texts("en"), **page}.items():
+        assert "picture" not in re.sub(r"\{\w+\}", "", text).lower(), key

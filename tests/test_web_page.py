@@ -25,7 +25,7 @@ from eyesight.recipe import Data, Model, Optim, Recipe, Training
 
 RIGHT = Proof(
     pictures=20,
-    origin="test pictures",
+    origin="test images",
     agreement=1.0,
     largest_difference=1e-6,
     lossless_difference=1e-6,

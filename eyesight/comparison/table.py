@@ -159,7 +159,7 @@ COLUMNS = (
     _count("multiply_adds", "multiply-adds"),
     _number("seconds", "seconds", ",.1f"),
     Column("parts", "of which", lambda row: row.seconds, parts),
-    _number("pictures_per_second", "pictures/s trained", ",.0f", down=True),
+    _number("pictures_per_second", "images/s trained", ",.0f", down=True),
     _count("bytes", "size", "B"),
 )
 

@@ -182,7 +182,7 @@ def _check_size(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise BadPicture("huge", f"{width} x {height} is over {MOST_PIXELS // 2**20} megapixels")
     if width < 1 or height < 1:
-        raise BadPicture("unreadable", f"a picture of {width} x {height} pixels")
+        raise BadPicture("unreadable", f"an image of {width} x {height} pixels")
 
 
 def _load(image: Picture, depth: int) -> Decoded:

@@ -136,6 +136,6 @@ def no_space(folder: Path, needed: int) -> DiskFullError:
     with suppress(OSError):
         free = f", and {folder} has {shutil.disk_usage(folder).free / 1e6:,.1f} MB free"
     return DiskFullError(
-        f"the disk is full: the prepared pictures need {needed / 1e6:,.1f} MB{free}",
+        f"the disk is full: the prepared images need {needed / 1e6:,.1f} MB{free}",
         "free some space, or set EYESIGHT_CACHE to a folder on a larger disk",
     )

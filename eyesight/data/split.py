@@ -88,11 +88,11 @@ def split(
             parts[name] = hold_out(pool, labels, digests, fraction, holdout.seed, groups)
         pool = np.setdiff1d(pool, parts[name], assume_unique=True)
         if fraction and not len(parts[name]):
-            notes.append(f"too few pictures to hold any out for {name}")
+            notes.append(f"too few images to hold any out for {name}")
         if name == "test" and len(parts["test"]) and (labelled & (splits == "validation")).any():
             notes.append(
                 "the data has a validation part but no test part: "
-                f"{len(parts['test'])} training pictures are the test part"
+                f"{len(parts['test'])} training images are the test part"
             )
     parts = {"train": pool, "validation": parts["validation"], "test": parts["test"]}
     notes += absent_classes(labels, parts, class_names)
@@ -274,7 +274,7 @@ def absent_classes(
         names = [class_names[label] if class_names else f"number {label}" for label in absent]
         shown = ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
         noun = "class" if len(absent) == 1 else "classes"
-        notes.append(f"no picture in {name} of {noun} {shown}")
+        notes.append(f"no image in {name} of {noun} {shown}")
     return notes
 
 

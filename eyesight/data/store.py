@@ -293,9 +293,9 @@ def _check(scan: Scan, asked: Preparation, writer: PixelWriter, *, training: boo
     odd = [problem for problem in scan.problems if problem.kind == "size"]
     if odd:
         raise UserError(
-            f"data.resize is none, but {len(odd):,} pictures have another size: "
+            f"data.resize is none, but {len(odd):,} images have another size: "
             f"{odd[0].id} is {odd[0].detail}",
-            "--set data.resize=squash, crop or letterbox brings every picture to one size",
+            "--set data.resize=squash, crop or letterbox brings every image to one size",
         )
     if writer.sizes_differ:
         raise _sizes_differ(scan)
@@ -309,7 +309,7 @@ def _sizes_differ(scan: Scan) -> UserError:
     smallest = min(scan.sizes, key=lambda size: size[0] * size[1])
     suggestion = min(224, *sizes[0][0])
     return UserError(
-        f"the pictures of {scan.name} have {len(sizes):,} sizes: most often {common}; "
+        f"the images of {scan.name} have {len(sizes):,} sizes: most often {common}; "
         f"the smallest is {smallest[0]}x{smallest[1]}",
         f"choose one size for all, for example --set data.size={suggestion}",
     )

@@ -44,7 +44,7 @@ def train_folds(recipe: Recipe, count: int, out: Path, reporter: Reporter) -> Ru
     """
     recipes = fold_recipes(recipe, count)
     ways = [compare.preparation(one) for one in recipes]
-    stores = compare.prepare(ways, reporter.message, reporter.counter("preparing pictures"))
+    stores = compare.prepare(ways, reporter.message, reporter.counter("preparing images"))
     runs = []
     for number, one in enumerate(recipes, 1):
         reporter.message(f"fold {number} of {count}")

@@ -146,7 +146,7 @@ def export_network(
         "weights": loaded.facts["weights"],
         "eyesight": eyesight.__version__,
     }
-    held = unlabelled("drawn pictures", drawn(loaded.preparation.shape))
+    held = unlabelled("drawn images", drawn(loaded.preparation.shape))
     return with_card(_keep(loaded, facts, file, held), facts)
 
 

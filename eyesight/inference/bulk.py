@@ -165,7 +165,7 @@ def _refuse_others(out: Path, job: Job) -> None:
         return
     words = {
         "model": "another model",
-        "listed": "other pictures",
+        "listed": "other images",
         "top": "another --top",
         "prepare": "another --prepare",
     }

@@ -344,7 +344,7 @@ def count_cards(counts: object) -> list[Card]:
     if not totals:
         return []
     remark = " · ".join(f"{total:,} {name}" for name, total in totals.items())
-    return [Card("pictures", f"{sum(totals.values()):,}", remark)]
+    return [Card("images", f"{sum(totals.values()):,}", remark)]
 
 
 def _kept(run: Run) -> Json | None:

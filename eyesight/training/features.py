@@ -265,7 +265,7 @@ def compute(
             if done.total < work.total:
                 work, digest = done, done.digest()
                 os.truncate(building / VALUES, work.bytes)
-            folder = cache.keep(building, digest, f"{len(work.images):,} pictures")
+            folder = cache.keep(building, digest, f"{len(work.images):,} images")
     values = ArrayFile(folder / VALUES, work.size, f"i{key.kind.itemsize}")
     return _activations(work, digest, values)
 

@@ -246,7 +246,7 @@ def overlays(
     blocks = [[[*left, *right]] for left, right in zip(panels[::2], panels[1::2], strict=True)]
     legend = 0.24 * -(-len(class_names) // 6) + 0.1
     figure, axes, tops = _sheet(blocks, 1.4, gap=0.22, left=0.05, top=0.25, bottom=legend)
-    titles = ("picture", "mask", "predicted") * min(2, len(pixels))
+    titles = ("image", "mask", "predicted") * min(2, len(pixels))
     for column, title in enumerate(titles):
         axes.text(column + 0.5, -0.03, title, ha="center", va="bottom", fontsize=8)
     for place, caption in enumerate(captions):

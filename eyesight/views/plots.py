@@ -192,7 +192,7 @@ def augmented(
     height = 0.35 + step * rows
     figure = Figure(figsize=(width, height))
     titles = {
-        left: "Training pictures",
+        left: "Training images",
         right: "Augmented: different images per trial",
     }
     for place, title in titles.items():

@@ -233,7 +233,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     files = [file for file in tree.files if is_picture(file.location)]
     images, masks, problems = _by_shared_name(files)
     if not masks or not images:
-        missing = "masks" if images else "pictures"
+        missing = "masks" if images else "images"
         raise UserError(
             f"{name} contains no {missing}: found {len(images):,} images and {len(masks):,} masks",
             EXPECTED,
@@ -247,7 +247,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
             problems.append(Problem(file.id, "no mask", "", fatal=True))
     for key, file in masks.items():
         if key not in images:
-            problems.append(Problem(file.id, "no picture", "a mask without an image", fatal=True))
+            problems.append(Problem(file.id, "no image", "a mask without an image", fatal=True))
     image_files = [images[key][0] for key in both]
     mask_files = [masks[key] for key in both]
     splits = [images[key][1] for key in both]
@@ -289,7 +289,7 @@ def _by_shared_name(
         key = _key(at.shared) if folded else unicodedata.normalize("NFC", at.shared)
         taken = key in masks if at.is_mask else key in images
         if taken:
-            kind = "mask" if at.is_mask else "picture"
+            kind = "mask" if at.is_mask else "image"
             if not at.rank:
                 detail = f"a second {kind} named {printable(at.shared)}"
                 problems.append(Problem(file.id, "double", detail, fatal=True))

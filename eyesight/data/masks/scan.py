@@ -168,7 +168,7 @@ def describe(result: MaskScan) -> str:
         title,
         ", ".join(f"{split} {count:,}" for split, count in result.splits.items()),
         "",
-        f"{'class':<{width}}{'pixels':>10}{'in pictures':>14}",
+        f"{'class':<{width}}{'pixels':>10}{'in images':>14}",
     ]
     for name, share, count in zip(result.classes, result.shares(), result.shown, strict=True):
         lines.append(f"{name:<{width}}{share:>10.2%}{count:>14,}")

@@ -107,7 +107,7 @@ async function download() {
   written().toBlob(blob => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);
-    link.download = (given.name || "picture").replace(/\.\w+$/, "") + ".named.jpg";
+    link.download = (given.name || "image").replace(/\.\w+$/, "") + ".named.jpg";
     link.click();
     setTimeout(() => URL.revokeObjectURL(link.href), 10000);
   }, "image/jpeg", .92);
