@@ -136,6 +136,30 @@ def test_what_cannot_teach_is_refused(teacher, tmp_path, monkeypatch, capsys):
     assert "interrupted" in printed.err
 
 
+SMALL = ("--to", "digits", "--set", "data.size=16")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--to", "vgg16", "--set", "data.size=16"), "too small"),
+        ((*SMALL, "--size", "10B"), "no width of"),
+        (("--to", "lenet5", "--size", "10"), "cannot read '10'"),
+        (("--to", "nosuch"), "unknown recipe 'nosuch'"),
+        ((*SMALL, "--unlabelled", "nosuch"), "nosuch"),
+    ],
+)
+def test_a_refused_student_leaves_no_run_folder(
+    teacher, tmp_path, monkeypatch, capsys, options, message
+):
+    monkeypatch.setattr(sys, "argv", ["eyesight", "distil", str(teacher.path), *options])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main.main()
+    assert ended.value.code in (1, 2) and message in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize("setting", ["data.validation=0.2", "loss.smoothing=0.1", "model.width=2"])
 def test_settings_without_effect_on_the_student_are_refused(setting):
     limits = distil.Limits(bytes=300_000)

@@ -140,6 +140,7 @@ def distil(
             "restore the images, or train the teacher again",
         )
     recipe = fitting(recipe, data, limits)
+    initialise.check(recipe, data)  # a network that is refused leaves no run folder
     soft = soft_data(data, loaded, teacher, temperature, unlabelled, context)
     began = time.monotonic()
     files = [teacher_file(teacher, loaded, context)]
