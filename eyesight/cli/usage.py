@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from typer.core import TyperCommand
@@ -10,10 +11,11 @@ if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter, Parameter
 
 ARGUMENT = "argument"
+NUMBER = re.compile(r"<(int|float)( range)?>")  # what Typer shows for an option without a metavar
 
 
 class Command(TyperCommand):
-    """A command whose help shows the metavar of an argument without its Python type."""
+    """A command whose help shows metavars, and never a Python type."""
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """The parts of the usage line after the command."""
@@ -35,7 +37,7 @@ class Command(TyperCommand):
             if parameter.param_type_name == ARGUMENT:
                 arguments.append((_shown(parameter), record[1]))
             else:
-                options.append(record)
+                options.append((NUMBER.sub("N", record[0]), record[1]))
         for title, records in (("Arguments", arguments), ("Options", options)):
             if records:
                 with formatter.section(title):
