@@ -312,6 +312,8 @@ class Run:
         again, mend = f"`eyesight train {self.path}", str(failure.get("hint", ""))
         if self.status == "running":
             return "wait for it"
+        if self.status == "interrupted" and self.recipe.model.name == recipes.BLEND:
+            return "its members are unchanged: blend them again"
         if self.status == "interrupted":
             return f"finish it with {again} --resume --out {self.path.parent}`"
         if self.status == "done":

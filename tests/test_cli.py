@@ -165,6 +165,22 @@ def test_the_help_names_arguments_and_values_without_their_types(name, monkeypat
     assert not re.search(r"<\w|\.\.\.[\]}]?\.\.\.|\[\[|\{", text), text
 
 
+@pytest.mark.parametrize(
+    ("name", "way_on"),
+    [
+        ("train", "stopped; repeat the command with --resume to continue from the last checkpoint"),
+        ("search", "stopped; repeat the command with --resume to continue"),
+        ("compare", "stopped; repeat the command to continue"),
+        ("distil", "stopped"),
+    ],
+)
+def test_after_an_interruption_the_hint_suits_the_command(name, way_on, monkeypatch):
+    monkeypatch.setattr(main, "app", lambda standalone_mode: main.INTERRUPTED)
+    assert command(name, "x", code=1).err.strip() == way_on
+    flags = FLAGS.get(name, set())
+    assert ("--resume" in way_on) <= ("--resume" in flags)
+
+
 def test_the_version_is_printed():
     assert command("--version").out.strip() == eyesight.__version__
 

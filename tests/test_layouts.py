@@ -90,7 +90,7 @@ def test_flat_splits_and_containers_are_no_classes(tmp_path, folders):
     filled(tmp_path, *folders)
     with pytest.raises(UnclearError, match="no class folders") as caught:
         open_source(tmp_path)
-    assert f"{folders[0]} (2 pictures)" in caught.value.message
+    assert f"{folders[0]} (2 images)" in caught.value.message
     assert "data.class_level" in caught.value.hint
 
 
@@ -191,7 +191,7 @@ def test_a_nested_copy_is_named_once_and_left_out(tmp_path):
     filled(tmp_path / "xray", *parts, *(f"xray/{part}" for part in parts))
     source = open_source(tmp_path)
     assert len(source.ids) == 8 and trouble(source) == {("xray/xray", "unlabelled"): True}
-    assert "8 pictures left out" in source.problems[0].detail
+    assert "8 images left out" in source.problems[0].detail
 
 
 def test_a_stray_picture_beside_a_wrapper_is_named(tmp_path):

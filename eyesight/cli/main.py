@@ -44,6 +44,12 @@ __all__ = [
 ]
 
 INTERRUPTED = 130
+# What a person can do after Ctrl-C, by the command.
+CONTINUED = {
+    "train": "; repeat the command with --resume to continue from the last checkpoint",
+    "search": "; repeat the command with --resume to continue",
+    "compare": "; repeat the command to continue",
+}
 # In the order of use, as `eyesight --help` lists them.
 ORDER = [
     "data",
@@ -143,10 +149,8 @@ def _exit_code(code: object) -> int:
     from eyesight.distributed import launch
 
     if not launch.silent():
-        sys.stderr.write(
-            "\nstopped; `eyesight train … --resume` continues from the last checkpoint, and so "
-            "does a repeated comparison\n"
-        )
+        way_on = CONTINUED.get(next(iter(sys.argv[1:]), ""), "")
+        sys.stderr.write(f"\nstopped{way_on}\n")
     return 1
 
 

@@ -72,7 +72,9 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
         for name, images in parts.items()
     }
     if not len(corrected["train"]):
-        raise UserError(f"{file} leaves no training images", "use --corrections none to ignore it")
+        raise UserError(
+            f"{file} leaves no training images", "use --set data.corrections=none to ignore it"
+        )
     given = torch.from_numpy(store.labels)[corrected["test"].rows]
     facts: CorrectionFacts = {
         "file": str(file),

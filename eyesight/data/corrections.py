@@ -226,7 +226,8 @@ class Corrections:
             raise UserError(
                 f"{file} belongs to another data set: "
                 f"{present} of its {len(rows)} images are in this one",
-                "name the right file with --corrections, or --corrections none",
+                "name the right file with --set data.corrections=FILE, or ignore it with "
+                "--set data.corrections=none",
             )
         strangers = sorted({row.new for row in rows.values()} - {*class_names, "", UNTOLD})
         if strangers:

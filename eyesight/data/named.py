@@ -356,7 +356,8 @@ def _unavailable(name: str, missing: list[Payload]) -> UserError:
     )
     ways = [
         f"put {files} into a folder {name}/ and set EYESIGHT_DATA to the folder around it",
-        "or use that folder, or any folder of images, with --data; or copy the files into "
+        "or name that folder, or any folder of images, instead of this data set; or copy the "
+        "files into "
         f"{cache_dir() / 'named' / name}",
         *(
             f"or, on a machine with a network, run {mirror} and copy its files there"
@@ -375,7 +376,7 @@ def _unavailable(name: str, missing: list[Payload]) -> UserError:
 def _no_chars74k() -> UserError:
     message = "Chars74K is not on this machine, and is not downloaded automatically"
     ways = (
-        "use EnglishFnt.tgz or its folder with --data, or store it as chars74k in "
+        "name EnglishFnt.tgz or its folder instead, or store it as chars74k in "
         "$EYESIGHT_DATA; `glyphs` renders the same characters"
     )
     return UserError(message, ways)
@@ -384,11 +385,12 @@ def _no_chars74k() -> UserError:
 def _no_dogs() -> UserError:
     ways = (
         "download images.tar and lists.tar from "
-        "http://vision.stanford.edu/aditya86/ImageNetDogs/ into one folder and name it"
+        "http://vision.stanford.edu/aditya86/ImageNetDogs/ into one folder, and name that folder "
+        "instead; or call it stanford_dogs, and set EYESIGHT_DATA to the folder around it"
     )
     return UserError(
         "stanford_dogs is not on this machine, and is not downloaded automatically",
-        f"{ways} with --data, or in $EYESIGHT_DATA",
+        ways,
     )
 
 

@@ -403,8 +403,8 @@ def _open_file(
     if is_corrections(path.name):
         raise UserError(
             f"{path.name} is a corrections file, not a data set",
-            "name the data set; corrections beside it are used automatically, others with "
-            "--corrections FILE",
+            "name the data set; corrections beside it are used automatically, others with --set "
+            "data.corrections=FILE",
         )
     if idx.is_idx(path.name):
         _refuse_layout(name, "an IDX file", layout)

@@ -102,7 +102,7 @@ class ArrayFile:
             if not count:
                 raise UserError(
                     f"{self.path} was truncated while it was read",
-                    "another program changed the cache; train again with --resume",
+                    "another program changed the cache; run the command again",
                 )
             target = target[count:]
             position += count

@@ -582,7 +582,8 @@ def _no_pictures(name: str, tree: Tree) -> UserError:
     if any(file.path.suffix.lower() in FONTS for file in tree.files):
         return UserError(
             f"{name} contains fonts, not images",
-            f"set EYESIGHT_FONTS={name} in the environment and use --data glyphs to render them",
+            f"set EYESIGHT_FONTS={name} in the environment and name the data set `glyphs`, which "
+            "renders them",
         )
     examples = ", ".join(file.id for file in tree.files[:3])
     return UserError(
