@@ -418,6 +418,13 @@ for line in (
     "predict runs/7 nowhere.png",
     "doctor runs/7",
     "export runs/7 --to webb",
+    "train auto --data nowhere --budget 1m",
+    "search lenet5 --data nowhere --space optim.lr=1,2 --budget 1m",
+    "compare lenet5 digits --data nowhere",
+    "audit nowhere",
+    "review nowhere",
+    "blend runs/7 runs/8",
+    "distil runs/7 --to digits",
 ):
     sys.argv = ["eyesight", *line.split()]
     try:
@@ -441,6 +448,8 @@ def test_a_mistyped_path_is_reported_before_pytorch_is_loaded(tmp_path):
         "error: nowhere.png does not exist",
         "error: there is no run at runs/7",
         "error: unknown format 'webb'",
+        *["error: nowhere does not exist"] * 5,
+        *["error: there is no run at runs/7"] * 2,
     ]
 
 

@@ -54,15 +54,17 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Find wrong labels, near duplicates, outliers and shortcuts."""
-    from eyesight.auditing import audit as auditing
     from eyesight.cli import console
-    from eyesight.data import group_file
+    from eyesight.data import group_file, opening
     from eyesight.recipe import Recipe, override, seconds
 
     data: str | Data = where
     if settings:
         data = override(Recipe(), [f"data.source={where}", *settings]).data
+    opening.check_exists(where)
     console.talk("starting PyTorch")
+    from eyesight.auditing import audit as auditing
+
     result = auditing.audit(
         data,
         budget=seconds(budget),

@@ -26,13 +26,14 @@ def blend(
 ) -> None:
     """Combine runs into an ensemble. Validation images choose weights."""
     from eyesight.cli import console
+    from eyesight.runs import Run
+
+    opened = [Run.open(run) for run in runs]
     from eyesight.ensemble import blend as blending
     from eyesight.report.report import write_figures, write_report
-    from eyesight.runs import Run
     from eyesight.training.context import Context
     from eyesight.views import joined
 
-    opened = [Run.open(run) for run in runs]
     made = blending.join(opened, out, Context(console.reporter), equal=equal)
     write_figures(made)
     report = write_report(made)
@@ -126,14 +127,15 @@ def distil(
     """Train a small network on the predictions of a large one."""
     from eyesight.cli import console
     from eyesight.recipe import override
-    from eyesight.report.report import write_figures, write_report
     from eyesight.runs import Run, resolve
+
+    opened = Run.open(teacher)
+    from eyesight.report.report import write_figures, write_report
     from eyesight.searching import distil as distilling
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
     from eyesight.views import joined
 
-    opened = Run.open(teacher)
     limits = distilling.read_limits(size, latency)
     given = {"training.budget": budget, "training.seed": seed}
     own = [f"{path}={value}" for path, value in given.items() if value is not None]

@@ -45,10 +45,12 @@ def review(
 ) -> None:
     """Keep, relabel or leave out suspicious images in the browser."""
     from eyesight.cli import console
+    from eyesight.data import opening
     from eyesight.data.correction_file import account_name
     from eyesight.recipe import seconds
     from eyesight.system.extras import require
 
+    opening.check_exists(where)
     require("serve", "the review page")
     from eyesight.web import server
 

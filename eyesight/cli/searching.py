@@ -34,14 +34,17 @@ def search(
 ) -> None:
     """Try combinations of settings briefly, and train the best."""
     from eyesight.cli import console
+    from eyesight.data import opening
     from eyesight.runs import resolve
-    from eyesight.searching import search as searching
-    from eyesight.training.clock import Clock
-    from eyesight.training.context import Context
 
     given = {"training.budget": budget, "training.seed": seed}
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
     recipe = resolve(name, *(settings or ()), *own, data=data)
+    opening.check_exists(data)
+    from eyesight.searching import search as searching
+    from eyesight.training.clock import Clock
+    from eyesight.training.context import Context
+
     context = Context(console.reporter, Clock(STARTED), resume=resume, report=True)
     with console.reporter.bar():
         run = searching.search_space(recipe, space, out, context)

@@ -250,6 +250,7 @@ def train(
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
     _check_track(track)
     _check_single(folds, {"--track": track, "--every": every or None})
+    opening.check_exists(data)
     if fresh:
         cache.start_fresh()
     if name == SEARCHED:
@@ -262,7 +263,6 @@ def train(
         )
         return
     recipe = resolve(name, *settings or (), *own, data=data)
-    opening.check_exists(data)
     if corrections == AUTO:
         recipe = with_suggestions(recipe, out, processes)
     if folds is not None:
@@ -350,9 +350,6 @@ def _train_auto(
     """Search for the best recipe within the budget, train it, and print what was tried."""
     from eyesight.cli import console
     from eyesight.recipe import Recipe, override
-    from eyesight.searching import search
-    from eyesight.training.clock import Clock
-    from eyesight.training.context import Context
 
     for option, value in refused.items():
         if value is not None:
@@ -368,6 +365,10 @@ def _train_auto(
             "for example eyesight train auto --data FOLDER --budget 10m",
             code=2,
         )
+    from eyesight.searching import search
+    from eyesight.training.clock import Clock
+    from eyesight.training.context import Context
+
     context = Context(console.reporter, Clock(STARTED), resume=place.resume, report=True)
     with console.reporter.bar():
         run = search.train_auto(data, settings, budget, place.out, context)
@@ -585,8 +586,10 @@ def compare_(
     """
     from eyesight.cli import console
     from eyesight.comparison import compare, table
+    from eyesight.data import opening
 
     table.check(sort, form)
+    opening.check_exists(data)
     train: compare.Trainer = compare.one_after_another
     if on is not None:
         from eyesight.cluster import ray_cluster
