@@ -195,8 +195,8 @@ def report_data(data: Dataset, context: Context) -> None:
     clock, reporter = context.clock, context.reporter
     if clock.budget is not None and clock.elapsed() > clock.budget / 2:
         reporter.message(
-            f"{clock.elapsed():.0f} of {clock.budget:.0f} s were needed before training; next "
-            "time the prepared images are in the cache"
+            f"{clock.elapsed():.0f} of {clock.budget:.0f} s were needed before training; the "
+            "prepared images are now in the cache"
         )
     fatal = [problem for problem in data.store.problems if problem.fatal]
     for problem in fatal[:SHOWN_PROBLEMS]:
