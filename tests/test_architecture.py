@@ -30,7 +30,7 @@ HOMES = {
     },
     "matplotlib": {"report/report.py", "views", "comparison/plots.py"},
     "skimage": {"results/reconstructions.py"},
-    "sklearn": {"sklearn.py", "results/metrics.py", "data/named.py", "data/split.py"},
+    "sklearn": {"sklearn.py", "data/named.py", "data/split.py"},
     "scipy": {"comparison/statistics.py", "results", "data/formats/stanford_dogs.py", "reader"},
     "safetensors": {"classifier.py", "system/tensors.py", "training/checkpoint.py"},
     "typer": {"cli"},
@@ -52,7 +52,7 @@ WITHOUT_TORCH = (
     "inference.onnx_classifier", "inference.annotate", "cluster.packing", "cluster.ray_cluster", "system.environment",
     "system.files", "cli.console", "reader.mnist_digit", "reader.postcode", "inference.postal_code", "data.masks.pairs", "data.masks.legend",
     "data.masks.scan", "data.loading", "data.opening", "data.named", "data.prepare", "data.scan", "data.split",
-    "data.store", "data.glyphs.glyphs", "data.archives", "data.formats.folders", "data.formats.csv_table", "data.source", "data.layout",
+    "data.store", "models.available", "studio.training", "data.glyphs.glyphs", "data.archives", "data.formats.folders", "data.formats.csv_table", "data.source", "data.layout",
 )  # fmt: skip
 
 
@@ -244,6 +244,8 @@ imported("torch", "numpy")
 for name in {names}:
     importlib.import_module(name)
 imported("torch")
+from eyesight import experiment
+imported("timm", "torchvision", "sklearn")
 print([name for name in eyesight.__all__ if getattr(eyesight, name) is None])
 """
 
@@ -270,6 +272,10 @@ def test_what_works_without_torch_does_not_import_it(importing):
 
 
 def test_the_public_names_exist(importing):
+    assert importing[4] == "[]"
+
+
+def test_training_does_not_import_what_takes_seconds_and_few_need(importing):
     assert importing[3] == "[]"
 
 

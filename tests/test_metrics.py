@@ -38,6 +38,15 @@ def test_top_k_counts_the_true_class_among_the_first():
     assert metrics.top_k(P, Y, 3) == 1.0
 
 
+def test_wilson_is_that_of_scipy():
+    from scipy.stats import binomtest
+
+    for n in (1, 2, 30, 1000):
+        for correct in {0, 1, n // 2, n - 1, n}:
+            expected = binomtest(correct, n).proportion_ci(method="wilson")
+            assert metrics.wilson(correct, n) == pytest.approx(expected, abs=1e-12)
+
+
 def test_confusion_has_true_classes_in_rows():
     assert metrics.confusion(P, Y).tolist() == [[1, 0, 0], [0, 1, 1], [1, 0, 1]]
 
@@ -45,6 +54,23 @@ def test_confusion_has_true_classes_in_rows():
 def test_confusion_keeps_absent_classes():
     assert metrics.confusion(P[:1], Y[:1]).shape == (3, 3)
     assert metrics.confusion(P[:0], Y[:0]).sum() == 0
+
+
+def test_confusion_and_macro_f1_are_scikit_learns():
+    from sklearn.metrics import confusion_matrix, f1_score
+
+    random = np.random.default_rng(0)
+    for classes in (2, 3, 40):  # of 40 classes, some neither occur nor are predicted
+        p = random.dirichlet(np.ones(classes), 50)
+        y = random.integers(0, classes, 50)
+        predicted = p.argmax(axis=1)
+        expected = confusion_matrix(y, predicted, labels=np.arange(classes))
+        assert metrics.confusion(p, y).tolist() == expected.tolist()
+        f1 = f1_score(y, predicted, average="macro", zero_division=0)
+        assert metrics.macro_f1(p, y) == pytest.approx(f1)
+    unlabelled = np.where(np.arange(50) < 10, -1, y)
+    expected = confusion_matrix(y[10:], predicted[10:], labels=np.arange(40))
+    assert metrics.confusion(p, unlabelled).tolist() == expected.tolist()
 
 
 def test_per_class_by_hand_and_macro_f1_is_their_mean():

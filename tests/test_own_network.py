@@ -12,6 +12,7 @@ import drawn
 import numpy as np
 import pytest
 import torch
+from commands import command
 from torch import nn
 
 import eyesight
@@ -228,6 +229,9 @@ for model in (my_net.plain, "my_net.py:Branching"):
     run = eyesight.train("lenet5", data="photos", model=model, options={"hidden": 8},
                          set={"training.epochs": 25, "optim.lr": 0.01}, out="runs", verbose=False)
     print(run.metrics.accuracy)
+import sys
+slow_to_import = {"timm", "sklearn"}.intersection(sys.modules)
+assert not slow_to_import, f"not needed for a training: {slow_to_import}"
 """
 USE = """
 import sys, eyesight
@@ -254,35 +258,29 @@ def test_from_training_to_every_use_in_new_processes(code, tmp_path):
     elsewhere.mkdir()
     python(f"import sys; sys.argv = ['', {str(tmp_path)!r}]\n{USE}", elsewhere)
     branching = list_runs(tmp_path / "runs")[1].path
-    command = [sys.executable, "-m", "eyesight"]
-    shown = subprocess.run([*command, "show", str(branching)], capture_output=True, text=True)
-    assert shown.returncode == 0 and "wide" in shown.stdout, shown.stderr
-    compared = subprocess.run(
-        [*command, "compare", "lenet5", "--data", "photos", "--set", "training.epochs=2",
-         "--set", "model.name=my_net.py:plain,my_net.py:Branching", "--json"],
-        capture_output=True, text=True, cwd=tmp_path,
-    )  # fmt: skip
-    rows = json.loads(compared.stdout)["rows"]
-    assert len(rows) == 2 and all(row["seeds"] == 1 for row in rows), compared.stderr
+    assert "wide" in command("show", branching).out
+    compared = command(
+        *("compare", "lenet5", "--data", "photos", "--set", "training.epochs=2", "--json"),
+        *("--set", "model.name=my_net.py:plain,my_net.py:Branching"),
+        folder=tmp_path,
+    )
+    rows = json.loads(compared.out)["rows"]
+    assert len(rows) == 2 and all(row["seeds"] == 1 for row in rows), compared.err
     code.unlink()
-    gone = subprocess.run(
-        [*command, "predict", str(branching), str(tmp_path / "photos" / "ring")],
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert gone.returncode == 1 and "is missing" in gone.stderr and "hint:" in gone.stderr
+    gone = command("predict", branching, tmp_path / "photos" / "ring", code=1)
+    assert "is missing" in gone.err and "hint:" in gone.err
 
 
 @pytest.mark.whole
 def test_resumed_after_a_kill_it_is_as_uninterrupted(code, tmp_path):
     drawn.folder(tmp_path / "photos", 150)
     options = [
-        sys.executable, "-m", "eyesight", "train", "lenet5", "--data", "photos",
-        "--set", "model.name=my_net.py:Branching", "--set", "training.epochs=60",
-        "--set", "training.precision=float32",
-    ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        *("train", "lenet5", "--data", "photos", "--set", "model.name=my_net.py:Branching"),
+        *("--set", "training.epochs=60", "--set", "training.precision=float32"),
+    ]
     with subprocess.Popen(
-        [*options, "--out", "killed"], cwd=tmp_path, env=environment,
+        [sys.executable, "-m", "eyesight", *options, "--out", "killed"],
+        cwd=tmp_path, env={**os.environ, "OMP_NUM_THREADS": "1"},
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as process:  # fmt: skip
         deadline = time.monotonic() + 120
@@ -293,10 +291,8 @@ def test_resumed_after_a_kill_it_is_as_uninterrupted(code, tmp_path):
         process.send_signal(signal.SIGKILL)
     (killed,) = list_runs(tmp_path / "killed")
     assert killed.status == "interrupted"
-    for extra in (["--out", "killed", "--resume"], ["--out", "whole"]):
-        subprocess.run(
-            [*options, *extra], cwd=tmp_path, env=environment, check=True, capture_output=True
-        )
+    command(*options, "--out", "killed", "--resume", folder=tmp_path)
+    command(*options, "--out", "whole", folder=tmp_path)
     (whole,) = list_runs(tmp_path / "whole")
     losses = [[epoch.train_loss for epoch in Run(run.path).history] for run in (killed, whole)]
     assert losses[0] == losses[1] and killed.status == "done"

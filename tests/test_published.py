@@ -3,20 +3,20 @@ has all.
 """
 
 import json
-import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import drawn
 import numpy as np
 import pytest
 import typer
+from commands import command
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
@@ -127,24 +127,32 @@ def test_a_part_has_images_spread_over_the_set_and_a_folder_of_its_own(tmp_path,
 
 
 @pytest.mark.whole
-def test_a_killed_training_goes_on_where_it_was(tmp_path):
+def test_a_killed_training_goes_on_where_it_was(tmp_path, monkeypatch):
     pixels, labels = drawn.pictures(60, 28)
     others, answers = drawn.pictures(30, 28, seed=1)
     arrays = {"x_train": pixels, "y_train": labels, "x_test": others, "y_test": answers}
     np.savez(tmp_path / "toy.npz", **arrays)
     settings = [f"data.source={tmp_path / 'toy.npz'}", "training.epochs=40", "training.batch=2"]
-    program = "import sys, pathlib, published as p; row, *settings = sys.argv[2:]; "
-    program += "p.train(p.Row(row, None), settings, pathlib.Path(sys.argv[1]), 0)"
-    command = [sys.executable, "-c", program, str(tmp_path / "runs"), "B1", *settings]
-    paths = [str(BENCHMARKS), str(BENCHMARKS.parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
-    first = subprocess.Popen(command, env=environment, start_new_session=True)
-    wait(lambda: has_checkpoint(tmp_path / "runs"), first)
-    os.killpg(first.pid, signal.SIGKILL)
-    wait(lambda: list_runs(tmp_path / "runs")[0].status == "interrupted")
-    first.wait()
-    subprocess.run(command, env=environment, check=True)
-    runs = list_runs(tmp_path / "runs")
+    out = tmp_path / "runs"
+
+    def killed(arguments, **options):
+        with subprocess.Popen(arguments, **options) as process:
+            wait(lambda: has_checkpoint(out), process)
+            process.kill()
+        return process
+
+    def resumed(arguments, **options):
+        assert arguments[1:3] == ["-m", "eyesight"]
+        command(*arguments[3:])
+        return subprocess.CompletedProcess(arguments, 0)
+
+    row = published.Row("B1", None)
+    for run in (killed, resumed):
+        programs = SimpleNamespace(run=run, DEVNULL=subprocess.DEVNULL)
+        monkeypatch.setattr(published, "subprocess", programs)
+        published.train(row, settings, out, 0)
+        wait(lambda: list_runs(out)[0].status in ("interrupted", "done"))
+    runs = list_runs(out)
     assert [run.status for run in runs] == ["done"]
     assert [epoch["epoch"] for epoch in runs[0].epochs] == list(range(1, 41))
     events = [event for event in runs[0].log if event["event"] in ("start", "epoch")]
@@ -186,7 +194,7 @@ def test_a_backbone_without_weights_has_a_stand_in_by_name(monkeypatch):
     )
 
 
-def commands():
+def page_commands():
     """(system, words) of every command in the page's table, as a shell reads it."""
     page = (BENCHMARKS.parent / "docs/published.md").read_text(encoding="utf-8")
     lines = re.findall(r"^\| (\w+) \| `(eyesight [^`]+)` \|", page, flags=re.MULTILINE)
@@ -194,16 +202,18 @@ def commands():
 
 
 def test_every_system_has_a_command_in_the_page():
-    assert [system for system, _ in commands()] == published_page.SYSTEMS
+    assert [system for system, _ in page_commands()] == published_page.SYSTEMS
 
 
-@pytest.mark.parametrize(("system", "words"), commands(), ids=[row for row, _ in commands()])
+@pytest.mark.parametrize(
+    ("system", "words"), page_commands(), ids=[row for row, _ in page_commands()]
+)
 def test_every_command_of_the_page_is_one_and_its_recipe_resolves(system, words):
     program = typer.main.get_command(app)
     name, *rest = words
-    command = program.get_command(typer.Context(program), name)
-    assert command is not None, f"there is no command {name}"
-    given = command.make_context(name, list(rest)).params
+    named = program.get_command(typer.Context(program), name)
+    assert named is not None, f"there is no command {name}"
+    given = named.make_context(name, list(rest)).params
     if name in ("train", "augment"):
         settings = given["settings"] or []
         assert not settings or override(find(rest[0]), settings) != find(rest[0])

@@ -16,6 +16,7 @@ from eyesight.data.decode import BadPicture
 from eyesight.data.opening import open_source
 from eyesight.data.store import prepare_store
 from eyesight.errors import MissingError, UserError
+from eyesight.models import available
 from eyesight.recipe import Data
 from eyesight.runs import Run
 from eyesight.studio import checking, collecting, projects, qr, training
@@ -174,6 +175,18 @@ def test_an_archive_that_climbs_out_is_refused(project, tmp_path):
     file.write_bytes(archive({"../../evil.png": image()}))
     with pytest.raises(UserError, match="outside its folder"):
         collecting.add_archive(project, file, "")
+
+
+def test_the_recipe_depends_on_the_weights_on_this_machine(tmp_path, monkeypatch):
+    monkeypatch.setattr(available, "packaged", lambda name: None)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    assert training.recipe_name() == "objects"
+    downloaded = tmp_path / "models--timm--resnet50.tv_in1k"
+    (downloaded / "refs").mkdir(parents=True)
+    (downloaded / "refs" / "main").write_text("abc")
+    (downloaded / "snapshots" / "abc").mkdir(parents=True)
+    (downloaded / "snapshots" / "abc" / "model.safetensors").write_bytes(b"weights")
+    assert training.recipe_name() == "folder"
 
 
 def test_there_is_too_little_to_train_on(place, monkeypatch):

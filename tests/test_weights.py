@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from eyesight.cli import show
 from eyesight.comparison import compare
 from eyesight.errors import UserError
-from eyesight.models import pretrained, registry, weights
+from eyesight.models import available, pretrained, registry, weights, zoo
 from eyesight.recipe import Model, Recipe, override, to_dict
 from eyesight.runs import Run, resolve
 
@@ -189,6 +189,12 @@ def test_a_package_is_found_by_its_files_alone(tmp_path, monkeypatch, state):
     net = network()
     facts = weights.fill(net, Model(NAME))
     assert "package" in facts["source"] and torch.equal(first(net), state["conv_stem.weight"])
+
+
+@pytest.mark.parametrize("entry", zoo.ZOO, ids=lambda entry: entry.name)
+def test_the_hub_name_that_is_known_without_timm_is_timms_own(entry):
+    named = pretrained.hub_name(entry.timm)
+    assert named in ("", available.zoo_hub_name(entry.timm))
 
 
 def test_on_the_command_line_none_is_a_value_of_weights_and_no_value_of_the_others():

@@ -1,4 +1,5 @@
-"""The calls that a Python user tries first; run by test_python.py and checked by mypy --strict.
+"""The calls that a Python user tries first: run by test_python.py, and checked by mypy --strict
+in `make check`.
 
 Arguments: a folder of class folders, and a folder to work in.
 """
@@ -110,6 +111,12 @@ def main(photos: str, place: Path) -> None:
     recipe = eyesight.resolve("digits", set={"optim.lr": 0.02})
     assert recipe.optim.lr == 0.02 and "optim.lr" in recipe._repr_html_()
     print("every call works")
+
+
+def mistakes() -> None:
+    """Never run. mypy must find both: it rejects a `type: ignore` that hides no error."""
+    eyesight.trian("lenet5")  # type: ignore[attr-defined]
+    eyesight.load(3)  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

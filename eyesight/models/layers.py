@@ -6,7 +6,6 @@ Networks accept uint8 images, or floats from 0 to 1, and normalise them in their
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 import torch
@@ -202,7 +201,7 @@ class Stack:
         self.add(convolution)
         if self.normalise == "before":
             self.add(nn.BatchNorm2d(filters))
-        self.add(*self._activation(act))
+        self._activate(act)
         if self.normalise == "after":
             self.add(nn.BatchNorm2d(filters))
         return self
@@ -226,12 +225,18 @@ class Stack:
         self.add(nn.Linear(math.prod(self.shape), units))
         if normalise:
             self.add(nn.BatchNorm1d(units))
-        return self.add(*self._activation(act))
+        return self._activate(act)
 
-    def _activation(self, act: str | None) -> Iterable[nn.Module]:
+    def _activate(self, act: str | None) -> Stack:
+        """Append an activation.
+
+        It keeps the shape; measuring it on the meta device would import PyTorch's compiler, which
+        takes three seconds.
+        """
         name = self.act if act is None else act
         if name != "linear":
-            yield activation(name)
+            self.layers.append(activation(name))
+        return self
 
     def pool(self, kernel: int = 2, stride: int | None = None, padding: int = 0) -> Stack:
         """Max pooling; the stride is the kernel's side unless given."""

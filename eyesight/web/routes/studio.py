@@ -205,7 +205,7 @@ def train_facts(desk: Desk, project: Project) -> Facts:
     problem = ""
     try:
         training.check_ready(project)
-        arguments = ["eyesight", *training.command(project, TIMES[0], training.recipe_so_far())]
+        arguments = ["eyesight", *training.command(project, TIMES[0])]
     except UserError as error:
         arguments = []
         problem = f"{error.message}; {error.hint}"
