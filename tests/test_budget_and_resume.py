@@ -12,9 +12,11 @@ from eyesight.data.images import Images
 from eyesight.recipe import Data, Model, Recipe, Training, override
 from eyesight.runs import Run, list_runs
 from eyesight.system.progress import Callbacks
-from eyesight.training import budget, precision
+from eyesight.training import budget, initialise, loop, precision
+from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
+from eyesight.training.loop import SAMPLE
 
 RECIPE = Recipe(
     name="toy",
@@ -64,7 +66,7 @@ def test_the_time_to_evaluate_is_tried_on_batches_as_large_as_those_of_evaluatio
     monkeypatch.setattr(budget.classifier, "probabilities", infer)
     images = Images.of(*[*drawn.pictures(500)], drawn.SHAPES, tuple(map(str, range(500))))
     data = SimpleNamespace(train=images, test=range(10_000), validation=range(0))
-    seconds = budget.evaluation_seconds(None, data, "one", "float32")
+    seconds = budget.evaluation_seconds(None, data, RECIPE, "one", "float32")
     assert max(sizes) == images.chunk == 500
     right = (0.01 / 500 + 0.0001) * 10_000
     assert right < seconds < 1.8 * right, "by batches of 64 it would be 3.8 times"
@@ -226,3 +228,35 @@ def test_bfloat16_that_is_far_slower_is_not_measured_for_the_evaluation(monkeypa
     assert max(count for kind, count in tried if kind == "bfloat16") == budget.FEW
     each["bfloat16"] = 0.05
     assert budget.faster_arithmetic(None, data, recipe, "one").arithmetic == "bfloat16"
+
+
+def test_the_last_epochs_scores_are_part_of_what_follows_the_last_step():
+    """Of validation images, and of training images whose batches were blends."""
+    data = SimpleNamespace(train=range(5000), validation=range(300), test=range(400))
+    plain = budget.evaluated(data, RECIPE, "one", 250)
+    assert plain == 400 + 3 * 300 + 2 * budget.CHECKED + 250
+    blended = override(RECIPE, ["augment.mixup=0.2"])
+    assert budget.evaluated(data, blended, "one", 250) - plain == SAMPLE
+
+
+def test_no_step_is_begun_of_which_the_larger_part_lies_beyond_the_budget():
+    """Steps of 4 s in 10 s: the third would end at 12 s, and is taken; with 9.9 s it is not."""
+    steps = {}
+    for seconds in (10.1, 9.9):
+        now = [0.0]
+        clock = Clock(0.0, budget=seconds, now=lambda now=now: now[0])
+        pixels, labels = drawn.pictures(64)
+        images = Images.of(pixels, labels, drawn.SHAPES, tuple(map(str, range(64))))
+        network = initialise.network_for(RECIPE, images, torch.device("cpu"))
+        state = State.start(network, RECIPE)
+        under_way = loop._Loop(state, images, RECIPE, Context(clock=clock), "float32")
+
+        def step(batch, random, now=now):
+            now[0] += 4.0
+            return torch.ones(4, dtype=torch.float64)
+
+        under_way._step = step
+        while not under_way.finished():
+            under_way._pass(torch.zeros(4, dtype=torch.float64))
+        steps[seconds] = now[0] / 4
+    assert steps == {10.1: 3, 9.9: 2}

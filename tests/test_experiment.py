@@ -81,13 +81,17 @@ def test_a_budget_too_short_for_many_views_takes_fewer(monkeypatch):
     monkeypatch.setattr(
         budget,
         "evaluation_seconds",
-        lambda network, data, views, arithmetic: cost[views] / (1 + (arithmetic == "bfloat16")),
+        lambda network, data, recipe, views, arithmetic: (
+            cost[views] / (1 + (arithmetic == "bfloat16"))
+        ),
     )
     monkeypatch.setattr(budget, "far_slower_in_bfloat16", lambda network, data, views: False)
     recipe = override(SMALL, ["training.views=flip_shifts", "training.precision=auto"])
     # 1,000 references for unfamiliar images are as many as the other images, and 250 a quarter.
     images = SimpleNamespace(train=range(5000), validation=range(0), test=range(1000))
-    monkeypatch.setattr(budget, "evaluated", lambda data, views, most: len(data.test) + most)
+    monkeypatch.setattr(
+        budget, "evaluated", lambda data, recipe, views, most: len(data.test) + most
+    )
     found = [
         budget.plan_evaluation(None, images, override(recipe, [f"training.budget={seconds}"]))
         for seconds in (600, 60, 24, 13, 5)

@@ -314,7 +314,9 @@ def test_the_probe_leaves_each_image_out_as_a_refit_would():
         (["--data", "photos", "--budget", "10m", "--set", "data.target=mask"], "is mask"),
     ],
 )
-def test_what_auto_cannot_do_is_refused(monkeypatch, capsys, arguments, message):
+def test_what_auto_cannot_do_is_refused(monkeypatch, capsys, tmp_path, arguments, message):
+    (tmp_path / "photos").mkdir()
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["eyesight", "train", "auto", *arguments])
     with pytest.raises(SystemExit) as ended:
         main.main()

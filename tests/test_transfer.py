@@ -556,7 +556,9 @@ def test_a_look_at_the_pictures_counts_the_classes_that_imagenet_has(tmp_path):
     drawn.folder(tmp_path, 12, 24)
     (tmp_path / "ring").rename(tmp_path / "tiger lily")
     (tmp_path / "bar").rename(tmp_path / "tiger")
-    assert transfer.look(Recipe(data=Data(source=str(tmp_path)))) == folder.Seen(12, 3, 24, 1)
+    assert transfer.look(Recipe(data=Data(source=str(tmp_path)))) == folder.Seen(
+        12, 3, 24, 1, held_out=3
+    )
 
 
 def test_pictures_without_a_class_do_not_make_a_folder_look_larger(tmp_path):

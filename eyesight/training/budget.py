@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from eyesight import classifier
+from eyesight import augment, classifier
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.models.layers import Network
@@ -16,6 +16,7 @@ from eyesight.models.views import Views
 from eyesight.recipe import Recipe
 from eyesight.results.unlike import REFERENCES
 from eyesight.training.clock import Clock
+from eyesight.training.loop import SAMPLE
 from eyesight.training.precision import HOPELESS
 
 # Seconds for saving, the report and the end of the process, where `LOOP_SECONDS` was measured; a
@@ -68,16 +69,19 @@ def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluati
     while True:
         evaluation = faster_arithmetic(network, data, recipe, views)
         if evaluation.seconds > budget * FEWER_VIEWS_ABOVE:
-            evaluation = with_few_references(evaluation, data)
+            evaluation = with_few_references(evaluation, data, recipe)
         if views == "one" or evaluation.seconds <= budget * FEWER_VIEWS_ABOVE:
             return evaluation
         views = FEWER[views]
 
 
-def with_few_references(evaluation: Evaluation, data: Dataset) -> Evaluation:
+def with_few_references(evaluation: Evaluation, data: Dataset, recipe: Recipe) -> Evaluation:
     """The evaluation with fewer features of training images."""
-    views = evaluation.views
-    share = evaluated(data, views, FEW_REFERENCES) / evaluated(data, views, REFERENCES)
+    few, many = (
+        evaluated(data, recipe, evaluation.views, references)
+        for references in (FEW_REFERENCES, REFERENCES)
+    )
+    share = few / many
     return replace(evaluation, seconds=share * evaluation.seconds, references=FEW_REFERENCES)
 
 
@@ -85,7 +89,8 @@ def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Vi
     """Evaluation in float32, or in bfloat16 where that is faster and float32 slow for the
     budget.
     """
-    exact = Evaluation("float32", views, evaluation_seconds(network, data, views, "float32"))
+    seconds = evaluation_seconds(network, data, recipe, views, "float32")
+    exact = Evaluation("float32", views, seconds)
     budget = recipe.training.budget
     if budget is None or recipe.training.precision == "float32":
         return exact
@@ -93,7 +98,8 @@ def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Vi
         return exact
     if far_slower_in_bfloat16(network, data, views):
         return exact
-    rough = Evaluation("bfloat16", views, evaluation_seconds(network, data, views, "bfloat16"))
+    seconds = evaluation_seconds(network, data, recipe, views, "bfloat16")
+    rough = Evaluation("bfloat16", views, seconds)
     return min(exact, rough, key=lambda evaluation: evaluation.seconds)
 
 
@@ -111,7 +117,9 @@ def far_slower_in_bfloat16(network: Network, data: Dataset, views: Views) -> boo
     return rough > HOPELESS * exact
 
 
-def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
+def evaluation_seconds(
+    network: Network, data: Dataset, recipe: Recipe, views: Views, arithmetic: str
+) -> float:
     """Seconds to evaluate all validation and test images, estimated from a few, times 1.5."""
     # As in evaluation, batches are as large as they can be, unless that takes long to try.
     count = 64 if max(data.train.shape[1:]) <= 64 else 16
@@ -120,15 +128,19 @@ def evaluation_seconds(network: Network, data: Dataset, views: Views, arithmetic
     each = seconds_each(network, data.train, count, views, arithmetic)
     if each * largest < 0.2:
         each = min(each, seconds_each(network, data.train, largest, views, arithmetic))
-    return SAFETY * each * evaluated(data, views, REFERENCES)
+    return SAFETY * each * evaluated(data, recipe, views, REFERENCES)
 
 
-def evaluated(data: Dataset, views: Views, references: int) -> float:
-    """The number of images that an evaluation infers, each as often as the views ask for."""
+def evaluated(data: Dataset, recipe: Recipe, views: Views, references: int) -> float:
+    """The number of images that are inferred after the last step of a training, each as often as
+    the views ask for.
+    """
     # With several views the test images are evaluated once more without averaging.
     without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
-    held_out = (1 + without_averaging) * len(data.test) + 2 * len(data.validation)
-    return held_out + 2 * CHECKED + min(references, len(data.train))
+    # The last epoch scores the validation images, and training images if its batches were blends.
+    held_out = (1 + without_averaging) * len(data.test) + 3 * len(data.validation)
+    scored = min(SAMPLE, len(data.train)) * augment.mixes(recipe.augment)
+    return held_out + scored + 2 * CHECKED + min(references, len(data.train))
 
 
 def seconds_each(

@@ -110,6 +110,8 @@ class _Loop:
         self._check_network(train)
         self._keep_margins()
         self.seen = 0  # images
+        self.step_began: float | None = None  # when the step under way began
+        self.step_seconds = 0.0  # of the last step
         self.lr = 0.0
         self.began, self.origin = self.clock.elapsed(), state.progress
         # A resumed training has only its share of the time left.
@@ -157,7 +159,12 @@ class _Loop:
             return self.group.agree(self.state.steps / steps)
         if self.allowed <= 0:
             return 1.0
-        passed = (self.clock.elapsed() - self.began) / self.allowed
+        elapsed = self.clock.elapsed()
+        if self.step_began is not None:
+            self.step_seconds = elapsed - self.step_began
+        self.step_began = elapsed
+        # The next step is taken if more than half of it lies within the time.
+        passed = (elapsed + self.step_seconds / 2 - self.began) / self.allowed
         progress = self.origin + (1 - self.origin) * passed
         if self.recipe.training.max_epochs:  # whichever comes first
             progress = max(progress, self._epochs_passed() / self.recipe.training.max_epochs)
@@ -255,6 +262,7 @@ class _Loop:
 
     def _pass(self, totals: Tensor) -> Tensor:
         state, seed = self.state, self.recipe.training.seed
+        self.step_began = None
         order = torch.randperm(len(self.train), generator=augment.generator(seed, state.passes, -1))
         with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
             # Dropout takes no generator.
@@ -269,7 +277,8 @@ class _Loop:
                 totals = totals + self._step(images.batch(own, self.device), random)
                 self.seen += len(batch)
         state.passes += 1
-        state.progress = self.progress()
+        if state.progress < 1:
+            state.progress = self.progress()
         self.reporter.progress(TRAINING, state.progress, 1.0)
         return totals
 
