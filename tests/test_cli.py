@@ -181,6 +181,27 @@ def test_after_an_interruption_the_hint_suits_the_command(name, way_on, monkeypa
     assert ("--resume" in way_on) <= ("--resume" in flags)
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("audit", "nosuch"),
+        ("review", "nosuch"),
+        ("doctor", "lenet5", "--data", "nosuch"),
+        ("search", "lenet5", "--space", "optim.lr=0.1,0.2", "--data", "nosuch", "--budget", "1m"),
+    ],
+)
+def test_data_that_does_not_exist_is_said_first(arguments, tmp_path):
+    said = command(*arguments, code=1, folder=tmp_path).err.splitlines()
+    assert said[0] == "error: nosuch does not exist" and said[1].startswith("hint: named sets are")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_recipe_is_no_classifier_before_it_is_trained(tmp_path):
+    said = command("export", "lenet5", code=2, folder=tmp_path).err
+    assert "lenet5 is a recipe, which has no classifier before it is trained" in said
+    assert "hint: train it with `eyesight train lenet5`" in said
+
+
 def test_the_version_is_printed():
     assert command("--version").out.strip() == eyesight.__version__
 

@@ -45,10 +45,12 @@ if TYPE_CHECKING:
 def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> None:
     """Evaluate a classifier on its test images, or on others."""
     from eyesight.cli import console
+    from eyesight.data import opening
     from eyesight.results.predictions import Predictions
     from eyesight.runs import Run
 
     opened = Run.open(run)
+    opening.check_exists(data)
     results: Results
     if data is None:
         results = opened.results("test")
@@ -470,9 +472,11 @@ def doctor_(
     name: RecipeName, data: DataPath = None, settings: Settings = None, as_json: AsJson = False
 ) -> None:
     """Diagnose a run, or a recipe before it is trained."""
+    from eyesight.data import opening
     from eyesight.runs import Run, is_run, resolve
 
     recipe = resolve(name, *settings or (), data=data)
+    opening.check_exists(data)
     from eyesight.cli import console, show
     from eyesight.diagnosis import diagnose
 

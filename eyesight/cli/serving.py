@@ -99,6 +99,9 @@ def export(
 
     is_network = weights is not None or only is not None or is_backbone_name(run)
     _check_format(to, is_network=is_network, int8=int8, unproven=unproven)
+    from eyesight.data import opening
+
+    opening.check_exists(data)
     from eyesight.cli import console
     from eyesight.exporting import export as exporting
     from eyesight.runs import Run

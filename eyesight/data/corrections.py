@@ -108,8 +108,9 @@ class Corrections:
         try:
             text = path.read_text("utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise UserError(
-                f"cannot read the corrections {path}: {error}",
+                f"cannot read the corrections {path}: {reason}",
                 "use a file written by `eyesight review` or `eyesight audit --corrections`",
             ) from error
         try:
