@@ -129,7 +129,7 @@ class State:
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"cannot resume from the checkpoint {path}: {error}",
-                "train again without --resume",
+                "run the command again, `train` and `search` without --resume",
             ) from None
         steps = numbers.pop("average_steps")
         if self.average:
