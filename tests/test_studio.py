@@ -21,6 +21,7 @@ from eyesight.recipe import Data
 from eyesight.runs import Run
 from eyesight.studio import checking, collecting, projects, qr, training
 from eyesight.studio.jobs import Jobs
+from eyesight.web import i18n
 from eyesight.web.application import application
 from eyesight.web.batching import Untrained
 from eyesight.web.limits import Limits
@@ -356,6 +357,42 @@ def test_every_step_has_a_page(client, project, language):
     assert client.get(f"/studio/{project.name}/nothing").status_code == 404
     assert client.get("/studio/nothing/collect").status_code == 404
     assert client.get("/", follow_redirects=False).headers["location"] == "/studio"
+
+
+def test_the_train_page_says_in_the_visitors_language_what_is_missing(client, place):
+    project = projects.create_project(place, "Few")
+    ko = i18n.translator("ko")
+
+    def shown():
+        headers = {"Accept-Language": "ko"}
+        return client.get(f"/studio/{project.name}/train", headers=headers).text
+
+    assert ko("studio.needs_classes") in shown() and 'id="begin"' not in shown()
+    for name, count in (("bar", 6), ("ring", 3)):
+        project.add_class(name)
+        for number in range(count):
+            (project.pictures / name / f"{number}.png").write_bytes(image())
+    missing = ko("studio.needs_pictures", name="ring", n=3, least=training.LEAST)
+    assert missing in shown() and 'id="begin"' not in shown()
+    (project.pictures / "ring" / "3.png").write_bytes(image())
+    assert 'id="begin"' in shown()
+
+
+def test_a_shortcut_is_named_in_the_visitors_language(client, project):
+    names = ("borders", "overlays", "brightness", "file facts", "compression", "camera")
+    audit = {"labels": [], "copies": [], "unlike": [], "notes": []}
+    audit["shortcuts"] = [Shortcut(name, 0.9, 0.5, 90).to_dict() for name in (*names, "<new>")]
+    values = {
+        "stamp": checking.pictures_stamp(project),
+        "health": {"usable": 18, "problems": []},
+        "audit": audit,
+    }
+    (project.path / checking.CHECK).write_text(json.dumps(values), encoding="utf-8")
+    headers = {"Accept-Language": "ko"}
+    page = client.get(f"/studio/{project.name}/check", headers=headers).text
+    keys = [f"shortcut.{name.replace(' ', '_')}" for name in names]
+    said = ", ".join(i18n.texts("ko")[key] for key in keys)
+    assert f"({said}, &lt;new&gt;)" in page
 
 
 def test_a_project_is_made_filled_and_changed_over_http(client):

@@ -202,18 +202,20 @@ def check_facts(desk: Desk, project: Project) -> Facts:
 
 def train_facts(desk: Desk, project: Project) -> Facts:
     """What the page Train shows."""
-    problem = ""
-    try:
-        training.check_ready(project)
+    counts = project.counts()
+    small = [name for name, count in counts.items() if count < training.LEAST]
+    ready = len(counts) > 1 and not small
+    arguments: list[str] = []
+    if ready:
         arguments = ["eyesight", *training.command(project, TIMES[0])]
-    except UserError as error:
-        arguments = []
-        problem = f"{error.message}; {error.hint}"
     run = training.latest(project)
     return {
         "times": TIMES,
         "line": shlex.join(arguments),
-        "not_ready": problem,
+        "ready": ready,
+        "counts": counts,
+        "small": small,
+        "least": training.LEAST,
         "interrupted": run is not None and training.can_go_on(run),
     }
 
