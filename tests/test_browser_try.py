@@ -48,6 +48,7 @@ DOUBTS = {
     "unlike": answer(0.6, "unlike"),
     "even": answer(0.4, "even", sure=False),
     "two": answer(0.6, "unsure", among=CLASSES[:2], sure=False),
+    "three": answer(0.5, "unsure", among=CLASSES[:3], sure=False),
     "many": answer(0.3, "unsure", among=CLASSES, sure=False),
 }
 TRY = "/studio/shapes/try"
@@ -57,7 +58,7 @@ TRY = "/studio/shapes/try"
 def address(tmp_path_factory):
     place = tmp_path_factory.mktemp("try")
     project = projects.create_project(place, "Shapes")
-    folder(project.pictures, 9)
+    folder(project.pictures, 180)
     run = trained(project.runs_path, "lamps", ["dark", "bright"])
     app = application(onnx_classifier.load(file_of(run)), studio=Desk(place, Limits()))
     with served(app) as where:
@@ -117,6 +118,17 @@ def test_without_a_doubt_only_a_sure_answer_is_called_sure(page):
         assert ask(page, TRY, answer(best, sure=sure)) == (CLASSES[0], said)
 
 
+@pytest.mark.whole
+def test_what_can_be_done_with_a_class_of_many_pictures_stays_in_sight(page):
+    page.goto(page.address + "/studio/shapes/collect")
+    card = page.locator('section.card[aria-label="bar"]')
+    card.locator(".thumbs button").first.click()
+    assert card.locator(".remove").is_visible() and card.locator(".thumbs li").count() == 60
+    assert card.bounding_box()["height"] < page.viewport_size["height"]
+    keep_picture(page, "collect_many")
+    assert fits(page)
+
+
 @pytest.mark.parametrize("language", i18n.LANGUAGES)
 def test_an_exported_page_knows_nothing_in_the_same_words(language):
     exported = json.loads((PAGE / f"{language}.json").read_text(encoding="utf-8"))
@@ -128,4 +140,7 @@ def test_a_long_set_is_named_in_part(language):
     t = i18n.translator(language)
     said = doubt_of(DOUBTS["many"], t)
     assert said == t("doubt.unsure_many", others="cross, ring, dot", n=1)
+    others = t("doubt.or", some="cross", last="ring")
+    assert doubt_of(DOUBTS["three"], t) == t("doubt.unsure", others=others)
+    assert doubt_of(DOUBTS["two"], t) == t("doubt.unsure", others="cross")
     assert doubt_of(answer(sure=True), t) == ""

@@ -359,6 +359,22 @@ def test_every_step_has_a_page(client, project, language):
     assert client.get("/", follow_redirects=False).headers["location"] == "/studio"
 
 
+def test_a_project_without_images_is_led_back_to_collect(client, place):
+    project = projects.create_project(place, "Empty")
+    for step, key in (("check", "studio.no_pictures"), ("train", "studio.needs_classes")):
+        page = client.get(f"/studio/{project.name}/{step}").text
+        assert f'class="warn">{i18n.texts("en")[key]}<' in page and 'id="begin"' not in page
+        assert (
+            f'href="/studio/{project.name}/collect">{i18n.texts("en")["studio.back_collect"]}'
+            in page
+        )
+    project.add_class("bar")
+    (project.pictures / "bar" / "0.png").write_bytes(image())
+    page = client.get(f"/studio/{project.name}/check").text
+    missing = f'class="warn">{i18n.texts("en")["studio.no_pictures"]}<'
+    assert missing not in page and 'id="begin"' in page
+
+
 def test_the_train_page_says_in_the_visitors_language_what_is_missing(client, place):
     project = projects.create_project(place, "Few")
     ko = i18n.translator("ko")
@@ -367,7 +383,8 @@ def test_the_train_page_says_in_the_visitors_language_what_is_missing(client, pl
         headers = {"Accept-Language": "ko"}
         return client.get(f"/studio/{project.name}/train", headers=headers).text
 
-    assert ko("studio.needs_classes") in shown() and 'id="begin"' not in shown()
+    assert f'class="warn">{ko("studio.needs_classes")}<' in shown()
+    assert 'id="begin"' not in shown()
     for name, count in (("bar", 6), ("ring", 3)):
         project.add_class(name)
         for number in range(count):
@@ -376,6 +393,16 @@ def test_the_train_page_says_in_the_visitors_language_what_is_missing(client, pl
     assert missing in shown() and 'id="begin"' not in shown()
     (project.pictures / "ring" / "3.png").write_bytes(image())
     assert 'id="begin"' in shown()
+
+
+def test_a_training_without_time_is_explained_in_the_visitors_language(client, project):
+    run = Run.create(project.runs_path, "folder")
+    run.write_json("recipe.json", {"format": 1, "name": "folder"})
+    run.append({"event": "start"})
+    run.append({"event": "failed", "message": "no time", "hint": "try --budget 90s"})
+    page = client.get(f"/studio/{project.name}/compare", headers={"Accept-Language": "ko"}).text
+    words = i18n.texts("ko")["studio.no_time"]
+    assert f'<p class="warn">{words}</p>' in page and ">no time<" not in page
 
 
 def test_a_shortcut_is_named_in_the_visitors_language(client, project):

@@ -76,10 +76,13 @@ def doubt_of(answer: Recognised, t: i18n.Translator) -> str:
     if answer.doubt != "unsure":
         return str(t(f"doubt.{answer.doubt}")) if answer.doubt else ""
     others = readable(tuple(answer.set or ())[1:])
-    named = ", ".join(others[:OTHERS])
-    if len(others) <= OTHERS:
-        return str(t("doubt.unsure", others=named))
-    return str(t("doubt.unsure_many", others=named, n=len(others) - OTHERS))
+    if len(others) > OTHERS:
+        named = ", ".join(others[:OTHERS])
+        return str(t("doubt.unsure_many", others=named, n=len(others) - OTHERS))
+    named = "".join(others)
+    if len(others) > 1:
+        named = str(t("doubt.or", some=", ".join(others[:-1]), last=others[-1]))
+    return str(t("doubt.unsure", others=named))
 
 
 def sentence(request: Request, refused: Refused) -> str:

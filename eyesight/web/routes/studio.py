@@ -235,6 +235,7 @@ class RunFacts:
     classes: Sequence[str] = ()
     began: str | None = None
     problem: str = ""
+    short_of_time: bool = False
     usable: bool = False
 
 
@@ -266,6 +267,7 @@ def run_facts(run: Run) -> RunFacts:
         classes=data.get("classes") or [],
         began=log[0].get("time") if log else None,
         problem=reached.problem,
+        short_of_time=reached.short_of_time,
         usable=projects.has_classifier(run),
     )
 

@@ -8,7 +8,7 @@ function partsOf(id) {
   return { of: id.slice(0, place), file: id.slice(place + 1) };
 }
 
-document.getElementById("begin").addEventListener("click", async () => {
+document.getElementById("begin")?.addEventListener("click", async () => {
   if (await trying(() => tell("/check"), problem)) refresh();
 });
 document.getElementById("stop").addEventListener("click", () => trying(() => tell("/stop")));

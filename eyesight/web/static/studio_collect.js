@@ -280,6 +280,7 @@ function show(now) {
     card.version = now.version;
   });
   const sum = now.classes.reduce((all, one) => all + one.count, 0);
+  document.getElementById("next").hidden = !sum;
   document.getElementById("sum").textContent = now.classes.length
     ? t("studio.sum", { n: now.classes.length, pictures: pictures(sum) }) : "";
   const undo = document.getElementById("undo");

@@ -7,6 +7,7 @@ const live = document.getElementById("live");
 const look = document.getElementById("look");
 const watch = document.getElementById("watch");
 const EVERY = 700; // milliseconds between two pictures of the camera
+const TINY = 96; // pixels of a side up to which a picture is enlarged in squares
 const VERY_SURE = 0.95;
 const RATHER_SURE = 0.75;
 let current = null;
@@ -149,6 +150,7 @@ async function showHeld() {
 }
 
 if (stage) {
+  given.addEventListener("load", () => given.classList.toggle("tiny", Math.max(given.naturalWidth, given.naturalHeight) <= TINY));
   onDrop(document.querySelector("main"), found => { if (found[0]) { stopWatching(); recognise(found[0].file); } });
   document.addEventListener("paste", event => { const file = event.clipboardData.files[0]; if (file) recognise(file); });
   for (const input of [document.getElementById("picture"), document.getElementById("photo")]) {

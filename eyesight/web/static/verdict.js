@@ -6,11 +6,16 @@ function nothingKnown(said) {
   return said.doubt === "unlike" ? t("doubt.nothing_known") : "";
 }
 
+function oneOf(names) {
+  if (names.length < 2) return names.join("");
+  return t("doubt.or", { some: names.slice(0, -1).join(", "), last: names[names.length - 1] });
+}
+
 function doubtOf(said, named = name => name) {
   if (said.doubt !== "unsure") return said.doubt ? t("doubt." + said.doubt) : "";
   const others = (said.set || []).slice(1).map(named);
   const more = others.length - OTHERS;
-  if (more <= 0) return t("doubt.unsure", { others: others.join(", ") });
+  if (more <= 0) return t("doubt.unsure", { others: oneOf(others) });
   return t("doubt.unsure_many", { others: others.slice(0, OTHERS).join(", "), n: more });
 }
 
