@@ -141,7 +141,7 @@ def resolve(recipe: Recipe, out: Path, context: Context) -> tuple[Recipe, Datase
     resolved = from_dict(decided)
     effects.refuse_lost(effects.setup(recipe, resolved))
     data = group.in_turn(lambda: load_data(resolved, reporter))
-    group.same(lambda: {"set of pictures": data.store.key, "split": data.hash})
+    group.same(lambda: {"set of images": data.store.key, "split": data.hash})
     initialise.check(resolved, data)
     path = Path(group.once(lambda: str(find_or_begin(recipe, data, out, context).path)))
     report_data(data, context)
@@ -169,7 +169,7 @@ def facts_of_process(recipe: Recipe) -> dict[str, object]:
 
 def load_data(recipe: Recipe, reporter: Reporter) -> Dataset:
     """The images of a recipe, prepared and divided."""
-    counter = reporter.counter("preparing pictures")
+    counter = reporter.counter("preparing images")
     return dataset.load(recipe.data, talk=reporter.message, progress=counter)
 
 

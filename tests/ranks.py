@@ -186,7 +186,7 @@ def main(rank, folder, *ports):
 
             errors = [
                 refused(
-                    lambda: group.same(lambda: {"torch": "2", "set of pictures": f"key{rank == 1}"})
+                    lambda: group.same(lambda: {"torch": "2", "set of images": f"key{rank == 1}"})
                 ),
                 refused(lambda: group.once(fail)),
                 refused(lambda: group.in_turn(fail if rank == 1 else lambda: 0)),

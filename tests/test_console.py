@@ -81,13 +81,13 @@ def test_on_a_terminal_one_bar_tells_what_is_done_now(clock, monkeypatch):
     with reporter.bar():
         (task,) = reporter.display.tasks
         assert task.total is None
-        reporter.progress("preparing pictures", 0, 10)
+        reporter.progress("preparing images", 0, 10)
         clock[0] += 2
-        reporter.progress("preparing pictures", 5, 10)
+        reporter.progress("preparing images", 5, 10)
         assert (task.total, task.completed) == (1.0, 0.5)
         reporter.display.refresh()
         reporter.message("a note")
-        reporter.progress("preparing pictures", 10, 10)
+        reporter.progress("preparing images", 10, 10)
         assert task.total is None and task.description == "", "whatever comes now is not known"
         reporter.progress("training", 0.0, 1.0)
         clock[0] += 10
@@ -104,7 +104,7 @@ def test_without_a_terminal_there_are_lines_for_counts_and_none_between_epochs(
     monkeypatch.setattr(console, "console", Console(stderr=True, force_terminal=False, width=100))
     reporter = console.ConsoleReporter()
     with reporter.bar():
-        for doing, total in (("preparing pictures", 10), ("training", 1)):
+        for doing, total in (("preparing images", 10), ("training", 1)):
             reporter.progress(doing, 0, total)
             clock[0] += 6
             reporter.progress(doing, total / 2, total)

@@ -119,7 +119,7 @@ def data_(
 
     data = override(Recipe(), [f"data.source={where}", *(settings or ())]).data
     names_target = any(setting.startswith("data.target=") for setting in settings or ())
-    counter = console.reporter.counter("preparing pictures")
+    counter = console.reporter.counter("preparing images")
     result: scan.Scan | mask_scan.MaskScan
     if data.target == "mask" or (not names_target and pairs.is_masked(where)):
         result = mask_scan.scan_masks(data, console.talk, counter)
@@ -159,7 +159,7 @@ def augment(
     )
     picture = str(
         draw(
-            recipe, out, talk=console.talk, progress=console.reporter.counter("preparing pictures")
+            recipe, out, talk=console.talk, progress=console.reporter.counter("preparing images")
         )
     )
     if as_json:
@@ -602,7 +602,7 @@ def compare_(
         out,
         train=train,
         talk=console.talk,
-        progress=console.reporter.counter("preparing pictures"),
+        progress=console.reporter.counter("preparing images"),
     )
     effects = effects_of([run for row in comparison.rows for run in row.runs])
     place = compare.folder(members, names, out)

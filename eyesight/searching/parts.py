@@ -71,7 +71,7 @@ class Division:
 
     def _open(self, data: Data) -> Parts:
         talk = self.reporter.message
-        progress = self.reporter.counter("preparing pictures")
+        progress = self.reporter.counter("preparing images")
         images = dataset.load(data, talk=talk, progress=progress)
         validation = images.validation
         if (images.store.splits == "validation").any():
