@@ -94,7 +94,7 @@ def test_on_a_terminal_one_bar_tells_what_is_done_now(clock, monkeypatch):
         reporter.progress("training", 0.25, 1.0)
         assert task.description == "training  25%, 30 s left" and task.completed == 0.25
     assert reporter.display is None
-    assert "preparing pictures 5 of 10, 2 s left" in written.getvalue()
+    assert "preparing images 5 of 10, 2 s left" in written.getvalue()
     assert "a note" in written.getvalue()
 
 
@@ -108,4 +108,4 @@ def test_without_a_terminal_there_are_lines_for_counts_and_none_between_epochs(
             reporter.progress(doing, 0, total)
             clock[0] += 6
             reporter.progress(doing, total / 2, total)
-    assert capsys.readouterr().err.strip() == "preparing pictures 5 of 10, 6 s left"
+    assert capsys.readouterr().err.strip() == "preparing images 5 of 10, 6 s left"

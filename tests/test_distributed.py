@@ -113,7 +113,7 @@ def test_other_data_or_an_error_in_one_process_is_the_error_of_all(together, siz
         differs, once, in_turn = json.loads((together / f"{size}-{rank}.json").read_text())
         assert (
             differs.startswith("process 1 (on ")
-            and "different set of pictures than process 0" in differs
+            and "different set of images than process 0" in differs
         )
         assert (once, in_turn) == ("no room in 0", "process 1: no room in 1")
 
