@@ -750,15 +750,22 @@ def wrong_usage(bench: Bench) -> str:
     return "exit code 2, and the error as JSON"
 
 
+COMMANDS = """
+import json, sys
+from eyesight.cli.main import app
+for arguments in json.loads(sys.argv[1]):
+    app(arguments, standalone_mode=False)
+"""
+
+
 def trained(root: Path) -> Path:
-    """A trained run and its ONNX file, made once for all faults."""
+    """A trained run and its ONNX file, made once for all faults, by one process."""
     bench = Bench(root / "model", None)
-    for arguments in (bench.training(), None):
-        if arguments is None:
-            arguments = ["export", str(bench.run_folder), "--out", str(bench.onnx)]
-        done = bench.eyesight(*arguments)
-        if done.code:
-            sys.exit(done.err)
+    run = bench.runs / "0001-digits"
+    commands = [bench.training(), ["export", str(run), "--out", str(bench.onnx)]]
+    done = bench.run([sys.executable, "-c", COMMANDS, json.dumps(commands)])
+    if done.code:
+        sys.exit(done.err)
     shutil.rmtree(bench.data)
     return bench.root
 

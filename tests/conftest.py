@@ -1,6 +1,8 @@
 """Fixtures that every test may use: a private cache, and a browser."""
 
+import functools
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,21 @@ def private_cache(tmp_path_factory, monkeypatch):
     """A cache of its own for each test: no test reads or leaves anything in the user's."""
     monkeypatch.setenv("EYESIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
     monkeypatch.delenv("EYESIGHT_DATA", raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_table_of_operators():
+    """PyTorch reads the sources of its 500 operators anew at every ONNX export: here once.
+
+    That is half the time of an export. Where PyTorch has changed, nothing is kept.
+    """
+    exporter = sys.modules.get("torch.onnx._internal.exporter._registration")
+    registry = getattr(exporter, "ONNXRegistry", None)
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(registry, "from_torchlib"):
+            once = staticmethod(functools.cache(registry.from_torchlib))
+            patch.setattr(registry, "from_torchlib", once)
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -239,6 +239,19 @@ CONTRAST = """() => {
 }"""
 
 
+@pytest.fixture(scope="module")
+def small_review(tmp_path_factory):
+    """A review of a few images, for tests that look at its page alone."""
+    place = tmp_path_factory.mktemp("small")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EYESIGHT_CACHE", str(place / "cache"))
+        patch.setattr(features, "backbone_at_hand", lambda: None)
+        patch.setattr(features, "FILTERS", 16)
+        running = Server(folder(place / "shapes", 90, size=32))
+        yield running.address
+        running.close()
+
+
 @pytest.mark.parametrize(
     ("width", "height", "language", "scheme"),
     [
@@ -248,24 +261,23 @@ CONTRAST = """() => {
         (360, 740, "en", "light"),
     ],
 )
-def test_the_page_fits_and_can_be_read_and_reached(browser, root, width, height, language, scheme):
-    running = Server(root)
-    try:
-        page = opened(browser, running.address, width, height, language, scheme)
-        press(page, "2")
-        page.wait_for_timeout(300)
-        PICTURES.mkdir(parents=True, exist_ok=True)
-        page.screenshot(path=PICTURES / f"review_{width}_{scheme}.png", full_page=True)
-        assert page.evaluate("() => document.body.scrollWidth <= innerWidth + 1")
-        assert page.evaluate(LABELLED) == []
-        assert page.evaluate(SMALL) == []
-        assert page.evaluate(CONTRAST) == []
-        assert page.evaluate("() => document.querySelectorAll('h1').length") == 1
-        duplicates = page.evaluate(
-            "() => { const ids = [...document.querySelectorAll('[id]')].map(one => one.id);"
-            " return ids.filter((id, place) => ids.indexOf(id) !== place); }"
-        )
-        assert duplicates == []
-        assert page.problems == []
-    finally:
-        running.close()
+def test_the_page_fits_and_can_be_read_and_reached(
+    browser, small_review, width, height, language, scheme
+):
+    page = opened(browser, small_review, width, height, language, scheme)
+    press(page, "2")
+    page.wait_for_timeout(300)
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=PICTURES / f"review_{width}_{scheme}.png", full_page=True)
+    assert page.evaluate("() => document.body.scrollWidth <= innerWidth + 1")
+    assert page.evaluate(LABELLED) == []
+    assert page.evaluate(SMALL) == []
+    assert page.evaluate(CONTRAST) == []
+    assert page.evaluate("() => document.querySelectorAll('h1').length") == 1
+    duplicates = page.evaluate(
+        "() => { const ids = [...document.querySelectorAll('[id]')].map(one => one.id);"
+        " return ids.filter((id, place) => ids.indexOf(id) !== place); }"
+    )
+    assert duplicates == []
+    assert page.problems == []
+    page.context.close()

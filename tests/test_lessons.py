@@ -1,8 +1,6 @@
 """The lessons run from top to bottom, and their pages show the code that runs."""
 
-import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -54,35 +52,17 @@ def test_a_notebook_holds_all_of_a_page(page):
 
 
 @pytest.mark.whole
+@pytest.mark.filterwarnings("default")  # as in a notebook
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_a_lesson_runs_from_top_to_bottom(script, tmp_path):
-    short = {
-        "LESSON_SHORT": "1",
-        "LESSON_DATA": str(folder(tmp_path / "shapes", 90, 32)),
-        "LESSON_WEIGHTS": "none",
-        "PYTHONPATH": str(ROOT),
-    }
-    done = subprocess.run(
-        [sys.executable, script], cwd=tmp_path, capture_output=True, text=True,
-        env={**os.environ, **short},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert len(done.stdout.splitlines()) >= 5
-
-
-@pytest.mark.whole
-@pytest.mark.filterwarnings("default")  # of the kernel's libraries
-def test_a_lesson_runs_as_a_notebook(tmp_path, monkeypatch):
-    nbformat = pytest.importorskip("nbformat")
-    nbclient = pytest.importorskip("nbclient")
-    pytest.importorskip("ipykernel")
+def test_a_lesson_runs_cell_by_cell(script, tmp_path, monkeypatch, capsys):
+    """As a notebook runs it: the cells share their names, and there is no `__file__`."""
     monkeypatch.setenv("LESSON_SHORT", "1")
-    made = nbformat.from_dict(lessons.notebook(lessons.LESSONS / "1-convolutions.ko.md"))
-    client = nbclient.NotebookClient(
-        made, timeout=300, resources={"metadata": {"path": str(tmp_path)}}
-    )
-    client.execute()
-    printed = [
-        out["text"] for cell in made.cells for out in cell.get("outputs", []) if "text" in out
-    ]
-    assert any("28" in text for text in printed)
+    monkeypatch.setenv("LESSON_DATA", str(folder(tmp_path / "shapes", 90, 32)))
+    monkeypatch.setenv("LESSON_WEIGHTS", "none")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for cell in lessons.cells(script):
+        exec(compile(cell, script.name, "exec"), names)
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) >= 5

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,7 +18,7 @@ import eyesight
 from eyesight import experiment
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
-from eyesight.exporting import page_files, runtime, web
+from eyesight.exporting import export, page_files, runtime, web
 from eyesight.exporting.browser import can_drive, find_browser
 from eyesight.exporting.page_files import Parts
 from eyesight.exporting.proof import Proof, require_right
@@ -183,6 +184,23 @@ def real(fetched_runtime, monkeypatch):
     if find_browser() is None or not can_drive():
         pytest.skip("no Chromium")
     monkeypatch.setattr(runtime, "runtime", lambda talk: fetched_runtime)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_network_file(tmp_path_factory):
+    """PyTorch writes the network of a run once; every page of these tests is made of that file."""
+    folder = tmp_path_factory.mktemp("networks")
+    real = export.write
+
+    def write(loaded, facts, file):
+        kept = folder / f"{facts['weights']}.onnx"
+        if not kept.exists():
+            real(loaded, facts, kept)
+        shutil.copy(kept, file)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "write", write)
+        yield
 
 
 @pytest.mark.whole
