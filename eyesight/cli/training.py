@@ -86,7 +86,8 @@ def show_(
 
     if bool(name) == bool(line):
         hint = 'eyesight show lenet5, or eyesight show --layers "28x28x1 conv5x6 max2"'
-        raise UserError("show needs a recipe, a run, a network or --layers", hint, code=2)
+        both = ", not both" if name else ""
+        raise UserError(f"show needs a recipe, a run, a network or --layers{both}", hint, code=2)
     if line:
         shown = show.sketched(line)
     elif show.is_network(name):

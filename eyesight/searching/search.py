@@ -424,7 +424,8 @@ def halve(entered: Sequence[Candidate], search: Search) -> Trial:
         if not good:
             raise UserError(
                 f"no candidate could be trained; the first failed with: {made[0].failure}",
-                "use a longer budget, for example --budget 10m",
+                "remove its cause; if there was too little time, use a longer budget, for example "
+                "--budget 10m",
             )
         kept = best_of(good, families)
         if number > 1 and (len(kept) == len(good) or len(good) == 1):
