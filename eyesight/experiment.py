@@ -295,17 +295,18 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
         return Evaluation("float32", views)
     held_out = len(data.test) + len(data.validation)
     context.reporter.message(f"estimating the evaluation time of {held_out:,} held-out images")
-    measured = context.group.once(lambda: vars(budget.plan_evaluation(network, data, recipe)))
+    left = clock.left()
+    measured = context.group.once(lambda: vars(budget.plan_evaluation(network, data, recipe, left)))
     evaluation = Evaluation(**measured)
     if evaluation.views != views:
         context.reporter.message(
-            f"a budget of {clock.budget:.0f} s is too short to average over the views {views}; "
+            f"the {left:.0f} s left are too short to average over the views {views}; "
             f"using {evaluation.views}"
         )
     if evaluation.references < REFERENCES:
         context.reporter.message(
-            f"a budget of {clock.budget:.0f} s is too short for {REFERENCES:,} training "
-            f"images as references for unfamiliar images; using {evaluation.references}"
+            f"the {left:.0f} s left are too short for {min(REFERENCES, len(data.train)):,} "
+            f"training images as references for unfamiliar images; using {evaluation.references}"
         )
     seconds = evaluation.seconds / context.group.size
     budget.reserve_for_evaluation(clock, seconds, recipe.data.target)

@@ -2,12 +2,17 @@
 
 import threading
 
+import drawn
 import pytest
 import torch
 from torch import nn
 
+from eyesight import classifier
 from eyesight.models import cores, registry
-from eyesight.recipe import Model
+from eyesight.recipe import Augment, Model, Recipe, Training
+from eyesight.training import features, loop
+from eyesight.training.checkpoint import State
+from eyesight.training.context import Context
 
 
 @pytest.fixture
@@ -40,7 +45,7 @@ def test_small_batches_on_two_cores_answer_as_one_batch_in_order(two_cores):
             return network(part)
 
     parts = cores.on_each_core(compute, images, network)
-    assert [len(part) for part in parts] == [64, 64, 22]
+    assert [len(part) for part in parts] == [38, 38, 37, 37], "as many for each core"
     with torch.no_grad():
         torch.testing.assert_close(torch.cat(parts), network(images))
     assert {number for _, number in threads} == {1}, "each core alone"
@@ -117,3 +122,38 @@ def test_a_network_of_another_order_is_left_as_it_is():
     network = network_with_statistics()
     network.body = Crossed().eval()
     assert cores.folded(network) is network
+
+
+def asked_in_every_way(network, precision):
+    """What each caller of `on_each_core` computes."""
+    images = drawn.images(150, 32, channels=3)
+    pixels = images.take(torch.arange(150))
+    units = list(network.body.units) if hasattr(network.body, "units") else [network.body]
+    trunk = features.Trunk(network, units, images.shape, pictures=True)
+    key = features.Key("toy", precision=precision)
+    recipe = Recipe(model=Model("fast_objects"), training=Training(batch=16))
+    state = State.start(network, recipe, 1)
+    under_way = loop._Loop(state, images, recipe, Context(), precision)
+    network.eval()
+    return {
+        "outputs": classifier.mean_outputs(network, pixels, "flip", precision),
+        "logits": classifier.logits_and_features(network, pixels, "one", precision)[0],
+        "features": classifier.logits_and_features(network, pixels, "one", precision)[1],
+        "frozen": features.compute(trunk, images, Augment(), 1, key).take(torch.arange(150)),
+        "scored": under_way._outputs(pixels.float() / 255),
+    }
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_every_caller_answers_on_two_cores_as_on_one(precision, monkeypatch):
+    monkeypatch.setattr(features.cache, "recall", lambda *place: None)
+    network = network_with_statistics()
+    found = {}
+    before = torch.get_num_threads()
+    for cores_at_hand in (1, 2):
+        torch.set_num_threads(cores_at_hand)
+        found[cores_at_hand] = asked_in_every_way(network, precision)
+    torch.set_num_threads(before)
+    for name, values in found[2].items():
+        assert not values.requires_grad, name
+        torch.testing.assert_close(values, found[1][name], atol=0.05, rtol=0.05, msg=name)

@@ -28,7 +28,7 @@ def test_every_call_of_a_users_script_works(tmp_path, capsys):
         assert word in printed
 
 
-def test_mypy_checks_the_users_script_strictly_and_finds_its_mistakes():
+def test_the_users_script_is_among_what_make_check_types_strictly():
     """`make check` runs mypy; an ignored error that is none fails it, because it is strict."""
     settings = tomllib.loads((SCRIPT.parents[1] / "pyproject.toml").read_text("utf-8"))
     mypy = settings["tool"]["mypy"]

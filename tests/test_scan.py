@@ -191,13 +191,13 @@ def test_classes_with_too_few_images_are_named():
     text = " ".join(describe(scan(source(files))).split())
     assert "note: no usable image of elk note:" in text
     assert "note: only one image of bat: it cannot be in both the training set and the test" in text
-    assert "note: fewer than 20 training images of fox (19): the accuracy" in text
+    assert "note: fewer than 20 images to learn fox (19) from: the accuracy" in text
     parts = {"train/fox/1.png": picture(1), "train/owl/1.png": picture(2)}
     parts |= {
         f"test/{name}/9.png": picture(number) for number, name in enumerate(("fox", "owl"), 7)
     }
     assert scan(source(parts)).notes == (
-        "fewer than 20 training images of fox (1), owl (1): the accuracy on so few is uncertain; "
+        "fewer than 20 images to learn fox (1), owl (1) from: the accuracy on so few is uncertain; "
         "add images",
     )
 

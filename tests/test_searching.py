@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from eyesight.cli import main
+from eyesight.cli import main, training
 from eyesight.errors import UserError
 from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, override
 from eyesight.recipes.folder import Seen
@@ -221,6 +221,35 @@ def test_a_trial_that_would_take_the_winners_time_is_not_begun(tmp_path):
     under_way.trials.append(trials.Trial(Candidate("slow", Recipe(), ""), 1, 2.0, 12.0, hits, hits))
     assert not under_way.late(29.0)
     assert under_way.late(31.0)
+
+
+def test_a_candidate_without_rivals_is_tried_once_or_not_at_all_where_time_is_short(
+    monkeypatch, tmp_path
+):
+    drawn.folder(tmp_path / "data", 120, 16)
+    alone = Candidate("learns", tiny(tmp_path / "data", 1e-3), "from scratch")
+    record = joined.search(searched([alone], tmp_path / "runs"))
+    assert (record.winner, record.reason) == ("learns", "the only candidate")
+    assert [trial.round for trial in record.trials if trial.name == "learns"] == [1]
+    monkeypatch.setattr(search, "PREPARING", 0.0)
+    run = searched([alone], tmp_path / "late")
+    record = joined.search(run)
+    assert [(trial.score, trial.seconds) for trial in record.trials] == [(None, 0.0)]
+    assert record.luck is None
+    assert run.result["test"]["n"] == 24
+    assert "learns: chosen" in " ".join(training.search_lines(record))
+
+
+def test_time_for_evaluating_the_winner_is_kept_from_the_trials(monkeypatch, tmp_path):
+    drawn.folder(tmp_path / "data", 120, 16)
+    candidate = Candidate("learns", tiny(tmp_path / "data", 1e-3), "from scratch")
+    rest = (Reporter(), Clock(0.0), Division(BUDGET, Reporter()), tmp_path, interrupted.State())
+    under_way = search.Search(100.0, *rest)
+    for seconds, kept in ((7.0, 7.0), (70.0, 30.0)):
+        monkeypatch.setattr(
+            trials.budget, "evaluation_seconds", lambda *rest, seconds=seconds: seconds
+        )
+        assert search.seconds_of_evaluation([candidate], under_way) == kept
 
 
 def test_groups_and_the_datas_own_validation_part_stay_apart(tmp_path):

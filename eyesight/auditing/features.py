@@ -10,7 +10,6 @@ import json
 import time
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile
@@ -235,9 +234,9 @@ def batches(
     device = torch.device("cpu")
     if isinstance(extractor, Pyramid):
         device = extractor.normalise.mean.device
-    batch, workers = BATCH, torch.get_num_threads()
+    batch, count = BATCH, torch.get_num_threads()
     if device.type != "cpu":
-        batch, workers = 256, 1
+        batch, count = 256, 1
 
     def compute_batch(index: Tensor) -> Tensor:
         with torch.inference_mode():
@@ -245,15 +244,13 @@ def batches(
             return values.half().cpu()
 
     done = 0
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        for rows in torch.split(order, workers * 4 * batch):
+    with cores.workers(count) as pool:
+        for rows in torch.split(order, count * 4 * batch):
             if time.monotonic() > deadline and done >= MINIMUM_IMAGES:
                 break
             yield from pool.map(compute_batch, torch.split(rows, batch))
             done += len(rows)
             progress(done, len(order))
-    if device.type == "cpu":
-        torch.set_num_threads(workers)
 
 
 def feature_file(name: str, ids: Sequence[str], source: str) -> Path:

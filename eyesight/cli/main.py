@@ -96,7 +96,7 @@ def process() -> None:
     Taking PyTorch apart object by object, as Python does at its end, takes seconds.
     """
     codes: list[object] = [1]  # of an error that nothing caught
-    atexit.register(end_now, codes)  # before any other, so that it runs after all of them
+    atexit.register(end_now, codes)  # before PyTorch's and others', so that it runs after theirs
     try:
         main()
     except SystemExit as end:

@@ -159,9 +159,7 @@ def augment(
         name, *settings or (), *[f"training.seed={seed}"] * (seed is not None), data=data
     )
     picture = str(
-        draw(
-            recipe, out, talk=console.talk, progress=console.reporter.counter("preparing images")
-        )
+        draw(recipe, out, talk=console.talk, progress=console.reporter.counter("preparing images"))
     )
     if as_json:
         show_json({"picture": picture})
@@ -283,8 +281,7 @@ def train(
     report = write_report(run)
     result = run.result
     if as_json:
-        parts = {part: spent for part, spent in result["seconds"].items() if part != "total"}
-        parts["report"] = round(waited() - trained_in, 3)
+        parts = {**parts_of(result, trained_in), "report": round(waited() - trained_in, 3)}
         facts: dict[str, Any] = {
             key: result[key]
             for key in (
@@ -311,6 +308,14 @@ def train(
         )
         return
     _print_result(run, result, report)
+
+
+def parts_of(result: Result, waited_for: float) -> dict[str, float]:
+    """The seconds of each part of the training; empty if an earlier command did it."""
+    seconds = dict(result["seconds"])
+    if seconds.pop("total") > waited_for:
+        return {}
+    return seconds
 
 
 def _check_track(track: str | None) -> None:
@@ -407,7 +412,9 @@ def search_lines(record: SearchRecord) -> list[str]:
     """For people: what was tried, and how much of the best score may be luck."""
     lines = []
     for trial in record.trials:
-        score = "failed" if trial.score is None else f"{trial.score:.2%}"
+        score = "failed" if trial.seconds else "–"
+        if trial.score is not None:
+            score = f"{trial.score:.2%}"
         reason = trial.dropped or "chosen"
         lines.append(f"{score:>7}  {trial.seconds:5.0f} s  {trial.name}: {reason}")
     luck = record.luck

@@ -352,8 +352,8 @@ NOTES = {
     "compare their scores",
     "unranked": "no rank: its runs have no predictions, or were not all evaluated on the same "
     "test images",
-    "seconds": "seconds: total time of the training command; images/s trained: training "
-    "images per second of training epochs",
+    "seconds": "seconds: from the start of the training command to the end of the evaluation; "
+    "images/s trained: training images per second of training epochs",
     "epochs": "training and validation: score and loss in the epoch whose weights were kept; "
     "training values are measured during the epoch, on augmented images",
     "machines": (

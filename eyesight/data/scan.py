@@ -246,7 +246,7 @@ def _few_images(counts: dict[str, dict[str, int]]) -> list[str]:
         )
     if few:
         notes.append(
-            f"fewer than {FEW} training images of {listed(few, 10)}: the accuracy on so few is "
+            f"fewer than {FEW} images to learn {listed(few, 10)} from: the accuracy on so few is "
             "uncertain; add images"
         )
     return notes

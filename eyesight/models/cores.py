@@ -8,9 +8,11 @@ way with EfficientNet-lite0 (80 with batch normalisation folded), and 30 in batc
 from __future__ import annotations
 
 import copy
+import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from itertools import pairwise
 from typing import TypeVar
 
@@ -19,38 +21,53 @@ from torch import Tensor, nn
 
 from eyesight.models.layers import Network
 
-PIXELS = 1 << 18  # of a small batch, without channels: 16 images of 128 pixels, …
-PARTS = (8, 64)  # … but from so many images to so many
-KNOWN = ("torch", "torchvision", "timm", "eyesight")  # whose layers keep nothing in themselves
-Module = TypeVar("Module", bound=Network)
+PART_PIXELS = 1 << 18  # of a part, without channels: 16 images of 128 pixels, …
+PART_IMAGES = (8, 64)  # … but from so many images to so many
+FEWEST = 2  # images for each core; fewer are inferred by all cores together
+# Packages whose layers write nothing that another thread could read differently.
+THREAD_SAFE = ("torch", "torchvision", "timm", "eyesight")
+AnyNetwork = TypeVar("AnyNetwork", bound=Network)
 Out = TypeVar("Out")
 
 
-def part_size(height: int, width: int) -> int:
-    """The number of images in a small batch."""
-    low, high = PARTS
-    return max(low, min(high, PIXELS // (height * width)))
+@contextmanager
+def workers(count: int) -> Iterator[ThreadPoolExecutor]:
+    """Context manager: so many threads, each of which computes on one core."""
+    threads = torch.get_num_threads()
+    try:
+        with ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            yield pool
+    finally:
+        torch.set_num_threads(threads)
+
+
+def part_count(images: int, height: int, width: int, cores: int) -> int:
+    """The number of parts of a batch: small ones, and as many for each core."""
+    fewest, most = PART_IMAGES
+    size = max(fewest, min(most, PART_PIXELS // (height * width)))
+    return cores * max(1, math.ceil(images / (size * cores)))
 
 
 def on_each_core(compute: Callable[[Tensor], Out], images: Tensor, network: nn.Module) -> list[Out]:
-    """`compute`, which runs `network`, of small batches of the images N,C,H,W, in order.
+    """`compute`, which runs `network`, of parts of the images N,C,H,W, in order.
 
-    On a processor each core takes batches of its own; a GPU takes all images at once. Modes such as
+    On a processor each core takes parts of its own; a GPU takes all images at once. Modes such as
     `torch.no_grad` belong to a thread, so `compute` enters them itself. Only the main thread
     shares its work with others: a service has threads of its own.
     """
     if images.device.type != "cpu":
         return [compute(images)]
     cores = torch.get_num_threads()
-    parts = torch.split(images, part_size(*images.shape[2:]))
     in_main = threading.current_thread() is threading.main_thread()
-    if len(parts) == 1 or cores == 1 or not in_main or not keeps_nothing(network):
+    if not in_main or not keeps_nothing(network):
+        cores = 1
+    if len(images) < FEWEST * cores:
+        return [compute(images)]
+    parts = torch.tensor_split(images, part_count(len(images), *images.shape[2:], cores))
+    if cores == 1:
         return [compute(part) for part in parts]
-    try:
-        with ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            return list(pool.map(compute, parts))
-    finally:
-        torch.set_num_threads(cores)
+    with workers(cores) as pool:
+        return list(pool.map(compute, parts))
 
 
 def keeps_nothing(network: nn.Module) -> bool:
@@ -59,7 +76,7 @@ def keeps_nothing(network: nn.Module) -> bool:
     This is not known of a person's own layers, and not true of hooks.
     """
     for module in network.modules():
-        if type(module).__module__.partition(".")[0] not in KNOWN:
+        if type(module).__module__.partition(".")[0] not in THREAD_SAFE:
             return False
         if module._forward_hooks or module._forward_pre_hooks:
             return False
@@ -67,7 +84,7 @@ def keeps_nothing(network: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def folded(network: Module) -> Module:
+def folded(network: AnyNetwork) -> AnyNetwork:
     """A copy of the network with each batch normalisation folded into the convolution before it.
 
     Returns the network itself if that would change what its body computes, because the layers are

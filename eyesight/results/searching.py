@@ -30,7 +30,7 @@ class TrialRecord:
     round: int  # from 1
     budget: float  # seconds that the trial was given
     seconds: float  # that it took
-    score: float | None  # None where it failed
+    score: float | None  # None where it failed or was not tried
     forecast: float | None  # of the score after all the time that is left, by two trials
     dropped: str  # why; empty for the winner
 

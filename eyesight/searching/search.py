@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from eyesight.data.opening import open_source
 from eyesight.data.prepare import BadPicture, Preparation, prepare
 from eyesight.data.source import Source
 from eyesight.errors import UserError
-from eyesight.models import weights, zoo
+from eyesight.models import registry, weights, zoo
 from eyesight.recipe import Data, Recipe, differences, override
 from eyesight.recipes.folder import PREFERRED
 from eyesight.results import searching as results
@@ -64,6 +64,7 @@ IMPROVING = 0.1  # … and this into the winner's settings, where trials are lon
 PROBING = 0.06  # of the budget, into the linear probe of the pretrained networks
 GROWTH = 3  # a round is so many times as long as the one before, and keeps one candidate in so many
 PREPARING = 0.2  # of the budget: then the images of no further candidate are prepared
+EVALUATING = 0.3  # of the budget, at most, is kept for evaluating the winner
 LATEST = 0.45  # of the budget: then no further trial begins, …
 LEAST = 0.25  # … nor where less than this is left for the training of the winner
 SHORTEST = 2.0  # seconds of a trial
@@ -412,6 +413,9 @@ def strongest(names: Sequence[str], images: Images, search: Search) -> list[str]
 def halve(entered: Sequence[Candidate], search: Search) -> Trial:
     """Rounds of trials, each longer than the one before, until every family has its best left."""
     alive = prepared(entered, search)
+    search.saving += seconds_of_evaluation(alive, search)
+    if len(alive) == 1:
+        return without_rivals(alive[0], search)
     families = len({candidate.family for candidate in alive})
     seconds = HALVING * search.left() / units(len(alive), families)
     number = 1
@@ -422,11 +426,7 @@ def halve(entered: Sequence[Candidate], search: Search) -> Trial:
         if not good and earlier:
             return leader(list(earlier.values()), {}, search)
         if not good:
-            raise UserError(
-                f"no candidate could be trained; the first failed with: {made[0].failure}",
-                "remove its cause; if there was too little time, use a longer budget, for example "
-                "--budget 10m",
-            )
+            raise untrainable(made[0])
         kept = best_of(good, families)
         if number > 1 and (len(kept) == len(good) or len(good) == 1):
             return leader(good, earlier, search)
@@ -438,6 +438,41 @@ def halve(entered: Sequence[Candidate], search: Search) -> Trial:
         alive = [one.candidate for one in kept]
         number += 1
         seconds *= GROWTH
+
+
+def seconds_of_evaluation(alive: Sequence[Candidate], search: Search) -> float:
+    """Estimated seconds to evaluate the winner, by the first candidate that starts from scratch."""
+    for candidate in alive:
+        if not registry.is_backbone(candidate.recipe.model):
+            with suppress(UserError):  # its trial will say why
+                parts = search.division.parts(candidate.recipe)
+                seconds = trials.evaluation_seconds(candidate.recipe, parts)
+                return min(seconds, EVALUATING * search.budget)
+    return 0.0
+
+
+def without_rivals(candidate: Candidate, search: Search) -> Trial:
+    """The trial of the only candidate: one, with which its other settings are compared.
+
+    None if the images took so long to prepare that all the time is needed for the training.
+    """
+    if search.clock.elapsed() > PREPARING * search.budget:
+        nothing = trials.untried(candidate, 1, 0.0, "")
+        search.trials.append(nothing)
+        return nothing
+    trial = search.attempt(candidate, 1, max(SHORTEST, IMPROVING * search.left() / 3))
+    if trial.failure:
+        raise untrainable(trial)
+    return trial
+
+
+def untrainable(first: Trial) -> UserError:
+    """The error of a search whose trials all failed."""
+    return UserError(
+        f"no candidate could be trained; the first failed with: {first.failure}",
+        "remove its cause; if there was too little time, use a longer budget, for example "
+        "--budget 10m",
+    )
 
 
 def prepared(entered: Sequence[Candidate], search: Search) -> list[Candidate]:
@@ -508,7 +543,8 @@ def leader(good: Sequence[Trial], earlier: dict[str, Trial], search: Search) -> 
 
 def improve(winner: Trial, search: Search) -> tuple[Trial, str]:
     """The winner after trials of its other settings, and why it is the winner."""
-    reason = "best after the rounds"
+    alone = len({trial.candidate.name for trial in search.trials if not trial.failure}) == 1
+    reason = "the only candidate" if alone else "best after the rounds"
     if not search.improves:
         return winner, reason
     seconds = winner.budget
@@ -565,6 +601,9 @@ def record_of(winner: Trial, reason: str, search: Search) -> SearchRecord:
         )
     last = [trial for trial in search.trials if trial.budget == winner.budget]
     others = [trial.choosing for trial in last if trial is not winner and not trial.failure]
+    luck = None
+    if winner.score is not None:
+        luck = results.luck(winner.choosing, others, winner.apart)
     return SearchRecord(
         winner.candidate.name,
         reason,
@@ -572,7 +611,7 @@ def record_of(winner: Trial, reason: str, search: Search) -> SearchRecord:
         search.clock.elapsed(),
         tuple(search.looked_at),
         tuple(rows),
-        results.luck(winner.choosing, others, winner.apart),
+        luck,
     )
 
 

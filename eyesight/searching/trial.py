@@ -39,7 +39,6 @@ from eyesight.training.loop import fit, plan
 from eyesight.training.transfer import Stage
 
 FEW = 16  # images
-VIEWS: dict[Views, int] = {"one": 1, "flip": 2, "shifts": 5, "flip_shifts": 6}
 NOTHING = Monitored(loss=float("inf"), score=0.0)
 
 
@@ -57,8 +56,8 @@ class Trial:
 
     @property
     def score(self) -> float | None:
-        """The accuracy on the images that choose."""
-        if self.failure:
+        """The accuracy on the images that choose; None where it failed or was not tried."""
+        if self.failure or not len(self.choosing):
             return None
         return float(self.choosing.mean())
 
@@ -105,6 +104,12 @@ def hits_of(recipe: Recipe, parts: Parts, seconds: float) -> Hits:
     return hits
 
 
+def evaluation_seconds(recipe: Recipe, parts: Parts) -> float:
+    """Estimated seconds to evaluate the run that the recipe leaves, with one view of each image."""
+    network = initialise.ready(recipe, parts.data, default_device())
+    return budget.evaluation_seconds(network, parts.data, recipe, "one", "float32")
+
+
 def compute_judged_features(recipe: Recipe, network: Network, data: Dataset) -> None:
     """Put the features of the judged images into the cache, below every stage's cut."""
     assert isinstance(network.body, Backbone)
@@ -123,7 +128,7 @@ def reserve_for_judging(recipe: Recipe, network: Network, data: Dataset, clock: 
     few = min(FEW, len(data.train))
     each = budget.SAFETY * budget.seconds_each(network, data.train, few, "one", "float32")
     one = each * len(data.validation)
-    several = one * VIEWS[recipe.training.views]
+    several = one * budget.VIEWS[recipe.training.views]
     if several <= clock.budget * budget.FEWER_VIEWS_ABOVE:
         clock.reserve = several
         return recipe.training.views

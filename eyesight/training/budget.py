@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,14 +23,15 @@ from eyesight.training.precision import HOPELESS
 # Seconds for saving, the report and the end of the process, where `LOOP_SECONDS` was measured; a
 # third of the budget at most.
 SAVING = {"class": 8.0, "picture": 8.0, "mask": 13.0}
-# Evaluate in bfloat16 if float32 would exceed this share of the budget.
+# Evaluate in bfloat16 if float32 would exceed this share of the time that is left.
 BF16_EVAL_ABOVE = 1 / 40
 # Use fewer references for unfamiliar images, and average over fewer views, if evaluation would
-# exceed this share of the budget.
+# exceed this share of the time that is left.
 FEWER_VIEWS_ABOVE = 1 / 8
 FEW_REFERENCES = 250
 SAFETY = 1.5  # on the measured seconds of evaluation
-# Reserve at most this share of the budget for the end, even if the machine seems slow at first.
+# Reserve at most this share of the time that is left for the end: without training there is nothing
+# to evaluate.
 MAXIMUM_RESERVE = 0.6
 # The first stage gets this share of the budget even when an estimate leaves it nothing.
 MINIMUM_TRAINING = 0.05
@@ -37,13 +39,15 @@ MINIMUM_TRAINING = 0.05
 TRIAL_SHARE = 0.05
 # Additions in a loop that shows how fast and how busy the machine is, and their seconds on one
 # core of an idle AMD EPYC with AVX2 only.
-LOOP = 2_000_000
-LOOP_SECONDS = 0.09
+LOOP = 1_000_000
+LOOP_SECONDS = 0.045
+FASTEST = 0.5  # times as long, even on a faster processor: its disk need not be faster
 # Images that show whether bfloat16 is far slower than float32.
 FEW = 2
 # Images on which the saved classifier must predict the same as the one in memory.
 CHECKED = 64
 
+VIEWS: dict[Views, int] = {"one": 1, "flip": 2, "shifts": 5, "flip_shifts": 6}
 FEWER: dict[Views, Views] = {"flip_shifts": "flip", "flip": "one", "shifts": "one"}
 
 
@@ -57,22 +61,27 @@ class Evaluation:
     references: int = REFERENCES  # training images whose features detect unfamiliar images
 
 
-def plan_evaluation(network: Network, data: Dataset, recipe: Recipe) -> Evaluation:
+def plan_evaluation(network: Network, data: Dataset, recipe: Recipe, left: float) -> Evaluation:
     """Plan the evaluation: float32 and all views of the recipe.
 
-    If that would take too much of the budget, use bfloat16, then fewer references for unfamiliar
-    images, then fewer views.
+    If that would take too much of the `left` seconds of a budget, use bfloat16, then fewer
+    references for unfamiliar images, then fewer views.
     """
-    budget, views = recipe.training.budget, recipe.training.views
-    if budget is None:
-        return Evaluation("float32", views)
+    views = recipe.training.views
     while True:
-        evaluation = faster_arithmetic(network, data, recipe, views)
-        if evaluation.seconds > budget * FEWER_VIEWS_ABOVE:
+        evaluation = faster_arithmetic(network, data, recipe, views, left)
+        if evaluation.seconds > left * FEWER_VIEWS_ABOVE and has_references(data, recipe):
             evaluation = with_few_references(evaluation, data, recipe)
-        if views == "one" or evaluation.seconds <= budget * FEWER_VIEWS_ABOVE:
+        if views == "one" or evaluation.seconds <= left * FEWER_VIEWS_ABOVE:
             return evaluation
         views = FEWER[views]
+
+
+def has_references(data: Dataset, recipe: Recipe) -> bool:
+    """Whether unfamiliar images are detected, by more references than a few."""
+    if recipe.data.target != "class" or not len(data.validation):
+        return False
+    return len(data.train) > FEW_REFERENCES
 
 
 def with_few_references(evaluation: Evaluation, data: Dataset, recipe: Recipe) -> Evaluation:
@@ -85,16 +94,15 @@ def with_few_references(evaluation: Evaluation, data: Dataset, recipe: Recipe) -
     return replace(evaluation, seconds=share * evaluation.seconds, references=FEW_REFERENCES)
 
 
-def faster_arithmetic(network: Network, data: Dataset, recipe: Recipe, views: Views) -> Evaluation:
+def faster_arithmetic(
+    network: Network, data: Dataset, recipe: Recipe, views: Views, left: float
+) -> Evaluation:
     """Evaluation in float32, or in bfloat16 where that is faster and float32 slow for the
-    budget.
+    `left` seconds.
     """
     seconds = evaluation_seconds(network, data, recipe, views, "float32")
     exact = Evaluation("float32", views, seconds)
-    budget = recipe.training.budget
-    if budget is None or recipe.training.precision == "float32":
-        return exact
-    if exact.seconds <= budget * BF16_EVAL_ABOVE:
+    if recipe.training.precision == "float32" or exact.seconds <= left * BF16_EVAL_ABOVE:
         return exact
     if far_slower_in_bfloat16(network, data, views):
         return exact
@@ -132,23 +140,21 @@ def evaluation_seconds(
 
 
 def evaluated(data: Dataset, recipe: Recipe, views: Views, references: int) -> float:
-    """The number of images that are inferred after the last step of a training, each as often as
-    the views ask for.
-    """
+    """The number of images that are inferred in all their views after the last step."""
     # With several views the test images are evaluated once more without averaging.
     without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
     # The last epoch scores the validation images, and training images if its batches were blends.
-    held_out = (1 + without_averaging) * len(data.test) + 3 * len(data.validation)
-    scored = min(SAMPLE, len(data.train)) * augment.mixes(recipe.augment)
-    return held_out + scored + 2 * CHECKED + min(references, len(data.train))
+    scored = len(data.validation) + min(SAMPLE, len(data.train)) * augment.mixes(recipe.augment)
+    held_out = (1 + without_averaging) * len(data.test) + 2 * len(data.validation)
+    return held_out + scored / VIEWS[views] + 2 * CHECKED + min(references, len(data.train))
 
 
 def seconds_each(
     network: Network, images: Images, count: int, views: Views, arithmetic: str, *, tries: int = 3
 ) -> float:
-    """Seconds to infer one image in a batch of `count`, the fastest of several tries.
+    """Seconds to infer one image in a batch of `count`, the median of several tries.
 
-    The fastest, so that a momentary load does not reduce the budget.
+    A momentary load does not count, one that lasts does.
     """
     batch = images.take(torch.arange(count))
     times = []
@@ -156,7 +162,7 @@ def seconds_each(
         began = time.monotonic()
         classifier.probabilities(network, batch, views, arithmetic).cpu()
         times.append(time.monotonic() - began)
-    return min(times) / count
+    return statistics.median(times) / count
 
 
 def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str) -> None:
@@ -164,7 +170,8 @@ def reserve_for_evaluation(clock: Clock, evaluation_seconds: float, target: str)
     if clock.budget is None:
         return
     saving = saving_seconds(clock.budget, target)
-    clock.reserve = min(saving + evaluation_seconds, MAXIMUM_RESERVE * clock.budget)
+    clock.reserve = 0.0
+    clock.reserve = min(saving + evaluation_seconds, MAXIMUM_RESERVE * max(0.0, clock.left()))
 
 
 def saving_seconds(budget: float, target: str) -> float:
@@ -179,11 +186,14 @@ def slowness(now: Callable[[], float] = time.perf_counter) -> float:
 
     The processor counts as well as other processes that use it.
     """
-    began = now()
-    total = 0
-    for number in range(LOOP):
-        total += number
-    return (now() - began) / LOOP_SECONDS
+    times = []
+    for _ in range(3):  # a stall of one counts for nothing
+        began = now()
+        total = 0
+        for number in range(LOOP):
+            total += number
+        times.append(now() - began)
+    return max(FASTEST, min(times) / LOOP_SECONDS)
 
 
 def trial_limit(clock: Clock) -> float:

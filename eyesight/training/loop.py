@@ -111,7 +111,7 @@ class _Loop:
         self._keep_margins()
         self.seen = 0  # images
         self.step_began: float | None = None  # when the step under way began
-        self.step_seconds = 0.0  # of the last step
+        self.step_seconds = math.inf  # of the fastest step
         self.lr = 0.0
         self.began, self.origin = self.clock.elapsed(), state.progress
         # A resumed training has only its share of the time left.
@@ -161,11 +161,12 @@ class _Loop:
             return 1.0
         elapsed = self.clock.elapsed()
         if self.step_began is not None:
-            self.step_seconds = elapsed - self.step_began
+            self.step_seconds = min(self.step_seconds, elapsed - self.step_began)
         self.step_began = elapsed
+        half_step = self.step_seconds / 2 if math.isfinite(self.step_seconds) else 0.0
         # The next step is taken if more than half of it lies within the time.
-        passed = (elapsed + self.step_seconds / 2 - self.began) / self.allowed
-        progress = self.origin + (1 - self.origin) * passed
+        passed = (elapsed + half_step - self.began) / self.allowed
+        progress = max(self.state.progress, self.origin + (1 - self.origin) * passed)
         if self.recipe.training.max_epochs:  # whichever comes first
             progress = max(progress, self._epochs_passed() / self.recipe.training.max_epochs)
         return self.group.agree(min(1.0, progress))

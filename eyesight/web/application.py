@@ -63,8 +63,6 @@ def application(
 
     @asynccontextmanager
     async def life(app: FastAPI) -> AsyncIterator[None]:
-        if studio is not None:
-            studio.prepare()
         yield
         if studio is not None:
             studio.close()

@@ -16,6 +16,7 @@ from eyesight.web.i18n import Translator
 from eyesight.web.schemas import RunRow
 
 PAGE = 200  # rows of one page
+ENDED = ("done", "failed", "damaged")
 Column = Literal["time", "name", "recipe", "status", "score", "epochs", "seconds", "parameters"]
 COLUMNS: tuple[Column, ...] = get_args(Column)
 
@@ -81,17 +82,25 @@ def in_order(rows: list[RunRow], column: Column, *, descending: bool) -> list[Ru
 
 def row(run: Run) -> RunRow:
     """What a table says of a run; a damaged run says so in its row."""
-    stamps = tuple(stamp(run.path / name) for name in ("log.jsonl", "recipe.json"))
-    finished = read_row(run.path, stamps)
-    if finished.status in ("done", "failed", "damaged"):
+    finished = latest(run)
+    if finished.status in ENDED:
         return finished
     try:
         status = "running" if run.held else "interrupted"
     except OSError:
         status = "damaged"
+    if status == "interrupted" and (ended := latest(run)).status in ENDED:
+        return ended  # it ended between the two looks
     if status == "running" and not finished.time:
         status = "preparing"
     return finished.model_copy(update={"status": status})
+
+
+def latest(run: Run) -> RunRow:
+    """The row of a run by its files as they are now."""
+    return read_row(
+        run.path, tuple(stamp(run.path / name) for name in ("log.jsonl", "recipe.json"))
+    )
 
 
 def stamp(file: Path) -> tuple[int, int]:

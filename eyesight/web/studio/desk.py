@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from threading import Thread
 
 from starlette.requests import Request
 
@@ -29,10 +28,6 @@ class Desk:
         self.share = share
         self.jobs = Jobs()
         self.services = RunServices(None, limits)
-
-    def prepare(self) -> None:
-        """Find out in the background which recipe suits this machine."""
-        Thread(target=training.recipe_name, name="recipe", daemon=True).start()
 
     def project(self, name: str) -> Project:
         """The project of this name; raises MissingError."""
