@@ -223,11 +223,11 @@ def test_bfloat16_that_is_far_slower_is_not_measured_for_the_evaluation(monkeypa
     monkeypatch.setattr(budget.classifier, "probabilities", infer)
     images = Images.of(*[*drawn.pictures(100)], drawn.SHAPES, tuple(map(str, range(100))))
     data = SimpleNamespace(train=images, test=range(500), validation=range(100))
-    recipe = override(RECIPE, ["training.budget=100", "training.precision=auto"])
-    assert budget.faster_arithmetic(None, data, recipe, "one").arithmetic == "float32"
+    recipe = override(RECIPE, ["training.precision=auto"])
+    assert budget.faster_arithmetic(None, data, recipe, "one", 100.0).arithmetic == "float32"
     assert max(count for kind, count in tried if kind == "bfloat16") == budget.FEW
     each["bfloat16"] = 0.05
-    assert budget.faster_arithmetic(None, data, recipe, "one").arithmetic == "bfloat16"
+    assert budget.faster_arithmetic(None, data, recipe, "one", 100.0).arithmetic == "bfloat16"
 
 
 def test_the_last_epochs_scores_are_part_of_what_follows_the_last_step():

@@ -63,7 +63,8 @@ def on_each_core(compute: Callable[[Tensor], Out], images: Tensor, network: nn.M
         cores = 1
     if len(images) < FEWEST * cores:
         return [compute(images)]
-    parts = torch.tensor_split(images, part_count(len(images), *images.shape[2:], cores))
+    height, width = images.shape[2:]
+    parts = torch.tensor_split(images, part_count(len(images), height, width, cores))
     if cores == 1:
         return [compute(part) for part in parts]
     with workers(cores) as pool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -115,10 +115,7 @@ def _enter(
     entered.add(key)
     if parts:
         tree.folders.append(parts)
-    for name in hidden_folders:
-        detail = "a hidden folder" if name.startswith(".") else "a system folder"
-        path = printable("/".join((*parts, name)))
-        tree.problems.append(Problem(path, "ignored", detail, fatal=False))
+    tree.problems.extend(_ignored(folder, parts, hidden_folders))
     for names, are_links in ((entries, False), (links, True)):
         names.sort()
         names.sort(key=natural_text)
@@ -144,6 +141,22 @@ def _add(
     else:  # opening a pipe would wait for ever
         name = printable("/".join(parts))
         tree.problems.append(Problem(name, "ignored", "not a regular file", fatal=False))
+
+
+def _ignored(folder: Path, parts: Parts, names: Sequence[str]) -> Iterator[Problem]:
+    """The hidden and system folders that hold something."""
+    for name in names:
+        if not _is_empty(folder / name):
+            detail = "a hidden folder" if name.startswith(".") else "a system folder"
+            yield Problem(printable("/".join((*parts, name))), "ignored", detail, fatal=False)
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether nothing lies in the folder, or nobody may look."""
+    try:
+        return next(folder.iterdir(), None) is None
+    except OSError:
+        return True
 
 
 def _shortened(parts: Parts) -> str:
