@@ -235,7 +235,8 @@ def reason(record: dict) -> str:
     """Why the results differ, if known."""
     if record["part"]:
         stand_in = "" if record["kind"] == "exact" else f"; {record['kind']}"
-        return f"only {record['part']}{steps(record)}{stand_in}"
+        why = f"; {record['why']}" if record["why"] else ""
+        return f"only {record['part']}{steps(record)}{stand_in}{why}"
     reasons = [record["why"]] if record["why"] else []
     interval = record.get("interval")
     if record["kind"] != "exact":

@@ -16,7 +16,7 @@ from eyesight import experiment
 from eyesight.classifier import Classifier
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError
-from eyesight.exporting import export
+from eyesight.exporting import export, quantise
 from eyesight.exporting.onnx_file import file_of, is_fresh
 from eyesight.inference import onnx_classifier
 from eyesight.models import registry
@@ -231,6 +231,32 @@ def test_int8_is_smaller_and_judged_by_accuracy(run, made, monkeypatch):
         export.require_accurate(export.Parity(100, "drawn", 0.9, 0.1, 0.80, 0.81), 0.005)
     export.require_accurate(export.Parity(100, "drawn", 0.9, 0.1, 0.80, 0.804), 0.005)
     assert "the same class for every image" in export.describe(exact)
+
+
+def test_first_convolutions_stay_in_float32_where_int8_loses_too_much(run, made, monkeypatch):
+    monkeypatch.setattr(export, "write", lambda loaded, facts, file: shutil.copy(made.file, file))
+    tried = []
+    real = quantise.first_convolutions
+
+    def first(file, count):
+        names = real(file, count)
+        tried.append((count, len(names)))
+        return names
+
+    monkeypatch.setattr(quantise, "first_convolutions", first)
+    losses = iter((0.2, 0.001))
+    monkeypatch.setattr(
+        export,
+        "compare",
+        lambda *rest: export.Parity(9, "drawn", 0.9, 0.1, 0.8 - next(losses), 0.8),
+    )
+    said = []
+    export.export_int8(run, made.file, talk=said.append)
+    assert tried == [(0, 0), (2, 2)]
+    assert "trying more" in " ".join(said)
+    losses = iter((0.2, 0.001))
+    with pytest.raises(UserError, match=r"int8 loses 20\.00 points"):
+        export.export_int8(run, made.file, deadline=0.0)
 
 
 def test_other_labelled_pictures_can_be_named(run, tmp_path):

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +34,7 @@ from eyesight.exporting.parity import (
     Parity,
     compare,
     held_out,
+    is_accurate,
     require_accurate,
     require_same,
     unlabelled,
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
     from onnx import ModelProto
 
 TOLERANCE = 0.005  # accuracy that int8 may lose
+EXACT = (0, 2, 4)  # convolutions from the first on that stay in float32
 SQUARES = (2, 4, 8, 16, 32)  # in a row of a drawn image
 EXPORTERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # their loggers
 
@@ -186,11 +190,14 @@ def export_int8(
     *,
     data: str | None = None,
     tolerance: float = TOLERANCE,
+    deadline: float = math.inf,
     talk: Talk = silent,
 ) -> Exported:
     """Write FILE.int8.onnx, with 8-bit weights and activations, beside the exported `file`.
 
-    Raises UserError when its accuracy falls by more than `tolerance`.
+    If the accuracy falls by more than `tolerance`, the first 2 and then 4 convolutions stay in
+    float32, as long as `deadline` (of time.monotonic()) allows; raises UserError if none is
+    accurate.
     """
     loaded = classifier.load(run.classifier_path)
     if loaded.network.emits != "class":
@@ -209,11 +216,17 @@ def export_int8(
         from eyesight.exporting.quantise import quantise
 
         trial = folder / "trial.onnx"
-        quantise(file, trial, held.calibrating)
         facts = Facts(**onnx_classifier.load(file).facts)
         facts["int8"] = True
-        save(read(trial), facts, trial)
-        parity = compare(loaded, onnx_classifier.load(trial), held)
+        for exact in EXACT:
+            began = time.monotonic()
+            quantise(file, trial, held.calibrating, exact)
+            save(read(trial), facts, trial)
+            parity = compare(loaded, onnx_classifier.load(trial), held)
+            lasted = time.monotonic() - began
+            if is_accurate(parity, tolerance) or time.monotonic() + lasted > deadline:
+                break
+            talk(f"int8 loses too much with the first {exact} convolutions in float32; trying more")
         require_accurate(parity, tolerance)
         return with_card(Exported(small, _install(trial, small), parity), facts, run)
 

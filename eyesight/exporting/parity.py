@@ -171,12 +171,19 @@ def require_same(parity: Parity) -> None:
         )
 
 
+def is_accurate(parity: Parity, tolerance: float) -> bool:
+    """Whether 8 bits cost no more accuracy than `tolerance`."""
+    if parity.accuracy is None or parity.accuracy_before is None:
+        return False
+    return parity.accuracy_before - parity.accuracy <= tolerance
+
+
 def require_accurate(parity: Parity, tolerance: float) -> None:
     """Raise UserError when 8 bits cost more accuracy than `tolerance`."""
     if parity.accuracy is None or parity.accuracy_before is None:
         raise UserError("int8 needs labelled images", "name some with --data DATA")
     lost = parity.accuracy_before - parity.accuracy
-    if lost > tolerance:
+    if not is_accurate(parity, tolerance):
         raise UserError(
             f"int8 loses {100 * lost:.2f} points of accuracy ({parity.accuracy_before:.2%} to "
             f"{parity.accuracy:.2%} on {parity.pictures:,} {parity.origin}), more than the "

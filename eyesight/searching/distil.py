@@ -355,7 +355,8 @@ def student_files(run: Run, context: Context) -> list[FileRecord]:
     shape = classifier.load(run.classifier_path).preparation.shape
     files = [file_record("student", exported, shape)]
     try:
-        small = export.export_int8(run, exported.file, talk=talk)
+        deadline = time.monotonic() + context.clock.left()
+        small = export.export_int8(run, exported.file, deadline=deadline, talk=talk)
     except UserError as error:
         talk(f"no 8-bit file: {error.message}")
     else:
