@@ -60,7 +60,7 @@ def main():
     parser.add_argument("--test", type=int, default=10_000)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    material, computed, _ = computed_features(options.data)
+    material, computed, _ = computed_features(options.data, options.train + options.test)
     with np.load(options.true, allow_pickle=False) as right:
         by_id = dict(zip(material.source.ids, right["y_train"].astype(int), strict=False))
     classes = len(material.images.classes)
