@@ -102,7 +102,8 @@ def main():
     file = HERE / "results" / f"audit_corrections_{name}.json"
     command = (
         f"python benchmarks/audit_corrections.py {Path(options.data).name} "
-        f"{Path(options.true).name} --train {options.train} --seeds {options.seeds}"
+        f"{Path(options.true).name} --train {options.train} --test {options.test} "
+        f"--seeds {options.seeds}"
     )
     written = {
         "command": command,
