@@ -727,7 +727,7 @@ def early_reader(bench: Bench) -> str:
 def closed_stderr(bench: Bench) -> str:
     command = [sys.executable, "-m", "eyesight", "data", str(bench.data), "2>&-"]
     done = bench.run(command, shell=True)
-    require(done.code == 0 and "60 usable pictures" in done.out, done.out[-200:])
+    require(done.code == 0 and "60 usable images" in done.out, done.out[-200:])
     return "unharmed; messages are lost, data is not"
 
 

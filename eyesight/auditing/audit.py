@@ -276,6 +276,11 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
         progress=reporter.counter("preparing images"),
         preparation=preparation(source, budget),
     )
+    left_out = sum(problem.fatal for problem in store.problems)
+    if left_out:
+        reporter.message(
+            f"left out {left_out:,} files; list them with `eyesight data {data.source}`"
+        )
     images = dataset.images_of(store)
     if len(set(store.labels.tolist())) < 2:
         raise UserError(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from eyesight.cli.options import AsJson, DataOrRun, Settings, app, say, show_json
+from eyesight.cli.options import AsJson, DataOrRun, Settings, app, say, show_json, waited
 from eyesight.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,6 +70,9 @@ def audit(
         budget=seconds(budget),
         reporter=console.reporter,
     )
+    limit = seconds(budget)
+    if waited() > limit:
+        console.talk(f"the audit took {waited():.0f} s, over the budget of {limit:.0f} s")
     keep_record(result, where)
     if suggested is not None:
         rows = auditing.suggested_corrections(result)

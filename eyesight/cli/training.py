@@ -175,7 +175,8 @@ def train(
     budget: Annotated[
         str | None,
         typer.Option(
-            metavar="10m", help=("time limit for everything, including evaluation and saving")
+            metavar="10m",
+            help=("time limit for everything, such as 90s, 10m or 1h; a bare number is seconds"),
         ),
     ] = None,
     seed: Annotated[

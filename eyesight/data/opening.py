@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from eyesight.data import archives, named
@@ -448,6 +449,14 @@ def _refuse_layout(name: str, kind: str, layout: Layout) -> None:
 
 def _does_not_exist(name: str) -> UserError:
     """The error for a path that does not exist, which may be a misspelt name."""
+    parent = Path(name).expanduser().parent
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = [other.name for other in parent.iterdir() if other.is_dir()]
+    near_names = get_close_matches(Path(name).name, beside, n=1)
+    if near_names:
+        near = f"did you mean {Path(name).parent / near_names[0]}?"
+        return UserError(f"{name} does not exist", f"{near} Paths are relative to {Path.cwd()}")
     error = unknown("data set", name, named.NAMED)
     near = f"named sets are {', '.join(named.NAMED)}"
     if error.hint.startswith("did you mean"):

@@ -300,6 +300,9 @@ def _training_cards(run: Run) -> Iterator[Card]:
     total = ""
     if seconds.get("total"):
         total = f"{duration(seconds['total'])} in total"
+        budget = run.recipe.training.budget
+        if budget is not None and seconds["total"] > budget:
+            total += f", over the budget of {duration(budget)}"
     kept = ""
     best = _kept(run)
     if best is not None:

@@ -67,7 +67,10 @@ def candidates(
     """
     share = validation_share(look.seen.pictures)
     made = []
-    for name, recipe, family in [*from_scratch(look), *transferred(look, backbones)]:
+    possible = [*from_scratch(look), *transferred(look, backbones)]
+    if look.seen.side > MIDDLE:  # photographs, whose first candidate is tried whatever the time
+        possible = [*transferred(look, backbones), *from_scratch(look)]
+    for name, recipe, family in possible:
         own = replace(recipe.data, source=source, validation=share)
         training = replace(recipe.training, budget=budget)
         changed = override(replace(recipe, data=own, training=training), settings)

@@ -457,6 +457,7 @@ def without_rivals(candidate: Candidate, search: Search) -> Trial:
     None if the images took so long to prepare that all the time is needed for the training.
     """
     if search.clock.elapsed() > PREPARING * search.budget:
+        search.reporter.message(f"no time for trials: {candidate.name} is trained untried")
         nothing = trials.untried(candidate, 1, 0.0, "")
         search.trials.append(nothing)
         return nothing
@@ -543,8 +544,7 @@ def leader(good: Sequence[Trial], earlier: dict[str, Trial], search: Search) -> 
 
 def improve(winner: Trial, search: Search) -> tuple[Trial, str]:
     """The winner after trials of its other settings, and why it is the winner."""
-    alone = len({trial.candidate.name for trial in search.trials if not trial.failure}) == 1
-    reason = "the only candidate" if alone else "best after the rounds"
+    reason = reason_of(winner, search)
     if not search.improves:
         return winner, reason
     seconds = winner.budget
@@ -568,6 +568,15 @@ def improve(winner: Trial, search: Search) -> tuple[Trial, str]:
         else:
             search.drop(trial, "not significantly better")
     return best, reason
+
+
+def reason_of(winner: Trial, search: Search) -> str:
+    """Why it is the winner, before its other settings are tried."""
+    if winner.score is None:
+        return "the first candidate; there was no time for trials"
+    if len({trial.candidate.name for trial in search.trials}) == 1:
+        return "the only candidate"
+    return "best after the rounds"
 
 
 def accepted(trial: Trial, best: Trial) -> bool:
@@ -618,7 +627,10 @@ def record_of(winner: Trial, reason: str, search: Search) -> SearchRecord:
 def train_winner(recipe: Recipe, record: SearchRecord, out: Path, context: Context) -> Run:
     """An ordinary training of the winner on all training images, in the time that is left."""
     left = record.budget - context.clock.elapsed()
-    context.reporter.message(f"training {record.winner} in the remaining {left:.0f} s")
+    within = f"in the remaining {left:.0f} s"
+    if left <= 0:
+        within = "for at least one step, although the time is up"
+    context.reporter.message(f"training {record.winner} {within}")
     context.clock.lap("search")
     context.clock.minimum_steps = 1  # of what was found, a run is left however slow the machine
     tried = len({trial.name for trial in record.trials})

@@ -16,6 +16,7 @@ from eyesight.classifier import Classifier
 from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.results import conformal
+from eyesight.results import unlike as unlikeness
 from eyesight.results.calibration import LEAST, Calibration, choose_temperature, softmax
 from eyesight.results.conformal import PredictionSets
 from eyesight.results.unlike import REFERENCES, Unlike
@@ -26,6 +27,7 @@ NO_TEMPERATURE = (
     "a temperature does not lower the log loss on validation images that were not used to fit "
     "it: confidence is not calibrated"
 )
+UNDETECTED = f"fewer than {unlikeness.LEAST} images: unfamiliar images are not detected"
 Rows = npt.NDArray[np.int64]
 
 
@@ -82,6 +84,8 @@ def calibrate(classifier: Classifier, data: Dataset, most: int = REFERENCES) -> 
         rows = calibrating
     _, reference = _outputs(classifier, references(data.train, most))
     unlike = Unlike.fit(reference, features[rows], logits[rows])
+    if unlike is None:
+        notes.append(UNDETECTED)
     return Calibration(temperature, images, sets, unlike, "; ".join(notes))
 
 
