@@ -412,3 +412,12 @@ def test_the_head_alone_wins_where_training_more_is_no_better():
     assert search.accepted(head, tried("folder lite0", 151))
     assert not search.accepted(head, tried("folder lite0", 190))
     assert not search.accepted(tried("folder lite0, mirrored", 151), tried("folder lite0", 150))
+
+
+def test_auto_says_that_pretrained_networks_are_missing(monkeypatch, tmp_path):
+    drawn.folder(tmp_path / "data", 60, 16)
+    monkeypatch.setattr(search, "backbones_at_hand", list)
+    monkeypatch.setattr(search, "search", lambda build, *rest: build(under_way))
+    under_way = SimpleNamespace(reporter=Reporter(), looked_at=[], clock=Clock(), budget=60.0)
+    search.train_auto(str(tmp_path / "data"), [], 60.0, tmp_path, Context())
+    assert search.WITHOUT_WEIGHTS in under_way.looked_at

