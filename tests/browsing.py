@@ -18,7 +18,26 @@ def served(app, **options):
     running = uvicorn.Server(uvicorn.Config(app, log_level="warning", ws="none", **options))
     thread = threading.Thread(target=running.run, kwargs={"sockets": [sock]})
     thread.start()
-    yield f"http://127.0.0.1:{sock.getsockname()[1]}"
-    running.should_exit = True
-    thread.join(20)
-    sock.close()
+    try:
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        running.should_exit = True
+        thread.join(20)
+        sock.close()
+
+
+@contextmanager
+def looked_at(browser, look):
+    """A page of one of `LOOKS` while the block runs, which ends without an error of a script."""
+    width, height, language, scheme = look
+    context = browser.new_context(
+        viewport={"width": width, "height": height}, locale=language, color_scheme=scheme
+    )
+    opened = context.new_page()
+    problems = []
+    opened.on("pageerror", lambda error: problems.append(str(error)))
+    opened.kind = f"{language}_{scheme}"
+    opened.language = language
+    yield opened
+    context.close()
+    assert problems == []

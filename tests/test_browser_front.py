@@ -5,7 +5,7 @@ Images of the page are left in build/pictures for a person to look at.
 
 import numpy as np
 import pytest
-from browsing import LOOKS, NAMES, served
+from browsing import LOOKS, NAMES, looked_at, served
 from drawn import png
 from test_browser_runs import fits, keep_picture, wait
 from test_web_switch import trained
@@ -39,18 +39,9 @@ def address(tmp_path, monkeypatch):
 
 @pytest.fixture(params=LOOKS, ids=NAMES)
 def page(request, browser, address):
-    width, height, language, scheme = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, locale=language, color_scheme=scheme
-    )
-    opened = context.new_page()
-    problems = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.kind = f"{language}_{scheme}"
-    opened.goto(address)
-    yield opened
-    context.close()
-    assert problems == []
+    with looked_at(browser, request.param) as opened:
+        opened.goto(address)
+        yield opened
 
 
 def name(page):

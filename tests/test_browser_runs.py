@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from browsing import LOOKS, NAMES, served
+from browsing import LOOKS, NAMES, looked_at, served
 from portables import by_brightness
 from test_web_runs import begun, done
 
@@ -37,18 +37,9 @@ def address(tmp_path, runs):
 
 @pytest.fixture(params=LOOKS, ids=NAMES)
 def page(request, browser, address):
-    width, height, language, scheme = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, locale=language, color_scheme=scheme
-    )
-    opened = context.new_page()
-    problems = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.kind = f"{language}_{scheme}"
-    opened.address = address
-    yield opened
-    context.close()
-    assert problems == []
+    with looked_at(browser, request.param) as opened:
+        opened.address = address
+        yield opened
 
 
 def names(page):

@@ -6,7 +6,7 @@ Images of the pages are left in build/pictures for a person to look at.
 import json
 
 import pytest
-from browsing import LOOKS, NAMES, served
+from browsing import LOOKS, NAMES, looked_at, served
 from drawn import folder, png
 from drawn import pictures as drawn_pictures
 from test_browser_runs import fits, keep_picture
@@ -67,20 +67,11 @@ def address(tmp_path_factory):
 
 @pytest.fixture(params=LOOKS, ids=NAMES)
 def page(request, browser, address):
-    width, height, language, scheme = request.param
-    context = browser.new_context(
-        viewport={"width": width, "height": height}, locale=language, color_scheme=scheme
-    )
-    opened = context.new_page()
-    problems = []
-    opened.on("pageerror", lambda error: problems.append(str(error)))
-    opened.kind = f"{language}_{scheme}"
-    opened.words = i18n.texts(language)
-    opened.t = i18n.translator(language)
-    opened.address = address
-    yield opened
-    context.close()
-    assert problems == []
+    with looked_at(browser, request.param) as opened:
+        opened.words = i18n.texts(opened.language)
+        opened.t = i18n.translator(opened.language)
+        opened.address = address
+        yield opened
 
 
 def ask(page, path, said):

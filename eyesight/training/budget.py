@@ -142,7 +142,7 @@ def evaluation_seconds(
 def evaluated(data: Dataset, recipe: Recipe, views: Views, references: int) -> float:
     """The number of images that are inferred in all their views after the last step."""
     # With several views the test images are evaluated once more without averaging.
-    without_averaging = {"one": 0.0, "flip": 1 / 2, "shifts": 1 / 5, "flip_shifts": 1 / 6}[views]
+    without_averaging = 0.0 if views == "one" else 1 / VIEWS[views]
     # The last epoch scores the validation images, and training images if its batches were blends.
     scored = len(data.validation) + min(SAMPLE, len(data.train)) * augment.mixes(recipe.augment)
     held_out = (1 + without_averaging) * len(data.test) + 2 * len(data.validation)

@@ -129,7 +129,7 @@ class State:
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UserError(
                 f"cannot resume from the checkpoint {path}: {error}",
-                "run the command again, `train` and `search` without --resume",
+                "remove this file and run the command again: the training starts anew",
             ) from None
         steps = numbers.pop("average_steps")
         if self.average:
