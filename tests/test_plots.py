@@ -11,6 +11,7 @@ from matplotlib.text import Text
 
 from eyesight.results import metrics
 from eyesight.views import plots
+from eyesight.views import words as languages
 
 
 def drawn_epochs(count, **more):
@@ -230,3 +231,25 @@ def test_the_titles_over_augmented_pictures_fit_however_few_there_are(count):
     )
     renderer = drawn(figure)
     assert all(text.get_window_extent(renderer).x1 <= figure.bbox.x1 for text in figure.texts)
+
+
+def test_the_words_of_a_figure_are_in_the_language_that_is_asked_for():
+    with languages.translated({"epoch": "Époque", "validation": "épreuve"}):
+        figure = plots.curves(drawn_epochs(3))
+    texts = {text for text, _ in words(figure)}
+    assert {"Époque", "épreuve", "training"} <= texts and "epoch" not in texts
+    assert "epoch" in {text for text, _ in words(plots.curves(drawn_epochs(3)))}
+
+
+def test_words_that_no_font_has_stay_english(monkeypatch):
+    monkeypatch.setattr(languages, "families", lambda: (languages.LATIN,))
+    with languages.translated({"epoch": "에포크"}):
+        assert "epoch" in {text for text, _ in words(plots.curves(drawn_epochs(3)))}
+
+
+@pytest.mark.skipif(not languages.can_draw("에포크"), reason="no font with Hangul is installed")
+def test_hangul_is_drawn_and_is_no_box():
+    with languages.translated({"predicted": "예측"}):
+        figure = plots.confusion(np.eye(2, dtype=np.int64), ["가위", "바위"])
+    texts = words(figure)
+    assert {"예측", "가위"} <= {text for text, _ in texts} and is_whole(figure)

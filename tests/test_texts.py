@@ -2,6 +2,7 @@
 they want.
 """
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -61,6 +62,22 @@ def test_no_key_is_named_twice():
             re.MULTILINE,
         )
         assert len(names) == len(set(names))
+
+
+def test_every_word_of_a_figure_that_pages_show_exists_and_no_other():
+    source = Path(i18n.__file__).parents[1]
+    files = [*(source / "views").glob("*.py"), source / "comparison" / "plots.py"]
+    drawn = {
+        call.args[0].value
+        for file in files
+        for call in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(call, ast.Call)
+        and getattr(call.func, "id", "") == "word"
+        and isinstance(call.args[0], ast.Constant)
+    }
+    english = i18n.texts("en")
+    assert drawn <= set(i18n.chart_words("ko"))
+    assert {text for key, text in english.items() if key.startswith("chart.")} <= drawn
 
 
 def test_every_text_that_is_used_exists_and_no_other():

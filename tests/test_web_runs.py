@@ -20,6 +20,7 @@ from eyesight.recipe import Data
 from eyesight.results.predictions import Predictions, write_arrays
 from eyesight.results.scores import MEASURES
 from eyesight.runs import Run
+from eyesight.views import words
 from eyesight.web import i18n, run_table
 from eyesight.web.application import application
 from eyesight.web.routes import confusion, events
@@ -99,6 +100,16 @@ def test_the_table_names_every_run_and_escapes_what_it_shows(client, runs):
     text = client.get("/runs").text
     assert text.index(second.name) < text.index(first.name), "the newest comes first"
     assert "75.00\N{NO-BREAK SPACE}%" in text and "interrupted" in text
+
+
+@pytest.mark.skipif(not words.can_draw("한"), reason="no font with Hangul is installed")
+@pytest.mark.parametrize("figure", ["loss.png", "confusion.png", "calibration.png"])
+def test_figures_are_in_the_language_of_the_pages(client, runs, figure):
+    address = f"/runs/{done(runs).name}/{figure}"
+    english = client.get(address).content
+    assert client.get(address, headers={"Accept-Language": "ko"}).content != english
+    client.cookies.set(i18n.COOKIE, "ko")
+    assert client.get(address).content != english
 
 
 def test_a_page_shows_a_run_with_its_figures_and_downloads(client, runs):

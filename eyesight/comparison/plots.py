@@ -21,6 +21,7 @@ from matplotlib.transforms import Bbox
 from eyesight.comparison.statistics import Row
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.views.plots import BLUE, INK, MUTED, ORANGE, Epoch, Style, mark_outside, styled
+from eyesight.views.words import word
 
 Values = npt.NDArray[np.float64]
 # Read on white and on near black.
@@ -142,10 +143,10 @@ def curves(rows: Sequence[Row], palette: Mapping[str, str], against: str) -> Fig
 def together(named: Mapping[str, Sequence[Epoch]], measure: str) -> Figure:
     """The validation "loss" or "top1" of named lists of epochs, each named where it ends."""
     is_loss = measure == "loss"
-    title = "Validation accuracy"
+    title = word("Validation accuracy")
     if is_loss:
-        title = "Validation loss"
-    figure, axes = _panel(title, "epoch", MEASURES["class"])
+        title = word("Validation loss")
+    figure, axes = _panel(title, word("epoch"), MEASURES["class"])
     if is_loss:
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.4g}"))
     palette = {name: PALETTE[place % len(PALETTE)] for place, name in enumerate(named)}

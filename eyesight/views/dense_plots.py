@@ -20,6 +20,7 @@ from eyesight.results.records import Summary
 from eyesight.results.segmentations import Segmentations
 from eyesight.runs import Run
 from eyesight.views.plots import BLUE, GRID, INK, MUTED, Style, styled
+from eyesight.views.words import word
 
 Pixels = npt.NDArray[np.uint8]
 Gallery: TypeAlias = Mapping[str, npt.NDArray[Any]]
@@ -81,10 +82,10 @@ def _reconstruction_panels(run: Run) -> Iterator[Panel]:
 
 
 def _rows(gallery: Gallery, name: str) -> list[tuple[str, Pixels]]:
-    rows = [("original", gallery[f"{name}_pixels"][:FEW])]
+    rows = [(word("original"), gallery[f"{name}_pixels"][:FEW])]
     if f"{name}_asked" in gallery:
-        rows.append(("input", gallery[f"{name}_asked"][:FEW]))
-    rows.append(("restored", gallery[f"{name}_restored"][:FEW]))
+        rows.append((word("input"), gallery[f"{name}_asked"][:FEW]))
+    rows.append((word("restored"), gallery[f"{name}_restored"][:FEW]))
     return rows
 
 
@@ -214,8 +215,10 @@ def codes(
         axes.scatter(own[:, 0], own[:, 1], color=colour, **style)
     axes.set_xticks([])
     axes.set_yticks([])
-    axes.set_title("The bottleneck in two dimensions", pad=8)
-    axes.set_xlabel(f"first two principal components: {share:.0%} of the variance")
+    axes.set_title(word("The bottleneck in two dimensions"), pad=8)
+    axes.set_xlabel(
+        word("first two principal components: {share} of the variance", share=f"{share:.0%}")
+    )
     if 1 < len(shown) <= 2 * DISTINCT:
         place: Style = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5)}
         axes.legend(markerscale=2.5, handletextpad=0.1, **place)
@@ -246,7 +249,7 @@ def overlays(
     blocks = [[[*left, *right]] for left, right in zip(panels[::2], panels[1::2], strict=True)]
     legend = 0.24 * -(-len(class_names) // 6) + 0.1
     figure, axes, tops = _sheet(blocks, 1.4, gap=0.22, left=0.05, top=0.25, bottom=legend)
-    titles = ("image", "mask", "predicted") * min(2, len(pixels))
+    titles = (word("image"), word("mask"), word("predicted")) * min(2, len(pixels))
     for column, title in enumerate(titles):
         axes.text(column + 0.5, -0.03, title, ha="center", va="bottom", fontsize=8)
     for place, caption in enumerate(captions):
@@ -340,6 +343,6 @@ def ious(values: Mapping[str, float | None]) -> Figure:
     axes.plot([value for value, _ in scores], places, "o", color=BLUE, markersize=5)
     axes.set_yticks(places, [name[:24] for _, name in scores], color=INK)
     axes.set(xlim=(0, 1.005), ylim=(-0.6, max(0, len(scores) - 0.4)))
-    axes.set_title("Intersection over union per class", pad=8)
+    axes.set_title(word("Intersection over union per class"), pad=8)
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g} %"))
     return figure

@@ -30,6 +30,7 @@ from eyesight.results.calibration import RiskCoverage
 from eyesight.results.metrics import Reliability
 from eyesight.results.scores import MEASURES
 from eyesight.system.files import whole_file
+from eyesight.views.words import families, word
 
 INK = "#1f2933"
 MUTED = "#66727f"
@@ -97,7 +98,8 @@ _style_lock = RLock()  # matplotlib keeps its settings in one place for all thre
 
 @contextmanager
 def _styled() -> Iterator[None]:
-    with _style_lock, rc_context(STYLE), warnings.catch_warnings():  # type: ignore[arg-type]
+    style: Style = {**STYLE, "font.family": [*families(), "sans-serif"]}
+    with _style_lock, rc_context(style), warnings.catch_warnings():  # type: ignore[arg-type]
         # Names in a script that the font lacks become boxes, not a failure.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         yield
@@ -245,7 +247,7 @@ def confusion(matrix: npt.NDArray[np.int64], class_names: Sequence[str]) -> Figu
         figure.set_size_inches(side + 0.8, side)
         _draw_scale(figure, axes)
     _name_classes(axes, class_names)
-    axes.set(xlabel="predicted", ylabel="true")
+    axes.set(xlabel=word("predicted"), ylabel=word("true"))
     for spine in axes.spines.values():
         spine.set_visible(True)
     return figure
@@ -265,9 +267,9 @@ def reliability(bins: Reliability) -> Figure:
         width=0.88 / count,
         color=BLUE,
         alpha=0.35,
-        label="accuracy",
+        label=word("accuracy"),
     )
-    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED, label="ideal")
+    axes.plot([0, 1], [0, 1], color=MUTED, linewidth=1, linestyle=DASHED, label=word("ideal"))
     axes.plot(
         bins.confidence[filled],
         bins.accuracy[filled],
@@ -275,14 +277,14 @@ def reliability(bins: Reliability) -> Figure:
         linewidth=1.6,
         marker="o",
         markersize=4,
-        label="mean confidence",
+        label=word("mean confidence"),
     )
     for centre, height, number in zip(
         centres[filled], bins.accuracy[filled], bins.counts[filled], strict=True
     ):
         words: Style = {"ha": "center", "va": "bottom", "fontsize": 6.5, "color": MUTED}
         axes.annotate(f"{number:,}", (centre, height), (0, 5), textcoords="offset points", **words)
-    axes.set(xlim=(0, 1), ylim=(0, 1.12), xlabel="confidence", title="Reliability")
+    axes.set(xlim=(0, 1), ylim=(0, 1.12), xlabel=word("confidence"), title=word("Reliability"))
     _percent_axes(axes)
     _legend(axes)
     return figure
@@ -302,6 +304,12 @@ def risk_coverage(curve: RiskCoverage) -> Figure:
     return figure
 
 
+def heading(title: str) -> str:
+    """A title in the language of the figure, its first letter large."""
+    text = word(title)
+    return text[0].upper() + text[1:]
+
+
 def _percent_axes(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(_percent_tick))
     axes.yaxis.set_major_formatter(FuncFormatter(_percent_tick))
@@ -309,16 +317,16 @@ def _percent_axes(axes: Axes) -> None:
 
 def _curve_panel(axes: Axes, epochs: Sequence[Epoch], key: str) -> None:
     numbers = np.array([event["epoch"] for event in epochs])
-    training = "training"
+    training = word("training")
     if any(event.get("train_clean") for event in epochs):  # the batches were blends
-        training = "training (without augmentation)"
-    lines = (("train", ORANGE, training), ("validation", BLUE, "validation"))
+        training = word("training (without augmentation)")
+    lines = (("train", ORANGE, training), ("validation", BLUE, word("validation")))
     columns = {part: _values(epochs, f"{part}_{key}") for part, _, _ in lines}
     score = TASK_SCORES.get(key)
-    title = "Loss"
+    title = word("Loss")
     if score is not None:
-        title = score.title[0].upper() + score.title[1:]
-    axes.set(title=title, xlabel="epoch")
+        title = heading(score.title)
+    axes.set(title=title, xlabel=word("epoch"))
     _limit_curves(axes, numbers, list(columns.values()), is_loss=score is None)
     for part, colour, label in lines:
         _curve(axes, numbers, columns[part], colour, label)
@@ -416,7 +424,7 @@ def _mark_best(axes: Axes, epochs: Sequence[Epoch], key: str) -> None:
         return
     axes.axvline(best["epoch"], color=MUTED, linewidth=0.9, linestyle=DASHED, zorder=1)
     value = best.get(f"validation_{key}")
-    label = f"epoch {best['epoch']} kept"
+    label = word("epoch {n} kept", n=best["epoch"])
     if value is None:
         axes.plot([], [], color=MUTED, linewidth=0.9, linestyle=DASHED, label=label)
         return
@@ -438,7 +446,7 @@ def _mark_stages(axes: Axes, epochs: Sequence[Epoch], *, high: bool) -> None:
         place = event["epoch"] - 0.5
         axes.axvline(place, color=MUTED, linewidth=0.9)
         axes.annotate(
-            f" stage {event.get('stage')}",
+            " " + word("stage {n}", n=event.get("stage")),
             (place, height),
             xycoords=("data", "axes fraction"),
             color=MUTED,
@@ -472,8 +480,10 @@ def _draw_scale(figure: Figure, axes: Axes) -> None:
     scale.yaxis.tick_right()
     shares = (0.0, 0.01, 0.1, 0.25, 0.5, 1.0)
     scale.set_yticks(np.sqrt(shares), [f"{100 * share:g} %" for share in shares], fontsize=7)
-    scale.set_xticks([0.5, 1.5], ["right", "mistake"], fontsize=7, rotation=90)
-    scale.set_title("share of\nthe class", fontsize=7, fontweight="normal", pad=4, color=MUTED)
+    names = [word("right"), word("mistake")]
+    scale.set_xticks([0.5, 1.5], names, fontsize=7, rotation=90)
+    title = word("share of\nthe class")
+    scale.set_title(title, fontsize=7, fontweight="normal", pad=4, color=MUTED)
 
 
 def _write_counts(

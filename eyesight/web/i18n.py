@@ -72,6 +72,14 @@ def of_pages(language: str, *pages: str) -> dict[str, str]:
     return {key: text for key, text in texts(language).items() if key.partition(".")[0] in pages}
 
 
+@cache
+def chart_words(language: str) -> dict[str, str]:
+    """The words of figures in a language, by the English ones."""
+    english = texts("en")
+    own = texts(language).items()
+    return {english[key]: text for key, text in own if key.startswith(("chart.", "measure."))}
+
+
 def context(request: Request) -> dict[str, object]:
     """The context of every template: `t`, `language`, other `languages`, `texts(page, …)`."""
     language = language_of(request)

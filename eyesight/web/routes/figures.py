@@ -1,4 +1,4 @@
-"""Figures of one run, and curves of several runs together, as PNG.
+"""Figures of one run, and curves of several runs together, as PNG in the language of the pages.
 
 matplotlib keeps its style in a global variable, so figures are drawn one at a time; it is imported
 with the first figure.
@@ -6,7 +6,8 @@ with the first figure.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import APIRouter, Query, Request
@@ -16,6 +17,7 @@ from eyesight.results import metrics
 from eyesight.results.predictions import readable
 from eyesight.runs import Run
 from eyesight.views import run_view
+from eyesight.web import i18n
 from eyesight.web.limits import Queue, Refused
 from eyesight.web.routes.api import find_run, service_of
 
@@ -36,7 +38,7 @@ def figure(request: Request, name: str, figure: str) -> Response:
         raise Refused(
             404, f"there is no figure {figure!r}", f"expected one of {', '.join(FIGURES)}"
         )
-    with pen.turn():
+    with pen_for(request):
         return drawn(FIGURES[figure](run))
 
 
@@ -52,12 +54,21 @@ def together(
             404, f"there are no curves of {measure!r}", f"expected one of {', '.join(MEASURES)}"
         )
     epochs = {name: find_run(service_of(request), name).epochs for name in run}
-    with pen.turn():
+    with pen_for(request):
         from eyesight.comparison import plots as comparison_plots
 
         return drawn(
             comparison_plots.together(epochs, MEASURES[measure]) if any(epochs.values()) else None
         )
+
+
+@contextmanager
+def pen_for(request: Request) -> Iterator[None]:
+    """Draw alone, with words in the language of the visitor's pages."""
+    from eyesight.views.words import translated
+
+    with pen.turn(), translated(i18n.chart_words(i18n.language_of(request))):
+        yield
 
 
 def drawn(figure: Figure | None) -> Response:
