@@ -91,7 +91,7 @@ def test_flat_splits_and_containers_are_no_classes(tmp_path, folders):
     with pytest.raises(UnclearError, match="no class folders") as caught:
         open_source(tmp_path)
     assert f"{folders[0]} (2 images)" in caught.value.message
-    assert "data.class_level" in caught.value.hint
+    assert ("data.class_level" in caught.value.hint) == (len(folders) > 1)
 
 
 def test_images_without_folders_get_no_hint_about_folder_levels(tmp_path):
@@ -161,7 +161,11 @@ def test_containers_in_class_folders_are_not_asked(tmp_path, inner):
 
 def test_groups_of_classes_keep_the_outer_folder(tmp_path):
     filled(tmp_path, "animal/cat", "animal/dog", "vehicle/bus", "vehicle/car")
-    assert open_source(tmp_path).classes == ("animal", "vehicle")
+    source = open_source(tmp_path)
+    assert source.classes == ("animal", "vehicle")
+    (note,) = source.notes
+    assert "cat, dog, bus, car" in note and "data.class_level=2" in note
+    assert len(open_source(tmp_path, layout=Layout(class_level=2)).classes) == 4
 
 
 def test_splits_inside_the_classes(tmp_path):
@@ -332,3 +336,68 @@ def test_a_folder_2500_deep_ends(tmp_path, monkeypatch):
             os.rmdir("d")  # noqa: PTH106
     assert len(source.ids) == 4
     assert any("levels deep" in problem.detail for problem in source.problems)
+
+
+@pytest.mark.parametrize(
+    ("above", "copy"),
+    [("", "brain_tumor"), ("cell_images/", "cell_images/cell_images"), ("Data/", "data/Data")],
+)
+def test_the_data_set_inside_itself_is_named_and_left_out(tmp_path, above, copy):
+    inner = f"{above}1/" if copy == "data/Data" else above
+    nested = f"{copy}/1/" if copy == "data/Data" else f"{copy}/"
+    filled(tmp_path, f"{inner}yes", f"{inner}no", f"{nested}yes", f"{nested}no", count=3)
+    source = open_source(tmp_path)
+    assert source.classes == ("no", "yes") and len(source.ids) == 6
+    (problem,) = source.problems
+    assert "6 images left out" in problem.detail and "of the same names" in problem.detail
+
+
+def test_folders_that_only_contain_lie_between_sites_and_classes(tmp_path):
+    filled(tmp_path, *(f"{site}/images/{name}" for site in ("web", "slr") for name in ("a", "b")))
+    assert open_source(tmp_path).classes == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("base", "other", "flat"),
+    [("rps/rps", "rps-test-set/rps-test-set", "rps-validation"), ("pets", "validation-pets", "")],
+)
+def test_the_folder_that_the_others_are_named_after_is_the_training_part(
+    tmp_path, base, other, flat
+):
+    folders = [f"{split}/{name}" for split in (base, other) for name in ("cat", "dog")]
+    source = open_source(filled(tmp_path, *folders, *[flat] * bool(flat)))
+    assert source.classes == ("cat", "dog")
+    splits = splits_of(source)
+    assert splits[base.split("/")[0]] == "train"
+    assert splits[other.split("/")[0]] == ("test" if "test" in other else "validation")
+
+
+def test_a_class_whose_name_is_within_another_is_no_training_part(tmp_path):
+    filled(tmp_path, "tube", "test_tube")
+    assert open_source(tmp_path).classes == ("test_tube", "tube")
+
+
+def test_the_hint_counts_levels_from_the_data_folder(tmp_path):
+    filled(tmp_path, *(f"zebra/{name}" for name in ("trainA", "trainB", "testA", "testB")))
+    with pytest.raises(UnclearError) as caught:
+        open_source(tmp_path)
+    assert "data.class_level=2" in caught.value.hint
+    assert len(open_source(tmp_path, layout=Layout(class_level=2)).classes) == 4
+
+
+def test_masks_among_the_images_of_a_class_are_left_out(tmp_path):
+    for number, name in enumerate(("benign", "normal")):
+        for index in range(3):
+            draw(tmp_path / name / f"{name} ({index}).png", 10 * number + index)
+            draw(tmp_path / name / f"{name} ({index})_mask.png", 100 + 10 * number + index)
+    draw(tmp_path / "benign" / "benign (1)_mask_1.png", 99)
+    source = open_source(tmp_path)
+    assert source.classes == ("benign", "normal") and len(source.ids) == 6
+    assert [problem.kind for problem in source.problems] == ["masks", "masks"]
+    assert "4 images left out" in source.problems[0].detail
+
+
+def test_a_few_names_that_end_in_mask_are_images(tmp_path):
+    filled(tmp_path, "cat", "dog", count=6)
+    draw(tmp_path / "cat" / "0_1_mask.png", 77)
+    assert len(open_source(tmp_path).ids) == 13

@@ -14,7 +14,19 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from eyesight.data.formats.folder_tree import (
+    SHOWN,
+    Folder,
+    count_of_images,
+    first_choice,
+    grow,
+    innermost,
+    inside_container,
+    seen,
+    without_nested_copy,
+)
 from eyesight.data.formats.listing import FileEntry, Parts, Tree
+from eyesight.data.formats.masks_beside import without_masks
 from eyesight.data.formats.thumbnails import without_thumbnails
 from eyesight.data.layout import Layout
 from eyesight.data.prepare import Problem
@@ -46,36 +58,10 @@ EXPECTED = (
     "expected one folder per class, perhaps below train/, val/ and test/, "
     "or a table of path and label"
 )
-SHOWN = 8  # folders in an error or a note
 
 
 class UnclearError(UserError):
     """Folders that say neither classes nor splits; a table may."""
-
-
-@dataclass(frozen=True)
-class Folder:
-    """A folder with images in it or below it."""
-
-    parts: Parts
-    files: list[FileEntry] = field(default_factory=list)  # images directly in it
-    folders: dict[str, Folder] = field(default_factory=dict)
-
-    @property
-    def name(self) -> str:
-        """The last part of its path, or "" for the root."""
-        return self.parts[-1] if self.parts else ""
-
-    @property
-    def children(self) -> list[Folder]:
-        """The folders in it, in natural order."""
-        return list(self.folders.values())
-
-    def below(self) -> Iterator[FileEntry]:
-        """Every image in it and below."""
-        yield from self.files
-        for folder in self.children:
-            yield from folder.below()
 
 
 @dataclass
@@ -104,7 +90,7 @@ class Structure:
     def leave_out(self, folder: Folder, reason: str) -> None:
         """A whole folder is named and left out."""
         count = sum(1 for _ in folder.below())
-        detail = f"{_pictures(count)} left out: {reason}"
+        detail = f"{count_of_images(count)} left out: {reason}"
         self.problems.append(
             Problem(printable("/".join(folder.parts)), "unlabelled", detail, fatal=True)
         )
@@ -122,6 +108,7 @@ def open_folders(
         raise _no_pictures(name, tree)
     listed_files = pictures
     pictures, thumbnails = without_thumbnails(pictures)
+    pictures, masks = without_masks(pictures)
     root = grow(pictures)
     level = layout.class_level if layout else 0
     structure = at_level(root, pictures, level) if level else read_structure(name, root, tree)
@@ -145,6 +132,7 @@ def open_folders(
             *tree.problems,
             *structure.problems,
             *thumbnails,
+            *masks,
             *_ignored(tree, listed_files),
         ),
         notes=tuple(dict.fromkeys(structure.notes)),
@@ -178,21 +166,6 @@ def open_unlabelled(name: str, tree: Tree) -> Source:
         fingerprint=digest(["pictures", *facts]),
         problems=(*tree.problems, *thumbnails),
     )
-
-
-def grow(pictures: Sequence[FileEntry]) -> Folder:
-    """The folders that hold these images."""
-    root = Folder(())
-    for file in pictures:
-        folder = root
-        for depth, part in enumerate(file.parts[:-1], start=1):
-            inner = folder.folders.get(part)
-            if inner is None:
-                inner = Folder(file.parts[:depth])
-                folder.folders[part] = inner
-            folder = inner
-        folder.files.append(file)
-    return root
 
 
 def read_structure(name: str, root: Folder, tree: Tree) -> Structure:
@@ -243,7 +216,7 @@ def _refuse_split_names(top: Folder, name: str) -> None:
             f"the folders of {name} are a mixture of splits and other names: "
             f"{_names(top.children)}",
             "expected train/ and test/ with a folder per class in each\nuse --set "
-            "data.class_level=1 to make every folder a class",
+            f"data.class_level={len(top.children[0].parts)} to make every folder a class",
         )
 
 
@@ -253,6 +226,7 @@ def unwrapped(folder: Folder, structure: Structure) -> Folder:
     `Images/husky/1.jpg`, or a data set beside a repository's `docs/`.
     """
     while not split_folders(folder):
+        folder = _once(folder, structure)
         inner = _wrapped_data(folder)
         if inner is None:
             return folder
@@ -261,6 +235,14 @@ def unwrapped(folder: Folder, structure: Structure) -> Folder:
             if other is not inner:
                 structure.leave_out(other, f"the data set is in {inner.name}")
         folder = inner
+    return folder
+
+
+def _once(folder: Folder, structure: Structure) -> Folder:
+    """The folder without a nested copy of the data set, which is named."""
+    folder, copy = without_nested_copy(folder)
+    if copy is not None:
+        structure.leave_out(copy, "it holds folders of the same names as those beside it")
     return folder
 
 
@@ -298,6 +280,9 @@ def split_folders(folder: Folder) -> dict[str, Split]:
     alike = len(set(named.values())) > 1 and "train" in named.values() and len(rests) == 1
     if alike and len(named) == len(children):
         return named
+    base = _training_base(children, named)
+    if base:
+        return {**named, base: "train"}
     short = splits_by(abbreviated_split, children)
     if len(short) == len(children) and len(set(short.values())) > 1:
         return short
@@ -307,6 +292,27 @@ def split_folders(folder: Folder) -> dict[str, Split]:
     if alike and any(folder.folders[name].folders for name in named):
         return named
     return {}
+
+
+def _training_base(children: Sequence[Folder], named: dict[str, Split]) -> str:
+    """The folder that others name as the training part: `rps` beside `rps-test-set`.
+
+    Empty unless it holds the same class folders as one of them.
+    """
+    others = [child for child in children if child.name not in named]
+    if len(others) != 1 or not named or "train" in named.values():
+        return ""
+    base = others[0]
+    words = split_and_rest(base.name)[1]
+    if not words or any(split_and_rest(name)[1] != words for name in named):
+        return ""
+    class_names = set(innermost(base).folders)
+    shared = [
+        child
+        for child in children
+        if child is not base and class_names & set(innermost(child).folders)
+    ]
+    return base.name if shared else ""
 
 
 def splits_by(
@@ -362,6 +368,7 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
 
     Raises UserError for images beside their masks, and where two levels could be the classes.
     """
+    folder = _once(folder, structure)
     children = folder.children
     if not children:
         return None
@@ -377,6 +384,7 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
             return None
         structure.stray(folder.files)
         structure.notes += _doubtful_classes(children)
+        structure.notes += _folders_inside(children)
         return [(child, child.name) for child in children]
     names = [child.name for child in children]
     above = ", ".join(names[:SHOWN]) + (" …" if len(names) > SHOWN else "")
@@ -387,7 +395,7 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
     structure.stray(folder.files)
     class_folders = []
     for child in children:
-        inner = classes_of(child, structure, name)
+        inner = classes_of(inside_container(child), structure, name)
         class_folders += inner or []
     return class_folders
 
@@ -403,6 +411,22 @@ def _doubtful_classes(class_folders: Sequence[Folder]) -> list[str]:
     ]
 
 
+def _folders_inside(class_folders: Sequence[Folder]) -> list[str]:
+    """A note on folders inside the classes that could be classes themselves."""
+    inner: list[str] = []
+    for folder in class_folders:
+        names = [name for name in inside_container(folder).folders if not hints_at_no_class(name)]
+        if len(names) < 2:
+            return []
+        inner += names
+    level = len(class_folders[0].parts)
+    return [
+        f"the classes are {_names(class_folders)}; the folders inside them "
+        f"({listed([printable(name) for name in inner], SHOWN)}) are not told apart: use --set "
+        f"data.class_level={level + 1} to make those the classes"
+    ]
+
+
 def _only_contains(folder: Folder) -> bool:
     """Whether the names of a folder and of all below it say only that images lie there."""
     return is_container(folder.name) and all(map(_only_contains, folder.children))
@@ -410,7 +434,7 @@ def _only_contains(folder: Folder) -> bool:
 
 def _class_depth(children: Sequence[Folder], name: str) -> int:
     """1 where these folders are the classes, 2 where those inside them are."""
-    inner = [set(child.folders) for child in children]
+    inner = [set(inside_container(child).folders) for child in children]
     if len(children) < 2 or not all(inner):
         return 1
     every: set[str] = set().union(*inner)
@@ -425,11 +449,12 @@ def _class_depth(children: Sequence[Folder], name: str) -> int:
         return 1  # animals/cat, vehicles/bus: the outer folders are the classes
     if all(is_container(child.name) for child in children):
         return 2
-    examples = f"{children[0].name}/{min(inner[0])}"
+    level = len(children[0].parts)
     raise UserError(
         f"the classes in {name} could be {_names(children)}, or the folders in them "
         f"({listed(sorted(every), SHOWN)})",
-        f"choose one with --set data.class_level=1 or 2; 1 is the first part of {examples}",
+        f"choose one with --set data.class_level={level} or {level + 1}; level {level} holds "
+        f"{printable(children[0].name)}",
     )
 
 
@@ -518,40 +543,19 @@ def unclear(name: str, root: Folder, tree: Tree) -> UnclearError:
             "the .json, .xml or .txt files beside the images may be bounding boxes; eyesight "
             "trains classifiers, not detectors"
         )
-    if any(len(file.parts) > 1 for file in tree.files):
+    level = first_choice(root)
+    if level:
         hints.append(
-            "use --set data.class_level=1 to make the first folder level the classes, or "
-            "data.images=DIR to choose a folder"
+            f"use --set data.class_level={level} to make the folders at level {level} the classes, "
+            "or data.images=DIR to choose a folder"
         )
     return UnclearError(
         f"{name} contains images but no class folders: {seen(root)}", "\n".join(hints)
     )
 
 
-def seen(root: Folder) -> str:
-    """The folders that hold images, with their numbers."""
-    found_in: dict[Parts, int] = {}
-
-    def visit(folder: Folder) -> None:
-        if folder.files:
-            found_in[folder.parts] = len(folder.files)
-        for child in folder.children:
-            visit(child)
-
-    visit(root)
-    texts = [
-        f"{printable('/'.join(parts)) or 'its own folder'} ({_pictures(count)})"
-        for parts, count in found_in.items()
-    ]
-    return listed(texts, SHOWN)
-
-
 def _names(folders: Sequence[Folder]) -> str:
     return listed([printable(folder.name) for folder in folders], SHOWN)
-
-
-def _pictures(count: int) -> str:
-    return "1 image" if count == 1 else f"{count:,} images"
 
 
 def _ignored(tree: Tree, pictures: Sequence[FileEntry]) -> Iterator[Problem]:

@@ -1,0 +1,58 @@
+"""Masks that lie among the images of a class folder: `benign_1_mask.png` beside `benign_1.png`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePath
+
+from eyesight.data.formats.listing import FileEntry, Parts
+from eyesight.data.prepare import Problem
+from eyesight.data.source import printable
+
+WORDS = r"masks?|seg(?:mentation)?s?|annot(?:ation)?s?|labels?|gt|groundtruth|trimaps?"
+MASK_NAME = re.compile(rf"(.+?)[-_. ](?:{WORDS})(?:[-_ ]?\d+)?", re.IGNORECASE)
+ENOUGH = 0.5  # of the images must have such a mask: a single `cat_gt.jpg` may be a photo
+
+
+def images_of_masks(files: Sequence[FileEntry]) -> dict[str, FileEntry]:
+    """Location of each mask → the image beside it whose name it bears.
+
+    Empty unless at least half of the images have one.
+    """
+    images = {(file.parts[:-1], _stem(file)): file for file in files}
+    owners: dict[str, FileEntry] = {}
+    for file in files:
+        match = MASK_NAME.fullmatch(_stem(file))
+        if match is None:
+            continue
+        image = images.get((file.parts[:-1], match[1].casefold()))
+        if image is not None:
+            owners[file.location] = image
+    with_mask = {image.location for image in owners.values()}
+    if len(with_mask) < ENOUGH * (len(files) - len(owners)):
+        return {}
+    return owners
+
+
+def without_masks(pictures: Sequence[FileEntry]) -> tuple[list[FileEntry], list[Problem]]:
+    """The images that are no mask of another one, and the folders whose masks are left out."""
+    masks = images_of_masks(pictures)
+    counts: dict[Parts, int] = {}
+    images = []
+    for file in pictures:
+        if file.location in masks:
+            counts[file.parts[:-1]] = counts.get(file.parts[:-1], 0) + 1
+        else:
+            images.append(file)
+    problems = []
+    for folder, count in counts.items():
+        number = "1 image" if count == 1 else f"{count:,} images"
+        detail = f"{number} left out: masks of the images beside them, by their names; use --set "
+        detail += "data.target=mask to train on masks"
+        problems.append(Problem(printable("/".join(folder)), "masks", detail, fatal=True))
+    return images, problems
+
+
+def _stem(file: FileEntry) -> str:
+    return PurePath(file.parts[-1]).stem.casefold()
