@@ -81,7 +81,7 @@ def scores(loaded: classifier.Classifier, pixels: np.ndarray) -> dict[str, np.nd
     logits, features = loaded.logits_and_features(pixels)
     model = loaded.calibration.unlike
     assert model is not None, "the run has too few validation images"
-    directions = unlike.project(features, model.mean, model.directions)
+    directions = unlike.project(features, model.directions)
     return {
         "unlike": model.scores(features, logits),
         "nearest neighbour": unlike.nearest(directions, model.reference),

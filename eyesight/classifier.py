@@ -38,7 +38,7 @@ from eyesight.results.any_task import Results
 from eyesight.results.calibration import Calibration, CalibrationJson
 from eyesight.results.predictions import Predictions, predicted
 from eyesight.results.threshold import ThresholdJson
-from eyesight.results.unlike import Unlike
+from eyesight.results.unlike import Arrays
 from eyesight.system.digest import file_sha256
 from eyesight.system.files import sync_folder, unfinished_folder, whole_file
 from eyesight.system.json_value import parse_json
@@ -274,7 +274,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
     else:
         outputs = registry.outputs(target, shape, len(classes))
         network = registry.build(model, shape, outputs, description.get("code_sha256"))
-    weights, unlike = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
+    weights, arrays = _load_weights(folder / "weights.safetensors", expected, network.state_dict())
     network.load_state_dict(weights)
     network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     return Classifier(
@@ -286,7 +286,7 @@ def load(folder: Path, device: torch.device | str = "cpu") -> Classifier:
         facts,
         noise,
         source=f"classifier in {folder}",
-        calibration=Calibration.from_dict(description.get("calibration", {}), unlike),
+        calibration=Calibration.from_dict(description.get("calibration", {}), arrays),
     )
 
 
@@ -336,7 +336,7 @@ def read_description(folder: Path) -> Description:
 
 def _load_weights(
     file: Path, expected: str, state: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], Unlike | None]:
+) -> tuple[dict[str, Tensor], Arrays]:
     """The weights, and the reference features that detect unfamiliar images."""
     try:
         if file_sha256(file) != expected:
@@ -350,11 +350,11 @@ def _load_weights(
             f"{file} cannot be read: {error}", "it may be damaged; copy the folder again"
         ) from None
     tensors = {name: value for name, value in stored.items() if not name.startswith(UNLIKE)}
-    arrays = {}
+    arrays: Arrays = {}
     for name in stored.keys() - tensors.keys():
         arrays[name.removeprefix(UNLIKE)] = stored[name].numpy()
     _check_fit(file, tensors, state)
-    return tensors, Unlike(**arrays) if arrays else None
+    return tensors, arrays
 
 
 def _check_fit(file: Path, tensors: dict[str, Tensor], state: dict[str, Tensor]) -> None:

@@ -38,7 +38,6 @@ class Answering(nn.Module):
     The same arithmetic as `eyesight.results.answers`, in float32.
     """
 
-    mean: Tensor
     directions: Tensor
     reference: Tensor
 
@@ -51,8 +50,7 @@ class Answering(nn.Module):
             self.limit = min(HUGE, self.sets.threshold(USUAL) + SLACK)
         self.unlike = calibration.unlike
         if self.unlike is not None:
-            for name in ("mean", "directions"):
-                self.register_buffer(name, torch.from_numpy(getattr(self.unlike, name)))
+            self.register_buffer("directions", torch.from_numpy(self.unlike.directions))
             transposed = torch.from_numpy(self.unlike.reference).T.contiguous()
             self.register_buffer("reference", transposed)
 
@@ -87,9 +85,8 @@ class Answering(nn.Module):
 
     def _unlike(self, logits: Tensor, features: Tensor, model: Unlike) -> Tensor:
         middle, deviation, usual, spread, limit = model.scales.tolist()
-        directions = (features - self.mean) @ self.directions
-        lengths = directions.square().sum(1, keepdim=True).sqrt()
-        likeness = (directions / (lengths + TINY)) @ self.reference
+        lengths = features.square().sum(1, keepdim=True).sqrt()
+        likeness = (features / (lengths + TINY)) @ self.directions @ self.reference
         distance = 1 - likeness.amax(1)
         energy = -logits.logsumexp(1)
         score: Tensor = (distance - middle) / deviation + (energy - usual) / spread - limit

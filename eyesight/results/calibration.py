@@ -14,12 +14,13 @@ import numpy.typing as npt
 
 from eyesight.results.conformal import PredictionSets, SetsJson
 from eyesight.results.metrics import BINS, Floats, Labels, bin_of, correct, log_loss, reliability
-from eyesight.results.unlike import Unlike
+from eyesight.results.unlike import Arrays, Unlike
 
 FOLDS = 5  # of validation images, to see whether a temperature helps
 LEAST = 50  # validation images below which a temperature would be noise
 RANGE = (0.05, 20.0)  # of temperatures
 SAMPLES = 1000  # bootstrap samples
+EARLIER = "trained by an earlier version: unfamiliar images are not detected; train again"
 
 
 class CalibrationJson(TypedDict, total=False):
@@ -62,18 +63,21 @@ class Calibration:
         return values
 
     @staticmethod
-    def from_dict(values: CalibrationJson, unlike: Unlike | None = None) -> Calibration:
-        """What `to_dict` gave, with `unlike`; without values, no calibration."""
+    def from_dict(values: CalibrationJson, arrays: Arrays | None = None) -> Calibration:
+        """What `to_dict` gave, with the arrays of `unlike`; without values, no calibration."""
         if not values:
             return Calibration()
         sets = None
         if values["sets"] is not None:
             sets = PredictionSets.from_dict(values["sets"])
         if "unlike" in values:
-            arrays = values["unlike"]
-            unlike = Unlike(**{name: np.array(arrays[name], np.float32) for name in arrays})
-        temperature = float(values["temperature"])
-        return Calibration(temperature, int(values["images"]), sets, unlike, values["note"])
+            arrays = {name: np.array(row, np.float32) for name, row in values["unlike"].items()}
+        unlike, note = None, values["note"]
+        if arrays:
+            unlike = Unlike.read(arrays)
+            if unlike is None:
+                note = "; ".join([*filter(None, [note]), EARLIER])
+        return Calibration(float(values["temperature"]), int(values["images"]), sets, unlike, note)
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Images that are unlike anything a classifier learnt from, judged by its features.
 
-The score is the cosine distance to the nearest of some training images, in the directions in which
-these differ most (Sun et al. 2022), beside the energy of the logits (Liu et al. 2020); each is
-measured in standard deviations of validation images, whose quantile is the limit.
+The score is the cosine distance to the nearest of some training images (Sun et al. 2022) plus the
+energy of the logits (Liu et al. 2020), each in standard deviations of validation images, whose
+quantile is the limit. The products of the cosine are summed over the principal directions of the
+training images, its lengths over all features: what lies outside these directions makes an image
+less similar to all of them (Wang et al. 2022).
 """
 
 from __future__ import annotations
@@ -15,20 +17,28 @@ import numpy.typing as npt
 from eyesight.results.metrics import Floats
 
 REFERENCES = 1000  # training images that are kept, at most
-DIRECTIONS = 64  # principal components of their features, at most
+DIRECTIONS = 64  # principal directions of their features, at most
 FAMILIAR = 0.99  # share of the validation images below the limit
 LEAST = 50  # validation images for a limit, and training images for a reference
 TINY = 1e-6  # added to lengths
+
+Arrays = dict[str, npt.NDArray[np.float32]]  # of an `Unlike`, by name
 
 
 @dataclass(frozen=True, eq=False)
 class Unlike:
     """What decides whether an image is unlike the training images; float32 arrays."""
 
-    mean: npt.NDArray[np.float32]  # D: of the features
     directions: npt.NDArray[np.float32]  # D,d
-    reference: npt.NDArray[np.float32]  # M,d: training images, of length 1
+    reference: npt.NDArray[np.float32]  # M,d: training images, as `project` gives them
     scales: npt.NDArray[np.float32]  # mean and deviation of distance and energy; the limit
+
+    @staticmethod
+    def read(arrays: Arrays) -> Unlike | None:
+        """What `tensors` gave; None for the arrays of an earlier score."""
+        if arrays.keys() != Unlike.__dataclass_fields__.keys():
+            return None
+        return Unlike(**arrays)
 
     @property
     def limit(self) -> float:
@@ -43,35 +53,38 @@ class Unlike:
         """
         if min(len(train), len(features)) < LEAST:
             return None
-        mean = train.mean(axis=0)
-        _, _, components = np.linalg.svd(train - mean, full_matrices=False)
+        _, _, components = np.linalg.svd(unit(train), full_matrices=False)
         directions = components[:DIRECTIONS].T
-        reference = project(train, mean, directions)
-        distances = nearest(project(features, mean, directions), reference)
+        reference = project(train, directions)
+        distances = nearest(project(features, directions), reference)
         energies = energy(logits)
         parts = [distances.mean(), distances.std() + TINY, energies.mean(), energies.std() + TINY]
         whole = (distances - parts[0]) / parts[1] + (energies - parts[2]) / parts[3]
         parts.append(np.quantile(whole, FAMILIAR))
-        arrays = (mean, directions, reference, np.array(parts))
+        arrays = (directions, reference, np.array(parts))
         return Unlike(*(np.ascontiguousarray(array, dtype=np.float32) for array in arrays))
 
     def scores(self, features: Floats, logits: Floats) -> npt.NDArray[np.float32]:
         """The score of images with these features N,D and logits N,K."""
-        distances = nearest(project(features, self.mean, self.directions), self.reference)
+        distances = nearest(project(features, self.directions), self.reference)
         middle, deviation, usual, spread, _ = self.scales
         energies = (energy(logits) - usual) / spread
         return np.asarray((distances - middle) / deviation + energies, dtype=np.float32)
 
-    def tensors(self) -> dict[str, npt.NDArray[np.float32]]:
+    def tensors(self) -> Arrays:
         """The arrays by name, as they are kept beside the weights."""
         return dict(vars(self))
 
 
-def project(features: Floats, mean: Floats, directions: Floats) -> Floats:
-    """Features N,D in these directions, of length 1."""
-    values = (features - mean) @ directions
-    lengths = np.linalg.norm(values, axis=1, keepdims=True)
-    return np.asarray(values / (lengths + TINY))
+def unit(features: Floats) -> Floats:
+    """Features N,D of length 1."""
+    lengths = np.linalg.norm(features, axis=1, keepdims=True)
+    return np.asarray(features / (lengths + TINY))
+
+
+def project(features: Floats, directions: Floats) -> Floats:
+    """Features N,D of length 1, in these directions D,d: of length 1 or less."""
+    return np.asarray(unit(features) @ directions)
 
 
 def nearest(features: Floats, reference: Floats) -> Floats:
