@@ -375,8 +375,9 @@ def used(job: Job, stage: Stage, state: State) -> Used:
     """What a stage really used: images, versions of each, epochs, steps, the last rate."""
     versions = stage.train.views if isinstance(stage.train, Activations) else 1
     own = [epoch for epoch in job.run.epochs if epoch.get("stage", 1) == stage.number]
+    drawn = sum(epoch["pictures"] for epoch in own)
     return {
-        "images": len(stage.train),
+        "images": min(drawn, len(stage.train)),
         "of": len(job.data.train),
         "versions": versions,
         "epochs": state.passes - (stage.number - 1) * STAGE_PASSES,

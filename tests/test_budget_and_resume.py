@@ -10,6 +10,7 @@ import torch
 from eyesight import experiment
 from eyesight.data.images import Images
 from eyesight.recipe import Data, Model, Recipe, Training, override
+from eyesight.results.records import used_lines
 from eyesight.runs import Run, list_runs
 from eyesight.system.progress import Callbacks
 from eyesight.training import budget, initialise, loop, precision
@@ -207,6 +208,16 @@ def test_what_was_really_used_is_recorded(trained):
     assert used["images"] == used["of"] == run.data["counts"]["train"]
     assert (used["versions"], used["epochs"]) == (1, 1)
     assert used["lr"] == run.epochs[-1]["lr"] and used["steps"] == -(-used["images"] // 16)
+
+
+def test_a_pass_that_the_budget_ended_counts_only_the_images_it_drew():
+    run = SimpleNamespace(epochs=[{"pictures": 48, "lr": 0.1}])
+    job = SimpleNamespace(run=run, data=SimpleNamespace(train=range(100)))
+    stage = SimpleNamespace(number=1, train=range(100))
+    used = experiment.used(job, stage, SimpleNamespace(passes=1, steps=3))
+    assert (used["images"], used["of"]) == (48, 100)
+    (line,) = used_lines({"trained": [used]})
+    assert line.startswith("trained 48 of 100 training images, less than one epoch (3 steps)")
 
 
 def test_bfloat16_that_is_far_slower_is_not_measured_for_the_evaluation(monkeypatch):

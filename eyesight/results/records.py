@@ -135,6 +135,8 @@ def used_lines(result: Result) -> list[str]:
         stage = f"stage {used['stage']}: " if "stage" in used else ""
         versions = f" in {used['versions']} views each" if used["versions"] > 1 else ""
         epochs = "1 epoch" if used["epochs"] == 1 else f"{used['epochs']:,} epochs"
+        if used["epochs"] == 1 and used["images"] < used["of"]:
+            epochs = "less than one epoch"
         steps = "1 step" if used["steps"] == 1 else f"{used['steps']:,} steps"
         lines.append(
             f"trained {stage}{used['images']:,} of {used['of']:,} training images{versions}, "
