@@ -9,6 +9,7 @@ from test_sources import draw, draw_all, table, trouble
 from eyesight.data.formats.folders import UnclearError
 from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
+from eyesight.data.scan import scan
 from eyesight.errors import UserError
 
 
@@ -401,3 +402,30 @@ def test_a_few_names_that_end_in_mask_are_images(tmp_path):
     filled(tmp_path, "cat", "dog", count=6)
     draw(tmp_path / "cat" / "0_1_mask.png", 77)
     assert len(open_source(tmp_path).ids) == 13
+
+
+@pytest.mark.parametrize(
+    ("names", "other", "words"),
+    [
+        (
+            ["cat.0.png", "cat.1.png", "dog.0.png", "dog.1.png", "dog.2.png", "cat.2.png"],
+            "",
+            "'cat'",
+        ),
+        ([f"s0{number % 2}.{number}.png" for number in range(6)], "", "'s00'"),
+        ([f"x_{number}.png" for number in range(6)], "imagelabels.mat", "imagelabels.mat"),
+        ([f"x_{number}.png" for number in range(6)], "lists/train.txt", "lists/train.txt"),
+        ([f"x_{number}.png" for number in range(6)], "labels.xlsx", "labels.xlsx"),
+    ],
+)
+@pytest.mark.parametrize("folder", ["photos", "val_256"])
+def test_an_error_says_where_the_classes_may_be(tmp_path, names, other, words, folder):
+    for number, name in enumerate(names):
+        draw(tmp_path / folder / name, number)
+    if other:
+        (tmp_path / other).parent.mkdir(exist_ok=True)
+        (tmp_path / other).write_bytes(b"1")
+    with pytest.raises(UserError) as caught:
+        scan(open_source(tmp_path))
+    assert words in caught.value.hint and "CSV with the columns path and label" in caught.value.hint
+    assert "boxes" not in caught.value.hint

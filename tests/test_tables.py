@@ -1,5 +1,6 @@
 """Columns are read by where they lead and what they are called, or refused by name."""
 
+import shlex
 import unicodedata
 
 import numpy as np
@@ -371,3 +372,115 @@ def test_folders_of_images_and_masks_that_a_table_names_are_no_classes(tmp_path)
 def test_empty_lines_above_a_table_of_two_delimiters(tmp_path):
     written(tmp_path, "\n\n" + lines("path;label,size", "{name};{kind}, big"))
     assert open_source(tmp_path).classes == ("bird, big", "cat, big", "dog, big")
+
+
+def test_a_table_in_the_folder_of_each_split(tmp_path):
+    for part in ("train", "valid", "test"):
+        draw_all(tmp_path, *(f"{part}/{name}" for name in NAMES))
+        text = lines("filename, cat, dog", "{name}, 1, 0").replace("3.png, 1, 0", "3.png, 0, 1")
+        (tmp_path / part / "_classes.csv").write_text(text)
+    source = open_source(tmp_path)
+    assert source.classes == ("cat", "dog") and len(source.ids) == 18
+    counts = dict(zip(*np.unique(source.splits, return_counts=True), strict=True))
+    assert counts == {"train": 6, "validation": 6, "test": 6}
+    for index, part in enumerate(source.splits):  # each table names the images beside it
+        folder = "valid" if part == "validation" else part
+        assert source.read(index) == (tmp_path / folder / NAMES[index % 6]).read_bytes()
+
+
+def test_tables_of_splits_whose_images_lie_elsewhere(tmp_path):
+    draw_all(tmp_path / "photos", *NAMES)
+    (tmp_path / "lists").mkdir()
+    for part, count in (("train", 4), ("test", 6)):
+        text = lines("path,label", f"{tmp_path}/photos/{{name}},{{kind}}", count)
+        (tmp_path / "lists" / f"{part}.csv").write_text(text)
+    assert len(open_source(tmp_path / "lists").ids) == 10
+
+
+def test_an_unclear_table_of_one_split_is_not_passed_over(tmp_path):
+    draw_all(tmp_path, *NAMES)
+    (tmp_path / "train.csv").write_text(lines("path,age_group,sex", "{name},old{i},{kind}"))
+    (tmp_path / "test.csv").write_text(lines("path,label", "{name},{kind}"))
+    with pytest.raises(UserError, match="'age_group', 'sex'"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize("column", ["Finding Labels", "it's"])
+def test_hints_are_quoted_for_a_shell(tmp_path, column):
+    written(tmp_path, lines(f"path,{column},other", "{name},{kind},x{i}"))
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path, layout=Layout(label_column="0"))
+    written(tmp_path, lines(f"path,{column} 1,{column} 2", "{name},{kind},x{i}"))
+    with pytest.raises(UserError) as caught:
+        open_source(tmp_path)
+    _, option, value = shlex.split(caught.value.hint)[-3:]
+    assert option == "--set"
+    layout = Layout(label_column=value.removeprefix("data.label_column="))
+    assert open_source(tmp_path, layout=layout).classes == ("bird", "cat", "dog")
+
+
+@pytest.mark.parametrize("index", ["", "Unnamed: 0"])
+def test_the_row_numbers_of_pandas_are_no_classes(tmp_path, index):
+    written(tmp_path, lines(f"{index},file,what", "{i},{name},{kind}"))
+    assert open_source(tmp_path).classes == ("bird", "cat", "dog")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_a_nul_character_is_no_text(tmp_path, encoding):
+    text = lines("path,label", "{name},{kind}").replace("2.png,bird", "2.png,bird\0")
+    written(tmp_path, text, encoding)
+    with pytest.raises(UserError, match="NUL character in line") as caught:
+        open_source(tmp_path)
+    assert "UTF-8" in caught.value.hint
+
+
+@pytest.mark.parametrize("form", ["columns", "no header", "text"])
+def test_pixels_in_a_table_are_told(tmp_path, form):
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(12):
+        pixels = random.integers(0, 256, 64).astype(str).tolist()
+        if form == "text":
+            rows.append(f"{number % 3},{' '.join(pixels)},Training")
+        else:
+            rows.append(",".join([str(number % 3), *pixels]))
+    if form == "columns":
+        rows.insert(0, ",".join(["label", *(f"pixel{place}" for place in range(64))]))
+    (tmp_path / "train.csv").write_text("\n".join(rows))
+    with pytest.raises(UserError, match="contains the pixels of images"):
+        open_source(tmp_path / "train.csv")
+
+
+def test_a_table_that_does_not_name_the_images_is_compared_with_one(tmp_path):
+    draw_all(tmp_path, "img/007.png", "img/008.png")
+    (tmp_path / "labels.csv").write_text("id,label\n7,cat\n8,dog\n")
+    with pytest.raises(UserError, match="does not name the images") as caught:
+        open_source(tmp_path)
+    assert "7, cat" in caught.value.hint and "img/007.png" in caught.value.hint
+
+
+def test_folders_of_two_views_that_a_table_names_are_no_classes(tmp_path):
+    draw_all(tmp_path, *(f"{side}/{side}{name}" for side in ("left", "right") for name in NAMES))
+    text = lines("left_image,right_image,label", "left/left{name},right/right{name},{kind}")
+    (tmp_path / "pairs.csv").write_text(text)
+    with pytest.raises(UserError, match="two columns") as caught:
+        open_source(tmp_path)
+    assert "data.image_column=left_image" in caught.value.hint
+    assert len(open_source(tmp_path, layout=Layout(image_column="left_image")).ids) == 6
+
+
+def test_a_folder_for_each_patient_is_no_class_where_a_table_tells_more(tmp_path):
+    names = [f"train/case{number:02d}/view.png" for number in range(12)]
+    draw_all(tmp_path, *names)
+    text = "\n".join(f"{name},{number % 2},{number % 3}" for number, name in enumerate(names))
+    (tmp_path / "train.csv").write_text(f"Path,Edema,Fracture\n{text}\n")
+    with pytest.raises(UserError, match="'Edema', 'Fracture'"):
+        open_source(tmp_path)
+    assert open_source(tmp_path, layout=Layout(label_column="Edema")).classes == ("0", "1")
+
+
+def test_folders_that_differ_in_a_number_are_parts_where_they_say_so(tmp_path):
+    draw_all(tmp_path, *(f"HAM_images_part_{1 + n % 2}/{name}" for n, name in enumerate(NAMES)))
+    (tmp_path / "HAM_metadata.csv").write_text(lines("lesion_id,image_id,dx", "L{i},{stem},{kind}"))
+    (tmp_path / "pixels.csv").write_text("pixel0,pixel1,label\n100,101,0\n103,104,1\n")
+    assert open_source(tmp_path).classes == ("bird", "cat", "dog")

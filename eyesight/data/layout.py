@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, fields
+from shlex import quote
 
 from eyesight.errors import UserError
 from eyesight.recipe import Data
@@ -40,6 +41,11 @@ class Layout:
         """Whether something is said that only a table can satisfy."""
         columns = (self.image_column, self.label_column, self.split_column, self.group_column)
         return any(columns)
+
+
+def setting(field: str, value: str) -> str:
+    """The command line's option for a field of `data`, quoted for a shell."""
+    return f"--set {quote(f'data.{field}={value}')}"
 
 
 def group_names(ids: tuple[str, ...], pattern: str) -> tuple[tuple[str, ...], int]:

@@ -14,22 +14,25 @@ from pathlib import Path
 from eyesight.data import archives, named
 from eyesight.data.corrections import is_corrections
 from eyesight.data.formats import cifar, csv_table, folders, idx, listing, npz, stanford_dogs
-from eyesight.data.formats.finder import Finder, as_path
+from eyesight.data.formats.columns import NoFilesError
 from eyesight.data.formats.listing import FileEntry, Tree
 from eyesight.data.formats.picture_list import read_picture_list
 from eyesight.data.glyphs.chars74k import chars74k_source, is_original
 from eyesight.data.group_file import groups_by_file
 from eyesight.data.layout import Layout, group_names
 from eyesight.data.source import Source, digest, is_picture
-from eyesight.data.vocabulary import label_rank
-from eyesight.errors import UserError, listed, unknown
+from eyesight.data.table_folder import (
+    TablesBeside,
+    are_poor_classes,
+    open_tables,
+    refuse_contradiction,
+)
+from eyesight.errors import UserError, unknown
 from eyesight.system.progress import Talk, silent
 
 __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "silent"]
 
-TABLE_ENOUGH = 0.5  # of a table's rows must lead to pictures, for it to decide the classes
 STRAYS = 0.1  # of the pictures outside of class folders: then a table is asked first
-MOST_CHECKED = 1 << 24  # bytes of a table beside class folders that is held against them
 FEW = 20  # pictures that may lie beside an .npz
 SUBMISSION = "submission"  # Kaggle's example of an answer; its labels are made up
 
@@ -174,6 +177,8 @@ def _open_folder(
         return stanford_dogs.from_archives(name, root, packed, talk)
     if not pictures and (single := _single_file(tree, inside)) is not None:
         return _open_file(name, single, talk, layout, inside)
+    if not pictures and (tables := _split_tables(tree)):
+        return csv_table.open_csv(name, tables, inside=inside, layout=layout)
     source = _open_pictures(name, root, tree, pictures, layout, inside)
     return stanford_dogs.complete(source, root, talk if inside is None else None)
 
@@ -202,9 +207,10 @@ def _open_pictures(
     Where the folders are no classes, as a table among the files says.
     """
     tables = [file.path for file in tree.files if _is_table(file)]
+    beside = TablesBeside(name, tables, root, pictures, layout, inside)
     if layout.names_columns:
         _require_table(name, tables)
-        return _open_tables(name, tables, root, pictures, layout, inside)
+        return open_tables(beside)
     if layout.images:
         tree, pictures = _narrowed(name, root, tree, pictures, layout.images)
     if layout.class_level:
@@ -213,74 +219,32 @@ def _open_pictures(
         source = folders.open_folders(name, tree, pictures, layout)
     except folders.UnclearError:
         if tables:
-            return _open_tables(name, tables, root, pictures, layout, inside)
+            return open_tables(beside)
         arrays = [file.path for file in tree.files if file.parts[-1].lower().endswith(".npz")]
         if len(arrays) == 1 and len(pictures) < FEW:  # pictures of the data, not the data
             return npz.open_npz(name, arrays[0])
         raise
-    if tables and _doubtful(source, len(pictures)):
+    return _folders_or_tables(source, beside)
+
+
+def _folders_or_tables(source: Source, beside: TablesBeside) -> Source:
+    """The source of class folders, unless a table among the images tells more."""
+    tables, pictures = beside.tables, beside.pictures
+    if tables and are_poor_classes(source):
+        with suppress(NoFilesError):
+            return open_tables(beside)
+    elif tables and _many_strays(source, len(pictures)):
         with suppress(UserError):
-            return _open_tables(name, tables, root, pictures, layout, inside)
+            return open_tables(beside)
     else:
-        _refuse_contradiction(name, tables, source, pictures, inside)
+        refuse_contradiction(beside, source)
     return source
 
 
-def _refuse_contradiction(
-    name: str, tables: list[Path], source: Source, pictures: list[FileEntry], inside: Path | None
-) -> None:
-    """Raise UserError where a table has a column of labels that are not the folders' classes.
-
-    `img/` and `mask/` are no classes where a table calls the images `cat` and `dog`. Labels that
-    each lie in one folder, such as numbers for the same classes, contradict nothing, and neither do
-    predictions.
-    """
-    if len(tables) != 1 or tables[0].stat().st_size > MOST_CHECKED:
-        return
-    try:
-        finder = _table_finder(tables[0], tables[0].parent, pictures, Layout(), inside)
-        table = csv_table.read_table(tables[0], finder, Layout())
-        records = csv_table.read_records(table, finder)
-    except UserError:
-        return
-    if not table.has_header or label_rank(table.names[table.columns.label]) is None:
-        return
-    pairs = _labels_and_folders(records, finder, source, pictures)
-    labels = {label for label, _ in pairs}
-    covered = {folder for _, folder in pairs}
-    crossed = len(pairs) > len(labels) or len(covered) < min(2, len(source.classes))
-    if len(labels) < 2 or labels & set(source.classes) or not crossed:
-        return
-    raise UserError(
-        f"the folders of {name} give the classes {listed(source.classes, 5)}, but "
-        f"{tables[0].name} gives {listed(sorted(labels), 5)}",
-        f"use --set data.label_column={table.names[table.columns.label]} for the table, or "
-        "--set data.class_level=1 for the folders",
-    )
-
-
-def _labels_and_folders(
-    records: Sequence[csv_table.Record], finder: Finder, source: Source, pictures: list[FileEntry]
-) -> set[tuple[str, str]]:
-    """Each label of a table with each class folder where one of its images lies."""
-    names = {file.location: file.id for file in pictures}
-    folder_of = dict(zip(source.ids, source.labels.tolist(), strict=True))
-    pairs = set()
-    for record in records:
-        paths = [record.path]
-        if record.reason is not None:  # a name that lies in several folders is none of their files
-            paths = finder.candidates(record.id)
-        for path in paths:
-            folder = folder_of.get(names.get(str(path), ""), -1)
-            if record.label and folder >= 0:
-                pairs.add((record.label, source.classes[folder]))
-    return pairs
-
-
-def _doubtful(source: Source, pictures: int) -> bool:
-    """Whether folders make poor classes: a single one, or many images beside them."""
+def _many_strays(source: Source, pictures: int) -> bool:
+    """Whether many images lie beside the class folders."""
     strays = sum(problem.kind == "unlabelled" for problem in source.problems)
-    return len(source.classes) == 1 or strays > STRAYS * pictures
+    return strays > STRAYS * pictures
 
 
 def _is_table(file: FileEntry) -> bool:
@@ -307,78 +271,13 @@ def _narrowed(
     return Tree(folder, shortened, [], tree.problems), shortened
 
 
-def _open_tables(
-    name: str,
-    tables: list[Path],
-    root: Path,
-    pictures: list[FileEntry],
-    layout: Layout,
-    inside: Path | None,
-) -> Source:
-    """The source of the one table that names these pictures, or of a table for each split.
-
-    Raises UserError where none does, with the reason of the only one, and where two do.
-    """
-    finders: dict[Path, Finder] = {}
-    naming: list[Path] = []
-    reasons: list[UserError] = []
-    for path in tables:
-        try:
-            finder = _table_finder(path, root, pictures, layout, inside)
-            if _names_pictures(path, finder, layout):
-                naming.append(path)
-                finders[path] = finder
-        except UserError as reason:
-            reasons.append(reason)
-    if not naming:
-        if len(reasons) == 1:
-            raise reasons[0]
-        names = listed([path.name for path in tables], 5)
-        raise UserError(
-            f"{name} has images but no class folders, and none of the tables {names} gives "
-            "their classes",
-            "use the table as DATA, with --set data.images=DIR, data.image_column and "
-            "data.label_column",
-        )
-    chosen = _one_or_splits(name, naming)
-    return csv_table.open_csv(name, chosen, inside=inside, layout=layout, finder=finders[chosen[0]])
-
-
-def _table_finder(
-    path: Path, root: Path, pictures: list[FileEntry], layout: Layout, inside: Path | None
-) -> Finder:
-    if layout.images:
-        return csv_table.finder_for(path, replace(layout, images=str(root / layout.images)), inside)
-    return Finder(path.parent, root, inside, pictures)
-
-
-def _names_pictures(path: Path, finder: Finder, layout: Layout) -> bool:
-    """Whether most of a table's first rows lead to pictures.
-
-    Raises UserError for unclear columns.
-    """
-    table = csv_table.read_table(path, finder, layout)
-    rows = table.rows[:200]
-    leading = 0
-    for row in rows:
-        if table.columns.image < len(row.cells):
-            cell = as_path(row.cells[table.columns.image])
-            leading += bool(finder.candidates(cell, csv_table.split_of_table(path) or ""))
-    return leading >= TABLE_ENOUGH * len(rows)
-
-
-def _one_or_splits(name: str, tables: list[Path]) -> list[Path]:
-    """The one table, or the tables of different splits; raises UserError for others."""
-    if len(tables) == 1:
-        return tables
-    splits = [csv_table.split_of_table(path) for path in tables]
-    if all(splits) and len(set(splits)) == len(splits):
-        return tables
-    names = listed([path.name for path in tables], 5)
-    raise UserError(
-        f"several tables in {name} list its images: {names}",
-        "use one of them as DATA; if each is one split, name them train.csv and test.csv",
-    )
+def _split_tables(tree: Tree) -> list[Path]:
+    """The tables of a folder without images, if each is a split; their images lie elsewhere."""
+    tables = [file.path for file in tree.files if _is_table(file)]
+    splits = {csv_table.split_of_table(path, tree.root) for path in tables}
+    if len(tables) < 2 or None in splits or len(splits) < len(tables):
+        return []
+    return tables
 
 
 def _single_file(tree: Tree, inside: Path | None) -> Path | None:
@@ -390,7 +289,9 @@ def _single_file(tree: Tree, inside: Path | None) -> Path | None:
     described = [
         path
         for path in top
-        if path.suffix.lower() in (*csv_table.TABLES, ".npz") and not is_corrections(path.name)
+        if path.suffix.lower() in (*csv_table.TABLES, ".npz")
+        and not is_corrections(path.name)
+        and SUBMISSION not in path.name.lower()
     ]
     if not described and inside is None:  # an archive inside an archive could nest for ever
         described = [path for path in top if archives.is_archive(path)]

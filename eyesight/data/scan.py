@@ -95,6 +95,7 @@ class Scan:
     width: int
     channels: int  # 1 when every usable image is grey, else 3
     notes: tuple[str, ...] = ()  # which folders, columns and splits were used
+    advice: tuple[str, ...] = ()  # where the classes may be, for the error of a single class
 
     def to_dict(self) -> dict[str, object]:
         """Plain JSON values, without the digests."""
@@ -195,6 +196,7 @@ class Findings:
             width=width,
             channels=3 if self.colour else 1,
             notes=(*source.notes, *_without_training(counts), *_few_images(counts)),
+            advice=source.advice,
         )
 
     def _name_depth(self) -> None:
@@ -289,6 +291,7 @@ def check(scan: Scan) -> None:
         "put the images of each class into a folder of its own, with the class as its name; "
         "`eyesight data` lists every file"
     )
+    hint = "\n".join([hint, *scan.advice])
     if not filled:
         raise UserError(
             f"{scan.name} holds no usable image: of {len(scan.usable)}, none can be used{reasons}",

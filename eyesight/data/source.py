@@ -67,6 +67,7 @@ class Source:
     problems: tuple[Problem, ...] = ()  # of the listing
     boxes: Callable[[], Sequence[Box]] | None = None  # around each object; read only when called
     notes: tuple[str, ...] = ()  # which folders, columns and splits were used
+    advice: tuple[str, ...] = ()  # where the classes may be, for the error of a single class
     groups: tuple[str, ...] | None = None  # N; images of one group stay on one side of a split
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -33,7 +34,8 @@ CONTAINERS = f"""
     """
 NUMBERED = """
         part parts fold folds batch batches chunk chunks shard shards site hospital center
-        centre patient subject session camera cam plate slide run scan day week user
+        centre patient subject session camera cam plate slide run scan day week user study visit
+        exam
     """  # with a number or letter
 NUMBER = re.compile(r"\d+")
 TOKEN = re.compile(r"[^\W\d_]+|\d+")
@@ -231,6 +233,7 @@ SPLITS: dict[str, Split] = {
 _GENERIC = _folded(GENERIC)
 _CONTAINERS = _folded(CONTAINERS)
 _NUMBERED = _folded(NUMBERED)
+_PARTS = _folded("image images img imgs part parts fold folds batch batches chunk shard split")
 _THUMBNAILS = frozenset(["thumb", "thumbs", "thumbnail", "thumbnails"])
 _UNLABELLED = frozenset(["unlabelled", "unlabeled", "unannotated", "nolabel", "nolabels"])
 ABBREVIATIONS: dict[str, Split] = {"tr": "train", "ts": "test", "te": "test"}  # only together
@@ -284,6 +287,21 @@ def is_container(name: str) -> bool:
         elif token not in _NUMBERED:
             return False
     return containers > 0 or (numbers > 0 and any(token in _NUMBERED for token in _tokens(name)))
+
+
+def are_numbered_containers(names: Sequence[str]) -> bool:
+    """Whether names differ in a number alone and say that something lies there.
+
+    `HAM10000_images_part_1`, `HAM10000_images_part_2`.
+    """
+    words = {tuple(token for token in _tokens(name) if not _is_number(token)) for name in names}
+    if len(names) < 2 or len(words) != 1:
+        return False
+    return bool(_PARTS.intersection(words.pop()))
+
+
+def _is_number(token: str) -> bool:
+    return NUMBER.fullmatch(token) is not None or len(token) == 1
 
 
 @lru_cache(maxsize=4096)

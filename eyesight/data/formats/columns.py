@@ -12,7 +12,7 @@ from pathlib import Path
 
 from eyesight.data import vocabulary
 from eyesight.data.formats.table_text import Row
-from eyesight.data.layout import Layout
+from eyesight.data.layout import Layout, setting
 from eyesight.data.source import EXTENSIONS, extension
 from eyesight.data.vocabulary import MISSING, NO, YES, Split, exact_split, label_rank, path_rank
 from eyesight.errors import UserError, listed, unknown
@@ -21,8 +21,21 @@ SAMPLE = 200  # rows by which columns are judged
 ENOUGH = 0.5  # of the sampled rows must lead to files, for a column to be the one of the files
 HOT = frozenset(["1", "1.0", "1.00", "True", "true", "TRUE"])  # in a column for each class
 COLD = frozenset(["0", "0.0", "0.00", "False", "false", "FALSE"])
+PIXELS = 49  # numbers from 0 to 255 in a row make an image; the smallest have 7×7
 MANY = 10  # rows; a column with another value in nearly each of so many holds no classes
 Find = Callable[[str], Sequence[Path]]
+
+
+class NoFilesError(UserError):
+    """No cell of a table leads to an image."""
+
+
+class TwoImageColumnsError(UserError):
+    """Two columns lead to different images; `column` is the likelier one."""
+
+    def __init__(self, column: str, message: str, hint: str) -> None:
+        super().__init__(message, hint)
+        self.column = column
 
 
 @dataclass(frozen=True)
@@ -129,6 +142,7 @@ class _Chooser:
         self.has_header = has_header
         self.layout = layout
         self.notes: list[str] = []
+        self.leads = True  # whether any cell leads to a file
 
     def cells(self, place: int) -> list[str]:
         """The sampled cells of a column."""
@@ -156,6 +170,8 @@ class _Chooser:
         leading = [place for place, share in enumerate(shares) if share >= ENOUGH * max(shares)]
         leading = [place for place in leading if shares[place] > 0]
         if not leading:
+            self._refuse_pixels()
+            self.leads = False
             return self._named_image()
         images = [place for place in leading if not vocabulary.is_mask_folder(self.names[place])]
         leading = images or leading
@@ -172,9 +188,10 @@ class _Chooser:
         ]
         if rivals:
             names = f"{self.names[best]!r} and {self.names[rivals[0]]!r}"
-            raise UserError(
+            raise TwoImageColumnsError(
+                self.names[best],
                 f"two columns of {self.path} refer to files: {names}",
-                f"choose one, for example --set data.image_column={self.names[best]}",
+                f"choose one, for example {setting('image_column', self.names[best])}",
             )
         return best
 
@@ -330,6 +347,7 @@ class _Chooser:
         for place in range(len(self.names)):
             key = vocabulary.column_key(self.names[place])
             passed_over = self.has_header and key in vocabulary.NO_LABEL_COLUMNS
+            passed_over = passed_over or self._is_index(place)
             if place in taken or passed_over or not any(self.cells(place)):
                 continue
             if self.has_header and key in vocabulary.PATH_COLUMNS:
@@ -343,6 +361,8 @@ class _Chooser:
         if len(left) == 1:
             self._refuse_free_text(left[0])
             return left[0]
+        if not left and not self.leads:
+            raise self._no_files()
         if not left:
             raise UserError(
                 f"{self.path} has no label column, only {listed(self.names, 12)}",
@@ -358,21 +378,53 @@ class _Chooser:
             raise UserError(
                 f"{self.path} has no label column: {name!r} has a different value in nearly "
                 "every row",
-                f"expected a column `label`; use --set data.label_column={name} if every image "
-                "is its own class",
+                f"expected a column `label`; use {setting('label_column', name)} if every image is "
+                "its own class",
             )
 
     def _repeats(self, place: int) -> bool:
         cells = self.cells(place)
         return 2 * len(set(cells)) <= len(cells)
 
+    def _refuse_pixels(self) -> None:
+        """Raise NoFilesError for tables of pixels: a column each, or a text of numbers."""
+        width = len(self.names)
+        bright = [place for place in range(width) if all(map(_is_pixel, self.cells(place)))]
+        texts = [cell.split() for row in self.rows[:1] for cell in row.cells]
+        longest = max(texts, key=len, default=[])
+        is_text = len(longest) >= PIXELS and all(map(_is_pixel, longest))
+        if is_text or (len(bright) >= PIXELS and 2 * len(bright) > width):
+            raise NoFilesError(
+                f"{self.path} contains the pixels of images, not paths",
+                "expected lines of path,label; save pixels as an .npz with the arrays images "
+                "(N, height, width) and labels",
+            )
+
+    def _no_files(self) -> UserError:
+        first = ", ".join(self.rows[0].cells[:5]) if self.rows else ""
+        return NoFilesError(
+            f"no cell of {self.path} is the path or name of an image; its first row is {first}",
+            "expected a column of paths relative to the table, or of file names; use --set "
+            "data.images=DIR if the images are elsewhere",
+        )
+
+    def _is_index(self, place: int) -> bool:
+        """Whether a column is the row number of pandas: without a name, or `Unnamed: 0`."""
+        name = self.names[place]
+        if not self.has_header:
+            return False
+        is_unnamed = vocabulary.column_key(name).startswith("unnamed_") or name == str(place + 1)
+        return is_unnamed and all(cell.isdigit() for cell in self.cells(place) if cell)
+
     def _ambiguous(self, places: list[int]) -> UserError:
+        if not self.leads:
+            return self._no_files()
         names = [self.names[place] for place in places]
         kind = "column" if self.has_header else "column number"
         return UserError(
             f"the classes of {self.path} could be in {kind} "
             f"{listed([repr(name) for name in names], 8)}",
-            f"choose one, for example --set data.label_column={names[0]}",
+            f"choose one, for example {setting('label_column', names[0])}",
         )
 
     def note(self, columns: Columns) -> str:
@@ -399,6 +451,10 @@ class _Chooser:
 def is_split(cell: str) -> bool:
     """Whether a cell says a split, or that there is none."""
     return exact_split(cell) is not None or cell.casefold() in ("unassigned", "none", *MISSING)
+
+
+def _is_pixel(cell: str) -> bool:
+    return cell.isdecimal() and len(cell) < 4 and int(cell) < 256
 
 
 def _is_number(cell: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -58,9 +58,11 @@ def open_csv(
     *,
     inside: Path | None = None,
     layout: Layout | None = None,
-    finder: Finder | None = None,
+    finders: Mapping[Path, Finder] | None = None,
 ) -> Source:
-    """The source of one table, or of several that are a split each (`train.csv`, `test.csv`).
+    """The source of one table, or of several that are a split each.
+
+    They are called so (`train.csv`, `test.csv`), or lie in the folders of the splits.
 
     Paths in a table are relative to it or to `layout.images`; files that are not there are searched
     by name. When `inside` is given (an unpacked archive), nothing outside of it is used.
@@ -69,15 +71,15 @@ def open_csv(
     records: list[Record] = []
     notes: list[str] = []
     for path in paths:
-        table_finder = finder or finder_for(path, layout, inside)
+        table_finder = finders[path] if finders else finder_for(path, layout, inside)
         table = read_table(path, table_finder, layout)
-        split = split_of_table(path) if len(paths) > 1 else ""
+        split = split_of_table(path, table_finder.root) if len(paths) > 1 else ""
         records += read_records(table, table_finder, split or "")
         notes += table.notes
         if split:
-            notes.append(f"split: {path.name} = {split}")
-    if finder is not None:
-        unnamed = finder.unnamed({str(record.path) for record in records})
+            notes.append(f"split: {_place(path, table_finder)} = {split}")
+    if finders:
+        unnamed = finders[paths[0]].unnamed({str(record.path) for record in records})
         if unnamed:
             tables = " and ".join(path.name for path in paths)
             notes.append(f"images not listed in {tables} and therefore not used: {unnamed:,}")
@@ -108,15 +110,31 @@ def read_table(path: Path, finder: Finder, layout: Layout) -> Table:
     )
 
 
-def split_of_table(path: Path) -> Split | None:
-    """The split that a table's file name says: `train.csv`, `test_labels.csv`."""
-    return split_and_rest(path.stem)[0]
+def split_of_table(path: Path, root: Path | None = None) -> Split | None:
+    """The split that a table's file name says, or else a folder that it lies in below the root.
+
+    `train.csv`, `test_labels.csv`, `valid/_classes.csv`.
+    """
+    split = split_and_rest(path.stem)[0]
+    if split is None and root is not None and path.is_relative_to(root):
+        for part in reversed(path.relative_to(root).parts[:-1]):
+            split = split or split_and_rest(part)[0]
+    return split
+
+
+def _place(path: Path, finder: Finder) -> str:
+    """A table's path below the folder whose files it is about, for a note."""
+    if path.is_relative_to(finder.root):
+        return path.relative_to(finder.root).as_posix()
+    return path.name
 
 
 def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
     """Every row as an image with its class, or with the reason why it is left out."""
     labels = _labels(table)
-    place = split_of_table(table.path) or ""  # the folder to look in where two have the same name
+    place = (
+        split_of_table(table.path, finder.root) or ""
+    )  # the folder to look in where two have the same name
     header = tuple(cell.casefold() for cell in table.names)
     records = []
     for row, label in zip(table.rows, labels, strict=True):

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from eyesight.data.formats.advice import label_hints
 from eyesight.data.formats.folder_tree import (
     SHOWN,
     Folder,
@@ -43,6 +44,7 @@ from eyesight.data.source import (
 from eyesight.data.vocabulary import (
     Split,
     abbreviated_split,
+    are_numbered_containers,
     exact_split,
     fold,
     hints_at_no_class,
@@ -136,6 +138,7 @@ def open_folders(
             *_ignored(tree, listed_files),
         ),
         notes=tuple(dict.fromkeys(structure.notes)),
+        advice=tuple(label_hints(tree, pictures)) if len(classes) == 1 else (),
     )
 
 
@@ -382,6 +385,8 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
     if level == 1:
         if all(_only_contains(child) for child in children):
             return None
+        if are_numbered_containers([child.name for child in children]):
+            return None
         structure.stray(folder.files)
         structure.notes += _doubtful_classes(children)
         structure.notes += _folders_inside(children)
@@ -536,13 +541,7 @@ def unclear(name: str, root: Folder, tree: Tree) -> UnclearError:
 
     What was seen, and how to say it.
     """
-    hints = [EXPECTED]
-    others = {file.parts[-1].rpartition(".")[2].lower() for file in tree.files}
-    if others & {"json", "xml", "txt"}:
-        hints.append(
-            "the .json, .xml or .txt files beside the images may be bounding boxes; eyesight "
-            "trains classifiers, not detectors"
-        )
+    hints = [EXPECTED, *label_hints(tree, list(root.below()))]
     level = first_choice(root)
     if level:
         hints.append(

@@ -74,11 +74,18 @@ def _text(table: Path) -> str:
         raise UserError(f"cannot read {table}: {error.strerror}", EXPECTED) from error
     is_utf16 = contents[:2] in (b"\xff\xfe", b"\xfe\xff")
     try:
-        return contents.decode("utf-16" if is_utf16 else "utf-8-sig")
+        text = contents.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(
             f"{table} is not UTF-8 text (byte {error.start})", "save it again as CSV UTF-8"
         ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise UserError(
+            f"{table} is not UTF-8 text (a NUL character in line {line})",
+            "save it again as CSV UTF-8",
+        )
+    return text
 
 
 def _split(text: str, delimiter: str, skipped: int = 0) -> list[Row]:
