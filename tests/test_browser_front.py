@@ -64,6 +64,23 @@ def test_a_dropped_picture_is_shown_large_beside_its_answer(page):
     assert fits(page)
 
 
+def test_another_picture_is_chosen_by_a_button_that_the_keyboard_reaches(page):
+    another = page.locator("#another")
+    assert another.is_hidden(), "the empty stage itself asks for a picture"
+    page.locator(".example").first.click()
+    assert name(page) == "dark"
+    box = another.bounding_box()
+    assert box["y"] + box["height"] <= page.viewport_size["height"], "seen without scrolling"
+    page.locator("#picture").focus()
+    page.keyboard.press("Tab")
+    assert page.evaluate("() => document.activeElement.id") == "another"
+    with page.expect_file_chooser() as chosen:
+        another.press("Enter")
+    bright = png(np.full((9, 9), 255, np.uint8))
+    chosen.value.set_files({"name": "b.png", "mimeType": "image/png", "buffer": bright})
+    assert wait(page, lambda: name(page) == "bright")
+
+
 def test_the_camera_is_watched_and_its_last_picture_stays(page):
     page.locator("#watch").click()
     assert name(page) in ("dark", "bright")

@@ -74,10 +74,11 @@ def page(request, browser, address):
         yield opened
 
 
-def ask(page, path, said):
+def ask(page, path, said, *, looks=True):
     """What a page shows about a picture that the service answers so."""
+    body = json.dumps({"looks": looks, **said.model_dump(by_alias=True)})
     page.unroute("**/predict")
-    page.route("**/predict", lambda route: route.fulfill(body=said.model_dump_json(by_alias=True)))
+    page.route("**/predict", lambda route: route.fulfill(body=body))
     page.goto(page.address + path)
     page.set_input_files("#picture", PICTURE)
     page.locator("#answer .name").wait_for()
@@ -95,6 +96,13 @@ def test_a_doubt_reads_alike_on_both_pages(page):
         assert page.locator("#answer .bar").first.is_hidden() == (kind == "unlike"), kind
         keep_picture(page, f"try_{kind}")
         assert fits(page)
+
+
+@pytest.mark.whole
+def test_a_heatmap_is_offered_only_where_the_network_has_one(page):
+    for looks in (True, False):
+        ask(page, TRY, answer(), looks=looks)
+        assert page.locator("#look").is_visible() == looks
 
 
 @pytest.mark.whole

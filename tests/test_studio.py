@@ -2,8 +2,10 @@
 
 import io
 import json
+import threading
 import time
 import zipfile
+from contextlib import contextmanager
 
 import pytest
 from drawn import folder, pictures, png
@@ -20,7 +22,7 @@ from eyesight.models import available
 from eyesight.recipe import Data
 from eyesight.runs import Run
 from eyesight.studio import checking, collecting, projects, qr, training
-from eyesight.studio.jobs import Jobs
+from eyesight.studio.jobs import Job, Jobs
 from eyesight.web import i18n
 from eyesight.web.application import application
 from eyesight.web.batching import Untrained
@@ -340,10 +342,88 @@ def test_one_thing_at_a_time_and_what_fails_says_so(project):
     jobs.close()
 
 
+@contextmanager
+def going(desk, monkeypatch):
+    """Trainings that do nothing until the block ends."""
+    end = threading.Event()
+    monkeypatch.setattr(Job, "run", lambda job, arguments: end.wait(60))
+    monkeypatch.setattr(desk, "finish", lambda job: None)
+    try:
+        yield
+    finally:
+        end.set()
+        desk.close()
+
+
+def interrupted(project, budget=100):
+    """A run that was interrupted at half of its time."""
+    run = Run.create(project.runs_path, "objects")
+    recipe = {"format": 1, "name": "objects", "training": {"budget": budget}}
+    run.write_json("recipe.json", recipe)
+    run.checkpoint_path.mkdir()
+    log(run, {"event": "start"}, {"event": "epoch", "epoch": 1, "progress": 0.5})
+    return run
+
+
+def test_a_page_that_is_opened_later_knows_the_time_left(desk, project, client, monkeypatch):
+    assert desk.progress(project).seconds_left is None
+    with going(desk, monkeypatch):
+        desk.train(project, 90)
+        assert 80 < desk.progress(project).seconds_left <= 90
+        run = interrupted(project)
+        with run.hold():
+            reached = client.get("/studio/shapes-of-mine/state").json()["progress"]
+            assert (reached["run"], reached["phase"]) == (run.name, "training")
+            assert 80 < reached["seconds_left"] <= 90
+
+
+def test_a_training_that_goes_on_has_the_rest_of_its_time(desk, project, monkeypatch):
+    run = interrupted(project)
+    assert desk.progress(project).phase == "stopped"
+    with going(desk, monkeypatch):
+        desk.go_on(project, run)
+        waiting = desk.progress(project)
+        assert waiting.phase == "preparing" and 40 < waiting.seconds_left <= 50
+        with run.hold():
+            assert desk.progress(project).phase == "training"
+            log(run, {"event": "done", "test": {"n": 20, "top1": 0.9}})
+    ended = desk.progress(project)
+    assert (ended.phase, ended.run, ended.right) == ("done", run.name, 18)
+
+
+def test_a_training_that_was_begun_elsewhere_is_asked_to_end(desk, project):
+    run = interrupted(project)
+    desk.stop(project)
+    assert not run.asked_to_stop, "nobody trains it"
+    with run.hold():
+        desk.stop(project)
+        assert run.asked_to_stop and desk.progress(project).stopping
+
+
 # ---- pages
 
 
 STEPS = ["collect", "check", "train", "try", "compare", "take"]
+
+
+def test_compare_reads_the_log_of_a_training_again_only_when_it_has_changed(
+    client, project, monkeypatch
+):
+    runs = [interrupted(project) for _ in range(5)]
+    read = []
+    log_of = Run.log.fget
+    monkeypatch.setattr(Run, "log", property(lambda run: read.append(run.name) or log_of(run)))
+    address = f"/studio/{project.name}/compare"
+    page = client.get(address).text
+    assert page.count(">paused<") == 5
+    assert set(read) == {run.name for run in runs}
+    read.clear()
+    client.get(address)
+    assert set(read) <= {runs[-1].name}, "the state shows the last training"
+    log(runs[0], {"event": "done", "test": {"n": 20, "top1": 0.9}})
+    with runs[1].hold():
+        page = client.get(address).text
+    assert "18 of 20 correct" in page and page.count(">paused<") == 3
 
 
 @pytest.mark.parametrize("language", ["en", "ko"])

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,11 +23,13 @@ LINES = 200  # lines of a child's output that are kept
 
 
 class Job:
-    """A job of a project; `doing` is its last message."""
+    """A job of a project; `doing` is its last message, `seconds` what it may take."""
 
-    def __init__(self, project: Project, kind: str) -> None:
+    def __init__(self, project: Project, kind: str, seconds: float | None = None) -> None:
         self.project = project
         self.kind = kind
+        self.began = time.monotonic()
+        self.seconds = seconds
         self.before = frozenset(run.name for run in project.runs)
         self.lines: deque[str] = deque(maxlen=LINES)
         self.busy = True
@@ -40,6 +43,13 @@ class Job:
     def doing(self) -> str:
         """The last message."""
         return self.lines[-1] if self.lines else ""
+
+    @property
+    def seconds_left(self) -> float | None:
+        """The seconds until the job should end; None without a limit."""
+        if self.seconds is None:
+            return None
+        return max(0.0, self.began + self.seconds - time.monotonic())
 
     def run(self, arguments: Sequence[str]) -> JsonObject:
         """Run `eyesight ARGUMENTS --json` and return its output.
@@ -92,7 +102,13 @@ class Jobs:
         """The last job of a project since the server started."""
         return self.last.get(project.path)
 
-    def start(self, project: Project, kind: str, work: Callable[[Job], None]) -> Job:
+    def start(
+        self,
+        project: Project,
+        kind: str,
+        work: Callable[[Job], None],
+        seconds: float | None = None,
+    ) -> Job:
         """Start a job in a thread; raises UserError while another one is running."""
         with self.lock:
             if self.current is not None and self.current.busy:
@@ -100,7 +116,7 @@ class Jobs:
                     f"{self.current.project.title} is already running",
                     "wait until it has finished, or stop it there",
                 )
-            job = Job(project, kind)
+            job = Job(project, kind, seconds)
             self.current = self.last[project.path] = job
         thread = Thread(target=perform, args=(job, work), name=kind, daemon=True)
         self.threads.append(thread)

@@ -37,6 +37,8 @@ class Progress:
     curve: tuple[float, ...] = ()  # accuracy on held-out images after each epoch
     problem: str = ""
     hint: str = ""  # how to mend the problem
+    seconds_left: float | None = None  # None when unknown
+    stopping: bool = False  # after this epoch
 
     @property
     def short_of_time(self) -> bool:
@@ -136,7 +138,16 @@ def progress(run: Run) -> Progress:
         return Progress("stopped", run.name, *facts)
     if any(event.get("event") == "trained" for event in run.log) and share >= 1:
         return Progress("judging", run.name, *facts)
-    return Progress("training" if epochs else "preparing", run.name, *facts)
+    phase: Phase = "training" if epochs else "preparing"
+    return Progress(phase, run.name, *facts, stopping=run.asked_to_stop)
+
+
+def seconds_to_go(run: Run) -> float | None:
+    """What an interrupted training has left of its budget; None without a budget."""
+    budget = run.recipe.training.budget
+    if budget is None:
+        return None
+    return budget * (1 - progress(run).share)
 
 
 def result_counts(run: Run) -> tuple[float, int, int]:

@@ -7,7 +7,9 @@ import shlex
 from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TypeAlias
 from urllib.parse import quote
 
@@ -22,10 +24,12 @@ from eyesight.studio import checking, projects, qr, training
 from eyesight.studio.projects import Project
 from eyesight.system.json_value import JsonObject
 from eyesight.web.limits import Refused
+from eyesight.web.run_table import stamp
 from eyesight.web.studio.desk import Desk, desk_of
 from eyesight.web.templating import templates
 from eyesight.web.uploads import read_body
 
+ROW_FILES = ("log.jsonl", "data.json", "recipe.json", "classifier/classifier.json")
 STEPS = ("collect", "check", "train", "try", "compare", "take")
 TIMES = (60, 300, 3600)  # seconds that are offered
 WEB_EXPORT = "eyesight.exporting.page_files"  # where there is an export as a web page
@@ -247,7 +251,18 @@ def compare_facts(desk: Desk, project: Project) -> Facts:
 
 
 def run_facts(run: Run) -> RunFacts:
-    """A training in the comparison."""
+    """A training in the comparison, read again only when it has changed."""
+    stamps = tuple(stamp(run.path / name) for name in ROW_FILES)
+    try:
+        return read_facts(run.path, stamps, is_held=run.held)
+    except OSError:
+        return RunFacts(run.name, "damaged")
+
+
+@lru_cache(maxsize=10_000)
+def read_facts(path: Path, stamps: tuple[tuple[int, int], ...], *, is_held: bool) -> RunFacts:
+    """The training whose files have these stamps, while a process holds it or none does."""
+    run = Run(path)
     try:
         reached = training.progress(run)
         log, data, seconds = run.log, run.data, run.result.get("seconds") or {}

@@ -106,7 +106,8 @@ async def predict(request: Request, name: str, run: str = "") -> Response:
     answering = desk.answering(desk.project(name), run)
     service = await run_in_threadpool(desk.service, answering)
     answer = recognised(service, await service.recognise(request), TOP)
-    return JSONResponse({"run": answering.name, **answer.model_dump(by_alias=True)})
+    looks = service.recogniser.supports_heatmap
+    return JSONResponse({"run": answering.name, "looks": looks, **answer.model_dump(by_alias=True)})
 
 
 @router.post("/{name}/explain")

@@ -3,6 +3,7 @@ const input = document.getElementById("picture"), photo = document.getElementByI
 const stage = document.getElementById("stage"), invite = document.getElementById("invite");
 const preview = document.getElementById("preview"), live = document.getElementById("live");
 const watch = document.getElementById("watch"), cameraProblem = document.getElementById("camera_problem");
+const another = document.getElementById("another");
 const answer = document.getElementById("answer");
 const EVERY = 700; // milliseconds between two pictures of the camera
 const TINY = 96; // pixels of a side up to which a picture is enlarged in squares
@@ -37,6 +38,7 @@ function show(file) {
   preview.src = URL.createObjectURL(file);
   preview.hidden = false;
   live.hidden = invite.hidden = true;
+  another.hidden = false;
 }
 
 // Note the picture that is asked about; one of the running camera is seen in the video already.
@@ -95,6 +97,7 @@ for (const one of [input, photo]) {
 }
 const touch = matchMedia("(pointer: coarse)").matches;
 watch.hidden = !hasCamera;
+another.addEventListener("click", () => input.click());
 document.getElementById("camera").hidden = !touch;
 watch.addEventListener("click", () => { if (watching()) stopWatching(); else startWatching(); });
 document.addEventListener("paste", event => pick(event.clipboardData.files[0]));

@@ -5,8 +5,6 @@ const ended = document.getElementById("ended");
 const failed = document.getElementById("failed");
 const refused = document.getElementById("refused");
 let watched = false;
-let began = 0;
-let allowed = 0; // seconds
 
 function seconds() {
   const chosen = plan.querySelector("input[name=seconds]:checked").value;
@@ -16,8 +14,6 @@ function seconds() {
 async function start(values) {
   const answer = await trying(() => tell("/train", values), refused);
   if (!answer) return;
-  began = Date.now();
-  allowed = values.seconds || 0;
   watched = true;
   refresh();
 }
@@ -37,8 +33,9 @@ function draw(curve) {
 }
 
 function left(progress) {
-  if (!allowed) return "";
-  const rest = Math.round(allowed - (Date.now() - began) / 1000);
+  if (progress.stopping) return t("studio.stopping");
+  if (progress.seconds_left === null) return "";
+  const rest = Math.round(progress.seconds_left);
   if (rest <= 0) return t("studio.nearly");
   return rest < 90 ? t("studio.seconds_left", { n: rest }) : t("studio.minutes_left", { n: Math.round(rest / 60) });
 }
@@ -79,7 +76,8 @@ function show(now) {
     const bar = document.getElementById("bar");
     if (progress.phase === "training") bar.value = progress.share; else bar.removeAttribute("value");
     draw(progress.curve);
-    document.getElementById("keep").disabled = progress.phase !== "training";
+    document.getElementById("keep").disabled = progress.phase !== "training" || progress.stopping;
+    document.getElementById("pause").hidden = now.working !== "train"; // begun elsewhere
   }
   document.getElementById("doing").textContent = now.doing;
   ended.hidden = busy || progress.phase !== "done" || !watched;
@@ -102,8 +100,7 @@ document.getElementById("minutes")?.addEventListener("focus", () => {
 });
 document.getElementById("resume")?.addEventListener("click", () => start({ resume: state.progress.run }));
 document.getElementById("keep").addEventListener("click", async () => {
-  await trying(() => tell("/stop", { keep: true }));
-  say(t("studio.stopping"));
+  if (await trying(() => tell("/stop", { keep: true }))) refresh();
 });
 document.getElementById("pause").addEventListener("click", () => trying(() => tell("/stop")));
 

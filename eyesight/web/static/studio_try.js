@@ -40,6 +40,7 @@ function show(said) {
   const parts = [element("p", name, "name"), element("p", doubt || sureness(said), doubt ? "sure warn" : "sure")];
   const bars = said.top.map(bar);
   answer.replaceChildren(...parts, ...(nothingKnown(said) ? [closest(bars)] : bars));
+  look.hidden = !said.looks;
   after.hidden = false;
 }
 
@@ -65,15 +66,19 @@ async function recognise(file, keep = true) {
   }
 }
 
+async function heatmap() {
+  const response = await fetch(`${here}/explain`, { method: "POST", body: current });
+  return response.ok ? response.blob() : answerOf(response);
+}
+
 async function lookedAt() {
   const pressed = look.getAttribute("aria-pressed") !== "true";
   look.setAttribute("aria-pressed", pressed);
   stopWatching();
   let shown = current;
   if (pressed) {
-    const response = await fetch(`${here}/explain`, { method: "POST", body: current });
-    if (!response.ok) { say(t("front.blind")); look.setAttribute("aria-pressed", "false"); return; }
-    shown = await response.blob();
+    shown = await trying(heatmap);
+    if (!shown) { look.setAttribute("aria-pressed", "false"); return; }
   }
   given.src = URL.createObjectURL(shown);
   given.hidden = false;

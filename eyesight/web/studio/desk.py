@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from starlette.requests import Request
@@ -41,17 +42,18 @@ class Desk:
             job.run(training.command(project, seconds))
             self.finish(job)
 
-        self.jobs.start(project, "train", work)
+        self.jobs.start(project, "train", work, seconds)
 
     def go_on(self, project: Project, run: Run) -> None:
         """Go on with an interrupted run."""
 
         def work(job: Job) -> None:
+            job.before -= {run.name}
             run.ask_to_stop(stop=False)
             job.run(training.resume_command(run))
             self.finish(job)
 
-        self.jobs.start(project, "train", work)
+        self.jobs.start(project, "train", work, training.seconds_to_go(run))
 
     def finish(self, job: Job) -> None:
         """Let the run of a training that has ended answer, and export it for that."""
@@ -61,9 +63,15 @@ class Desk:
             exported(run)
 
     def stop(self, project: Project) -> None:
-        """End a project's training and keep what it has learnt, or end what has no run yet."""
+        """End a project's training and keep what it has learnt, or end what has no run yet.
+
+        A training that was begun elsewhere, as by `eyesight train`, is asked to end too.
+        """
         job = self.jobs.of(project)
         if job is None or not job.busy:
+            run = training.latest(project)
+            if run is not None and run.held:
+                run.ask_to_stop()
             return
         run = started_run(job)
         if run is None or job.kind != "train" or not run.epochs:
@@ -80,15 +88,15 @@ class Desk:
     def progress(self, project: Project) -> Progress:
         """How far the project's last training is."""
         job = self.jobs.of(project)
-        if job is not None and job.kind == "train":
+        if job is None or job.kind != "train":
+            run = training.latest(project)
+        elif job.busy:
+            return progress_of(job)
+        else:
             run = started_run(job)
-            if run is None and job.busy:
-                return Progress("preparing")
             if job.problem and not job.stopped:
                 name = run.name if run else ""
                 return Progress("failed", name, problem=job.problem, hint=job.hint)
-        else:
-            run = training.latest(project)
         if run is None:
             return Progress("none")
         return training.progress(run)
@@ -112,14 +120,17 @@ class Desk:
 
 def started_run(job: Job) -> Run | None:
     """The run that a training began or goes on with, as soon as there is one."""
-    runs = job.project.runs
-    fresh = [run for run in runs if run.name not in job.before]
-    if fresh:
-        return fresh[-1]
-    for run in reversed(runs):
-        if job.kind == "train" and run.held:
-            return run
-    return None
+    fresh = [run for run in job.project.runs if run.name not in job.before]
+    return fresh[-1] if fresh else None
+
+
+def progress_of(job: Job) -> Progress:
+    """How far a training is that is going on."""
+    run = started_run(job)
+    reached = training.progress(run) if run is not None else Progress("preparing")
+    if reached.phase == "stopped":  # its process has not opened the run yet
+        reached = replace(reached, phase="preparing")
+    return replace(reached, seconds_left=job.seconds_left)
 
 
 def desk_of(request: Request) -> Desk:
