@@ -89,7 +89,7 @@ def test_many_masks_are_counted_in_the_memory_of_a_few():
         SimpleNamespace(ids=range(3000)), lambda row: Mask(values[row % 3]), None, ""
     )
     tracemalloc.start()
-    pixels, shown = scan.count_pixels(
+    pixels, shown, _ = scan.count_pixels(
         pairs, legend.key(None, np.arange(2), ""), range(3000), bad := {}
     )
     peak = tracemalloc.get_traced_memory()[1]

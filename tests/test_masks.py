@@ -254,3 +254,62 @@ def test_boxes_as_text_are_no_masks(tmp_path):
 def test_a_broken_mask_is_a_bad_picture():
     with pytest.raises(BadPicture):
         decode_mask(b"\x89PNG\r\n\x1a\nno more")
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("Kvasir-SEG/images/{}.png", "Kvasir-SEG/masks/{}.png"),
+        ("Lung Segmentation/CXR_png/a_{}.png", "Lung Segmentation/masks/a_{}_mask.png"),
+        ("Task1_Training_Input/{}.png", "Task1_Training_GroundTruth/{}_segmentation.png"),
+        ("JPEGImages/{}.png", "SegmentationClassPNG/{}.png"),
+        ("Rural/images_png/{}.png", "Rural/masks_png/{}.png"),
+        ("images/img_{}.png", "masks/mask_{}.png"),
+        ("all/{}.png", "all/{}_mask.png"),
+        ("patient_{}/scan_{}.png", "patient_{}/scan_{}_mask.png"),
+        ("benign/b ({}).png", "benign/b ({})_mask.png"),
+    ],
+)
+def test_images_and_masks_in_the_folders_that_people_have(tmp_path, image, mask):
+    random = np.random.default_rng(0)
+    for number in range(4):
+        pixels = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        save(tmp_path / image.format(number, number), pixels)
+        save(tmp_path / mask.format(number, number), SHAPES)
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.usable == 4 and seen.classes == ("0", "1", "2") and not seen.problems
+
+
+def test_drawings_of_masks_are_no_images(tmp_path):
+    folder_of(tmp_path, [Image.fromarray(SHAPES)] * 3, "JPEGImages", "SegmentationClassPNG")
+    folder_of(tmp_path, [Image.fromarray(TABLE[SHAPES])] * 3, "x", "SegmentationClassVisualization")
+    (tmp_path / "x").rename(tmp_path / "SegmentationObjectPNG")
+    assert scan.scan_masks(str(tmp_path)).usable == 3
+
+
+def test_the_names_and_colours_of_cvat(tmp_path):
+    folder_of(tmp_path, [Image.fromarray(TABLE[SHAPES])] * 2, "JPEGImages", "SegmentationClass")
+    rows = [f"{name}:{','.join(map(str, colour))}::" for name, colour in COLOURS.items()]
+    (tmp_path / "labelmap.txt").write_text("\n".join(["# label:color_rgb:parts:actions", *rows]))
+    assert shares(tmp_path) == RIGHT
+
+
+def test_masks_that_are_no_images_are_named(tmp_path):
+    folder_of(tmp_path, [Image.fromarray(SHAPES)], folder="old")
+    (tmp_path / "masks").mkdir()
+    np.save(tmp_path / "masks" / "00.npy", SHAPES)
+    with pytest.raises(UserError, match="contains no masks") as caught:
+        scan.scan_masks(str(tmp_path))
+    assert "masks/00.npy" in caught.value.hint
+
+
+def test_255_that_is_a_class_in_some_masks_is_told(tmp_path):
+    binary = (SHAPES > 0).astype(np.uint8)
+    folder_of(tmp_path, [Image.fromarray(binary)] * 3 + [Image.fromarray(255 * binary)] * 2)
+    notes = scan.scan_masks(str(tmp_path)).notes
+    assert any("2 of 5 masks have one class only" in note for note in notes)
+
+
+def test_masks_of_one_class_are_refused(tmp_path):
+    with pytest.raises(UserError, match="all masks have only the class 0"):
+        scan.scan_masks(str(folder_of(tmp_path, [Image.fromarray(0 * SHAPES)] * 2)))

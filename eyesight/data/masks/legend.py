@@ -25,7 +25,7 @@ from eyesight.system.json_value import parse_json
 IGNORED = 255
 MOST = 255  # classes, as 255 means that a pixel counts for nothing
 FILES = re.compile(
-    r"(classes|class_dict|class_names|names|label_?colou?rs|labels|legend|palette)\.(json|csv|txt)",
+    r"(classes|class_dict|class_names|names|label_?colou?rs|label_?map|labels|legend|palette)\.(json|csv|txt)",
     re.IGNORECASE,
 )
 FORMS = (
@@ -125,6 +125,11 @@ def _from_lines(text: str) -> list[Entry]:
     entries: list[Entry] = []
     for number, line in enumerate(filter(None, lines)):
         cells = line.split()
+        if line.count(":") == 3:  # CVAT: a title, then `road:128,64,128::`
+            if line.startswith("#"):
+                continue
+            label, colour = line.split(":")[:2]
+            line = f"{label},{colour}"
         if "," in line:
             cells = [cell.strip() for cell in next(csv.reader([line]))]
         numbers = [place for place, cell in enumerate(cells) if cell.isdecimal()]
@@ -202,7 +207,7 @@ def key(
         if not {name.casefold(), str(values[place])} & ignored:
             kept.append(place)
     if len(kept) < 2:
-        raise _too_few(names, kept, ignored)
+        raise _too_few(names, kept)
     if len(kept) > MOST:
         raise UserError(
             f"the masks have {len(kept):,} different values",
@@ -215,12 +220,14 @@ def key(
     return Key(tuple(names[place] for place in kept), colours, places, guessed)
 
 
-def _too_few(names: Sequence[str], kept: Sequence[int], ignored: set[str]) -> UserError:
+def _too_few(names: Sequence[str], kept: Sequence[int]) -> UserError:
     """The error for masks of fewer than two classes."""
+    if len(kept) == len(names) == 1:
+        return UserError(f"all masks have only the class {names[0]}", "at least two are needed")
     shown = ", ".join(names[:10]) or "nothing"
     verb = "is" if len(kept) == 1 else "are"
     hint = "at least two classes are needed"
-    if ignored:
+    if len(kept) < len(names):
         hint = "use --set data.ignore=none to ignore no value"
     return UserError(f"the masks have {shown}, of which {len(kept)} {verb} not ignored", hint)
 

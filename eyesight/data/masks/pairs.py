@@ -20,6 +20,7 @@ from eyesight.data import archives
 from eyesight.data.decode import BadPicture, Pixels, Problem, dimensions
 from eyesight.data.formats import listing
 from eyesight.data.formats.listing import FileEntry, Tree
+from eyesight.data.formats.masks_beside import images_of_masks
 from eyesight.data.masks import legend
 from eyesight.data.masks.legend import Legend
 from eyesight.data.masks.mask_file import Mask, decode_mask
@@ -42,13 +43,19 @@ from eyesight.system.progress import Talk, silent
 WORDS = (
     r"annot(?:ation)?s?|masks?|labels?|gt|gtfine|gtcoarse|groundtruth|trimaps?|seg(?:mentation)?s?"
 )
+FORMAT = r"(?:[-_ ]?(?:png|jpe?g|tiff?|gif|bmp))?"  # masks_png, SegmentationClassPNG
 MASK_FOLDER = re.compile(  # masks, trainannot, val_labels, SegmentationClass
-    rf"(.*?)[-_ ]?(?:{WORDS}|segmentationclass(?:raw|aug)?)", re.IGNORECASE
+    rf"(.*?)[-_ ]?(?:{WORDS}|segmentationclass(?:raw|aug)?){FORMAT}", re.IGNORECASE
 )
 IMAGE_FOLDER = re.compile(
-    r"(.*?)[-_ ]?(?:jpegimages|leftimg8bit|images?|pictures?|photos?|imgs?|frames?)", re.IGNORECASE
+    r"(.*?)[-_ ]?(?:jpegimages|leftimg8bit|images?|pictures?|photos?|imgs?|frames?|inputs?)"
+    rf"{FORMAT}",
+    re.IGNORECASE,
 )
-OTHER_FOLDER = re.compile(r"segmentationobject|__.*", re.IGNORECASE)  # instances, not classes
+OTHER_FOLDER = re.compile(  # instances and drawings, not classes
+    rf"segmentationobject{FORMAT}|segmentationclass[-_ ]?visuali[sz]ation|__.*", re.IGNORECASE
+)
+PREFIX = re.compile(r"(?:masks?|labels?|gt|seg|images?|imgs?)[-_ ]?(?=\d)", re.IGNORECASE)
 MASK_ENDINGS = (  # of masks' names; of several masks of one image the first kind counts
     re.compile(r"[-_]gt(?:fine|coarse)_labelTrainIds$", re.IGNORECASE),
     re.compile(r"[-_]gt(?:fine|coarse)_labelIds$", re.IGNORECASE),
@@ -183,14 +190,15 @@ def _named_split(folders: list[str]) -> str:
     return ""
 
 
-def place(file: FileEntry) -> Place | None:
+def place(file: FileEntry, wrappers: int = 0) -> Place | None:
     """What a file is by its folders and its name.
 
+    The first folders that are around all files, `wrappers` of them, say nothing: `Kvasir-SEG/`.
     None for instance numbers and other by-products.
     """
     is_mask = False
-    kept: list[str] = []
-    for part in file.parts[:-1]:
+    kept: list[str] = list(file.parts[:wrappers])
+    for part in file.parts[wrappers:-1]:
         if OTHER_FOLDER.fullmatch(part):
             return None
         match = MASK_FOLDER.fullmatch(part)
@@ -231,13 +239,16 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     """Every image that has a mask; what has no partner is a problem."""
     tree = listing.walk(root)
     files = [file for file in tree.files if is_picture(file.location)]
-    images, masks, problems = _by_shared_name(files)
+    places = _places(files)
+    images, masks, problems = _by_shared_name(places)
     if not masks or not images:
         missing = "masks" if images else "images"
         raise UserError(
             f"{name} contains no {missing}: found {len(images):,} images and {len(masks):,} masks",
-            EXPECTED,
+            "\n".join([EXPECTED, *_other_masks(tree)]),
         )
+    if not images.keys() & masks.keys():
+        images, masks, problems = _by_shared_name(_loose(places))
     both = [key for key in images if key in masks]
     if not both:
         raise _no_pair(name, images, masks)
@@ -271,15 +282,65 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     return Pairs(source, mask_reader(mask_files, image_files), names, fingerprint, usual)
 
 
+def _places(files: Sequence[FileEntry]) -> list[tuple[FileEntry, Place]]:
+    """What each file is, without by-products.
+
+    Where no folder is one of masks, names tell: `1_mask.png` beside `1.png`.
+    """
+    wrappers = _wrappers(files)
+    places: list[tuple[FileEntry, Place]] = []
+    for file in files:
+        at = place(file, wrappers)
+        if at is not None:
+            places.append((file, at))
+    if any(at.is_mask for _, at in places):
+        return places
+    images = images_of_masks(files)
+    named: list[tuple[FileEntry, Place]] = []
+    for file, at in places:
+        image = images.get(file.location)
+        if image is None:
+            named.append((file, at))
+        elif owner := place(image, wrappers):
+            named.append((file, replace(owner, is_mask=True)))
+    return named
+
+
+def _wrappers(files: Sequence[FileEntry]) -> int:
+    """How many folders are around all files."""
+    levels = zip(*(file.parts[:-1] for file in files), strict=False)
+    count = 0
+    for names in levels:
+        if len(set(names)) > 1:
+            break
+        count += 1
+    return count
+
+
+def _loose(places: Sequence[tuple[FileEntry, Place]]) -> list[tuple[FileEntry, Place]]:
+    """The files by the folder above theirs and their numbers: `CXR/1.png`, `masks/mask_1.png`."""
+    loose: list[tuple[FileEntry, Place]] = []
+    for file, at in places:
+        stem = PREFIX.sub("", at.shared.rpartition("/")[2])
+        loose.append((file, replace(at, shared="/".join([*file.parts[:-2], stem]))))
+    return loose
+
+
+def _other_masks(tree: Tree) -> list[str]:
+    """A hint where a folder of masks holds files that are no images."""
+    for file in tree.files:
+        if not is_picture(file.location) and any(map(MASK_FOLDER.fullmatch, file.parts[:-1])):
+            return [f"masks are read from image files such as .png, not from {file.id}"]
+    return []
+
+
 def _by_shared_name(
-    files: Sequence[FileEntry],
+    spelled: Sequence[tuple[FileEntry, Place]],
 ) -> tuple[dict[str, tuple[FileEntry, str]], dict[str, FileEntry], list[Problem]]:
     """Images with splits, and masks, both by their shared name; doubles are problems.
 
     Names are compared in one Unicode form, and without case where that makes no two the same.
     """
-    placed = [(file, place(file)) for file in files]
-    spelled = [(file, at) for file, at in placed if at is not None]
     spellings = Counter((at.is_mask, at.rank, _key(at.shared)) for _, at in spelled)
     folded = not spellings or max(spellings.values()) == 1
     images: dict[str, tuple[FileEntry, str]] = {}

@@ -25,6 +25,7 @@ from eyesight.system.progress import Talk, silent
 
 Progress = Callable[[int, int], None]
 Counts = npt.NDArray[np.int64]
+HOLLOW = 0.1  # of the masks
 RARE = 0.001  # of the pixels: a class below it is pointed out
 
 
@@ -85,7 +86,7 @@ def scan_masks(
     key = surveyed.key
     bad = {rows[place]: problem for place, problem in surveyed.bad.items()}
     left = [row for row in rows if row not in bad]
-    pixels, shown = count_pixels(
+    pixels, shown, hollow = count_pixels(
         pairs, key, left, bad, lambda done: progress(2 * count + done, 3 * count)
     )
     progress(3 * count, 3 * count)
@@ -100,7 +101,11 @@ def scan_masks(
         splits.total(),
         splits,
         (*images.problems, *(problem for _, problem in sorted(bad.items()))),
-        (*surveyed.notes, *_notes(key, pixels[:class_count], shown[:class_count])),
+        (
+            *surveyed.notes,
+            *_notes(key, pixels[:class_count], shown[:class_count]),
+            *_hollow_masks(hollow, splits.total()),
+        ),
     )
 
 
@@ -110,24 +115,38 @@ def count_pixels(
     rows: Sequence[int],
     bad: dict[int, Problem],
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[Counts, Counts]:
+) -> tuple[Counts, Counts, int]:
     """Pixels of every value in all masks together, and the masks that show it, 256 of each.
+
+    The third value counts masks of one class in which the other pixels are ignored.
 
     What cannot be used is added to `bad`. Summed up as they come: the counts of each of a million
     masks would take 2 GB.
     """
     pixels = np.zeros(256, dtype=np.int64)
     shown = np.zeros(256, dtype=np.int64)
+    hollow = 0
     for done, row in enumerate(rows, 1):
         try:
             classes = in_classes(pairs.mask(row), pairs, key)
             counts = np.bincount(classes.ravel(), minlength=256)
             pixels += counts
             shown += counts > 0
+            hollow += bool(counts[IGNORED]) and np.count_nonzero(counts) == 2
         except BadPicture as problem:
             bad[row] = as_problem(pairs, row, problem)
         progress(done)
-    return pixels, shown
+    return pixels, shown, hollow
+
+
+def _hollow_masks(hollow: int, masks: int) -> list[str]:
+    """A note where many masks have one class and ignored pixels alone: 255 may mean a class."""
+    if hollow <= HOLLOW * masks:
+        return []
+    return [
+        f"{hollow:,} of {masks:,} masks have one class only, and all other pixels are ignored: if "
+        "255 is a class in them, save them with the number of the class"
+    ]
 
 
 def _notes(key: Key, pixels: Counts, shown: Counts) -> list[str]:
