@@ -63,14 +63,38 @@ def test_the_pages_of_the_service_and_the_studio(browser, tmp_path, monkeypatch)
     failed = Run.create(project.runs_path, "folder")
     failed.write_json("recipe.json", {"format": 1, "name": "folder"})
     failed.append({"event": "failed", "message": "a fault", "hint": "try --budget 90s"})
+    going = under_way(projects.create_project(tmp_path / "studio", "Leaves"))
     app = application(
         onnx_classifier.load(by_brightness(tmp_path / "it.onnx")),
         runs=project.runs_path,
         studio=Desk(tmp_path / "studio", Limits()),
     )
     steps = [f"/studio/shapes/{step}" for step in STEPS]
-    with served(app) as address:
-        assert findings_on(browser, address, (*SERVICE, *steps, f"/runs/{failed.name}")) == []
+    pages = (*SERVICE, *steps, f"/runs/{failed.name}", "/studio/leaves/train")
+    with going.hold(), served(app) as address:
+        assert findings_on(browser, address, pages) == []
+
+
+def under_way(project):
+    """A run of the project that has finished two epochs; it goes on while it is held."""
+    folder(project.pictures, 60)
+    run = Run.create(project.runs_path, "objects")
+    run.write_json("recipe.json", {"format": 1, "name": "objects"})
+    run.write_json("data.json", {"counts": {"train": 40, "validation": 20, "test": 20}})
+    run.append({"event": "start"})
+    for number in (1, 2):
+        epoch = {"epoch": number, "progress": number / 4, "validation_top1": number / 3}
+        run.append({"event": "epoch", **epoch})
+    return run
+
+
+def test_a_service_without_runs_and_studio(browser, tmp_path):
+    (tmp_path / "runs").mkdir()
+    file = by_brightness(tmp_path / "it.onnx")
+    for runs in (tmp_path / "runs", None):
+        app = application(onnx_classifier.load(file), runs=runs)
+        with served(app) as address:
+            assert findings_on(browser, address, ("/runs", "/nowhere")) == []
 
 
 def test_the_review_page(browser, tmp_path, monkeypatch):

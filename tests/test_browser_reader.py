@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import uvicorn
+from axe import check_with_axe
 from drawn import png
 from readers import by_likeness
 from written import STROKES, photo, smooth
@@ -112,6 +113,7 @@ def reads(page, code):
 
 
 def keep_picture(page, name):
+    check_with_axe(page)
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"reader_{name}_{page.kind}.png", full_page=True)
 

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from axe import check_with_axe
 from browsing import LOOKS, NAMES, looked_at, served
 from portables import by_brightness
 from test_web_runs import begun, done
@@ -59,6 +60,7 @@ def fits(page):
 
 
 def keep_picture(page, name):
+    check_with_axe(page)
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"{name}_{page.kind}.png", full_page=True)
 

@@ -191,7 +191,7 @@ def test_choosing_a_language_leads_nowhere_else(client, back):
 
 def test_values_are_escaped_unless_they_are_marked_safe():
     said = i18n.translator("en")("run.said", true="<b>", said=i18n.Markup("<i>"), share=1)
-    assert said == "&lt;b&gt;, predicted <i> (1 %)"
+    assert said == "&lt;b&gt;, predicted <i> (1\N{NO-BREAK SPACE}%)"
     with pytest.raises(KeyError):
         i18n.translator("ko")("nothing.here")
 
