@@ -46,6 +46,10 @@ class DiskFullError(UserError):
     status = 507
 
 
+class BrokenOffError(UserError):
+    """A training failed after its first step, so that its run is worth keeping."""
+
+
 def unknown(kind: str, name: str, names: Iterable[str]) -> UserError:
     """The error for a `name` that is not among `names`; its hint names the nearest ones."""
     names = list(names)

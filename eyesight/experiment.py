@@ -102,8 +102,8 @@ def train(
     `talk` receives messages for people (`talk=print`), `tell` every finished epoch. With `resume`,
     the newest unfinished run of the same recipe on the same images is continued.
 
-    Raises UserError for whatever a person can mend; a run that has a folder by then says so in its
-    log.
+    Raises UserError for whatever a person can mend. A training that is refused before its first
+    step leaves no run; one that fails later says so in the log of its run.
     """
     return run(recipe, Path(out), Context(reporter=Callbacks(talk, tell), resume=resume))
 
@@ -117,16 +117,12 @@ def run(recipe: Recipe, out: Path, context: Context) -> Run:
     memory.keep_freed_memory()
     context.clock.budget = recipe.training.budget
     resolved, data, path = resolve(recipe, out, context)
-    with context.group.folder(path) as folder, (opened := Run(folder)).hold():
+    with context.group.folder(path) as folder, (opened := Run(folder)).attempt():
         if opened.status == "done":
             context.reporter.message(f"{path} is already trained; only its report is missing")
             return opened
         context.reporter.run_began(opened.path)
-        try:
-            execute(Job(opened, resolved, data, context))
-        except UserError as error:
-            opened.append({"event": "failed", "message": error.message, "hint": error.hint})
-            raise
+        execute(Job(opened, resolved, data, context))
     return opened
 
 

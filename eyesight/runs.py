@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -23,7 +24,7 @@ import numpy as np
 
 from eyesight import recipe as recipes
 from eyesight.data.facts import DataFacts
-from eyesight.errors import MissingError, UserError
+from eyesight.errors import BrokenOffError, MissingError, UserError
 from eyesight.recipe import Recipe, override
 from eyesight.recipes import RECIPES, find
 from eyesight.results import predictions
@@ -236,6 +237,36 @@ class Run:
                 )
             sweep(self.path)  # what a killed process left half written
             yield
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """Hold the run for a training in the block.
+
+        A training that is refused before its first step leaves no folder; one that fails later
+        keeps the reason in its log.
+        """
+        refused = False
+        try:
+            with self.hold():
+                try:
+                    yield
+                except UserError as error:
+                    began = self.epochs or self.result or isinstance(error, BrokenOffError)
+                    refused = not began
+                    self.fail(error.message, error.hint)
+                    raise
+                except Exception as error:
+                    self.fail(f"{type(error).__name__}: {error}")
+                    raise
+        finally:
+            if refused:
+                shutil.rmtree(self.path, ignore_errors=True)
+
+    def fail(self, message: str, hint: str = "") -> None:
+        """Add to the log why the training failed, unless the run is done."""
+        if not self.result:
+            with suppress(UserError):  # a full disk, which the error itself may be about
+                self.append({"event": "failed", "message": message, "hint": hint})
 
     def append(self, event: Mapping[str, object]) -> None:
         """Add one event and its time to the log and see it onto the disk.

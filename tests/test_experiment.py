@@ -173,6 +173,30 @@ def test_a_network_that_does_not_fit_the_images_leaves_no_run(finished, tmp_path
     assert runs.list_runs(tmp_path / "runs") == []
 
 
+@pytest.mark.parametrize(
+    "settings", [["training.budget=0.01"], ["model.weights=nowhere.safetensors"]]
+)
+def test_a_refused_training_leaves_no_run(finished, tmp_path, settings):
+    root, _ = finished
+    name = "basic_cnn" if "budget" in settings[0] else "EfficientNetB0"
+    recipe = on(root / "pictures", f"model.name={name}", *settings)
+    with pytest.raises(UserError):
+        experiment.train(recipe, tmp_path / "runs")
+    assert list((tmp_path / "runs").glob("*")) == []
+
+
+def test_a_training_that_crashes_keeps_its_reason(finished, tmp_path):
+    root, _ = finished
+
+    def crash(epoch):
+        raise ZeroDivisionError("of the caller")
+
+    with pytest.raises(ZeroDivisionError):
+        experiment.train(on(root / "pictures"), tmp_path / "runs", tell=crash)
+    (run,) = runs.list_runs(tmp_path / "runs")
+    assert (run.status, run.log[-1]["message"]) == ("failed", "ZeroDivisionError: of the caller")
+
+
 def test_nan_fails_the_run_with_an_explanation(finished, tmp_path):
     root, _ = finished
     with pytest.raises(UserError, match="NaN or infinite"):

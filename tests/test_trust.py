@@ -1,11 +1,13 @@
 """The same calibrated answer, set and doubt by Python, command line, service and the plain file."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from commands import command
 from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
@@ -177,3 +179,17 @@ def test_images_that_calibrate_the_sets_choose_nothing():
     assert len(calibrate.divided(10_000)[1]) == calibrate.MOST
     choosing, calibrating = calibrate.divided(150)
     assert len(choosing) == 150 and len(calibrating) == 0
+
+
+def test_a_classifier_that_cannot_detect_unlike_images_says_so_once(kept, calibrated, tmp_path):
+    (tmp_path / "0.png").write_bytes(encode_png(pictures(1)[0]))
+    (tmp_path / "1.png").write_bytes(encode_png(pictures(1)[0]))
+    replace(calibrated, calibration=Calibration()).save(tmp_path / "plain")
+    reason = "cannot detect images unlike its training images"
+    files = (tmp_path / "0.png", tmp_path / "1.png")
+    printed = command("predict", tmp_path / "plain", *files)
+    assert printed.err.count(reason) == 1
+    printed = command("predict", tmp_path / "plain", *files, "--json")
+    assert [row["unlike"] for row in json.loads(printed.out)["predictions"]] == [None, None]
+    printed = command("predict", kept / "classifier", *files)
+    assert reason not in printed.err

@@ -30,6 +30,7 @@ from eyesight.cli.options import (
 from eyesight.cli.training import judged
 from eyesight.errors import UserError
 from eyesight.results.records import Summary
+from eyesight.results.unlike import LEAST
 from eyesight.system.tables import csv_text
 
 if TYPE_CHECKING:
@@ -338,9 +339,15 @@ def _share(text: str | None) -> float | None:
 
 
 def _warn_unlike(predictions: Sequence[FilePrediction]) -> None:
-    """Print a warning about unreliable predictions."""
+    """Print a warning about unreliable predictions, or that they cannot be detected."""
     from eyesight.cli import console
 
+    readable = [row for row in predictions if not row.problem]
+    if any(row.unlike is None for row in readable):
+        console.talk(
+            "this classifier cannot detect images unlike its training images; that needs at least "
+            f"{LEAST} training and {LEAST} validation images"
+        )
     count = sum(bool(row.unlike) for row in predictions)
     if count:
         console.talk(

@@ -508,11 +508,11 @@ def trained(
                     return experiment.run(recipe, out, context)
             experiment.run(recipe, out, context)
         sys.exit(0)
-    except UserError:
+    except UserError as error:
         from eyesight.distributed.launch import silent
 
         if not silent():
-            diagnose.diagnose_failed(recipe, out, console.talk)
+            diagnose.diagnose_failed(error, out, console.talk)
         raise
 
 

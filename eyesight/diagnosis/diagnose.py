@@ -21,7 +21,7 @@ from eyesight.data.prepare import Preparation
 from eyesight.diagnosis import check_curves, check_data, check_network
 from eyesight.diagnosis.evidence import Copied, Finding, Patient, Sample
 from eyesight.errors import UserError
-from eyesight.recipe import BLEND, Recipe, same_training
+from eyesight.recipe import BLEND, Recipe
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs
 from eyesight.system.cache import cache_dir
@@ -149,13 +149,13 @@ def diagnose(run: Run, talk: Talk) -> list[Finding]:
     return findings
 
 
-def diagnose_failed(recipe: Recipe, out: Path, talk: Talk) -> None:
-    """Examine the newest run in `out` if it is of this recipe and failed."""
+def diagnose_failed(error: UserError, out: Path, talk: Talk) -> None:
+    """Examine the newest run in `out` if it failed with this error."""
     with suppress(UserError):  # a fault of other runs must not hide what went wrong now
         newest = next(reversed(list_runs(out)), None)
         if newest is None or newest.status != "failed":
             return
-        if same_training(newest.recipe, recipe):
+        if newest.log[-1].get("message") == error.message:
             diagnose(newest, talk)
 
 

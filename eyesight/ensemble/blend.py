@@ -107,12 +107,8 @@ def join(runs: Sequence[Run], out: Path, context: Context, *, equal: bool = Fals
     network = network_of(joined, weights_of(joined, selection))
     record = record_of(joined, selection)
     made = begin(joined, out)
-    with made.hold():
-        try:
-            finish(Planned(joined, network, record), made, context)
-        except UserError as error:
-            made.append({"event": "failed", "message": error.message, "hint": error.hint})
-            raise
+    with made.attempt():
+        finish(Planned(joined, network, record), made, context)
     return made
 
 

@@ -102,7 +102,7 @@ def average(runs: Sequence[Run], out: Path, context: Context) -> Run:
     images = dataset.load(data, preparation=several, talk=context.reporter.message)
     joined = Joined(list(runs), classifiers, images, blend.blend_recipe(runs, data))
     made = blend.begin(joined, out)
-    with made.hold():
+    with made.attempt():
         spent = sum(blend.seconds(run) for run in runs)
         context.clock.started -= spent  # it costs what its folds cost
         context.clock.seconds["training"] = spent

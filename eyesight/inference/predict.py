@@ -38,7 +38,8 @@ class FilePrediction:
     top: tuple[tuple[str, float], ...] = ()
     problem: str = ""
     set: tuple[str, ...] | None = None  # the prediction set
-    unlike: bool | None = None  # unlike the training images: unreliable
+    # Unlike the training images: unreliable. None if the classifier cannot detect this.
+    unlike: bool | None = None
     anomaly: float | None = None  # an autoencoder's reconstruction error
     unfamiliar: bool | None = None  # whether that error is unusually large
 
@@ -50,8 +51,7 @@ class FilePrediction:
         values: dict[str, object] = {"path": self.path, "top": top}
         if self.set is not None:
             values["set"] = list(self.set)
-        if self.unlike is not None:
-            values["unlike"] = self.unlike
+        values["unlike"] = self.unlike
         if self.anomaly is not None:
             values["anomaly"] = self.anomaly
             values["unfamiliar"] = self.unfamiliar

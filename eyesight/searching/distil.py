@@ -149,12 +149,8 @@ def distil(
         exporting = exporting_seconds(recipe, data, max(LEAST_WRITING, written))
         context.clock.budget = training_budget(recipe.training.budget, exporting, context.clock)
     run = experiment.begin(recipe, soft.data, out)
-    with run.hold():
-        try:
-            experiment.execute(experiment.Job(run, recipe, soft.data, context))
-        except UserError as error:
-            run.append({"event": "failed", "message": error.message, "hint": error.hint})
-            raise
+    with run.attempt():
+        experiment.execute(experiment.Job(run, recipe, soft.data, context))
         files += student_files(run, context)
         files = [replace(file, on_front=not is_beaten(file, files)) for file in files]
     chosen = choose(files, limits)

@@ -27,7 +27,10 @@ NO_TEMPERATURE = (
     "a temperature does not lower the log loss on validation images that were not used to fit "
     "it: confidence is not calibrated"
 )
-UNDETECTED = f"fewer than {unlikeness.LEAST} images: unfamiliar images are not detected"
+UNDETECTED = (
+    f"fewer than {unlikeness.LEAST} training or validation images: images unlike the training "
+    "images are not detected"
+)
 Rows = npt.NDArray[np.int64]
 
 
