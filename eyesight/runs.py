@@ -26,7 +26,7 @@ from eyesight import recipe as recipes
 from eyesight.data.facts import DataFacts
 from eyesight.errors import BrokenOffError, MissingError, UserError
 from eyesight.recipe import Recipe, override
-from eyesight.recipes import RECIPES, find
+from eyesight.recipes import RECIPES, find, is_known
 from eyesight.results import predictions
 from eyesight.results.any_task import LOADERS, Results
 from eyesight.results.history import History, Metrics, curves_svg
@@ -82,8 +82,8 @@ class Run:
         if not (folder / "recipe.json").is_file():
             raise UserError(
                 f"{folder} is not a run: it has no recipe.json",
-                "a run is a folder written by `eyesight train`; to train on images: "
-                f"`eyesight train folder --data {folder}`",
+                "a run is a folder written by `eyesight train`; images are given with --data, for "
+                f"example `eyesight train folder --data {folder}`",
             )
         run = Run(folder)
         version = run.read_json("recipe.json").get("format", 0)
@@ -441,6 +441,12 @@ def _find(path: Path) -> Path:
     """
     if path.is_dir():
         return path
+    if is_known(str(path)):
+        raise UserError(
+            f"{path} is a recipe, which has no classifier before it is trained",
+            f"train it with `eyesight train {path}`, then name the folder of its run",
+            code=2,
+        )
     others = (
         [other.name for other in path.parent.iterdir() if other.is_dir()]
         if path.parent.is_dir()

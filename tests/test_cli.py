@@ -446,6 +446,9 @@ for line in (
     "review nowhere",
     "blend runs/7 runs/8",
     "distil runs/7 --to digits",
+    "predict lenet5 tests",
+    "evaluate lenet5",
+    "train lenet5 tests",
 ):
     sys.argv = ["eyesight", *line.split()]
     try:
@@ -471,6 +474,8 @@ def test_a_mistyped_path_is_reported_before_pytorch_is_loaded(tmp_path):
         "error: unknown format 'webb'",
         *["error: nowhere does not exist"] * 5,
         *["error: there is no run at runs/7"] * 2,
+        *["error: lenet5 is a recipe, which has no classifier before it is trained"] * 2,
+        "error: unexpected argument tests",
     ]
 
 
@@ -537,3 +542,25 @@ def test_a_mistyped_folder_is_hinted_at_and_images_are_not_taken_for_a_run(tmp_p
     assert "did you mean my_photos?" in said
     said = command("evaluate", "my_photos", code=1, folder=tmp_path).err
     assert "eyesight train folder --data my_photos" in said
+    for arguments in (
+        ("train", "folder", "--budget", "9m", "my_photos"),
+        ("train", "folder", "my_photos", "--budget", "9m"),
+        ("evaluate", "runs/1", "my_photos"),
+        ("doctor", "folder", "my_photos"),
+    ):
+        said = command(*arguments, code=2, folder=tmp_path).err
+        assert "unexpected argument my_photos" in said and "--data my_photos`" in said, arguments
+    said = command("data", "my_photos", "more", code=2, folder=tmp_path).err
+    assert "unexpected argument more" in said and "eyesight data --help" in said
+
+
+@pytest.mark.parametrize("name", ["evaluate", "predict", "doctor", "compare", "report"])
+def test_a_run_is_no_data_set_and_a_recipe_no_run(trained, name, tmp_path):
+    root = trained[0]
+    run = root / trained[1]["run"]
+    if name in ("evaluate", "compare", "doctor"):
+        said = command(name, run, "--data", run, code=2, folder=tmp_path).err
+        assert "is a run, not a data set" in said and "it was trained on" in said
+    if name in ("evaluate", "predict", "report"):
+        said = command(name, "lenet5", *[root] * (name == "predict"), code=2, folder=tmp_path).err
+        assert "lenet5 is a recipe, which has no classifier" in said

@@ -30,7 +30,6 @@ from eyesight.cli.options import (
 from eyesight.cli.training import judged
 from eyesight.errors import UserError
 from eyesight.results.records import Summary
-from eyesight.results.unlike import LEAST
 from eyesight.system.tables import csv_text
 
 if TYPE_CHECKING:
@@ -51,7 +50,7 @@ def evaluate(run: RunPath, data: DataPath = None, as_json: AsJson = False) -> No
     from eyesight.runs import Run
 
     opened = Run.open(run)
-    opening.check_exists(data)
+    opening.check_data(data)
     results: Results
     if data is None:
         results = opened.results("test")
@@ -341,6 +340,7 @@ def _share(text: str | None) -> float | None:
 def _warn_unlike(predictions: Sequence[FilePrediction]) -> None:
     """Print a warning about unreliable predictions, or that they cannot be detected."""
     from eyesight.cli import console
+    from eyesight.results.unlike import LEAST
 
     readable = [row for row in predictions if not row.problem]
     if any(row.unlike is None for row in readable):
@@ -483,7 +483,7 @@ def doctor_(
     from eyesight.runs import Run, is_run, resolve
 
     recipe = resolve(name, *settings or (), data=data)
-    opening.check_exists(data)
+    opening.check_data(data)
     from eyesight.cli import console, show
     from eyesight.diagnosis import diagnose
 

@@ -40,7 +40,7 @@ def search(
     given = {"training.budget": budget, "training.seed": seed}
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
     recipe = resolve(name, *(settings or ()), *own, data=data)
-    opening.check_exists(data)
+    opening.check_data(data)
     from eyesight.searching import search as searching
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context

@@ -101,7 +101,7 @@ def export(
     _check_format(to, is_network=is_network, int8=int8, unproven=unproven)
     from eyesight.data import opening
 
-    opening.check_exists(data)
+    opening.check_data(data)
     from eyesight.cli import console
     from eyesight.exporting import export as exporting
     from eyesight.runs import Run

@@ -250,7 +250,7 @@ def train(
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
     _check_track(track)
     _check_single(folds, {"--track": track, "--every": every or None})
-    opening.check_exists(data)
+    opening.check_data(data)
     if fresh:
         cache.start_fresh()
     if name == SEARCHED:
@@ -598,7 +598,7 @@ def compare_(
     from eyesight.data import opening
 
     table.check(sort, form)
-    opening.check_exists(data)
+    opening.check_data(data)
     train: compare.Trainer = compare.one_after_another
     if on is not None:
         from eyesight.cluster import ray_cluster

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import TYPE_CHECKING
 
 from typer.core import TyperCommand
+
+from eyesight.errors import UserError
 
 if TYPE_CHECKING:
     from typer._click import Context, HelpFormatter, Parameter
@@ -16,6 +19,17 @@ NUMBER = re.compile(r"<(int|float)( range)?>")  # what Typer shows for an option
 
 class Command(TyperCommand):
     """A command whose help shows metavars, and never a Python type."""
+
+    allow_extra_args = True  # refused by `parse_args` with a hint
+
+    def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
+        """Parse the arguments; raises UserError for one too many, which may be the data set."""
+        given = list(args)
+        rest = super().parse_args(ctx, args)
+        if ctx.args:
+            takes_data = any("--data" in parameter.opts for parameter in self.params)
+            raise too_many(ctx.command_path, given, ctx.args, takes_data=takes_data)
+        return rest
 
     def collect_usage_pieces(self, ctx: Context) -> list[str]:
         """The parts of the usage line after the command."""
@@ -42,6 +56,17 @@ class Command(TyperCommand):
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
+
+
+def too_many(command: str, given: list[str], extra: list[str], *, takes_data: bool) -> UserError:
+    """The error for arguments after the last one that a command takes."""
+    name = command.split()[-1]
+    hint = f"see `eyesight {name} --help`"
+    if takes_data and "--data" not in given and len(extra) == 1:
+        before = given[: len(given) - 1 - given[::-1].index(extra[0])]
+        hint = f"data sets are given with --data: `eyesight {shlex.join([name, *before])} --data "
+        hint += f"{shlex.quote(extra[0])}`"
+    return UserError(f"unexpected argument {' '.join(extra)}", hint, code=2)
 
 
 def _shown(parameter: Parameter) -> str:

@@ -28,12 +28,14 @@ from eyesight.data.table_folder import (
     refuse_contradiction,
 )
 from eyesight.errors import UserError, unknown
+from eyesight.system.json_value import parse_json
 from eyesight.system.progress import Talk, silent
 
 __all__ = ["Source", "Talk", "each_picture", "list_pictures", "open_source", "silent"]
 
 STRAYS = 0.1  # of the pictures outside of class folders: then a table is asked first
 FEW = 20  # pictures that may lie beside an .npz
+RUN_FILES = ("recipe.json", "data.json")  # by which the folder of a run is recognised
 SUBMISSION = "submission"  # Kaggle's example of an answer; its labels are made up
 
 
@@ -59,6 +61,26 @@ def check_exists(where: str | None) -> None:
     """Raise the UserError of `open_source` if `where` is neither a named set nor a path."""
     if where is not None and not named.is_named(where) and not Path(where).expanduser().exists():
         raise _does_not_exist(where)
+
+
+def check_data(where: str | None) -> None:
+    """Raise the UserError of `open_source` for a path that does not exist or is a run."""
+    check_exists(where)
+    if where is not None and not named.is_named(where):
+        _refuse_run(Path(where).expanduser())
+
+
+def _refuse_run(path: Path) -> None:
+    """Raise UserError for the folder of a run, whose figures are no data set."""
+    if not all((path / name).is_file() for name in RUN_FILES):
+        return
+    source = ""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        source = parse_json((path / "recipe.json").read_bytes())["data"]["source"]
+    hint = "name a folder of images, a table, an archive or a named set"
+    if source:
+        hint = f"it was trained on {source}: use that as the data set"
+    raise UserError(f"{path} is a run, not a data set", hint, code=2)
 
 
 def check_pictures_exist(places: Sequence[str]) -> None:
@@ -107,6 +129,7 @@ def with_groups(source: Source, layout: Layout) -> Source:
 def open_path(name: str, path: Path, talk: Talk = silent, layout: Layout | None = None) -> Source:
     """The source in a file or folder that exists."""
     layout = layout or Layout()
+    _refuse_run(path)
     try:
         if path.is_dir():
             return _open_folder(name, path, talk, layout)

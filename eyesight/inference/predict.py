@@ -17,6 +17,8 @@ from eyesight.errors import UserError, unknown
 from eyesight.inference import onnx_classifier
 from eyesight.inference.annotate import annotated, overlaid
 from eyesight.inference.onnx_classifier import OnnxClassifier
+from eyesight.models import zoo
+from eyesight.recipes import is_known
 from eyesight.results.conformal import PredictionSets
 from eyesight.runs import Run
 from eyesight.system.files import unique_names, whole_file
@@ -105,8 +107,10 @@ def load(
 
 
 def is_backbone_name(model: Path) -> bool:
-    """Whether this is a backbone's name and not an existing path."""
-    return not model.exists() and len(model.parts) == 1 and model.suffix != ".onnx"
+    """Whether this is a backbone's name, and neither an existing path nor a recipe's name."""
+    if model.exists() or len(model.parts) != 1 or model.suffix == ".onnx":
+        return False
+    return not is_known(model.name) or zoo.find(model.name) is not None
 
 
 def classifier_folder(path: Path) -> Path:

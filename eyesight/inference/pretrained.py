@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from eyesight import recipes
 from eyesight.classifier import Classifier, Facts
 from eyesight.data.prepare import Preparation
 from eyesight.errors import UserError, unknown
@@ -31,12 +30,6 @@ def recogniser(
         raise unknown("kind of thing", only, ONLY)
     from eyesight.models import pretrained
 
-    if recipes.is_known(name) and not pretrained.is_known(name):
-        raise UserError(
-            f"{name} is a recipe, which has no classifier before it is trained",
-            f"train it with `eyesight train {name}`, then name the folder of its run",
-            code=2,
-        )
     model = Model(name, weights=str(file) if file else weights.HUB_WEIGHTS, head=OWN)
     expects = pretrained.expected(name)
     classes = pretrained.own_classes(name)
