@@ -28,10 +28,11 @@ from eyesight import classifier, tasks
 from eyesight.classifier import Classifier, Facts
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
+from eyesight.data.decode import left_out_by_kind
 from eyesight.data.images import Images
 from eyesight.distributed import group as distributed
 from eyesight.distributed import launch
-from eyesight.errors import UserError
+from eyesight.errors import UserError, listed
 from eyesight.models import own, registry, weights
 from eyesight.models.layers import Network
 from eyesight.models.summary import count, layers
@@ -75,6 +76,7 @@ from eyesight.training.transfer import Stage
 
 SAVE_EVERY = 2.0  # seconds between checkpoints at least, so that writing takes little of the time
 SHOWN_PROBLEMS = 20  # files left out that are named one by one
+NAMED_FOLDERS = 5  # of those that are ignored
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,8 +202,27 @@ def report_data(data: Dataset, context: Context) -> None:
     if len(fatal) > SHOWN_PROBLEMS:
         more = len(fatal) - SHOWN_PROBLEMS
         reporter.message(f"left out {more:,} more; list them with `eyesight data {data.name}`")
+    ignored = []
+    for problem in data.store.problems:
+        if problem.kind == "ignored" and "folder" in problem.detail:
+            ignored.append(f"{problem.id} ({problem.detail})")
+    if ignored:
+        reporter.message(f"ignored: {listed(ignored, NAMED_FOLDERS)}")
     for note in data.notes:
         reporter.message(note)
+    reporter.message(count_line(data))
+
+
+def count_line(data: Dataset) -> str:
+    """How many images there are, how many of them are left out, and where the others are."""
+    left_out = left_out_by_kind(data.store.problems)
+    splits = {"training": data.train, "validation": data.validation, "test": data.test}
+    used = {name: len(images) for name, images in splits.items()}
+    total = sum(used.values()) + sum(left_out.values())
+    parts = [f"{number:,} {name}" for name, number in used.items()]
+    for kind, number in left_out.items():
+        parts.append(f"{number:,} left out ({kind.replace('_', ' ')})")
+    return f"{total:,} images: {', '.join(parts)}"
 
 
 def execute(job: Job) -> None:
@@ -433,7 +454,7 @@ def report_plan(stage: Stage, context: Context) -> None:
         return
     reason = f" to reach {training.min_steps} steps" if epochs > training.epochs else ""
     context.reporter.message(
-        f"small data set: using batches of {batch} and {epochs} epochs{reason} (training.min_steps)"
+        f"small data set: using batches of {batch} and {epochs} passes{reason} (training.min_steps)"
     )
 
 

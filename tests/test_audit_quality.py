@@ -1,6 +1,7 @@
 """Images that show little: each kind is drawn once and named, healthy images raise no alarm."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -118,3 +119,8 @@ def test_the_audit_its_json_its_text_and_its_record_name_the_flaws(tmp_path):
     older = kept.to_dict()
     del older["quality"]
     assert AuditRecord.from_dict(older).quality == ()
+    assert not any("different labels" in line for line in lines)
+    pair = tuple(record.CopiedImage(f"{name}.png", "train", name) for name in SHAPES[:2])
+    lines = describe(replace(result, copies=(pair,)), every=False)
+    words = "  near duplicates with different labels: 1 group, each with at least one wrong label"
+    assert any(line.startswith(words) for line in lines)

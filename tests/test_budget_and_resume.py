@@ -217,7 +217,7 @@ def test_a_pass_that_the_budget_ended_counts_only_the_images_it_drew():
     used = experiment.used(job, stage, SimpleNamespace(passes=1, steps=3))
     assert (used["images"], used["of"]) == (48, 100)
     (line,) = used_lines({"trained": [used]})
-    assert line.startswith("trained 48 of 100 training images, less than one epoch (3 steps)")
+    assert line.startswith("trained 48 of 100 training images, less than one pass (3 steps)")
 
 
 def test_bfloat16_that_is_far_slower_is_not_measured_for_the_evaluation(monkeypatch):

@@ -18,6 +18,19 @@ def clock(monkeypatch):
     return now
 
 
+@pytest.mark.parametrize(
+    ("seconds", "given", "line"),
+    [
+        (2, "2", "budget: 2 seconds (a bare number is seconds; 2m is minutes)"),
+        (90, "90s", "budget: 1 minute 30 seconds"),
+        (7200, "2h", "budget: 2 hours"),
+        (0.5, None, "budget: 0.5 seconds"),
+    ],
+)
+def test_the_budget_is_said_in_words(seconds, given, line):
+    assert console.budget_line(seconds, given) == line
+
+
 class Shown(console.ConsoleReporter):
     """Keeps what it would show."""
 

@@ -173,6 +173,21 @@ def test_a_network_that_does_not_fit_the_images_leaves_no_run(finished, tmp_path
     assert runs.list_runs(tmp_path / "runs") == []
 
 
+def test_a_training_says_what_it_ignores_and_counts_every_image_once(finished, tmp_path):
+    drawn.folder(tmp_path / "pictures", 60, size=32)
+    drawn.folder(tmp_path / "pictures" / ".hidden", 3)
+    drawn.folder(tmp_path / "pictures" / "ring" / "thumbs", 3)
+    (tmp_path / "pictures" / "bar" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno more")
+    said = []
+    experiment.train(
+        on(tmp_path / "pictures", "training.epochs=1"), tmp_path / "runs", talk=said.append
+    )
+    assert "ignored: .hidden (a hidden folder)" in said
+    line = "64 images: 38 training, 10 validation, 12 test, "
+    assert any(text.startswith(line) for text in said), said
+    assert any("3 left out (thumbnails), 1 left out (truncated)" in text for text in said), said
+
+
 @pytest.mark.parametrize(
     "settings", [["training.budget=0.01"], ["model.weights=nowhere.safetensors"]]
 )

@@ -129,7 +129,7 @@ def test_says_what_the_training_really_used(tmp_path):
     run.append({"event": "done", "test": {}, "trained": [used]})
     text = report.write_report(run).read_text(encoding="utf-8")
     assert (
-        "Trained 120 of 1,800 training images in 2 views each, 7 epochs (14 steps), "
+        "Trained 120 of 1,800 training images in 2 views each, 7 passes (14 steps), "
         "last learning rate 0.0001." in text
     )
 
@@ -227,9 +227,9 @@ def right_and_wrong(right, wrong):
 @pytest.mark.parametrize(
     ("right", "wrong", "words"),
     [
-        (101, 1, "wrong for 1 in 102"),
-        (1, 3, "correct for only 1 in 4"),
-        (60, 40, "wrong for 2 in 5"),
+        (101, 1, "misclassified 1 of 102 images"),
+        (1, 3, "misclassified 3 of 4 images"),
+        (60, 40, "misclassified 40 of 100 images"),
         (5, 0, "no mistake"),
         (0, 5, "misclassified all of 5"),
     ],

@@ -175,6 +175,12 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     for label in shown(wrong, every=every):
         lines.append(f"  {label.score:.2f}  {label.id}: {label.given}, probably {label.suggested}")
     lines += rest(len(wrong), every=every)
+    mixed = sum(len({one.label for one in group}) > 1 for group in result.copies)
+    if mixed:
+        lines.append(
+            f"  near duplicates with different labels: {mixed:,} "
+            f"{'groups' if mixed > 1 else 'group'}, each with at least one wrong label (see below)"
+        )
     lines += ["", f"groups of near duplicates: {len(result.copies):,}"]
     for group in shown(result.copies, every=every):
         lines.append(f"  {kind_of_copies(group)}: {', '.join(one.id for one in group)}")

@@ -46,6 +46,23 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def budget_line(budget: float, given: str | None = None) -> str:
+    """The budget in words, such as "budget: 2 minutes"; of a bare number, that it is seconds."""
+    parts = []
+    left = budget
+    if budget >= 60:
+        for name, seconds in (("hour", 3600), ("minute", 60)):
+            count, left = divmod(left, seconds)
+            if count:
+                parts.append(f"{count:g} {name}" + "s" * (count != 1))
+    if left or not parts:
+        parts.append(f"{left:g} second" + "s" * (left != 1))
+    line = f"budget: {' '.join(parts)}"
+    if given is not None and given.strip().isdigit():
+        line += f" (a bare number is seconds; {given.strip()}m is minutes)"
+    return line
+
+
 def epoch_line(epoch: Epoch) -> str:
     """One line for a finished epoch."""
     name = epoch.measure.replace("top1", "top-1").replace("_", " ")

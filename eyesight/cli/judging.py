@@ -485,11 +485,12 @@ def doctor_(
     recipe = resolve(name, *settings or (), data=data)
     opening.check_data(data)
     from eyesight.cli import console, show
+
+    run = Run.open(Path(name)) if is_run(name) else None
+    console.talk("starting PyTorch")
     from eyesight.diagnosis import diagnose
 
-    run = None
-    if is_run(name):
-        run = Run.open(Path(name))
+    if run is not None:
         pictures = diagnose.open_data(run.settle(recipe), console.talk)
         patient = diagnose.admit_run(run, pictures)
     else:
@@ -497,6 +498,7 @@ def doctor_(
         network = show.describe(recipe, Path(name))
         shape = tuple(network["shape"])
         patient = diagnose.admit_recipe(recipe, pictures, shape, network["classes"])
+    console.talk("examining " + ", ".join(diagnose.evidence_words(patient)))
     findings = diagnose.examine(patient)
     if run is not None:
         diagnose.keep(run, patient, findings)

@@ -103,8 +103,12 @@ def export(
 
     opening.check_data(data)
     from eyesight.cli import console
-    from eyesight.exporting import export as exporting
     from eyesight.runs import Run
+
+    if not is_network:
+        Run.open(run)
+    console.talk("starting PyTorch")
+    from eyesight.exporting import export as exporting
 
     if to == "web":
         _export_page(run, out, data, unproven=unproven, as_json=as_json)

@@ -263,6 +263,7 @@ def train(
         )
         return
     recipe = resolve(name, *settings or (), *own, data=data)
+    _say_budget(recipe, budget)
     if corrections == AUTO:
         recipe = with_suggestions(recipe, out, processes)
     if folds is not None:
@@ -309,6 +310,15 @@ def train(
         )
         return
     _print_result(run, result, report)
+
+
+def _say_budget(recipe: Recipe, given: str | None) -> None:
+    """Print the budget in words; `given` is the option as the user wrote it."""
+    from eyesight.cli import console
+    from eyesight.distributed.launch import silent
+
+    if recipe.training.budget is not None and not silent():
+        console.talk(console.budget_line(recipe.training.budget, given))
 
 
 def parts_of(result: Result, waited_for: float) -> dict[str, float]:
@@ -376,6 +386,7 @@ def _train_auto(
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
 
+    console.talk(console.budget_line(budget))
     context = Context(console.reporter, Clock(STARTED), resume=place.resume, report=True)
     with console.reporter.bar():
         run = search.train_auto(data, settings, budget, place.out, context)

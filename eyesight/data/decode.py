@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -66,6 +66,18 @@ class Problem:
     kind: str
     detail: str
     fatal: bool
+    count: int = 1  # images, of which a folder may hold several
+
+
+def left_out_by_kind(problems: Iterable[Problem]) -> dict[str, int]:
+    """How many images are left out for each kind of problem; each image counts once."""
+    counts: dict[str, int] = {}
+    counted: set[str] = set()
+    for problem in problems:
+        if problem.fatal and problem.id not in counted:
+            counted.add(problem.id)
+            counts[problem.kind] = counts.get(problem.kind, 0) + problem.count
+    return counts
 
 
 class BadPicture(Exception):  # noqa: N818 - caught by whoever reads images, never shown as an error

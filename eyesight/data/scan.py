@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from eyesight.data.decode import DEEP
+from eyesight.data.decode import DEEP, left_out_by_kind
 from eyesight.data.duplicates import settle_duplicates
 from eyesight.data.prepare import (
     BadPicture,
@@ -442,7 +442,7 @@ def array_digests(pixels: Pixels) -> list[str]:
 
 def describe(scan: Scan) -> str:
     """The scan as text of 80 columns: classes, what the images are, every problem by name."""
-    bad = len({problem.id for problem in scan.problems if problem.fatal})
+    bad = sum(left_out_by_kind(scan.problems).values())
     title = f"{scan.name}: {int(scan.usable.sum()):,} usable images of {len(scan.classes)} classes"
     if bad:
         title += f", {bad:,} left out"
@@ -503,7 +503,8 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
     for harmless, kind in sorted(groups):
         group = groups[(harmless, kind)]
         verb = "noted" if harmless else "left out"
-        lines += ["", f"{kind.replace('_', ' ')}: {len(group):,} {verb}"]
+        images = sum(problem.count for problem in group)
+        lines += ["", f"{kind.replace('_', ' ')}: {images:,} {verb}"]
         for problem in group:
             detail = f": {problem.detail}" if problem.detail else ""
             lines.append(f"  {problem.id}{detail}")

@@ -93,8 +93,7 @@ def too_short(patient: Patient) -> Finding | None:
         "too_short",
         "The budget was too short to train",
         "warning",
-        f"a budget of {budget:g} s allowed {plural(patient.steps, 'step')} of "
-        f"{patient.recipe.training.batch} images; "
+        f"a budget of {budget:g} s allowed {plural(patient.steps, 'step')}; "
         f"accuracy on training images was {top1[-1]:.1%}",
         "use a longer --budget, the recipe's own length (--set training.budget=none), a "
         "smaller network or smaller images "

@@ -419,7 +419,7 @@ def describe(patient: Patient, findings: list[Finding]) -> str:
     """For people: the findings, or that nothing looks wrong; what was looked at, and what not."""
     text = listing(findings) or f"no problems found in {patient.name}"
     names = checked(patient)
-    evidence = ", ".join(_evidence(patient)) or "the recipe alone"
+    evidence = ", ".join(evidence_words(patient)) or "the recipe alone"
     lines = [f"examined {evidence}; {len(names)} checks: {', '.join(names)}"]
     missing = not_checked(patient)
     if missing:
@@ -427,7 +427,7 @@ def describe(patient: Patient, findings: list[Finding]) -> str:
     return "\n\n".join([text, *(textwrap.fill(line, WIDTH) for line in lines)])
 
 
-def _evidence(patient: Patient) -> list[str]:
+def evidence_words(patient: Patient) -> list[str]:
     """What there is to look at, in words."""
     words = []
     if patient.epochs:

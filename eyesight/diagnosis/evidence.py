@@ -134,7 +134,7 @@ class Patient:
             return 0
         if not np.isfinite(counted).all():
             return MANY_STEPS
-        return int(counted.sum() / self.recipe.training.batch)
+        return int(np.ceil(counted.sum() / self.recipe.training.batch))
 
     @cached_property
     def chance(self) -> float:

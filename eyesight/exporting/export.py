@@ -102,7 +102,7 @@ def write_checked(
     talk: Talk = silent,
 ) -> Exported:
     """Write the run's classifier to `file` (.onnx), checked on held-out images, without a card."""
-    return _keep(loaded, facts, file, held_out(run, loaded, data, talk))
+    return _keep(loaded, facts, file, held_out(run, loaded, data, talk), talk)
 
 
 def with_card(exported: Exported, facts: Facts, run: Run | None = None) -> Exported:
@@ -151,13 +151,16 @@ def export_network(
         "eyesight": eyesight.__version__,
     }
     held = unlabelled("drawn images", drawn(loaded.preparation.shape))
-    return with_card(_keep(loaded, facts, file, held), facts)
+    return with_card(_keep(loaded, facts, file, held, talk), facts)
 
 
-def _keep(loaded: Classifier, facts: Facts, file: Path, held: Held) -> Exported:
+def _keep(loaded: Classifier, facts: Facts, file: Path, held: Held, talk: Talk) -> Exported:
     with scratch() as folder:
         trial = folder / "trial.onnx"
+        talk("writing the ONNX file")
         write(loaded, facts, trial)
+        images = f"{len(held.pixels):,} {without_path(held.origin)}"
+        talk(f"checking the file against the classifier on {images}")
         parity = compare(loaded, onnx_classifier.load(trial), held)
         require_same(parity)
         return Exported(file, _install(trial, file), parity)
@@ -218,6 +221,7 @@ def export_int8(
         trial = folder / "trial.onnx"
         facts = Facts(**onnx_classifier.load(file).facts)
         facts["int8"] = True
+        talk(f"quantising on {len(held.calibrating):,} images")
         for exact in EXACT:
             began = time.monotonic()
             quantise(file, trial, held.calibrating, exact)

@@ -6,7 +6,6 @@ import base64
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -66,6 +65,11 @@ class ProblemGroup:
     kind: str
     fatal: bool  # whether the files were left out
     problems: list[Json]
+
+    @property
+    def count(self) -> int:
+        """The number of images, of which a folder may hold several."""
+        return sum(int(problem.get("count", 1)) for problem in self.problems)
 
 
 def write_report(run: Run, out: Path | None = None) -> Path:
@@ -272,20 +276,7 @@ def sentence(predictions: Predictions) -> str:
         return f"The classifier made no mistake on {images}. {guess}"
     if hits == 0:
         return f"The classifier misclassified all of {images}. {guess}"
-    if 2 * hits > n:
-        frequency = f"wrong for {one_in(n - hits, n)}"
-    else:
-        frequency = f"correct for only {one_in(hits, n)}"
-    return f"The classifier was {frequency} of {images}. {guess}"
-
-
-def one_in(count: int, n: int) -> str:
-    """A share of at most a half in small whole numbers, such as "1 in 20" or "2 in 5"."""
-    share = Fraction(count, n)
-    if share <= Fraction(1, 5):
-        return f"1 in {round(1 / share):,}"
-    nearest = share.limit_denominator(10)
-    return f"{nearest.numerator} in {nearest.denominator}"
+    return f"The classifier misclassified {n - hits:,} of {images}. {guess}"
 
 
 def cards(run: Run, test: Json) -> list[Card]:
@@ -405,9 +396,7 @@ def by_kind(problems: Sequence[Json]) -> list[ProblemGroup]:
         fatal = bool(problem.get("fatal"))
         group = groups.setdefault((kind, fatal), ProblemGroup(kind, fatal, []))
         group.problems.append(problem)
-    return sorted(
-        groups.values(), key=lambda group: (not group.fatal, -len(group.problems), group.kind)
-    )
+    return sorted(groups.values(), key=lambda group: (not group.fatal, -group.count, group.kind))
 
 
 def flat(values: Json, prefix: str = "") -> Iterator[tuple[str, str]]:

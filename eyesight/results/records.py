@@ -129,18 +129,19 @@ class Environment(TypedDict, total=False):
 
 
 def used_lines(result: Result) -> list[str]:
-    """Printed lines: the images, views, epochs and steps of each stage."""
+    """Printed lines: the images, views, passes and steps of each stage."""
     lines = []
     for used in result.get("trained", []):
         stage = f"stage {used['stage']}: " if "stage" in used else ""
         versions = f" in {used['versions']} views each" if used["versions"] > 1 else ""
-        epochs = "1 epoch" if used["epochs"] == 1 else f"{used['epochs']:,} epochs"
+        # Under a budget an epoch of the log is several passes over few images.
+        passes = "1 pass" if used["epochs"] == 1 else f"{used['epochs']:,} passes"
         if used["epochs"] == 1 and used["images"] < used["of"]:
-            epochs = "less than one epoch"
+            passes = "less than one pass"
         steps = "1 step" if used["steps"] == 1 else f"{used['steps']:,} steps"
         lines.append(
             f"trained {stage}{used['images']:,} of {used['of']:,} training images{versions}, "
-            f"{epochs} ({steps}), last learning rate {used['lr']:.3g}"
+            f"{passes} ({steps}), last learning rate {used['lr']:.3g}"
         )
     return lines
 

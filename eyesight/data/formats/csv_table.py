@@ -70,12 +70,14 @@ def open_csv(
     layout = layout or Layout()
     records: list[Record] = []
     notes: list[str] = []
+    problems: dict[str, Problem] = {}
     for path in paths:
         table_finder = finders[path] if finders else finder_for(path, layout, inside)
         table = read_table(path, table_finder, layout)
         split = split_of_table(path, table_finder.root) if len(paths) > 1 else ""
         records += read_records(table, table_finder, split or "")
         notes += table.notes
+        problems |= {problem.id: problem for problem in table_finder.problems}
         if split:
             notes.append(f"split: {_place(path, table_finder)} = {split}")
     if finders:
@@ -83,7 +85,9 @@ def open_csv(
         if unnamed:
             tables = " and ".join(path.name for path in paths)
             notes.append(f"images not listed in {tables} and therefore not used: {unnamed:,}")
-    return _source(name, records, notes, grouped=bool(layout.group_column))
+        problems |= {problem.id: problem for problem in finders[paths[0]].problems}
+    source = _source(name, records, notes, grouped=bool(layout.group_column))
+    return replace(source, problems=(*source.problems, *problems.values()))
 
 
 def finder_for(path: Path, layout: Layout, inside: Path | None = None) -> Finder:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 from eyesight.data.formats import listing
 from eyesight.data.formats.listing import FileEntry
 from eyesight.data.formats.thumbnails import without_thumbnails
+from eyesight.data.prepare import Problem
 from eyesight.data.source import is_picture
 from eyesight.data.vocabulary import split_and_rest
 
@@ -35,7 +36,9 @@ class Finder:
         self.folder = folder
         self.root = root
         self.inside = inside.resolve() if inside else None
-        self._listed = pictures
+        self._given = pictures
+        self._listed: list[FileEntry] | None = None
+        self.problems: list[Problem] = []  # of what lies below the root, once it is listed
         self._by_name: dict[str, list[FileEntry]] | None = None
 
     def direct(self, cell: str) -> Path | None:
@@ -83,16 +86,21 @@ class Finder:
 
         0 where the images were never listed.
         """
-        listed = self._listed or []
-        return sum(entry.location not in paths for entry in listed)
+        if self._given is None and self._listed is None:
+            return 0
+        return sum(entry.location not in paths for entry in self.pictures)
 
     @property
     def pictures(self) -> list[FileEntry]:
-        """Every image below the root, listed at the first call."""
+        """Every image below the root without thumbnails, listed at the first call."""
         if self._listed is None:
-            tree = listing.walk(self.root)
-            pictures = [file for file in tree.files if is_picture(file.location)]
-            self._listed, _ = without_thumbnails(pictures)
+            pictures = self._given
+            if pictures is None:
+                tree = listing.walk(self.root)
+                self.problems += tree.problems
+                pictures = [file for file in tree.files if is_picture(file.location)]
+            self._listed, thumbnails = without_thumbnails(pictures)
+            self.problems += thumbnails
         return self._listed
 
     def _index(self) -> dict[str, list[FileEntry]]:

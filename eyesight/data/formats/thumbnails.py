@@ -43,7 +43,8 @@ def without_thumbnails(
         count = "1 image" if len(small) == 1 else f"{len(small):,} images"
         detail = f"{count} left out: smaller copies of the images beside this folder; rename the "
         detail += "folder to use them"
-        problems.append(Problem(printable("/".join(folder)), "thumbnails", detail, fatal=True))
+        problem = Problem(printable("/".join(folder)), "thumbnails", detail, True, len(small))
+        problems.append(problem)
     return [file for file in pictures if file.location not in left_out], problems
 
 

@@ -21,6 +21,7 @@ from eyesight.data.decode import BadPicture, Pixels, Problem, dimensions
 from eyesight.data.formats import listing
 from eyesight.data.formats.listing import FileEntry, Tree
 from eyesight.data.formats.masks_beside import images_of_masks
+from eyesight.data.formats.thumbnails import without_thumbnails
 from eyesight.data.masks import legend
 from eyesight.data.masks.legend import Legend
 from eyesight.data.masks.mask_file import Mask, decode_mask
@@ -239,6 +240,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     """Every image that has a mask; what has no partner is a problem."""
     tree = listing.walk(root)
     files = [file for file in tree.files if is_picture(file.location)]
+    files, thumbnails = without_thumbnails(files)
     places = _places(files)
     images, masks, problems = _by_shared_name(places)
     if not masks or not images:
@@ -252,7 +254,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     both = [key for key in images if key in masks]
     if not both:
         raise _no_pair(name, images, masks)
-    problems = [*tree.problems, *problems]
+    problems = [*tree.problems, *thumbnails, *problems]
     for key, (file, _) in images.items():
         if key not in masks:
             problems.append(Problem(file.id, "no mask", "", fatal=True))

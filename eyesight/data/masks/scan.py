@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from eyesight.data import scan
-from eyesight.data.decode import BadPicture, Problem
+from eyesight.data.decode import BadPicture, Problem, left_out_by_kind
 from eyesight.data.masks.legend import IGNORED, Key
 from eyesight.data.masks.pairs import Pairs, open_pairs
 from eyesight.data.masks.prepared import GUESSED
@@ -175,7 +175,7 @@ def _notes(key: Key, pixels: Counts, shown: Counts) -> list[str]:
 
 def describe(result: MaskScan) -> str:
     """The check as text: classes with their pixels, what the images are, every problem by name."""
-    bad = len({problem.id for problem in result.problems if problem.fatal})
+    bad = sum(left_out_by_kind(result.problems).values())
     title = (
         f"{result.images.name}: {result.usable:,} usable images with masks of "
         f"{len(result.classes)} classes"
