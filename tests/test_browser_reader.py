@@ -82,7 +82,8 @@ def write(page, number, digit):
     frame = page.locator(".digit canvas").nth(number).bounding_box()
     for stroke in STROKES[digit]:
         points = [
-            (frame["x"] + 1 + 100 * x, frame["y"] + 1 + 100 * y) for x, y in smooth(stroke, 3)
+            (frame["x"] + frame["width"] * x, frame["y"] + frame["height"] * y)
+            for x, y in smooth(stroke, 3)
         ]
         page.mouse.move(*points[0])
         page.mouse.down()
@@ -116,6 +117,15 @@ def keep_picture(page, name):
     check_with_axe(page)
     PICTURES.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=PICTURES / f"reader_{name}_{page.kind}.png", full_page=True)
+
+
+def test_the_boxes_stand_in_one_row_that_fills_the_screen(page):
+    boxes = [one.bounding_box() for one in page.locator("#boxes canvas").all()]
+    assert len({box["y"] for box in boxes}) == 1
+    assert all(abs(box["width"] - box["height"]) < 1 for box in boxes)
+    reach = boxes[-1]["x"] + boxes[-1]["width"] - boxes[0]["x"]
+    assert reach > 0.6 * page.viewport_size["width"]
+    assert page.evaluate("() => document.body.scrollWidth <= innerWidth")
 
 
 def test_all_ten_digits_are_read_while_they_are_written(page):
@@ -187,7 +197,7 @@ def test_a_finger_writes_too_and_does_not_scroll(page):
     frame = page.locator(".digit canvas").first.bounding_box()
     touch = page.context.new_cdp_session(page)
     points = [
-        {"x": frame["x"] + 1 + 100 * x, "y": frame["y"] + 1 + 100 * y}
+        {"x": frame["x"] + frame["width"] * x, "y": frame["y"] + frame["height"] * y}
         for x, y in smooth(STROKES["7"][0], 3)
     ]
     touch.send("Input.dispatchTouchEvent", {"type": "touchStart", "touchPoints": [points[0]]})
