@@ -484,3 +484,13 @@ def test_folders_that_differ_in_a_number_are_parts_where_they_say_so(tmp_path):
     (tmp_path / "HAM_metadata.csv").write_text(lines("lesion_id,image_id,dx", "L{i},{stem},{kind}"))
     (tmp_path / "pixels.csv").write_text("pixel0,pixel1,label\n100,101,0\n103,104,1\n")
     assert open_source(tmp_path).classes == ("bird", "cat", "dog")
+
+
+@pytest.mark.parametrize("header", ["image_id", "image_id,age"])
+def test_a_table_of_test_images_may_lack_labels(tmp_path, header):
+    draw_all(tmp_path, *(f"images/{part}_{name}" for part in ("a", "b") for name in NAMES))
+    (tmp_path / "train.csv").write_text(lines("image_id,label", "a_{stem},{kind}"))
+    form = "b_{stem},{i}" if "," in header else "b_{stem}"
+    (tmp_path / "test.csv").write_text(lines(header, form))
+    source = open_source(tmp_path)
+    assert source.classes == ("bird", "cat", "dog") and len(source.ids) == 6

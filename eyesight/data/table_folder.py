@@ -18,6 +18,7 @@ from eyesight.errors import UserError, listed
 
 TABLE_ENOUGH = 0.5  # of a table's rows must lead to pictures, for it to decide the classes
 MOST_CHECKED = 1 << 24  # bytes of a table beside class folders that is held against them
+MOST_TABLES = 8  # beside class folders; each costs a look at all images
 SEVERAL = 10  # classes, of which most have one image: these are patients or file names
 
 
@@ -61,7 +62,7 @@ def open_tables(beside: TablesBeside) -> Source:
             raise reasons[(unclear or list(reasons))[0]]
         raise _none_names_pictures(beside)
     for path in unclear:
-        if _is_other_split(path, finders, beside.root):
+        if _is_training_table(path, finders, beside.root):
             raise reasons[path]
     chosen = _one_or_splits(beside.name, finders, beside.root)
     return csv_table.open_csv(
@@ -69,11 +70,14 @@ def open_tables(beside: TablesBeside) -> Source:
     )
 
 
-def _is_other_split(path: Path, tables: Iterable[Path], root: Path) -> bool:
-    """Whether a table is a split, and all others are other splits."""
-    split = csv_table.split_of_table(path, root)
+def _is_training_table(path: Path, tables: Iterable[Path], root: Path) -> bool:
+    """Whether a table is the training part, and all others are other splits.
+
+    A table of test images may lack labels.
+    """
     others = {csv_table.split_of_table(table, root) for table in tables}
-    return split is not None and None not in others and split not in others
+    is_training = csv_table.split_of_table(path, root) == "train"
+    return is_training and not others & {None, "train"}
 
 
 def _none_names_pictures(beside: TablesBeside) -> NoFilesError:
@@ -139,7 +143,7 @@ def refuse_contradiction(beside: TablesBeside, source: Source) -> None:
     each lie in one folder, such as numbers for the same classes, contradict nothing, and neither do
     predictions.
     """
-    for path in beside.tables:
+    for path in beside.tables[:MOST_TABLES]:
         if path.stat().st_size <= MOST_CHECKED:
             _refuse_contradicting(path, beside, source)
 
