@@ -539,6 +539,17 @@ def test_the_rules_for_a_folder(seen, budget, side, thaw, views):
     assert (made.transfer.thaw, made.transfer.views) == (thaw, views) and len(why) == 3
 
 
+def test_a_slow_machine_gets_smaller_images_than_the_usual_one():
+    training = replace(folder.folder().training, budget=180.0)
+    asked = replace(folder.folder(), training=training)
+    sides = []
+    for pace in (folder.PACE, 40.0, 10.0):
+        made, why = folder.choose(asked, folder.Seen(2500, 10, 224), ["lite"], pace)
+        sides.append(made.data.size)
+    assert sides == [224, 160, 96]
+    assert "would not allow two passes" in why[1]
+
+
 def test_a_head_that_knows_most_classes_learns_more_gently_than_one_from_random_numbers():
     rates = {}
     for known in (5, 6):
@@ -624,16 +635,17 @@ def test_folder_takes_a_larger_backbone_only_where_a_probe_is_clearly_ahead_and_
         monkeypatch.setattr(probe, "probe", probe_of)
 
     planted("better", 10.0)
-    assert transfer.best_backbone(recipe, names) == names[0], "no time for all images"
+    pace = 32**2 / 224**2 / 0.001
+    assert transfer.best_backbone(recipe, names) == (names[0], pace), "no time for all images"
     shorter = replace(recipe, training=Training(budget=59.0))
     assert transfer.best_backbone(shorter, names) is None, "no time for a probe"
     planted("better", 0.001)
     longer = replace(recipe, training=Training(budget=61.0))
-    assert transfer.best_backbone(longer, names) == names[1]
+    assert transfer.best_backbone(longer, names) == (names[1], pace)
     planted("worse", 0.001)
-    assert transfer.best_backbone(longer, names) == names[1], "remembered"
+    assert transfer.best_backbone(longer, names) == (names[1], pace), "remembered"
     even_longer = replace(recipe, training=Training(budget=62.0))
-    assert transfer.best_backbone(even_longer, names) == names[0], "no better"
+    assert transfer.best_backbone(even_longer, names) == (names[0], pace), "no better"
     test = {one.rsplit("/", 1)[-1] for one in experiment.load_data(recipe, Reporter()).test.ids}
     assert asked
     assert not any({one.rsplit("/", 1)[-1] for one in ids} & test for ids in asked)

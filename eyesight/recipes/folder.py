@@ -4,7 +4,7 @@
 |---|---|
 | available weights | the first of `PREFERRED`; with a budget of a minute or more, by a probe |
 | image width | 224 pixels for images of 160 pixels or more; 160 from 64 pixels on; otherwise 96 |
-| less time than two passes over all images take | the resolution is reduced to 160, 128, 96 |
+| less time than two passes need, at most at the probe's pace | 160, 128, 96 pixels |
 | fewer than 20 images per class | head only, six views per image, strong augmentation |
 | up to 20,000 images | head, then the last stage; four views, light augmentation |
 | more images | head, then the last stage; each image and its mirror image |
@@ -42,7 +42,7 @@ PREFERRED = (
     "ResNet50",
     "DenseNet121",
 )
-# Images a second at 224 pixels, to estimate the time: 180 on two cores with AMX, 60 without.
+# Images a second at 224 pixels, until it is measured: 180 on two cores with AMX, 60 without.
 PACE = 90.0
 SIDES = (224, 160, 128, 96)
 GENTLE = (
@@ -92,16 +92,19 @@ def folder() -> Recipe:
     )
 
 
-def choose(recipe: Recipe, seen: Seen, at_hand: Collection[str]) -> tuple[Recipe, list[str]]:
+def choose(
+    recipe: Recipe, seen: Seen, at_hand: Collection[str], pace: float = PACE
+) -> tuple[Recipe, list[str]]:
     """Complete the recipe; return it with the reasons.
 
-    `at_hand` are the networks whose weights are on this machine.
+    `at_hand` are the networks whose weights are on this machine, `pace` the images that they infer
+    a second at 224 pixels.
     """
     name, reason = recipe.model.name, "as set"
     if name == AUTO:
         name, reason = backbone(at_hand)
     reasons = [f"{name}: {reason}"]
-    side, reason = resolution(seen, recipe.training.budget)
+    side, reason = resolution(seen, recipe.training.budget, pace)
     if recipe.data.size:
         side = recipe.data.size
         reasons.append(f"{side} pixels, as set")
@@ -144,8 +147,8 @@ def backbone(at_hand: Collection[str]) -> tuple[str, str]:
     return PREFERRED[0], "no weights are available, and these are the easiest to install"
 
 
-def resolution(seen: Seen, budget: float | None) -> tuple[int, str]:
-    """The image size in pixels, and the reason."""
+def resolution(seen: Seen, budget: float | None, pace: float = PACE) -> tuple[int, str]:
+    """The image size in pixels, and the reason; `pace` as in `choose`."""
     side = 96
     if seen.side >= 64:
         side = 160
@@ -158,7 +161,7 @@ def resolution(seen: Seen, budget: float | None) -> tuple[int, str]:
         if smaller > side:
             continue
         side = smaller
-        seconds_for_two_looks = 2 * seen.pictures * (side / 224) ** 2 / PACE
+        seconds_for_two_looks = 2 * seen.pictures * (side / 224) ** 2 / pace
         if seconds_for_two_looks <= 0.5 * budget:
             break
         images = f"{seen.pictures:,} images"

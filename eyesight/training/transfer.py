@@ -10,6 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -76,7 +77,10 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
         recipe, reasons = folder.choose(asked, seen, at_hand)
         if asked.model.name == folder.AUTO:
             best = best_backbone(recipe, at_hand, talk)
-            recipe, reasons = folder.choose(asked, seen, [best] if best else at_hand)
+            if best is not None:
+                # A larger size than the one that was probed would be prepared for nothing.
+                pace = min(folder.PACE, best.pace)
+                recipe, reasons = folder.choose(asked, seen, [best.name], pace)
         for reason in reasons:
             talk(reason)
     if not registry.is_backbone(recipe.model):
@@ -91,21 +95,31 @@ def resolve_preprocessing(recipe: Recipe, talk: Talk = silent) -> Recipe:
     return expected_by_weights(recipe)
 
 
-def best_backbone(recipe: Recipe, names: Sequence[str], talk: Talk = silent) -> str | None:
+class PacedBackbone(NamedTuple):
+    """A pretrained network, and the images that it infers a second at 224 pixels."""
+
+    name: str
+    pace: float
+
+
+def best_backbone(
+    recipe: Recipe, names: Sequence[str], talk: Talk = silent
+) -> PacedBackbone | None:
     """The best of some networks by a linear probe on training images, under a budget.
 
     A larger network is taken if it is ahead by more than the standard error of the paired
     difference, and if there is time for all images. Remembered for the same images and budget, so
-    that every part of a training takes the same network. None if there is no time to probe.
+    that every part of a training takes the same network and size. None if there is no time to
+    probe.
     """
     seconds = recipe.training.budget
     if seconds is None or seconds < PROBED_FROM or len(names) < 2:
         return None
     data = dataset.load(expected_by_weights(recipe).data, talk=talk)
     key = [data.hash, data.store.key, seconds, torch.get_num_threads(), *names]
-    remembered = cache.read_note("backbone", key)
-    if isinstance(remembered, str) and remembered in names:
-        return remembered
+    match cache.read_note("backbone and pace", key):
+        case [str(name), float(pace)] if name in names:
+            return PacedBackbone(name, pace)
     probed = {one.name: one for one in probe.probe(data.train, names, PROBING * seconds, talk)}
     best: probe.Probed | None = None
     for name in names:
@@ -117,8 +131,10 @@ def best_backbone(recipe: Recipe, names: Sequence[str], talk: Talk = silent) -> 
             best = other
     if best is None:
         return None
-    cache.write_note("backbone", key, best.name)
-    return best.name
+    _, height, width = data.train.shape
+    chosen = PacedBackbone(best.name, height * width / 224**2 / best.seconds)
+    cache.write_note("backbone and pace", key, list(chosen))
+    return chosen
 
 
 def expected_by_weights(recipe: Recipe) -> Recipe:
