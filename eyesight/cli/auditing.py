@@ -62,15 +62,12 @@ def audit(
     if settings:
         data = override(Recipe(), [f"data.source={where}", *settings]).data
     opening.check_exists(where)
+    limit = seconds(budget)
+    console.talk(console.budget_line(limit, budget))
     console.talk("starting PyTorch")
     from eyesight.auditing import audit as auditing
 
-    result = auditing.audit(
-        data,
-        budget=seconds(budget),
-        reporter=console.reporter,
-    )
-    limit = seconds(budget)
+    result = auditing.audit(data, budget=limit, reporter=console.reporter)
     if waited() > limit:
         console.talk(f"the audit took {waited():.0f} s, over the budget of {limit:.0f} s")
     keep_record(result, where)

@@ -144,6 +144,8 @@ def distil(
     named = resolve(to) if to is not None else None
     student = named or distilling.suited_student(opened, console.reporter)
     student = override(student, [*(settings or ()), *own])
+    if student.training.budget is not None:
+        console.talk(console.budget_line(student.training.budget, budget))
     with console.reporter.bar():
         run = distilling.distil(
             opened,

@@ -41,6 +41,8 @@ def search(
     own = [f"{path}={value}" for path, value in given.items() if value is not None]
     recipe = resolve(name, *(settings or ()), *own, data=data)
     opening.check_data(data)
+    if recipe.training.budget is not None:
+        console.talk(console.budget_line(recipe.training.budget, budget))
     from eyesight.searching import search as searching
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
