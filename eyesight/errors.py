@@ -46,7 +46,7 @@ class DiskFullError(UserError):
     status = 507
 
 
-class BrokenOffError(UserError):
+class TrainingFailedError(UserError):
     """A training failed after its first step, so that its run is worth keeping."""
 
 

@@ -396,6 +396,7 @@ def used(job: Job, stage: Stage, state: State) -> Used:
     return {
         "images": min(drawn, len(stage.train)),
         "of": len(job.data.train),
+        "partial": drawn < len(stage.train),
         "versions": versions,
         "epochs": state.passes - (stage.number - 1) * STAGE_PASSES,
         "steps": state.steps,

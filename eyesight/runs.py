@@ -24,7 +24,7 @@ import numpy as np
 
 from eyesight import recipe as recipes
 from eyesight.data.facts import DataFacts
-from eyesight.errors import BrokenOffError, MissingError, UserError
+from eyesight.errors import MissingError, TrainingFailedError, UserError
 from eyesight.recipe import Recipe, override
 from eyesight.recipes import RECIPES, find, is_known
 from eyesight.results import predictions
@@ -243,7 +243,7 @@ class Run:
         """Hold the run for a training in the block.
 
         A training that is refused before its first step leaves no folder; one that fails later
-        keeps the reason in its log.
+        keeps the reason in its log. A blend and an average of folds have no steps.
         """
         refused = False
         try:
@@ -251,7 +251,7 @@ class Run:
                 try:
                     yield
                 except UserError as error:
-                    began = self.epochs or self.result or isinstance(error, BrokenOffError)
+                    began = self.epochs or self.result or isinstance(error, TrainingFailedError)
                     refused = not began
                     self.fail(error.message, error.hint)
                     raise

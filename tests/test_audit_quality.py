@@ -122,5 +122,5 @@ def test_the_audit_its_json_its_text_and_its_record_name_the_flaws(tmp_path):
     assert not any("different labels" in line for line in lines)
     pair = tuple(record.CopiedImage(f"{name}.png", "train", name) for name in SHAPES[:2])
     lines = describe(replace(result, copies=(pair,)), every=False)
-    words = "  near duplicates with different labels: 1 group, each with at least one wrong label"
+    words = "  near duplicates with different labels: 1 group (see below); at least one label in each is probably wrong"
     assert any(line.startswith(words) for line in lines)

@@ -74,9 +74,9 @@ def page(request, browser, address):
         yield opened
 
 
-def ask(page, path, said, *, looks=True):
+def ask(page, path, said, *, heatmap=True):
     """What a page shows about a picture that the service answers so."""
-    body = json.dumps({"looks": looks, **said.model_dump(by_alias=True)})
+    body = json.dumps({"supports_heatmap": heatmap, **said.model_dump(by_alias=True)})
     page.unroute("**/predict")
     page.route("**/predict", lambda route: route.fulfill(body=body))
     page.goto(page.address + path)
@@ -100,9 +100,9 @@ def test_a_doubt_reads_alike_on_both_pages(page):
 
 @pytest.mark.whole
 def test_a_heatmap_is_offered_only_where_the_network_has_one(page):
-    for looks in (True, False):
-        ask(page, TRY, answer(), looks=looks)
-        assert page.locator("#look").is_visible() == looks
+    for heatmap in (True, False):
+        ask(page, TRY, answer(), heatmap=heatmap)
+        assert page.locator("#look").is_visible() == heatmap
 
 
 @pytest.mark.whole

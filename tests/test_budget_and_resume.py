@@ -215,7 +215,7 @@ def test_a_pass_that_the_budget_ended_counts_only_the_images_it_drew():
     job = SimpleNamespace(run=run, data=SimpleNamespace(train=range(100)))
     stage = SimpleNamespace(number=1, train=range(100))
     used = experiment.used(job, stage, SimpleNamespace(passes=1, steps=3))
-    assert (used["images"], used["of"]) == (48, 100)
+    assert (used["images"], used["of"], used["partial"]) == (48, 100, True)
     (line,) = used_lines({"trained": [used]})
     assert line.startswith("trained 48 of 100 training images, less than one pass (3 steps)")
 

@@ -542,14 +542,14 @@ def test_a_mistyped_folder_is_hinted_at_and_images_are_not_taken_for_a_run(tmp_p
     assert "did you mean my_photos?" in said
     said = command("evaluate", "my_photos", code=1, folder=tmp_path).err
     assert "eyesight train folder --data my_photos" in said
-    for arguments in (
-        ("train", "folder", "--budget", "9m", "my_photos"),
-        ("train", "folder", "my_photos", "--budget", "9m"),
-        ("evaluate", "runs/1", "my_photos"),
-        ("doctor", "folder", "my_photos"),
+    for given, meant in (
+        ("train folder --budget 9m my_photos", "train folder --budget 9m --data my_photos"),
+        ("train folder my_photos --budget 9m", "train folder --data my_photos --budget 9m"),
+        ("evaluate runs/1 my_photos", "evaluate runs/1 --data my_photos"),
+        ("doctor folder my_photos", "doctor folder --data my_photos"),
     ):
-        said = command(*arguments, code=2, folder=tmp_path).err
-        assert "unexpected argument my_photos" in said and "--data my_photos`" in said, arguments
+        said = " ".join(command(*given.split(), code=2, folder=tmp_path).err.split())
+        assert "unexpected argument my_photos" in said and f"`eyesight {meant}`" in said
     said = command("data", "my_photos", "more", code=2, folder=tmp_path).err
     assert "unexpected argument more" in said and "eyesight data --help" in said
 

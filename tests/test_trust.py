@@ -184,11 +184,12 @@ def test_images_that_calibrate_the_sets_choose_nothing():
 def test_a_classifier_that_cannot_detect_unlike_images_says_so_once(kept, calibrated, tmp_path):
     (tmp_path / "0.png").write_bytes(encode_png(pictures(1)[0]))
     (tmp_path / "1.png").write_bytes(encode_png(pictures(1)[0]))
-    replace(calibrated, calibration=Calibration()).save(tmp_path / "plain")
+    earlier = Calibration(note="trained by an earlier version")
+    replace(calibrated, calibration=earlier).save(tmp_path / "plain")
     reason = "cannot detect images unlike its training images"
     files = (tmp_path / "0.png", tmp_path / "1.png")
     printed = command("predict", tmp_path / "plain", *files)
-    assert printed.err.count(reason) == 1
+    assert printed.err.count(f"{reason}: trained by an earlier version") == 1
     printed = command("predict", tmp_path / "plain", *files, "--json")
     assert [row["unlike"] for row in json.loads(printed.out)["predictions"]] == [None, None]
     printed = command("predict", kept / "classifier", *files)

@@ -174,9 +174,10 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     lines += rest(len(wrong), every=every)
     mixed = sum(len({one.label for one in group}) > 1 for group in result.copies)
     if mixed:
+        groups = "1 group" if mixed == 1 else f"{mixed:,} groups"
         lines.append(
-            f"  near duplicates with different labels: {mixed:,} "
-            f"{'groups' if mixed > 1 else 'group'}, each with at least one wrong label (see below)"
+            f"  near duplicates with different labels: {groups} (see below); at least one label in "
+            "each is probably wrong"
         )
     lines += ["", f"groups of near duplicates: {len(result.copies):,}"]
     for group in shown(result.copies, every=every):

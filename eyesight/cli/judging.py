@@ -318,7 +318,7 @@ def _predict_few(options: Options, classifier: AnyClassifier) -> None:
             "class; this does not hold for other cameras or other class frequencies than in "
             "training"
         )
-    _warn_unlike(predictions)
+    _warn_unlike(predictions, classifier)
     _name_bad(predictions)
 
 
@@ -337,17 +337,15 @@ def _share(text: str | None) -> float | None:
     return value
 
 
-def _warn_unlike(predictions: Sequence[FilePrediction]) -> None:
+def _warn_unlike(predictions: Sequence[FilePrediction], classifier: AnyClassifier) -> None:
     """Print a warning about unreliable predictions, or that they cannot be detected."""
     from eyesight.cli import console
-    from eyesight.results.unlike import LEAST
 
     readable = [row for row in predictions if not row.problem]
     if any(row.unlike is None for row in readable):
-        console.talk(
-            "this classifier cannot detect images unlike its training images; that needs at least "
-            f"{LEAST} training and {LEAST} validation images"
-        )
+        note = classifier.calibration.note
+        reason = f": {note}" if note else ""
+        console.talk(f"this classifier cannot detect images unlike its training images{reason}")
     count = sum(bool(row.unlike) for row in predictions)
     if count:
         console.talk(

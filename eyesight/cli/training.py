@@ -263,7 +263,7 @@ def train(
         )
         return
     recipe = resolve(name, *settings or (), *own, data=data)
-    _say_budget(recipe, budget)
+    _print_budget(recipe, budget)
     if corrections == AUTO:
         recipe = with_suggestions(recipe, out, processes)
     if folds is not None:
@@ -312,7 +312,7 @@ def train(
     _print_result(run, result, report)
 
 
-def _say_budget(recipe: Recipe, given: str | None) -> None:
+def _print_budget(recipe: Recipe, given: str | None) -> None:
     """Print the budget in words; `given` is the option as the user wrote it."""
     from eyesight.cli import console
     from eyesight.distributed.launch import silent
@@ -386,7 +386,8 @@ def _train_auto(
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
 
-    console.talk(console.budget_line(budget))
+    given = [one for one in settings if one.startswith("training.budget=")]
+    console.talk(console.budget_line(budget, given[-1].partition("=")[2]))
     context = Context(console.reporter, Clock(STARTED), resume=place.resume, report=True)
     with console.reporter.bar():
         run = search.train_auto(data, settings, budget, place.out, context)

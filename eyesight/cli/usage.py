@@ -26,7 +26,7 @@ class Command(TyperCommand):
         """Parse the arguments; raises UserError for one too many, which may be the data set."""
         given = list(args)
         rest = super().parse_args(ctx, args)
-        if ctx.args:
+        if ctx.args and not ctx.resilient_parsing:
             takes_data = any("--data" in parameter.opts for parameter in self.params)
             raise too_many(ctx.command_path, given, ctx.args, takes_data=takes_data)
         return rest
@@ -63,9 +63,9 @@ def too_many(command: str, given: list[str], extra: list[str], *, takes_data: bo
     name = command.split()[-1]
     hint = f"see `eyesight {name} --help`"
     if takes_data and "--data" not in given and len(extra) == 1:
-        before = given[: len(given) - 1 - given[::-1].index(extra[0])]
-        hint = f"data sets are given with --data: `eyesight {shlex.join([name, *before])} --data "
-        hint += f"{shlex.quote(extra[0])}`"
+        place = len(given) - 1 - given[::-1].index(extra[0])
+        words = [name, *given[:place], "--data", extra[0], *given[place + 1 :]]
+        hint = f"data sets are given with --data: `eyesight {shlex.join(words)}`"
     return UserError(f"unexpected argument {' '.join(extra)}", hint, code=2)
 
 

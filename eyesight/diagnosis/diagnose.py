@@ -419,7 +419,7 @@ def describe(patient: Patient, findings: list[Finding]) -> str:
     """For people: the findings, or that nothing looks wrong; what was looked at, and what not."""
     text = listing(findings) or f"no problems found in {patient.name}"
     names = checked(patient)
-    evidence = ", ".join(evidence_words(patient)) or "the recipe alone"
+    evidence = ", ".join(evidence_words(patient))
     lines = [f"examined {evidence}; {len(names)} checks: {', '.join(names)}"]
     missing = not_checked(patient)
     if missing:
@@ -440,4 +440,4 @@ def evidence_words(patient: Patient) -> list[str]:
         words.append("the untrained network")
     if patient.samples:
         words.append(f"{sum(map(len, patient.samples.values())):,} images")
-    return words
+    return words or ["the recipe alone"]

@@ -31,7 +31,7 @@ from eyesight.classifier import Classifier
 from eyesight.data.images import Images
 from eyesight.distributed import launch
 from eyesight.distributed.launch import RESUME, Place
-from eyesight.errors import BrokenOffError, UserError
+from eyesight.errors import TrainingFailedError, UserError
 from eyesight.results.any_task import Results
 from eyesight.system.environment import shared_versions
 from eyesight.system.files import scratch
@@ -51,7 +51,7 @@ Value = TypeVar("Value")
 Problem = tuple[str, str, int]  # the arguments of a UserError
 
 
-class GoneError(BrokenOffError):
+class GoneError(TrainingFailedError):
     """Another process of the group no longer answers."""
 
 

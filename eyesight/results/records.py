@@ -36,6 +36,7 @@ class Used(TypedDict, total=False):
     stage: int  # missing where there is one stage
     images: int
     of: int
+    partial: bool  # less than one pass over the images
     versions: int  # of each image
     epochs: int
     steps: int
@@ -136,7 +137,7 @@ def used_lines(result: Result) -> list[str]:
         versions = f" in {used['versions']} views each" if used["versions"] > 1 else ""
         # Under a budget an epoch of the log is several passes over few images.
         passes = "1 pass" if used["epochs"] == 1 else f"{used['epochs']:,} passes"
-        if used["epochs"] == 1 and used["images"] < used["of"]:
+        if used.get("partial"):
             passes = "less than one pass"
         steps = "1 step" if used["steps"] == 1 else f"{used['steps']:,} steps"
         lines.append(

@@ -2,9 +2,9 @@
 
 The score is the cosine distance to the nearest of some training images (Sun et al. 2022) plus the
 energy of the logits (Liu et al. 2020), each in standard deviations of validation images, whose
-quantile is the limit. The products of the cosine are summed over the principal directions of the
-training images, its lengths over all features: what lies outside these directions makes an image
-less similar to all of them (Wang et al. 2022).
+quantile is the limit. The dot product uses only the principal directions of the training images,
+the norms use all features: an image whose features lie outside these directions is far from every
+training image (Wang et al. 2022).
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from eyesight import augment, tasks
 from eyesight.data.images import Images, even_batches
 from eyesight.distributed.batchnorm import Synchronised
-from eyesight.errors import BrokenOffError, UserError
+from eyesight.errors import TrainingFailedError, UserError
 from eyesight.models.cores import on_each_core
 from eyesight.models.layers import Network, Shape
 from eyesight.recipe import Recipe, Training
@@ -440,10 +440,10 @@ def check_small(network: Network, factor: float) -> None:
 
 
 def check(losses: Sequence[float | None], epoch: int, lr: float, recipe: Recipe) -> None:
-    """Raise BrokenOffError if a loss is NaN or infinite."""
+    """Raise TrainingFailedError if a loss is NaN or infinite."""
     if all(loss is None or math.isfinite(loss) for loss in losses):
         return
-    raise BrokenOffError(
+    raise TrainingFailedError(
         f"the loss became NaN or infinite in epoch {epoch}: the learning rate {lr:g} was too high",
         f"lower the learning rate, for example --set optim.lr={recipe.optim.lr / 10:g}, or clip "
         "the gradient with --set optim.clip=1",

@@ -117,7 +117,7 @@ def class_context(service: Service) -> dict[str, object]:
         "pictures": facts.get("accuracy_pictures"),
         "classes": readable(service.names),
         "readable": dict(zip(service.names, readable(service.names), strict=True)),
-        "looks": service.recogniser.supports_heatmap,
+        "supports_heatmap": service.recogniser.supports_heatmap,
     }
 
 

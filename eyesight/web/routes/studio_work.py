@@ -106,8 +106,8 @@ async def predict(request: Request, name: str, run: str = "") -> Response:
     answering = desk.answering(desk.project(name), run)
     service = await run_in_threadpool(desk.service, answering)
     answer = recognised(service, await service.recognise(request), TOP)
-    looks = service.recogniser.supports_heatmap
-    return JSONResponse({"run": answering.name, "looks": looks, **answer.model_dump(by_alias=True)})
+    heatmap = {"supports_heatmap": service.recogniser.supports_heatmap}
+    return JSONResponse({"run": answering.name, **heatmap, **answer.model_dump(by_alias=True)})
 
 
 @router.post("/{name}/explain")

@@ -40,7 +40,7 @@ function show(said) {
   const parts = [element("p", name, "name"), element("p", doubt || sureness(said), doubt ? "sure warn" : "sure")];
   const bars = said.top.map(bar);
   answer.replaceChildren(...parts, ...(nothingKnown(said) ? [closest(bars)] : bars));
-  look.hidden = !said.looks;
+  look.hidden = !said.supports_heatmap;
   after.hidden = false;
 }
 
