@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_sources import draw, draw_all, table, trouble
 
+from eyesight.data.decode import left_out_by_kind
 from eyesight.data.formats.folders import UnclearError
 from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
@@ -197,6 +198,7 @@ def test_a_nested_copy_is_named_once_and_left_out(tmp_path):
     source = open_source(tmp_path)
     assert len(source.ids) == 8 and trouble(source) == {("xray/xray", "unlabelled"): True}
     assert "8 images left out" in source.problems[0].detail
+    assert left_out_by_kind(source.problems) == {"unlabelled": 8}
 
 
 def test_a_stray_picture_beside_a_wrapper_is_named(tmp_path):
@@ -396,6 +398,22 @@ def test_masks_among_the_images_of_a_class_are_left_out(tmp_path):
     assert source.classes == ("benign", "normal") and len(source.ids) == 6
     assert [problem.kind for problem in source.problems] == ["masks", "masks"]
     assert "4 images left out" in source.problems[0].detail
+    assert left_out_by_kind(source.problems) == {"masks": 7}
+
+
+def test_masks_are_left_out_of_one_folder_where_another_has_none(tmp_path):
+    filled(tmp_path, "tumour", "normal", count=3)
+    filled(tmp_path, "unused", "normal", count=9)
+    for index in range(3):
+        draw(tmp_path / "tumour" / f"0_{index}_mask.png", 300 + index)
+    source = open_source(tmp_path, layout=Layout(class_level=1))
+    assert sum(name.startswith("tumour/") for name in source.ids) == 3
+    assert "rename them to use them as images" in source.problems[0].detail
+
+
+def test_a_class_inside_another_folder_is_no_copy(tmp_path):
+    filled(tmp_path, "land/sea", "sea")
+    assert open_source(tmp_path).classes == ("land", "sea")
 
 
 def test_a_few_names_that_end_in_mask_are_images(tmp_path):

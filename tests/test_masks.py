@@ -294,6 +294,12 @@ def test_the_names_and_colours_of_cvat(tmp_path):
     assert shares(tmp_path) == RIGHT
 
 
+def test_numbers_of_names_are_no_file_of_colours(tmp_path):
+    folder_of(tmp_path, [Image.fromarray(SHAPES)] * 2)
+    (tmp_path / "label_map.json").write_text('{"road": 0}')
+    assert list(shares(tmp_path)) == ["0", "1", "2"]
+
+
 def test_masks_that_are_no_images_are_named(tmp_path):
     folder_of(tmp_path, [Image.fromarray(SHAPES)], folder="old")
     (tmp_path / "masks").mkdir()

@@ -407,9 +407,6 @@ def test_an_unclear_table_of_one_split_is_not_passed_over(tmp_path):
 
 @pytest.mark.parametrize("column", ["Finding Labels", "it's"])
 def test_hints_are_quoted_for_a_shell(tmp_path, column):
-    written(tmp_path, lines(f"path,{column},other", "{name},{kind},x{i}"))
-    with pytest.raises(UserError) as caught:
-        open_source(tmp_path, layout=Layout(label_column="0"))
     written(tmp_path, lines(f"path,{column} 1,{column} 2", "{name},{kind},x{i}"))
     with pytest.raises(UserError) as caught:
         open_source(tmp_path)
@@ -423,6 +420,11 @@ def test_hints_are_quoted_for_a_shell(tmp_path, column):
 def test_the_row_numbers_of_pandas_are_no_classes(tmp_path, index):
     written(tmp_path, lines(f"{index},file,what", "{i},{name},{kind}"))
     assert open_source(tmp_path).classes == ("bird", "cat", "dog")
+
+
+def test_numbers_that_repeat_are_no_row_numbers(tmp_path):
+    written(tmp_path, "Unnamed: 0,file\n0,0.png\n1,1.png\n0,2.png\n1,3.png\n")
+    assert open_source(tmp_path).classes == ("0", "1")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
@@ -454,7 +456,7 @@ def test_pixels_in_a_table_are_told(tmp_path, form):
 def test_a_table_that_does_not_name_the_images_is_compared_with_one(tmp_path):
     draw_all(tmp_path, "img/007.png", "img/008.png")
     (tmp_path / "labels.csv").write_text("id,label\n7,cat\n8,dog\n")
-    with pytest.raises(UserError, match="does not name the images") as caught:
+    with pytest.raises(UserError, match=r"no image of .* is named in labels\.csv") as caught:
         open_source(tmp_path)
     assert "7, cat" in caught.value.hint and "img/007.png" in caught.value.hint
 
@@ -494,3 +496,75 @@ def test_a_table_of_test_images_may_lack_labels(tmp_path, header):
     (tmp_path / "test.csv").write_text(lines(header, form))
     source = open_source(tmp_path)
     assert source.classes == ("bird", "cat", "dog") and len(source.ids) == 6
+    (note,) = [note for note in source.notes if note.startswith("not used: test.csv ")]
+    assert str(tmp_path) not in note
+
+
+def test_a_table_that_contradicts_the_folders_is_found_below_data_images(tmp_path):
+    rows = []
+    for number in range(8):
+        for folder in ("left", "right"):
+            draw(tmp_path / "photos" / folder / f"{number}.png", number + 50 * (folder == "left"))
+            rows.append(f"photos/{folder}/{number}.png,{'cat' if number % 2 else 'dog'}")
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    with pytest.raises(UserError, match=r"folders .* give the classes left, right, but labels"):
+        open_source(tmp_path, layout=Layout(images="photos"))
+    layout = Layout(images="photos", class_level=1)
+    assert open_source(tmp_path, layout=layout).classes == ("left", "right")
+
+
+UNRELATED = {
+    "empty": b"",
+    "one column": b"note\nall\nof them\n",
+    "Latin-1": "name,note\nJos\u00e9,old\n".encode("latin-1"),
+    "NUL": b"name,note\na,b\0\n",
+    "other words": b"name,note\n" + b"".join(b"%d x,text %d\n" % (n, n) for n in range(20)),
+    "several ones": b"who,a,b\nme,1,1\nyou,0,1\nyou,0,1\n",
+}
+
+
+@pytest.mark.parametrize("content", UNRELATED)
+def test_class_folders_of_single_images_do_not_yield_to_an_unrelated_table(tmp_path, content):
+    names = [f"person{number:02d}/{number:02d}.png" for number in range(12)]
+    draw_all(tmp_path, *names)
+    (tmp_path / "notes.csv").write_bytes(UNRELATED[content])
+    assert len(open_source(tmp_path).classes) == 12
+
+
+def test_tables_of_images_that_are_not_there_are_refused(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("path,x\n1.png,cat\n2.png,dog\n")
+    with pytest.raises(UserError, match=r"no image of .* is named in a\.csv, b\.csv") as caught:
+        open_source(tmp_path, layout=Layout(label_column="x"))
+    assert "1.png, cat" in caught.value.hint and "first image" not in caught.value.hint
+
+
+@pytest.mark.parametrize("form", ["{name},{i}", "{name},1{i}"])
+def test_a_last_column_without_a_name_may_hold_the_classes(tmp_path, form):
+    written(tmp_path, lines("file,", form))
+    assert len(open_source(tmp_path).classes) == 6
+
+
+def test_a_first_column_without_a_name_may_repeat_classes(tmp_path):
+    rows = [f"{number % 2},{name}" for number, name in enumerate(NAMES)]
+    written(tmp_path, "\n".join([",file", *rows]))
+    assert open_source(tmp_path).classes == ("0", "1")
+
+
+def test_a_wide_table_of_ones_is_no_table_of_pixels(tmp_path):
+    rows = []
+    for number in range(60):
+        ones = ["1" if place == number else "0" for place in range(60)]
+        rows.append(f"{number},{','.join(ones)}")
+    header = ",".join(["id", *(f"kind {place}" for place in range(60))])
+    (tmp_path / "labels.csv").write_text("\n".join([header, *rows]))
+    with pytest.raises(UserError, match=r"no row of .* refers to an image"):
+        open_source(tmp_path / "labels.csv")
+
+
+def test_images_that_no_table_lists_are_counted_beside_the_tables_by_place(tmp_path):
+    for part in ("train", "valid"):
+        draw_all(tmp_path, *(f"{part}/{name}" for name in NAMES))
+        (tmp_path / part / "_classes.csv").write_text(lines("filename,label", "{name},{kind}", 5))
+    (note,) = [note for note in open_source(tmp_path).notes if "images not listed" in note]
+    assert "train/_classes.csv and valid/_classes.csv" in note and note.endswith(": 2")

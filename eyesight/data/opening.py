@@ -14,7 +14,7 @@ from pathlib import Path
 from eyesight.data import archives, named
 from eyesight.data.corrections import is_corrections
 from eyesight.data.formats import cifar, csv_table, folders, idx, listing, npz, stanford_dogs
-from eyesight.data.formats.columns import NoFilesError
+from eyesight.data.formats.columns import UnclearColumnsError
 from eyesight.data.formats.listing import FileEntry, Tree
 from eyesight.data.formats.picture_list import read_picture_list
 from eyesight.data.glyphs.chars74k import chars74k_source, is_original
@@ -236,6 +236,7 @@ def _open_pictures(
         return open_tables(beside)
     if layout.images:
         tree, pictures = _narrowed(name, root, tree, pictures, layout.images)
+        beside = replace(beside, pictures=pictures)
     if layout.class_level:
         return folders.open_folders(name, tree, pictures, layout)
     try:
@@ -254,13 +255,17 @@ def _folders_or_tables(source: Source, beside: TablesBeside) -> Source:
     """The source of class folders, unless a table among the images tells more."""
     tables, pictures = beside.tables, beside.pictures
     if tables and are_poor_classes(source):
-        with suppress(NoFilesError):
+        try:
             return open_tables(beside)
-    elif tables and _many_strays(source, len(pictures)):
+        except UnclearColumnsError:
+            raise
+        except UserError:
+            return source  # a table about something else, or none that can be read
+    if tables and _many_strays(source, len(pictures)):
         with suppress(UserError):
             return open_tables(beside)
-    else:
-        refuse_contradiction(beside, source)
+        return source
+    refuse_contradiction(beside, source)
     return source
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from eyesight.data.formats import csv_table
-from eyesight.data.formats.columns import NoFilesError, TwoImageColumnsError
+from eyesight.data.formats.columns import NoFilesError, TwoImageColumnsError, UnclearColumnsError
 from eyesight.data.formats.finder import Finder, as_path
 from eyesight.data.formats.listing import FileEntry
 from eyesight.data.layout import Layout, setting
@@ -33,6 +33,10 @@ class TablesBeside:
     layout: Layout
     inside: Path | None
 
+    def place(self, table: Path) -> str:
+        """A table's path below the data folder."""
+        return table.relative_to(self.root).as_posix()
+
     def finder(self, table: Path) -> Finder:
         """Where the paths in a table lead: to the images beside it, or where the person says."""
         if self.layout.images:
@@ -44,8 +48,8 @@ class TablesBeside:
 def open_tables(beside: TablesBeside) -> Source:
     """The source of the one table that names these images, or of a table for each split.
 
-    Raises UserError where two do, and where none does: NoFilesError unless a table names the images
-    but its columns are unclear.
+    Raises UserError where two do, and where none does: UnclearColumnsError where a table names the
+    images but its columns are unclear.
     """
     finders: dict[Path, Finder] = {}
     reasons: dict[Path, UserError] = {}
@@ -56,18 +60,37 @@ def open_tables(beside: TablesBeside) -> Source:
                 finders[path] = finder
         except UserError as reason:
             reasons[path] = reason
-    unclear = [path for path, reason in reasons.items() if not isinstance(reason, NoFilesError)]
     if not finders:
         if reasons:
-            raise reasons[(unclear or list(reasons))[0]]
+            raise min(reasons.values(), key=_weight)
         raise _none_names_pictures(beside)
-    for path in unclear:
-        if _is_training_table(path, finders, beside.root):
-            raise reasons[path]
+    notes = _passed_over(reasons, finders, beside)
     chosen = _one_or_splits(beside.name, finders, beside.root)
-    return csv_table.open_csv(
+    source = csv_table.open_csv(
         beside.name, chosen, inside=beside.inside, layout=beside.layout, finders=finders
     )
+    return replace(source, notes=(*source.notes, *notes))
+
+
+def _passed_over(
+    reasons: dict[Path, UserError], finders: Iterable[Path], beside: TablesBeside
+) -> list[str]:
+    """A note on each table that cannot be used though others can; raises a training table's."""
+    notes: list[str] = []
+    for path, reason in reasons.items():
+        if isinstance(reason, NoFilesError):
+            continue
+        if _is_training_table(path, finders, beside.root):
+            raise reason
+        notes.append(f"not used: {reason.message.replace(str(path), beside.place(path))}")
+    return notes
+
+
+def _weight(reason: UserError) -> int:
+    """Of several errors the lowest is raised: that of a table that names the images comes first."""
+    if isinstance(reason, UnclearColumnsError):
+        return 0
+    return 2 if isinstance(reason, NoFilesError) else 1
 
 
 def _is_training_table(path: Path, tables: Iterable[Path], root: Path) -> bool:
@@ -86,11 +109,13 @@ def _none_names_pictures(beside: TablesBeside) -> NoFilesError:
     finder = beside.finder(path)
     table = csv_table.read_table(path, finder, beside.layout)
     first = ", ".join(table.rows[0].cells[:5]) if table.rows else "missing"
-    tables = listed([table.name for table in beside.tables], 5)
+    tables = listed([beside.place(table) for table in beside.tables], 5)
+    seen = f"the first row of {beside.place(path)} is {first}"
+    if beside.pictures:
+        seen += f"; the first image is {beside.pictures[0].id}"
     return NoFilesError(
-        f"{beside.name} has images but no class folders, and {tables} does not name the images",
-        f"the first row of {path.name} is {first}; the first image is {beside.pictures[0].id}: "
-        "expected its path, or its name with or without extension\n"
+        f"no image of {beside.name} is named in {tables}",
+        f"{seen}: expected the path of an image, or its name with or without extension\n"
         "use --set data.images=DIR if the table is about other images",
     )
 

@@ -22,6 +22,7 @@ ENOUGH = 0.5  # of the sampled rows must lead to files, for a column to be the o
 HOT = frozenset(["1", "1.0", "1.00", "True", "true", "TRUE"])  # in a column for each class
 COLD = frozenset(["0", "0.0", "0.00", "False", "false", "FALSE"])
 PIXELS = 49  # numbers from 0 to 255 in a row make an image; the smallest have 7×7
+GREY = 8  # columns of pixels with other values than 0 and 1, at least; one-hot tables have few
 MANY = 10  # rows; a column with another value in nearly each of so many holds no classes
 Find = Callable[[str], Sequence[Path]]
 
@@ -30,7 +31,11 @@ class NoFilesError(UserError):
     """No cell of a table leads to an image."""
 
 
-class TwoImageColumnsError(UserError):
+class UnclearColumnsError(UserError):
+    """A table names images, but not which of its columns holds what."""
+
+
+class TwoImageColumnsError(UnclearColumnsError):
     """Two columns lead to different images; `column` is the likelier one."""
 
     def __init__(self, column: str, message: str, hint: str) -> None:
@@ -331,7 +336,7 @@ class _Chooser:
         ]
         if max(sums, default=0) > 1:
             several = sum(one > 1 for one in sums)
-            raise UserError(
+            raise self._unclear(
                 f"{several} of the first {len(sums)} rows of {self.path} have a 1 in several of "
                 "the columns "
                 f"{listed([self.names[place] for place in places], 8)}",
@@ -361,10 +366,8 @@ class _Chooser:
         if len(left) == 1:
             self._refuse_free_text(left[0])
             return left[0]
-        if not left and not self.leads:
-            raise self._no_files()
         if not left:
-            raise UserError(
+            raise self._unclear(
                 f"{self.path} has no label column, only {listed(self.names, 12)}",
                 "expected a column `label`, or choose one with --set data.label_column=NAME",
             )
@@ -375,7 +378,7 @@ class _Chooser:
         values = [cell for cell in self.cells(place) if cell]
         if len(values) >= MANY and len(set(values)) > 0.9 * len(values):
             name = self.names[place]
-            raise UserError(
+            raise self._unclear(
                 f"{self.path} has no label column: {name!r} has a different value in nearly "
                 "every row",
                 f"expected a column `label`; use {setting('label_column', name)} if every image is "
@@ -393,7 +396,9 @@ class _Chooser:
         texts = [cell.split() for row in self.rows[:1] for cell in row.cells]
         longest = max(texts, key=len, default=[])
         is_text = len(longest) >= PIXELS and all(map(_is_pixel, longest))
-        if is_text or (len(bright) >= PIXELS and 2 * len(bright) > width):
+        grey = [place for place in bright if not set(self.cells(place)) <= HOT | COLD]
+        are_columns = len(bright) >= PIXELS and 2 * len(bright) > width and len(grey) >= GREY
+        if is_text or are_columns:
             raise NoFilesError(
                 f"{self.path} contains the pixels of images, not paths",
                 "expected lines of path,label; save pixels as an .npz with the arrays images "
@@ -409,19 +414,20 @@ class _Chooser:
         )
 
     def _is_index(self, place: int) -> bool:
-        """Whether a column is the row number of pandas: without a name, or `Unnamed: 0`."""
-        name = self.names[place]
-        if not self.has_header:
-            return False
-        is_unnamed = vocabulary.column_key(name).startswith("unnamed_") or name == str(place + 1)
-        return is_unnamed and all(cell.isdigit() for cell in self.cells(place) if cell)
+        """Whether a column is the row number of pandas: first without a name, or `Unnamed: 0`."""
+        name, cells = self.names[place], self.cells(place)
+        is_unnamed = (place == 0 and name == "1") or name.startswith("Unnamed: 0")
+        are_numbers = all(map(str.isdigit, cells)) and len(set(cells)) == len(cells)
+        return self.has_header and is_unnamed and are_numbers
+
+    def _unclear(self, message: str, hint: str) -> UserError:
+        """The error for unclear columns; a table that names no image is about something else."""
+        return UnclearColumnsError(message, hint) if self.leads else self._no_files()
 
     def _ambiguous(self, places: list[int]) -> UserError:
-        if not self.leads:
-            return self._no_files()
         names = [self.names[place] for place in places]
         kind = "column" if self.has_header else "column number"
-        return UserError(
+        return self._unclear(
             f"the classes of {self.path} could be in {kind} "
             f"{listed([repr(name) for name in names], 8)}",
             f"choose one, for example {setting('label_column', names[0])}",

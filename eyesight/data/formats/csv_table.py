@@ -83,7 +83,7 @@ def open_csv(
     if finders:
         unnamed = finders[paths[0]].unnamed({str(record.path) for record in records})
         if unnamed:
-            tables = " and ".join(path.name for path in paths)
+            tables = " and ".join(_place(path, finders[path]) for path in paths)
             notes.append(f"images not listed in {tables} and therefore not used: {unnamed:,}")
         problems |= {problem.id: problem for problem in finders[paths[0]].problems}
     source = _source(name, records, notes, grouped=bool(layout.group_column))
@@ -136,9 +136,8 @@ def _place(path: Path, finder: Finder) -> str:
 def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
     """Every row as an image with its class, or with the reason why it is left out."""
     labels = _labels(table)
-    place = (
-        split_of_table(table.path, finder.root) or ""
-    )  # the folder to look in where two have the same name
+    # the folder to look in where two have the same name
+    place = split_of_table(table.path, finder.root) or ""
     header = tuple(cell.casefold() for cell in table.names)
     records = []
     for row, label in zip(table.rows, labels, strict=True):

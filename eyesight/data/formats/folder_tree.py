@@ -77,7 +77,9 @@ def without_nested_copy(folder: Folder) -> tuple[Folder, Folder | None]:
     """
     names = set(folder.folders)
     for child in folder.children:
-        if child.folders and not child.files and set(child.folders) == names - {child.name}:
+        holds_folders = any(inner.folders for inner in child.children)
+        is_data_set = not child.files and (len(child.folders) > 1 or holds_folders)
+        if is_data_set and set(child.folders) == names - {child.name}:
             others = {name: other for name, other in folder.folders.items() if other is not child}
             return replace(folder, folders=others), child
     return folder, None

@@ -93,9 +93,8 @@ class Structure:
         """A whole folder is named and left out."""
         count = sum(1 for _ in folder.below())
         detail = f"{count_of_images(count)} left out: {reason}"
-        self.problems.append(
-            Problem(printable("/".join(folder.parts)), "unlabelled", detail, fatal=True)
-        )
+        name = printable("/".join(folder.parts))
+        self.problems.append(Problem(name, "unlabelled", detail, fatal=True, count=count))
 
 
 def open_folders(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import PurePath
 
@@ -12,45 +13,46 @@ from eyesight.data.source import printable
 
 WORDS = r"masks?|seg(?:mentation)?s?|annot(?:ation)?s?|labels?|gt|groundtruth|trimaps?"
 MASK_NAME = re.compile(rf"(.+?)[-_. ](?:{WORDS})(?:[-_ ]?\d+)?", re.IGNORECASE)
-ENOUGH = 0.5  # of the images must have such a mask: a single `cat_gt.jpg` may be a photo
+ENOUGH = (
+    0.5  # of the images of a folder must have such a mask: a single `cat_gt.jpg` may be a photo
+)
 
 
 def images_of_masks(files: Sequence[FileEntry]) -> dict[str, FileEntry]:
     """Location of each mask → the image beside it whose name it bears.
 
-    Empty unless at least half of the images have one.
+    Only in folders where at least half of the images have one.
     """
     images = {(file.parts[:-1], _stem(file)): file for file in files}
-    owners: dict[str, FileEntry] = {}
+    owners: dict[Parts, dict[str, FileEntry]] = {}
     for file in files:
         match = MASK_NAME.fullmatch(_stem(file))
         if match is None:
             continue
         image = images.get((file.parts[:-1], match[1].casefold()))
         if image is not None:
-            owners[file.location] = image
-    with_mask = {image.location for image in owners.values()}
-    if len(with_mask) < ENOUGH * (len(files) - len(owners)):
-        return {}
-    return owners
+            owners.setdefault(file.parts[:-1], {})[file.location] = image
+    sizes = Counter(file.parts[:-1] for file in files)
+    masks: dict[str, FileEntry] = {}
+    for folder, inside in owners.items():
+        with_mask = {image.location for image in inside.values()}
+        if len(with_mask) >= ENOUGH * (sizes[folder] - len(inside)):
+            masks |= inside
+    return masks
 
 
 def without_masks(pictures: Sequence[FileEntry]) -> tuple[list[FileEntry], list[Problem]]:
     """The images that are no mask of another one, and the folders whose masks are left out."""
     masks = images_of_masks(pictures)
-    counts: dict[Parts, int] = {}
-    images = []
-    for file in pictures:
-        if file.location in masks:
-            counts[file.parts[:-1]] = counts.get(file.parts[:-1], 0) + 1
-        else:
-            images.append(file)
+    images = [file for file in pictures if file.location not in masks]
+    counts = Counter(file.parts[:-1] for file in pictures if file.location in masks)
     problems = []
     for folder, count in counts.items():
         number = "1 image" if count == 1 else f"{count:,} images"
         detail = f"{number} left out: masks of the images beside them, by their names; use --set "
-        detail += "data.target=mask to train on masks"
-        problems.append(Problem(printable("/".join(folder)), "masks", detail, fatal=True))
+        detail += "data.target=mask to train on masks, or rename them to use them as images"
+        problem = Problem(printable("/".join(folder)), "masks", detail, fatal=True, count=count)
+        problems.append(problem)
     return images, problems
 
 

@@ -25,7 +25,8 @@ from eyesight.system.json_value import parse_json
 IGNORED = 255
 MOST = 255  # classes, as 255 means that a pixel counts for nothing
 FILES = re.compile(
-    r"(classes|class_dict|class_names|names|label_?colou?rs|label_?map|labels|legend|palette)\.(json|csv|txt)",
+    r"(classes|class_dict|class_names|names|label_?colou?rs|labels|legend|palette)"
+    r"\.(json|csv|txt)|label_?map\.txt",  # CVAT's list; a label_map.json holds numbers
     re.IGNORECASE,
 )
 FORMS = (
