@@ -13,9 +13,8 @@ from eyesight.data.source import printable
 
 WORDS = r"masks?|seg(?:mentation)?s?|annot(?:ation)?s?|labels?|gt|groundtruth|trimaps?"
 MASK_NAME = re.compile(rf"(.+?)[-_. ](?:{WORDS})(?:[-_ ]?\d+)?", re.IGNORECASE)
-ENOUGH = (
-    0.5  # of the images of a folder must have such a mask: a single `cat_gt.jpg` may be a photo
-)
+# Of the images of a folder so many must have such a mask: a single `cat_gt.jpg` may be a photo.
+ENOUGH = 0.5
 
 
 def images_of_masks(files: Sequence[FileEntry]) -> dict[str, FileEntry]:
