@@ -28,7 +28,7 @@ from eyesight import classifier, tasks
 from eyesight.classifier import Classifier, Facts
 from eyesight.data import dataset
 from eyesight.data.dataset import Dataset
-from eyesight.data.decode import left_out_by_kind
+from eyesight.data.facts import count_line
 from eyesight.data.images import Images
 from eyesight.distributed import group as distributed
 from eyesight.distributed import launch
@@ -204,25 +204,16 @@ def report_data(data: Dataset, context: Context) -> None:
         reporter.message(f"left out {more:,} more; list them with `eyesight data {data.name}`")
     ignored = []
     for problem in data.store.problems:
-        if problem.kind == "ignored" and "folder" in problem.detail:
+        if problem.kind == "ignored_folder":
             ignored.append(f"{problem.id} ({problem.detail})")
     if ignored:
         reporter.message(f"ignored: {listed(ignored, NAMED_FOLDERS)}")
     for note in data.notes:
         reporter.message(note)
-    reporter.message(count_line(data))
-
-
-def count_line(data: Dataset) -> str:
-    """How many images there are, how many of them are left out, and where the others are."""
-    left_out = left_out_by_kind(data.store.problems)
-    splits = {"training": data.train, "validation": data.validation, "test": data.test}
-    used = {name: len(images) for name, images in splits.items()}
-    total = sum(used.values()) + sum(left_out.values())
-    parts = [f"{number:,} {name}" for name, number in used.items()]
-    for kind, number in left_out.items():
-        parts.append(f"{number:,} left out ({kind.replace('_', ' ')})")
-    return f"{total:,} images: {', '.join(parts)}"
+    parts = {"train": data.train, "validation": data.validation, "test": data.test}
+    counts = {name: len(images) for name, images in parts.items()}
+    excluded = data.corrected.facts["excluded"] if data.corrected else 0
+    reporter.message(count_line(counts, data.store.problems, excluded))
 
 
 def execute(job: Job) -> None:

@@ -1,12 +1,14 @@
 """A folder is not a class because it holds pictures: splits, wrappers, folds, sites, strays."""
 
 import os
+import re
 
 import numpy as np
 import pytest
 from test_sources import draw, draw_all, table, trouble
 
-from eyesight.data.decode import left_out_by_kind
+from eyesight.data.decode import Problem, left_out_by_kind
+from eyesight.data.facts import count_line
 from eyesight.data.formats.folders import UnclearError
 from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
@@ -447,3 +449,50 @@ def test_an_error_says_where_the_classes_may_be(tmp_path, names, other, words, f
         scan(open_source(tmp_path))
     assert words in caught.value.hint and "CSV with the columns path and label" in caught.value.hint
     assert "boxes" not in caught.value.hint
+
+
+@pytest.mark.parametrize("inside", ["", "images/"])
+def test_the_level_of_folders_inside_the_classes_is_right(tmp_path, inside):
+    draw_all(
+        tmp_path,
+        *(
+            f"{outer}/{inside}{inner}/{n}.png"
+            for outer, inner in (
+                ("animal", "cat"),
+                ("animal", "dog"),
+                ("car", "bus"),
+                ("car", "van"),
+            )
+            for n in range(2)
+        ),
+    )
+    note = next(note for note in open_source(tmp_path).notes if "not told apart" in note)
+    level = int(note.partition("data.class_level=")[2].split()[0])
+    inner = open_source(tmp_path, layout=Layout(class_level=level))
+    assert inner.classes == ("bus", "cat", "dog", "van")
+
+
+def test_either_level_of_an_unclear_data_set_works_as_told(tmp_path):
+    for outer, names in (("north", ("cat", "dog")), ("south", ("cat", "dog", "bird"))):
+        draw_all(tmp_path, *(f"{outer}/images/{name}/1.png" for name in names))
+    with pytest.raises(UserError, match="could be") as caught:
+        open_source(tmp_path)
+    first, second = map(int, re.findall(r"=(\d+) or (\d+)", caught.value.hint)[0])
+    outer = open_source(tmp_path, layout=Layout(class_level=first))
+    assert outer.classes == ("north", "south")
+    inner = open_source(tmp_path, layout=Layout(class_level=second))
+    assert inner.classes == ("bird", "cat", "dog")
+
+
+def test_rows_without_an_image_are_no_images(tmp_path):
+    draw_all(tmp_path, *(f"{n}.png" for n in range(4)))
+    rows = [f"{n}.png,{'ab'[n % 2]}" for n in range(4)]
+    rows += ["path,label", "gone.png,a", "lost.png,b"]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,label", *rows]))
+    source = open_source(tmp_path / "labels.csv")
+    assert len(source.problems) == 3
+    assert count_line({"train": 3, "test": 1}, source.problems) == "4 images: 3 training, 1 test"
+    with_thumbnails = [*source.problems, Problem("thumbs", "thumbnails", "", fatal=True, count=5)]
+    assert count_line({"train": 4}, with_thumbnails, excluded=2) == (
+        "11 images: 4 training, 5 left out (thumbnails), 2 left out (corrections)"
+    )

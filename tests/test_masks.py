@@ -8,7 +8,7 @@ import unicodedata
 import numpy as np
 import pytest
 from PIL import Image
-from test_segment import save
+from test_segment import found, save
 
 from eyesight.data.decode import BadPicture
 from eyesight.data.masks import mask_file, pairs, scan
@@ -319,3 +319,101 @@ def test_255_that_is_a_class_in_some_masks_is_told(tmp_path):
 def test_masks_of_one_class_are_refused(tmp_path):
     with pytest.raises(UserError, match="all masks have only the class 0"):
         scan.scan_masks(str(folder_of(tmp_path, [Image.fromarray(0 * SHAPES)] * 2)))
+
+
+def pair_files(root, *names, mask=SHAPES):
+    """Photographs, and masks where a name says so, below a folder."""
+    for name in names:
+        random = np.random.default_rng(list(name.encode()))
+        is_mask = "mask" in name or "manual" in name or "label" in name
+        pixels = random.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+        save(root / name, mask if is_mask else pixels)
+    return root
+
+
+def test_pairs_by_number_are_told(tmp_path):
+    pair_files(tmp_path, *(f"CXR/img_{n}.png" for n in range(3)))
+    pair_files(tmp_path, *(f"masks/mask_{n:02d}.png" for n in range(3)))
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.usable == 3 and "paired by the numbers in their names" in seen.notes[0]
+    notes = found(tmp_path, size=16).notes
+    assert any("paired by the numbers" in note for note in notes)
+
+
+def test_pairs_by_name_need_no_note(tmp_path):
+    pair_files(tmp_path, "CXR/a.png", "CXR/b.png", "masks/a_mask.png", "masks/b_mask.png")
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.usable == 2 and not any("numbers" in note for note in seen.notes)
+
+
+def test_a_word_within_a_name_is_no_prefix_of_its_number(tmp_path):
+    """`bigmask_1` and `smallmask_1` would both be 1."""
+    pair_files(tmp_path, "CXR/1.png", "masks/bigmask_1.png")
+    with pytest.raises(UserError, match="has the name of an image"):
+        scan.scan_masks(str(tmp_path))
+
+
+def test_a_mask_of_two_images_is_refused_with_both(tmp_path):
+    pair_files(tmp_path, "CXR/1.png", "overlay/1.png", "masks/1.png")
+    with pytest.raises(UserError, match=r"masks/1\.png .* CXR/1\.png and overlay/1\.png"):
+        scan.scan_masks(str(tmp_path))
+
+
+def test_numbers_that_several_images_share_pair_nothing(tmp_path):
+    pair_files(tmp_path, "images/7_1.png", "images/7_2.png", "masks/7_9_mask.png")
+    with pytest.raises(UserError, match="has the name of an image"):
+        scan.scan_masks(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "message", "hint"),
+    [
+        ("images/1.npy", "masks/1.png", "no images: found 0 images and 1 mask", "images/1.npy"),
+        ("CXR/1.dcm", "masks/1.png", "no images: found 0 images and 1 mask", "CXR/1.dcm"),
+        ("images/1.png", "masks/1.nii", "no masks: found 1 images and 0 mask", "masks/1.nii"),
+        ("x-seg/images/1.png", "x-seg/masks/1.nii", "no masks: found 1 images", "masks/1.nii"),
+    ],
+)
+def test_files_of_other_formats_are_named(tmp_path, images, masks, message, hint):
+    for name in (images, masks):
+        if name.endswith(".png"):
+            pair_files(tmp_path, name)
+        else:
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / name).write_bytes(b"no image")
+    with pytest.raises(UserError, match=message) as caught:
+        scan.scan_masks(str(tmp_path))
+    assert f"are read from files such as .png, not from {hint}" in caught.value.hint.replace(
+        "x-seg/", ""
+    )
+
+
+def test_two_folders_of_masks_are_refused_with_both(tmp_path):
+    """As in DRIVE, where `mask` is the field of view and `1st_manual` the vessels."""
+    for n in range(21, 24):
+        pair_files(
+            tmp_path,
+            f"training/images/{n}_training.tif",
+            f"training/1st_manual/{n}_manual1.gif",
+            f"training/mask/{n}_training_mask.gif",
+        )
+    with pytest.raises(UserError, match="training/mask or training/1st_manual") as caught:
+        scan.scan_masks(str(tmp_path))
+    assert "named masks" in caught.value.hint
+    (tmp_path / "training/mask").rename(tmp_path.parent / f"{tmp_path.name}-mask")
+    (tmp_path / "training/1st_manual").rename(tmp_path / "training/masks")
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.usable == 3 and "numbers" in seen.notes[0]
+
+
+def test_two_folders_called_masks_are_refused_with_both(tmp_path):
+    pair_files(tmp_path, "images/1.png", "masks/1.png", "labels/1.png")
+    with pytest.raises(UserError, match="labels or masks"):
+        scan.scan_masks(str(tmp_path))
+
+
+def test_photographs_beside_the_images_are_left_out(tmp_path):
+    pair_files(tmp_path, *(f"{folder}/{n}.png" for n in range(3) for folder in ("images", "masks")))
+    pair_files(tmp_path, *(f"depth/{n}.png" for n in range(3)))
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.usable == 3 and [problem.kind for problem in seen.problems] == ["no mask"] * 3

@@ -125,7 +125,7 @@ def test_folders_around_the_class_folders_are_unwrapped(tmp_path, around):
     source = open_source(tmp_path)
     assert source.classes == ("beagle", "husky")
     assert source.ids[0] == f"{around}/beagle/2.png"
-    assert trouble(source) == {("annotations", "ignored"): False}
+    assert trouble(source) == {("annotations", "ignored_folder"): False}
 
 
 def test_split_folders_inside_a_wrapper(tmp_path):
@@ -187,7 +187,7 @@ def test_other_files_are_named_and_harmless(tmp_path):
     assert trouble(source) == {
         ("a/notes.txt", "ignored"): False,
         ("README.md", "ignored"): False,
-        ("empty", "ignored"): False,
+        ("empty", "ignored_folder"): False,
     }
 
 
@@ -375,15 +375,15 @@ def test_rows_that_lead_nowhere_are_listed_by_line(tmp_path):
     assert source.ids == ("p/1.png",)
     assert source.problems == (
         Problem("p/2.png", "unlabelled", "line 3: no label", fatal=True),
-        Problem("gone.png", "missing", "line 4: no such file", fatal=True),
-        Problem("", "missing", "line 5: no path", fatal=True),
+        Problem("gone.png", "missing", "line 4: no such file", fatal=True, count=0),
+        Problem("", "missing", "line 5: no path", fatal=True, count=0),
         Problem(
             "p/3.png",
             "ignored",
             "line 6: unknown split 'other', expected train, validation or test",
             fatal=True,
         ),
-        Problem("p", "missing", "line 7: no such file", fatal=True),
+        Problem("p", "missing", "line 7: no such file", fatal=True, count=0),
     )
 
 

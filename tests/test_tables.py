@@ -169,7 +169,7 @@ def test_numbers_in_two_spellings_are_one_class(tmp_path):
 def test_a_second_header_is_no_row(tmp_path):
     text = "path,label\n0.png,a\n1.png,b\npath,label\n2.png,a\n"
     source = open_source(written(tmp_path, text))
-    assert source.classes == ("a", "b") and trouble(source) == {("path", "ignored"): True}
+    assert source.classes == ("a", "b") and trouble(source) == {("path", "header"): True}
 
 
 @pytest.mark.parametrize(

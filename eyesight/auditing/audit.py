@@ -42,13 +42,14 @@ from eyesight.auditing.series import Optimism
 from eyesight.auditing.shortcuts import Shortcut
 from eyesight.data import corrections, dataset
 from eyesight.data.corrections import Correction, Corrections
+from eyesight.data.decode import left_out_by_kind
 from eyesight.data.duplicates import copied_from
 from eyesight.data.images import Images
 from eyesight.data.layout import Layout
 from eyesight.data.loading import groups_of
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import BadPicture, Preparation, dimensions
-from eyesight.data.source import Source
+from eyesight.data.source import Source, count_of_images
 from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data
@@ -276,10 +277,10 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
         progress=reporter.counter("preparing images"),
         preparation=preparation(source, budget),
     )
-    left_out = sum(problem.fatal for problem in store.problems)
+    left_out = sum(left_out_by_kind(store.problems).values())
     if left_out:
         reporter.message(
-            f"left out {left_out:,} files; list them with `eyesight data {data.source}`"
+            f"left out {count_of_images(left_out)}; list them with `eyesight data {data.source}`"
         )
     images = dataset.images_of(store)
     if len(set(store.labels.tolist())) < 2:

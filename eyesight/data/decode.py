@@ -60,13 +60,13 @@ _quiet_filters: Any = None
 
 @dataclass(frozen=True)
 class Problem:
-    """Something about one image that a person should know; `fatal` ones are left out."""
+    """Something about a file or a folder that a person should know; `fatal` ones are left out."""
 
     id: str
     kind: str
     detail: str
     fatal: bool
-    count: int = 1  # images, of which a folder may hold several
+    count: int = 1  # images: several in a folder, none in a row that leads to no file
 
 
 def left_out_by_kind(problems: Iterable[Problem]) -> dict[str, int]:
@@ -74,7 +74,7 @@ def left_out_by_kind(problems: Iterable[Problem]) -> dict[str, int]:
     counts: dict[str, int] = {}
     counted: set[str] = set()
     for problem in problems:
-        if problem.fatal and problem.id not in counted:
+        if problem.fatal and problem.count and problem.id not in counted:
             counted.add(problem.id)
             counts[problem.kind] = counts.get(problem.kind, 0) + problem.count
     return counts

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from collections.abc import Iterable, Mapping
+from typing import Any, TypedDict
 
 from eyesight.data.corrections import CorrectionFacts
+from eyesight.data.decode import Problem, left_out_by_kind
+
+PARTS = {"train": "training"}  # other parts are called as they are
 
 
 class DataFacts(TypedDict, total=False):
@@ -21,3 +25,32 @@ class DataFacts(TypedDict, total=False):
     split: str
     colours: list[list[int]]
     corrections: CorrectionFacts
+
+
+def problems_of(facts: Mapping[str, Any]) -> list[Problem]:
+    """The problems of a run's data; runs of earlier versions kept no counts."""
+    return [
+        Problem(
+            str(problem.get("id", "")),
+            str(problem.get("kind", "")),
+            str(problem.get("detail", "")),
+            bool(problem.get("fatal")),
+            int(problem.get("count", 1)),
+        )
+        for problem in facts.get("problems") or ()
+    ]
+
+
+def count_line(counts: Mapping[str, int], problems: Iterable[Problem], excluded: int = 0) -> str:
+    """How many images there are, how many of them are left out, and where the others are.
+
+    `excluded` are those that corrections leave out.
+    """
+    left_out = left_out_by_kind(problems)
+    if excluded:
+        left_out["corrections"] = excluded
+    total = sum(counts.values()) + sum(left_out.values())
+    parts = [f"{number:,} {PARTS.get(name, name)}" for name, number in counts.items()]
+    for kind, number in left_out.items():
+        parts.append(f"{number:,} left out ({kind.replace('_', ' ')})")
+    return f"{total:,} images: {', '.join(parts)}"

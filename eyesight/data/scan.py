@@ -283,10 +283,11 @@ def check(scan: Scan) -> None:
     filled = {name: sum(splits.values()) for name, splits in scan.counts.items() if splits}
     if len(filled) > 1:
         return
-    bad = Counter(problem.kind for problem in scan.problems if problem.fatal)
+    bad = left_out_by_kind(scan.problems)
     reasons = ""
     if bad:
-        reasons = f" ({', '.join(f'{number} {kind}' for kind, number in bad.most_common())})"
+        counted = [f"{number:,} {kind.replace('_', ' ')}" for kind, number in bad.items()]
+        reasons = f" ({', '.join(counted)})"
     hint = (
         "put the images of each class into a folder of its own, with the class as its name; "
         "`eyesight data` lists every file"
@@ -294,7 +295,8 @@ def check(scan: Scan) -> None:
     hint = "\n".join([hint, *scan.advice])
     if not filled:
         raise UserError(
-            f"{scan.name} holds no usable image: of {len(scan.usable)}, none can be used{reasons}",
+            f"{scan.name} holds no usable image: of {sum(bad.values()):,}, none can be used"
+            f"{reasons}",
             hint,
         )
     (name, number), *_ = filled.items()
@@ -503,8 +505,8 @@ def problem_lines(problems: Sequence[Problem]) -> list[str]:
     for harmless, kind in sorted(groups):
         group = groups[(harmless, kind)]
         verb = "noted" if harmless else "left out"
-        images = sum(problem.count for problem in group)
-        lines += ["", f"{kind.replace('_', ' ')}: {images:,} {verb}"]
+        number = sum(problem.count or 1 for problem in group)
+        lines += ["", f"{kind.replace('_', ' ')}: {number:,} {verb}"]
         for problem in group:
             detail = f": {problem.detail}" if problem.detail else ""
             lines.append(f"  {problem.id}{detail}")

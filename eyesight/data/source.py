@@ -120,6 +120,11 @@ def printable(name: str) -> str:
     return name if name.isascii() else name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def count_of_images(count: int) -> str:
+    """`1 image`, `1,200 images`."""
+    return "1 image" if count == 1 else f"{count:,} images"
+
+
 def class_name(name: str) -> str:
     """The name in one Unicode form: macOS and Linux store the same letters differently."""
     return unicodedata.normalize("NFC", printable(name)).strip()

@@ -128,7 +128,8 @@ def refuse_problems(problems: tuple[Problem, ...]) -> None:
     first = "; ".join(f"{problem.id} ({problem.kind})" for problem in bad[:5])
     if len(bad) > 5:
         first += "; …"
-    number = "1 bad file" if len(bad) == 1 else f"{len(bad)} bad files"
+    count = sum(problem.count or 1 for problem in bad)
+    number = "1 bad file" if count == 1 else f"{count:,} bad files"
     raise UserError(
         f"{number}: {first}", "mend or remove them, or leave out --strict to train without them"
     )

@@ -37,6 +37,10 @@ NUMBERED = """
         centre patient subject session camera cam plate slide run scan day week user study visit
         exam
     """  # with a number or letter
+MASK_WORDS = (  # in the names of masks, and of their folders
+    r"masks?|labels?|annot(?:ation)?s?|seg(?:mentation)?s?|gt|gtfine|gtcoarse|ground[-_ ]?truths?"
+    r"|trimaps?"
+)
 NUMBER = re.compile(r"\d+")
 TOKEN = re.compile(r"[^\W\d_]+|\d+")
 CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -237,11 +241,9 @@ _PARTS = _folded("image images img imgs part parts fold folds batch batches chun
 _THUMBNAILS = frozenset(["thumb", "thumbs", "thumbnail", "thumbnails"])
 _UNLABELLED = frozenset(["unlabelled", "unlabeled", "unannotated", "nolabel", "nolabels"])
 ABBREVIATIONS: dict[str, Split] = {"tr": "train", "ts": "test", "te": "test"}  # only together
-_MASK_WORDS = frozenset(["mask", "masks", "label", "labels", "annotation", "annotations", "gt"])
+_MASK_WORD = re.compile(MASK_WORDS)
 _MASK_FOLDERS = re.compile(
-    r"(.*[-_ ])?(annotations?|annot|masks?|labels?|gt|gtfine|gtcoarse|groundtruth|trimaps?"
-    r"|segmentations?|segmentation(class|object)(raw|aug)?)",
-    re.IGNORECASE,
+    rf"(.*[-_ ])?({MASK_WORDS}|segmentation(class|object)(raw|aug)?)", re.IGNORECASE
 )
 
 
@@ -280,7 +282,7 @@ def is_container(name: str) -> bool:
     containers = 0
     numbers = 0
     for token in _tokens(name):
-        if NUMBER.fullmatch(token) or len(token) == 1:
+        if _is_number(token):
             numbers += 1
         elif token in _CONTAINERS or _glued_container(token):
             containers += 1
@@ -301,6 +303,7 @@ def are_numbered_containers(names: Sequence[str]) -> bool:
 
 
 def _is_number(token: str) -> bool:
+    """Whether a part of a name numbers it: `12`, or the `B` of `site B`."""
     return NUMBER.fullmatch(token) is not None or len(token) == 1
 
 
@@ -319,7 +322,7 @@ def is_mask_folder(name: str) -> bool:
     if _MASK_FOLDERS.fullmatch(name) is not None:
         return True
     tokens = _tokens(name)
-    others = [token for token in tokens if token not in _MASK_WORDS]
+    others = [token for token in tokens if _MASK_WORD.fullmatch(token) is None]
     says_split = all(token in SPLITS or token in ABBREVIATIONS for token in others)
     return len(others) < len(tokens) and says_split
 

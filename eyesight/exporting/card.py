@@ -13,6 +13,9 @@ from typing import cast
 
 from eyesight import classifier
 from eyesight.classifier import Facts
+from eyesight.data.decode import left_out_by_kind
+from eyesight.data.facts import problems_of
+from eyesight.data.source import count_of_images
 from eyesight.recipe import BLEND
 from eyesight.results import calibration, conformal, metrics, slices, threshold
 from eyesight.results.calibration import Calibration
@@ -110,13 +113,16 @@ def data_sections(run: Run) -> Iterator[str]:
     data = run.data
     counts = data.get("counts") or {}
     rows = [(name, f"{number:,}") for name, number in counts.items()]
-    unreadable = [one for one in data.get("problems") or () if one.get("fatal")]
+    left_out = left_out_by_kind(problems_of(data))
     lines = [
         f"## Data\n\nData set: {escape(without_path(str(data.get('name'))))}.",
         table(("part", "images"), rows),
     ]
-    if unreadable:
-        lines.append(f"{len(unreadable):,} files could not be read and were left out.")
+    if left_out:
+        kinds = [f"{number:,} {kind.replace('_', ' ')}" for kind, number in left_out.items()]
+        total = sum(left_out.values())
+        verb = "was" if total == 1 else "were"
+        lines.append(f"{count_of_images(total)} {verb} left out: {', '.join(kinds)}.")
     corrections = data.get("corrections")
     if corrections:
         lines.append(

@@ -68,8 +68,8 @@ class ProblemGroup:
 
     @property
     def count(self) -> int:
-        """The number of images, of which a folder may hold several."""
-        return sum(int(problem.get("count", 1)) for problem in self.problems)
+        """The number of images, of which a folder may hold several, or of rows without one."""
+        return sum(int(problem.get("count", 1)) or 1 for problem in self.problems)
 
 
 def write_report(run: Run, out: Path | None = None) -> Path:

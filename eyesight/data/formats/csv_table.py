@@ -35,6 +35,7 @@ from eyesight.data.vocabulary import MISSING, YES, Split, exact_split, split_and
 from eyesight.errors import UserError
 
 TABLES = frozenset([".csv", ".tsv"])
+NO_IMAGE = ("missing", "header")  # kinds of rows that lead to no image
 WHOLE = re.compile(r"-?\d+(\.0*)?")
 
 
@@ -143,7 +144,7 @@ def read_records(table: Table, finder: Finder, split: str = "") -> list[Record]:
     for row, label in zip(table.rows, labels, strict=True):
         cells = tuple(cell.casefold() for cell in row.cells)
         if table.has_header and cells == header:
-            reason = ("ignored", "a repeated header")
+            reason = ("header", "a repeated header")
             records.append(Record(row.line, printable(row.cells[0]), reason=reason))
         else:
             record = _record(row, label, table.columns, split)
@@ -250,7 +251,9 @@ def _source(name: str, records: list[Record], notes: list[str], *, grouped: bool
     for record in records:
         if record.reason:
             kind, detail = record.reason
-            problems.append(Problem(record.id, kind, f"line {record.line}: {detail}", fatal=True))
+            detail = f"line {record.line}: {detail}"
+            count = 0 if kind in NO_IMAGE else 1
+            problems.append(Problem(record.id, kind, detail, fatal=True, count=count))
     if not usable:
         hint = "expected the columns path,label"
         if problems:

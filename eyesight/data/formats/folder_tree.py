@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from eyesight.data.formats.listing import FileEntry, Parts
-from eyesight.data.source import printable
+from eyesight.data.source import count_of_images, printable
 from eyesight.data.vocabulary import is_container
 from eyesight.errors import listed
 
@@ -113,8 +113,3 @@ def seen(root: Folder) -> str:
         for parts, count in found_in.items()
     ]
     return listed(texts, SHOWN)
-
-
-def count_of_images(count: int) -> str:
-    """`1 image`, `1,200 images`."""
-    return "1 image" if count == 1 else f"{count:,} images"

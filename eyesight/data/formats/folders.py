@@ -18,7 +18,6 @@ from eyesight.data.formats.advice import label_hints
 from eyesight.data.formats.folder_tree import (
     SHOWN,
     Folder,
-    count_of_images,
     first_choice,
     grow,
     innermost,
@@ -35,6 +34,7 @@ from eyesight.data.source import (
     FONTS,
     Source,
     class_name,
+    count_of_images,
     digest,
     in_order,
     is_picture,
@@ -228,7 +228,7 @@ def unwrapped(folder: Folder, structure: Structure) -> Folder:
     `Images/husky/1.jpg`, or a data set beside a repository's `docs/`.
     """
     while not split_folders(folder):
-        folder = _once(folder, structure)
+        folder = _without_copy(folder, structure)
         inner = _wrapped_data(folder)
         if inner is None:
             return folder
@@ -240,7 +240,7 @@ def unwrapped(folder: Folder, structure: Structure) -> Folder:
     return folder
 
 
-def _once(folder: Folder, structure: Structure) -> Folder:
+def _without_copy(folder: Folder, structure: Structure) -> Folder:
     """The folder without a nested copy of the data set, which is named."""
     folder, copy = without_nested_copy(folder)
     if copy is not None:
@@ -370,7 +370,7 @@ def classes_of(folder: Folder, structure: Structure, name: str) -> list[tuple[Fo
 
     Raises UserError for images beside their masks, and where two levels could be the classes.
     """
-    folder = _once(folder, structure)
+    folder = _without_copy(folder, structure)
     children = folder.children
     if not children:
         return None
@@ -418,17 +418,25 @@ def _doubtful_classes(class_folders: Sequence[Folder]) -> list[str]:
 def _folders_inside(class_folders: Sequence[Folder]) -> list[str]:
     """A note on folders inside the classes that could be classes themselves."""
     inner: list[str] = []
+    levels = set()
     for folder in class_folders:
         names = [name for name in inside_container(folder).folders if not hints_at_no_class(name)]
         if len(names) < 2:
             return []
         inner += names
-    level = len(class_folders[0].parts)
+        levels.add(_level_inside(folder))
+    if len(levels) > 1:
+        return []
     return [
         f"the classes are {_names(class_folders)}; the folders inside them "
         f"({listed([printable(name) for name in inner], SHOWN)}) are not told apart: use --set "
-        f"data.class_level={level + 1} to make those the classes"
+        f"data.class_level={levels.pop()} to make those the classes"
     ]
+
+
+def _level_inside(folder: Folder) -> int:
+    """The level of the folders in a folder, below any that only contain the others."""
+    return len(inside_container(folder).parts) + 1
 
 
 def _only_contains(folder: Folder) -> bool:
@@ -457,8 +465,8 @@ def _class_depth(children: Sequence[Folder], name: str) -> int:
     raise UserError(
         f"the classes in {name} could be {_names(children)}, or the folders in them "
         f"({listed(sorted(every), SHOWN)})",
-        f"choose one with --set data.class_level={level} or {level + 1}; level {level} holds "
-        f"{printable(children[0].name)}",
+        f"choose one with --set data.class_level={level} or {_level_inside(children[0])}; "
+        f"level {level} holds {printable(children[0].name)}",
     )
 
 
@@ -565,7 +573,7 @@ def _ignored(tree: Tree, pictures: Sequence[FileEntry]) -> Iterator[Problem]:
     for folder in sorted(tree.folders):
         if folder not in with_pictures and folder[:-1] in with_pictures:
             name = printable("/".join(folder))
-            yield Problem(name, "ignored", "a folder without images", fatal=False)
+            yield Problem(name, "ignored_folder", "a folder without images", fatal=False)
     for file in tree.files:
         if file.parts in picture_parts or file.parts[:-1] not in with_pictures:
             continue

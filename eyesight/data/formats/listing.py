@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from eyesight.data.prepare import Problem
-from eyesight.data.source import file_stamp, hidden, natural, natural_text, printable
+from eyesight.data.source import file_stamp, hidden, is_picture, natural, natural_text, printable
 from eyesight.system.progress import Talk, silent
 
 Parts = tuple[str, ...]
@@ -99,7 +99,7 @@ def _enter(
     """Files of one folder and below; entries before links, so that a folder keeps its own name."""
     if len(parts) > MAX_DEPTH:
         detail = f"folder: more than {MAX_DEPTH} levels deep"
-        tree.problems.append(Problem(_shortened(parts), "unreadable", detail, fatal=True))
+        tree.problems.append(Problem(_shortened(parts), "unreadable", detail, fatal=True, count=0))
         return
     try:
         identity = folder.stat()
@@ -107,7 +107,7 @@ def _enter(
     except OSError as error:
         name = printable("/".join(parts)) or "."
         detail = f"folder: {error.strerror}"
-        tree.problems.append(Problem(name, "unreadable", detail, fatal=True))
+        tree.problems.append(Problem(name, "unreadable", detail, fatal=True, count=0))
         return
     key = (identity.st_dev, identity.st_ino)
     if key in entered:
@@ -132,7 +132,9 @@ def _add(
         status = os.stat(location)  # noqa: PTH116
     except OSError:
         reason = "a broken link" if link else "cannot be read"
-        tree.problems.append(Problem(printable("/".join(parts)), "unreadable", reason, fatal=True))
+        name = printable("/".join(parts))
+        count = 1 if is_picture(name) else 0
+        tree.problems.append(Problem(name, "unreadable", reason, fatal=True, count=count))
         return
     if stat.S_ISDIR(status.st_mode):
         yield from _enter(Path(location), parts, tree, entered)
@@ -148,7 +150,8 @@ def _ignored(folder: Path, parts: Parts, names: Sequence[str]) -> Iterator[Probl
     for name in names:
         if not _is_empty(folder / name):
             detail = "a hidden folder" if name.startswith(".") else "a system folder"
-            yield Problem(printable("/".join((*parts, name))), "ignored", detail, fatal=False)
+            place = printable("/".join((*parts, name)))
+            yield Problem(place, "ignored_folder", detail, fatal=False)
 
 
 def _is_empty(folder: Path) -> bool:

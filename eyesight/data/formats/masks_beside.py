@@ -9,10 +9,10 @@ from pathlib import PurePath
 
 from eyesight.data.formats.listing import FileEntry, Parts
 from eyesight.data.prepare import Problem
-from eyesight.data.source import printable
+from eyesight.data.source import count_of_images, printable
+from eyesight.data.vocabulary import MASK_WORDS
 
-WORDS = r"masks?|seg(?:mentation)?s?|annot(?:ation)?s?|labels?|gt|groundtruth|trimaps?"
-MASK_NAME = re.compile(rf"(.+?)[-_. ](?:{WORDS})(?:[-_ ]?\d+)?", re.IGNORECASE)
+MASK_NAME = re.compile(rf"(.+?)[-_. ](?:{MASK_WORDS})(?:[-_ ]?\d+)?", re.IGNORECASE)
 # Of the images of a folder so many must have such a mask: a single `cat_gt.jpg` may be a photo.
 ENOUGH = 0.5
 
@@ -47,9 +47,10 @@ def without_masks(pictures: Sequence[FileEntry]) -> tuple[list[FileEntry], list[
     counts = Counter(file.parts[:-1] for file in pictures if file.location in masks)
     problems = []
     for folder, count in counts.items():
-        number = "1 image" if count == 1 else f"{count:,} images"
-        detail = f"{number} left out: masks of the images beside them, by their names; use --set "
-        detail += "data.target=mask to train on masks, or rename them to use them as images"
+        detail = (
+            f"{count_of_images(count)} left out: masks of the images beside them, by their names; "
+            "use --set data.target=mask to train on masks, or rename them to use them as images"
+        )
         problem = Problem(printable("/".join(folder)), "masks", detail, fatal=True, count=count)
         problems.append(problem)
     return images, problems

@@ -8,7 +8,7 @@ from statistics import median
 from eyesight.data.decode import BadPicture, dimensions
 from eyesight.data.formats.listing import FileEntry, Parts
 from eyesight.data.prepare import Problem
-from eyesight.data.source import printable
+from eyesight.data.source import count_of_images, printable
 from eyesight.data.vocabulary import is_thumbnail_folder
 
 SMALLER = 0.7  # largest median side of thumbnails, as a fraction of that of the images beside them
@@ -40,10 +40,12 @@ def without_thumbnails(
         if not are_smaller(small, beside[folder[:-1]]):
             continue
         left_out.update(file.location for file in small)
-        count = "1 image" if len(small) == 1 else f"{len(small):,} images"
-        detail = f"{count} left out: smaller copies of the images beside this folder; rename the "
-        detail += "folder to use them"
-        problem = Problem(printable("/".join(folder)), "thumbnails", detail, True, len(small))
+        detail = (
+            f"{count_of_images(len(small))} left out: smaller copies of the images beside this "
+            "folder; rename the folder to use them"
+        )
+        name = printable("/".join(folder))
+        problem = Problem(name, "thumbnails", detail, fatal=True, count=len(small))
         problems.append(problem)
     return [file for file in pictures if file.location not in left_out], problems
 

@@ -6,8 +6,6 @@ image.
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,21 +15,26 @@ from pathlib import Path
 import numpy as np
 
 from eyesight.data import archives
-from eyesight.data.decode import BadPicture, Pixels, Problem, dimensions
+from eyesight.data.decode import BadPicture, Pixels, dimensions
 from eyesight.data.formats import listing
 from eyesight.data.formats.listing import FileEntry, Tree
-from eyesight.data.formats.masks_beside import images_of_masks
 from eyesight.data.formats.thumbnails import without_thumbnails
 from eyesight.data.masks import legend
 from eyesight.data.masks.legend import Legend
 from eyesight.data.masks.mask_file import Mask, decode_mask
+from eyesight.data.masks.partners import EXPECTED, find_partners
+from eyesight.data.masks.places import (
+    IMAGE_FOLDER,
+    MASK_FOLDER,
+    all_places,
+    common_folders,
+    place,
+)
 from eyesight.data.masks.shapes import drawn_shapes
 from eyesight.data.named import is_named
 from eyesight.data.source import (
-    EXTENSIONS,
     Source,
     digest,
-    extension,
     is_picture,
     printable,
     reader,
@@ -41,35 +44,6 @@ from eyesight.errors import UserError
 from eyesight.recipe import Data
 from eyesight.system.progress import Talk, silent
 
-WORDS = (
-    r"annot(?:ation)?s?|masks?|labels?|gt|gtfine|gtcoarse|groundtruth|trimaps?|seg(?:mentation)?s?"
-)
-FORMAT = r"(?:[-_ ]?(?:png|jpe?g|tiff?|gif|bmp))?"  # masks_png, SegmentationClassPNG
-MASK_FOLDER = re.compile(  # masks, trainannot, val_labels, SegmentationClass
-    rf"(.*?)[-_ ]?(?:{WORDS}|segmentationclass(?:raw|aug)?){FORMAT}", re.IGNORECASE
-)
-IMAGE_FOLDER = re.compile(
-    r"(.*?)[-_ ]?(?:jpegimages|leftimg8bit|images?|pictures?|photos?|imgs?|frames?|inputs?)"
-    rf"{FORMAT}",
-    re.IGNORECASE,
-)
-OTHER_FOLDER = re.compile(  # instances and drawings, not classes
-    rf"segmentationobject{FORMAT}|segmentationclass[-_ ]?visuali[sz]ation|__.*", re.IGNORECASE
-)
-PREFIX = re.compile(r"(?:masks?|labels?|gt|seg|images?|imgs?)[-_ ]?(?=\d)", re.IGNORECASE)
-MASK_ENDINGS = (  # of masks' names; of several masks of one image the first kind counts
-    re.compile(r"[-_]gt(?:fine|coarse)_labelTrainIds$", re.IGNORECASE),
-    re.compile(r"[-_]gt(?:fine|coarse)_labelIds$", re.IGNORECASE),
-    re.compile(rf"(?:_L|[-_](?:{WORDS}|labelIds|labelTrainIds))$", re.IGNORECASE),  # CamVid's _L
-)
-OTHER_MASKS = re.compile(
-    r"[-_](?:gt(?:fine|coarse)_)(?:color|instanceIds|polygons)$", re.IGNORECASE
-)
-IMAGE_ENDING = re.compile(r"[-_](?:leftImg8bit|sat|image|img)$", re.IGNORECASE)
-EXPECTED = (
-    "expected images/ and masks/ with files of the same names, or folders such as train/ and "
-    "trainannot/, val/ and valannot/"
-)
 FIRST = 20  # files by which a folder is judged
 ReadMask = Callable[[int], Mask]
 
@@ -86,19 +60,6 @@ class Pairs:
     legend: Legend | None
     fingerprint: str  # of the masks
     usual: Legend | None = None  # what the values mean where no file says so and they fit
-
-
-@dataclass(frozen=True)
-class Place:
-    """What a file is among images and masks.
-
-    Its kind, the name it shares with its partner, its split.
-    """
-
-    is_mask: bool
-    shared: str
-    split: str
-    rank: int = 0  # of several masks of one image the lowest counts
 
 
 def open_pairs(data: Data, talk: Talk = silent) -> Pairs:
@@ -182,88 +143,19 @@ def _holds_other_files(folder: Path) -> bool:
     return bool(first_files) and not any(map(is_picture, first_files))
 
 
-def _named_split(folders: list[str]) -> str:
-    """The first folder that is called as a split; "" for none."""
-    for folder in folders:
-        split, rest = split_and_rest(folder)
-        if split and not rest:
-            return split
-    return ""
-
-
-def place(file: FileEntry, wrappers: int = 0) -> Place | None:
-    """What a file is by its folders and its name.
-
-    The first folders that are around all files, `wrappers` of them, say nothing: `Kvasir-SEG/`.
-    None for instance numbers and other by-products.
-    """
-    is_mask = False
-    kept: list[str] = list(file.parts[:wrappers])
-    for part in file.parts[wrappers:-1]:
-        if OTHER_FOLDER.fullmatch(part):
-            return None
-        match = MASK_FOLDER.fullmatch(part)
-        if match:
-            is_mask = True
-        else:
-            match = IMAGE_FOLDER.fullmatch(part)
-        word = match[1] if match else part
-        if word:
-            kept.append(word)
-    split = _named_split(kept)
-    stem = Path(file.parts[-1]).stem
-    rank = 0
-    if is_mask:
-        if OTHER_MASKS.search(stem):
-            return None
-        stem, rank = _mask_stem(stem)
-    else:
-        stem = IMAGE_ENDING.sub("", stem)
-    return Place(is_mask, "/".join([*kept, stem]), split, rank)
-
-
-def _mask_stem(stem: str) -> tuple[str, int]:
-    """The name a mask shares with its image, and the rank of its kind.
-
-    `x_mask` and `x.jpg` give `x`.
-    """
-    if extension(stem) in EXTENSIONS:  # x.jpg.png beside x.jpg
-        stem = Path(stem).stem
-    for rank, ending in enumerate(MASK_ENDINGS):
-        shorter = ending.sub("", stem)
-        if shorter != stem:
-            return shorter, rank
-    return stem, 0
-
-
 def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     """Every image that has a mask; what has no partner is a problem."""
     tree = listing.walk(root)
     files = [file for file in tree.files if is_picture(file.location)]
     files, thumbnails = without_thumbnails(files)
-    places = _places(files)
-    images, masks, problems = _by_shared_name(places)
-    if not masks or not images:
-        missing = "masks" if images else "images"
-        raise UserError(
-            f"{name} contains no {missing}: found {len(images):,} images and {len(masks):,} masks",
-            "\n".join([EXPECTED, *_other_masks(tree)]),
-        )
-    if not images.keys() & masks.keys():
-        images, masks, problems = _by_shared_name(_loose(places))
-    both = [key for key in images if key in masks]
-    if not both:
-        raise _no_pair(name, images, masks)
-    problems = [*tree.problems, *thumbnails, *problems]
-    for key, (file, _) in images.items():
-        if key not in masks:
-            problems.append(Problem(file.id, "no mask", "", fatal=True))
-    for key, file in masks.items():
-        if key not in images:
-            problems.append(Problem(file.id, "no image", "a mask without an image", fatal=True))
-    image_files = [images[key][0] for key in both]
-    mask_files = [masks[key] for key in both]
-    splits = [images[key][1] for key in both]
+    places = all_places(files, common_folders(files))
+    if len({at.is_mask for _, at in places}) < 2:
+        raise _one_kind(name, tree, files)
+    partners = find_partners(name, places)
+    both = partners.both
+    image_files = [partners.images[key][0] for key in both]
+    mask_files = [partners.masks[key] for key in both]
+    splits = [partners.images[key][1] for key in both]
     facts = [
         (file.location, file.identity, split)
         for file, split in zip(image_files, splits, strict=True)
@@ -277,113 +169,32 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         read=reader([file.location for file in image_files]),
         pixels=None,
         fingerprint=digest(["pairs", *facts]),
-        problems=tuple(problems),
+        problems=(*tree.problems, *thumbnails, *partners.problems),
+        notes=partners.notes,
     )
     fingerprint = digest((file.location, file.identity) for file in mask_files)
     usual = legend.CAMVID if _is_camvid(tree) else None
     return Pairs(source, mask_reader(mask_files, image_files), names, fingerprint, usual)
 
 
-def _places(files: Sequence[FileEntry]) -> list[tuple[FileEntry, Place]]:
-    """What each file is, without by-products.
+def _one_kind(name: str, tree: Tree, files: Sequence[FileEntry]) -> UserError:
+    """The error for images without masks, or masks without images: what was seen and what is read.
 
-    Where no folder is one of masks, names tell: `1_mask.png` beside `1.png`.
+    Files of other formats count here as what their folder says: `images/1.npy` beside
+    `masks/1.png`.
     """
-    wrappers = _wrappers(files)
-    places: list[tuple[FileEntry, Place]] = []
-    for file in files:
-        at = place(file, wrappers)
-        if at is not None:
-            places.append((file, at))
-    if any(at.is_mask for _, at in places):
-        return places
-    images = images_of_masks(files)
-    named: list[tuple[FileEntry, Place]] = []
-    for file, at in places:
-        image = images.get(file.location)
-        if image is None:
-            named.append((file, at))
-        elif owner := place(image, wrappers):
-            named.append((file, replace(owner, is_mask=True)))
-    return named
-
-
-def _wrappers(files: Sequence[FileEntry]) -> int:
-    """How many folders are around all files."""
-    levels = zip(*(file.parts[:-1] for file in files), strict=False)
-    count = 0
-    for names in levels:
-        if len(set(names)) > 1:
+    in_folders = [file for file in tree.files if len(file.parts) > 1]
+    kinds = Counter(at.is_mask for _, at in all_places(files, common_folders(in_folders)))
+    missing, is_mask = ("masks", True) if kinds[False] else ("images", False)
+    hints = [EXPECTED]
+    for file in in_folders:
+        at = place(file, common_folders(in_folders))
+        if not is_picture(file.location) and at is not None and at.is_mask == is_mask:
+            hints.append(f"{missing} are read from files such as .png, not from {file.id}")
             break
-        count += 1
-    return count
-
-
-def _loose(places: Sequence[tuple[FileEntry, Place]]) -> list[tuple[FileEntry, Place]]:
-    """The files by the folder above theirs and their numbers: `CXR/1.png`, `masks/mask_1.png`."""
-    loose: list[tuple[FileEntry, Place]] = []
-    for file, at in places:
-        stem = PREFIX.sub("", at.shared.rpartition("/")[2])
-        loose.append((file, replace(at, shared="/".join([*file.parts[:-2], stem]))))
-    return loose
-
-
-def _other_masks(tree: Tree) -> list[str]:
-    """A hint where a folder of masks holds files that are no images."""
-    for file in tree.files:
-        if not is_picture(file.location) and any(map(MASK_FOLDER.fullmatch, file.parts[:-1])):
-            return [f"masks are read from image files such as .png, not from {file.id}"]
-    return []
-
-
-def _by_shared_name(
-    spelled: Sequence[tuple[FileEntry, Place]],
-) -> tuple[dict[str, tuple[FileEntry, str]], dict[str, FileEntry], list[Problem]]:
-    """Images with splits, and masks, both by their shared name; doubles are problems.
-
-    Names are compared in one Unicode form, and without case where that makes no two the same.
-    """
-    spellings = Counter((at.is_mask, at.rank, _key(at.shared)) for _, at in spelled)
-    folded = not spellings or max(spellings.values()) == 1
-    images: dict[str, tuple[FileEntry, str]] = {}
-    masks: dict[str, FileEntry] = {}
-    problems: list[Problem] = []
-    for file, at in sorted(spelled, key=lambda pair: pair[1].rank):
-        key = _key(at.shared) if folded else unicodedata.normalize("NFC", at.shared)
-        taken = key in masks if at.is_mask else key in images
-        if taken:
-            kind = "mask" if at.is_mask else "image"
-            if not at.rank:
-                detail = f"a second {kind} named {printable(at.shared)}"
-                problems.append(Problem(file.id, "double", detail, fatal=True))
-        elif at.is_mask:
-            masks[key] = file
-        else:
-            images[key] = (file, at.split)
-    return images, masks, problems
-
-
-def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
-
-
-def _no_pair(
-    name: str, images: dict[str, tuple[FileEntry, str]], masks: dict[str, FileEntry]
-) -> UserError:
-    """The error when no mask has an image's name."""
-    folders = Counter(file.parts[:-1] for file in masks.values())
-    if len(folders) > 1 and len(folders) == len(images) and max(folders.values()) > 1:
-        example = "/".join(masks[next(iter(masks))].parts[:-1])
-        return UserError(
-            f"images of {name} have several masks, such as the {max(folders.values())} in "
-            f"{example}",
-            "these are separate objects: merge them into one mask per image, with a number per "
-            "class",
-        )
-    first_image = next(iter(images.values()))[0].id
-    first_mask = next(iter(masks.values())).id
     return UserError(
-        f"no mask in {name} has the name of an image: {first_image} and {first_mask}", EXPECTED
+        f"{name} contains no {missing}: found {kinds[False]:,} images and {kinds[True]:,} masks",
+        "\n".join(hints),
     )
 
 

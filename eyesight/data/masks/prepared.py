@@ -76,7 +76,8 @@ def prepare_masks(data: Data, preparation: Preparation, talk: Talk, progress: Pr
     planes = ArrayFile.from_npy(folder / "masks.npy")
     store = replace(store, problems=(*store.problems, *problems), key=key)
     colours = tuple(tuple(colour) for colour in facts["colours"])
-    notes = [GUESSED] if facts["guessed"] else []
+    notes = list(pairs.source.notes)
+    notes += [GUESSED] if facts["guessed"] else []
     notes += facts["notes"]
     return Prepared(store, usable, tuple(facts["classes"]), planes, colours, tuple(notes))
 

@@ -25,7 +25,7 @@ from eyesight.system.progress import Talk, silent
 
 Progress = Callable[[int, int], None]
 Counts = npt.NDArray[np.int64]
-HOLLOW = 0.1  # of the masks
+SINGLE_CLASS = 0.1  # of the masks
 RARE = 0.001  # of the pixels: a class below it is pointed out
 
 
@@ -86,7 +86,7 @@ def scan_masks(
     key = surveyed.key
     bad = {rows[place]: problem for place, problem in surveyed.bad.items()}
     left = [row for row in rows if row not in bad]
-    pixels, shown, hollow = count_pixels(
+    pixels, shown, single_class = count_pixels(
         pairs, key, left, bad, lambda done: progress(2 * count + done, 3 * count)
     )
     progress(3 * count, 3 * count)
@@ -102,9 +102,10 @@ def scan_masks(
         splits,
         (*images.problems, *(problem for _, problem in sorted(bad.items()))),
         (
+            *pairs.source.notes,
             *surveyed.notes,
             *_notes(key, pixels[:class_count], shown[:class_count]),
-            *_hollow_masks(hollow, splits.total()),
+            *_single_class_masks(single_class, splits.total()),
         ),
     )
 
@@ -125,27 +126,27 @@ def count_pixels(
     """
     pixels = np.zeros(256, dtype=np.int64)
     shown = np.zeros(256, dtype=np.int64)
-    hollow = 0
+    single_class = 0
     for done, row in enumerate(rows, 1):
         try:
             classes = in_classes(pairs.mask(row), pairs, key)
             counts = np.bincount(classes.ravel(), minlength=256)
             pixels += counts
             shown += counts > 0
-            hollow += bool(counts[IGNORED]) and np.count_nonzero(counts) == 2
+            single_class += bool(counts[IGNORED]) and np.count_nonzero(counts) == 2
         except BadPicture as problem:
             bad[row] = as_problem(pairs, row, problem)
         progress(done)
-    return pixels, shown, hollow
+    return pixels, shown, single_class
 
 
-def _hollow_masks(hollow: int, masks: int) -> list[str]:
+def _single_class_masks(single_class: int, masks: int) -> list[str]:
     """A note where many masks have one class and ignored pixels alone: 255 may mean a class."""
-    if hollow <= HOLLOW * masks:
+    if single_class <= SINGLE_CLASS * masks:
         return []
     return [
-        f"{hollow:,} of {masks:,} masks have one class only, and all other pixels are ignored: if "
-        "255 is a class in them, save them with the number of the class"
+        f"{single_class:,} of {masks:,} masks have one class only, and all other pixels are "
+        "ignored: if 255 is a class in them, save them with the number of the class"
     ]
 
 
