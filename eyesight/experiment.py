@@ -254,8 +254,15 @@ def build(job: Job) -> Network:
     if group.size > 1:
         notes["processes"] = group.size
     write_environment(job, device, notes)
-    event = {"event": "start", "at": now(), "recipe": recipe.name, "parameters": count(network)}
-    job.run.append(event)
+    job.run.append(
+        {
+            "event": "start",
+            "at": now(),
+            "recipe": recipe.name,
+            "parameters": count(network),
+            "elapsed": round(job.context.clock.elapsed(), 3),
+        }
+    )
     job.run.checkpoint_path.mkdir(exist_ok=True)
     return network
 

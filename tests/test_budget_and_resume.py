@@ -202,6 +202,12 @@ def test_going_on_with_another_number_of_threads_is_said(tmp_path):
     assert run.status == "done"
 
 
+def test_the_log_says_how_long_the_program_had_run_when_the_training_began(trained):
+    _, run = trained
+    start = run.log[0]
+    assert start["event"] == "start" and 0 < start["elapsed"] <= run.result["seconds"]["total"]
+
+
 def test_what_was_really_used_is_recorded(trained):
     _, run = trained
     (used,) = run.result["trained"]

@@ -324,6 +324,7 @@ def test_the_review_page_opens_from_the_check(client, project):
     assert page.status_code == 200 and page.url.path == "/review"
     assert 'href="/studio/shapes-of-mine/check"' in page.text, "the way back"
     facts = client.get("/api/review").json()
+    assert facts["data"] == "Shapes of mine"
     first = client.get("/api/review/items").json()["items"][0]
     decision = {"key": facts["key"], "contents": [first["content"]], "action": "exclude"}
     assert client.post("/api/review/decisions", json=decision).status_code == 200
@@ -391,6 +392,17 @@ def test_a_training_that_goes_on_has_the_rest_of_its_time(desk, project, monkeyp
     assert (ended.phase, ended.run, ended.right) == ("done", run.name, 18)
 
 
+def test_a_training_that_was_begun_elsewhere_has_a_time_left(desk, project):
+    run = interrupted(project)
+    with run.hold():
+        assert desk.progress(project).seconds_left is None, "an earlier version logged no seconds"
+        log(run, {"event": "start", "elapsed": 20.0})
+        assert 30 < desk.progress(project).seconds_left <= 40, "half of what 100 - 20 s leave"
+        log(run, {"event": "start", "elapsed": 120.0})
+        assert desk.progress(project).seconds_left == 0
+    assert desk.progress(project).seconds_left is None, "nobody trains it"
+
+
 def test_a_training_that_was_begun_elsewhere_is_asked_to_end(desk, project):
     run = interrupted(project)
     desk.stop(project)
@@ -453,6 +465,8 @@ def test_a_project_without_images_is_led_back_to_collect(client, place):
     page = client.get(f"/studio/{project.name}/check").text
     missing = f'class="warn">{i18n.texts("en")["studio.no_pictures"]}<'
     assert missing not in page and 'id="begin"' in page
+    assert "Each class needs at least 4" in page, "with one image nothing can be trained"
+    assert "fewer than 20 images of bar" not in page
 
 
 def test_the_train_page_says_in_the_visitors_language_what_is_missing(client, place):

@@ -20,6 +20,7 @@ def test_a_missing_page_is_a_page_for_a_browser_and_json_for_a_program(recognise
     client = TestClient(application(recogniser), base_url="http://localhost")
     page = client.get("/nothing", headers=BROWSER)
     assert page.status_code == 404 and "Page not found" in page.text
+    assert "/docs</span>" not in page.text, "a person has no use for it"
     assert "페이지를 찾을 수 없습니다" in client.get("/runs/nothing", headers=KOREAN).text
     assert set(client.get("/nothing").json()) == {"error", "hint"}
     assert set(client.get("/api/runs/nothing", headers=BROWSER).json()) == {"error", "hint"}

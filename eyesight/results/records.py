@@ -74,6 +74,7 @@ class Event(TypedDict, total=False):
     at: str  # start
     recipe: str
     parameters: int
+    elapsed: float  # seconds since the program started
     message: str  # failed
     hint: str
     stage: int  # epoch, trained

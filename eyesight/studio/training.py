@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from typing import Literal
 
 from eyesight.data.vocabulary import is_container, split_and_rest
@@ -137,9 +138,31 @@ def progress(run: Run) -> Progress:
     if status == "interrupted":
         return Progress("stopped", run.name, *facts)
     if any(event.get("event") == "trained" for event in run.log) and share >= 1:
-        return Progress("judging", run.name, *facts)
+        return Progress("judging", run.name, *facts, seconds_left=time_left(run))
     phase: Phase = "training" if epochs else "preparing"
-    return Progress(phase, run.name, *facts, stopping=run.asked_to_stop)
+    return Progress(
+        phase,
+        run.name,
+        *facts,
+        seconds_left=time_left(run),
+        stopping=run.asked_to_stop,
+    )
+
+
+def time_left(run: Run) -> float | None:
+    """The seconds until a running training should end, from its log; None if unknown."""
+    budget = run.recipe.training.budget
+    start, before, share = None, 0.0, 0.0
+    for event in run.log:
+        if event.get("event") == "start":
+            start, before = event, share
+        share = float(event.get("progress") or share)
+    if budget is None or start is None or "elapsed" not in start:
+        return None
+    began = datetime.fromisoformat(start["time"])
+    since = (datetime.now(UTC) - began).total_seconds()
+    # A resumed training has only its share of the time left.
+    return max(0.0, (budget - start["elapsed"]) * (1 - before) - since)
 
 
 def seconds_to_go(run: Run) -> float | None:

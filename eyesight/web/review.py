@@ -135,6 +135,7 @@ class Review:
         self, record: AuditRecord, store: Store, source: Source | None, file: CorrectionFile
     ) -> None:
         self.record = record
+        self.name = Path(record.data).name
         self.queue = Queue(record)
         self.store = store
         self.source = source
@@ -183,7 +184,7 @@ class Review:
         return ReviewFacts(
             key=self.key,
             version=version,
-            data=Path(self.record.data).name,
+            data=self.name,
             file=self.file.path.name,
             who=self.file.who,
             classes=self.classes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -32,6 +32,7 @@ from eyesight.web.uploads import read_body
 ROW_FILES = ("log.jsonl", "data.json", "recipe.json", "classifier/classifier.json")
 STEPS = ("collect", "check", "train", "try", "compare", "take")
 TIMES = (60, 300, 3600)  # seconds that are offered
+AUTO_SECONDS = 600  # of the command that is shown for `auto`
 WEB_EXPORT = "eyesight.exporting.page_files"  # where there is an export as a web page
 JSON_BYTES = 2_000_000
 COVERS = 4  # pictures of a project on the list
@@ -194,28 +195,39 @@ def check_facts(desk: Desk, project: Project) -> Facts:
         corrected = len(project.corrections.latest())
     except UserError:
         corrected = 0
+    small = too_small(counts)
     return {
         "check": checking.read_check(project),
         "uneven": checking.uneven(counts),
-        "few": checking.few(counts),
+        "few": [name for name in checking.few(counts) if name not in small],
+        "small": small,
+        "least": training.LEAST,
         "counts": counts,
         "corrected": corrected,
         "data": str(project.pictures),
     }
 
 
+def too_small(counts: Mapping[str, int]) -> list[str]:
+    """The classes with too few images to train."""
+    return [name for name, count in counts.items() if count < training.LEAST]
+
+
 def train_facts(desk: Desk, project: Project) -> Facts:
     """What the page Train shows."""
     counts = project.counts()
-    small = [name for name, count in counts.items() if count < training.LEAST]
+    small = too_small(counts)
     ready = len(counts) > 1 and not small
     arguments: list[str] = []
+    auto: list[str] = []
     if ready:
         arguments = ["eyesight", *training.command(project, TIMES[0])]
+        auto = ["eyesight", *training.command(project, AUTO_SECONDS, "auto")]
     run = training.latest(project)
     return {
         "times": TIMES,
         "line": shlex.join(arguments),
+        "auto": shlex.join(auto),
         "ready": ready,
         "counts": counts,
         "small": small,

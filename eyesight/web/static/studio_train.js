@@ -77,7 +77,9 @@ function show(now) {
     if (progress.phase === "training") bar.value = progress.share; else bar.removeAttribute("value");
     draw(progress.curve);
     document.getElementById("keep").disabled = progress.phase !== "training" || progress.stopping;
-    document.getElementById("pause").hidden = now.working !== "train"; // begun elsewhere
+    const elsewhere = now.working !== "train";
+    document.getElementById("pause").hidden = elsewhere;
+    document.getElementById("may-close").textContent = t(elsewhere ? "studio.begun_elsewhere" : "studio.may_close");
   }
   document.getElementById("doing").textContent = now.doing;
   ended.hidden = busy || progress.phase !== "done" || !watched;

@@ -19,4 +19,6 @@ def open_review(project: Project) -> Review:
     if kept is None:
         raise UserError(NOT_CHECKED, "check the images first, in step 2")
     source = open_source(str(project.pictures))
-    return Review.open(kept, source, project.corrections_path, checking.WHO)
+    review = Review.open(kept, source, project.corrections_path, checking.WHO)
+    review.name = project.title
+    return review
