@@ -121,6 +121,18 @@ def test_the_share_of_wrong_labels_covers_the_planted_one_and_is_low_without_any
     assert not noise_share.wrong_labels(healthy, given).any()
 
 
+@pytest.mark.parametrize(("classes", "expected"), [(2, True), (3, False), (10, False)])
+def test_fewer_classes_need_a_lower_score_to_call_a_label_wrong(classes, expected):
+    given = torch.tensor([0, *range(classes)])
+    probabilities = torch.full((classes + 1, classes), 0.2 / (classes - 1))
+    probabilities[torch.arange(classes + 1), given] = 0.8
+    probabilities[0] = probabilities[2]
+    score = torch.tensor([0.8] + [0.1] * classes)
+    margin = torch.ones(classes + 1)
+    suspicion = labels.Suspicion(score, given, probabilities, margin)
+    assert bool(noise_share.wrong_labels(suspicion, given)[0]) == expected
+
+
 def textures(count, side=32, seed=0):
     """Smooth random colour images, uint8 N,3,side,side."""
     generator = torch.Generator().manual_seed(seed)
@@ -161,6 +173,14 @@ def test_near_copies_are_paired_and_strangers_are_not(change):
     pairs = copies.find_pairs(data, computed, lambda done, total: None)
     assert {(pair.first, pair.second) for pair in pairs} == {(row, 40 + row) for row in range(6)}
     assert all(pair.mirrored == (change is mirrored) for pair in pairs)
+
+
+def test_images_without_any_candidates_have_no_near_duplicates():
+    pixels = (textures(2) // 255) * np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1)
+    data = Images.of(pixels, np.arange(2), ("a", "b"), ("0", "1"))
+    values = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).half()
+    computed = features.Features(values, torch.arange(2), 2, "toy")
+    assert copies.find_pairs(data, computed, lambda done, total: None) == []
 
 
 def test_pairs_that_share_an_image_make_one_group():
@@ -241,6 +261,40 @@ def test_what_gives_a_class_away_raises_an_alarm_that_leads_to_images(tmp_path, 
     assert set(alarms[name].classes) == {"one", "two"}
     folders = [one.partition("/")[0] for one in alarms[name].examples]
     assert sorted(folders) == ["one"] * 3 + ["two"] * 3
+
+
+def resized(image, file):
+    image.resize((60, 60)).save(file, quality=90)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [(framed, "borders"), (compressed, "compression"), (resized, "file facts")],
+)
+def test_one_class_of_eight_that_is_given_away_raises_an_alarm(tmp_path, spoil, name):
+    for number, pixels in enumerate(textures(240, 48)):
+        image = Image.fromarray(pixels.transpose(1, 2, 0))
+        file = tmp_path / "set" / f"class {number % 8}" / f"{number:03d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if number % 8 == 3:
+            spoil(image, file)
+        else:
+            image.save(file, quality=90)
+    alarm = shortcut_alarms(tmp_path / "set")[name]
+    assert alarm.classes[0] == "class 3"
+    assert all(one.startswith("class 3/") for one in alarm.examples[:3])
+
+
+def test_content_that_reaches_the_sides_is_no_border():
+    pixels = np.zeros((150, 1, 32, 32), dtype=np.uint8)
+    for number, image in enumerate(pixels[:, 0]):
+        image[:, 6 + 8 * (number % 3) : 12 + 8 * (number % 3)] = 255
+    names = tuple(map(str, range(150)))
+    images = Images.of(pixels, np.arange(150) % 3, ("a", "b", "c"), names)
+    found = shortcuts.find(SimpleNamespace(pixels=pixels), images)
+    borders = {one.name: one for one in found}["borders"]
+    assert borders.accuracy == borders.middle == 1
+    assert not borders.alarm
 
 
 def test_content_that_reaches_the_sides_is_no_overlay():

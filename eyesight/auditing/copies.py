@@ -50,7 +50,8 @@ def find_pairs(images: Images, features: Features, progress: Progress) -> list[P
     pixels = fine_images(images, features.index)
     first, second = candidates(pixels, features, progress)
     pairs: list[Pair] = []
-    for rows in torch.split(torch.arange(len(first)), PAIRS):
+    for start in range(0, len(first), PAIRS):
+        rows = slice(start, start + PAIRS)
         pairs += verify(pixels, first[rows], second[rows])
     index = features.index
     placed = [
@@ -185,7 +186,7 @@ def window_matrix() -> Tensor:
 def windowed(values: Tensor, matrix: Tensor) -> Tensor:
     """All windows of grey images n,COARSE,COARSE as unit vectors of mean 0, n,windows,COARSE²."""
     windows = values.flatten(1) @ matrix
-    return unit(windows.reshape(len(values), -1, COARSE * COARSE))
+    return unit(windows.unflatten(1, (-1, COARSE * COARSE)))
 
 
 def unit(values: Tensor) -> Tensor:

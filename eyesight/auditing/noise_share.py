@@ -54,10 +54,12 @@ def wrong_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
     """Which labels are probably wrong, bool n.
 
     Another class must be as probable as usual, and the score above a limit, which is lower if the
-    margin is negative.
+    margin is negative. If classes are few, wrong labels make every probability more moderate: half
+    the probability of a guess is enough.
     """
     confident = confidently_other(suspicion.probabilities, labels)
-    surely = suspicion.score > SURELY_WRONG
+    classes = suspicion.probabilities.shape[1]
+    surely = suspicion.score > min(SURELY_WRONG, 1 - 1 / (2 * classes))
     against = (suspicion.margin < 0) & (suspicion.score > WRONG_SCORE)
     return confident & (surely | against)
 
