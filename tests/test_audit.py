@@ -195,9 +195,20 @@ def test_pairs_that_share_an_image_make_one_group():
 def test_a_stranger_raises_an_alarm_and_its_kin_do_not():
     values, _, _ = blobs(300)
     values[9] = 40 * torch.randn(20, generator=torch.Generator().manual_seed(5)).half()
-    result = unlike.strangeness(values)
+    result = unlike.strangeness(features.Features(values, torch.arange(300), 20, "toy"))
     assert int(result.score.argmax()) == 9
     assert result.alarm.nonzero()[:, 0].tolist() == [9]
+
+
+def test_outliers_of_one_kind_are_found_together():
+    generator = torch.Generator().manual_seed(3)
+    values = torch.randn(300, 20, generator=generator)
+    values[:10] = 8 * torch.randn(20, generator=generator) + 0.1 * values[:10]
+    result = unlike.strangeness(features.Features(values.half(), torch.arange(300), 20, "toy"))
+    assert set(result.score.argsort(descending=True)[:10].tolist()) == set(range(10))
+    assert result.alarm.nonzero()[:, 0].tolist() == list(range(10))
+    assert result.score.min() >= 0
+    assert result.score.max() <= 1
 
 
 def shortcut_alarms(root):

@@ -490,7 +490,7 @@ def harm(group: Sequence[CopiedImage]) -> int:
 
 def find_strangers(material: Material, computed: Features) -> tuple[StrangeImage, ...]:
     """All images by their outlier score, highest first."""
-    result = unlike.strangeness(computed.values)
+    result = unlike.strangeness(computed)
     strangers = []
     for row in result.score.argsort(descending=True, stable=True).tolist():
         place = int(computed.index[row])

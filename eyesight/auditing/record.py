@@ -86,7 +86,7 @@ class CopiedImage:
 
 @dataclass(frozen=True, slots=True)
 class StrangeImage:
-    """An outlier; `score` is its distance to its nearest neighbours, in [0, 1]."""
+    """An outlier; `score` is its distance from the others, in [0, 1]."""
 
     id: str
     score: float
