@@ -186,7 +186,8 @@ def window_matrix() -> Tensor:
 def windowed(values: Tensor, matrix: Tensor) -> Tensor:
     """All windows of grey images n,COARSE,COARSE as unit vectors of mean 0, n,windows,COARSE²."""
     windows = values.flatten(1) @ matrix
-    return unit(windows.unflatten(1, (-1, COARSE * COARSE)))
+    size = COARSE * COARSE
+    return unit(windows.reshape(len(values), matrix.shape[1] // size, size))
 
 
 def unit(values: Tensor) -> Tensor:
