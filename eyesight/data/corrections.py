@@ -126,6 +126,8 @@ class Corrections:
             )
         rows = []
         for number, row in enumerate(lines, 2):
+            if not row:  # an empty line, as editors leave at the end
+                continue
             if len(row) != len(header) or not row[1]:
                 raise UserError(
                     f"{path}, line {number}: expected {len(header)} values, found {len(row)}",
