@@ -354,8 +354,8 @@ def test_a_word_within_a_name_is_no_prefix_of_its_number(tmp_path):
 
 
 def test_a_mask_of_two_images_is_refused_with_both(tmp_path):
-    pair_files(tmp_path, "CXR/1.png", "overlay/1.png", "masks/1.png")
-    with pytest.raises(UserError, match=r"masks/1\.png .* CXR/1\.png and overlay/1\.png"):
+    pair_files(tmp_path, "CXR/1.png", "infrared/1.png", "masks/1.png")
+    with pytest.raises(UserError, match=r"masks/1\.png .* CXR/1\.png and infrared/1\.png"):
         scan.scan_masks(str(tmp_path))
 
 
@@ -412,8 +412,85 @@ def test_two_folders_called_masks_are_refused_with_both(tmp_path):
         scan.scan_masks(str(tmp_path))
 
 
+def test_two_folders_of_masks_are_refused_with_splits_inside(tmp_path):
+    for split in ("train", "test"):
+        for folder in ("images", "1st_manual", "mask"):
+            pair_files(tmp_path, *(f"{folder}/{split}/{n}.png" for n in range(2)))
+    with pytest.raises(UserError, match="mask/test or 1st_manual/test"):
+        scan.scan_masks(str(tmp_path))
+
+
 def test_photographs_beside_the_images_are_left_out(tmp_path):
     pair_files(tmp_path, *(f"{folder}/{n}.png" for n in range(3) for folder in ("images", "masks")))
-    pair_files(tmp_path, *(f"depth/{n}.png" for n in range(3)))
+    pair_files(tmp_path, *(f"infrared/{n}.png" for n in range(3)))
     seen = scan.scan_masks(str(tmp_path))
     assert seen.usable == 3 and [problem.kind for problem in seen.problems] == ["no mask"] * 3
+
+
+def test_drawings_without_a_mask_beside_others_are_no_masks(tmp_path):
+    pair_files(tmp_path, *(f"masks/{n}.png" for n in range(2)))
+    for n in range(4):
+        save(tmp_path / f"images/{n}.png", np.uint8(SHAPES * 50 + n))
+    assert scan.scan_masks(str(tmp_path)).usable == 2
+
+
+@pytest.mark.parametrize(
+    "aside",
+    [
+        "edges",
+        "trimaps",
+        "labels_vis",
+        "masks_colour",
+        "instanceIds",
+        "instance_masks",
+        "SegmentationObject",
+        "segmentationobject",
+        "skeletons",
+        "depthMap",
+    ],
+)
+def test_folders_made_from_the_masks_are_named_and_left_out(tmp_path, aside):
+    pair_files(tmp_path, *(f"{folder}/{n}.png" for n in range(3) for folder in ("images", "masks")))
+    for n in range(3):
+        save(tmp_path / aside / f"{n}.png", SHAPES)
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.usable == 3 and [p.kind for p in seen.problems] == ["ignored_folder"]
+    assert seen.problems[0].id == aside and not seen.problems[0].fatal
+
+
+@pytest.mark.parametrize("names", [("images", "trimaps"), ("depth", "masks")])
+def test_a_name_such_as_depth_says_nothing_where_no_other_folder_fits(tmp_path, names):
+    images, masks = names
+    pair_files(tmp_path, *(f"{images}/{n}.png" for n in range(3)))
+    for n in range(3):
+        save(tmp_path / masks / f"{n}.png", SHAPES)
+    assert scan.scan_masks(str(tmp_path)).usable == 3
+
+
+@pytest.mark.parametrize("layout", ["{place}/{kind}", "{kind}/{place}"])
+def test_folders_of_images_and_masks_are_used_whatever_their_name(tmp_path, layout):
+    for where in ("boxes", "streets"):
+        for kind in ("images", "masks"):
+            folder = layout.format(place=where, kind=kind)
+            pair_files(tmp_path, *(f"{folder}/{n}.png" for n in range(2)))
+    assert scan.scan_masks(str(tmp_path)).usable == 4
+
+
+def test_fine_masks_are_used_before_coarse_ones(tmp_path):
+    """As in Cityscapes with both archives unpacked."""
+    for n in range(2):
+        pair_files(tmp_path, f"leftImg8bit/train/a/{n}_leftImg8bit.png")
+        save(tmp_path / f"gtFine/train/a/{n}_gtFine_labelIds.png", SHAPES)
+        save(tmp_path / f"gtCoarse/train/a/{n}_gtCoarse_labelIds.png", SHAPES + 7)
+    assert scan.scan_masks(str(tmp_path)).classes == ("0", "1", "2")
+
+
+def test_images_and_masks_pair_by_split_and_name_wherever_they_lie(tmp_path):
+    """As in LIP."""
+    for split in ("train", "val"):
+        pair_files(tmp_path, *(f"All_images/{split}_images/{n}.png" for n in range(2)))
+        folder = f"All_parsing_annotations/{split}_segmentations"
+        for n in range(2):
+            save(tmp_path / folder / f"{n}.png", SHAPES)
+    seen = scan.scan_masks(str(tmp_path))
+    assert seen.usable == 4 and seen.splits == {"train": 2, "validation": 2}

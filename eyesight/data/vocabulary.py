@@ -263,7 +263,7 @@ def split_and_rest(name: str) -> tuple[Split | None, frozenset[str]]:
     """
     splits: set[Split] = set()
     rest: set[str] = set()
-    for token in _tokens(name):
+    for token in words_in(name):
         split = SPLITS.get(token) or _glued_split(token)
         if split is not None:
             splits.add(split)
@@ -281,14 +281,14 @@ def is_container(name: str) -> bool:
     """
     containers = 0
     numbers = 0
-    for token in _tokens(name):
+    for token in words_in(name):
         if _is_number(token):
             numbers += 1
         elif token in _CONTAINERS or _glued_container(token):
             containers += 1
         elif token not in _NUMBERED:
             return False
-    return containers > 0 or (numbers > 0 and any(token in _NUMBERED for token in _tokens(name)))
+    return containers > 0 or (numbers > 0 and any(token in _NUMBERED for token in words_in(name)))
 
 
 def are_numbered_containers(names: Sequence[str]) -> bool:
@@ -296,7 +296,7 @@ def are_numbered_containers(names: Sequence[str]) -> bool:
 
     `HAM10000_images_part_1`, `HAM10000_images_part_2`.
     """
-    words = {tuple(token for token in _tokens(name) if not _is_number(token)) for name in names}
+    words = {tuple(token for token in words_in(name) if not _is_number(token)) for name in names}
     if len(names) < 2 or len(words) != 1:
         return False
     return bool(_PARTS.intersection(words.pop()))
@@ -310,7 +310,7 @@ def _is_number(token: str) -> bool:
 @lru_cache(maxsize=4096)
 def is_thumbnail_folder(name: str) -> bool:
     """Whether a folder is called as those of thumbnails are: `thumbs`, `_thumbnails_150`."""
-    words = [token for token in _tokens(name) if not NUMBER.fullmatch(token)]
+    words = [token for token in words_in(name) if not NUMBER.fullmatch(token)]
     return bool(words) and all(word in _THUMBNAILS for word in words)
 
 
@@ -321,7 +321,7 @@ def is_mask_folder(name: str) -> bool:
     """
     if _MASK_FOLDERS.fullmatch(name) is not None:
         return True
-    tokens = _tokens(name)
+    tokens = words_in(name)
     others = [token for token in tokens if _MASK_WORD.fullmatch(token) is None]
     says_split = all(token in SPLITS or token in ABBREVIATIONS for token in others)
     return len(others) < len(tokens) and says_split
@@ -329,20 +329,20 @@ def is_mask_folder(name: str) -> bool:
 
 def is_unlabelled_folder(name: str) -> bool:
     """Whether a folder's name says that its images have no class: `unlabeled`."""
-    return any(token in _UNLABELLED for token in _tokens(name))
+    return any(token in _UNLABELLED for token in words_in(name))
 
 
 def is_image_folder(name: str) -> bool:
     """Whether a folder is called as those of images are: `images`, `imagesTr`."""
     if is_container(name):
         return True
-    tokens = [token for token in _tokens(name) if token not in ABBREVIATIONS]
+    tokens = [token for token in words_in(name) if token not in ABBREVIATIONS]
     return bool(tokens) and all(token in _CONTAINERS for token in tokens)
 
 
 def abbreviated_split(name: str) -> Split | None:
     """The split that `tr`, `te`, `ts` or `images_tr` say, where both are there."""
-    splits = [ABBREVIATIONS[token] for token in _tokens(name) if token in ABBREVIATIONS]
+    splits = [ABBREVIATIONS[token] for token in words_in(name) if token in ABBREVIATIONS]
     return splits[0] if len(splits) == 1 else None
 
 
@@ -390,7 +390,8 @@ def column_key(column: str) -> str:
     return "_".join(TOKEN.findall(fold(CAMEL.sub(" ", column))))
 
 
-def _tokens(name: str) -> list[str]:
+def words_in(name: str) -> list[str]:
+    """The words and numbers in a name: `trainMasks_2` gives train, masks and 2."""
     return TOKEN.findall(fold(CAMEL.sub(" ", name)))
 
 

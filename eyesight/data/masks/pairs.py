@@ -20,6 +20,7 @@ from eyesight.data.formats import listing
 from eyesight.data.formats.listing import FileEntry, Tree
 from eyesight.data.formats.thumbnails import without_thumbnails
 from eyesight.data.masks import legend
+from eyesight.data.masks.by_products import without_by_products
 from eyesight.data.masks.legend import Legend
 from eyesight.data.masks.mask_file import Mask, decode_mask
 from eyesight.data.masks.partners import EXPECTED, find_partners
@@ -148,7 +149,9 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
     tree = listing.walk(root)
     files = [file for file in tree.files if is_picture(file.location)]
     files, thumbnails = without_thumbnails(files)
-    places = all_places(files, common_folders(files))
+    wrappers = common_folders(files)
+    files, by_products = without_by_products(files, wrappers)
+    places = all_places(files, wrappers)
     if len({at.is_mask for _, at in places}) < 2:
         raise _one_kind(name, tree, files)
     partners = find_partners(name, places)
@@ -169,7 +172,7 @@ def _pairs(name: str, root: Path, names: Legend | None) -> Pairs:
         read=reader([file.location for file in image_files]),
         pixels=None,
         fingerprint=digest(["pairs", *facts]),
-        problems=(*tree.problems, *thumbnails, *partners.problems),
+        problems=(*tree.problems, *thumbnails, *by_products, *partners.problems),
         notes=partners.notes,
     )
     fingerprint = digest((file.location, file.identity) for file in mask_files)

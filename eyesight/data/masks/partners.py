@@ -12,7 +12,7 @@ import numpy as np
 from eyesight.data.decode import BadPicture, Problem
 from eyesight.data.formats.listing import FileEntry, Parts
 from eyesight.data.masks.mask_file import decode_mask
-from eyesight.data.masks.places import Placed, by_name, by_number
+from eyesight.data.masks.places import Placed, by_name, by_number, by_split
 from eyesight.data.source import printable
 from eyesight.errors import UserError
 
@@ -55,6 +55,10 @@ def find_partners(name: str, places: Sequence[Placed]) -> Partners:
         _refuse_ambiguous(name, spelled)
         partners = _by_shared_name(name, spelled)
     if not partners.both:
+        spelled = by_split(places)
+        if _is_one_to_one(spelled):
+            partners = _by_shared_name(name, spelled)
+    if not partners.both:
         spelled = by_number(places)
         if _is_one_to_one(spelled):
             partners = _by_shared_name(name, spelled)
@@ -84,6 +88,7 @@ def _by_shared_name(name: str, places: Sequence[Placed]) -> Partners:
     spellings = Counter((at.is_mask, at.rank, _key(at.shared)) for _, at in places)
     folded = not spellings or max(spellings.values()) == 1
     partners = Partners()
+    elsewhere: dict[str, FileEntry] = {}  # second masks in another folder
     for file, at in sorted(places, key=lambda pair: pair[1].rank):
         key = _key(at.shared) if folded else unicodedata.normalize("NFC", at.shared)
         taken = key in partners.masks if at.is_mask else key in partners.images
@@ -94,11 +99,14 @@ def _by_shared_name(name: str, places: Sequence[Placed]) -> Partners:
                 partners.images[key] = (file, at.split)
         elif not at.rank:
             if at.is_mask and file.parts[:-1] != partners.masks[key].parts[:-1]:
-                raise _several_folders(name, [partners.masks[key].parts[:-1], file.parts[:-1]])
+                elsewhere.setdefault(key, file)
             kind = "mask" if at.is_mask else "image"
             detail = f"a second {kind} named {printable(at.shared)}"
             count = 0 if at.is_mask else 1
             partners.problems.append(Problem(file.id, "double", detail, fatal=True, count=count))
+    for key, file in elsewhere.items():
+        if key in partners.images:
+            raise _several_folders(name, [partners.masks[key].parts[:-1], file.parts[:-1]])
     return partners
 
 
@@ -156,19 +164,26 @@ def _refuse_other_masks(name: str, partners: Partners) -> None:
     Of DRIVE's `1st_manual` and `mask` only a person knows that the second is the field of view.
     """
     pairs_in: Counter[Parts] = Counter()
-    chosen: dict[Parts, Parts] = {}
+    with_images: set[Parts] = set()
     for key in partners.both:
-        mask_folder = partners.masks[key].parts[:-1]
-        pairs_in[mask_folder[:-1]] += 1
-        chosen.setdefault(mask_folder[:-1], mask_folder)
+        pairs_in[partners.masks[key].parts[:-1]] += 1
+        with_images.add(partners.images[key][0].parts[:-1])
+    beside = {gap: folder for folder in pairs_in for gap in _gaps(folder)}
     others: dict[Parts, list[FileEntry]] = {}
-    for key, (file, _) in partners.images.items():
-        if key not in partners.masks and len(file.parts) > 1:
+    for file, _ in partners.images.values():
+        if file.parts[:-1] not in with_images:
             others.setdefault(file.parts[:-1], []).append(file)
     for folder, files in others.items():
-        beside = pairs_in[folder[:-1]]
-        if beside and len(files) >= ENOUGH * beside and all(map(_is_mask, files[:READ])):
-            raise _several_folders(name, [chosen[folder[:-1]], folder])
+        chosen = next((beside[gap] for gap in _gaps(folder) if gap in beside), None)
+        if chosen is None or len(files) < ENOUGH * pairs_in[chosen]:
+            continue
+        if all(map(_is_mask, files[:READ])):
+            raise _several_folders(name, [chosen, folder])
+
+
+def _gaps(folder: Parts) -> list[tuple[Parts, Parts]]:
+    """What is around each name in a path: `masks/train` and `manual/train` share one."""
+    return [(folder[:place], folder[place + 1 :]) for place in range(len(folder))]
 
 
 def _is_mask(file: FileEntry) -> bool:

@@ -21,15 +21,14 @@ IMAGE_FOLDER = re.compile(
     rf"{FORMAT}",
     re.IGNORECASE,
 )
-OTHER_FOLDER = re.compile(  # instances and drawings, not classes
-    rf"segmentationobject{FORMAT}|segmentationclass[-_ ]?visuali[sz]ation|__.*", re.IGNORECASE
-)
 NUMBERED = re.compile(  # 1, mask_1 and img 01, also 21_training
     rf"(?:(?:{MASK_WORDS}|images?|imgs?)[-_ ]?)?([0-9]+)(?:[-_ ].*)?", re.IGNORECASE
 )
 MASK_ENDINGS = (  # of masks' names; of several masks of one image the first kind counts
-    re.compile(r"[-_]gt(?:fine|coarse)_labelTrainIds$", re.IGNORECASE),
-    re.compile(r"[-_]gt(?:fine|coarse)_labelIds$", re.IGNORECASE),
+    re.compile(r"[-_]gtfine_labelTrainIds$", re.IGNORECASE),
+    re.compile(r"[-_]gtfine_labelIds$", re.IGNORECASE),
+    re.compile(r"[-_]gtcoarse_labelTrainIds$", re.IGNORECASE),
+    re.compile(r"[-_]gtcoarse_labelIds$", re.IGNORECASE),
     re.compile(
         rf"(?:_L|[-_](?:{MASK_WORDS}|labelIds|labelTrainIds))$", re.IGNORECASE
     ),  # CamVid's _L
@@ -69,13 +68,11 @@ def place(file: FileEntry, wrappers: int = 0) -> Place | None:
     """What a file is by its folders and its name.
 
     The first folders that are around all files, `wrappers` of them, say nothing: `Kvasir-SEG/`.
-    None for instance numbers and other by-products.
+    None for files of instance numbers and colours, by their names.
     """
     is_mask = False
     kept: list[str] = list(file.parts[:wrappers])
     for part in file.parts[wrappers:-1]:
-        if OTHER_FOLDER.fullmatch(part):
-            return None
         match = MASK_FOLDER.fullmatch(part)
         if match:
             is_mask = True
@@ -151,6 +148,11 @@ def by_name(places: Sequence[Placed]) -> list[Placed]:
     return [
         (file, replace(at, shared="/".join([*file.parts[:-2], _stem(at)]))) for file, at in places
     ]
+
+
+def by_split(places: Sequence[Placed]) -> list[Placed]:
+    """The files by their names and splits, wherever they lie: `x/train/a`, `y/train_masks/a`."""
+    return [(file, replace(at, shared=f"{at.split}/{_stem(at)}")) for file, at in places]
 
 
 def by_number(places: Sequence[Placed]) -> list[Placed]:
