@@ -221,6 +221,7 @@ def execute(job: Job) -> None:
     clock = job.context.clock
     network = build(job)
     evaluation = prepare_evaluation(job, network)
+    job = replace(job, data=budget.used_validation(job.data, evaluation.validation))
     clock.lap("data")
     first = stage_to_continue(job.run)
     data = choosing_data(job)
@@ -286,7 +287,11 @@ def write_environment(job: Job, device: torch.device, notes: Mapping[str, object
             f"results may differ in the last digits; use OMP_NUM_THREADS={earlier['threads']} "
             "to avoid this"
         )
-    kept = {key: value for key, value in earlier.items() if key.startswith("precision")}
+    kept = {
+        key: value
+        for key, value in earlier.items()
+        if key.startswith("precision") or key == "validation_images"
+    }
     machine = environment(
         threads=threads,
         device=str(device),
@@ -311,7 +316,11 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
     held_out = len(data.test) + len(data.validation)
     context.reporter.message(f"estimating the evaluation time of {held_out:,} held-out images")
     left = max(0.0, clock.left())
-    measured = context.group.once(lambda: vars(budget.plan_evaluation(network, data, recipe, left)))
+    measured = context.group.once(
+        lambda: vars(
+            settle_validation(job.run, budget.plan_evaluation(network, data, recipe, left))
+        )
+    )
     evaluation = Evaluation(**measured)
     if evaluation.views != views:
         context.reporter.message(
@@ -323,9 +332,23 @@ def prepare_evaluation(job: Job, network: Network) -> Evaluation:
             f"the {left:.0f} s left are too short for {min(REFERENCES, len(data.train)):,} "
             f"training images as references for unfamiliar images; using {evaluation.references}"
         )
+    if evaluation.validation is not None:
+        context.reporter.message(
+            f"the {left:.0f} s left are too short for {len(data.validation):,} validation images; "
+            f"using {evaluation.validation:,}"
+        )
     seconds = evaluation.seconds / context.group.size
     budget.reserve_for_evaluation(clock, seconds, recipe.data.target)
     return evaluation
+
+
+def settle_validation(run: Run, evaluation: Evaluation) -> Evaluation:
+    """The evaluation with as many validation images as when the run began."""
+    machine = run.environment
+    if "validation_images" not in machine:
+        machine["validation_images"] = evaluation.validation
+        run.write_json("environment.json", machine)
+    return replace(evaluation, validation=machine["validation_images"])
 
 
 def choosing_data(job: Job) -> Dataset:

@@ -1,6 +1,7 @@
 """What is kept of a budget, and what is left to do after a kill; on clocks that tests wind."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import drawn
@@ -34,7 +35,7 @@ def reporting(said, **options):
     return Context(Callbacks(said.append, lambda epoch: None), **options)
 
 
-def test_time_for_evaluation_is_kept_from_training(monkeypatch):
+def test_time_for_evaluation_is_kept_from_training(monkeypatch, tmp_path):
     monkeypatch.setattr(budget, "evaluation_seconds", lambda *rest: 10.0)
     monkeypatch.setattr(budget, "slowness", lambda: 1.0)
     clock = Clock(0.0, now=lambda: 20.0)
@@ -42,6 +43,7 @@ def test_time_for_evaluation_is_kept_from_training(monkeypatch):
     job = SimpleNamespace(
         recipe=Recipe(training=training),
         data=SimpleNamespace(train=range(0), test=range(50), validation=range(50)),
+        run=Run.create(tmp_path, "toy"),
         context=Context(clock=clock),
     )
     clock.budget = 100.0
@@ -53,6 +55,43 @@ def test_time_for_evaluation_is_kept_from_training(monkeypatch):
     monkeypatch.setattr(budget, "evaluation_seconds", lambda *rest: 1000.0)
     experiment.prepare_evaluation(job, None)
     assert clock.reserve == budget.MAXIMUM_RESERVE * 80, "but some is left to train"
+
+
+def test_a_short_budget_uses_a_part_of_many_validation_images(monkeypatch):
+    def seconds(network, data, recipe, views, arithmetic):
+        return 0.004 * budget.evaluated(data, recipe, budget.Evaluation(arithmetic, views))
+
+    monkeypatch.setattr(budget, "evaluation_seconds", seconds)
+    data = SimpleNamespace(train=range(9000), validation=range(8000), test=range(3000))
+
+    def used(left, *settings):
+        return budget.plan_evaluation(None, data, override(RECIPE, settings), left).validation
+
+    assert used(3600) is None, "all"
+    assert used(200) == budget.FEW_VALIDATION
+    assert used(200, "data.fold=1/5") is None, "out-of-fold predictions are of all images"
+    data.test = range(0)
+    assert used(200) is None, "without test images they are the result"
+
+
+def test_the_validation_images_that_a_budget_leaves_out_are_said_and_not_used(
+    monkeypatch, tmp_path
+):
+    folder = drawn.folder(tmp_path / "data", 300, 16)
+    monkeypatch.setattr(budget, "FEW_VALIDATION", 40)
+    monkeypatch.setattr(budget, "FEWER_VIEWS_ABOVE", 0.0)
+    said = []
+    recipe = replace(recipe_on(folder), data=Data(str(folder), validation=0.3))
+    recipe = replace(recipe, training=replace(recipe.training, budget=60.0))
+    run = experiment.run(recipe, tmp_path / "runs", reporting(said))
+    total = run.data["counts"]["validation"]
+    assert total > 40
+    (line,) = [line for line in said if "validation images; using" in line]
+    assert line.endswith(f"are too short for {total} validation images; using 40")
+    assert len(run.predictions("validation")) == run.result["validation"]["n"] == 40
+    assert run.environment["validation_images"] == 40
+    longer = budget.Evaluation("float32", "one")
+    assert experiment.settle_validation(run, longer).validation == 40, "a resumed run goes on so"
 
 
 def test_the_time_to_evaluate_is_tried_on_batches_as_large_as_those_of_evaluation(monkeypatch):
@@ -250,10 +289,11 @@ def test_bfloat16_that_is_far_slower_is_not_measured_for_the_evaluation(monkeypa
 def test_the_last_epochs_scores_are_part_of_what_follows_the_last_step():
     """Of validation images, and of training images whose batches were blends."""
     data = SimpleNamespace(train=range(5000), validation=range(300), test=range(400))
-    plain = budget.evaluated(data, RECIPE, "one", 250)
+    few = budget.Evaluation("float32", "one", references=250)
+    plain = budget.evaluated(data, RECIPE, few)
     assert plain == 400 + 3 * 300 + 2 * budget.CHECKED + 250
     blended = override(RECIPE, ["augment.mixup=0.2"])
-    assert budget.evaluated(data, blended, "one", 250) - plain == SAMPLE
+    assert budget.evaluated(data, blended, few) - plain == SAMPLE
 
 
 def test_no_step_is_begun_of_which_the_larger_part_lies_beyond_the_budget():

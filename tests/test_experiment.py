@@ -90,7 +90,7 @@ def test_a_budget_too_short_for_many_views_takes_fewer(monkeypatch):
     # 1,000 references for unfamiliar images are as many as the other images, and 250 a quarter.
     images = SimpleNamespace(train=range(5000), validation=range(9), test=range(1000))
     monkeypatch.setattr(
-        budget, "evaluated", lambda data, recipe, views, most: len(data.test) + most
+        budget, "evaluated", lambda data, recipe, how: len(data.test) + how.references
     )
     found = [
         budget.plan_evaluation(None, images, recipe, seconds) for seconds in (600, 60, 24, 13, 5)

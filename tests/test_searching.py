@@ -20,9 +20,10 @@ from eyesight.recipe import Augment, Data, Model, Optim, Recipe, Training, overr
 from eyesight.recipes.folder import Seen
 from eyesight.results import searching as results
 from eyesight.runs import list_runs
+from eyesight.searching import backbones, interrupted, search
 from eyesight.searching import candidates as rules
-from eyesight.searching import interrupted, search
 from eyesight.searching import trial as trials
+from eyesight.searching import under_way as time_limits
 from eyesight.searching.candidates import Candidate, Look
 from eyesight.searching.parts import Division
 from eyesight.system.progress import Reporter
@@ -67,11 +68,11 @@ def killed(pair, tmp_path, monkeypatch):
     original = trials.attempt
     attempted = []
 
-    def stopped(*arguments):
+    def stopped(*arguments, **options):
         if attempted:
             raise KeyboardInterrupt
         attempted.append(arguments)
-        return original(*arguments)
+        return original(*arguments, **options)
 
     with monkeypatch.context() as patched:
         patched.setattr(trials, "attempt", stopped)
@@ -86,9 +87,9 @@ def test_the_planted_better_recipe_wins_in_time_and_the_test_images_are_seen_onc
     given = []
     original = trials.hits_of
 
-    def watched(recipe, parts, seconds):
+    def watched(recipe, parts, seconds, **options):
         given.append(parts)
-        return original(recipe, parts, seconds)
+        return original(recipe, parts, seconds, **options)
 
     monkeypatch.setattr(trials, "hits_of", watched)
     began = time.monotonic()
@@ -119,11 +120,11 @@ def test_after_a_kill_finished_trials_are_kept_and_their_seconds_count(pair, tmp
     attempted = []
     original = trials.attempt
 
-    def stopped(candidate, number, seconds, division):
+    def stopped(candidate, number, seconds, division, **options):
         if len(attempted) == 1:
             raise KeyboardInterrupt
         attempted.append((candidate.name, number))
-        return original(candidate, number, seconds, division)
+        return original(candidate, number, seconds, division, **options)
 
     monkeypatch.setattr(trials, "attempt", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -131,9 +132,9 @@ def test_after_a_kill_finished_trials_are_kept_and_their_seconds_count(pair, tmp
     before = interrupted.read_state(next((tmp_path / "runs").glob(".search-*"))).seconds
     assert before > 0
 
-    def counted(candidate, number, seconds, division):
+    def counted(candidate, number, seconds, division, **options):
         attempted.append((candidate.name, number))
-        return original(candidate, number, seconds, division)
+        return original(candidate, number, seconds, division, **options)
 
     monkeypatch.setattr(trials, "attempt", counted)
     run = searched(pair, tmp_path / "runs", resume=True)
@@ -177,7 +178,7 @@ def test_a_killed_training_of_the_winner_goes_on_without_another_search(
 ):
     original = search.train_winner
 
-    def killed(*arguments):
+    def killed(*arguments, **options):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(search, "train_winner", killed)
@@ -190,7 +191,7 @@ def test_a_killed_training_of_the_winner_goes_on_without_another_search(
 
 
 def test_a_candidate_that_fails_is_a_row_with_its_reason(pair, tmp_path, monkeypatch):
-    def failing(recipe, parts, seconds):
+    def failing(recipe, parts, seconds, **options):
         raise UserError("the planted fault", "mend it")
 
     monkeypatch.setattr(trials, "hits_of", failing)
@@ -200,8 +201,8 @@ def test_a_candidate_that_fails_is_a_row_with_its_reason(pair, tmp_path, monkeyp
 
 def test_however_late_it_is_one_candidate_is_tried(pair, tmp_path, monkeypatch):
     """A slow machine leaves the second without prepared images; the first still gets its trial."""
-    monkeypatch.setattr(search, "PREPARING", 0.0)
-    monkeypatch.setattr(search, "LATEST", 0.0)
+    monkeypatch.setattr(time_limits, "PREPARING", 0.0)
+    monkeypatch.setattr(time_limits, "LATEST", 0.0)
     larger = replace(pair[1].recipe, data=replace(pair[1].recipe.data, size=20))
     second = replace(pair[1], recipe=larger)
     run = searched([pair[1], replace(second, name="late")], tmp_path / "runs")
@@ -246,10 +247,28 @@ def test_time_for_evaluating_the_winner_is_kept_from_the_trials(monkeypatch, tmp
     rest = (Reporter(), Clock(0.0), Division(BUDGET, Reporter()), tmp_path, interrupted.State())
     under_way = search.Search(100.0, *rest)
     for seconds, kept in ((7.0, 7.0), (70.0, 30.0)):
-        monkeypatch.setattr(
-            trials.budget, "evaluation_seconds", lambda *rest, seconds=seconds: seconds
-        )
+        monkeypatch.setattr(trials, "evaluation_seconds", lambda *rest, seconds=seconds: seconds)
         assert search.seconds_of_evaluation([candidate], under_way) == kept
+
+
+def test_a_candidate_that_is_too_slow_to_judge_is_not_tried_where_another_was(monkeypatch, pair):
+    monkeypatch.setattr(trials.budget, "seconds_each", lambda *rest: 1.0)
+    division = Division(BUDGET, Reporter())
+    slow = trials.attempt(pair[1], 1, 2.0, division, however_slow=False)
+    assert slow.score is None
+    assert slow.failure.startswith("too slow on this machine: judging")
+    assert trials.attempt(pair[1], 1, 2.0, division).score is not None, "the first one always is"
+
+
+def test_a_network_whose_evaluation_leaves_no_time_has_no_part(tmp_path):
+    rest = (Reporter(), Clock(0.0, now=lambda: 40.0), Division(180.0, Reporter()), tmp_path)
+    under_way = search.Search(180.0, *rest, interrupted.State())
+    hits = np.ones(4, dtype=np.bool_)
+    both = [probe.Probed("large", hits, 0.02), probe.Probed("small", hits, 0.005)]
+    quick = backbones.quick_enough(both, 12_000, under_way)
+    assert [one.name for one in quick] == ["small"]
+    (line,) = under_way.looked_at
+    assert line == "large: evaluating would take about 240 s, and 84 s at most can be kept for it"
 
 
 def test_groups_and_the_datas_own_validation_part_stay_apart(tmp_path):

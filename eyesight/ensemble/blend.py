@@ -32,7 +32,7 @@ from eyesight.runs import Run, now
 from eyesight.system.device import default_device
 from eyesight.system.environment import environment
 from eyesight.system.progress import Reporter
-from eyesight.training import calibrate, transfer
+from eyesight.training import budget, calibrate, transfer
 from eyesight.training.budget import Evaluation
 from eyesight.training.context import Context
 from eyesight.views import joined as joined_views
@@ -174,7 +174,14 @@ def open_members(runs: Sequence[Run], reporter: Reporter) -> Joined:
             f"the images at {data.source} have changed since {runs[0].path} was trained",
             "restore the images, or train the runs again",
         )
+    images = judged_by(runs[0], images)
     return Joined(list(runs), classifiers, images, blend_recipe(runs, data))
+
+
+def judged_by(run: Run, images: Dataset) -> Dataset:
+    """The data with the validation images that the run used; a short budget leaves some out."""
+    count = run.environment.get("validation_images")
+    return budget.used_validation(images, count)
 
 
 def blend_recipe(runs: Sequence[Run], data: Data) -> Recipe:
@@ -204,7 +211,7 @@ def aligned(predictions: Predictions, joined: Joined) -> npt.NDArray[np.float32]
     if missing:
         raise UserError(
             f"a run has no prediction for the validation image {missing[0]}",
-            "train it again: its predictions are damaged or belong to other images",
+            "train it again, with the same budget as the others: a short budget leaves some out",
         )
     return predictions.probabilities[[place[name] for name in ids]]
 

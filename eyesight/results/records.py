@@ -124,6 +124,7 @@ class Environment(TypedDict, total=False):
     processes: int
     precision: str
     precision2: str
+    validation_images: int | None  # used of those in the data; None for all
     weights: dict[str, str]
     code: str
     chosen: dict[str, object]

