@@ -98,6 +98,11 @@ def test_the_tables_of_a_run_are_sorted_without_leaving_the_page(page):
     page.locator("table.sortable th button").nth(1).click()
     assert page.url.endswith("/runs/0001-pets")
     assert page.locator("th[aria-sort=descending]").count() == 1
+    name = page.locator(".matrix th[scope=row]").first
+    name.locator(".word").evaluate(
+        "word => { word.textContent = 'Rhodesian ridgeback of Africa'; }"
+    )
+    assert name.evaluate("one => one.scrollWidth <= one.clientWidth"), "over its numbers"
     keep_picture(page, "run")
     assert fits(page)
 

@@ -69,6 +69,7 @@ FLAGS = {
         "--json",
         "--only",
         "--out",
+        "--title",
         "--to",
         "--tolerance",
         "--unproven",

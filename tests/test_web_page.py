@@ -143,6 +143,7 @@ def test_what_cannot_be_a_page_is_refused(emits, preparation, message):
         (("--to", "pdf"), "expected onnx or web"),
         (("--to", "web", "--int8"), "leave it out"),
         (("--unproven",), "add --to web"),
+        (("--title", "Dogs"), "add --to web"),
         (("--to", "web", "--only", "dogs"), "name a run folder"),
     ],
 )
@@ -220,8 +221,10 @@ def test_without_a_browser_nothing_is_kept_but_unproven(
 @pytest.mark.whole
 @pytest.mark.parametrize("name", ["page.html", "page"])
 def test_a_page_is_proven_and_says_so(trained, real, name, tmp_path):
-    printed, _ = command("export", trained.path, "--to", "web", "--out", tmp_path / name, "--json")
+    options = ("--to", "web", "--out", tmp_path / name, "--title", "My <shapes>", "--json")
+    printed, _ = command("export", trained.path, *options)
     made = json.loads(printed)
+    assert "<title>My &lt;shapes&gt;</title>" in Path(made["file"]).read_text(encoding="utf-8")
     proof = made["proof"]
     assert proof["pictures"] == 24 and proof["origin"].startswith("test images of ")
     assert proof["agreement"] == proof["same_sets"] == proof["same_doubt"] == 1

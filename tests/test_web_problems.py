@@ -42,7 +42,9 @@ def test_the_page_that_asks_for_the_token_takes_it(recogniser):
     page = client.get("/docs", headers=KOREAN)
     assert page.status_code == 401 and 'type="password"' in page.text and "토큰" in page.text
     wrong = client.post("/token", data={"token": "guess", "back": "/docs"}, headers=BROWSER)
-    assert wrong.status_code == 401
+    assert wrong.status_code == 401 and "This is not the token" in wrong.text
+    assert "This is not the token" not in client.get("/docs", headers=BROWSER).text
+    assert 'name="back" value="/docs"' in wrong.text, "the way on is kept"
     assert client.get("/docs", headers=BROWSER).status_code == 401
     right = client.post(
         "/token", data={"token": "s3cret", "back": "/docs"}, headers=BROWSER, follow_redirects=False

@@ -86,6 +86,10 @@ def export(
     tolerance: Annotated[
         float, typer.Option(metavar="POINTS", help="largest loss of accuracy that --int8 accepts")
     ] = 0.5,
+    title: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="title of a web page; default: the recipe's name"),
+    ] = None,
     unproven: Annotated[
         bool, typer.Option("--unproven", help=("keep a web page without verifying it in a browser"))
     ] = False,
@@ -98,7 +102,7 @@ def export(
     from eyesight.inference.predict import is_backbone_name
 
     is_network = weights is not None or only is not None or is_backbone_name(run)
-    _check_format(to, is_network=is_network, int8=int8, unproven=unproven)
+    _check_format(to, is_network=is_network, int8=int8, title=title, unproven=unproven)
     from eyesight.data import opening
 
     opening.check_data(data)
@@ -111,7 +115,7 @@ def export(
     from eyesight.exporting import export as exporting
 
     if to == "web":
-        _export_page(run, out, data, unproven=unproven, as_json=as_json)
+        _export_page(run, out, data, title=title, unproven=unproven, as_json=as_json)
         return
     if not is_network:
         allowed = tolerance / 100
@@ -139,7 +143,9 @@ def export(
         say(exporting.describe(item))
 
 
-def _check_format(to: str, *, is_network: bool, int8: bool, unproven: bool) -> None:
+def _check_format(
+    to: str, *, is_network: bool, int8: bool, title: str | None, unproven: bool
+) -> None:
     if to not in ("onnx", "web"):
         raise UserError(f"unknown format {to!r}", "expected onnx or web", code=2)
     if to == "web" and is_network:
@@ -152,20 +158,29 @@ def _check_format(to: str, *, is_network: bool, int8: bool, unproven: bool) -> N
         raise UserError(
             "--int8 applies only to ONNX files", "leave it out, or leave out --to web", code=2
         )
-    if to == "onnx" and unproven:
-        raise UserError(
-            "--unproven applies only to web pages", "add --to web, or leave it out", code=2
-        )
+    for option, given in (("--unproven", unproven), ("--title", title is not None)):
+        if to == "onnx" and given:
+            raise UserError(
+                f"{option} applies only to web pages", "add --to web, or leave it out", code=2
+            )
 
 
 def _export_page(
-    run: Path, out: Path | None, data: str | None, *, unproven: bool, as_json: bool
+    run: Path,
+    out: Path | None,
+    data: str | None,
+    *,
+    title: str | None,
+    unproven: bool,
+    as_json: bool,
 ) -> None:
     from eyesight.cli import console
     from eyesight.exporting import web
     from eyesight.runs import Run
 
-    page = web.export_web(Run.open(run), out, data=data, unproven=unproven, talk=console.talk)
+    page = web.export_web(
+        Run.open(run), out, data=data, title=title, unproven=unproven, talk=console.talk
+    )
     if as_json:
         show_json({"run": str(run), **page.to_dict()})
     else:

@@ -46,10 +46,13 @@ def export_web(
     out: Path | None = None,
     *,
     data: str | None = None,
+    title: str | None = None,
     unproven: bool = False,
     talk: Talk = silent,
 ) -> WebPage:
     """Write the run's classifier as one HTML file, or as a folder when `out` is no .html.
+
+    The page is titled `title`, by default the name of the recipe.
 
     Raises UserError, and keeps nothing, when it cannot be a page, when there is no browser to ask,
     and when the page answers differently in it.
@@ -66,6 +69,8 @@ def export_web(
         network = export.write_checked(run, loaded, description, file, data=data, talk=talk)
         model = network.file.read_bytes()
         facts = facts_of(description, loaded, model)
+        if title:
+            facts = {**facts, "name": title}
         parts = Parts(model, runtime.runtime(talk), facts)
         proof = None
         if not unproven:

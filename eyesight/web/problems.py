@@ -26,8 +26,13 @@ def refusal(
     error: str,
     hint: str = "",
     headers: Mapping[str, str] | None = None,
+    *,
+    back: str | None = None,
 ) -> Response:
-    """The error as a page for browsers, and as JSON otherwise."""
+    """The error as a page for browsers, and as JSON otherwise.
+
+    The page that asks for a token leads to `back` afterwards, by default the requested page.
+    """
     if not shown_to_a_person(request):
         return problem(status, error, hint, headers)
     title = "error." + str(status) if str(status) in TITLES else "error.other"
@@ -36,7 +41,7 @@ def refusal(
         "status": status,
         "error": error,
         "hint": hint,
-        "back": request.url.path,
+        "back": request.url.path if back is None else back,
     }
     return templates.TemplateResponse(request, "problem.html", context, status, headers)
 

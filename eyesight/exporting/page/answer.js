@@ -13,10 +13,12 @@ function percent(share) {
   return (100 * share).toLocaleString(language, { maximumFractionDigits: 1, minimumFractionDigits: 1 }) + " %";
 }
 
+// A long name is broken after "_" rather than within a word.
 function element(name, className = "", text = "") {
   const made = document.createElement(name);
   made.className = className;
-  made.textContent = text;
+  const parts = text.match(/[^_]*_+(?=[^_])|[^]+/g) || [];
+  made.append(...parts.flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part])));
   return made;
 }
 

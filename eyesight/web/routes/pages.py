@@ -186,6 +186,10 @@ async def enter_token(request: Request) -> Response:
         return RedirectResponse(back, 303)
     if not same_token(fields.get("token", [""])[0], password):
         return refusal(
-            request, 401, "this is not the server's token", "check the token and try again"
+            request,
+            401,
+            "this is not the server's token",
+            "check the token and try again",
+            back=back,
         )
     return remember_token(RedirectResponse(back, 303), password)

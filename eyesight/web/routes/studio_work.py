@@ -192,7 +192,7 @@ async def export(request: Request, name: str) -> Response:
 
     def work(job: Job) -> None:
         if to == "web":
-            job.run(["export", str(run.path), "--to", "web"])
+            job.run(["export", str(run.path), "--to", "web", "--title", project.title])
         else:
             exported(run)
 

@@ -15,9 +15,15 @@ function say(text) {
   toastTimer = setTimeout(() => { toast.hidden = true; }, 6000);
 }
 
+// A long name is broken after "_" rather than within a word.
+function breakable(text) {
+  const parts = text.match(/[^_]*_+(?=[^_])|[^]+/g) || [];
+  return parts.flatMap((part, place) => (place ? [document.createElement("wbr"), part] : [part]));
+}
+
 function element(kind, text, name) {
   const made = document.createElement(kind);
-  if (text) made.textContent = text;
+  if (text) made.append(...breakable(text));
   if (name) made.className = name;
   return made;
 }
@@ -52,7 +58,16 @@ async function tell(path, values = {}) {
 function explain(error) {
   if (!(error instanceof Refusal)) return t("problem.unreachable");
   const key = "problem." + error.status;
-  return [400, 408, 413, 415, 503, 504].includes(error.status) && key in TEXTS ? t(key) : error.message;
+  if ([400, 408, 413, 415, 503, 504].includes(error.status) && key in TEXTS) return t(key);
+  return document.documentElement.lang === "en" ? error.message : `${t("problem.program")} ${error.message}`;
+}
+
+// What the program itself says is English, whatever the language of the page.
+function told(text) {
+  if (!text) return [];
+  const own = element("span", text);
+  own.lang = "en";
+  return [`${t("problem.program")} `, own];
 }
 
 async function trying(work, place) {

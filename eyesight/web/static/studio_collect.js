@@ -9,7 +9,7 @@ function cardOf(name) {
   if (cards.has(name)) return cards.get(name);
   const root = cardTemplate.content.firstElementChild.cloneNode(true);
   const card = { name, root, start: 0, count: -1, version: "", chosen: new Set() };
-  root.querySelector("h2").textContent = name;
+  root.querySelector("h2").append(...breakable(name));
   root.setAttribute("aria-label", name);
   root.addEventListener("focusin", () => { lastUsed = name; });
   root.addEventListener("pointerdown", () => { lastUsed = name; });
@@ -282,7 +282,7 @@ function show(now) {
   const sum = now.classes.reduce((all, one) => all + one.count, 0);
   document.getElementById("next").hidden = !sum;
   document.getElementById("sum").textContent = now.classes.length
-    ? t("studio.sum", { n: now.classes.length, pictures: pictures(sum) }) : "";
+    ? t(now.classes.length === 1 ? "studio.sum_one" : "studio.sum", { n: now.classes.length, pictures: pictures(sum) }) : "";
   const undo = document.getElementById("undo");
   undo.hidden = !now.removed;
   undo.textContent = t("studio.undo", { n: now.removed });

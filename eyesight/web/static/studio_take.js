@@ -27,7 +27,7 @@ if (problem) {
     for (const button of document.querySelectorAll(".make")) button.disabled = busy;
     if (busy || !making) return;
     problem.hidden = !now.problem;
-    problem.textContent = now.problem;
+    problem.replaceChildren(...told(now.problem));
     if (!now.problem) location.href = `${here}/download/${making}`;
     making = "";
   }, 1);

@@ -52,12 +52,11 @@ function showFailure(progress) {
   const hidden = progress === null || progress.phase !== "failed";
   if (!hidden && failed.hidden) {
     const short = progress.short_of_time;
-    const lines = { reason: short ? t("studio.no_time") : progress.problem, remedy: short ? t("studio.more_time") : progress.hint };
-    for (const [name, text] of Object.entries(lines)) {
-      const line = document.getElementById(name);
-      line.textContent = text;
-      line.lang = short ? document.documentElement.lang : "en";
-    }
+    const reason = short ? [t("studio.no_time")] : told(progress.problem);
+    const remedy = element("span", short ? t("studio.more_time") : progress.hint);
+    if (!short) remedy.lang = "en";
+    document.getElementById("reason").replaceChildren(...reason);
+    document.getElementById("remedy").replaceChildren(remedy);
     const longer = plan.querySelector("input[value='300']");
     if (short && longer) longer.checked = true;
   }

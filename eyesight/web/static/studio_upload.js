@@ -46,6 +46,7 @@ function fail(name, reason) {
   failed.push(name);
   brokenList.hidden = false;
   brokenList.querySelector("summary").textContent = t("studio.broken", { n: failed.length });
+  brokenList.open = failed.length <= 5;
   if (failed.length > 500) return;
   brokenList.querySelector("ul").append(element("li", `${name}: ${reason}`));
 }
