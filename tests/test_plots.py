@@ -2,6 +2,7 @@
 on top of other text.
 """
 
+import logging
 from itertools import pairwise
 
 import numpy as np
@@ -253,3 +254,17 @@ def test_hangul_is_drawn_and_is_no_box():
         figure = plots.confusion(np.eye(2, dtype=np.int64), ["가위", "바위"])
     texts = words(figure)
     assert {"예측", "가위"} <= {text for text, _ in texts} and is_whole(figure)
+
+
+def test_warnings_about_fonts_are_hidden_while_a_figure_is_drawn_and_no_longer(caplog):
+    logger = logging.getLogger("matplotlib.font_manager")
+    level = logger.level
+    figure = plots.curves(drawn_epochs(3))
+    with languages.without_font_warnings():
+        logger.warning("no such weight")
+        plots.png(figure)
+        logger.warning("no such weight")
+    assert not caplog.records
+    logger.warning("no such font")
+    assert [record.message for record in caplog.records] == ["no such font"]
+    assert logger.level == level

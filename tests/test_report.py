@@ -5,14 +5,17 @@ markup.
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 
 from eyesight import recipe as recipes
-from eyesight.recipe import Data, Recipe
+from eyesight.recipe import Data, Recipe, Training
 from eyesight.report import report
+from eyesight.report.cards import kept_epoch
+from eyesight.report.settings import settings
 from eyesight.results import metrics
 from eyesight.results.predictions import Predictions, summary, write_arrays
 from eyesight.runs import Run
@@ -132,6 +135,64 @@ def test_says_what_the_training_really_used(tmp_path):
         "Trained 120 of 1,800 training images in 2 views each, 7 passes (14 steps), "
         "last learning rate 0.0001." in text
     )
+
+
+def test_epochs_that_are_several_passes_are_told_apart(tmp_path):
+    used = {"images": 120, "of": 1800, "versions": 1, "epochs": 1, "steps": 14, "lr": 0.0001}
+    run = drawn_run(tmp_path, status="trained")
+    run.append({"event": "done", "test": {}, "trained": [used | {"epochs": 2}]})
+    text = report.page(run)
+    assert "epoch 2 kept<" in text and "An epoch is one point" not in text
+    run.append({"event": "done", "test": {}, "trained": [used | {"epochs": 41}, used]})
+    text = report.page(run)
+    assert "epoch 2 kept · 42 passes over the images<" in text
+    assert "An epoch is one point of the curves, which may be several passes" in text
+
+
+def test_settings_are_shown_as_they_were_used(tmp_path):
+    run = drawn_run(tmp_path, status="trained")
+    recipe = replace(Recipe(name="toy"), data=Data(size=0), training=Training(epochs=20))
+    run.write_json("recipe.json", recipes.to_dict(recipe))
+    facts = {
+        "chosen": {"data.size": 224, "transfer.views": 4},
+        "without_effect": {"loss.gamma": "the loss is not focal"},
+    }
+    run.write_json("environment.json", facts)
+    used = {"images": 120, "of": 1800, "versions": 2, "epochs": 43, "steps": 14, "lr": 0.0001}
+    second = used | {"stage": 2, "epochs": 3}
+    run.append({"event": "done", "test": {}, "trained": [used | {"stage": 1}, second]})
+    shown = {setting.path: (setting.value, setting.remark) for setting in settings(run)}
+    assert shown["data.size"] == (224, "chosen for these images")
+    assert shown["transfer.views"] == (4, "chosen for these images, 2 views were used")
+    assert shown["training.epochs"] == (20, "43 passes were made")
+    assert shown["transfer.thaw_epochs"][1] == "3 passes were made"
+    assert shown["loss.gamma"][1] == "without effect: the loss is not focal"
+    text = report.page(run)
+    assert "chosen for these images, 2 views were used" in text
+    assert "&#34;size&#34;: 224" in text, "the full recipe is the one that was used"
+
+
+def test_says_how_many_images_were_used_and_left_out(tmp_path):
+    run = drawn_run(tmp_path)
+    left_out = [
+        {"id": "thumbs", "kind": "thumbnails", "detail": "", "fatal": True, "count": 5},
+        {"id": "gone.png", "kind": "missing", "detail": "", "fatal": True, "count": 0},
+    ]
+    facts = {"counts": {"train": 1100, "test": 60}, "problems": left_out}
+    run.write_json("data.json", dict(run.data) | facts | {"corrections": {"excluded": 2}})
+    text = report.page(run)
+    assert (
+        "<p>1,167 images: 1,100 training, 60 test, 5 left out (thumbnails), "
+        "2 left out (corrections).</p>" in text
+    )
+
+
+def test_the_epoch_of_a_run_that_chose_to_keep_its_last_one(tmp_path):
+    run = drawn_run(tmp_path, status="trained")
+    run.append({"event": "epoch", "epoch": 3, "train_loss": 2.0, "best": False})
+    assert kept_epoch(run)["epoch"] == 2
+    run.write_json("environment.json", {"chosen": {"training.keep": "last"}})
+    assert kept_epoch(run)["epoch"] == 3
 
 
 def test_loads_nothing_from_anywhere(tmp_path):

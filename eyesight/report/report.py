@@ -15,8 +15,11 @@ from matplotlib.figure import Figure
 from eyesight import recipe as recipes
 from eyesight.auditing import record
 from eyesight.auditing.record import AuditRecord
+from eyesight.data.facts import count_line, problems_of
 from eyesight.data.prepare import Pixels, encode_png
 from eyesight.data.store import open_store, store_folder
+from eyesight.report.cards import cards, is_epoch_several_passes, kept_epoch
+from eyesight.report.settings import settings
 from eyesight.results import calibration as calibrating
 from eyesight.results import conformal, metrics
 from eyesight.results.predictions import Predictions, readable, summary
@@ -31,18 +34,10 @@ MISTAKES = 40
 DOUBTFUL = 24  # labels that are shown
 THUMBNAIL = 128  # longest side in pixels of a shown image
 PIXELATED = 48  # images up to this side are shown with visible pixels, not smoothed
+SETTINGS = ("chosen", "without_effect")  # of environment.json, shown with the recipe
 PARTS = {"all": "only the head", "none": "everything"}  # trained part by `transfer.freeze`
 
 Json: TypeAlias = Mapping[str, Any]  # an object that was read from the run
-
-
-@dataclass(frozen=True)
-class Card:
-    """A value beside the accuracy."""
-
-    title: str
-    value: str
-    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +140,7 @@ def _about(run: Run) -> dict[str, object]:
     """The origin of the run and how to reproduce it."""
     recipe = run.recipe
     start = _last_event(run, "start")
+    machine = {key: value for key, value in run.environment.items() if key not in SETTINGS}
     place = f"{run.path.absolute().parent.name}/{run.path.absolute().name}"
     return {
         "name": recipe.name or run.name,
@@ -154,10 +150,11 @@ def _about(run: Run) -> dict[str, object]:
         "failure": _last_event(run, "failed"),
         "source": recipe.data.source or run.data.get("source") or "",
         "date": date(start.get("time")),
+        "counted": counted(run.data),
         "problems": by_kind(run.data.get("problems") or []),
-        "differences": recipes.differences(recipe, recipes.Recipe()),
-        "recipe_json": recipes.to_json(recipe),
-        "environment": list(flat(run.environment)),
+        "settings": settings(run),
+        "recipe_json": recipes.to_json(run.settled),
+        "environment": list(flat(machine)),
         "command": start.get("command") or f"eyesight train {place}",
     }
 
@@ -173,6 +170,7 @@ def _training(run: Run) -> dict[str, object]:
         "curves": curves,
         "stages": stages(run),
         "used": used_lines(run.result),
+        "several_passes": is_epoch_several_passes(run),
         "mixed": any(epoch.get("train_clean") for epoch in epochs),
         "findings": run_view.findings(run),
     }
@@ -279,81 +277,11 @@ def sentence(predictions: Predictions) -> str:
     return f"The classifier misclassified {n - hits:,} of {images}. {guess}"
 
 
-def cards(run: Run, test: Json) -> list[Card]:
-    """The values beside the accuracy; unknown ones are left out."""
-    shown = [*_training_cards(run), *_test_cards(test), *_machine_cards(run.environment)]
-    return [card for card in shown if card.value] + count_cards(run.data.get("counts"))
-
-
-def _training_cards(run: Run) -> Iterator[Card]:
-    result = run.result
-    seconds = result.get("seconds") or {}
-    total = ""
-    if seconds.get("total"):
-        total = f"{duration(seconds['total'])} in total"
-        budget = run.recipe.training.budget
-        if budget is not None and seconds["total"] > budget:
-            total += f", over the budget of {duration(budget)}"
-    kept = ""
-    best = _kept(run)
-    if best is not None:
-        kept = f"epoch {best['epoch']} kept"
-    yield Card("parameters", _text(result.get("parameters"), "{:,}"))
-    yield Card("training", _duration(seconds.get("training")), total)
-    yield Card("epochs", str(len(run.epochs) or ""), kept)
-
-
-def _test_cards(test: Json) -> Iterator[Card]:
-    yield Card("macro-F1", _text(test.get("macro_f1"), "{:.4f}"), "all classes weigh the same")
-    yield Card("top-5 accuracy", _percent(test.get("top5"), 2))
-    if "mse" not in test:
-        yield Card("test loss", _text(test.get("loss"), "{:.4f}"), "cross-entropy in nats")
-    yield Card(
-        "mean squared error", _text(test.get("mse"), "{:.5f}"), "of pixel values from 0 to 1"
-    )
-    yield Card("structural similarity", _text(test.get("ssim"), "{:.4f}"), "1 is identical")
-    threshold = _text(test.get("unfamiliar_from"), "{:.4f}")
-    yield Card("unfamiliar from", threshold, "99 % have a smaller error")
-    yield Card("pixel accuracy", _percent(test.get("pixel_accuracy"), 2))
-    yield Card("calibration error", _percent(test.get("ece"), 1), "confidence against accuracy")
-
-
-def _machine_cards(environment: Json) -> Iterator[Card]:
-    threads = ""
-    if environment.get("threads"):
-        threads = f"{environment['threads']} threads"
-    device = environment.get("device") or environment.get("cpu")
-    yield Card("device", _text(device, "{}"), threads)
-
-
-def count_cards(counts: object) -> list[Card]:
-    """A card with the number of images by split; a split has a number, or numbers by class."""
-    totals: dict[str, int] = {}
-    if isinstance(counts, dict):
-        for name, part in counts.items():
-            if isinstance(part, dict):
-                part = sum(part.values())
-            if isinstance(part, int):
-                totals[name] = part
-    if not totals:
-        return []
-    remark = " · ".join(f"{total:,} {name}" for name, total in totals.items())
-    return [Card("images", f"{sum(totals.values()):,}", remark)]
-
-
-def _kept(run: Run) -> Json | None:
-    """The epoch whose weights were kept."""
-    epochs: list[Json] = list(run.epochs)
-    if run.recipe.training.keep != "last":
-        epochs = [epoch for epoch in epochs if epoch.get("best")]
-    return epochs[-1] if epochs else None
-
-
 def stages(run: Run) -> list[StageRow]:
     """A row for each stage of a staged training; nothing for other trainings."""
     transfer = run.settled.transfer
     first_layers = (transfer.freeze, transfer.thaw)
-    kept = _kept(run) or {}
+    kept = kept_epoch(run) or {}
     rows = []
     for stage in run.result.get("stages") or ():
         place = stage["stage"]
@@ -388,6 +316,15 @@ def thumbnail(pixels: Pixels) -> str:
     return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
 
 
+def counted(data: Json) -> str:
+    """How many images there are, used and left out, as training prints it; empty when unknown."""
+    counts = data.get("counts") or {}
+    if not counts or not all(isinstance(count, int) for count in counts.values()):
+        return ""
+    corrections = data.get("corrections") or {}
+    return count_line(counts, problems_of(data), int(corrections.get("excluded", 0)))
+
+
 def by_kind(problems: Sequence[Json]) -> list[ProblemGroup]:
     """Problems grouped by kind: those left out first, then the most frequent."""
     groups: dict[tuple[str, bool], ProblemGroup] = {}
@@ -415,24 +352,6 @@ def date(text: str | None) -> str:
     except ValueError:
         return ""
     return f"{moment.day} {moment:%B %Y, %H:%M}"
-
-
-def _text(value: object, form: str) -> str:
-    if value is None:
-        return ""
-    return form.format(value)
-
-
-def _percent(share: float | None, digits: int) -> str:
-    if share is None:
-        return ""
-    return percent(share, digits)
-
-
-def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return ""
-    return duration(seconds)
 
 
 def _pixelated(run: Run) -> bool:

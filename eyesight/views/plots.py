@@ -30,7 +30,7 @@ from eyesight.results.calibration import RiskCoverage
 from eyesight.results.metrics import Reliability
 from eyesight.results.scores import MEASURES
 from eyesight.system.files import whole_file
-from eyesight.views.words import families, word
+from eyesight.views.words import families, without_font_warnings, word
 
 INK = "#1f2933"
 MUTED = "#66727f"
@@ -99,10 +99,11 @@ _style_lock = RLock()  # matplotlib keeps its settings in one place for all thre
 @contextmanager
 def _styled() -> Iterator[None]:
     style: Style = {**STYLE, "font.family": [*families(), "sans-serif"]}
-    with _style_lock, rc_context(style), warnings.catch_warnings():  # type: ignore[arg-type]
+    with _style_lock, without_font_warnings(), warnings.catch_warnings():
         # Names in a script that the font lacks become boxes, not a failure.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
-        yield
+        with rc_context(style):  # type: ignore[arg-type]
+            yield
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:

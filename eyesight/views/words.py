@@ -65,11 +65,24 @@ def can_draw(text: str) -> bool:
     return drawable.issuperset(map(ord, text))
 
 
+@contextmanager
+def without_font_warnings() -> Iterator[None]:
+    """Find fonts without a line on standard error for every weight that a font lacks."""
+    logger = logging.getLogger("matplotlib.font_manager")
+
+    def is_error(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
+    logger.addFilter(is_error)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_error)
+
+
 @cache
 def families() -> tuple[str, ...]:
     """The font families of figures; a character is drawn from the first that has it."""
-    # Every weight that a font lacks would be a line on standard error.
-    logging.getLogger("matplotlib.font_manager").setLevel(logging.ERROR)
     installed = {entry.name for entry in fontManager.ttflist}
     with_hangul = [name for name in HANGUL if name in installed]
     return (LATIN, *with_hangul[:1])

@@ -15,8 +15,10 @@ BOXES = (
     "the .json, .xml or .txt files beside the images may be bounding boxes; eyesight "
     "trains classifiers, not detectors"
 )
-LABEL_FILES = frozenset([".mat", ".txt", ".json", ".jsonl", ".xlsx", ".xls", ".parquet", ".pkl"])
-LABEL_FILES |= frozenset([".pickle", ".h5", ".hdf5", ".npy", ".db", ".xml"])
+LABEL_FILES = frozenset(
+    [".mat", ".txt", ".json", ".jsonl", ".xlsx", ".xls", ".parquet", ".pkl", ".pickle"]
+    + [".h5", ".hdf5", ".npy", ".db", ".xml"]
+)
 NO_LABELS = ("readme", "license", "licence", "attribution", "requirements")
 AS_TABLE = "write them to a CSV with the columns path and label"
 SEPARATOR = re.compile(r"[._ (-]")
