@@ -156,6 +156,7 @@ def test_settings_are_shown_as_they_were_used(tmp_path):
     facts = {
         "chosen": {"data.size": 224, "transfer.views": 4},
         "without_effect": {"loss.gamma": "the loss is not focal"},
+        "validation_images": 2000,
     }
     run.write_json("environment.json", facts)
     used = {"images": 120, "of": 1800, "versions": 2, "epochs": 43, "steps": 14, "lr": 0.0001}
@@ -166,6 +167,7 @@ def test_settings_are_shown_as_they_were_used(tmp_path):
     assert shown["transfer.views"] == (4, "chosen for these images, 2 views were used")
     assert shown["training.epochs"] == (20, "43 passes were made")
     assert shown["transfer.thaw_epochs"][1] == "3 passes were made"
+    assert shown["data.validation"][1].startswith("2,000 validation images were used")
     assert shown["loss.gamma"][1] == "without effect: the loss is not focal"
     text = report.page(run)
     assert "chosen for these images, 2 views were used" in text

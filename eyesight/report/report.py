@@ -34,7 +34,8 @@ MISTAKES = 40
 DOUBTFUL = 24  # labels that are shown
 THUMBNAIL = 128  # longest side in pixels of a shown image
 PIXELATED = 48  # images up to this side are shown with visible pixels, not smoothed
-SETTINGS = ("chosen", "without_effect")  # of environment.json, shown with the recipe
+# Of environment.json, shown with the recipe.
+SETTINGS = ("chosen", "without_effect", "validation_images")
 PARTS = {"all": "only the head", "none": "everything"}  # trained part by `transfer.freeze`
 
 Json: TypeAlias = Mapping[str, Any]  # an object that was read from the run

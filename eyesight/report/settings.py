@@ -39,6 +39,9 @@ def _remarks(run: Run, path: str, value: object) -> Iterator[str]:
     reason = (environment.get("without_effect") or {}).get(path)
     if reason:
         yield f"without effect: {reason}"
+    validation = environment.get("validation_images")
+    if path == "data.validation" and validation is not None:
+        yield f"{validation:,} validation images were used to stay within the budget"
     for used in run.result.get("trained") or ():
         yield from _otherwise(used, path, value)
 
