@@ -175,6 +175,21 @@ def test_near_copies_are_paired_and_strangers_are_not(change):
     assert all(pair.mirrored == (change is mirrored) for pair in pairs)
 
 
+def test_drawings_that_differ_in_one_stroke_are_no_near_duplicates():
+    random = np.random.default_rng(0)
+    pixels = random.integers(240, 256, (40, 1, 32, 32), dtype=np.uint8)
+    pixels[:, 0, 6:26, 6:10] = 0
+    pixels[:, 0, 6:10, 6:24] = 0
+    pixels[:, 0, 14:18, 6:20] = 0
+    pixels[::2, 0, 23:26, 6:13] = 0
+    data = Images.of(pixels, np.arange(40) % 2, ("c", "f"), tuple(map(str, range(40))))
+    computed = features.Features(torch.ones(40, 8).half(), torch.arange(40), 8, "toy")
+    first, second = torch.arange(0, 38), torch.arange(1, 39)
+    fine = copies.fine_images(data, computed.index)
+    assert copies.verify(fine, first, second) == []
+    assert len(copies.verify(fine, first, first + 2)) == 38
+
+
 def test_images_without_any_candidates_have_no_near_duplicates():
     pixels = (textures(2) // 255) * np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1)
     data = Images.of(pixels, np.arange(2), ("a", "b"), ("0", "1"))

@@ -124,3 +124,11 @@ def test_the_audit_its_json_its_text_and_its_record_name_the_flaws(tmp_path):
     lines = describe(replace(result, copies=(pair,)), every=False)
     words = "  near duplicates with different labels: 1 group (see below); at least one label in each is probably wrong"
     assert any(line.startswith(words) for line in lines)
+
+
+def test_a_stroke_across_a_tiny_image_is_no_frame():
+    random = np.random.default_rng(0)
+    pixels = random.integers(0, 256, (40, 1, 8, 8), dtype=np.uint8)
+    pixels[:3] = 0
+    pixels[:3, :, :, 3:5] = 255
+    assert [flaw for flaw in quality.find(images_of(pixels)) if flaw.kind == "frame"] == []

@@ -2,7 +2,8 @@
 
 Candidates are the nearest neighbours of each image by features and by small grey thumbnails, also
 flipped. Each candidate is verified by its pixels: the images are aligned with crops of up to a
-tenth and must correlate in colour and in fine detail, which separates two empty skies.
+tenth and must correlate in colour and in fine detail, which separates two empty skies. After
+registration they must agree in every place, which separates drawings that resemble each other.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from eyesight.auditing.features import Features
 from eyesight.auditing.labels import CHUNK, Standardiser
+from eyesight.auditing.registration import agreement, disagreement, registered
 from eyesight.data.images import Images
 from eyesight.system.progress import Progress
 
@@ -32,6 +34,9 @@ MINIMUM_COARSE = 0.8  # correlation of the grey images in the best alignment
 MINIMUM_COLOUR = 0.85  # correlation of colours
 # Correlation of what is left without the local mean: below it strangers begin (CIFAR-10, looked at)
 MINIMUM_DETAIL = 0.88
+# After registration: recall of planted copies is .990 on CIFAR-10 and .997 on dogs, precision 1
+MINIMUM_AGREEMENT = 0.975
+MAXIMUM_DISAGREEMENT = 0.4
 PAIRS = 1024  # verified at a time
 
 
@@ -217,11 +222,21 @@ def compare(
         colour = correlation(a, b)
         fine = correlation(detail(a), detail(b))
         copies = (colour >= MINIMUM_COLOUR) & (fine >= MINIMUM_DETAIL)
+        if not bool(copies.any()):
+            continue
+        copies[copies.clone()] = agree_everywhere(a[copies], b[copies])
         for place in torch.nonzero(copies)[:, 0].tolist():
             row = int(rows[place])
             similarity = float((colour[place] + fine[place]) / 2)
             pairs.append(Pair(int(first[row]), int(second[row]), similarity, mirrored))
     return pairs
+
+
+def agree_everywhere(one: Tensor, other: Tensor) -> Tensor:
+    """Which aligned images n,C,H,W are alike in every place once they are registered, bool n."""
+    moved, still = registered(averaged(one.mean(1), 3), averaged(other.mean(1), 3))
+    alike = agreement(moved, still) >= MINIMUM_AGREEMENT
+    return alike & (disagreement(moved, still) <= MAXIMUM_DISAGREEMENT)
 
 
 def window_grids() -> list[tuple[float, float, float]]:

@@ -25,6 +25,7 @@ WASHED_OUT = 192.0  # grey level of the darkest hundredth
 BLURRED = 0.006  # share of the contrast that is finer than a quarter of SIDE
 TINY = 0.04  # share of the area that is not background
 FRAME = 0.06  # share of the side on both of two opposite edges
+FRAMED = 16  # pixels from which on a side may have a frame; a stroke spans smaller images
 ODD_SHAPE = 2.5  # times as long as usual, whether upright or across
 FLAT = 3.0  # deviation of grey levels along a row that counts as one colour
 STEP = 20.0  # grey levels between a frame and the image
@@ -130,6 +131,8 @@ def frame(grey: Tensor) -> Tensor:
     A bar ends at a straight line: across it, most pixels change. What fades into a background of
     the same colour is no bar.
     """
+    if min(grey.shape[1:]) < FRAMED:
+        return torch.zeros(len(grey))
     upright = torch.minimum(bar(grey), bar(grey.flip(1)))
     turned = grey.transpose(1, 2)
     across = torch.minimum(bar(turned), bar(turned.flip(1)))
