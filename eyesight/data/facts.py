@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from eyesight.data.corrections import CorrectionFacts
 from eyesight.data.decode import Problem, left_out_by_kind
@@ -27,18 +27,16 @@ class DataFacts(TypedDict, total=False):
     corrections: CorrectionFacts
 
 
-def problems_of(facts: Mapping[str, Any]) -> list[Problem]:
+def problems_of(facts: DataFacts) -> list[Problem]:
     """The problems of a run's data; runs of earlier versions kept no counts."""
-    return [
-        Problem(
-            str(problem.get("id", "")),
-            str(problem.get("kind", "")),
-            str(problem.get("detail", "")),
-            bool(problem.get("fatal")),
-            int(problem.get("count", 1)),
-        )
-        for problem in facts.get("problems") or ()
-    ]
+    problems = []
+    for problem in facts.get("problems") or ():
+        count = problem.get("count")
+        if not isinstance(count, int):
+            count = 1
+        name, kind, detail = (str(problem.get(key, "")) for key in ("id", "kind", "detail"))
+        problems.append(Problem(name, kind, detail, bool(problem.get("fatal")), count))
+    return problems
 
 
 def count_line(counts: Mapping[str, int], problems: Iterable[Problem], excluded: int = 0) -> str:

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from eyesight import recipe as recipes
 from eyesight.auditing import record
 from eyesight.auditing.record import AuditRecord
-from eyesight.data.facts import count_line, problems_of
+from eyesight.data.facts import DataFacts, count_line, problems_of
 from eyesight.data.prepare import Pixels, encode_png
 from eyesight.data.store import open_store, store_folder
 from eyesight.report.cards import cards, is_epoch_several_passes, kept_epoch
@@ -317,13 +317,14 @@ def thumbnail(pixels: Pixels) -> str:
     return "data:image/png;base64," + base64.b64encode(encode_png(pixels)).decode()
 
 
-def counted(data: Json) -> str:
+def counted(data: DataFacts) -> str:
     """How many images there are, used and left out, as training prints it; empty when unknown."""
     counts = data.get("counts") or {}
     if not counts or not all(isinstance(count, int) for count in counts.values()):
         return ""
-    corrections = data.get("corrections") or {}
-    return count_line(counts, problems_of(data), int(corrections.get("excluded", 0)))
+    corrections = data.get("corrections")
+    excluded = int(corrections.get("excluded", 0)) if corrections else 0
+    return count_line(counts, problems_of(data), excluded)
 
 
 def by_kind(problems: Sequence[Json]) -> list[ProblemGroup]:

@@ -75,9 +75,11 @@ def plan_evaluation(network: Network, data: Dataset, recipe: Recipe, left: float
     while True:
         evaluation = faster_arithmetic(network, data, recipe, views, left)
         if evaluation.seconds > limit and has_references(data, recipe):
-            evaluation = shortened(evaluation, data, recipe, references=FEW_REFERENCES)
+            shorter = replace(evaluation, references=FEW_REFERENCES)
+            evaluation = shortened(evaluation, shorter, data, recipe)
         if evaluation.seconds > limit and has_spare_validation(data, recipe):
-            evaluation = shortened(evaluation, data, recipe, validation=FEW_VALIDATION)
+            shorter = replace(evaluation, validation=FEW_VALIDATION)
+            evaluation = shortened(evaluation, shorter, data, recipe)
         if views == "one" or evaluation.seconds <= limit:
             return evaluation
         views = FEWER[views]
@@ -100,19 +102,9 @@ def has_spare_validation(data: Dataset, recipe: Recipe) -> bool:
 
 
 def shortened(
-    evaluation: Evaluation,
-    data: Dataset,
-    recipe: Recipe,
-    *,
-    references: int | None = None,
-    validation: int | None = None,
+    evaluation: Evaluation, shorter: Evaluation, data: Dataset, recipe: Recipe
 ) -> Evaluation:
-    """The evaluation with fewer references or validation images, and its seconds."""
-    shorter = replace(
-        evaluation,
-        references=references or evaluation.references,
-        validation=validation or evaluation.validation,
-    )
+    """The `shorter` evaluation with its seconds, by those of the longer one."""
     share = evaluated(data, recipe, shorter) / evaluated(data, recipe, evaluation)
     return replace(shorter, seconds=share * evaluation.seconds)
 
