@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageEnhance
 
-from eyesight.auditing import audit, copies, features
+from eyesight.auditing import copies, features
+from eyesight.auditing.material import open_material
 from eyesight.data.images import Images
 from eyesight.system.environment import environment
 from eyesight.system.progress import Reporter
@@ -142,7 +143,7 @@ def main():
     parser.add_argument("--imagededup", default="", help="a Python that has imagededup")
     parser.add_argument("--montage", default="", help="where to draw the other pairs")
     options = parser.parse_args()
-    material = audit.open_material(options.data, 600.0, Reporter())
+    material = open_material(options.data, 600.0, Reporter())
     results = []
     for seed in range(options.seeds):
         chosen = torch.randperm(
@@ -162,7 +163,7 @@ def main():
         )
         feature_seconds = time.process_time() - began
         began = time.process_time()
-        rows = copies.find_pairs(images, computed, lambda done, total: None)
+        rows, _ = copies.find_pairs(images, computed, lambda done, total: None)
         seconds = time.process_time() - began
         pairs = [tuple(sorted((pair.first, pair.second))) for pair in rows]
         result = {

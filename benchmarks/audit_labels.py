@@ -32,7 +32,8 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
-from eyesight.auditing import audit, features, labels, noise_share
+from eyesight.auditing import features, labels, noise_share
+from eyesight.auditing.material import open_material
 from eyesight.system.environment import environment
 from eyesight.system.progress import Reporter
 
@@ -61,7 +62,7 @@ class Printer(Reporter):
 
 def computed_features(where, limit):
     """The material of an audit, of `limit` images unless 0, and its features, all of them."""
-    material = audit.open_material(where, 600.0, Printer())
+    material = open_material(where, 600.0, Printer())
     if limit and limit < len(material.images):
         rows = np.random.default_rng(0).permutation(len(material.images))[:limit]
         material = replace(material, images=material.images.subset(np.sort(rows)))

@@ -34,7 +34,7 @@ from eyesight.results.predictions import Predictions, read_arrays
 from eyesight.results.records import Environment, Event, Result
 from eyesight.results.scores import MEASURES, Measure
 from eyesight.system.files import disk_error, lock, sweep, whole_file
-from eyesight.system.json_value import JsonObject, parse_json
+from eyesight.system.json_value import JsonObject, parse_json, parse_json_lines
 
 Status = Literal["running", "done", "failed", "interrupted"]
 
@@ -471,7 +471,7 @@ def _events(written: bytes) -> list[Event]:
     """The whole events of a log: at once, which is faster, or line by line if some are damaged."""
     lines = [line for line in written.split(b"\n") if line]
     with suppress(ValueError):
-        events = parse_json(b"[" + b",".join(lines) + b"]")
+        events = parse_json_lines(lines)
         if len(events) == len(lines) and all(isinstance(event, dict) for event in events):
             return cast(list[Event], events)
     return [event for line in lines if (event := _event(line)) is not None]

@@ -24,6 +24,7 @@ from eyesight.auditing import (
     shortcuts,
     unlike,
 )
+from eyesight.auditing.material import open_material
 from eyesight.data.corrections import Corrections
 from eyesight.data.images import Images
 from eyesight.errors import UserError
@@ -170,7 +171,8 @@ def test_near_copies_are_paired_and_strangers_are_not(change):
     extractor = features.Patches(data)
     values = extractor(torch.from_numpy(pixels)).half()
     computed = features.Features(values, torch.arange(46), extractor.middle, "patches")
-    pairs = copies.find_pairs(data, computed, lambda done, total: None)
+    pairs, left = copies.find_pairs(data, computed, lambda done, total: None)
+    assert left == 0
     assert {(pair.first, pair.second) for pair in pairs} == {(row, 40 + row) for row in range(6)}
     assert all(pair.mirrored == (change is mirrored) for pair in pairs)
 
@@ -195,7 +197,7 @@ def test_images_without_any_candidates_have_no_near_duplicates():
     data = Images.of(pixels, np.arange(2), ("a", "b"), ("0", "1"))
     values = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).half()
     computed = features.Features(values, torch.arange(2), 2, "toy")
-    assert copies.find_pairs(data, computed, lambda done, total: None) == []
+    assert copies.find_pairs(data, computed, lambda done, total: None) == ([], 0)
 
 
 def test_pairs_that_share_an_image_make_one_group():
@@ -227,7 +229,7 @@ def test_outliers_of_one_kind_are_found_together():
 
 
 def shortcut_alarms(root):
-    material = audit.open_material(str(root), 60, Reporter())
+    material = open_material(str(root), 60, Reporter())
     found = shortcuts.find(material.source, material.images)
     return {shortcut.name: shortcut for shortcut in found if shortcut.alarm}
 
@@ -373,15 +375,6 @@ def test_features_are_computed_once_and_damage_is_computed_anew(tmp_path, monkey
     file.write_bytes(file.read_bytes()[:-200])
     second = audit.audit(root, budget=60).to_dict(every=True)
     assert first["labels"] == second["labels"]
-
-
-def test_a_short_budget_says_what_it_left_out(tmp_path, monkeypatch):
-    monkeypatch.setattr(features, "MINIMUM_IMAGES", 32)
-    root = folder(tmp_path / "set", 300)
-    result = audit.audit(root, budget=0.0)
-    assert 32 <= len(result.labels) < 300
-    assert any("images left out to stay" in note for note in result.notes)
-    assert any("logistic regression left out" in note for note in result.notes)
 
 
 def test_one_class_is_refused(tmp_path):

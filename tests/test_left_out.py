@@ -6,7 +6,7 @@ import pytest
 from test_masks import pair_files
 from test_sources import draw_all
 
-from eyesight.auditing import audit
+from eyesight.auditing.material import open_material
 from eyesight.data.decode import Problem, left_out_by_kind
 from eyesight.data.masks import scan
 from eyesight.data.store import refuse_problems
@@ -39,7 +39,7 @@ def test_the_audit_counts_images_alone(tmp_path, broken, line):
     told = []
     reporter = Reporter()
     reporter.message = told.append
-    audit.open_material(tmp_path / "labels.csv", 10.0, reporter)
+    open_material(tmp_path / "labels.csv", 10.0, reporter)
     said = [text.partition(" list")[0] for text in told if text.startswith("left out")]
     assert said == line
 

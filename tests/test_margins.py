@@ -9,6 +9,7 @@ from drawn import SHAPES, folder
 
 from eyesight import experiment
 from eyesight.auditing import audit, features, labels, learnt
+from eyesight.auditing.material import open_material
 from eyesight.data import dataset
 from eyesight.errors import UserError
 from eyesight.recipe import Augment, Data, Model, Recipe, Training
@@ -78,7 +79,7 @@ def test_an_audit_of_a_run_takes_its_margins_as_a_witness(tmp_path, monkeypatch)
     monkeypatch.setattr(features, "FILTERS", 16)
     recipe = toy(tmp_path, wrong=12)
     run = experiment.train(recipe, tmp_path / "runs")
-    material = audit.open_material(run.path, 60, Reporter())
+    material = open_material(run.path, 60, Reporter())
     assert set(material.learnt) == set(dataset.load(recipe.data).train.ids)
     with_it = {label.id: label.score for label in audit.audit(run.path).labels}
     without = {label.id: label.score for label in audit.audit(recipe.data).labels}

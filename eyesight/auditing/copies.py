@@ -8,6 +8,8 @@ registration they must agree in every place, which separates drawings that resem
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -50,12 +52,22 @@ class Pair:
     mirrored: bool
 
 
-def find_pairs(images: Images, features: Features, progress: Progress) -> list[Pair]:
-    """The near duplicates among images with features, most similar first."""
+def find_pairs(
+    images: Images, features: Features, progress: Progress, deadline: float = math.inf
+) -> tuple[list[Pair], int]:
+    """The near duplicates among images with features, most similar first.
+
+    Comparing ends when `deadline`, one of time.monotonic(), has passed; the second value counts the
+    pairs that were not compared.
+    """
     pixels = fine_images(images, features.index)
     first, second = candidates(pixels, features, progress)
     pairs: list[Pair] = []
+    left = 0
     for start in range(0, len(first), PAIRS):
+        if time.monotonic() > deadline:
+            left = len(first) - start
+            break
         rows = slice(start, start + PAIRS)
         pairs += verify(pixels, first[rows], second[rows])
     index = features.index
@@ -63,7 +75,7 @@ def find_pairs(images: Images, features: Features, progress: Progress) -> list[P
         Pair(int(index[pair.first]), int(index[pair.second]), pair.similarity, pair.mirrored)
         for pair in pairs
     ]
-    return sorted(placed, key=lambda pair: -pair.similarity)
+    return sorted(placed, key=lambda pair: -pair.similarity), left
 
 
 def fine_images(images: Images, index: Tensor) -> Tensor:

@@ -245,7 +245,7 @@ def batches(
 
     done = 0
     with cores.workers(count) as pool:
-        for rows in torch.split(order, count * 4 * batch):
+        for rows in torch.split(order, count * batch):
             if time.monotonic() > deadline and done >= MINIMUM_IMAGES:
                 break
             yield from pool.map(compute_batch, torch.split(rows, batch))

@@ -8,6 +8,7 @@ also be far from the usual sharpness of the data set.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 
 import torch
@@ -38,24 +39,36 @@ LEAST = 1e-6  # of a number whose logarithm is taken
 
 
 def find(
-    images: Images, shapes: Sequence[tuple[int, int]] | None = None
-) -> tuple[FlawedImage, ...]:
+    images: Images,
+    shapes: Sequence[tuple[int, int]] | None = None,
+    deadline: float = math.inf,
+) -> tuple[tuple[FlawedImage, ...], int]:
     """Find low-quality images, by kind, worst first.
 
     Args:
         images: the prepared images.
         shapes: width and height of each image before it was prepared, or None where all have one.
+        deadline: one of time.monotonic(), after which no further images are measured.
+
+    Returns:
+        The images, and how many were not measured.
     """
-    parts = []
-    for rows in torch.split(torch.arange(len(images)), CHUNK):
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    parts: list[dict[str, Tensor]] = []
+    for rows in torch.split(order, CHUNK):
+        if parts and time.monotonic() > deadline:
+            break
         parts.append(measure(images.take(rows)))
-    columns = {kind: torch.cat([part[kind] for part in parts]) for kind in parts[0]}
+    measured = sum(len(part["blank"]) for part in parts)
+    places, sequence = order[:measured].sort()
+    ids = [images.ids[place] for place in places.tolist()]
+    columns = {kind: torch.cat([part[kind] for part in parts])[sequence] for kind in LIMITS}
     flaws: list[FlawedImage] = []
     for kind, limit in LIMITS.items():
-        flaws += beyond(images.ids, kind, columns[kind], limit)
+        flaws += beyond(ids, kind, columns[kind], limit)
     if shapes is not None:
         flaws += odd_shapes(images.ids, shapes)
-    return without_echoes(flaws)
+    return without_echoes(flaws), len(images) - measured
 
 
 # How far each measure may go: below a positive limit lies a flaw, above a negative one.

@@ -54,7 +54,7 @@ def audit(
     as_json: AsJson = False,
 ) -> None:
     """Find wrong labels, near duplicates, outliers and shortcuts."""
-    from eyesight.cli import console
+    from eyesight.cli import console, options
     from eyesight.data import group_file, opening
     from eyesight.recipe import Recipe, override, seconds
 
@@ -67,7 +67,7 @@ def audit(
     console.talk("starting PyTorch")
     from eyesight.auditing import audit as auditing
 
-    result = auditing.audit(data, budget=limit, reporter=console.reporter)
+    result = auditing.audit(data, budget=limit, started=options.STARTED, reporter=console.reporter)
     if waited() > limit:
         console.talk(f"the audit took {waited():.0f} s, over the budget of {limit:.0f} s")
     keep_record(result, where)

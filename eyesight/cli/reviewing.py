@@ -94,15 +94,15 @@ def open_review(
     """
     reporter.message("starting PyTorch")
     from eyesight.auditing import audit as auditing
-    from eyesight.auditing import record
+    from eyesight.auditing import material, record
     from eyesight.web.review import Review
 
-    material = auditing.open_material(data, budget, reporter)
-    kept = record.recall(material.store.key)
+    opened = material.open_material(data, budget, reporter)
+    kept = record.recall(opened.store.key)
     if kept is None:
         kept = auditing.audit(data, budget=budget, reporter=reporter).record()
         record.remember(kept)
-    return Review.open(kept, material.source, file or corrections_path(data), who)
+    return Review.open(kept, opened.source, file or corrections_path(data), who)
 
 
 def corrections_path(data: Data) -> Path:

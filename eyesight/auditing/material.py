@@ -1,0 +1,234 @@
+"""The images to audit: opened, prepared in one size, and no more than the budget has time for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from eyesight.auditing import learnt
+from eyesight.auditing.record import CopiedImage
+from eyesight.data import dataset
+from eyesight.data.decode import left_out_by_kind
+from eyesight.data.duplicates import copied_from
+from eyesight.data.images import Images
+from eyesight.data.layout import Layout
+from eyesight.data.opening import open_source
+from eyesight.data.prepare import BadPicture, Preparation, dimensions
+from eyesight.data.source import Source, count_of_images, digest
+from eyesight.data.store import Store, prepare_store
+from eyesight.errors import UserError
+from eyesight.recipe import Data
+from eyesight.runs import Run
+from eyesight.system.progress import Reporter
+
+PREPARE_SHARE = 0.25  # largest share of a budget for preparing images
+DECODED = 40e6  # pixels a second that a core decodes and resizes
+FILE_PIXELS = 20_000  # pixels decoded in the time that opening a file takes
+FEWEST = 256  # images that are prepared in any case
+SAMPLED = 30  # images whose size is looked at
+FEATURE_SECONDS = 0.4  # share of a budget in which the features of all images should be computed
+PACE = 150.0  # images of 128 pixels a second on two cores without AMX
+SIDES = (224, 160, 128)
+SMALL = 64  # images up to this side are kept as they are
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The images to audit.
+
+    `dropped` are exact copies that the store left out, each with the id of the image it copies.
+    """
+
+    name: str
+    source: Source
+    store: Store
+    images: Images
+    splits: tuple[str, ...]
+    dropped: tuple[tuple[CopiedImage, str], ...]
+    learnt: Mapping[str, float] = field(default_factory=dict)  # margins of a run, by id
+    notes: tuple[str, ...] = ()  # on what was left out
+
+
+def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -> Material:
+    """Open the images of a data set or a run, with their splits."""
+    data = where if isinstance(where, Data) else Data(str(where))
+    run = None
+    if not isinstance(where, Data) and (Path(where) / "recipe.json").is_file():
+        run = Run.open(Path(where))
+        data = run.settled.data
+        if data.target != "class":
+            raise UserError(
+                f"{where} predicts a {data.target} for each image; the audit needs class labels",
+                "name a run of a classifier, or its data",
+            )
+    whole = open_source(data.source, layout=Layout.of(data), talk=reporter.message)
+    source = affordable_part(whole, budget)
+    notes = []
+    left_out = len(whole.ids) - len(source.ids)
+    if left_out:
+        notes.append(
+            f"{left_out:,} of {len(whole.ids):,} images left out, because preparing them all "
+            "would exceed the budget"
+        )
+    store = prepare_store(
+        source,
+        data,
+        progress=reporter.counter("preparing images"),
+        preparation=preparation(source, budget),
+    )
+    bad = sum(left_out_by_kind(store.problems).values())
+    if bad:
+        reporter.message(
+            f"left out {count_of_images(bad)}; list them with `eyesight data {data.source}`"
+        )
+    images = dataset.images_of(store)
+    if len(set(store.labels.tolist())) < 2:
+        raise UserError(
+            f"{data.source} has images of only one class; the audit needs at least two",
+            "use one folder per class",
+        )
+    splits = dict(zip(source.ids, source.splits.tolist(), strict=True))
+    by_run: dict[str, float] = {}
+    if run is not None:
+        splits |= splits_of_run(data)
+        by_run = learnt.margins_of(run, data)
+    names = tuple(str(splits[one]) for one in store.ids)
+    return Material(
+        data.source,
+        source,
+        store,
+        images,
+        names,
+        dropped_copies(source, store, splits),
+        by_run,
+        tuple(notes),
+    )
+
+
+def splits_of_run(data: Data) -> dict[str, str]:
+    """The split of each image of a run, by id."""
+    loaded = dataset.load(data)
+    parts = {"train": loaded.train, "validation": loaded.validation, "test": loaded.test}
+    return {one: name for name, images in parts.items() for one in images.ids}
+
+
+def preparation(source: Source, budget: float) -> Preparation:
+    """One size for all images.
+
+    Their own where they are small, else the largest that the budget has time for.
+    """
+    side = usual_side(source)
+    if side <= SMALL:
+        return Preparation(side, side, 3)
+    affordable = FEATURE_SECONDS * budget * PACE / max(1, len(source.ids))
+    for side in SIDES:
+        if (side / 128) ** 2 <= affordable:
+            return Preparation(side, side, 3)
+    return Preparation(SIDES[-1], SIDES[-1], 3)
+
+
+def usual_side(source: Source) -> int:
+    """The median of the shorter sides of some images, above 0."""
+    if source.pixels is not None:
+        return min(int(side) for side in source.pixels.shape[2:])
+    sides = sorted(min(size) for size in sampled_sizes(source))
+    if not sides:
+        return SIDES[-1]
+    return max(1, sides[len(sides) // 2])
+
+
+def sampled_sizes(source: Source) -> list[tuple[int, int]]:
+    """Width and height of some images, spread over the data."""
+    sizes: list[tuple[int, int]] = []
+    for index in range(0, len(source.ids), max(1, len(source.ids) // SAMPLED)):
+        try:
+            content = source.read(index)
+            width, height = dimensions(content) if isinstance(content, bytes) else turned(content)
+        except BadPicture:
+            continue
+        sizes.append((width, height))
+    return sizes
+
+
+def turned(pixels: np.ndarray) -> tuple[int, int]:
+    """Width and height of an array H,W or H,W,C."""
+    return int(pixels.shape[1]), int(pixels.shape[0])
+
+
+def affordable_part(source: Source, budget: float) -> Source:
+    """The source, or a random part of it that can be prepared within PREPARE_SHARE of the budget.
+
+    The part depends on the budget and the processor only, so that the same audit finds it again.
+    """
+    if source.pixels is not None:
+        return source
+    sizes = sampled_sizes(source)
+    if not sizes:
+        return source
+    pixels = sum(width * height for width, height in sizes) / len(sizes)
+    each = (pixels + FILE_PIXELS) / (DECODED * (os.cpu_count() or 1))
+    count = max(FEWEST, int(PREPARE_SHARE * budget / each))
+    if count >= len(source.ids):
+        return source
+    order = torch.randperm(len(source.ids), generator=torch.Generator().manual_seed(0))
+    return part_of(source, order[:count].sort().values.tolist())
+
+
+def part_of(source: Source, rows: list[int]) -> Source:
+    """Some images of a source, in this order."""
+    boxes = source.boxes
+    groups = source.groups
+    return replace(
+        source,
+        ids=tuple(source.ids[row] for row in rows),
+        labels=source.labels[rows],
+        splits=source.splits[rows],
+        read=lambda index: source.read(rows[index]),
+        fingerprint=digest([source.fingerprint, *rows]),
+        boxes=None if boxes is None else lambda: [boxes()[row] for row in rows],
+        groups=None if groups is None else tuple(groups[row] for row in rows),
+    )
+
+
+def shapes_of(material: Material) -> list[tuple[int, int]] | None:
+    """Width and height of the files of the images; None where the images are no files."""
+    source = material.source
+    if source.pixels is not None:
+        return None
+    rows = {one: row for row, one in enumerate(source.ids)}
+    shapes = []
+    for one in material.images.ids:
+        try:
+            content = source.read(rows[one])
+            if not isinstance(content, bytes):
+                return None
+            shapes.append(dimensions(content, upright=True))
+        except BadPicture:
+            return None
+    return shapes
+
+
+def dropped_copies(
+    source: Source, store: Store, splits: dict[str, str]
+) -> tuple[tuple[CopiedImage, str], ...]:
+    """Exact copies that the store left out, each with the id of the image that it copies."""
+    rows = {one: row for row, one in enumerate(source.ids)}
+    dropped = []
+    for problem in store.problems:
+        other = copied_from(problem)
+        if other is not None:
+            label = source.classes[source.labels[rows[problem.id]]]
+            dropped.append((CopiedImage(problem.id, splits[problem.id], label), other))
+    return tuple(dropped)
+
+
+def member(material: Material, place: int) -> CopiedImage:
+    """The image at a place of the data as one of a group."""
+    images = material.images
+    label = images.classes[int(images.labels[place])]
+    return CopiedImage(images.ids[place], material.splits[place], label)
