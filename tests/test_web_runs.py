@@ -67,6 +67,20 @@ def begun(folder, name="pets"):
     return run
 
 
+def test_a_row_shows_where_a_training_is_after_it_failed_and_was_resumed(runs):
+    run = begun(runs)
+    run.append({"event": "failed", "message": "the disk is full"})
+    failed = run_table.row(run)
+    assert (failed.status, failed.epochs, failed.problem) == ("failed", 2, "the disk is full")
+    run.append({"event": "start"})
+    again = run_table.row(run)
+    assert (again.status, again.epochs, again.progress) == ("interrupted", 2, 1.0)
+    run.append({"event": "epoch", "epoch": 1, "progress": 0.5})
+    with (run.path / "log.jsonl").open("ab") as log:
+        log.write(b'{"event": "epo')
+    assert (run_table.row(run).epochs, run_table.row(run).progress) == (1, 0.5)
+
+
 def done(folder):
     run = begun(folder)
     labels, values = (

@@ -11,7 +11,7 @@ from typing import Literal, cast, get_args
 from eyesight.errors import UserError
 from eyesight.results.records import Event, Result
 from eyesight.results.scores import MEASURES
-from eyesight.runs import Run, list_runs
+from eyesight.runs import Run, list_runs, target_of
 from eyesight.web.i18n import Translator
 from eyesight.web.schemas import RunRow
 
@@ -123,21 +123,21 @@ def read_row(path: Path, stamps: tuple[tuple[int, int], ...]) -> RunRow:
 
 
 def build_row(run: Run) -> RunRow:
-    """The row from one reading of the log."""
+    """The row from the recipe and the last events of the log."""
     recipe = run.read_json("recipe.json")
-    measure = run.measure
-    log = run.log
+    measure = MEASURES[target_of(recipe)]
+    log = run.last_events
     result = cast(Result, last_event(log, "done"))
     failure = last_event(log, "failed")
-    epochs = [event for event in log if event.get("event") == "epoch"]
+    epoch = last_event(log, "epoch")
     test = result.get("test") or {}
     value = measure.of(test)
     status = ended_as(log)
     progress = 0.0
     if result:
         progress = 1.0
-    elif epochs:
-        progress = float(epochs[-1].get("progress") or 0.0)
+    elif epoch:
+        progress = float(epoch.get("progress") or 0.0)
     return RunRow(
         name=run.name,
         recipe=str(recipe.get("name", "")),
@@ -149,7 +149,7 @@ def build_row(run: Run) -> RunRow:
         interval=test.get("interval"),
         seconds=(result.get("seconds") or {}).get("total"),
         parameters=result.get("parameters"),
-        epochs=max((event["epoch"] for event in epochs), default=0),
+        epochs=epoch.get("epoch", 0),
         progress=progress,
         time=log[0].get("time") if log else None,
         problem=str(failure.get("message", "")) if status == "failed" else "",
