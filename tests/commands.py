@@ -3,12 +3,13 @@
 import contextlib
 import io
 import sys
+import time
 from contextlib import redirect_stderr, redirect_stdout
 from typing import NamedTuple
 
 import pytest
 
-from eyesight.cli import main
+from eyesight.cli import main, options
 
 
 class Printed(NamedTuple):
@@ -28,6 +29,7 @@ def command(*arguments, code=0, folder="."):
         redirect_stderr(err),
     ):
         patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
+        patch.setattr(options, "STARTED", time.monotonic())
         with pytest.raises(SystemExit) as ended:
             main.main()
     assert (ended.value.code or 0) == code, err.getvalue()
