@@ -474,18 +474,20 @@ def report_plan(stage: Stage, context: Context) -> None:
     as_asked = (batch, epochs) == (training.batch, training.epochs)
     if as_asked or context.clock.budget is not None:
         return
+    passes = f"{epochs} pass{'es' * (epochs != 1)}"
     reason = f" to reach {training.min_steps} steps" if epochs > training.epochs else ""
     context.reporter.message(
-        f"small data set: using batches of {batch} and {epochs} passes{reason} (training.min_steps)"
+        f"small data set: using batches of {batch} and {passes}{reason} (training.min_steps)"
     )
 
 
 def finish(job: Job, network: Network, evaluation: Evaluation) -> None:
     """Save the classifier, load it again, evaluate that one once, and write everything down."""
     run, data, context = job.run, job.data, job.context
-    context.reporter.message(
-        f"evaluating {len(data.validation):,} validation and {len(data.test):,} test images"
-    )
+    held_out = {"validation": data.validation, "test": data.test}
+    counts = [f"{len(images):,} {name}" for name, images in held_out.items() if len(images)]
+    if counts:
+        context.reporter.message(f"evaluating {' and '.join(counts)} images")
     loaded = save_and_check(job, network, evaluation)
     validation = context.group.infer(loaded, data.validation)
     test = context.group.infer(loaded, data.test)

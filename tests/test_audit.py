@@ -25,7 +25,7 @@ from eyesight.auditing import (
     unlike,
 )
 from eyesight.auditing.material import open_material
-from eyesight.data.corrections import Corrections
+from eyesight.data.corrections import Correction, Corrections
 from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.system.progress import Reporter
@@ -120,6 +120,34 @@ def test_the_share_of_wrong_labels_covers_the_planted_one_and_is_low_without_any
     healthy = labels.judge(values, given, 3)
     assert noise_share.share_wrong(healthy, given).value < 0.02
     assert not noise_share.wrong_labels(healthy, given).any()
+
+
+def test_a_few_images_without_a_wrong_label_do_not_exclude_any():
+    given = torch.arange(12) % 2
+    probabilities = torch.nn.functional.one_hot(given, 2) * 0.8 + 0.1
+    nothing = torch.zeros(12)
+    suspicion = labels.Suspicion(nothing, given, probabilities, nothing + 1)
+    share = noise_share.share_wrong(suspicion, given)
+    assert share.value == share.low == 0
+    assert share.high == pytest.approx(0.53, abs=0.01)
+
+
+def test_classes_with_few_images_are_named(tmp_path):
+    notes = audit.audit(folder(tmp_path / "few", 9, 16), budget=600).notes
+    assert any("fewer than 20 images of bar (3), cross (3), ring (3)" in note for note in notes)
+
+
+def test_suggestions_replace_no_file_of_a_person(tmp_path):
+    toys = folder(tmp_path / "toys", 9, 16)
+    by_hand = tmp_path / "toys.corrections.csv"
+    row = Correction("bar/0.png", "a" * 64, "bar", "ring", "ann", "2026-01-01")
+    Corrections((row,)).write(by_hand)
+    labels_file = tmp_path / "labels.csv"
+    labels_file.write_text("file,label\n1.png,bar\n")
+    for file, reason in ((by_hand, "by ann"), (labels_file, "not a corrections file")):
+        before = file.read_bytes()
+        assert reason in command("audit", toys, "--corrections", file, code=1).err
+        assert file.read_bytes() == before
 
 
 @pytest.mark.parametrize(("classes", "expected"), [(2, True), (3, False), (10, False)])

@@ -193,7 +193,7 @@ def test_a_blend_of_a_blend_is_one_file(tmp_path, members, blended):
 
 def test_what_cannot_be_blended_is_refused(tmp_path, members):
     source = members[0].recipe.data.source
-    with pytest.raises(UserError, match="at least two"):
+    with pytest.raises(UserError, match="at least two different runs, not 1"):
         eyesight.blend(members[0], members[0], verbose=False)
     other_split = train(source, tmp_path, 16, **{"data.split_seed": 1})
     with pytest.raises(UserError, match="different splits"):

@@ -111,6 +111,25 @@ def test_a_submission_has_the_order_of_its_sample(contest, trained, tmp_path):
     assert second["views"] == "flip"
 
 
+def test_a_sample_that_does_not_fit_is_noted(contest, trained, tmp_path):
+    def said(*rows):
+        sample = write_csv(tmp_path / "sample.csv", [("id", "target"), *rows])
+        out = tmp_path / "out.csv"
+        return command(
+            "predict", trained.path, contest / "test.csv", "--like", sample, "--out", out
+        )
+
+    every = range(5)
+    fitting = said(*((number, "cat") for number in every))
+    assert "not a class" not in fitting.err and "not in the submission" not in fitting.err
+    assert "2 of 5 images are not in" in said((0, "cat"), (1, "cat"), (2, "")).err
+    assert (
+        "target kitten, which is not a class" in said(*((number, "kitten") for number in every)).err
+    )
+    assert "target 3, which is not a class" in said(*((number, 3) for number in every)).err
+    assert "not a class" not in said(*((number, 2) for number in every)).err
+
+
 def test_mirrored_views_are_averaged(trained, contest):
     from eyesight.cli.competition import with_views
     from eyesight.inference.predict import load

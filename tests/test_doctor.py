@@ -434,6 +434,11 @@ def test_a_budget_with_time_for_a_few_steps_is_named_before_the_rate():
     assert "too_short" not in ids(
         replace(patient, epochs=tuple({**epoch, "progress": 0.3} for epoch in crawl))
     ), "patience ended it"
+    small = Training(budget=20, batch=512, min_steps=100)
+    smaller = replace(patient, recipe=replace(RECIPE, training=small), per_class=(350, 350))
+    assert "too_short" not in ids(smaller), "128 steps, in batches of 43"
+    smaller = replace(smaller, epochs=crawl[:5])
+    assert "82 steps" in named(smaller, "too_short").evidence
     recipe = replace(patient.recipe, training=Training(budget=20, batch=100, max_epochs=8))
     own = replace(patient, recipe=recipe, per_class=(350, 350))
     assert "too_short" not in ids(own), "the explicit epochs ended it"

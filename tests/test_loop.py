@@ -189,6 +189,15 @@ def test_a_budget_ends_the_schedule_and_the_training_in_time():
     assert epochs[-1].lr < 0.1 * recipe.optim.lr, "the rate reaches its floor with the budget"
 
 
+def test_a_pass_that_the_budget_left_no_step_for_is_not_counted():
+    images = drawn.images(30)
+    recipe = override(SMALL, ["training.average=0", "training.budget=2"])
+    state = start(recipe, images)
+    clock = Clock(0.0, budget=2.0, now=Ticks(0.02))
+    list(fit(state, images, images, recipe, Context(clock=clock)))
+    assert state.passes == state.steps > 1, "all images are one batch"
+
+
 def test_a_budget_too_short_for_one_step_is_an_error():
     images = drawn.images(64)
     with pytest.raises(UserError, match="too short for a single training step"):

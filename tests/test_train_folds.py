@@ -34,6 +34,9 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(monkeypatc
     calibration = run_view.calibration(run)
     assert calibration.images == 72, "the answers out of fold"
     assert "out of fold" in calibration.note
+    assert "every image trained some members" in calibration.reason("unlike")
+    assert "data.validation" not in trained.err, "a fold has its own size"
+    assert "evaluating 18 test images" in trained.err, "the average has no validation images"
     assert "<h2>Folds</h2>" in (run.path / "report.html").read_text()
     doctor = command("doctor", run.path, code=1)
     assert f"eyesight doctor {answer['runs'][0]}" in doctor.err

@@ -44,6 +44,8 @@ from eyesight.auditing.shortcuts import Shortcut
 from eyesight.data import corrections
 from eyesight.data.corrections import Correction, Corrections
 from eyesight.data.loading import groups_of
+from eyesight.data.scan import FEW
+from eyesight.errors import listed
 from eyesight.recipe import Data
 from eyesight.system.progress import Reporter
 
@@ -188,7 +190,7 @@ def audit(
     limit = TimeLimit(budget, time.monotonic() if started is None else started)
     reporter = reporter or Reporter()
     material = open_material(where, budget, reporter)
-    notes = list(material.notes)
+    notes = [*material.notes, *few_images(material)]
     limit.lap("data")
     computed = compute_features(material, limit.after(FEATURE_SHARE), notes, reporter)
     limit.lap("features")
@@ -307,6 +309,19 @@ def judge(material: Material, computed: Features, deadline: float) -> Suspicion:
         return suspicion
     own = [material.learnt.get(images.ids[place], math.nan) for place in computed.index]
     return learnt.with_run(suspicion, torch.tensor(own))
+
+
+def few_images(material: Material) -> list[str]:
+    """A note on classes with too few images to judge their labels."""
+    images = material.images
+    few = [
+        f"{name} ({count})"
+        for name, count in zip(images.classes, images.counts.tolist(), strict=True)
+        if 0 < count < FEW
+    ]
+    if not few:
+        return []
+    return [f"fewer than {FEW} images of {listed(few, 10)}: label scores are unreliable"]
 
 
 def judged_labels(

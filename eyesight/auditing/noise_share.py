@@ -77,7 +77,8 @@ def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
     Confidently other labels find about RECALL of planted errors and some hard images besides; a
     score above HIGH_SCORE finds more of both. Labels that are called wrong are the lower bound; the
     upper one assumes that only LOWEST_RECALL of the errors are confidently other. The bounds are
-    those of bootstrap intervals.
+    those of bootstrap intervals; the upper one is at least that of an exact binomial interval of
+    nothing found.
     """
     confident = confidently_other(suspicion.probabilities, labels).double()
     called = wrong_labels(suspicion, labels).double()
@@ -88,7 +89,8 @@ def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
     generator = torch.Generator().manual_seed(seed)
     means = torch.stack([resampled_mean(counts, generator) for _ in range(RESAMPLES)])
     low = float(means[:, 0].quantile(0.025))
-    top = float(means.amax(1).quantile(0.975))
+    nothing_found = (1 - 0.025 ** (1 / len(counts))) / LOWEST_RECALL
+    top = max(nothing_found, float(means.amax(1).quantile(0.975)))
     return Share(value, min(low, value), max(value, min(1.0, top)))
 
 

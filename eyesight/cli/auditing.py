@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from eyesight.cli.options import AsJson, DataOrRun, Settings, app, say, show_json, waited
-from eyesight.errors import UserError
+from eyesight.errors import UserError, listed
 
 if TYPE_CHECKING:
     from eyesight.auditing.audit import Audit
@@ -62,6 +62,8 @@ def audit(
     if settings:
         data = override(Recipe(), [f"data.source={where}", *settings]).data
     opening.check_exists(where)
+    if suggested is not None:
+        check_replaceable(suggested)
     limit = seconds(budget)
     console.talk(console.budget_line(limit, budget))
     console.talk("starting PyTorch")
@@ -83,6 +85,21 @@ def audit(
         return
     for line in describe(result, every=every):
         say(line)
+
+
+def check_replaceable(file: Path) -> None:
+    """Raise UserError if `file` holds anything but suggestions of an earlier audit."""
+    from eyesight.data.corrections import AUDIT, Corrections
+
+    if not file.exists():
+        return
+    people = sorted({row.who for row in Corrections.read(file)} - {AUDIT})
+    if people:
+        raise UserError(
+            f"{file} contains corrections by {listed(people, 3)}, which the suggestions would "
+            "replace",
+            "write the suggestions to another file",
+        )
 
 
 def keep_record(result: Audit, where: str) -> None:

@@ -101,7 +101,7 @@ def submit(request: Request, classifier: AnyClassifier, *, as_json: bool) -> Non
         "sample": str(request.sample),
         "rows": len(sample.ids),
         "holds": sample.holds,
-        "views": request.views or getattr(classifier, "views", "one"),
+        "views": request.views or _views_of(classifier),
     }
     kept = None
     if is_run(request.model):
@@ -115,10 +115,34 @@ def submit(request: Request, classifier: AnyClassifier, *, as_json: bool) -> Non
         say(f"{drawn}: the first rows with their images")
         if kept is not None:
             say(f"{kept}: a copy, with the settings used")
+    _name_misfits(request, sample, len(paths))
     for prediction in bad:
         console.talk(f"no target for {prediction.path}: {prediction.problem}")
     if bad:
         raise typer.Exit(1)
+
+
+def _views_of(classifier: AnyClassifier) -> str:
+    """The views that the classifier averages over, in words for a blend."""
+    from eyesight.inference.onnx_classifier import OnnxClassifier
+
+    if not isinstance(classifier, OnnxClassifier) and classifier.model.name == BLEND:
+        return "those of its members"
+    return getattr(classifier, "views", "one")
+
+
+def _name_misfits(request: Request, sample: Sample, images: int) -> None:
+    """Print what in the sample does not fit the classes or the images."""
+    from eyesight.cli import console
+
+    if sample.strange:
+        console.talk(f"{request.sample} has the target {sample.strange}, which is not a class")
+    left_out = images - len(sample.ids)
+    if left_out:
+        console.talk(
+            f"{left_out:,} of {images:,} images are not in {request.sample} and therefore not in "
+            "the submission"
+        )
 
 
 def _draw_sheet(file: Path, sample: Sample, predictions: Sequence[FilePrediction]) -> Path:

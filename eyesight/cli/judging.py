@@ -343,9 +343,9 @@ def _warn_unlike(predictions: Sequence[FilePrediction], classifier: AnyClassifie
 
     readable = [row for row in predictions if not row.problem]
     if any(row.unlike is None for row in readable):
-        note = classifier.calibration.note
-        reason = f": {note}" if note else ""
-        console.talk(f"this classifier cannot detect images unlike its training images{reason}")
+        reason = classifier.calibration.reason("unlike")
+        because = f": {reason}" if reason else ""
+        console.talk(f"this classifier cannot detect images unlike its training images{because}")
     count = sum(bool(row.unlike) for row in predictions)
     if count:
         console.talk(

@@ -122,7 +122,7 @@ class Corrections:
         if header != list(columns()):
             raise UserError(
                 f"{path} is not a corrections file: its first line is {','.join(header)[:80]!r}",
-                f"expected {','.join(columns())}",
+                f"expected {','.join(columns())}, separated by commas",
             )
         rows = []
         for number, row in enumerate(lines, 2):

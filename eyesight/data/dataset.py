@@ -83,7 +83,7 @@ def load(
     store = prepared.store
     notes = list(prepared.notes)
     validation = data.validation
-    if validation:
+    if validation and not data.fold:  # a fold has its own size
         labelled = max(1, int((store.labels >= 0).sum()))
         validation = max(validation, min(0.1, MIN_VALIDATION / labelled))
     if validation > data.validation and not (store.splits == "validation").any():

@@ -129,12 +129,17 @@ class Patient:
 
         Large for logs that do not count them.
         """
+        from eyesight.training.loop import plan
+
         counted = self.curve("pictures")
         if not len(counted):
             return 0
         if not np.isfinite(counted).all():
             return MANY_STEPS
-        return int(np.ceil(counted.sum() / self.recipe.training.batch))
+        batch = self.recipe.training.batch
+        if self.per_class:
+            batch, _ = plan(self.recipe.training, sum(self.per_class))
+        return int(np.ceil(counted.sum() / batch))
 
     @cached_property
     def chance(self) -> float:

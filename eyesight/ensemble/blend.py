@@ -117,9 +117,10 @@ def check(runs: Sequence[Run]) -> None:
 
     No weights are loaded.
     """
-    if len({run.path.resolve() for run in runs}) < 2 or len(runs) < 2:
+    different = len({run.path.resolve() for run in runs})
+    if different < 2:
         raise UserError(
-            f"a blend needs at least two different runs, not {len(runs)}",
+            f"a blend needs at least two different runs, not {different}",
             "eyesight blend runs/0001-digits runs/0002-lenet5",
             code=2,
         )

@@ -32,6 +32,10 @@ from eyesight.training.context import Context
 from eyesight.training.resume import is_unended
 from eyesight.views import joined as joined_views
 
+UNRESERVED = (
+    "every image trained some members: no prediction sets, and images unlike the training images "
+    "are not detected"
+)
 SMALLEST = 1e-6  # a probability whose logarithm is taken
 OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` calls it
 
@@ -137,4 +141,4 @@ def out_of_fold_temperature(judged: Predictions) -> Calibration:
     note = "the temperature was fitted on answers out of fold, each of one member alone"
     if not images:
         note = f"fewer than {LEAST} labelled images: confidence is not calibrated"
-    return Calibration(temperature, images, note=note)
+    return Calibration(temperature, images, note=f"{note}; {UNRESERVED}")

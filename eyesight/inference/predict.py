@@ -222,7 +222,8 @@ def prediction_sets(classifier: AnyClassifier) -> PredictionSets:
     """The classifier's prediction sets; raises UserError if it was not calibrated."""
     sets = classifier.calibration.sets
     if sets is None:
-        reason = classifier.calibration.note or "no validation images were reserved for this"
+        reason = classifier.calibration.reason("prediction sets")
+        reason = reason or "no validation images were reserved for this"
         raise UserError(
             f"this classifier has no prediction sets: {reason}",
             "train with at least 200 validation images: more images, or a larger share of them, "

@@ -20,7 +20,10 @@ FOLDS = 5  # of validation images, to see whether a temperature helps
 LEAST = 50  # validation images below which a temperature would be noise
 RANGE = (0.05, 20.0)  # of temperatures
 SAMPLES = 1000  # bootstrap samples
-EARLIER = "trained by an earlier version: unfamiliar images are not detected; train again"
+EARLIER = (
+    "trained by an earlier version (train again): images unlike the training images are not "
+    "detected"
+)
 
 
 class CalibrationJson(TypedDict, total=False):
@@ -46,6 +49,14 @@ class Calibration:
     sets: PredictionSets | None = None
     unlike: Unlike | None = None
     note: str = ""  # what is missing, and why
+
+    def reason(self, missing: str) -> str:
+        """Why the note says that `missing` is missing; the whole note if it does not say."""
+        for clause in self.note.split("; "):
+            why, _, what = clause.rpartition(": ")
+            if why and missing in what:
+                return why
+        return self.note
 
     def to_dict(self, *, arrays: bool = False) -> CalibrationJson:
         """As plain JSON values; the arrays of `unlike` only if asked for."""

@@ -236,8 +236,10 @@ def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
             "--to objects",
             code=2,
         )
+    smallest = FLOAT * count(network) / UNITS["kB"]
     raise UserError(
-        f"no width of {recipe.model.name} meets the size and latency limits",
+        f"no width of {recipe.model.name} meets the size and latency limits: the narrowest network "
+        f"has {smallest:,.0f} kB",
         "raise the limits, or use a smaller recipe with --to, for example lenet5",
         code=2,
     )

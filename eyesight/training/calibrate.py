@@ -23,6 +23,10 @@ from eyesight.results.unlike import REFERENCES, Unlike
 
 MOST = 1000  # images that calibrate the sets
 DIVIDED_FROM = 200  # validation images; fewer all choose the epoch, and there are no sets
+NO_VALIDATION = (
+    "no validation images: confidence is not calibrated, there are no prediction sets, and images "
+    "unlike the training images are not detected"
+)
 NO_TEMPERATURE = (
     "a temperature does not lower the log loss on validation images that were not used to fit "
     "it: confidence is not calibrated"
@@ -63,7 +67,7 @@ def calibrate(classifier: Classifier, data: Dataset, most: int = REFERENCES) -> 
     """
     validation = data.validation
     if not len(validation):
-        return Calibration(note="no validation images: confidence is not calibrated")
+        return Calibration(note=NO_VALIDATION)
     logits, features = _outputs(classifier, validation)
     labels = validation.labels.numpy()
     fitting, calibrating = divided(len(validation))

@@ -264,6 +264,7 @@ class _Loop:
     def _pass(self, totals: Tensor) -> Tensor:
         state, seed = self.state, self.recipe.training.seed
         self.step_began = None
+        seen = self.seen
         order = torch.randperm(len(self.train), generator=augment.generator(seed, state.passes, -1))
         with torch.random.fork_rng(enabled=self.device.type in ("cpu", "cuda")):
             # Dropout takes no generator.
@@ -277,7 +278,8 @@ class _Loop:
                 own, random = self._share(batch, generator)
                 totals = totals + self._step(images.batch(own, self.device), random)
                 self.seen += len(batch)
-        state.passes += 1
+        if self.seen > seen:  # the time may be up before the first step
+            state.passes += 1
         if state.progress < 1:
             state.progress = self.progress()
         self.reporter.progress(TRAINING, state.progress, 1.0)
