@@ -220,6 +220,22 @@ def test_drawings_that_differ_in_one_stroke_are_no_near_duplicates():
     assert len(copies.verify(fine, first, first + 2)) == 38
 
 
+def test_digits_of_eight_pixels_are_near_duplicates_only_if_they_hardly_differ():
+    from sklearn.datasets import load_digits
+
+    digits = (load_digits().images[:500] * 15.9).astype(np.uint8)
+    brighter = np.minimum(digits[:20] * 1.2 + 10, 255).astype(np.uint8)
+    pixels = np.concatenate([digits, brighter])[:, None]
+    data = Images.of(pixels, np.arange(520) % 2, ("a", "b"), tuple(map(str, range(520))))
+    extractor = features.Patches(data)
+    values = torch.cat([extractor(part).half() for part in data.take(torch.arange(520)).split(130)])
+    computed = features.Features(values, torch.arange(520), extractor.middle, "patches")
+    pairs, _ = copies.find_pairs(data, computed, lambda done, total: None)
+    planted = [pair for pair in pairs if pair.second - pair.first == 500]
+    assert len(planted) >= 18
+    assert len(pairs) - len(planted) <= 10
+
+
 def test_images_without_any_candidates_have_no_near_duplicates():
     pixels = (textures(2) // 255) * np.array([0, 255], dtype=np.uint8).reshape(2, 1, 1, 1)
     data = Images.of(pixels, np.arange(2), ("a", "b"), ("0", "1"))
