@@ -220,7 +220,7 @@ def test_drawings_that_differ_in_one_stroke_are_no_near_duplicates():
     assert len(copies.verify(fine, first, first + 2)) == 38
 
 
-def test_digits_of_eight_pixels_are_near_duplicates_only_if_they_hardly_differ():
+def test_where_images_often_look_alike_only_certain_near_duplicates_are_listed():
     from sklearn.datasets import load_digits
 
     digits = (load_digits().images[:500] * 15.9).astype(np.uint8)
