@@ -25,7 +25,7 @@ def two_cores():
 
 def network_with_statistics(shape=(3, 32, 32)):
     """A network whose batch normalisation is not the identity."""
-    network = registry.build(Model("fast_objects"), shape, 3)
+    network = registry.build(Model("fast_objects", width=0.25), shape, 3)
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean)
@@ -126,8 +126,8 @@ def test_a_network_of_another_order_is_left_as_it_is():
 
 def asked_in_every_way(network, precision):
     """What each caller of `on_each_core` computes."""
-    images = drawn.images(150, 32, channels=3)
-    pixels = images.take(torch.arange(150))
+    images = drawn.images(70, 32, channels=3)
+    pixels = images.take(torch.arange(70))
     trunk = features.Trunk(network, list(network.body)[:9], images.shape, pictures=True)
     key = features.Key("toy", precision=precision)
     recipe = Recipe(model=Model("fast_objects"), training=Training(batch=16))
@@ -138,7 +138,7 @@ def asked_in_every_way(network, precision):
         "outputs": classifier.mean_outputs(network, pixels, "flip", precision),
         "logits": classifier.logits_and_features(network, pixels, "one", precision)[0],
         "features": classifier.logits_and_features(network, pixels, "one", precision)[1],
-        "frozen": features.compute(trunk, images, Augment(), 1, key).take(torch.arange(150)),
+        "frozen": features.compute(trunk, images, Augment(), 1, key).take(torch.arange(70)),
         "scored": under_way._outputs(pixels.float() / 255),
     }
 
