@@ -1,6 +1,7 @@
 """Fixtures that every test may use: a private cache, and a browser."""
 
 import functools
+import inspect
 import os
 import sys
 from pathlib import Path
@@ -21,19 +22,16 @@ def private_cache(tmp_path_factory, monkeypatch):
     monkeypatch.delenv("EYESIGHT_DATA", raising=False)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def one_table_of_operators():
+def pytest_runtest_setup():
     """PyTorch reads the sources of its 500 operators anew at every ONNX export: here once.
 
-    That is half the time of an export. Where PyTorch has changed, nothing is kept.
+    That is a third of the time of an export. Where PyTorch has changed, nothing is kept. PyTorch
+    loads what is changed here at the first export: only those of later tests are quicker.
     """
     exporter = sys.modules.get("torch.onnx._internal.exporter._registration")
     registry = getattr(exporter, "ONNXRegistry", None)
-    with pytest.MonkeyPatch.context() as patch:
-        if hasattr(registry, "from_torchlib"):
-            once = staticmethod(functools.cache(registry.from_torchlib))
-            patch.setattr(registry, "from_torchlib", once)
-        yield
+    if inspect.ismethod(getattr(registry, "from_torchlib", None)):
+        registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
 
 
 @pytest.fixture(scope="module")
