@@ -34,6 +34,22 @@ def pytest_runtest_setup():
         registry.from_torchlib = staticmethod(functools.cache(registry.from_torchlib))
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Networks whose weights are whatever the memory held."""
+    from torch import nn
+
+    for name in (
+        "kaiming_uniform_",
+        "kaiming_normal_",
+        "normal_",
+        "uniform_",
+        "trunc_normal_",
+        "xavier_uniform_",
+    ):
+        monkeypatch.setattr(nn.init, name, lambda tensor, *rest, **options: tensor)
+
+
 @pytest.fixture(scope="module")
 def browser():
     """Chromium, headless; the test is skipped where there is none.
