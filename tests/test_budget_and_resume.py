@@ -82,7 +82,7 @@ def test_the_validation_images_that_a_budget_leaves_out_are_said_and_not_used(
     monkeypatch.setattr(budget, "FEWER_VIEWS_ABOVE", 0.0)
     said = []
     recipe = replace(recipe_on(folder), data=Data(str(folder), validation=0.3))
-    recipe = replace(recipe, training=replace(recipe.training, budget=60.0))
+    recipe = replace(recipe, training=replace(recipe.training, budget=60.0, max_epochs=1))
     run = experiment.run(recipe, tmp_path / "runs", reporting(said))
     total = run.data["counts"]["validation"]
     assert total > 40
