@@ -16,7 +16,7 @@ from axe import check_with_axe
 from PIL import Image, ImageDraw
 
 from eyesight.runs import Run
-from eyesight.studio import projects
+from eyesight.studio import projects, training
 from eyesight.studio.collecting import BURST_PATTERN
 from eyesight.web import server
 from eyesight.web.application import application
@@ -299,7 +299,9 @@ def test_by_the_keyboard_alone(browser, studio, drawn):
     assert problems == []
 
 
-def test_closing_the_browser_loses_nothing_and_two_tabs_agree(browser, studio, drawn):
+def test_closing_the_browser_loses_nothing_and_two_tabs_agree(browser, studio, drawn, monkeypatch):
+    # A small network, which is quicker to train and to export.
+    monkeypatch.setattr(training, "recipe_name", lambda: training.FROM_SCRATCH)
     address, _ = studio
     problems = []
     one = opened(browser, problems, locale="en")
