@@ -227,7 +227,7 @@ TRAIN = """
 import eyesight, my_net
 for model in (my_net.plain, "my_net.py:Branching"):
     run = eyesight.train("lenet5", data="photos", model=model, options={"hidden": 8},
-                         set={"training.epochs": 25, "optim.lr": 0.01}, out="runs", verbose=False)
+                         set={"training.epochs": 10, "optim.lr": 0.02}, out="runs", verbose=False)
     print(run.metrics.accuracy)
 import sys
 slow_to_import = {"timm", "sklearn"}.intersection(sys.modules)
@@ -251,7 +251,7 @@ for run in eyesight.list_runs(sys.argv[1] + "/runs"):
 
 @pytest.mark.whole
 def test_from_training_to_every_use_in_new_processes(code, tmp_path):
-    drawn.folder(tmp_path / "photos", 300)
+    drawn.folder(tmp_path / "photos", 150)
     scores = [float(line) for line in python(TRAIN, tmp_path).split()]
     assert len(scores) == 2 and min(scores) > 0.5
     elsewhere = tmp_path / "elsewhere"
@@ -260,7 +260,7 @@ def test_from_training_to_every_use_in_new_processes(code, tmp_path):
     branching = list_runs(tmp_path / "runs")[1].path
     assert "wide" in command("show", branching).out
     compared = command(
-        *("compare", "lenet5", "--data", "photos", "--set", "training.epochs=2", "--json"),
+        *("compare", "lenet5", "--data", "photos", "--set", "training.epochs=1", "--json"),
         *("--set", "model.name=my_net.py:plain,my_net.py:Branching"),
         folder=tmp_path,
     )
@@ -273,10 +273,10 @@ def test_from_training_to_every_use_in_new_processes(code, tmp_path):
 
 @pytest.mark.whole
 def test_resumed_after_a_kill_it_is_as_uninterrupted(code, tmp_path):
-    drawn.folder(tmp_path / "photos", 150)
+    drawn.folder(tmp_path / "photos", 90)
     options = [
         *("train", "lenet5", "--data", "photos", "--set", "model.name=my_net.py:Branching"),
-        *("--set", "training.epochs=60", "--set", "training.precision=float32"),
+        *("--set", "training.epochs=30", "--set", "training.precision=float32"),
     ]
     with subprocess.Popen(
         [sys.executable, "-m", "eyesight", *options, "--out", "killed"],
