@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 import torch
+from commands import command
 from drawn import folder
 
 from eyesight.auditing import audit, copies, features, material, quality
@@ -40,6 +41,18 @@ def test_an_audit_without_time_names_every_part_that_it_left_out(tmp_path, monke
         "series were not searched for",
     ):
         assert any(what in note for note in result.notes), what
+
+
+def test_the_command_does_not_call_none_what_it_did_not_search_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "MINIMUM_IMAGES", 32)
+    root = folder(tmp_path / "set", 60)
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "WHOLE", 0.0)
+        printed = command("audit", root).out
+    for part in ("groups of near duplicates", "series of images", "low-quality images"):
+        assert f"{part}: not searched for" in printed
+    assert "content of the images:\n  not searched for" in printed
+    assert "not searched for" not in command("audit", root).out
 
 
 def test_an_audit_with_time_leaves_nothing_out(tmp_path):

@@ -6,12 +6,12 @@ import sys
 import numpy as np
 import pytest
 import torch
+from commands import command
 from PIL import Image
 from test_audit import textures
 
 from eyesight.auditing import audit, features, record, series
 from eyesight.auditing.record import AuditRecord
-from eyesight.cli import main
 from eyesight.data import dataset, group_file
 from eyesight.errors import UserError
 from eyesight.recipe import Data
@@ -130,13 +130,10 @@ def test_a_group_of_20_000_images_takes_less_than_a_gigabyte():
     assert kilobytes < 1_000_000
 
 
-def test_groups_that_were_found_are_kept_on_one_side(tmp_path, monkeypatch):
+def test_groups_that_were_found_are_kept_on_one_side(tmp_path):
     root = burst_folder(tmp_path / "set", 30)
     file = tmp_path / "groups.csv"
-    monkeypatch.setattr(sys, "argv", ["eyesight", "audit", str(root), "--groups", str(file)])
-    with pytest.raises(SystemExit) as end:
-        main.main()
-    assert end.value.code == 0
+    command("audit", root, "--groups", file)
     groups = group_file.read(file)
     assert len(set(groups.values())) >= 25
     torn = {}

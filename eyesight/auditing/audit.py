@@ -56,6 +56,11 @@ FEATURE_SHARE = 0.52
 LOGISTIC_SHARE = 0.5  # of the time after the features
 COPIES_SHARE = 0.6  # of the time after the labels
 QUALITY_SHARE = 0.5  # of the time after the near duplicates
+# The parts of an audit that are left out when there is no time for them.
+COPIES = "near duplicates"
+QUALITY = "low-quality images"
+SHORTCUTS = "shortcuts"
+SERIES = "series"
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ class Audit:
     quality: tuple[FlawedImage, ...] = ()
     series: tuple[tuple[CopiedImage, ...], ...] = ()
     optimism: Optimism | None = None
+    skipped: tuple[str, ...] = ()  # the parts that there was no time for
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
@@ -149,6 +155,7 @@ class TimeLimit:
     def __init__(self, budget: float, started: float) -> None:
         self.end = started + WHOLE * budget
         self.seconds: dict[str, float] = {}
+        self.skipped: list[str] = []
         self.since = started
 
     def lap(self, part: str) -> None:
@@ -162,10 +169,12 @@ class TimeLimit:
         now = time.monotonic()
         return now + share * max(0.0, self.end - now)
 
-    @property
-    def over(self) -> bool:
-        """Whether no further part may begin."""
-        return time.monotonic() > self.end
+    def skips(self, part: str) -> bool:
+        """Whether there is no time for a part of the audit; `skipped` then names it."""
+        over = time.monotonic() > self.end
+        if over:
+            self.skipped.append(part)
+        return over
 
 
 def audit(
@@ -207,18 +216,17 @@ def audit(
     flaws = find_flaws(material, limit, notes)
     limit.lap("quality")
     given_away: tuple[Shortcut, ...] = ()
-    if limit.over:
-        notes.append(left_out_part("shortcuts were"))
-    else:
+    if not limit.skips(SHORTCUTS):
         given_away = shortcuts.find(material.source, material.images)
     limit.lap("shortcuts")
     together: list[list[int]] = []
-    if limit.over:
-        notes.append(left_out_part("series were"))
-    else:
+    optimism = None
+    if not limit.skips(SERIES):
         together = series.find(computed, pairs)
-    optimism = None if limit.over else split_optimism(material, computed, together)
+        optimism = split_optimism(material, computed, together)
     limit.lap("series")
+    for part in limit.skipped:
+        notes.append(f"{part} were not searched for, to stay within the budget")
     for note in notes:
         reporter.message(note)
     return Audit(
@@ -236,12 +244,8 @@ def audit(
         quality=flaws,
         series=tuple(tuple(member(material, place) for place in group) for group in together),
         optimism=optimism,
+        skipped=tuple(limit.skipped),
     )
-
-
-def left_out_part(what: str) -> str:
-    """The note on a part of the audit for which there was no time."""
-    return f"{what} not searched for, to stay within the budget"
 
 
 def compute_features(
@@ -271,8 +275,7 @@ def find_copies(
     reporter: Reporter,
 ) -> list[copies.Pair]:
     """The near duplicates; what there was no time for goes to `notes`."""
-    if limit.over:
-        notes.append(left_out_part("near duplicates were"))
+    if limit.skips(COPIES):
         return []
     reporter.message("searching for near duplicates")
     progress = reporter.counter("searching for near duplicates")
@@ -289,8 +292,7 @@ def find_copies(
 
 def find_flaws(material: Material, limit: TimeLimit, notes: list[str]) -> tuple[FlawedImage, ...]:
     """The low-quality images; what there was no time for goes to `notes`."""
-    if limit.over:
-        notes.append(left_out_part("low-quality images were"))
+    if limit.skips(QUALITY):
         return ()
     flaws, left = quality.find(
         material.images, shapes_of(material), deadline=limit.after(QUALITY_SHARE)

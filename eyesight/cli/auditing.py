@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from eyesight.recipe import Data, Recipe
 
 SHOWN = 20
+NOT_SEARCHED = "not searched for, to stay within the budget"
 AUTO = "auto"  # of train --corrections: what an audit suggests
 AUDIT_SHARE = 1 / 3  # of a training's budget
 Row = TypeVar("Row")
@@ -176,6 +177,8 @@ def with_suggestions(recipe: Recipe, out: Path, processes: int | None) -> Recipe
 
 def describe(result: Audit, *, every: bool) -> list[str]:
     """The audit as printed lines."""
+    from eyesight.auditing import audit as auditing
+
     share = result.share_wrong
     wrong = result.labels if every else result.wrong
     lines = [
@@ -196,7 +199,7 @@ def describe(result: Audit, *, every: bool) -> list[str]:
             f"  near duplicates with different labels: {groups} (see below); at least one label in "
             "each is probably wrong"
         )
-    lines += ["", f"groups of near duplicates: {len(result.copies):,}"]
+    lines += ["", f"groups of near duplicates: {count(result, result.copies, auditing.COPIES)}"]
     for group in shown(result.copies, every=every):
         lines.append(f"  {kind_of_copies(group)}: {', '.join(one.id for one in group)}")
     lines += rest(len(result.copies), every=every)
@@ -206,11 +209,21 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     for stranger in shown(strangers, every=every):
         lines.append(f"  {stranger.score:.2f}  {stranger.id}")
     lines += rest(len(strangers), every=every)
-    lines += ["", f"low-quality images: {len(result.quality):,}"]
+    lines += ["", f"low-quality images: {count(result, result.quality, auditing.QUALITY)}"]
     for flaw in shown(result.quality, every=every):
         lines.append(f"  {flaw.kind}  {flaw.id}")
     lines += rest(len(result.quality), every=every)
-    lines += ["", "accuracy without the content of the images:"]
+    lines += shortcut_lines(result)
+    return lines
+
+
+def shortcut_lines(result: Audit) -> list[str]:
+    """How well the classes are predicted without the content of the images."""
+    from eyesight.auditing import audit as auditing
+
+    lines = ["", "accuracy without the content of the images:"]
+    if auditing.SHORTCUTS in result.skipped:
+        lines.append(f"  {NOT_SEARCHED}")
     for shortcut in result.shortcuts:
         guessing = f"chance {shortcut.guessing:.1%}"
         lines.append(f"  {shortcut.name}: {shortcut.accuracy:.1%} ({guessing})")
@@ -221,9 +234,16 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     return lines
 
 
+def count(result: Audit, rows: Sequence[object], part: str) -> str:
+    """The number of findings of a part of the audit, or that it was left out."""
+    return NOT_SEARCHED if part in result.skipped else f"{len(rows):,}"
+
+
 def series_lines(result: Audit, *, every: bool) -> list[str]:
     """Series of images, and by how much groups inflate the accuracy of a random split."""
-    lines = ["", f"series of images: {len(result.series):,}"]
+    from eyesight.auditing import audit as auditing
+
+    lines = ["", f"series of images: {count(result, result.series, auditing.SERIES)}"]
     for group in shown(result.series, every=every):
         lines.append(f"  {len(group)}: {', '.join(one.id for one in group)}")
     lines += rest(len(result.series), every=every)
