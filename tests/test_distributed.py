@@ -217,7 +217,7 @@ def test_the_others_are_told_why_one_failed(monkeypatch):
 SETTINGS = (
     "training.batch=32",
     "training.precision=float32",
-    "training.epochs=60",
+    "training.epochs=25",
     "training.seed=1",
 )  # and a network without dropout
 
@@ -297,7 +297,7 @@ def test_a_killed_process_ends_the_run_in_good_order_and_three_go_on(killed, tmp
     assert (
         [epoch["epoch"] for epoch in run.epochs]
         == [epoch["epoch"] for epoch in whole.epochs]
-        == list(range(1, 61))
+        == list(range(1, 26))
     )
     for mine, other in zip(run.epochs, whole.epochs, strict=True):
         assert mine["train_loss"] == pytest.approx(other["train_loss"], abs=1e-3)
