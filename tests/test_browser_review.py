@@ -23,8 +23,8 @@ from eyesight.web.connections import LimitedConnection
 
 pytestmark = pytest.mark.whole
 PICTURES = Path(__file__).parents[1] / "build" / "pictures"
-COUNT = 600
-WRONG = 60
+COUNT = 300
+WRONG = 30
 SETTINGS = ("data.size=32", "data.channels=1", "training.epochs=8", "training.min_steps=0")
 
 
@@ -132,7 +132,7 @@ def test_the_loop_by_keys_alone(browser, root, tmp_path):
             page.locator("#kind").select_option("label")
         page.wait_for_function("() => !busy")
         assert page.evaluate("() => items.filter(item => item.decision).length") == 0
-        while seen(page) < 75:
+        while seen(page) < 45:
             decide(page)
         assert page.problems == []
         page.context.close()
