@@ -163,11 +163,7 @@ class Run:
     @property
     def log(self) -> list[Event]:
         """Every whole event so far, in order."""
-        try:
-            written = (self.path / "log.jsonl").read_bytes()
-        except FileNotFoundError:
-            return []
-        return _events(written)
+        return _events(self._log_lines())
 
     @property
     def last_events(self) -> list[Event]:
@@ -175,11 +171,7 @@ class Run:
 
         Reading them takes a fraction of the time of the whole log.
         """
-        try:
-            written = (self.path / "log.jsonl").read_bytes()
-        except FileNotFoundError:
-            return []
-        lines = [line for line in written.split(b"\n") if line]
+        lines = self._log_lines()
         last: list[Event] = []
         for line in reversed(lines[1:]):
             event = _event(line)
@@ -190,6 +182,13 @@ class Run:
                 break
         first = _event(lines[0]) if lines else None
         return last if first is None else [first, *last]
+
+    def _log_lines(self) -> list[bytes]:
+        try:
+            written = (self.path / "log.jsonl").read_bytes()
+        except FileNotFoundError:
+            return []
+        return [line for line in written.split(b"\n") if line]
 
     @property
     def epochs(self) -> list[Event]:
@@ -494,9 +493,8 @@ def _find(path: Path) -> Path:
     raise UserError(f"there is no run at {path}", hint)
 
 
-def _events(written: bytes) -> list[Event]:
+def _events(lines: list[bytes]) -> list[Event]:
     """The whole events of a log: at once, which is faster, or line by line if some are damaged."""
-    lines = [line for line in written.split(b"\n") if line]
     with suppress(ValueError):
         events = parse_json(b"[" + b",".join(lines) + b"]")
         if len(events) == len(lines) and all(isinstance(event, dict) for event in events):

@@ -10,7 +10,7 @@ from commands import command
 from drawn import folder
 
 from eyesight.auditing import audit, copies, features, material, quality
-from eyesight.auditing.material import affordable_part, open_material, part_of
+from eyesight.auditing.material import affordable_part, open_material, part_of, sampled_sizes
 from eyesight.data.images import Images
 from eyesight.data.opening import open_source
 from eyesight.recipe import Data
@@ -87,7 +87,8 @@ def test_a_longer_budget_prepares_more_of_the_images(tmp_path, monkeypatch):
     monkeypatch.setattr(material, "FEWEST", 10)
     monkeypatch.setattr(material, "DECODED", 1e4)
     source = open_source(folder(tmp_path / "set", 90))
-    few, more = (len(affordable_part(source, budget).ids) for budget in (100.0, 200.0))
+    sizes = sampled_sizes(source)
+    few, more = (len(affordable_part(source, sizes, budget).ids) for budget in (100.0, 200.0))
     assert 10 < few < more < 90
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from eyesight.recipe import Data
 from eyesight.runs import Run
 from eyesight.system.progress import Reporter
 
+Size = tuple[int, int]  # width and height
 PREPARE_SHARE = 0.25  # largest share of a budget for preparing images
 DECODED = 40e6  # pixels a second that a core decodes and resizes
 FILE_PIXELS = 20_000  # pixels decoded in the time that opening a file takes
@@ -67,7 +68,8 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
                 "name a run of a classifier, or its data",
             )
     whole = open_source(data.source, layout=Layout.of(data), talk=reporter.message)
-    source = affordable_part(whole, budget)
+    sizes = sampled_sizes(whole)
+    source = affordable_part(whole, sizes, budget)
     notes = []
     left_out = len(whole.ids) - len(source.ids)
     if left_out:
@@ -79,7 +81,7 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
         source,
         data,
         progress=reporter.counter("preparing images"),
-        preparation=preparation(source, budget),
+        preparation=preparation(source, sizes, budget),
     )
     bad = sum(left_out_by_kind(store.problems).values())
     if bad:
@@ -117,12 +119,12 @@ def splits_of_run(data: Data) -> dict[str, str]:
     return {one: name for name, images in parts.items() for one in images.ids}
 
 
-def preparation(source: Source, budget: float) -> Preparation:
+def preparation(source: Source, sizes: Sequence[Size], budget: float) -> Preparation:
     """One size for all images.
 
     Their own where they are small, else the largest that the budget has time for.
     """
-    side = usual_side(source)
+    side = usual_side(sizes)
     if side <= SMALL:
         return Preparation(side, side, 3)
     affordable = FEATURE_SECONDS * budget * PACE / max(1, len(source.ids))
@@ -132,43 +134,43 @@ def preparation(source: Source, budget: float) -> Preparation:
     return Preparation(SIDES[-1], SIDES[-1], 3)
 
 
-def usual_side(source: Source) -> int:
-    """The median of the shorter sides of some images, above 0."""
-    if source.pixels is not None:
-        return min(int(side) for side in source.pixels.shape[2:])
-    sides = sorted(min(size) for size in sampled_sizes(source))
+def usual_side(sizes: Sequence[Size]) -> int:
+    """The median of the shorter sides of images of these sizes, above 0."""
+    sides = sorted(min(size) for size in sizes)
     if not sides:
         return SIDES[-1]
     return max(1, sides[len(sides) // 2])
 
 
-def sampled_sizes(source: Source) -> list[tuple[int, int]]:
-    """Width and height of some images, spread over the data."""
-    sizes: list[tuple[int, int]] = []
+def sampled_sizes(source: Source) -> list[Size]:
+    """Width and height of some images, spread over the data; arrays have one size."""
+    if source.pixels is not None:
+        height, width = source.pixels.shape[2:]
+        return [(int(width), int(height))]
+    sizes: list[Size] = []
     for index in range(0, len(source.ids), max(1, len(source.ids) // SAMPLED)):
         try:
             content = source.read(index)
-            width, height = dimensions(content) if isinstance(content, bytes) else turned(content)
+            width, height = size_of(content)
         except BadPicture:
             continue
         sizes.append((width, height))
     return sizes
 
 
-def turned(pixels: np.ndarray) -> tuple[int, int]:
-    """Width and height of an array H,W or H,W,C."""
-    return int(pixels.shape[1]), int(pixels.shape[0])
+def size_of(content: bytes | np.ndarray) -> Size:
+    """Width and height of an encoded image, or of an array H,W or H,W,C."""
+    if isinstance(content, bytes):
+        return dimensions(content)
+    return int(content.shape[1]), int(content.shape[0])
 
 
-def affordable_part(source: Source, budget: float) -> Source:
+def affordable_part(source: Source, sizes: Sequence[Size], budget: float) -> Source:
     """The source, or a random part of it that can be prepared within PREPARE_SHARE of the budget.
 
     The part depends on the budget and the processor only, so that the same audit finds it again.
     """
-    if source.pixels is not None:
-        return source
-    sizes = sampled_sizes(source)
-    if not sizes:
+    if source.pixels is not None or not sizes:
         return source
     pixels = sum(width * height for width, height in sizes) / len(sizes)
     each = (pixels + FILE_PIXELS) / (DECODED * (os.cpu_count() or 1))

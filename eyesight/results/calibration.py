@@ -53,8 +53,8 @@ class Calibration:
     def reason(self, missing: str) -> str:
         """Why the note says that `missing` is missing; the whole note if it does not say."""
         for clause in self.note.split("; "):
-            why, _, what = clause.rpartition(": ")
-            if why and missing in what:
+            why, _, consequence = clause.rpartition(": ")
+            if why and missing in consequence:
                 return why
         return self.note
 
