@@ -1,13 +1,15 @@
 """A teacher, its student and the student in 8 bits: accuracy, bytes and milliseconds.
 
     python benchmarks/distilling.py NAME --data DATA --teacher "RECIPE [OPTIONS]" \\
-        [--teacher "RECIPE [OPTIONS]" ...] --student "RECIPE [OPTIONS]" [--control] [--out DIR]
+        [--teacher "RECIPE [OPTIONS]" ...] --student "RECIPE [OPTIONS]" [--equal] [--control]
+        [--out DIR]
 
-Several teachers are blended. OPTIONS are those of `eyesight train`, for the student those of
-`eyesight distil`, for example "--set training.epochs=8" or "--budget 10m". --control trains the
-student's recipe on the labels alone, with the same options. With --out, finished runs are kept
-there and taken again. The accuracies are those of all test images; the differences to the teacher
-are paired, with their 95 % intervals. Writes benchmarks/results/distil_NAME.json.
+Several teachers are blended, with --equal by equal weights. OPTIONS are those of `eyesight train`,
+for the student those of `eyesight distil`, for example "--set training.epochs=8" or "--budget 10m".
+--control trains the student's recipe on the labels alone, with the same options. With --out,
+finished runs are kept there and taken again. The accuracies are those of all test images; the
+differences to the teacher are paired, with their 95 % intervals. Writes
+benchmarks/results/distil_NAME.json.
 """
 
 import argparse
@@ -109,7 +111,8 @@ def trained(given, out):
     teacher = teachers[0]
     if len(teachers) > 1:
         paths = [str(run.path) for run in teachers]
-        teacher = finished(["blend", *paths], out / "blend")
+        equal = ["--equal"] if given.equal else []
+        teacher = finished(["blend", *paths, *equal], out / "blend")
     recipe, *options = shlex.split(given.student)
     arguments = ["distil", str(teacher.path), "--to", recipe, *options]
     return teachers, teacher, finished(arguments, out / "student")
@@ -131,6 +134,7 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--teacher", required=True, action="append")
     parser.add_argument("--student", required=True)
+    parser.add_argument("--equal", action="store_true")
     parser.add_argument("--control", action="store_true")
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
@@ -141,7 +145,7 @@ def main():
         rows = rows_of(teacher, student)
         result = {
             "command": command_of(given),
-            "members": {run.name: run.result["test"]["top1"] for run in teachers},
+            "members": [run.result["test"]["top1"] for run in teachers],
             "rows": {name: row.values(rows["teacher"]) for name, row in rows.items()},
             "load_before": load,
             "environment": environment(),
@@ -161,8 +165,7 @@ def command_of(given):
     """The command without this machine's folders."""
     options = [f"--teacher {shlex.quote(text)}" for text in given.teacher]
     options.append(f"--student {shlex.quote(given.student)}")
-    if given.control:
-        options.append("--control")
+    options += [f"--{name}" for name in ("equal", "control") if getattr(given, name)]
     source = Path(given.data).name
     return f"python benchmarks/distilling.py {given.name} --data {source} {' '.join(options)}"
 

@@ -153,7 +153,10 @@ def test_the_audit_alone_never_changes_a_test_label(tmp_path):
         for one, label in zip(loaded.test.ids, loaded.test.labels.tolist(), strict=True)
     ]
     Corrections(tuple(rows)).write(beside(str(root)))
-    assert dataset.load(data).test.labels.tolist() == loaded.test.labels.tolist()
+    after = dataset.load(data)
+    assert after.test.labels.tolist() == loaded.test.labels.tolist()
+    assert len(after.facts()["corrections"]["refused"]) == len(rows)
+    assert any("a test image, confirm it" in note for note in after.notes)
     people = Corrections(tuple(replace(one, who="ann") for one in rows))
     people.write(beside(str(root)))
     assert dataset.load(data).test.labels.tolist() != loaded.test.labels.tolist()
@@ -205,3 +208,13 @@ def test_the_command_merges_files_and_shows_conflicts(tmp_path):
     printed = command("corrections", *files[:2], "--out", files[2], code=1)
     assert "2.png: b (ann) or c (bob)" in printed.out
     assert [one.id for one in Corrections.read(files[2])] == ["1.png", "3.png"]
+
+
+def test_merging_replaces_no_file(tmp_path):
+    files = [tmp_path / f"{name}.csv" for name in ("ann", "bob")]
+    for file in files:
+        Corrections((row(1, who=file.stem),)).write(file)
+    kept = files[0].read_bytes()
+    printed = command("corrections", *files, "--out", files[0], code=1)
+    assert "already exists" in printed.err
+    assert files[0].read_bytes() == kept

@@ -135,6 +135,10 @@ def test_groups_that_were_found_are_kept_on_one_side(tmp_path):
     file = tmp_path / "groups.csv"
     command("audit", root, "--groups", file)
     groups = group_file.read(file)
+    kept = file.read_bytes()
+    printed = command("audit", root, "--groups", file, code=1)
+    assert "already exists" in printed.err
+    assert file.read_bytes() == kept
     assert len(set(groups.values())) >= 25
     torn = {}
     for setting in ("", str(file)):

@@ -7,10 +7,10 @@ import numpy as np
 from commands import command
 
 import eyesight
-from eyesight.ensemble.folds import out_of_fold_temperature
+from eyesight.ensemble.folds import fold_recipes, out_of_fold_temperature
 from eyesight.exporting import export
 from eyesight.results.predictions import Predictions
-from eyesight.runs import Run, list_runs
+from eyesight.runs import Run, list_runs, resolve
 from eyesight.views import run_view
 
 
@@ -45,6 +45,12 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(monkeypatc
     assert len(list_runs(runs)) == 5, "three folds, and their average twice"
     refused = command(*arguments, "--set", "data.fold=1/3", code=2)
     assert "leave out one of the two" in refused.err
+
+
+def test_folds_leave_a_part_of_the_budget_for_their_average():
+    recipe = resolve("digits", "training.budget=100")
+    budgets = [fold.training.budget for fold in fold_recipes(recipe, 5)]
+    assert budgets == [15.0] * 5
 
 
 def test_answers_out_of_fold_that_are_too_sure_make_the_average_less_sure():

@@ -31,6 +31,10 @@ from eyesight.auditing.labels import Suspicion
 from eyesight.auditing.material import Material, member, open_material, shapes_of
 from eyesight.auditing.noise_share import Share
 from eyesight.auditing.record import (
+    COPIES,
+    QUALITY,
+    SERIES,
+    SHORTCUTS,
     AuditJson,
     AuditRecord,
     CopiedImage,
@@ -56,11 +60,6 @@ FEATURE_SHARE = 0.52
 LOGISTIC_SHARE = 0.5  # of the time after the features
 COPIES_SHARE = 0.6  # of the time after the labels
 QUALITY_SHARE = 0.5  # of the time after the near duplicates
-# The parts of an audit that are left out when there is no time for them.
-COPIES = "near duplicates"
-QUALITY = "low-quality images"
-SHORTCUTS = "shortcuts"
-SERIES = "series"
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,11 @@ from eyesight.system.json_value import parse_json
 FORMAT = 1
 FILE = "audit.json"  # of a run
 TOPIC = "audits"  # of the cache's notes
+# The parts of an audit that are left out when there is no time for them.
+COPIES = "near duplicates"
+QUALITY = "low-quality images"
+SHORTCUTS = "shortcuts"
+SERIES = "series"
 
 
 class LabelJson(TypedDict):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from eyesight.auditing.record import COPIES, QUALITY, SERIES, SHORTCUTS
 from eyesight.cli.options import AsJson, DataOrRun, Settings, app, say, show_json, waited
 from eyesight.errors import UserError, listed
 
@@ -63,8 +64,7 @@ def audit(
     if settings:
         data = override(Recipe(), [f"data.source={where}", *settings]).data
     opening.check_exists(where)
-    if suggested is not None:
-        check_replaceable(suggested)
+    check_files(suggested, groups)
     limit = seconds(budget)
     console.talk(console.budget_line(limit, budget))
     console.talk("starting PyTorch")
@@ -88,6 +88,14 @@ def audit(
         say(line)
 
 
+def check_files(suggested: Path | None, groups: Path | None) -> None:
+    """Raise UserError if the files to write would replace the work of a person."""
+    if suggested is not None:
+        check_replaceable(suggested)
+    if groups is not None:
+        check_new(groups)
+
+
 def check_replaceable(file: Path) -> None:
     """Raise UserError if `file` holds anything but suggestions of an earlier audit."""
     from eyesight.data.corrections import AUDIT, Corrections
@@ -101,6 +109,12 @@ def check_replaceable(file: Path) -> None:
             "replace",
             "write the suggestions to another file",
         )
+
+
+def check_new(file: Path) -> None:
+    """Raise UserError if `file` exists: a person may have edited it."""
+    if file.is_file():
+        raise UserError(f"{file} already exists", "write to another file, or remove this one")
 
 
 def keep_record(result: Audit, where: str) -> None:
@@ -126,6 +140,7 @@ def corrections(
     """Merge the corrections of several people. Conflicts are left out."""
     from eyesight.data.corrections import Conflict, Corrections
 
+    check_new(out)
     merged = Corrections.read(files[0])
     conflicts: list[Conflict] = []
     for file in files[1:]:
@@ -177,8 +192,6 @@ def with_suggestions(recipe: Recipe, out: Path, processes: int | None) -> Recipe
 
 def describe(result: Audit, *, every: bool) -> list[str]:
     """The audit as printed lines."""
-    from eyesight.auditing import audit as auditing
-
     share = result.share_wrong
     wrong = result.labels if every else result.wrong
     lines = [
@@ -199,7 +212,7 @@ def describe(result: Audit, *, every: bool) -> list[str]:
             f"  near duplicates with different labels: {groups} (see below); at least one label in "
             "each is probably wrong"
         )
-    lines += ["", f"groups of near duplicates: {count(result, result.copies, auditing.COPIES)}"]
+    lines += ["", f"groups of near duplicates: {count(result, result.copies, COPIES)}"]
     for group in shown(result.copies, every=every):
         lines.append(f"  {kind_of_copies(group)}: {', '.join(one.id for one in group)}")
     lines += rest(len(result.copies), every=every)
@@ -209,7 +222,7 @@ def describe(result: Audit, *, every: bool) -> list[str]:
     for stranger in shown(strangers, every=every):
         lines.append(f"  {stranger.score:.2f}  {stranger.id}")
     lines += rest(len(strangers), every=every)
-    lines += ["", f"low-quality images: {count(result, result.quality, auditing.QUALITY)}"]
+    lines += ["", f"low-quality images: {count(result, result.quality, QUALITY)}"]
     for flaw in shown(result.quality, every=every):
         lines.append(f"  {flaw.kind}  {flaw.id}")
     lines += rest(len(result.quality), every=every)
@@ -219,10 +232,8 @@ def describe(result: Audit, *, every: bool) -> list[str]:
 
 def shortcut_lines(result: Audit) -> list[str]:
     """How well the classes are predicted without the content of the images."""
-    from eyesight.auditing import audit as auditing
-
     lines = ["", "accuracy without the content of the images:"]
-    if auditing.SHORTCUTS in result.skipped:
+    if SHORTCUTS in result.skipped:
         lines.append(f"  {NOT_SEARCHED}")
     for shortcut in result.shortcuts:
         guessing = f"chance {shortcut.guessing:.1%}"
@@ -241,9 +252,7 @@ def count(result: Audit, rows: Sequence[object], part: str) -> str:
 
 def series_lines(result: Audit, *, every: bool) -> list[str]:
     """Series of images, and by how much groups inflate the accuracy of a random split."""
-    from eyesight.auditing import audit as auditing
-
-    lines = ["", f"series of images: {count(result, result.series, auditing.SERIES)}"]
+    lines = ["", f"series of images: {count(result, result.series, SERIES)}"]
     for group in shown(result.series, every=every):
         lines.append(f"  {len(group)}: {', '.join(one.id for one in group)}")
     lines += rest(len(result.series), every=every)

@@ -481,8 +481,10 @@ def _train_folds(
     report = write_report(run)
     facts = joined.folds(run)
     assert facts is not None
+    seconds = waited()
     if as_json:
         answer: dict[str, object] = {"run": str(run.path), "report": str(report)}
+        answer["seconds"] = round(seconds, 3)
         show_json({**answer, **facts, "test": run.result["test"]})
         return
     for path, score in zip(facts["runs"], facts["scores"], strict=True):
@@ -493,6 +495,7 @@ def _train_folds(
     say(f"out of fold {judged(facts['out_of_fold'], run.measure)}")
     if run.result["test"]["n"]:
         say(f"test with averaged predictions: {judged(run.result['test'], run.measure)}")
+    say(f"time    {time_taken(seconds, recipe.training.budget)}")
     say(f"run     {run.path}")
     say(f"report  {report}")
 

@@ -76,6 +76,7 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
             f"{file} leaves no training images", "use --set data.corrections=none to ignore it"
         )
     given = torch.from_numpy(store.labels)[corrected["test"].rows]
+    refused = [*applied.refused, *unconfirmed(parts["test"], applied)]
     facts: CorrectionFacts = {
         "file": str(file),
         "sha256": corrections.sha256(),
@@ -84,9 +85,15 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
         "excluded": sum(len(parts[name]) - len(images) for name, images in corrected.items()),
         "confirmed": applied.confirmed,
         "untold": applied.untold,
-        "refused": list(applied.refused),
+        "refused": refused,
     }
     return corrected, Corrected(facts, given)
+
+
+def unconfirmed(test: Images, applied: Applied) -> list[str]:
+    """Why suggestions about test images are not applied."""
+    rows = np.flatnonzero(applied.machine[test.rows.numpy()])
+    return [f"{test.ids[row]}: a test image, confirm it in eyesight review" for row in rows]
 
 
 def of_renamed_data(store: Store, where: str) -> tuple[Path, Corrections] | None:

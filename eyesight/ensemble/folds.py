@@ -36,6 +36,7 @@ UNRESERVED = (
     "every image trained some members: no prediction sets, and images unlike the training images "
     "are not detected"
 )
+AVERAGE_SHARE = 0.25  # of a budget: averaging the folds, exporting and checking the average
 SMALLEST = 1e-6  # a probability whose logarithm is taken
 OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` calls it
 
@@ -43,8 +44,8 @@ OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` cal
 def train_folds(recipe: Recipe, count: int, out: Path, reporter: Reporter) -> Run:
     """Train `recipe` on each of `count` folds and return the run that averages them.
 
-    A budget is divided between them. A repeated call reuses finished folds and resumes an
-    unfinished one. Raises the errors of a training.
+    Three quarters of a budget are divided between them; the rest is for their average. A repeated
+    call reuses finished folds and resumes an unfinished one. Raises the errors of a training.
     """
     recipes = fold_recipes(recipe, count)
     ways = [compare.preparation(one) for one in recipes]
@@ -72,7 +73,7 @@ def fold_recipes(recipe: Recipe, count: int) -> list[Recipe]:
         )
     training = recipe.training
     if training.budget is not None:
-        training = replace(training, budget=training.budget / count)
+        training = replace(training, budget=(1 - AVERAGE_SHARE) * training.budget / count)
     recipes = []
     for number in range(1, count + 1):
         data = replace(recipe.data, fold=f"{number}/{count}")

@@ -172,10 +172,15 @@ def require_same(parity: Parity) -> None:
 
 
 def is_accurate(parity: Parity, tolerance: float) -> bool:
-    """Whether 8 bits cost no more accuracy than `tolerance`."""
+    """Whether 8 bits cost no more accuracy than `tolerance`, or than a single image.
+
+    One of fewer than 200 images is more than half a point.
+    """
     if parity.accuracy is None or parity.accuracy_before is None:
         return False
-    return parity.accuracy_before - parity.accuracy <= tolerance
+    lost = round((parity.accuracy_before - parity.accuracy) * parity.pictures)
+    allowed = tolerance * parity.pictures
+    return lost <= (max(1.0, allowed) if tolerance > 0 else 0)
 
 
 def require_accurate(parity: Parity, tolerance: float) -> None:
