@@ -4,6 +4,7 @@
       run                 what the program calls, with a `Context`
         resolve           recipe, images and run folder, the same in every process
         execute
+          settle_width        how wide a network from scratch the budget allows
           build               the network before its first step
           prepare_evaluation  how to evaluate at the end, and the time to keep for it
           train_stage         epochs, the log, checkpoints; most recipes have one stage
@@ -58,6 +59,7 @@ from eyesight.training import (
     margins,
     precision,
     transfer,
+    width,
 )
 from eyesight.training.budget import CHECKED, Evaluation
 from eyesight.training.checkpoint import STAGE_PASSES, State
@@ -219,6 +221,7 @@ def report_data(data: Dataset, context: Context) -> None:
 def execute(job: Job) -> None:
     """Build, train every stage, finish."""
     clock = job.context.clock
+    job = settle_width(job)
     network = build(job)
     evaluation = prepare_evaluation(job, network)
     job = replace(job, data=budget.used_validation(job.data, evaluation.validation))
@@ -236,6 +239,26 @@ def execute(job: Job) -> None:
     if job.context.group.first:
         collected.save(job.run.path, job.data.train.ids)
     finish(job, network, evaluation)
+
+
+def settle_width(job: Job) -> Job:
+    """The job with the width that its budget allows, as it was when the run began."""
+    recipe, context = job.recipe, job.context
+    if not width.is_open(recipe):
+        return job
+    value = None
+    if job.run.environment:
+        value = job.run.settle(recipe).model.width
+    else:
+        left = max(0.0, context.clock.left()) * context.group.size
+        images = job.data.train
+        chosen = width.Width(**context.group.once(lambda: vars(width.choose(recipe, images, left))))
+        if chosen.value < 1:
+            value = chosen.value
+            context.reporter.message(str(chosen))
+    if value is None:
+        return job
+    return replace(job, recipe=width.with_width(recipe, value))
 
 
 def build(job: Job) -> Network:

@@ -161,7 +161,7 @@ def distil(
         )
     record = DistilRecord(
         str(teacher.path),
-        f"{student.name} {recipe.model.width or 1:g}×",
+        f"{student.name} {run.settled.model.width or 1:g}×",
         temperature,
         len(soft.data.train),
         soft.unlabelled,

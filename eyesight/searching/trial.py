@@ -29,7 +29,7 @@ from eyesight.searching.candidates import Candidate
 from eyesight.searching.parts import Division, Parts
 from eyesight.system.device import default_device
 from eyesight.system.digest import value_sha256
-from eyesight.training import budget, initialise, precision, transfer
+from eyesight.training import budget, initialise, precision, transfer, width
 from eyesight.training.checkpoint import State
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
@@ -98,6 +98,7 @@ def hits_of(recipe: Recipe, parts: Parts, seconds: float, *, however_slow: bool)
     training = replace(recipe.training, budget=seconds, keep="last", patience=0)
     recipe = replace(recipe, training=training)
     data = parts.trial
+    recipe = width.fitted(recipe, data.train, seconds)
     network = initialise.ready(recipe, data, default_device())
     views: Views = "one"
     if isinstance(network.body, Backbone):
