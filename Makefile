@@ -1,6 +1,8 @@
 # `make demo` and `make test` set up everything they need in .venv; PYTHON chooses the interpreter (3.11 or later).
 PYTHON ?= python3
 BIN := .venv/bin
+# Some tests wait for a browser or a server: one worker more than there are processors.
+WORKERS := $(shell $(PYTHON) -c "import os; print(1 + (os.cpu_count() or 1))")
 
 .PHONY: demo test unit check docs format bench published faults fonts browser clean
 
@@ -8,10 +10,10 @@ demo: .venv/ready
 	$(BIN)/eyesight train lenet5
 
 test: .venv/tests
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
 
 unit: .venv/tests
-	$(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not whole"
+	$(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal -m "not whole"
 
 check: .venv/tests
 	$(BIN)/ruff check

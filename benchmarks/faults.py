@@ -3,7 +3,7 @@
 Every row injects one fault into a program of ours and looks at what becomes of it. A fault may end
 in a clear error, or change nothing, or be made good; never in a traceback, a hang, a lost run or an
 answer that is wrong without a word. The table is printed and written to docs/reliability.md.
-`--quick` runs the rows that need no second training.
+`--quick` runs the rows that need no second training, `--each 3` three of every kind.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -770,17 +770,25 @@ def trained(root: Path) -> Path:
     return bench.root
 
 
-def battery(
-    *, quick: bool, only: str = "", say: Callable[[str], object] = print
-) -> list[list[str]]:
-    """Inject every fault; rows of kind, where, how, outcome and whether it was handled."""
+def chosen(*, quick: bool, only: str, each: int | None) -> list[Fault]:
+    """The faults to inject, with `each` so many of every kind."""
+    made: list[Fault] = []
+    for one in FAULTS:
+        of_kind = sum(other.kind == one.kind for other in made)
+        if (quick and not one.quick) or (each is not None and of_kind >= each):
+            continue
+        if only in f"{one.kind} {one.subject} {one.injected}":
+            made.append(one)
+    return made
+
+
+def battery(faults: Sequence[Fault], say: Callable[[str], object] = print) -> list[list[str]]:
+    """Inject faults; rows of kind, where, how, outcome and whether it was handled."""
     rows = []
     with tempfile.TemporaryDirectory(prefix="faults-") as folder:
         root = Path(folder)
         model = trained(root)
-        for number, one in enumerate(FAULTS):
-            if (quick and not one.quick) or only not in f"{one.kind} {one.subject} {one.injected}":
-                continue
+        for number, one in enumerate(faults):
             started = time.monotonic()
             bench = Bench(root / str(number), model)
             # Runs name their data by its path: it is the same for all.
@@ -816,11 +824,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out rows that train again")
     parser.add_argument("--only", default="", help="rows that contain this text")
+    parser.add_argument("--each", type=int, help="so many rows of every kind at most")
     options = parser.parse_args()
     started = time.monotonic()
-    rows = battery(quick=options.quick, only=options.only)
+    faults = chosen(quick=options.quick, only=options.only, each=options.each)
+    rows = battery(faults)
     failures = [row for row in rows if row[-1] == "no"]
-    if not options.quick and not options.only:
+    if len(faults) == len(FAULTS):
         write_page(rows)
     print(f"{len(rows)} faults, {len(failures)} not handled, {time.monotonic() - started:.0f} s")
     sys.exit(1 if failures else 0)

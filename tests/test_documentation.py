@@ -1,4 +1,4 @@
-"""The documentation: examples and the notebook run, and the site builds strictly."""
+"""The documentation: examples and the notebook run. `make docs` builds the site."""
 
 import ast
 import os
@@ -68,7 +68,6 @@ SHORTER = (
     (r":600\]", ":120]"),
     (r"600:900", "600:650"),
     (r"budget=600", "budget=30"),
-    (r'budget="10s"', 'budget="5s"'),
     (r'("folder", data="photos", set=\{)', r'\g<1>"data.size": 64, '),
 )
 
@@ -129,21 +128,6 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     assert "data:image/png" in "".join(pages)
     if folder := os.environ.get("EYESIGHT_KEEP_NOTEBOOK"):
         Path(folder, "notebook.html").write_text("\n".join(pages), encoding="utf-8")
-
-
-@pytest.mark.whole
-def test_the_site_builds_strictly(tmp_path):
-    pytest.importorskip("mkdocs")
-    pytest.importorskip("mkdocstrings")
-    done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", tmp_path],
-        cwd=ROOT, capture_output=True, text=True,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1", "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
-    page = (tmp_path / "api" / "index.html").read_text(encoding="utf-8")
-    for name in ("train", "load", "compare", "ImageClassifier", "UserError"):
-        assert f"{name}</" in page or f">{name}<" in page, name
 
 
 def test_every_page_is_in_the_navigation():
