@@ -14,7 +14,7 @@ from eyesight.training import width
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 
-SECONDS = {1.0: 0.01, 0.6: 0.005, 0.4: 0.002}  # for one image
+SECONDS = {1.0: 0.01, 0.6: 0.005, 0.4: 0.002, 0.25: 0.001}  # for one image
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def recipe(*settings):
     return override(objects(), ["training.budget=60", *settings])
 
 
-@pytest.mark.parametrize(("passes", "value"), [(9, 1.0), (5, 0.6), (1, 0.4), (0, 0.4)])
+@pytest.mark.parametrize(("passes", "value"), [(7, 1.0), (4, 0.6), (2, 0.4), (1, 0.25), (0, 0.25)])
 def test_the_widest_network_that_sees_every_image_often_enough_is_taken(
     slow, images, passes, value
 ):
@@ -48,7 +48,7 @@ def test_the_widest_network_that_sees_every_image_often_enough_is_taken(
 def test_only_a_budget_chooses_and_a_width_that_is_set_stays(slow, images):
     for given in (objects(), recipe("model.width=0.5"), recipe("model.name=lenet5")):
         assert width.fitted(given, images.train, 0.1) == given
-    assert width.fitted(recipe(), images.train, 0.1).model.width == 0.4
+    assert width.fitted(recipe(), images.train, 0.1).model.width == 0.25
 
 
 def test_the_run_records_the_width_and_keeps_it_when_it_is_resumed(slow, images, tmp_path):
@@ -57,14 +57,14 @@ def test_the_run_records_the_width_and_keeps_it_when_it_is_resumed(slow, images,
     context = Context(Callbacks(said.append, lambda epoch: None), Clock(budget=0.1))
     run = experiment.begin(asked, images, tmp_path / "runs")
     job = settle_width(Job(run, asked, images, context))
-    assert job.recipe.model.width == 0.4
-    assert any("width 0.4" in line for line in said)
+    assert job.recipe.model.width == 0.25
+    assert any("width 0.25" in line for line in said)
     experiment.build(job)
     opened = Run(run.path)
-    assert opened.settled.model.width == 0.4
+    assert opened.settled.model.width == 0.25
     assert opened.recipe.model.width is None
     later = settle_width(Job(opened, asked, images, Context(clock=Clock(budget=1e6))))
-    assert later.recipe.model.width == 0.4
+    assert later.recipe.model.width == 0.25
 
 
 def test_seconds_of_a_step_are_measured(images):
