@@ -300,10 +300,11 @@ def test_luck_is_what_choosing_among_equals_gives():
 
 
 def test_a_forecast_follows_the_falling_error_and_never_what_did_not_fall():
-    assert results.forecast((0.5, 0.75), (10, 20), 20) == 0.75
-    assert 0.75 < results.forecast((0.5, 0.75), (10, 20), 80) < 0.9
-    assert results.forecast((0.75, 0.75), (10, 20), 80) == 0.75
-    assert results.forecast((0.9, 0.8), (10, 20), 80) == 0.8
+    assert results.forecast((0.5, 0.75), (10, 20), 20, 1) == 0.75
+    assert 0.75 < results.forecast((0.5, 0.75), (10, 20), 80, 0.5) < 0.9
+    assert results.forecast((0.5, 0.75), (10, 20), 80, 1) == pytest.approx(0.9375)
+    assert results.forecast((0.75, 0.75), (10, 20), 80, 1) == 0.75
+    assert results.forecast((0.9, 0.8), (10, 20), 80, 1) == 0.8
 
 
 def test_a_record_is_read_as_it_was_written():

@@ -19,7 +19,6 @@ from eyesight.system.json_value import JsonObject
 
 Hits = npt.NDArray[np.bool_]  # whether each image was classified correctly, N
 SAMPLES = 1000  # bootstrap samples
-SHRINKAGE = 0.5  # of the measured exponent of a learning curve: it flattens later on
 
 
 @dataclass(frozen=True)
@@ -129,17 +128,19 @@ def luck(chosen: Hits, others: Sequence[Hits], apart: Hits) -> Luck:
     return Luck(len(chosen), float(chosen.mean()), gained, len(apart), score, interval)
 
 
-def forecast(scores: tuple[float, float], times: tuple[float, float], left: float) -> float:
+def forecast(
+    scores: tuple[float, float], times: tuple[float, float], left: float, share: float
+) -> float:
     """The score after `left` seconds from the scores of a short and a longer trial.
 
-    The error falls as a power of the time, here with half of the measured exponent: every learning
-    curve flattens.
+    The error falls as a power of the time, with a `share` of the measured exponent: learning curves
+    flatten, those of pretrained networks early.
     """
     errors = [max(1e-4, 1 - score) for score in scores]
     if not times[0] < times[1] or left <= times[1]:
         return scores[1]
     exponent = np.log(errors[0] / errors[1]) / np.log(times[1] / times[0])
-    exponent = SHRINKAGE * min(1.0, max(0.0, float(exponent)))
+    exponent = share * min(1.0, max(0.0, float(exponent)))
     return float(1 - errors[1] * (times[1] / left) ** exponent)
 
 

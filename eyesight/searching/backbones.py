@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from eyesight.models import weights, zoo
 from eyesight.recipes.folder import PREFERRED
-from eyesight.searching.candidates import Candidate
+from eyesight.searching.candidates import PRETRAINED, Candidate
 from eyesight.searching.under_way import PREPARING, Search, prepared
 from eyesight.training import probe, transfer
 from eyesight.training.budget import MAXIMUM_RESERVE, least_evaluated
@@ -31,13 +31,13 @@ def without_weak_backbones(made: Sequence[Candidate], search: Search) -> list[Ca
     names = [one.recipe.model.name for one in made if one.name.startswith("folder ")]
     if len(names) < 2:
         return list(made)
-    if made[0].family != "pretrained":
+    if made[0].family != PRETRAINED:
         prepared(made[:1], search)  # what is small first: it shows how slow the machine is
     late = search.clock.elapsed() > PREPARING / 2 * search.budget
     if search.budget < PROBED_FROM or late:
         search.looked_at.append(f"{names[0]} of {len(names)} pretrained networks: no time to probe")
         only = f"folder {names[0]}"
-        return [one for one in made if one.family != "pretrained" or one.name == only]
+        return [one for one in made if one.family != PRETRAINED or one.name == only]
     best = best_backbones(made, names, search)
     return [kept for one in made if (kept := with_backbone(one, best)) is not None]
 
@@ -47,7 +47,7 @@ def with_backbone(candidate: Candidate, best: Sequence[str]) -> Candidate | None
 
     `objects_lite0` takes the first of them.
     """
-    if candidate.family != "pretrained":
+    if candidate.family != PRETRAINED:
         return candidate
     if not candidate.name.startswith("objects_lite0"):
         return candidate if candidate.recipe.model.name in best else None
@@ -67,7 +67,7 @@ def best_backbones(made: Sequence[Candidate], names: Sequence[str], search: Sear
     for one in probed:
         rate = f"{1 / one.seconds:,.0f} images/s"
         search.looked_at.append(f"{one.name}: linear probe {one.accuracy:.1%}, {rate}")
-    if made[0].family != "pretrained":  # otherwise one is trained, whatever its evaluation takes
+    if made[0].family != PRETRAINED:  # otherwise one is trained, whatever its evaluation takes
         probed = quick_enough(probed, least_evaluated(parts.data, recipe), search)
     return strongest(probed, len(parts.train), search)
 

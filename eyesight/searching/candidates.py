@@ -29,6 +29,11 @@ MANY = 5000  # images from which several stages of a backbone are trained at onc
 APART = 1000  # validation images are a tenth of all, and no more than about so many
 
 
+FROM_SCRATCH = "from scratch"
+PRETRAINED = "pretrained"
+# Of the exponent with which the error falls between two short trials, what is left of it later.
+LATER = {FROM_SCRATCH: 1.0, PRETRAINED: 0.3}
+LATER_ELSEWHERE = 0.5
 HEAD_ONLY = "head only"  # of the variations, the one that trains no more of the network
 
 
@@ -86,7 +91,7 @@ def validation_share(pictures: int) -> float:
 def from_scratch(look: Look) -> Iterator[tuple[str, Recipe, str]]:
     """The recipes that begin with nothing, at a size that suits the images."""
     side = max(1, look.seen.side)
-    family = "from scratch"
+    family = FROM_SCRATCH
     if look.grey and side <= SMALL:
         yield "digits", at_size(digits(), min(32, max(28, side))), family
     if look.grey and side > 24:
@@ -108,7 +113,7 @@ def at_size(recipe: Recipe, size: int) -> Recipe:
 
 def transferred(look: Look, backbones: Sequence[str]) -> Iterator[tuple[str, Recipe, str]]:
     """The recipes on pretrained networks."""
-    family = "pretrained"
+    family = PRETRAINED
     for name in backbones:
         recipe = folder()
         if look.grey and look.seen.side <= MIDDLE:  # characters more often than photographs
@@ -128,11 +133,11 @@ def variations(winner: Candidate) -> list[Candidate]:
     """
     recipe = winner.recipe
     made = []
-    if recipe.transfer.thaw and winner.family == "pretrained":
+    if recipe.transfer.thaw and winner.family == PRETRAINED:
         made.append(_varied(winner, HEAD_ONLY, ["transfer.thaw="]))
     for factor in (2.0, 0.5):
         rates = [f"optim.lr={recipe.optim.lr * factor:g}"]
-        if recipe.transfer.thaw and winner.family == "pretrained":
+        if recipe.transfer.thaw and winner.family == PRETRAINED:
             rates.append(f"transfer.thaw_lr={recipe.transfer.thaw_lr * factor:g}")
         made.append(_varied(winner, f"learning rate × {factor:g}", rates))
     size = recipe.data.size

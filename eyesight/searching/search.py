@@ -374,7 +374,9 @@ def leader(good: Sequence[Trial], earlier: dict[str, Trial], search: Search) -> 
         score = trial.score or 0.0
         if before is not None:
             scores = (before.score or 0.0, score)
-            score = results.forecast(scores, (before.budget, trial.budget), search.left())
+            times = (before.budget, trial.budget)
+            share = rules.LATER.get(trial.candidate.family, rules.LATER_ELSEWHERE)
+            score = results.forecast(scores, times, search.left(), share)
         ahead[trial.candidate.name] = score
         search.forecasts[trial.candidate.name, trial.round] = score
     best = max(good, key=lambda trial: ahead[trial.candidate.name])

@@ -16,7 +16,7 @@ from eyesight.system.device import default_device
 from eyesight.training import precision
 from eyesight.training.loop import plan
 
-NARROWED = ("fast_objects",)  # the networks whose widths were compared
+NARROWED = ("fast_objects", "fast_glyphs")  # the networks whose widths were compared
 WIDTHS = (1.0, 0.6, 0.4, 0.25)
 PASSES = 6.0  # over the training images, that a width should allow
 TRAINING_SHARE = 0.85  # of the time that is left; the rest is for evaluation and saving
