@@ -244,21 +244,16 @@ def execute(job: Job) -> None:
 def settle_width(job: Job) -> Job:
     """The job with the width that its budget allows, as it was when the run began."""
     recipe, context = job.recipe, job.context
-    if not width.is_open(recipe):
+    if not width.chosen_by_budget(recipe):
         return job
-    value = None
     if job.run.environment:
-        value = job.run.settle(recipe).model.width
-    else:
-        left = max(0.0, context.clock.left()) * context.group.size
-        images = job.data.train
-        chosen = width.Width(**context.group.once(lambda: vars(width.choose(recipe, images, left))))
-        if chosen.value < 1:
-            value = chosen.value
-            context.reporter.message(str(chosen))
-    if value is None:
-        return job
-    return replace(job, recipe=width.with_width(recipe, value))
+        return replace(job, recipe=job.run.settle(recipe))
+    left = max(0.0, context.clock.left()) * context.group.size
+    images = job.data.train
+    chosen = width.Width(**context.group.once(lambda: vars(width.choose(recipe, images, left))))
+    if chosen.value < 1:
+        context.reporter.message(str(chosen))
+    return replace(job, recipe=width.with_width(recipe, chosen.value))
 
 
 def build(job: Job) -> Network:

@@ -299,6 +299,24 @@ def test_luck_is_what_choosing_among_equals_gives():
     assert results.optimism(ahead) == pytest.approx(0)
 
 
+def test_a_trial_trains_the_width_that_its_time_allows(tmp_path, monkeypatch):
+    class BegunError(Exception):
+        pass
+
+    def ready(recipe, data, device):
+        raise BegunError(recipe.model.width)
+
+    monkeypatch.setattr(trials.width, "choose", lambda *given: trials.width.Width(0.25, 3.0, 1.0))
+    monkeypatch.setattr(trials.initialise, "ready", ready)
+    recipe = tiny(drawn.folder(tmp_path / "data", 90, 16), 1e-3)
+    parts = Division(BUDGET, Reporter()).parts(recipe)
+    wide = replace(recipe, model=Model("fast_objects"))
+    for asked, width in ((wide, 0.25), (replace(wide, model=Model("fast_objects", width=1)), 1)):
+        with pytest.raises(BegunError) as begun:
+            trials.hits_of(asked, parts, 2.0, however_slow=True)
+        assert begun.value.args == (width,)
+
+
 def test_a_forecast_follows_the_falling_error_and_never_what_did_not_fall():
     assert results.forecast((0.5, 0.75), (10, 20), 20, 1) == 0.75
     assert 0.75 < results.forecast((0.5, 0.75), (10, 20), 80, 0.5) < 0.9

@@ -35,7 +35,7 @@ def settings(run: Run) -> list[Setting]:
 def _remarks(run: Run, path: str, value: object) -> Iterator[str]:
     environment = run.environment
     if path in (environment.get("chosen") or {}):
-        yield "chosen for these images"
+        yield "chosen for the budget" if path == "model.width" else "chosen for these images"
     reason = (environment.get("without_effect") or {}).get(path)
     if reason:
         yield f"without effect: {reason}"

@@ -39,7 +39,7 @@ from eyesight.searching.search import look_at
 from eyesight.system.device import default_device
 from eyesight.system.files import scratch
 from eyesight.system.progress import Reporter
-from eyesight.training import budget, initialise, transfer
+from eyesight.training import budget, initialise, transfer, width
 from eyesight.training.clock import Clock
 from eyesight.training.context import Context
 from eyesight.views import joined
@@ -148,6 +148,9 @@ def distil(
         written = time.monotonic() - began - 2 * parity.MOST_CHECKED * soft.seconds_each
         exporting = exporting_seconds(recipe, data, max(LEAST_WRITING, written))
         context.clock.budget = training_budget(recipe.training.budget, exporting, context.clock)
+        if limits != Limits() and width.has_widths(recipe):
+            chosen_width = width.choose(recipe, soft.data.train, context.clock.left()).value
+            recipe = width.with_width(recipe, chosen_width)
     run = experiment.begin(recipe, soft.data, out)
     with run.attempt():
         experiment.execute(experiment.Job(run, recipe, soft.data, context))
@@ -217,8 +220,8 @@ def fitting(recipe: Recipe, data: Dataset, limits: Limits) -> Recipe:
     widths: tuple[float | None, ...] = WIDTHS
     if registry.is_backbone(recipe.model):
         widths = (recipe.model.width,)  # it has no other
-    for width in widths:
-        model = replace(recipe.model, width=width)
+    for factor in widths:
+        model = replace(recipe.model, width=factor)
         network = registry.build(model, data.train.shape, tasks.of(recipe).outputs(data.train))
         small = limits.bytes is None or FLOAT * count(network) <= limits.bytes
         if not small:

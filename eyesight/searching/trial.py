@@ -98,17 +98,17 @@ def hits_of(recipe: Recipe, parts: Parts, seconds: float, *, however_slow: bool)
     training = replace(recipe.training, budget=seconds, keep="last", patience=0)
     recipe = replace(recipe, training=training)
     data = parts.trial
+    clock = Clock(budget=seconds, minimum_steps=1)
     recipe = width.fitted(recipe, data.train, seconds)
     network = initialise.ready(recipe, data, default_device())
     views: Views = "one"
     if isinstance(network.body, Backbone):
         weights.fill(network, recipe.model, data.store.classes)
         compute_judged_features(recipe, network, data)
-    context = Context(
-        clock=Clock(budget=seconds, minimum_steps=1)
-    )  # what is shared by all trials is not timed
-    if not isinstance(network.body, Backbone):
-        views = reserve_for_judging(recipe, network, data, context.clock, however_slow)
+        clock = Clock(budget=seconds, minimum_steps=1)  # what all trials share is not timed
+    else:
+        views = reserve_for_judging(recipe, network, data, clock, however_slow)
+    context = Context(clock=clock)
     hits = np.zeros(0, dtype=np.bool_)
     for stage in trained_stages(recipe, network, data, context):
         hits = judged(stage.network, stage.validation, views)
