@@ -236,7 +236,7 @@ def export(
     *,
     data: DataSource | None = None,
     int8: bool = False,
-    tolerance: float = 0.005,
+    tolerance: float | None = None,
     weights: str | Path | None = None,
     only: str | None = None,
     to: str = "onnx",
@@ -258,7 +258,8 @@ def export(
     int8
         Also write FILE.int8.onnx, with 8-bit weights and activations.
     tolerance
-        The largest accepted loss of accuracy with int8, as a fraction.
+        The largest accepted loss of accuracy with int8, as a fraction. By default 0.005, or one
+        image if fewer than 200 are checked.
     weights, only
         As in `load`, for a backbone.
     to
@@ -270,8 +271,8 @@ def export(
     Raises
     ------
     UserError
-        If the run has no classifier, the file predicts differently, int8 loses more than
-        `tolerance`, or no browser is available to verify a web page.
+        If the run has no classifier, the file predicts differently, int8 loses too much
+        accuracy, or no browser is available to verify a web page.
     """
     from eyesight.data.own import source_of
     from eyesight.exporting import export as exporting

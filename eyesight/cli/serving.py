@@ -84,8 +84,13 @@ def export(
         ),
     ] = False,
     tolerance: Annotated[
-        float, typer.Option(metavar="POINTS", help="largest loss of accuracy that --int8 accepts")
-    ] = 0.5,
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="largest loss of accuracy that --int8 accepts; default: 0.5, or one image if "
+            "that is more",
+        ),
+    ] = None,
     title: Annotated[
         str | None,
         typer.Option(metavar="TEXT", help="title of a web page; default: the recipe's name"),
@@ -118,7 +123,7 @@ def export(
         _export_page(run, out, data, title=title, unproven=unproven, as_json=as_json)
         return
     if not is_network:
-        allowed = tolerance / 100
+        allowed = None if tolerance is None else tolerance / 100
         exported = exporting.export_all(
             Run.open(run), out, data=data, int8=int8, tolerance=allowed, talk=console.talk
         )

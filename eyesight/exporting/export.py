@@ -50,7 +50,6 @@ from eyesight.system.progress import Talk, silent
 if TYPE_CHECKING:
     from onnx import ModelProto
 
-TOLERANCE = 0.005  # accuracy that int8 may lose
 EXACT = (0, 2, 4)  # convolutions from the first on that stay in float32
 SQUARES = (2, 4, 8, 16, 32)  # in a row of a drawn image
 EXPORTERS = ("torch.onnx", "onnxscript", "onnx_ir", "torch.export")  # their loggers
@@ -192,13 +191,14 @@ def export_int8(
     file: Path,
     *,
     data: str | None = None,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     deadline: float = math.inf,
     talk: Talk = silent,
 ) -> Exported:
     """Write FILE.int8.onnx, with 8-bit weights and activations, beside the exported `file`.
 
-    If the accuracy falls by more than `tolerance`, the first 2 and then 4 convolutions stay in
+    `tolerance` is the largest accepted loss of accuracy; None accepts half a point, or one image
+    if fewer than 200 are checked. If more is lost, the first 2 and then 4 convolutions stay in
     float32, as long as `deadline` (of time.monotonic()) allows; raises UserError if none is
     accurate.
     """
@@ -241,7 +241,7 @@ def export_all(
     *,
     data: str | None = None,
     int8: bool = False,
-    tolerance: float = TOLERANCE,
+    tolerance: float | None = None,
     talk: Talk = silent,
 ) -> list[Exported]:
     """Write the ONNX file, and with `int8` its 8-bit variant; raises UserError as these do."""

@@ -22,6 +22,8 @@ MOST_CHECKED = 1000  # images that go through both
 CALIBRATING = 300  # training images that int8 takes its ranges from
 SAME = 1e-3  # largest difference of two probabilities that differ by rounding alone
 TIE = 1e-5  # classes closer than this have no order that rounding could not change
+USUAL_LOSS = 0.005  # of accuracy that int8 may cost
+ROUNDING = 1e-9  # of accuracies
 BATCHES = (1, 8, 250, 500, 750)  # places at which the checked images are cut into batches
 
 
@@ -171,20 +173,26 @@ def require_same(parity: Parity) -> None:
         )
 
 
-def is_accurate(parity: Parity, tolerance: float) -> bool:
-    """Whether 8 bits cost no more accuracy than `tolerance`, or than a single image.
+def allowed_loss(parity: Parity, tolerance: float | None) -> float:
+    """The largest accepted loss of accuracy.
 
-    One of fewer than 200 images is more than half a point.
+    Without a `tolerance`, half a point, or one image if fewer than 200 were compared.
     """
+    if tolerance is not None:
+        return tolerance
+    return max(USUAL_LOSS, 1 / parity.pictures)
+
+
+def is_accurate(parity: Parity, tolerance: float | None) -> bool:
+    """Whether int8 costs no more accuracy than is allowed."""
     if parity.accuracy is None or parity.accuracy_before is None:
         return False
-    lost = round((parity.accuracy_before - parity.accuracy) * parity.pictures)
-    allowed = tolerance * parity.pictures
-    return lost <= (max(1.0, allowed) if tolerance > 0 else 0)
+    lost = parity.accuracy_before - parity.accuracy
+    return lost <= allowed_loss(parity, tolerance) + ROUNDING
 
 
-def require_accurate(parity: Parity, tolerance: float) -> None:
-    """Raise UserError when 8 bits cost more accuracy than `tolerance`."""
+def require_accurate(parity: Parity, tolerance: float | None) -> None:
+    """Raise UserError when int8 costs more accuracy than is allowed."""
     if parity.accuracy is None or parity.accuracy_before is None:
         raise UserError("int8 needs labelled images", "name some with --data DATA")
     lost = parity.accuracy_before - parity.accuracy
@@ -192,6 +200,6 @@ def require_accurate(parity: Parity, tolerance: float) -> None:
         raise UserError(
             f"int8 loses {100 * lost:.2f} points of accuracy ({parity.accuracy_before:.2%} to "
             f"{parity.accuracy:.2%} on {parity.pictures:,} {parity.origin}), more than the "
-            f"allowed {100 * tolerance:g}; it was not kept",
+            f"allowed {100 * allowed_loss(parity, tolerance):.3g}; it was not kept",
             "use the float32 file, or allow more with --tolerance POINTS",
         )

@@ -350,7 +350,7 @@ def teacher_file(teacher: Run, loaded: Classifier, context: Context) -> FileReco
 
 
 def student_files(run: Run, context: Context) -> list[FileRecord]:
-    """The student's file, and the one in 8 bits if that loses half a point at most."""
+    """The student's file, and the one in 8 bits if it is accurate enough."""
     talk = context.reporter.message
     exported = export.export(run, talk=talk)
     shape = classifier.load(run.classifier_path).preparation.shape
@@ -387,7 +387,7 @@ def median_ms(call: Callable[[], object]) -> float:
 def choose(files: Sequence[FileRecord], limits: Limits) -> FileRecord:
     """The smallest of the student's files that keeps to the limits, or the smallest of all.
 
-    A file of 8 bits exists only where it loses half a point at most.
+    A file of 8 bits exists only if it is accurate enough.
     """
     student = [file for file in files if file.name != "teacher"]
     allowed = [file for file in student if limits.allow(file)]
