@@ -156,7 +156,15 @@ def test_the_audit_alone_never_changes_a_test_label(tmp_path):
     after = dataset.load(data)
     assert after.test.labels.tolist() == loaded.test.labels.tolist()
     assert len(after.facts()["corrections"]["refused"]) == len(rows)
-    assert any("a test image, confirm it" in note for note in after.notes)
+    waiting = f"; {len(rows)} suggestions about test images not applied; confirm them"
+    assert any(waiting in note for note in after.notes)
+    assert not any(f"{len(rows)} not applied" in note for note in after.notes)
+    gone = replace(rows[0], id="bar/gone.png", content="0" * 64)
+    Corrections((gone, *rows)).write(beside(str(root)))
+    notes = dataset.load(data).notes
+    assert any(
+        f", 1 not applied (bar/gone.png: it is no longer there){waiting}" in one for one in notes
+    )
     people = Corrections(tuple(replace(one, who="ann") for one in rows))
     people.write(beside(str(root)))
     assert dataset.load(data).test.labels.tolist() != loaded.test.labels.tolist()

@@ -33,11 +33,14 @@ Parts = dict[str, Images]
 class Corrected:
     """What corrections changed.
 
-    `test_given` are the labels of the remaining test images as the data gives them.
+    `test_given` are the labels of the remaining test images as the data gives them. `unconfirmed`
+    is the number of suggestions about test images, which are not applied and end the list
+    `refused` of the facts.
     """
 
     facts: CorrectionFacts
     test_given: Tensor
+    unconfirmed: int
 
     @property
     def note(self) -> str:
@@ -47,8 +50,14 @@ class Corrected:
             f"corrections from {facts['file']}: {facts['relabelled']:,} labels changed, "
             f"{facts['excluded']:,} images left out"
         )
-        if facts["refused"]:
-            line += f", {len(facts['refused']):,} not applied ({facts['refused'][0]})"
+        others = len(facts["refused"]) - self.unconfirmed
+        if others:
+            line += f", {others:,} not applied ({facts['refused'][0]})"
+        if self.unconfirmed:
+            line += (
+                f"; {self.unconfirmed:,} suggestions about test images not applied; confirm them "
+                "in eyesight review"
+            )
         return line
 
 
@@ -76,7 +85,7 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
             f"{file} leaves no training images", "use --set data.corrections=none to ignore it"
         )
     given = torch.from_numpy(store.labels)[corrected["test"].rows]
-    refused = [*applied.refused, *unconfirmed(parts["test"], applied)]
+    waiting = unconfirmed(parts["test"], applied)
     facts: CorrectionFacts = {
         "file": str(file),
         "sha256": corrections.sha256(),
@@ -85,15 +94,15 @@ def correct(parts: Parts, store: Store, data: Data) -> tuple[Parts, Corrected | 
         "excluded": sum(len(parts[name]) - len(images) for name, images in corrected.items()),
         "confirmed": applied.confirmed,
         "untold": applied.untold,
-        "refused": refused,
+        "refused": [*applied.refused, *waiting],
     }
-    return corrected, Corrected(facts, given)
+    return corrected, Corrected(facts, given, len(waiting))
 
 
 def unconfirmed(test: Images, applied: Applied) -> list[str]:
-    """Why suggestions about test images are not applied."""
+    """The suggestions about test images, which are not applied."""
     rows = np.flatnonzero(applied.machine[test.rows.numpy()])
-    return [f"{test.ids[row]}: a test image, confirm it in eyesight review" for row in rows]
+    return [f"{test.ids[row]}: a test image; confirm it in eyesight review" for row in rows]
 
 
 def of_renamed_data(store: Store, where: str) -> tuple[Path, Corrections] | None:
