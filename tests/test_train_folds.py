@@ -1,20 +1,26 @@
 """All folds of a training as one run: every image judged once, finished folds used again."""
 
 import json
+from pathlib import Path
 
 import drawn
 import numpy as np
+import pytest
 from commands import command
 
 import eyesight
 from eyesight.ensemble.folds import fold_recipes, out_of_fold_temperature
+from eyesight.errors import UserError
 from eyesight.exporting import export
+from eyesight.inference import predict
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs, resolve
+from eyesight.training import calibrate
 from eyesight.views import run_view
 
 
 def test_every_image_is_judged_once_and_finished_folds_are_used_again(monkeypatch, tmp_path):
+    monkeypatch.setattr(calibrate, "DIVIDED_FROM", 20)  # a fold has 24 images
     folder = drawn.folder(tmp_path / "data", 90, 16)
     runs = tmp_path / "runs"
     arguments = ["train", "lenet5", "--data", folder, "--out", runs, "--folds", "3", "--json"]
@@ -34,7 +40,14 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(monkeypatc
     calibration = run_view.calibration(run)
     assert calibration.images == 72, "the answers out of fold"
     assert "out of fold" in calibration.note
-    assert "every image trained some members" in calibration.reason("unlike")
+    reserved = "every image was used to train some members"
+    assert calibration.reason("sets") == calibration.reason("unlike") == reserved
+    assert f"{reserved}: no prediction sets" in calibration.note
+    for model in (run.path, run.path / "export" / "blend.onnx"):
+        with pytest.raises(UserError, match=f"no prediction sets: {reserved}") as refused:
+            predict.prediction_sets(predict.load(model))
+        assert "the run of a single fold" in refused.value.hint
+    assert all(predict.load(Path(fold)).calibration.sets for fold in answer["runs"])
     assert "data.validation" not in trained.err, "a fold has its own size"
     assert "evaluating 18 test images" in trained.err, "the average has no validation images"
     assert "<h2>Folds</h2>" in (run.path / "report.html").read_text()

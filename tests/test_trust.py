@@ -171,6 +171,16 @@ def test_the_references_of_an_earlier_score_are_left_out_and_the_note_says_so(ke
     assert Calibration.from_dict(values, arrays).unlike.limit == unlike.limit
     earlier = Calibration.from_dict(values, {"mean": np.zeros(4, np.float32), **arrays})
     assert earlier.unlike is None and "earlier version" in earlier.note
+    assert earlier.reason("unlike") == "trained by an earlier version (train again)"
+
+
+def test_why_a_part_is_missing_travels_with_the_classifier_and_older_ones_have_the_note(kept):
+    few = "fewer than 200 validation images"
+    made = Calibration(note=f"{few}: no sets; it is old", reasons={"sets": few})
+    values = made.to_dict()
+    assert Calibration.from_dict(values).reason("sets") == few
+    del values["reasons"]
+    assert Calibration.from_dict(values).reason("sets") == made.note
 
 
 def test_images_that_calibrate_the_sets_choose_nothing():

@@ -20,7 +20,13 @@ from eyesight.ensemble.blend import Joined
 from eyesight.errors import UserError
 from eyesight.exporting import export
 from eyesight.recipe import BLEND, Recipe
-from eyesight.results.calibration import LEAST, Calibration, choose_temperature
+from eyesight.results.calibration import (
+    LEAST,
+    UNDETECTED,
+    UNRESERVED,
+    Calibration,
+    choose_temperature,
+)
 from eyesight.results.folds import FoldsRecord, out_of_fold
 from eyesight.results.predictions import Predictions
 from eyesight.runs import Run, list_runs, now
@@ -32,10 +38,6 @@ from eyesight.training.context import Context
 from eyesight.training.resume import is_unended
 from eyesight.views import joined as joined_views
 
-UNRESERVED = (
-    "every image trained some members: no prediction sets, and images unlike the training images "
-    "are not detected"
-)
 AVERAGE_SHARE = 0.25  # of a budget: averaging the folds, exporting and checking the average
 SMALLEST = 1e-6  # a probability whose logarithm is taken
 OUT_OF_FOLD = "out_of_fold"  # the file of predictions, as `Run.predictions` calls it
@@ -142,4 +144,6 @@ def out_of_fold_temperature(judged: Predictions) -> Calibration:
     note = "the temperature was fitted on answers out of fold, each of one member alone"
     if not images:
         note = f"fewer than {LEAST} labelled images: confidence is not calibrated"
-    return Calibration(temperature, images, note=f"{note}; {UNRESERVED}")
+    note += f"; {UNRESERVED}: no prediction sets, and {UNDETECTED}"
+    reasons = {"sets": UNRESERVED, "unlike": UNRESERVED}
+    return Calibration(temperature, images, note=note, reasons=reasons)

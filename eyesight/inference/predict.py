@@ -19,6 +19,7 @@ from eyesight.inference.annotate import annotated, overlaid
 from eyesight.inference.onnx_classifier import OnnxClassifier
 from eyesight.models import zoo
 from eyesight.recipes import is_known
+from eyesight.results.calibration import UNRESERVED
 from eyesight.results.conformal import PredictionSets
 from eyesight.runs import Run
 from eyesight.system.files import unique_names, whole_file
@@ -222,13 +223,16 @@ def prediction_sets(classifier: AnyClassifier) -> PredictionSets:
     """The classifier's prediction sets; raises UserError if it was not calibrated."""
     sets = classifier.calibration.sets
     if sets is None:
-        reason = classifier.calibration.reason("prediction sets")
-        reason = reason or "no validation images were reserved for this"
-        raise UserError(
-            f"this classifier has no prediction sets: {reason}",
-            "train with at least 200 validation images: more images, or a larger share of them, "
-            "for example --set data.validation=0.3",
+        reason = (
+            classifier.calibration.reason("sets") or "no validation images were reserved for it"
         )
+        hint = (
+            "train with at least 200 validation images: more images, or a larger share of them, "
+            "for example --set data.validation=0.3"
+        )
+        if reason == UNRESERVED:
+            hint = "use the run of a single fold: it has them if the fold has at least 200 images"
+        raise UserError(f"this classifier has no prediction sets: {reason}", hint)
     return sets
 
 

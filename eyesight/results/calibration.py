@@ -6,7 +6,8 @@ with 80 % right in 80 % of the cases. It never changes which class is the most p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 import numpy as np
@@ -20,10 +21,9 @@ FOLDS = 5  # of validation images, to see whether a temperature helps
 LEAST = 50  # validation images below which a temperature would be noise
 RANGE = (0.05, 20.0)  # of temperatures
 SAMPLES = 1000  # bootstrap samples
-EARLIER = (
-    "trained by an earlier version (train again): images unlike the training images are not "
-    "detected"
-)
+UNDETECTED = "images unlike the training images are not detected"
+EARLIER = "trained by an earlier version (train again)"
+UNRESERVED = "every image was used to train some members"
 
 
 class CalibrationJson(TypedDict, total=False):
@@ -33,6 +33,7 @@ class CalibrationJson(TypedDict, total=False):
     images: int
     sets: SetsJson | None
     note: str
+    reasons: dict[str, str]
     unlike: dict[str, list[float]]
 
 
@@ -49,14 +50,11 @@ class Calibration:
     sets: PredictionSets | None = None
     unlike: Unlike | None = None
     note: str = ""  # what is missing, and why
+    reasons: Mapping[str, str] = field(default_factory=dict)  # why "sets" or "unlike" is missing
 
     def reason(self, missing: str) -> str:
-        """Why the note says that `missing` is missing; the whole note if it does not say."""
-        for clause in self.note.split("; "):
-            why, _, consequence = clause.rpartition(": ")
-            if why and missing in consequence:
-                return why
-        return self.note
+        """Why "sets" or "unlike" is missing; the whole note if no reasons were kept."""
+        return self.reasons.get(missing, self.note)
 
     def to_dict(self, *, arrays: bool = False) -> CalibrationJson:
         """As plain JSON values; the arrays of `unlike` only if asked for."""
@@ -65,6 +63,7 @@ class Calibration:
             "images": self.images,
             "sets": None,
             "note": self.note,
+            "reasons": dict(self.reasons),
         }
         if self.sets is not None:
             values["sets"] = self.sets.to_dict()
@@ -84,11 +83,14 @@ class Calibration:
         if "unlike" in values:
             arrays = {name: np.array(row, np.float32) for name, row in values["unlike"].items()}
         unlike, note = None, values["note"]
+        reasons = dict(values.get("reasons", {}))
         if arrays:
             unlike = Unlike.read(arrays)
             if unlike is None:
-                note = "; ".join([*filter(None, [note]), EARLIER])
-        return Calibration(float(values["temperature"]), int(values["images"]), sets, unlike, note)
+                reasons["unlike"] = EARLIER
+                note = "; ".join([*filter(None, [note]), f"{EARLIER}: {UNDETECTED}"])
+        temperature, images = float(values["temperature"]), int(values["images"])
+        return Calibration(temperature, images, sets, unlike, note, reasons)
 
 
 @dataclass(frozen=True)

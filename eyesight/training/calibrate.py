@@ -17,24 +17,18 @@ from eyesight.data.dataset import Dataset
 from eyesight.data.images import Images
 from eyesight.results import conformal
 from eyesight.results import unlike as unlikeness
-from eyesight.results.calibration import LEAST, Calibration, choose_temperature, softmax
+from eyesight.results.calibration import LEAST, UNDETECTED, Calibration, choose_temperature, softmax
 from eyesight.results.conformal import PredictionSets
 from eyesight.results.unlike import REFERENCES, Unlike
 
 MOST = 1000  # images that calibrate the sets
 DIVIDED_FROM = 200  # validation images; fewer all choose the epoch, and there are no sets
-NO_VALIDATION = (
-    "no validation images: confidence is not calibrated, there are no prediction sets, and images "
-    "unlike the training images are not detected"
-)
+NO_VALIDATION = "no validation images"
 NO_TEMPERATURE = (
     "a temperature does not lower the log loss on validation images that were not used to fit "
     "it: confidence is not calibrated"
 )
-UNDETECTED = (
-    f"fewer than {unlikeness.LEAST} training or validation images: images unlike the training "
-    "images are not detected"
-)
+FEW = f"fewer than {unlikeness.LEAST} training or validation images"
 Rows = npt.NDArray[np.int64]
 
 
@@ -67,13 +61,16 @@ def calibrate(classifier: Classifier, data: Dataset, most: int = REFERENCES) -> 
     """
     validation = data.validation
     if not len(validation):
-        return Calibration(note=NO_VALIDATION)
+        lost = f"confidence is not calibrated, there are no prediction sets, and {UNDETECTED}"
+        reasons = {"sets": NO_VALIDATION, "unlike": NO_VALIDATION}
+        return Calibration(note=f"{NO_VALIDATION}: {lost}", reasons=reasons)
     logits, features = _outputs(classifier, validation)
     labels = validation.labels.numpy()
     fitting, calibrating = divided(len(validation))
     temperature = choose_temperature(logits[fitting], labels[fitting])
     images = int((labels[fitting] >= 0).sum())
     notes = []
+    reasons = {}
     if images < LEAST:
         images = 0
         notes.append(f"fewer than {LEAST} validation images: confidence is not calibrated")
@@ -85,15 +82,17 @@ def calibrate(classifier: Classifier, data: Dataset, most: int = REFERENCES) -> 
         penalty = conformal.choose_penalty(probabilities[fitting], labels[fitting])
         sets = PredictionSets.fit(probabilities[calibrating], labels[calibrating], penalty)
     else:
-        notes.append(f"fewer than {DIVIDED_FROM} validation images: no prediction sets")
+        reasons["sets"] = f"fewer than {DIVIDED_FROM} validation images"
+        notes.append(f"{reasons['sets']}: no prediction sets")
     rows = fitting
     if len(calibrating):
         rows = calibrating
     _, reference = _outputs(classifier, references(data.train, most))
     unlike = Unlike.fit(reference, features[rows], logits[rows])
     if unlike is None:
-        notes.append(UNDETECTED)
-    return Calibration(temperature, images, sets, unlike, "; ".join(notes))
+        reasons["unlike"] = FEW
+        notes.append(f"{FEW}: {UNDETECTED}")
+    return Calibration(temperature, images, sets, unlike, "; ".join(notes), reasons)
 
 
 def _outputs(
