@@ -179,7 +179,7 @@ def test_the_budget_counts_from_the_start_of_the_command(teacher, tmp_path, monk
         clocks.append(context.clock)
         raise UserError("seen enough")
 
-    monkeypatch.setattr("eyesight.cli.ensemble.STARTED", time.monotonic() - 1000)
+    monkeypatch.setattr("eyesight.cli.options.STARTED", time.monotonic() - 1000)
     monkeypatch.setattr(distil, "distil", watched)
     arguments = ("distil", teacher.path, "--to", "lenet5", "--budget", "60s", "--out", tmp_path)
     command(monkeypatch, capsys, *arguments, code=1)

@@ -13,6 +13,7 @@ import drawn
 import numpy as np
 import pytest
 import torch
+from commands import command
 
 from eyesight.cli import main, training
 from eyesight.errors import UserError
@@ -391,24 +392,41 @@ def test_what_auto_cannot_do_is_refused(monkeypatch, capsys, tmp_path, arguments
     assert message in capsys.readouterr().err
 
 
-def test_train_auto_prints_what_was_tried_and_the_page_shows_it(
-    pair, tmp_path, monkeypatch, capsys
-):
+def test_train_auto_prints_what_was_tried_and_the_page_shows_it(pair, tmp_path, monkeypatch):
     monkeypatch.setattr(rules, "candidates", lambda *_: pair)
     folder = pair[0].recipe.data.source
     runs = str(tmp_path / "runs")
-    command = ["eyesight", "train", "auto", "--data", folder, "--budget", "200s", "--out", runs]
-    monkeypatch.setattr("eyesight.cli.training.STARTED", time.monotonic())
-    monkeypatch.setattr(sys, "argv", [*command, "--json"])
-    with pytest.raises(SystemExit) as ended:
-        main.main()
-    printed = capsys.readouterr()
-    assert not ended.value.code, printed.err
-    answer = json.loads(printed.out)
+    asked = ["train", "auto", "--data", folder, "--budget", "200s", "--out", runs]
+    answer = json.loads(command(*asked, "--json").out)
     assert answer["search"]["winner"] == "learns"
     page = (tmp_path / "runs" / "0001-auto" / "report.html").read_text()
     assert "<h2>Search</h2>" in page
     assert "stuck" in page
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments"),
+    [
+        ("searching.search.train_auto", ["train", "auto"]),
+        ("searching.search.search_space", ["search", "lenet5", "--space", "optim.lr=0.1,0.2"]),
+        ("experiment.run", ["train", "lenet5"]),
+    ],
+)
+def test_a_budget_counts_from_the_start_of_the_command(monkeypatch, tmp_path, function, arguments):
+    clocks = []
+
+    def watched(*given):
+        clocks.append(given[-1].clock)
+        raise UserError("seen enough")
+
+    folder = str(drawn.folder(tmp_path / "data", 12, 16))
+    asked = [*arguments, "--data", folder, "--budget", "60s", "--out", str(tmp_path / "runs")]
+    monkeypatch.setattr(f"eyesight.{function}", watched)
+    monkeypatch.setattr("eyesight.cli.options.STARTED", time.monotonic() - 1000)
+    monkeypatch.setattr(sys, "argv", ["eyesight", *asked])
+    with pytest.raises(SystemExit):
+        main.main()
+    assert clocks[0].elapsed() > 1000
 
 
 def test_a_space_of_ones_own_is_searched_and_nothing_else_is_tried(pair, tmp_path):

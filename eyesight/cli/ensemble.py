@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from eyesight.cli.options import STARTED, AsJson, RunPath, Settings, app, say, show_json
+from eyesight.cli import options
+from eyesight.cli.options import AsJson, RunPath, Settings, app, say, show_json
 from eyesight.cli.training import judged
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def distil(
             opened,
             student,
             out,
-            Context(console.reporter, Clock(STARTED), report=True),
+            Context(console.reporter, Clock(options.STARTED), report=True),
             temperature=temperature,
             unlabelled=unlabelled,
             limits=limits,

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from eyesight.cli.options import STARTED, AsJson, DataPath, RecipeName, Settings, app
+from eyesight.cli import options
+from eyesight.cli.options import AsJson, DataPath, RecipeName, Settings, app
 from eyesight.cli.training import print_search
 
 
@@ -47,7 +48,7 @@ def search(
     from eyesight.training.clock import Clock
     from eyesight.training.context import Context
 
-    context = Context(console.reporter, Clock(STARTED), resume=resume, report=True)
+    context = Context(console.reporter, Clock(options.STARTED), resume=resume, report=True)
     with console.reporter.bar():
         run = searching.search_space(recipe, space, out, context)
     print_search(run, as_json=as_json)

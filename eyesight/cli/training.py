@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from eyesight.cli import options
 from eyesight.cli.auditing import AUTO, with_suggestions
 from eyesight.cli.options import (
-    STARTED,
     AsJson,
     Cores,
     DataPath,
@@ -338,9 +338,9 @@ def _check_track(track: str | None) -> None:
     check_kind(track)
 
 
-def _check_single(folds: int | None, options: Mapping[str, object]) -> None:
+def _check_single(folds: int | None, given: Mapping[str, object]) -> None:
     """Raise UserError where --folds is given with an option of a single training."""
-    for option, value in options.items():
+    for option, value in given.items():
         if folds is not None and value is not None:
             raise UserError(
                 f"{option} works only with a single training",
@@ -388,7 +388,7 @@ def _train_auto(
 
     given = [one for one in settings if one.startswith("training.budget=")]
     console.talk(console.budget_line(budget, given[-1].partition("=")[2]))
-    context = Context(console.reporter, Clock(STARTED), resume=place.resume, report=True)
+    context = Context(console.reporter, Clock(options.STARTED), resume=place.resume, report=True)
     with console.reporter.bar():
         run = search.train_auto(data, settings, budget, place.out, context)
     print_search(run, as_json=as_json)
@@ -517,7 +517,9 @@ def trained(
             reporter = Reporter()
             if group.first:
                 reporter = tracked(console.reporter, track)
-            context = Context(reporter, Clock(STARTED), group, resume, report=True, every=every)
+            context = Context(
+                reporter, Clock(options.STARTED), group, resume, report=True, every=every
+            )
             if group.first:
                 with console.reporter.bar(), closing_track(reporter):
                     return experiment.run(recipe, out, context)
