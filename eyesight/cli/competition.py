@@ -135,8 +135,10 @@ def _name_misfits(request: Request, sample: Sample, images: int) -> None:
     """Print what in the sample does not fit the classes or the images."""
     from eyesight.cli import console
 
-    if sample.strange:
-        console.talk(f"{request.sample} has the target {sample.strange}, which is not a class")
+    if sample.unknown_target:
+        console.talk(
+            f"{request.sample} has the target {sample.unknown_target}, which is not a class"
+        )
     left_out = images - len(sample.ids)
     if left_out:
         console.talk(

@@ -25,15 +25,15 @@ class Sample:
     """A sample submission: its header, its ids in order, and what its columns hold.
 
     `classes` are the indices of the probability columns' classes; empty for one column of
-    targets, which are class numbers where `numbers` is true and class names otherwise. `strange`
-    is a target that is no class.
+    targets, which are class numbers where `numbers` is true and class names otherwise.
+    `unknown_target` is a target that is no class.
     """
 
     header: tuple[str, ...]
     ids: tuple[str, ...]
     classes: tuple[int, ...] = ()
     numbers: bool = False
-    strange: str = ""
+    unknown_target: str = ""
 
     @property
     def holds(self) -> str:
@@ -62,8 +62,9 @@ def read_sample(path: Path, class_names: Sequence[str]) -> Sample:
     if len(header) == 2:
         examples = {row.cells[1] for row in body if len(row.cells) > 1}
         numbers = not examples <= set(class_names) and all(cell.isdigit() for cell in examples)
-        known = {*map(str, range(len(class_names)))} if numbers else {*class_names}
-        return Sample(header, ids, numbers=numbers, strange=max(examples - known, default=""))
+        targets = {*map(str, range(len(class_names)))} if numbers else {*class_names}
+        unknown = max(examples - targets, default="")
+        return Sample(header, ids, numbers=numbers, unknown_target=unknown)
     return Sample(header, ids, _class_columns(path, header[1:], class_names))
 
 
