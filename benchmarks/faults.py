@@ -3,7 +3,7 @@
 Every row injects one fault into a program of ours and looks at what becomes of it. A fault may end
 in a clear error, or change nothing, or be made good; never in a traceback, a hang, a lost run or an
 answer that is wrong without a word. The table is printed and written to docs/reliability.md.
-`--quick` runs the rows that need no second training, `--each 3` three of every kind.
+`--quick` runs the rows that need no second training, `--each 3` at most three of each kind.
 """
 
 from __future__ import annotations
@@ -771,7 +771,7 @@ def trained(root: Path) -> Path:
 
 
 def chosen(*, quick: bool, only: str, each: int | None) -> list[Fault]:
-    """The faults to inject, with `each` so many of every kind."""
+    """The faults to inject, at most `each` of each kind."""
     made: list[Fault] = []
     for one in FAULTS:
         of_kind = sum(other.kind == one.kind for other in made)
@@ -824,8 +824,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="leave out rows that train again")
     parser.add_argument("--only", default="", help="rows that contain this text")
-    parser.add_argument("--each", type=int, help="so many rows of every kind at most")
+    parser.add_argument("--each", type=int, help="at most N rows of each kind", metavar="N")
     options = parser.parse_args()
+    if options.each is not None and options.each < 1:
+        parser.error("--each must be at least 1")
     started = time.monotonic()
     faults = chosen(quick=options.quick, only=options.only, each=options.each)
     rows = battery(faults)
