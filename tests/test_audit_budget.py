@@ -47,7 +47,7 @@ def test_the_command_does_not_call_none_what_it_did_not_search_for(tmp_path, mon
     monkeypatch.setattr(features, "MINIMUM_IMAGES", 32)
     root = folder(tmp_path / "set", 60)
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "WHOLE", 0.0)
+        patch.setattr(audit, "USABLE_SHARE", 0.0)
         printed = command("audit", root).out
     for part in ("groups of near duplicates", "series of images", "low-quality images"):
         assert f"{part}: not searched for" in printed

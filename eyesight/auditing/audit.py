@@ -54,7 +54,7 @@ from eyesight.recipe import Data
 from eyesight.system.progress import Reporter
 
 BUDGET = 600.0  # seconds
-WHOLE = 0.95  # share of a budget after which no part begins; the rest is for writing the results
+USABLE_SHARE = 0.95  # of a budget; no part begins later, so that the results can be written
 # Shares of the time that is left when a part begins.
 FEATURE_SHARE = 0.52
 LOGISTIC_SHARE = 0.5  # of the time after the features
@@ -152,7 +152,7 @@ class TimeLimit:
     """The time limit of an audit, and the seconds of its parts."""
 
     def __init__(self, budget: float, started: float) -> None:
-        self.end = started + WHOLE * budget
+        self.end = started + USABLE_SHARE * budget
         self.seconds: dict[str, float] = {}
         self.skipped: list[str] = []
         self.since = started

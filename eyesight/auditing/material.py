@@ -32,7 +32,7 @@ DECODED = 40e6  # pixels a second that a core decodes and resizes
 FILE_PIXELS = 20_000  # pixels decoded in the time that opening a file takes
 FEWEST = 256  # images that are prepared in any case
 SAMPLED = 30  # images whose size is looked at
-FEATURE_SECONDS = 0.4  # share of a budget in which the features of all images should be computed
+FEATURE_BUDGET_SHARE = 0.4  # of a budget, in which the features of all images should be computed
 PACE = 150.0  # images of 128 pixels a second on two cores without AMX
 SIDES = (224, 160, 128)
 SMALL = 64  # images up to this side are kept as they are
@@ -127,7 +127,7 @@ def preparation(source: Source, sizes: Sequence[Size], budget: float) -> Prepara
     side = usual_side(sizes)
     if side <= SMALL:
         return Preparation(side, side, 3)
-    affordable = FEATURE_SECONDS * budget * PACE / max(1, len(source.ids))
+    affordable = FEATURE_BUDGET_SHARE * budget * PACE / max(1, len(source.ids))
     for side in SIDES:
         if (side / 128) ** 2 <= affordable:
             return Preparation(side, side, 3)
