@@ -31,7 +31,9 @@ HOMES = {
     "matplotlib": {"report/report.py", "views", "comparison/plots.py"},
     "skimage": {"results/reconstructions.py"},
     "sklearn": {"sklearn.py", "data/named.py", "data/split.py"},
-    "scipy": {"comparison/statistics.py", "results", "data/formats/stanford_dogs.py", "reader"},
+    "scipy": {
+        "auditing/noise_share.py", "comparison/statistics.py", "results", "data/formats/stanford_dogs.py", "reader",
+    },
     "safetensors": {"classifier.py", "system/tensors.py", "training/checkpoint.py"},
     "typer": {"cli"},
     "ray": {"cluster"},

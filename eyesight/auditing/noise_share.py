@@ -75,10 +75,9 @@ def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
     """Estimate the share of wrong labels from three counts with different biases.
 
     Confidently other labels find about RECALL of planted errors and some hard images besides; a
-    score above HIGH_SCORE finds more of both. Labels that are called wrong are the lower bound; the
-    upper one assumes that only LOWEST_RECALL of the errors are confidently other. The bounds are
-    those of bootstrap intervals; the upper one is at least that of an exact binomial interval of
-    nothing found.
+    score above HIGH_SCORE finds more of both. The lower end is that of the bootstrap interval of
+    the labels that are called wrong. The upper end is the highest of the bootstrap intervals of all
+    counts. It is at least `highest_share`: a bootstrap interval of few findings is too narrow.
     """
     confident = confidently_other(suspicion.probabilities, labels).double()
     called = wrong_labels(suspicion, labels).double()
@@ -89,9 +88,18 @@ def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
     generator = torch.Generator().manual_seed(seed)
     means = torch.stack([resampled_mean(counts, generator) for _ in range(RESAMPLES)])
     low = float(means[:, 0].quantile(0.025))
-    nothing_found = (1 - 0.025 ** (1 / len(counts))) / LOWEST_RECALL
-    top = max(nothing_found, float(means.amax(1).quantile(0.975)))
+    exact = highest_share(int(confident.sum()), len(confident))
+    top = max(exact, float(means.amax(1).quantile(0.975)))
     return Share(value, min(low, value), max(value, min(1.0, top)))
+
+
+def highest_share(found: int, images: int) -> float:
+    """The upper end of the exact binomial interval of what was found, for LOWEST_RECALL."""
+    from scipy.special import betaincinv  # slow to import
+
+    if found == images:
+        return 1.0
+    return min(1.0, float(betaincinv(found + 1, images - found, 0.975)) / LOWEST_RECALL)
 
 
 def resampled_mean(counts: Tensor, generator: torch.Generator) -> Tensor:
