@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from eyesight.auditing import learnt
 from eyesight.auditing.record import CopiedImage
@@ -19,11 +19,13 @@ from eyesight.data.images import Images
 from eyesight.data.layout import Layout
 from eyesight.data.opening import open_source
 from eyesight.data.prepare import BadPicture, Preparation, dimensions
-from eyesight.data.source import Source, count_of_images, digest
+from eyesight.data.scan import FEW
+from eyesight.data.source import Box, Source, count_of_images, digest
 from eyesight.data.store import Store, prepare_store
 from eyesight.errors import UserError
 from eyesight.recipe import Data
 from eyesight.runs import Run
+from eyesight.system import memory
 from eyesight.system.progress import Reporter
 
 Size = tuple[int, int]  # width and height
@@ -53,6 +55,7 @@ class Material:
     dropped: tuple[tuple[CopiedImage, str], ...]
     learnt: Mapping[str, float] = field(default_factory=dict)  # margins of a run, by id
     notes: tuple[str, ...] = ()  # on what was left out
+    left_out: int = 0  # images that there was no time to prepare
 
 
 def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -> Material:
@@ -109,6 +112,7 @@ def open_material(where: str | Path | Data, budget: float, reporter: Reporter) -
         dropped_copies(source, store, splits),
         by_run,
         tuple(notes),
+        left_out,
     )
 
 
@@ -168,23 +172,41 @@ def size_of(content: bytes | np.ndarray) -> Size:
 def affordable_part(source: Source, sizes: Sequence[Size], budget: float) -> Source:
     """The source, or a random part of it that can be prepared within PREPARE_SHARE of the budget.
 
-    The part depends on the budget and the processor only, so that the same audit finds it again.
+    FEW images of each class are in it as far as possible. It depends on the budget and the
+    processor only, so that the same audit finds it again.
     """
     if source.pixels is not None or not sizes:
         return source
     pixels = sum(width * height for width, height in sizes) / len(sizes)
-    each = (pixels + FILE_PIXELS) / (DECODED * (os.cpu_count() or 1))
+    each = (pixels + FILE_PIXELS) / (DECODED * memory.cores())
     count = max(FEWEST, int(PREPARE_SHARE * budget / each))
     if count >= len(source.ids):
         return source
-    order = torch.randperm(len(source.ids), generator=torch.Generator().manual_seed(0))
-    return part_of(source, order[:count].sort().values.tolist())
+    order = torch.randperm(len(source.ids), generator=torch.Generator().manual_seed(0)).numpy()
+    turn = np.minimum(earlier_in_class(source.labels[order]), FEW)
+    chosen = order[turn.argsort(kind="stable")][:count]
+    return part_of(source, np.sort(chosen).tolist())
+
+
+def earlier_in_class(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many images of the same class come before each one."""
+    order = labels.argsort(kind="stable")
+    ordered = labels[order]
+    earlier = np.empty(len(labels), dtype=np.int64)
+    earlier[order] = np.arange(len(labels)) - np.searchsorted(ordered, ordered)
+    return earlier
 
 
 def part_of(source: Source, rows: list[int]) -> Source:
     """Some images of a source, in this order."""
     boxes = source.boxes
     groups = source.groups
+
+    def chosen_boxes() -> Sequence[Box]:
+        assert boxes is not None
+        every = boxes()
+        return [every[row] for row in rows]
+
     return replace(
         source,
         ids=tuple(source.ids[row] for row in rows),
@@ -192,7 +214,7 @@ def part_of(source: Source, rows: list[int]) -> Source:
         splits=source.splits[rows],
         read=lambda index: source.read(rows[index]),
         fingerprint=digest([source.fingerprint, *rows]),
-        boxes=None if boxes is None else lambda: [boxes()[row] for row in rows],
+        boxes=None if boxes is None else chosen_boxes,
         groups=None if groups is None else tuple(groups[row] for row in rows),
     )
 

@@ -179,17 +179,19 @@ class Corrections:
         labels: NDArray[np.int64],
         class_names: Sequence[str],
         file: str = "the corrections",
+        *,
+        whole: bool = True,
     ) -> Applied:
         """The labels of a data set with the corrections applied.
 
         Raises UserError for corrections of another data set, and for classes that the data does not
-        have.
+        have. Of a part of a data set, `whole` is False: few of the corrections may be about it.
         """
         places: dict[str, list[int]] = {}
         for place, content in enumerate(contents):
             places.setdefault(content, []).append(place)
         rows = with_renamed_classes(self.latest(), places, labels, class_names)
-        self._check(rows, places, class_names, file)
+        self._check(rows, places, class_names, file, whole=whole)
         number = {name: place for place, name in enumerate(class_names)}
         corrected = labels.copy()
         excluded = np.zeros(len(labels), dtype=bool)
@@ -222,10 +224,12 @@ class Corrections:
         places: dict[str, list[int]],
         class_names: Sequence[str],
         file: str,
+        *,
+        whole: bool,
     ) -> None:
         """Raise UserError unless these corrections can be about this data."""
         present = sum(content in places for content in rows)
-        if rows and present < HALF * len(rows):
+        if whole and present < HALF * len(rows):
             raise UserError(
                 f"{file} belongs to another data set: "
                 f"{present} of its {len(rows)} images are in this one",

@@ -167,7 +167,12 @@ class Review:
             )
         file = CorrectionFile(corrections, who)
         file.corrections.apply(
-            store.ids, store.digests, store.labels, store.classes, str(corrections)
+            store.ids,
+            store.digests,
+            store.labels,
+            store.classes,
+            str(corrections),
+            whole=len(store.ids) >= record.images,
         )
         return Review(record, store, source, file)
 
