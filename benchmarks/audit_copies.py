@@ -163,7 +163,7 @@ def main():
         )
         feature_seconds = time.process_time() - began
         began = time.process_time()
-        rows, _ = copies.find_pairs(images, computed, lambda done, total: None)
+        rows = copies.find_pairs(images, computed, lambda done, total: None).pairs
         seconds = time.process_time() - began
         pairs = [tuple(sorted((pair.first, pair.second))) for pair in rows]
         result = {

@@ -132,6 +132,24 @@ def test_a_few_images_without_a_wrong_label_do_not_exclude_any():
     assert share.high == pytest.approx(0.53, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("found", "high"), [(0, 0.072), (1, 0.109), (2, 0.141), (3, 0.170), (60, 1), (100, 1)]
+)
+def test_the_upper_end_of_the_share_of_few_findings_is_exact(found, high):
+    given = torch.zeros(100, dtype=torch.long)
+    given[50:] = 1
+    true = given.clone()
+    true[:found] = 1 - true[:found]
+    probabilities = torch.nn.functional.one_hot(true, 2) * 0.8 + 0.1
+    nothing = torch.zeros(100)
+    suspicion = labels.Suspicion(nothing, true, probabilities, nothing + 1)
+    assert noise_share.highest_share(found, 100) == pytest.approx(high, abs=0.001)
+    share = noise_share.share_wrong(suspicion, given)
+    assert 0 <= share.low <= share.value <= share.high <= 1
+    if found < 4:
+        assert share.high >= high - 0.001
+
+
 def test_classes_with_few_images_are_named(tmp_path):
     notes = audit.audit(folder(tmp_path / "few", 9, 16), budget=600).notes
     assert any("fewer than 20 images of bar (3), cross (3), ring (3)" in note for note in notes)
@@ -199,8 +217,9 @@ def test_near_copies_are_paired_and_strangers_are_not(change):
     extractor = features.Patches(data)
     values = extractor(torch.from_numpy(pixels)).half()
     computed = features.Features(values, torch.arange(46), extractor.middle, "patches")
-    pairs, left = copies.find_pairs(data, computed, lambda done, total: None)
-    assert left == 0
+    found = copies.find_pairs(data, computed, lambda done, total: None)
+    pairs = found.pairs
+    assert found.compared == found.candidates
     assert {(pair.first, pair.second) for pair in pairs} == {(row, 40 + row) for row in range(6)}
     assert all(pair.mirrored == (change is mirrored) for pair in pairs)
 
@@ -230,10 +249,31 @@ def test_where_images_often_look_alike_only_certain_near_duplicates_are_listed()
     extractor = features.Patches(data)
     values = torch.cat([extractor(part).half() for part in data.take(torch.arange(520)).split(130)])
     computed = features.Features(values, torch.arange(520), extractor.middle, "patches")
-    pairs, _ = copies.find_pairs(data, computed, lambda done, total: None)
+    found = copies.find_pairs(data, computed, lambda done, total: None)
+    pairs = found.pairs
+    assert len(found.doubtful) > 10
+    assert min(pair.disagreement for pair in found.doubtful) > copies.CERTAIN_DISAGREEMENT
     planted = [pair for pair in pairs if pair.second - pair.first == 500]
     assert len(planted) >= 18
     assert len(pairs) - len(planted) <= 10
+
+
+def test_doubtful_near_duplicates_that_are_not_listed_are_counted():
+    pixels = textures(60)
+    pixels = np.concatenate([pixels, pixels // 2])
+    data = Images.of(pixels, np.arange(120) % 2, ("a", "b"), tuple(map(str, range(120))))
+    extractor = features.Patches(data)
+    values = extractor(torch.from_numpy(pixels)).half()
+    computed = features.Features(values, torch.arange(120), extractor.middle, "patches")
+    material = SimpleNamespace(images=data, splits=("train",) * 90 + ("test",) * 30)
+    limit = audit.TimeLimit(600.0, time.monotonic())
+    notes = []
+    pairs = audit.find_copies(material, computed, limit, notes, Reporter())
+    assert 0 < len(pairs) < 50
+    left = 60 - len(pairs)
+    assert len(notes) == 1
+    assert notes[0].startswith(f"{left} doubtful pairs of near duplicates not listed, ")
+    assert 0 < int(notes[0].split()[8]) < left
 
 
 def test_images_without_any_candidates_have_no_near_duplicates():
@@ -241,7 +281,8 @@ def test_images_without_any_candidates_have_no_near_duplicates():
     data = Images.of(pixels, np.arange(2), ("a", "b"), ("0", "1"))
     values = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).half()
     computed = features.Features(values, torch.arange(2), 2, "toy")
-    assert copies.find_pairs(data, computed, lambda done, total: None) == ([], 0)
+    found = copies.find_pairs(data, computed, lambda done, total: None)
+    assert found == copies.Found([], 0, 0, [])
 
 
 def test_pairs_that_share_an_image_make_one_group():

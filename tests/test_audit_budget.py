@@ -1,7 +1,9 @@
 """The budget of an audit: what there is no time for is left out and named."""
 
 import math
+import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,11 +11,16 @@ import torch
 from commands import command
 from drawn import folder
 
-from eyesight.auditing import audit, copies, features, material, quality
+from eyesight.auditing import audit, copies, features, material, quality, record
 from eyesight.auditing.material import affordable_part, open_material, part_of, sampled_sizes
+from eyesight.auditing.record import AuditRecord
+from eyesight.cli.reviewing import open_review
+from eyesight.data.corrections import Correction, Corrections, beside
 from eyesight.data.images import Images
 from eyesight.data.opening import open_source
+from eyesight.errors import UserError
 from eyesight.recipe import Data
+from eyesight.system import memory
 from eyesight.system.progress import Reporter
 
 
@@ -35,10 +42,10 @@ def test_an_audit_without_time_names_every_part_that_it_left_out(tmp_path, monke
         "100 of 300 images left out, because preparing",
         "of 200 images left out to stay",
         "logistic regression left out",
-        "near duplicates were not searched for",
-        "low-quality images were not searched for",
-        "shortcuts were not searched for",
-        "series were not searched for",
+        "near duplicates: only exact ones searched for",
+        "low-quality images: not searched for",
+        "shortcuts: not searched for",
+        "series: not searched for",
     ):
         assert any(what in note for note in result.notes), what
 
@@ -49,10 +56,28 @@ def test_the_command_does_not_call_none_what_it_did_not_search_for(tmp_path, mon
     with monkeypatch.context() as patch:
         patch.setattr(audit, "USABLE_SHARE", 0.0)
         printed = command("audit", root).out
-    for part in ("groups of near duplicates", "series of images", "low-quality images"):
+    for part in ("series of images", "low-quality images"):
         assert f"{part}: not searched for" in printed
     assert "content of the images:\n  not searched for" in printed
-    assert "not searched for" not in command("audit", root).out
+    assert "groups of near duplicates: 0 (only exact ones searched for" in printed
+    assert "searched for" not in command("audit", root).out
+
+
+def test_what_was_done_of_a_part_is_printed_and_exact_copies_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(quality, "CHUNK", 20)
+    monkeypatch.setattr(audit, "COPIES_SHARE", -1.0)
+    monkeypatch.setattr(audit, "QUALITY_SHARE", -1.0)
+    root = folder(tmp_path / "set", 60)
+    for name in ("bar", "ring"):
+        file = next((root / name).iterdir())
+        (root / name / "copy.png").write_bytes(file.read_bytes())
+    printed = command("audit", root).out
+    assert re.search(r"near duplicates: 2 \(0 of \d+ pairs of similar images compared", printed)
+    assert "low-quality images: 0 (20 of 60 images measured" in printed
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "WHOLE", 0.0)
+        printed = command("audit", root).out
+    assert "near duplicates: 2 (only exact ones searched for" in printed
 
 
 def test_an_audit_with_time_leaves_nothing_out(tmp_path):
@@ -65,7 +90,7 @@ def test_an_audit_with_time_leaves_nothing_out(tmp_path):
 def test_the_budget_counts_from_the_start_that_is_given(tmp_path):
     root = folder(tmp_path / "set", 60)
     result = audit.audit(root, budget=600.0, started=time.monotonic() - 599.0)
-    assert any("shortcuts were not searched for" in note for note in result.notes)
+    assert any("shortcuts: not searched for" in note for note in result.notes)
     assert result.seconds["data"] >= 599
 
 
@@ -78,8 +103,9 @@ def test_a_part_of_large_images_is_prepared_and_found_again(tmp_path, monkeypatc
         "50 of 90 images left out, because preparing them all would exceed the budget",
     )
     assert open_material(Data(str(root)), 0.0, Reporter()).store.key == first.store.key
+    assert first.left_out == 50
     whole = open_material(root, 600.0, Reporter())
-    assert len(whole.images) == 90
+    assert (len(whole.images), whole.left_out) == (90, 0)
     assert whole.notes == ()
 
 
@@ -92,6 +118,81 @@ def test_a_longer_budget_prepares_more_of_the_images(tmp_path, monkeypatch):
     assert 10 < few < more < 90
 
 
+def test_a_process_that_may_use_fewer_cores_prepares_fewer_images(tmp_path, monkeypatch):
+    monkeypatch.setattr(material, "FEWEST", 10)
+    monkeypatch.setattr(material, "DECODED", 1e4)
+    source = open_source(folder(tmp_path / "set", 90))
+    counts = []
+    for cores in (1, 2):
+        monkeypatch.setattr(memory, "cores", lambda cores=cores: cores)
+        counts.append(len(affordable_part(source, sampled_sizes(source), 150.0).ids))
+    assert counts[1] == pytest.approx(2 * counts[0], abs=1)
+
+
+def test_a_part_has_images_of_rare_classes(tmp_path, monkeypatch):
+    monkeypatch.setattr(material, "FEWEST", 20)
+    rare = np.array([1] * 2 + [0] * 88)
+    source = replace(open_source(folder(tmp_path / "set", 90)), labels=rare)
+    part = affordable_part(source, sampled_sizes(source), 0.0)
+    assert np.bincount(part.labels).tolist() == [18, 2]
+    monkeypatch.setattr(material, "FEWEST", 80)
+    balanced = replace(source, labels=np.array([1] * 30 + [0] * 60))
+    part = affordable_part(balanced, sampled_sizes(source), 0.0)
+    assert 20 <= np.bincount(part.labels)[1] < 30
+
+
+def test_images_that_were_not_prepared_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(material, "FEWEST", 40)
+    monkeypatch.setattr(material, "DECODED", 1.0)
+    root = folder(tmp_path / "set", 90)
+    result = audit.audit(root, budget=60.0)
+    assert result.images == 90
+    assert "fewer than 20 prepared images of" in " ".join(result.notes)
+    assert result.record().unfinished == {
+        "wrong labels and outliers": "40 of 90 images checked, to stay within the budget"
+    }
+
+
+def test_corrections_of_all_images_fit_a_review_of_a_part(tmp_path, monkeypatch):
+    root = folder(tmp_path / "set", 120)
+    store = open_material(root, 600.0, Reporter()).store
+    rows = [
+        Correction(one, content, store.classes[label], store.classes[label], "ann", f"{place:04d}")
+        for place, (one, content, label) in enumerate(
+            zip(store.ids, store.digests, store.labels, strict=True)
+        )
+    ]
+    Corrections(tuple(rows)).write(beside(str(root)))
+    monkeypatch.setattr(material, "FEWEST", 40)
+    monkeypatch.setattr(material, "DECODED", 1.0)
+    review = open_review(Data(str(root)), None, "ann", budget=60.0, reporter=Reporter())
+    assert len(review.store.ids) == 40
+    assert review.facts().progress.seen == 40
+    others = [replace(row, content="0" * 64) for row in rows[:1]]
+    Corrections(tuple(others)).write(beside(str(root)))
+    with pytest.raises(UserError, match="belongs to another data set"):
+        open_review(Data(str(root)), None, "ann", budget=600_000_000.0, reporter=Reporter())
+
+
+def test_a_short_audit_does_not_replace_a_complete_one(tmp_path, monkeypatch):
+    root = folder(tmp_path / "set", 60)
+    complete = audit.audit(root, budget=60.0).record()
+    record.remember(complete)
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "WHOLE", 0.0)
+        short = audit.audit(root, budget=60.0).record()
+    assert set(short.unfinished) >= {"near duplicates", "low-quality images", "shortcuts", "series"}
+    assert AuditRecord.from_dict(short.to_dict()).unfinished == short.unfinished
+    older = short.to_dict()
+    del older["unfinished"]
+    assert AuditRecord.from_dict(older).unfinished == {}
+    record.remember(short)
+    assert record.recall(complete.store).unfinished == {}
+    assert record.more_complete(short, complete) is complete
+    assert record.more_complete(None, short) is short
+    assert record.more_complete(replace(complete, features="others"), short) is short
+
+
 def test_a_part_of_a_source_keeps_what_belongs_to_each_image(tmp_path):
     source = open_source(folder(tmp_path / "set", 30))
     rows = [3, 8, 20]
@@ -100,6 +201,20 @@ def test_a_part_of_a_source_keeps_what_belongs_to_each_image(tmp_path):
     assert part.labels.tolist() == [source.labels[row] for row in rows]
     assert [part.read(place) for place in range(3)] == [source.read(row) for row in rows]
     assert part.fingerprint not in (source.fingerprint, part_of(source, [3, 8, 21]).fingerprint)
+
+
+def test_the_boxes_of_a_part_are_read_once(tmp_path):
+    calls = []
+
+    def boxes():
+        calls.append(None)
+        return [(row, 0, row + 5, 5) for row in range(30)]
+
+    source = replace(open_source(folder(tmp_path / "set", 30)), boxes=boxes)
+    part = part_of(source, [3, 8, 20])
+    assert calls == []
+    assert part.boxes() == [(3, 0, 8, 5), (8, 0, 13, 5), (20, 0, 25, 5)]
+    assert len(calls) == 1
 
 
 def images_of(pixels):
@@ -115,14 +230,13 @@ def test_near_duplicates_that_were_not_compared_are_counted(monkeypatch):
     values = torch.randn(40, 8, generator=torch.Generator().manual_seed(0)).half()
     computed = features.Features(values, torch.arange(40), 8, "toy")
 
-    def left(deadline):
+    def found(deadline):
         return copies.find_pairs(images, computed, lambda done, total: None, deadline)
 
-    assert len(left(math.inf)[0]) == 20
-    assert left(math.inf)[1] == 0
-    pairs, count = left(time.monotonic())
-    assert pairs == []
-    assert count > 0
+    whole = found(math.inf)
+    assert len(whole.pairs) == 20
+    assert whole.compared == whole.candidates > 0
+    assert found(time.monotonic()) == copies.Found([], whole.candidates, 0, [])
 
 
 def test_low_quality_images_are_named_among_those_that_were_measured(monkeypatch):

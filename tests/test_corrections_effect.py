@@ -89,6 +89,19 @@ def test_the_page_of_a_comparison_shows_the_effect_of_each_run(tmp_path):
     assert text.count("with corrected labels of 100 test images") == 1
 
 
+def test_the_report_does_not_call_none_what_was_not_searched_for(tmp_path):
+    run = before_and_after(tmp_path)
+    share = {"value": 0.0, "low": 0.0, "high": 0.0}
+    kept = AuditRecord("toy", "s", 9, "f", share, (), (), (), (), ())
+    kept.save(run.path / record.FILE)
+    assert "not complete" not in report.page(run)
+    unfinished = {"near duplicates": "0 of 7 pairs compared", "series": "not searched for"}
+    replace(kept, unfinished=unfinished).save(run.path / record.FILE)
+    text = report.page(run)
+    assert "0 groups of images are near duplicates (0 of 7 pairs compared)" in text
+    assert "series: not searched for." in text
+
+
 def test_the_report_shows_what_groups_flatter(tmp_path):
     run = before_and_after(tmp_path)
     share = {"value": 0.0, "low": 0.0, "high": 0.0}

@@ -152,6 +152,18 @@ def test_groups_that_were_found_are_kept_on_one_side(tmp_path):
     assert torn[""] > 0
 
 
+def test_no_file_is_written_where_series_were_not_searched_for(tmp_path, monkeypatch):
+    root = burst_folder(tmp_path / "set", 8)
+    file = tmp_path / "groups.csv"
+    with monkeypatch.context() as patch:
+        patch.setattr(audit, "WHOLE", 0.0)
+        printed = command("audit", root, "--groups", file)
+    assert "groups.csv not written: series were not searched for" in printed.err
+    assert not file.exists()
+    command("audit", root, "--groups", file)
+    assert file.is_file()
+
+
 def test_a_group_file_of_other_data_is_refused(tmp_path):
     root = burst_folder(tmp_path / "set", 4)
     file = tmp_path / "groups.csv"

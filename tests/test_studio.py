@@ -286,6 +286,25 @@ def test_a_check_is_plain_and_forgets_what_was_settled(project):
     assert checking.read_check(project).stale
 
 
+def test_a_check_that_had_too_little_time_is_not_clean(client, project):
+    audit = {"copies": [], "unlike": [], "shortcuts": [], "notes": [], "labels": []}
+    values = {
+        "stamp": checking.pictures_stamp(project),
+        "health": {"usable": 18, "problems": []},
+        "audit": audit,
+    }
+    file = project.path / checking.CHECK
+    file.write_text(json.dumps(values), encoding="utf-8")
+    assert checking.read_check(project).clean
+    audit["unfinished"] = {"near duplicates": "0 of 7 pairs compared"}
+    file.write_text(json.dumps(values), encoding="utf-8")
+    assert not checking.read_check(project).clean
+    page = client.get(f"/studio/{project.name}/check").text
+    assert "The check is not complete" in page
+    assert "near duplicates: 0 of 7 pairs compared" in page
+    assert "No problems found" not in page
+
+
 def test_the_review_page_opens_from_the_check(client, project):
     data = Data(str(project.pictures))
     source = open_source(data.source)

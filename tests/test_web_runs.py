@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from drawn import folder
 from fastapi.testclient import TestClient
 from portables import by_brightness
 
+from eyesight.auditing import record
+from eyesight.auditing.record import AuditRecord
 from eyesight.data import dataset
 from eyesight.data.prepare import encode_png
 from eyesight.exporting.onnx_file import file_of
@@ -65,6 +68,18 @@ def begun(folder, name="pets"):
             }
         )
     return run
+
+
+def test_the_page_of_a_run_names_the_parts_of_an_audit_without_time(client, runs):
+    run = begun(runs)
+    share = {"value": 0.0, "low": 0.0, "high": 0.0}
+    kept = AuditRecord("toy", "s", 9, "f", share, (), (), (), (), ())
+    kept.save(run.path / record.FILE)
+    assert "too short for" not in client.get(f"/runs/{run.name}").text
+    replace(kept, unfinished={"series": "not searched for"}).save(run.path / record.FILE)
+    text = client.get(f"/runs/{run.name}").text
+    assert "The budget was too short for:" in text
+    assert "series (not searched for)" in text
 
 
 def test_a_row_shows_where_a_training_is_after_it_failed_and_was_resumed(runs):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,6 +32,8 @@ from eyesight.auditing.material import Material, member, open_material, shapes_o
 from eyesight.auditing.noise_share import Share
 from eyesight.auditing.record import (
     COPIES,
+    LABELS,
+    NOT_SEARCHED,
     QUALITY,
     SERIES,
     SHORTCUTS,
@@ -89,7 +91,7 @@ class Audit:
     quality: tuple[FlawedImage, ...] = ()
     series: tuple[tuple[CopiedImage, ...], ...] = ()
     optimism: Optimism | None = None
-    skipped: tuple[str, ...] = ()  # the parts that there was no time for
+    unfinished: Mapping[str, str] = field(default_factory=dict)  # parts, and what was done
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
@@ -118,6 +120,7 @@ class Audit:
             "share_wrong": self.share_wrong.to_dict(),
             "shortcuts": [shortcut.to_dict() for shortcut in self.shortcuts],
             "notes": list(self.notes),
+            "unfinished": dict(self.unfinished),
             "seconds": self.seconds,
             "store": self.store,
         }
@@ -140,6 +143,7 @@ class Audit:
             notes=self.notes,
             quality=self.quality,
             optimism=optimism,
+            unfinished=self.unfinished,
         )
 
 
@@ -154,7 +158,7 @@ class TimeLimit:
     def __init__(self, budget: float, started: float) -> None:
         self.end = started + USABLE_SHARE * budget
         self.seconds: dict[str, float] = {}
-        self.skipped: list[str] = []
+        self.unfinished: dict[str, str] = {}  # parts, and what was done of them
         self.since = started
 
     def lap(self, part: str) -> None:
@@ -168,12 +172,12 @@ class TimeLimit:
         now = time.monotonic()
         return now + share * max(0.0, self.end - now)
 
-    def skips(self, part: str) -> bool:
-        """Whether there is no time for a part of the audit; `skipped` then names it."""
-        over = time.monotonic() > self.end
-        if over:
-            self.skipped.append(part)
-        return over
+    def skip_if_late(self, part: str, done: str = NOT_SEARCHED) -> bool:
+        """Whether there is no time for a part of the audit; `unfinished` then names it."""
+        late = time.monotonic() > self.end
+        if late:
+            self.unfinished[part] = done
+        return late
 
 
 def audit(
@@ -212,25 +216,29 @@ def audit(
     limit.lap("unlike")
     pairs = find_copies(material, computed, limit, notes, reporter)
     limit.lap("copies")
-    flaws = find_flaws(material, limit, notes)
+    flaws = find_flaws(material, limit)
     limit.lap("quality")
     given_away: tuple[Shortcut, ...] = ()
-    if not limit.skips(SHORTCUTS):
+    if not limit.skip_if_late(SHORTCUTS):
         given_away = shortcuts.find(material.source, material.images)
     limit.lap("shortcuts")
     together: list[list[int]] = []
     optimism = None
-    if not limit.skips(SERIES):
+    if not limit.skip_if_late(SERIES):
         together = series.find(computed, pairs)
         optimism = split_optimism(material, computed, together)
     limit.lap("series")
-    for part in limit.skipped:
-        notes.append(f"{part} were not searched for, to stay within the budget")
+    notes += [f"{part}: {done}" for part, done in limit.unfinished.items()]
+    total = len(material.images) + material.left_out
+    if len(judged) < total:
+        limit.unfinished[LABELS] = (
+            f"{len(judged):,} of {total:,} images checked, to stay within the budget"
+        )
     for note in notes:
         reporter.message(note)
     return Audit(
         data=material.name,
-        images=len(material.images),
+        images=total,
         features=computed.source,
         labels=judged,
         copies=copy_groups(material, pairs),
@@ -243,7 +251,7 @@ def audit(
         quality=flaws,
         series=tuple(tuple(member(material, place) for place in group) for group in together),
         optimism=optimism,
-        skipped=tuple(limit.skipped),
+        unfinished=limit.unfinished,
     )
 
 
@@ -273,31 +281,41 @@ def find_copies(
     notes: list[str],
     reporter: Reporter,
 ) -> list[copies.Pair]:
-    """The near duplicates; what there was no time for goes to `notes`."""
-    if limit.skips(COPIES):
+    """The near duplicates; what is not listed goes to `notes`."""
+    if limit.skip_if_late(COPIES, "only exact ones searched for, to stay within the budget"):
         return []
     reporter.message("searching for near duplicates")
     progress = reporter.counter("searching for near duplicates")
-    pairs, left = copies.find_pairs(
+    found = copies.find_pairs(
         material.images, computed, progress, deadline=limit.after(COPIES_SHARE)
     )
-    if left:
-        notes.append(
-            f"{left:,} pairs of similar images not compared as near duplicates, to stay within "
-            "the budget"
+    if found.compared < found.candidates:
+        limit.unfinished[COPIES] = (
+            f"{found.compared:,} of {found.candidates:,} pairs of similar images compared, to stay "
+            "within the budget"
         )
-    return pairs
+    if found.doubtful:
+        splits = material.splits
+        across = sum(splits[pair.first] != splits[pair.second] for pair in found.doubtful)
+        notes.append(
+            f"{len(found.doubtful):,} doubtful pairs of near duplicates not listed, {across:,} of "
+            "them across splits: many images of this set look alike"
+        )
+    return found.pairs
 
 
-def find_flaws(material: Material, limit: TimeLimit, notes: list[str]) -> tuple[FlawedImage, ...]:
-    """The low-quality images; what there was no time for goes to `notes`."""
-    if limit.skips(QUALITY):
+def find_flaws(material: Material, limit: TimeLimit) -> tuple[FlawedImage, ...]:
+    """The low-quality images."""
+    if limit.skip_if_late(QUALITY):
         return ()
     flaws, left = quality.find(
         material.images, shapes_of(material), deadline=limit.after(QUALITY_SHARE)
     )
     if left:
-        notes.append(f"the quality of {left:,} images not measured, to stay within the budget")
+        images = len(material.images)
+        limit.unfinished[QUALITY] = (
+            f"{images - left:,} of {images:,} images measured, to stay within the budget"
+        )
     return flaws
 
 
@@ -322,7 +340,8 @@ def few_images(material: Material) -> list[str]:
     ]
     if not few:
         return []
-    return [f"fewer than {FEW} images of {listed(few, 10)}: label scores are unreliable"]
+    kind = "prepared images" if material.left_out else "images"
+    return [f"fewer than {FEW} {kind} of {listed(few, 10)}: label scores are unreliable"]
 
 
 def judged_labels(

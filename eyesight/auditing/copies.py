@@ -61,31 +61,39 @@ class Pair:
     disagreement: float = 0.0
 
 
+@dataclass(frozen=True)
+class Found:
+    """The near duplicates, most similar first, and those too doubtful to list.
+
+    `compared` of `candidates` pairs were compared in time.
+    """
+
+    pairs: list[Pair]
+    candidates: int
+    compared: int
+    doubtful: list[Pair]
+
+
 def find_pairs(
     images: Images, features: Features, progress: Progress, deadline: float = math.inf
-) -> tuple[list[Pair], int]:
-    """The near duplicates among images with features, most similar first.
-
-    Comparing ends when `deadline`, one of time.monotonic(), has passed; the second value counts the
-    pairs that were not compared.
-    """
+) -> Found:
+    """Compare images with features until `deadline`, one of time.monotonic()."""
     pixels = fine_images(images, features.index)
     first, second = candidates(pixels, features, progress)
     pairs: list[Pair] = []
-    left = 0
-    for start in range(0, len(first), PAIRS):
-        if time.monotonic() > deadline:
-            left = len(first) - start
-            break
-        rows = slice(start, start + PAIRS)
+    compared = 0
+    while compared < len(first) and time.monotonic() <= deadline:
+        rows = slice(compared, compared + PAIRS)
         pairs += verify(pixels, first[rows], second[rows])
-    pairs = without_look_alikes(pairs, len(pixels))
+        compared = min(len(first), compared + PAIRS)
     index = features.index
     placed = [
         replace(pair, first=int(index[pair.first]), second=int(index[pair.second]))
         for pair in pairs
     ]
-    return sorted(placed, key=lambda pair: -pair.similarity), left
+    placed.sort(key=lambda pair: -pair.similarity)
+    listed, doubtful = without_look_alikes(placed, len(pixels))
+    return Found(listed, len(first), compared, doubtful)
 
 
 def fine_images(images: Images, index: Tensor) -> Tensor:
@@ -176,12 +184,13 @@ def distinct(keys: Tensor) -> Tensor:
     return ordered[first]
 
 
-def without_look_alikes(pairs: list[Pair], images: int) -> list[Pair]:
-    """The pairs without doubtful ones, where those are usual: digits and letters look alike."""
+def without_look_alikes(pairs: list[Pair], images: int) -> tuple[list[Pair], list[Pair]]:
+    """The pairs to list, and the doubtful ones where those are usual: digits look alike."""
     certain = [pair for pair in pairs if pair.disagreement <= CERTAIN_DISAGREEMENT]
-    if len(pairs) - len(certain) <= max(FEW, USUAL * images):
-        return pairs
-    return certain
+    doubtful = [pair for pair in pairs if pair.disagreement > CERTAIN_DISAGREEMENT]
+    if len(doubtful) <= max(FEW, USUAL * images):
+        return pairs, []
+    return certain, doubtful
 
 
 def verify(pixels: Tensor, first: Tensor, second: Tensor) -> list[Pair]:

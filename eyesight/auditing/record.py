@@ -6,7 +6,8 @@ Reading it does not need torch.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import NotRequired, TypedDict, cast
 
@@ -19,11 +20,13 @@ from eyesight.system.json_value import parse_json
 FORMAT = 1
 FILE = "audit.json"  # of a run
 TOPIC = "audits"  # of the cache's notes
-# The parts of an audit that are left out when there is no time for them.
+# The parts of an audit that there may be no time for
+LABELS = "wrong labels and outliers"
 COPIES = "near duplicates"
 QUALITY = "low-quality images"
 SHORTCUTS = "shortcuts"
 SERIES = "series"
+NOT_SEARCHED = "not searched for, to stay within the budget"
 
 
 class LabelJson(TypedDict):
@@ -160,6 +163,7 @@ class AuditJson(TypedDict):
     share_wrong: ShareValues
     shortcuts: list[ShortcutValues]
     notes: list[str]
+    unfinished: NotRequired[dict[str, str]]  # as in a record; audits of before lack it
     seconds: dict[str, float]
     store: NotRequired[str]  # the key of the prepared images; audits of before lack it
 
@@ -180,6 +184,7 @@ class RecordJson(TypedDict):
     optimism: NotRequired[OptimismValues | None]
     shortcuts: list[ShortcutValues]
     notes: list[str]
+    unfinished: NotRequired[dict[str, str]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +192,8 @@ class AuditRecord:
     """The stored result of an audit.
 
     `labels` holds every judged image, most suspicious first; `copies` and `unlike` the alarms
-    alone. `store` is the key of the prepared images.
+    alone. `store` is the key of the prepared images. `unfinished` names the parts that there was
+    too little time for, and says what was done of each.
     """
 
     data: str
@@ -202,6 +208,7 @@ class AuditRecord:
     notes: tuple[str, ...]
     quality: tuple[FlawedImage, ...] = ()
     optimism: OptimismValues | None = None
+    unfinished: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def wrong(self) -> tuple[JudgedImage, ...]:
@@ -244,6 +251,7 @@ class AuditRecord:
             "optimism": self.optimism,
             "shortcuts": list(self.shortcuts),
             "notes": list(self.notes),
+            "unfinished": dict(self.unfinished),
         }
 
     @staticmethod
@@ -272,6 +280,7 @@ class AuditRecord:
             notes=tuple(values["notes"]),
             quality=tuple(FlawedImage(**one) for one in values.get("quality", [])),
             optimism=values.get("optimism"),
+            unfinished=dict(values.get("unfinished", {})),
         )
 
     def save(self, file: Path) -> None:
@@ -313,8 +322,18 @@ def of_run(folder: Path) -> AuditRecord | None:
 
 
 def remember(record: AuditRecord) -> None:
-    """Store the audit of these prepared images for later commands."""
-    cache.write_note(TOPIC, record.store, record.to_dict())
+    """Store the audit of these prepared images for later commands, unless one is more complete."""
+    kept = more_complete(recall(record.store), record)
+    cache.write_note(TOPIC, record.store, kept.to_dict())
+
+
+def more_complete(earlier: AuditRecord | None, later: AuditRecord) -> AuditRecord:
+    """The later audit, unless the earlier one judged the same images more completely."""
+    if earlier is None or (earlier.store, earlier.features) != (later.store, later.features):
+        return later
+    labels = len(earlier.labels) - len(later.labels)
+    parts = len(later.unfinished) - len(earlier.unfinished)
+    return earlier if (labels, parts) > (0, 0) else later
 
 
 def recall(store: str) -> AuditRecord | None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from eyesight.auditing.record import COPIES, QUALITY, SERIES, SHORTCUTS
+from eyesight.auditing.record import COPIES, NOT_SEARCHED, QUALITY, SERIES, SHORTCUTS
 from eyesight.cli.options import AsJson, DataOrRun, Settings, app, say, show_json, waited
 from eyesight.errors import UserError, listed
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from eyesight.recipe import Data, Recipe
 
 SHOWN = 20
-NOT_SEARCHED = "not searched for, to stay within the budget"
 AUTO = "auto"  # of train --corrections: what an audit suggests
 AUDIT_SHARE = 1 / 3  # of a training's budget
 Row = TypeVar("Row")
@@ -57,7 +56,7 @@ def audit(
 ) -> None:
     """Find wrong labels, near duplicates, outliers and shortcuts."""
     from eyesight.cli import console, options
-    from eyesight.data import group_file, opening
+    from eyesight.data import opening
     from eyesight.recipe import Recipe, override, seconds
 
     data: str | Data = where
@@ -79,13 +78,22 @@ def audit(
         rows.write(suggested)
         console.talk(f"{len(rows):,} suggested corrections written to {suggested}")
     if groups is not None:
-        group_file.write(groups, [[one.id for one in group] for group in result.series])
-        console.talk(f"{len(result.series):,} series written to {groups}")
+        console.talk(write_groups(result, groups))
     if as_json:
         show_json(result.to_dict(every=every))
         return
     for line in describe(result, every=every):
         say(line)
+
+
+def write_groups(result: Audit, file: Path) -> str:
+    """Write the series as groups, if they were searched for; a message about it."""
+    from eyesight.data import group_file
+
+    if SERIES in result.unfinished:
+        return f"{file} not written: series were {NOT_SEARCHED}"
+    group_file.write(file, [[one.id for one in group] for group in result.series])
+    return f"{len(result.series):,} series written to {file}"
 
 
 def check_files(suggested: Path | None, groups: Path | None) -> None:
@@ -123,8 +131,9 @@ def keep_record(result: Audit, where: str) -> None:
 
     kept = result.record()
     record.remember(kept)
-    if (Path(where) / "recipe.json").is_file():
-        kept.save(Path(where) / record.FILE)
+    run = Path(where)
+    if (run / "recipe.json").is_file():
+        record.more_complete(record.of_run(run), kept).save(run / record.FILE)
 
 
 @app.command()
@@ -233,7 +242,7 @@ def describe(result: Audit, *, every: bool) -> list[str]:
 def shortcut_lines(result: Audit) -> list[str]:
     """How well the classes are predicted without the content of the images."""
     lines = ["", "accuracy without the content of the images:"]
-    if SHORTCUTS in result.skipped:
+    if SHORTCUTS in result.unfinished:
         lines.append(f"  {NOT_SEARCHED}")
     for shortcut in result.shortcuts:
         guessing = f"chance {shortcut.guessing:.1%}"
@@ -246,8 +255,11 @@ def shortcut_lines(result: Audit) -> list[str]:
 
 
 def count(result: Audit, rows: Sequence[object], part: str) -> str:
-    """The number of findings of a part of the audit, or that it was left out."""
-    return NOT_SEARCHED if part in result.skipped else f"{len(rows):,}"
+    """The number of findings of a part of the audit, and what was done of it."""
+    done = result.unfinished.get(part)
+    if done is None:
+        return f"{len(rows):,}"
+    return done if done == NOT_SEARCHED else f"{len(rows):,} ({done})"
 
 
 def series_lines(result: Audit, *, every: bool) -> list[str]:

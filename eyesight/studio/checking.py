@@ -71,13 +71,15 @@ class Check:
     strangers: tuple[str, ...] = ()
     shortcuts: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    unfinished: tuple[str, ...] = ()  # parts of the audit that there was too little time for
     audited: str = ""  # the key of the images that the audit judged
 
     @property
     def clean(self) -> bool:
-        """Whether there are no findings."""
+        """Whether everything was checked and there are no findings."""
         findings = (self.broken, self.repeated, self.contradicting, self.doubtful, self.copies)
-        return not any(findings) and not self.strangers and not self.shortcuts
+        others = (self.strangers, self.shortcuts, self.unfinished)
+        return not any(findings) and not any(others)
 
 
 def check(job: Job) -> None:
@@ -125,6 +127,7 @@ def build_check(project: Project, values: CheckJson) -> Check:
         strangers=tuple(present.among(strangers)[:SHOWN]),
         shortcuts=tuple(one["name"] for one in audit["shortcuts"] if one["alarm"]),
         notes=tuple(audit["notes"]),
+        unfinished=tuple(f"{part}: {done}" for part, done in audit.get("unfinished", {}).items()),
         audited=audit.get("store", ""),
     )
 
