@@ -141,6 +141,7 @@ def test_the_upper_end_of_the_share_of_few_findings_is_exact(found, high):
     true = given.clone()
     true[:found] = 1 - true[:found]
     probabilities = torch.nn.functional.one_hot(true, 2) * 0.8 + 0.1
+    probabilities[:found] = torch.nn.functional.one_hot(true[:found], 2) * 0.9 + 0.05
     nothing = torch.zeros(100)
     suspicion = labels.Suspicion(nothing, true, probabilities, nothing + 1)
     assert noise_share.highest_share(found, 100) == pytest.approx(high, abs=0.001)
