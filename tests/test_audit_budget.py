@@ -75,7 +75,7 @@ def test_what_was_done_of_a_part_is_printed_and_exact_copies_are_counted(tmp_pat
     assert re.search(r"near duplicates: 2 \(0 of \d+ pairs of similar images compared", printed)
     assert "low-quality images: 0 (20 of 60 images measured" in printed
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "WHOLE", 0.0)
+        patch.setattr(audit, "USABLE_SHARE", 0.0)
         printed = command("audit", root).out
     assert "near duplicates: 2 (only exact ones searched for" in printed
 
@@ -179,7 +179,7 @@ def test_a_short_audit_does_not_replace_a_complete_one(tmp_path, monkeypatch):
     complete = audit.audit(root, budget=60.0).record()
     record.remember(complete)
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "WHOLE", 0.0)
+        patch.setattr(audit, "USABLE_SHARE", 0.0)
         short = audit.audit(root, budget=60.0).record()
     assert set(short.unfinished) >= {"near duplicates", "low-quality images", "shortcuts", "series"}
     assert AuditRecord.from_dict(short.to_dict()).unfinished == short.unfinished
