@@ -156,7 +156,7 @@ def test_no_file_is_written_where_series_were_not_searched_for(tmp_path, monkeyp
     root = burst_folder(tmp_path / "set", 8)
     file = tmp_path / "groups.csv"
     with monkeypatch.context() as patch:
-        patch.setattr(audit, "WHOLE", 0.0)
+        patch.setattr(audit, "USABLE_SHARE", 0.0)
         printed = command("audit", root, "--groups", file)
     assert "groups.csv not written: series were not searched for" in printed.err
     assert not file.exists()
