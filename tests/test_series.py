@@ -164,6 +164,14 @@ def test_no_file_is_written_where_series_were_not_searched_for(tmp_path, monkeyp
     assert file.is_file()
 
 
+def test_no_file_is_written_where_there_are_no_series(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit.series, "find", lambda computed, pairs: [])
+    file = tmp_path / "groups.csv"
+    printed = command("audit", burst_folder(tmp_path / "set", 8), "--groups", file)
+    assert "groups.csv not written: no series were found" in printed.err
+    assert not file.exists()
+
+
 def test_a_group_file_of_other_data_is_refused(tmp_path):
     root = burst_folder(tmp_path / "set", 4)
     file = tmp_path / "groups.csv"

@@ -87,11 +87,13 @@ def audit(
 
 
 def write_groups(result: Audit, file: Path) -> str:
-    """Write the series as groups, if they were searched for; a message about it."""
+    """Write the series as groups, if there are any; a message about it."""
     from eyesight.data import group_file
 
     if SERIES in result.unfinished:
         return f"{file} not written: series were {NOT_SEARCHED}"
+    if not result.series:
+        return f"{file} not written: no series were found"
     group_file.write(file, [[one.id for one in group] for group in result.series])
     return f"{len(result.series):,} series written to {file}"
 
