@@ -802,9 +802,8 @@ def battery(faults: Sequence[Fault], say: Callable[[str], object] = print) -> li
             except Exception as error:
                 outcome, handled = f"FAILED: {type(error).__name__}: {error}", "no"
             rows.append([one.kind, one.subject, one.injected, outcome, handled])
-            say(
-                f"{one.kind:<7} {one.subject}, {one.injected}: {outcome} ({time.monotonic() - started:.1f} s)"
-            )
+            seconds = time.monotonic() - started
+            say(f"{one.kind:<7} {one.subject}, {one.injected}: {outcome} ({seconds:.1f} s)")
             shutil.rmtree(bench.root, ignore_errors=True)
     return rows
 

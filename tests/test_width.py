@@ -3,6 +3,7 @@
 import time
 
 import drawn
+import numpy as np
 import pytest
 
 from eyesight import experiment
@@ -75,6 +76,13 @@ def test_seeds_get_one_width_for_an_hour(speed, images, monkeypatch):
     later = time.time() + width.REMEMBERED + 1
     monkeypatch.setattr(width.time, "time", lambda: later)
     assert width.choose(recipe("training.seed=1"), images.train, seconds).value == 0.25
+
+
+def test_another_number_of_images_gets_its_own_width(speed, images):
+    seconds = 7 * len(images.train) * SECONDS[1.0]
+    assert width.choose(recipe(), images.train, seconds).value == 1.0
+    many = images.train.subset(np.arange(4 * len(images.train)) % len(images.train))
+    assert width.choose(recipe(), many, seconds).value == 0.4
 
 
 def test_small_first_images_are_more_images():

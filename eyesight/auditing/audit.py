@@ -286,22 +286,22 @@ def find_copies(
         return []
     reporter.message("searching for near duplicates")
     progress = reporter.counter("searching for near duplicates")
-    found = copies.find_pairs(
+    search = copies.find_pairs(
         material.images, computed, progress, deadline=limit.after(COPIES_SHARE)
     )
-    if found.compared < found.candidates:
+    if search.compared < search.candidates:
         limit.unfinished[COPIES] = (
-            f"{found.compared:,} of {found.candidates:,} pairs of similar images compared, to stay "
-            "within the budget"
+            f"{search.compared:,} of {search.candidates:,} pairs of similar images compared, to "
+            "stay within the budget"
         )
-    if found.doubtful:
+    if search.doubtful:
         splits = material.splits
-        across = sum(splits[pair.first] != splits[pair.second] for pair in found.doubtful)
+        across = sum(splits[pair.first] != splits[pair.second] for pair in search.doubtful)
         notes.append(
-            f"{len(found.doubtful):,} doubtful pairs of near duplicates not listed, {across:,} of "
+            f"{len(search.doubtful):,} doubtful pairs of near duplicates not listed, {across:,} of "
             "them across splits: many images of this set look alike"
         )
-    return found.pairs
+    return search.pairs
 
 
 def find_flaws(material: Material, limit: TimeLimit) -> tuple[FlawedImage, ...]:

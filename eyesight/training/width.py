@@ -92,7 +92,9 @@ def key_of(recipe: Recipe, images: Images) -> list[object]:
     """What the choice of a width depends on."""
     training = replace(recipe.training, seed=0)
     machine = [platform.node(), platform.processor(), torch.__version__, torch.get_num_threads()]
-    return [*machine, str(default_device()), repr(recipe.model), repr(training), *images.shape]
+    size = f"{len(images):.1e}"  # the folds of a data set differ by an image
+    asked = [repr(recipe.model), repr(training)]
+    return [*machine, str(default_device()), *asked, *images.shape, size]
 
 
 def measured(recipe: Recipe, images: Images, seconds: float) -> Width:
