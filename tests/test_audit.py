@@ -15,6 +15,7 @@ from drawn import SHAPES, folder, pictures, png
 from PIL import Image, ImageDraw
 
 from eyesight.auditing import (
+    alignment,
     audit,
     copies,
     features,
@@ -236,8 +237,27 @@ def test_drawings_that_differ_in_one_stroke_are_no_near_duplicates():
     computed = features.Features(torch.ones(40, 8).half(), torch.arange(40), 8, "toy")
     first, second = torch.arange(0, 38), torch.arange(1, 39)
     fine = copies.fine_images(data, computed.index)
-    assert copies.verify(fine, first, second) == []
-    assert len(copies.verify(fine, first, first + 2)) == 38
+    small = copies.small_grey(fine)
+    assert copies.verify(fine, small, first, second) == []
+    assert len(copies.verify(fine, small, first, first + 2)) == 38
+
+
+@pytest.mark.parametrize("columns", [3, 40, 200, 1003])
+def test_the_largest_values_of_a_row_are_those_of_a_full_sort(columns):
+    values = torch.randperm(6 * columns, generator=torch.Generator().manual_seed(0)).float()
+    values = values.reshape(6, columns)
+    best, place = copies.largest(values, 3)
+    wanted = values.topk(3)
+    assert torch.equal(best, wanted.values)
+    assert torch.equal(place, wanted.indices)
+
+
+def test_a_window_is_the_same_by_products_and_by_sampling():
+    images = torch.rand(26, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    by_products = alignment.cut(images, torch.arange(26))
+    for place, grid in enumerate(alignment.window_grids()):
+        sampled = alignment.window(images[place : place + 1], grid)
+        assert torch.allclose(by_products[place : place + 1], sampled, atol=1e-5)
 
 
 def test_where_images_often_look_alike_only_certain_near_duplicates_are_listed():
