@@ -7,6 +7,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+import drawn
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "eyesight"
@@ -248,13 +249,21 @@ for name in {names}:
 imported("torch")
 from eyesight import experiment
 imported("timm", "torchvision", "sklearn")
+os.chdir({place!r})
+eyesight.train("digits", data="images", set={{"training.epochs": 1}}, verbose=False)
+imported("torch._dynamo", "torchvision", "onnx")
 print([name for name in eyesight.__all__ if getattr(eyesight, name) is None])
 """
 
 
 @pytest.fixture(scope="module")
-def importing():
-    code = IMPORTING.format(names=[f"eyesight.{name}" for name in WITHOUT_TORCH])
+def importing(tmp_path_factory):
+    place = tmp_path_factory.mktemp("importing")
+    drawn.folder(place / "images", 12, 16)
+    code = IMPORTING.format(
+        names=[f"eyesight.{name}" for name in WITHOUT_TORCH],
+        place=str(place),
+    )
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -274,11 +283,15 @@ def test_what_works_without_torch_does_not_import_it(importing):
 
 
 def test_the_public_names_exist(importing):
-    assert importing[4] == "[]"
+    assert importing[5] == "[]"
 
 
 def test_training_does_not_import_what_takes_seconds_and_few_need(importing):
     assert importing[3] == "[]"
+
+
+def test_training_a_network_of_ours_does_not_import_the_compiler(importing):
+    assert importing[4] == "[]"
 
 
 HINTED = {

@@ -330,10 +330,10 @@ def _walk(
             optim.clip(network, recipe.optim.clip)
             if number == 0:
                 before = heaviest(network)
-                optimiser.step()
+                optim.step(optimiser)
                 step = _share(network, before)
             else:
-                optimiser.step()
+                optim.step(optimiser)
             walked.append(float(loss.detach()))
             size = float(answers.detach().abs().max())
             first = first or size

@@ -51,9 +51,12 @@ def _finish(shape: Shape, body: Stack, classes: int) -> Network:
 
 
 def initialise_normal(network: nn.Module) -> None:
-    """Draw the weights of every convolution from He's normal distribution, in place."""
+    """Draw the weights of every convolution from He's normal distribution, in place.
+
+    On the meta device there are no weights to draw, and trying imports PyTorch's compiler.
+    """
     for layer in network.modules():
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
 
 

@@ -6,10 +6,12 @@ Networks accept uint8 images, or floats from 0 to 1, and normalise them in their
 from __future__ import annotations
 
 import math
+from itertools import chain
 from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from eyesight.errors import UserError, unknown
 
@@ -264,9 +266,17 @@ class Stack:
 
 
 def _output_shape(layer: nn.Module, shape: Shape) -> Shape:
+    """The layer's weights are zeros here, which take no memory.
+
+    Shapes on the meta device would be the same, but importing what computes them takes seconds.
+    """
     training = layer.training
-    with torch.no_grad():
-        output = layer.eval()(torch.zeros(1, *shape))
+    with torch.no_grad(), torch.device("cpu"):
+        state = {
+            name: torch.zeros((), dtype=value.dtype).expand(value.shape)
+            for name, value in chain(layer.named_parameters(), layer.named_buffers())
+        }
+        output = functional_call(layer.eval(), state, (torch.zeros(1, *shape),))
     layer.train(training)
     return tuple(output.shape[1:])
 

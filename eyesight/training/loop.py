@@ -313,7 +313,7 @@ class _Loop:
         self.group.backward(loss, self.loss.weigh, targets, state.network)
         optim.clip(state.network, self.recipe.optim.clip)
         with self.autocast():  # Muon multiplies matrices
-            state.optimiser.step()
+            optim.step(state.optimiser)
         if state.average is not None:
             state.average.update(state.network)
         state.steps += 1

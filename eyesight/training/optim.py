@@ -6,6 +6,7 @@ budget.
 
 from __future__ import annotations
 
+import inspect
 import math
 from typing import Any, TypedDict
 
@@ -14,6 +15,8 @@ from torch import Tensor, nn
 
 from eyesight import recipe
 from eyesight.training.muon import Muon
+
+MARK = "__dynamo_disable"  # the attribute with what PyTorch calls instead of a marked method
 
 
 class ParameterGroup(TypedDict, total=False):
@@ -27,6 +30,7 @@ class ParameterGroup(TypedDict, total=False):
 
 def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
     """The optimiser of the trained parameters; biases and norm parameters have no weight decay."""
+    leave_out_compiler()
     groups = [dict(group) for group in parameter_groups(optim, network)]
     lr = optim.lr
     if optim.name == "sgd":
@@ -62,6 +66,24 @@ def build(optim: recipe.Optim, network: nn.Module) -> torch.optim.Optimizer:
         fused=True,
     )
     return adam
+
+
+def leave_out_compiler() -> None:
+    """Let optimisers run without importing PyTorch's compiler, which takes more than two seconds.
+
+    PyTorch imports it at the first call of some methods, only to mark them as not to be compiled.
+    Nothing is compiled here. Where PyTorch has changed, it imports the compiler as before.
+    """
+    for method in vars(torch.optim.Optimizer).values():
+        inner = getattr(method, "__wrapped__", None)
+        if inner is not None and not hasattr(inner, MARK):
+            setattr(inner, MARK, inner)
+
+
+def step(optimiser: torch.optim.Optimizer) -> None:
+    """One update of the parameters: `optimiser.step()` without its hooks and the compiler."""
+    with torch.no_grad():
+        inspect.unwrap(type(optimiser).step)(optimiser)
 
 
 def parameter_groups(optim: recipe.Optim, network: nn.Module) -> list[ParameterGroup]:
