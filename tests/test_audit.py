@@ -73,6 +73,21 @@ def test_more_features_than_images_do_not_give_labels_away():
     assert (probabilities.argmax(1) == given).float().mean() < 0.7
 
 
+@pytest.mark.parametrize(("count", "classes"), [(3, 3), (4, 2), (20, 2)])
+def test_a_handful_of_images_gives_no_label_away(count, classes):
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(count, 768, generator=generator).half()
+    given = torch.arange(count) % classes
+    probabilities = labels.leave_one_out(values, labels.Standardiser.of(values), given, classes)
+    assert (probabilities.argmax(1) == given).float().mean() < 0.7
+
+
+def test_the_only_image_of_a_class_is_not_called_wrong():
+    probabilities = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.2, 0.8]])
+    judged = noise_share.confidently_other(probabilities, torch.tensor([0, 1, 1]))
+    assert judged.tolist() == [False, False, False]
+
+
 def test_planted_wrong_labels_come_first_with_their_true_class():
     values, true, given = blobs(wrong=15)
     suspicion = labels.judge(values, given, 3)

@@ -26,6 +26,9 @@ PENALTIES = (
 )  # of the ridge; the one with the best leave-one-out likelihood is taken
 CHUNK = 4096  # images at a time
 TINY = 1e-6  # of a probability
+# Of one less the leverage. Images that are fewer than their features are nearly interpolated:
+# in float32 nothing but rounding, or their own label, would be left of the others' prediction.
+LEAST_FREE = {torch.float32: 1e-4, torch.float64: 1e-10}
 HIDDEN = 512
 EPOCHS = 6  # over which the margin is averaged; with more, wrong labels are memorised
 STEPS = 300  # of the head at least, so that few images get more epochs
@@ -193,23 +196,27 @@ def ridge_scores(
     The targets are centred; the mean is learnt, too, and adds 1/n to the leverage. Without that the
     targets of all others, which sum to the negative of an image's own, would give it away.
     """
-    coefficients, lower = factorised(gram, moments, penalty * len(values))
+    precision = torch.float64 if len(values) <= len(gram) else torch.float32
+    coefficients, lower = factorised(gram, moments, penalty * len(values), precision)
     scores = torch.empty_like(targets)
     for rows in torch.split(torch.arange(len(values)), CHUNK):
-        inputs = standardise(values[rows])
+        inputs = standardise(values[rows]).to(precision)
         solved = torch.linalg.solve_triangular(lower, inputs.T, upper=False)
         leverage = solved.square().sum(0) + 1 / len(values)
-        leverage = leverage.clamp_max(1 - 1e-4)[:, None]
-        scores[rows] = (inputs @ coefficients - leverage * targets[rows]) / (1 - leverage)
+        leverage = leverage.clamp_max(1 - LEAST_FREE[precision])[:, None]
+        left_out = (inputs @ coefficients - leverage * targets[rows]) / (1 - leverage)
+        scores[rows] = left_out.float()
     return scores
 
 
-def factorised(gram: Tensor, moments: Tensor, penalty: float) -> tuple[Tensor, Tensor]:
+def factorised(
+    gram: Tensor, moments: Tensor, penalty: float, precision: torch.dtype = torch.float32
+) -> tuple[Tensor, Tensor]:
     """The coefficients D,K of a ridge, and the Cholesky factor of its XᵀX + penalty."""
     penalised = gram.clone()
     penalised.diagonal().add_(penalty)
     factor = torch.linalg.cholesky(penalised)
-    return torch.cholesky_solve(moments, factor).float(), factor.float()
+    return torch.cholesky_solve(moments, factor).to(precision), factor.to(precision)
 
 
 def calibrated(scores: Tensor, labels: Tensor) -> tuple[Tensor, float]:

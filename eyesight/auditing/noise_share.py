@@ -39,15 +39,16 @@ def confidently_other(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Whether each image confidently belongs to another class than the given one, n.
 
     It is when some class is as probable as it is on average among the images that carry it, and the
-    most probable such class is not the given one.
+    most probable such class is not the given one. The only image of a class is never judged: it was
+    predicted by a classifier that had none of that class.
     """
     classes = probabilities.shape[1]
     given = probabilities.gather(1, labels[:, None])[:, 0]
     total = torch.zeros(classes).index_add_(0, labels, given)
-    counts = torch.bincount(labels, minlength=classes).clamp_min(1)
-    confident = probabilities >= total / counts
+    counts = torch.bincount(labels, minlength=classes)
+    confident = probabilities >= total / counts.clamp_min(1)
     best = probabilities.masked_fill(~confident, -1.0).argmax(1)
-    return confident.any(1) & (best != labels)
+    return confident.any(1) & (best != labels) & (counts[labels] > 1)
 
 
 def wrong_labels(suspicion: Suspicion, labels: Tensor) -> Tensor:
