@@ -348,6 +348,7 @@ def doctor(
     Raises UserError for unknown names, fields and values.
     """
     from eyesight.diagnosis import diagnose
+    from eyesight.report import report
     from eyesight.views.live import reporter
 
     own = reporter(verbose=verbose)
@@ -362,6 +363,7 @@ def doctor(
     findings = diagnose.examine(patient)
     if run is not None:
         diagnose.keep(run, patient, findings)
+        report.update_report(run)
     return Diagnosis(
         findings,
         diagnose.checked(patient),

@@ -791,10 +791,13 @@ def test_a_doctor_who_fails_spoils_nothing(tmp_path, monkeypatch):
 
 def test_the_command_prints_one_object_or_words(tmp_path):
     run = planted(tmp_path, collapsed())
+    page = run.path / "report.html"
+    page.write_text("an old report")
     answer = CliRunner().invoke(app, ["doctor", str(run.path), "--json"])
     found = json.loads(answer.stdout)
     assert answer.exit_code == 0 and found["run"] == str(run.path)
     assert [finding["id"] for finding in found["findings"]] == ["collapse"]
+    assert found["findings"][0]["title"] in page.read_text()
     assert {"collapse", "double_softmax"} <= set(found["checked"])
     assert found["not_checked"]["leak"] == "all images", "there are none at hand"
     assert not set(found["checked"]) & set(found["not_checked"])

@@ -6,13 +6,16 @@ import numpy as np
 import pytest
 import torch
 from drawn import SHAPES, folder
+from typer.testing import CliRunner
 
 from eyesight import experiment
 from eyesight.auditing import audit, features, labels, learnt
 from eyesight.auditing.material import open_material
+from eyesight.cli.main import app
 from eyesight.data import dataset
 from eyesight.errors import UserError
 from eyesight.recipe import Augment, Data, Model, Recipe, Training
+from eyesight.report.report import write_report
 from eyesight.results import margins as kept_margins
 from eyesight.system.progress import Reporter
 from eyesight.training import margins
@@ -88,6 +91,20 @@ def test_an_audit_of_a_run_takes_its_margins_as_a_witness(tmp_path, monkeypatch)
     assert all(with_it[one] == without[one] for one in tested)
     monkeypatch.setattr(type(run), "data", property(lambda self: {"split": "another"}))
     assert learnt.margins_of(run, recipe.data) == {}
+
+
+def test_after_an_audit_of_a_run_its_report_shows_the_audit(tmp_path, monkeypatch):
+    monkeypatch.setattr(features, "backbone_at_hand", lambda: None)
+    monkeypatch.setattr(features, "FILTERS", 16)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = experiment.train(toy(tmp_path, wrong=12), tmp_path / "runs")
+    call = ["audit", str(run.path), "--json"]
+    assert CliRunner().invoke(app, call).exit_code == 0
+    assert not (run.path / "report.html").exists()
+    page = write_report(run)
+    page.write_text("an old report")
+    assert CliRunner().invoke(app, call).exit_code == 0
+    assert "Data audit" in page.read_text()
 
 
 def test_ranks_bring_a_runs_margins_to_the_scale_of_the_head():

@@ -128,14 +128,20 @@ def check_new(file: Path) -> None:
 
 
 def keep_record(result: Audit, where: str) -> None:
-    """Store the audit for `eyesight review`, and in the run for its report."""
+    """Store the audit for `eyesight review`, and in the run and its report."""
     from eyesight.auditing import record
+    from eyesight.cli import console
+    from eyesight.report.report import update_report
+    from eyesight.runs import Run
 
     kept = result.record()
     record.remember(kept)
-    run = Path(where)
-    if (run / "recipe.json").is_file():
-        record.more_complete(record.of_run(run), kept).save(run / record.FILE)
+    path = Path(where)
+    if (path / "recipe.json").is_file():
+        record.more_complete(record.of_run(path), kept).save(path / record.FILE)
+        written = update_report(Run.open(path))
+        if written is not None:
+            console.talk(f"the audit is in {written}")
 
 
 @app.command()

@@ -487,6 +487,7 @@ def doctor_(
     run = Run.open(Path(name)) if is_run(name) else None
     console.talk("starting PyTorch")
     from eyesight.diagnosis import diagnose
+    from eyesight.report.report import update_report
 
     if run is not None:
         pictures = diagnose.open_data(run.settle(recipe), console.talk)
@@ -500,6 +501,7 @@ def doctor_(
     findings = diagnose.examine(patient)
     if run is not None:
         diagnose.keep(run, patient, findings)
+        update_report(run)
     if as_json:
         show_json(
             {

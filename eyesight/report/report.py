@@ -28,6 +28,7 @@ from eyesight.runs import Run
 from eyesight.views import corrections_effect, dense_plots, html, joined, plots, run_view
 from eyesight.views.html import duration, percent
 
+PAGE = "report.html"  # in a run
 TEMPLATE = Path(__file__).parent / "templates" / "report.html"
 SAMPLES = 30  # images shown at most, or one for each class
 MISTAKES = 40
@@ -73,7 +74,14 @@ def write_report(run: Run, out: Path | None = None) -> Path:
 
     The page states if the run has not ended.
     """
-    return html.write(page(run), out or run.path / "report.html")
+    return html.write(page(run), out or run.path / PAGE)
+
+
+def update_report(run: Run) -> Path | None:
+    """Write the page in the run again, if it is there; returns its path, or None."""
+    if not (run.path / PAGE).is_file():
+        return None
+    return write_report(run)
 
 
 def write_figures(run: Run) -> list[Path]:
