@@ -62,6 +62,14 @@ def spoilt(kind, image):
     return changed
 
 
+def test_colours_of_the_same_brightness_are_not_blank():
+    pixels = photographs(100, 64, seed=1)
+    pixels[PLANTED, 0] = np.where(pixels[PLANTED, 0] > 128, 220, 40)
+    pixels[PLANTED, 1] = 255 - pixels[PLANTED, 0]
+    pixels[PLANTED, 2] = 130
+    assert quality.find(images_of(pixels))[0] == ()
+
+
 @pytest.mark.parametrize("side", [32, 64, 128])
 @pytest.mark.parametrize("kind", list(quality.LIMITS))
 def test_each_flaw_is_named_once_and_the_others_are_not(kind, side):

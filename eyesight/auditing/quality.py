@@ -87,20 +87,40 @@ COVERING = ("blank", "dark", "washed out")  # hide the other flaws
 
 def measure(pixels: Tensor) -> dict[str, Tensor]:
     """One value per kind of flaw, from images uint8 n,C,H,W."""
-    grey = pixels.float().mean(1)
-    if grey.shape[-1] > SIDE:
+    colours = pixels.float()
+    if colours.shape[-1] > SIDE:
         size = (SIDE, SIDE)
-        small = functional.interpolate(grey[:, None], size, mode="bilinear", antialias=True)
-        grey = small[:, 0]
-    ends = grey.flatten(1).quantile(torch.tensor([0.01, 0.99]), dim=1)
+        colours = functional.interpolate(colours, size, mode="bilinear", antialias=True)
+    grey = colours.mean(1)
+    darkest, brightest = ends(grey)
+    visible = clearest(colours, grey)
+    low, high = ends(visible)
     return {
-        "blank": ends[1] - ends[0],
-        "dark": ends[1],
-        "washed out": ends[0],
-        "blurred": fineness(grey),
-        "tiny content": content(grey),
-        "frame": frame(grey),
+        "blank": high - low,
+        "dark": brightest,
+        "washed out": darkest,
+        "blurred": fineness(visible),
+        "tiny content": content(visible),
+        "frame": frame(visible),
     }
+
+
+def ends(grey: Tensor) -> Tensor:
+    """The grey levels 2,n of the darkest and the brightest hundredth of images n,H,W."""
+    return grey.flatten(1).quantile(torch.tensor([0.01, 0.99]), dim=1)
+
+
+def clearest(colours: Tensor, grey: Tensor) -> Tensor:
+    """The images n,H,W in grey; where they are blank, in the channel with the most contrast.
+
+    Colours of the same brightness are one grey.
+    """
+    darkest, brightest = ends(grey)
+    channels = torch.stack([ends(channel) for channel in colours.unbind(1)], 2)
+    best = (channels[1] - channels[0]).argmax(1)
+    channel = colours[torch.arange(len(colours)), best]
+    blank = brightest - darkest < BLANK
+    return torch.where(blank[:, None, None], channel, grey)
 
 
 def fineness(grey: Tensor) -> Tensor:
