@@ -148,6 +148,20 @@ def test_a_few_images_without_a_wrong_label_do_not_exclude_any():
     assert share.high == pytest.approx(0.53, abs=0.01)
 
 
+def test_correct_labels_that_features_hardly_predict_are_not_estimated_to_be_wrong():
+    generator = torch.Generator().manual_seed(0)
+    given = torch.arange(400) % 4
+    values = 0.3 * torch.randn(4, 20, generator=generator)[given]
+    values += torch.randn(400, 20, generator=generator)
+    suspicion = labels.judge(values.half(), given, 4)
+    share = noise_share.share_wrong(suspicion, given)
+    assert share.value == noise_share.wrong_labels(suspicion, given).double().mean() < 0.05
+    assert share.high > 0.3
+    clearer = torch.nn.functional.one_hot(given, 4).float()
+    assert noise_share.skill(clearer, given) == 1
+    assert noise_share.skill(clearer.roll(1, 1), given) < 0
+
+
 @pytest.mark.parametrize(
     ("found", "high"), [(0, 0.072), (1, 0.109), (2, 0.141), (3, 0.170), (60, 1), (100, 1)]
 )
