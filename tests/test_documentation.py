@@ -67,6 +67,8 @@ SHORTER = (
     (r":600\]", ":120]"),
     (r"600:900", "600:650"),
     (r"budget=600", "budget=30"),
+    (r'budget="10s"', 'budget="300s", set={"training.max_epochs": 1}'),
+    (r'export\(run, "photos', 'export(second, "photos'),
     (r'("folder", data="photos", set=\{)', r'\g<1>"data.size": 64, '),
 )
 

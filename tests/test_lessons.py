@@ -1,10 +1,12 @@
 """The lessons run from top to bottom, and their pages show the code that runs."""
 
 import re
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from commands import command
 from drawn import folder
 
 ROOT = Path(__file__).parents[1]
@@ -51,15 +53,27 @@ def test_a_notebook_holds_all_of_a_page(page):
     assert words.startswith("# ") and "```text" not in words
 
 
+@pytest.fixture
+def in_this_process(monkeypatch):
+    """The commands that a lesson runs, in this process, which has imported what they need."""
+    started = subprocess.run
+
+    def run(arguments, **options):
+        if arguments[:3] != [sys.executable, "-m", "eyesight"]:
+            return started(arguments, **options)
+        return subprocess.CompletedProcess(arguments, 0, *command(*arguments[3:]))
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
 @pytest.mark.whole
 @pytest.mark.filterwarnings("default")  # as in a notebook
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
-def test_a_lesson_runs_cell_by_cell(script, tmp_path, monkeypatch, capsys):
+def test_a_lesson_runs_cell_by_cell(script, in_this_process, tmp_path, monkeypatch, capsys):
     """As a notebook runs it: the cells share their names, and there is no `__file__`."""
     monkeypatch.setenv("LESSON_SHORT", "1")
     monkeypatch.setenv("LESSON_DATA", str(folder(tmp_path / "shapes", 90, 32)))
     monkeypatch.setenv("LESSON_WEIGHTS", "none")
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     for cell in lessons.cells(script):

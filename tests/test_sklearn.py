@@ -91,7 +91,7 @@ def test_values_outside_of_a_learned_range_are_clipped():
 @pytest.mark.whole
 def test_in_scikit_learns_own_tools():
     x, y = digits()
-    assert cross_val_score(quick(), x, y, cv=3).mean() > 0.85
+    assert cross_val_score(quick(), x, y, cv=2).mean() > 0.8
     scaled = make_pipeline(MinMaxScaler(), quick().set_params(value_range="data"))
     assert scaled.fit(x[:300], y[:300]).score(x[300:], y[300:]) > 0.8
     darker = make_pipeline(FunctionTransformer(lambda values: values / 2), quick())
@@ -105,7 +105,7 @@ def test_in_scikit_learns_own_tools():
 @pytest.mark.whole
 def test_check_estimator_passes_but_for_the_checks_with_a_reason():
     estimator = ImageClassifier(
-        image_shape=(1, -1), value_range="data", random_state=0, batch_size=32
+        image_shape=(1, -1), value_range="data", random_state=0, batch_size=32, epochs=8
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -18,7 +18,8 @@ import eyesight
 def main(photos: str, place: Path) -> None:
     runs = place / "runs"
     network = {"model.name": "basic_cnn", "training.epochs": 4, "optim.lr": 0.003}
-    run = eyesight.train("lenet5", data=photos, budget="8s", out=runs, verbose=False)
+    few = {"training.max_epochs": 2}
+    run = eyesight.train("lenet5", data=photos, budget="2m", set=few, out=runs, verbose=False)
     second = eyesight.train(
         eyesight.Recipe(
             name="small",
