@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from eyesight.cli import main, options
+from eyesight.report import report
 
 
 class Printed(NamedTuple):
@@ -19,8 +20,11 @@ class Printed(NamedTuple):
     err: str
 
 
-def command(*arguments, code=0, folder="."):
-    """Run `eyesight ARGUMENTS` in `folder`; fails unless it ends with the exit code `code`."""
+def command(*arguments, code=0, folder=".", figures=False):
+    """Run `eyesight ARGUMENTS` in `folder`; fails unless it ends with the exit code `code`.
+
+    A training takes longer to draw its figures than to train a toy, so few tests want them.
+    """
     out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -30,6 +34,8 @@ def command(*arguments, code=0, folder="."):
     ):
         patch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
         patch.setattr(options, "STARTED", time.monotonic())
+        if not figures:
+            patch.setattr(report, "write_figures", lambda run: [])
         with pytest.raises(SystemExit) as ended:
             main.main()
     assert (ended.value.code or 0) == code, err.getvalue()

@@ -243,6 +243,7 @@ def trained(tmp_path_factory):
         "training.min_steps=120",
         "--json",
         folder=root,
+        figures=True,
     )
     yield root, json.loads(said.out), said.err
     monkey.undo()

@@ -227,7 +227,7 @@ TRAIN = """
 import eyesight, my_net
 for model in (my_net.plain, "my_net.py:Branching"):
     run = eyesight.train("lenet5", data="photos", model=model, options={"hidden": 8},
-                         set={"training.epochs": 25, "optim.lr": 0.01}, out="runs", verbose=False)
+                         set={"training.epochs": 20, "optim.lr": 0.01}, out="runs", verbose=False)
     print(run.metrics.accuracy)
 import sys
 slow_to_import = {"timm", "sklearn"}.intersection(sys.modules)
@@ -251,7 +251,7 @@ for run in eyesight.list_runs(sys.argv[1] + "/runs"):
 
 @pytest.mark.whole
 def test_from_training_to_every_use_in_new_processes(code, tmp_path):
-    drawn.folder(tmp_path / "photos", 240)
+    drawn.folder(tmp_path / "photos", 120)
     scores = [float(line) for line in python(TRAIN, tmp_path).split()]
     assert len(scores) == 2 and min(scores) > 0.5
     elsewhere = tmp_path / "elsewhere"

@@ -59,7 +59,7 @@ def pair(tmp_path, monkeypatch):
 
 
 def searched(pair, out, *, resume=False, settings=("--data pair",), budget=BUDGET):
-    context = Context(clock=Clock(), resume=resume, report=True)
+    context = Context(clock=Clock(), resume=resume)
     return search.search(lambda _: pair, settings, budget, out, context)
 
 
@@ -431,7 +431,7 @@ def test_a_budget_counts_from_the_start_of_the_command(monkeypatch, tmp_path, fu
 
 def test_a_space_of_ones_own_is_searched_and_nothing_else_is_tried(pair, tmp_path):
     space = ["optim.lr=1e-9,5e-3"]
-    context = Context(clock=Clock(), report=True)
+    context = Context(clock=Clock())
     run = search.search_space(pair[0].recipe, space, tmp_path / "runs", context)
     record = joined.search(run)
     assert record.winner == "optim.lr=5e-3"

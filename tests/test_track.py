@@ -1,8 +1,8 @@
 """A track has every event of a run's log once, also after a training was resumed."""
 
 import pytest
+from commands import command
 from drawn import folder
-from test_cli import program
 
 from eyesight.errors import UserError
 from eyesight.runs import Run
@@ -126,13 +126,14 @@ def test_a_track_that_is_not_installed_is_refused(monkeypatch):
 
 
 @pytest.mark.whole
+@pytest.mark.filterwarnings("default")  # of TensorBoard
 def test_tensorboard_reads_what_a_training_wrote(tmp_path, monkeypatch):
     pytest.importorskip("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     data = folder(tmp_path / "shapes", 60, 28)
-    command = ("train", "lenet5", "--data", data, "--out", tmp_path / "runs", "--track")
-    program(*command, "tensorboard", "--set", "training.epochs=3", "--json")
+    asked = ("train", "lenet5", "--data", data, "--out", tmp_path / "runs", "--track")
+    command(*asked, "tensorboard", "--set", "training.epochs=3", "--json")
     (path,) = (tmp_path / "runs").glob("0001-*")
     read = EventAccumulator(str(path / "track"))
     read.Reload()

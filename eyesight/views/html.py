@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -15,15 +16,21 @@ SHARED = Path(__file__).parent / "templates"  # the style and the script that ev
 
 def render(template: Path, values: Mapping[str, object]) -> str:
     """Fill in `template`; text is escaped, and the filter `inline` turns a figure into SVG."""
+    return _environment(template.parent).get_template(template.name).render(values)
+
+
+@cache
+def _environment(folder: Path) -> Environment:
+    """The templates of a folder, each compiled once."""
     environment = Environment(
-        loader=FileSystemLoader([template.parent, SHARED]),
+        loader=FileSystemLoader([folder, SHARED]),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters.update(percent=percent, duration=duration, inline=plots.svg)
-    return environment.get_template(template.name).render(values)
+    return environment
 
 
 def write(text: str, path: Path) -> Path:
