@@ -19,6 +19,7 @@ from eyesight.data.images import Images
 from eyesight.errors import UserError
 from eyesight.recipe import Data, Model, Optim, Recipe, Training, override
 from eyesight.recipes.folder import folder
+from eyesight.report import report
 from eyesight.results.distilling import FileRecord, is_beaten
 from eyesight.runs import Run
 from eyesight.searching import distil
@@ -43,6 +44,7 @@ def teacher(tmp_path_factory):
 
 def command(monkeypatch, capsys, *arguments, code=0):
     monkeypatch.setattr(sys, "argv", ["eyesight", *map(str, arguments)])
+    monkeypatch.setattr(report, "write_figures", lambda run: [])  # they take seconds
     with pytest.raises(SystemExit) as ended:
         main.main()
     captured = capsys.readouterr()
