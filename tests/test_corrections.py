@@ -71,8 +71,9 @@ def test_corrections_of_another_data_set_are_refused():
 
 
 def test_an_unknown_class_is_refused():
-    with pytest.raises(UserError, match="does not have"):
+    with pytest.raises(UserError, match="does not have") as refused:
         Corrections((row(1, new="z"),)).apply(["1.png"], ["hash1"], np.array([0]), ["a", "b"])
+    assert "if a class was renamed" in refused.value.hint
 
 
 def corrected_folder(tmp_path, who="ann"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from commands import command
 from drawn import folder, pictures
+from PIL import Image
 
 import eyesight
 from eyesight import experiment
@@ -158,6 +159,22 @@ print(json.dumps([json.loads(facts["classes"])[best] for best in answers.argmax(
     known = load(run.classifier_path)
     expected = known.probabilities(run.gallery()["samples_pixels"]).argmax(1)
     assert json.loads(done.stdout) == [known.classes[best] for best in expected]
+
+
+def test_the_example_of_the_docs_answers_as_the_classifier_does(
+    trained, made, tmp_path, monkeypatch
+):
+    page = Path(__file__).parents[1] / "docs" / "export.md"
+    example = page.read_text(encoding="utf-8").split("```python\n")[1].split("```")[0]
+    noise = np.random.default_rng(0).integers(0, 256, (61, 47), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "seven.png")
+    shutil.copy(made.file, tmp_path / "digits.onnx")
+    monkeypatch.chdir(tmp_path)
+    names: dict = {}
+    exec(example, names)
+    answer = names["session"].run(["probabilities"], {"pictures": names["pixels"]})[0]
+    expected = eyesight.load(trained.path).predict("seven.png").probabilities
+    np.testing.assert_allclose(answer, expected, atol=1e-4)
 
 
 def test_the_file_knows_what_it_is_and_nothing_of_this_machine(run, made):

@@ -238,9 +238,12 @@ class Corrections:
             )
         strangers = sorted({row.new for row in rows.values()} - {*class_names, "", UNTOLD})
         if strangers:
+            listed = ", ".join(list(class_names)[:20])
             raise UserError(
                 f"{file} contains classes that the data does not have: {', '.join(strangers[:5])}",
-                f"the classes are {', '.join(list(class_names)[:20])}",
+                f"the classes are {listed}; if a class was renamed, write its new name into the "
+                "columns old and new, or ignore the file with "
+                "--set data.corrections=none",
             )
 
 
