@@ -487,6 +487,14 @@ def test_a_training_that_exceeds_its_budget_says_so():
     assert "over the budget of 300 s" in training.time_taken(992.5, 300.0)
 
 
+def test_a_training_that_exceeds_its_budget_says_so_beside_json(tmp_path, monkeypatch):
+    monkeypatch.setattr(training, "waited", lambda: 992.5)
+    data = drawn.folder(tmp_path / "set", 36)
+    said = command("train", "digits", "--data", data, "--budget", "20s", "--json", folder=tmp_path)
+    assert json.loads(said.out)["seconds"] == 992.5
+    assert "the training took 992.5 s, over the budget of 20 s" in said.err
+
+
 def test_an_empty_folder_and_a_single_class_say_what_was_found(tmp_path):
     (tmp_path / "empty").mkdir()
     assert "empty" in command("train", "lenet5", "--data", tmp_path / "empty", code=1).err

@@ -308,6 +308,7 @@ def train(
                 **facts,
             }
         )
+        warn_if_over(waited(), run.recipe.training.budget)
         return
     _print_result(run, result, report)
 
@@ -415,6 +416,7 @@ def print_search(run: Run, *, as_json: bool) -> None:
             "test": result["test"],
         }
         show_json({**answer, "search": record.to_dict()})
+        warn_if_over(waited(), run.recipe.training.budget)
         return
     for line in search_lines(record):
         say(line)
@@ -453,6 +455,14 @@ def _print_result(run: Run, result: Result, report: Path) -> None:
     say(f"time    {time_taken(waited(), run.recipe.training.budget)}")
     say(f"run     {run.path}")
     say(f"report  {report}")
+
+
+def warn_if_over(seconds: float, budget: float | None) -> None:
+    """Tell on standard error that a training exceeded its budget."""
+    from eyesight.cli import console
+
+    if budget is not None and seconds > budget:
+        console.talk(f"the training took {time_taken(seconds, budget)}")
 
 
 def time_taken(seconds: float, budget: float | None) -> str:
