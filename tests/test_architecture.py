@@ -250,7 +250,9 @@ imported("torch")
 from eyesight import experiment
 imported("timm", "torchvision", "sklearn")
 os.chdir({place!r})
-eyesight.train("digits", data="images", set={{"training.epochs": 1}}, verbose=False)
+for name in ("digits", "objects"):
+    few = {{"training.epochs": 1, "training.min_steps": 0, "data.size": 12}}
+    eyesight.train(name, data="images", set=few, verbose=False)
 imported("torch._dynamo", "torchvision", "onnx")
 print([name for name in eyesight.__all__ if getattr(eyesight, name) is None])
 """

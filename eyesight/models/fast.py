@@ -103,7 +103,8 @@ class Whitening(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         size = channels * 4
-        directions = torch.nn.init.orthogonal_(torch.empty(size, size)).view(size, channels, 2, 2)
+        drawn = nn.init.orthogonal_(torch.empty(size, size, device="cpu"))
+        directions = drawn.view(size, channels, 2, 2)
         self.register_buffer("weight", torch.cat([directions, -directions]))
 
     @torch.no_grad()
@@ -164,8 +165,9 @@ def fast_objects(shape: Shape, classes: int, *, width: float = 1.0) -> Network:
         stack.conv(count, act="linear", bias=False).add(_norm(count), nn.GELU())
     stack.add(GlobalMaxPool())
     head = nn.Linear(stack.shape[0], classes, bias=False)
-    nn.init.normal_(head.weight)
+    if not head.weight.is_meta:
+        nn.init.normal_(head.weight)
     for layer in stack.layers:
-        if isinstance(layer, nn.Conv2d):
+        if isinstance(layer, nn.Conv2d) and not layer.weight.is_meta:
             nn.init.dirac_(layer.weight[: layer.weight.shape[1]])
     return Network(shape, stack.build(), nn.Sequential(head, Scale(1 / 9)))
