@@ -4,6 +4,9 @@ BIN := .venv/bin
 # Some tests wait for a browser or a server: one worker more than there are processors.
 WORKERS := $(shell $(PYTHON) -c "import os; print(1 + (os.cpu_count() or 1))")
 
+# The tests start hundreds of processes; without bytecode each would compile eyesight anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 .PHONY: demo test unit check docs format bench published faults fonts browser clean
 
 demo: .venv/ready
