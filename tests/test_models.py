@@ -615,6 +615,38 @@ def test_a_stack_knows_its_shape():
     assert stack.build()(torch.zeros(2, 3, 17, 17)).shape == (2, 6)
 
 
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_stack_knows_its_shape_without_computing_an_image(device):
+    counts = []
+
+    class Watched(nn.Conv2d):
+        def forward(self, x):
+            counts.append(len(x))
+            return super().forward(x)
+
+    with torch.device(device):
+        assert Stack((3, 9, 9)).add(Watched(3, 4, 3)).shape == (4, 7, 7)
+    assert counts == [0]
+
+
+def test_a_stack_takes_layers_that_need_an_image_or_their_values():
+    class Flat(nn.Module):
+        def forward(self, x):
+            return x.view(len(x), -1)
+
+    class Chosen(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("chosen", torch.tensor([True, False, True]))
+
+        def forward(self, x):
+            return x[:, self.chosen]
+
+    assert Stack((3, 4, 4)).add(Chosen(), Flat()).shape == (32,)
+    with torch.device("meta"):
+        assert Stack((3, 4, 4)).add(Flat()).shape == (48,)
+
+
 def test_activations_by_name():
     assert isinstance(activation("gelu"), nn.GELU)
 

@@ -230,15 +230,11 @@ class Stack:
         return self._activate(act)
 
     def _activate(self, act: str | None) -> Stack:
-        """Append an activation.
-
-        It keeps the shape; measuring it on the meta device would import PyTorch's compiler, which
-        takes three seconds.
-        """
+        """Append the activation called `act`, or the stack's own."""
         name = self.act if act is None else act
-        if name != "linear":
-            self.layers.append(activation(name))
-        return self
+        if name == "linear":
+            return self
+        return self.add(activation(name))
 
     def pool(self, kernel: int = 2, stride: int | None = None, padding: int = 0) -> Stack:
         """Max pooling; the stride is the kernel's side unless given."""
@@ -266,19 +262,32 @@ class Stack:
 
 
 def _output_shape(layer: nn.Module, shape: Shape) -> Shape:
-    """The layer's weights are zeros here, which take no memory.
+    """The shape of the layer's output, measured on an empty batch, which takes no time.
 
-    Shapes on the meta device would be the same, but importing what computes them takes seconds.
+    A layer that fails on it, such as one with `x.view(len(x), -1)`, gets an image of zeros.
     """
+    device = torch.get_default_device()
+    if device.type == "meta":  # computing there imports PyTorch's compiler, which takes seconds
+        device = torch.device("cpu")
     training = layer.training
-    with torch.no_grad(), torch.device("cpu"):
-        state = {
-            name: torch.zeros((), dtype=value.dtype).expand(value.shape)
-            for name, value in chain(layer.named_parameters(), layer.named_buffers())
-        }
-        output = functional_call(layer.eval(), state, (torch.zeros(1, *shape),))
+    layer.eval()
+    with torch.no_grad(), device:
+        weights = _zeros_for_meta(layer)
+        try:
+            output = functional_call(layer, weights, (torch.zeros(0, *shape),))
+        except RuntimeError:
+            output = functional_call(layer, weights, (torch.zeros(1, *shape),))
     layer.train(training)
     return tuple(output.shape[1:])
+
+
+def _zeros_for_meta(layer: nn.Module) -> dict[str, Tensor]:
+    """Zeros that take no memory for the parameters and buffers that are on the meta device."""
+    return {
+        name: torch.zeros((), dtype=tensor.dtype).expand(tensor.shape)
+        for name, tensor in chain(layer.named_parameters(), layer.named_buffers())
+        if tensor.is_meta
+    }
 
 
 def too_small(shape: Shape) -> UserError:
