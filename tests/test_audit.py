@@ -86,6 +86,10 @@ def test_the_only_image_of_a_class_is_not_called_wrong():
     probabilities = torch.tensor([[0.1, 0.9], [0.2, 0.8], [0.2, 0.8]])
     judged = noise_share.confidently_other(probabilities, torch.tensor([0, 1, 1]))
     assert judged.tolist() == [False, False, False]
+    values, _, given = blobs(60, 2)
+    given[7] = 2
+    suspicion = labels.judge(values, given, 3)
+    assert suspicion.score[7] == 0.5
 
 
 def test_planted_wrong_labels_come_first_with_their_true_class():

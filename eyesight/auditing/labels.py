@@ -26,9 +26,10 @@ PENALTIES = (
 )  # of the ridge; the one with the best leave-one-out likelihood is taken
 CHUNK = 4096  # images at a time
 TINY = 1e-6  # of a probability
-# Of one less the leverage. Images that are fewer than their features are nearly interpolated:
-# in float32 nothing but rounding, or their own label, would be left of the others' prediction.
-LEAST_FREE = {torch.float32: 1e-4, torch.float64: 1e-10}
+# Lower limit of 1 − leverage, by which predictions are divided. With more features than images,
+# 1 − leverage is tiny. In float32 the limit must be so high that an image's own label is not fully
+# removed.
+MINIMUM_REMAINDER = {torch.float32: 1e-4, torch.float64: 1e-10}
 HIDDEN = 512
 EPOCHS = 6  # over which the margin is averaged; with more, wrong labels are memorised
 STEPS = 300  # of the head at least, so that few images get more epochs
@@ -108,7 +109,8 @@ def combined(
     """Combine the scores of all methods; `learnt` are the mean probabilities of the head.
 
     The score is that of the mean log odds of the given class. Unlike a mean of
-    probabilities, log odds distinguish certainly wrong from probably wrong labels.
+    probabilities, log odds distinguish certainly wrong from probably wrong labels. It is 0.5 for
+    the only image of a class: no method had another one to learn the class from.
     """
     odds = [log_odds(probabilities, labels), margins]
     judged = probabilities
@@ -117,6 +119,7 @@ def combined(
         judged = (probabilities.clamp_min(TINY).log() + regression.clamp_min(TINY).log()) / 2
         judged = judged.softmax(1)
     score = torch.sigmoid(-torch.stack(odds).mean(0))
+    score[torch.bincount(labels)[labels] == 1] = 0.5
     others = (judged + learnt).scatter(1, labels[:, None], -1.0)
     return Suspicion(score, others.argmax(1), judged, margins, regression)
 
@@ -203,7 +206,7 @@ def ridge_scores(
         inputs = standardise(values[rows]).to(precision)
         solved = torch.linalg.solve_triangular(lower, inputs.T, upper=False)
         leverage = solved.square().sum(0) + 1 / len(values)
-        leverage = leverage.clamp_max(1 - LEAST_FREE[precision])[:, None]
+        leverage = leverage.clamp_max(1 - MINIMUM_REMAINDER[precision])[:, None]
         left_out = (inputs @ coefficients - leverage * targets[rows]) / (1 - leverage)
         scores[rows] = left_out.float()
     return scores

@@ -20,11 +20,11 @@ AMBIGUOUS = 0.3  # the probability of the given class and of another one, at lea
 RECALL = 0.75
 # and of labels that people got wrong, on CIFAR-10N: they confuse what looks alike
 LOWEST_RECALL = 0.5
-# Of the way from guessing to predicting all labels. Below the first, features hardly tell hard
-# images from wrong labels: patch features of correctly labelled dogs have a skill of .42, and .31
-# of the labels are confidently other. Above the second, they do.
-NO_SKILL = 0.5
-SKILL = 0.7
+# Of `skill`. Below the first, confidently other labels are mostly hard images: patch features of
+# correctly labelled dogs have a skill of .42, and .31 of the labels are confidently other. Above
+# the second, they are mostly wrong labels.
+LITTLE_SKILL = 0.5
+ENOUGH_SKILL = 0.7
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
     high = (suspicion.score > HIGH_SCORE).double()
     most = confident / LOWEST_RECALL
     counts = torch.stack([called, confident, confident / RECALL, high, most], 1)
-    weight = (skill(suspicion.probabilities, labels) - NO_SKILL) / (SKILL - NO_SKILL)
+    weight = (skill(suspicion.probabilities, labels) - LITTLE_SKILL) / (ENOUGH_SKILL - LITTLE_SKILL)
     weight = min(1.0, max(0.0, weight))
     certain = float(called.mean())
     value = certain + weight * (float(counts[:, 1:4].mean(0).median()) - certain)
@@ -105,7 +105,7 @@ def share_wrong(suspicion: Suspicion, labels: Tensor, seed: int = 0) -> Share:
 
 
 def skill(probabilities: Tensor, labels: Tensor) -> float:
-    """How far predictions n,K are on the way from guessing (0) to predicting all labels (1)."""
+    """Accuracy of predictions n,K, from 0 (always the most frequent class) to 1 (perfect)."""
     right = float((probabilities.argmax(1) == labels).double().mean())
     guessing = int(torch.bincount(labels).max()) / len(labels)
     return (right - guessing) / max(1 - guessing, 1 / len(labels))
