@@ -363,7 +363,7 @@ def doctor(
     findings = diagnose.examine(patient)
     if run is not None:
         diagnose.keep(run, patient, findings)
-        report.update_report(run)
+        report.update_report(run, own.message)
     return Diagnosis(
         findings,
         diagnose.checked(patient),

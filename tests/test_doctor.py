@@ -805,6 +805,16 @@ def test_the_command_prints_one_object_or_words(tmp_path):
     assert words.startswith("no problems found in") and "8 epochs" in words
 
 
+def test_a_run_whose_report_cannot_be_written_is_diagnosed(tmp_path):
+    run = planted(tmp_path, collapsed())
+    page = run.path / "report.html"
+    page.write_text("an old report")
+    (run.path / "predictions.npz").write_bytes(b"damaged")
+    answer = CliRunner().invoke(app, ["doctor", str(run.path)])
+    assert answer.exit_code == 0 and "same class for every image" in answer.stdout
+    assert "was not updated" in answer.stderr and page.read_text() == "an old report"
+
+
 def test_the_command_reads_a_recipe_whose_pictures_are_elsewhere():
     answer = CliRunner().invoke(app, ["doctor", "lenet5", "--set", "model.softmax=true", "--json"])
     found = json.loads(answer.stdout)

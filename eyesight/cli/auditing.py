@@ -139,9 +139,7 @@ def keep_record(result: Audit, where: str) -> None:
     path = Path(where)
     if (path / "recipe.json").is_file():
         record.more_complete(record.of_run(path), kept).save(path / record.FILE)
-        written = update_report(Run.open(path))
-        if written is not None:
-            console.talk(f"the audit is in {written}")
+        update_report(Run.open(path), console.talk)
 
 
 @app.command()

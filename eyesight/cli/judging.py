@@ -501,7 +501,7 @@ def doctor_(
     findings = diagnose.examine(patient)
     if run is not None:
         diagnose.keep(run, patient, findings)
-        update_report(run)
+        update_report(run, console.talk)
     if as_json:
         show_json(
             {

@@ -18,6 +18,7 @@ from eyesight.auditing.record import AuditRecord
 from eyesight.data.facts import DataFacts, count_line, problems_of
 from eyesight.data.prepare import Pixels, encode_png
 from eyesight.data.store import open_store, store_folder
+from eyesight.errors import UserError
 from eyesight.report.cards import cards, is_epoch_several_passes, kept_epoch
 from eyesight.report.settings import settings
 from eyesight.results import calibration as calibrating
@@ -25,6 +26,7 @@ from eyesight.results import conformal, metrics
 from eyesight.results.predictions import Predictions, readable, summary
 from eyesight.results.records import number, used_lines
 from eyesight.runs import Run
+from eyesight.system.progress import Talk
 from eyesight.views import corrections_effect, dense_plots, html, joined, plots, run_view
 from eyesight.views.html import duration, percent
 
@@ -77,11 +79,14 @@ def write_report(run: Run, out: Path | None = None) -> Path:
     return html.write(page(run), out or run.path / PAGE)
 
 
-def update_report(run: Run) -> Path | None:
-    """Write the page in the run again, if it is there; returns its path, or None."""
+def update_report(run: Run, talk: Talk) -> None:
+    """Write the page in the run again, if it is there; a damaged run keeps its old page."""
     if not (run.path / PAGE).is_file():
-        return None
-    return write_report(run)
+        return
+    try:
+        talk(f"updated {write_report(run)}")
+    except UserError as error:
+        talk(f"{run.path / PAGE} was not updated: {error.message}")
 
 
 def write_figures(run: Run) -> list[Path]:
