@@ -490,7 +490,8 @@ def test_a_training_that_exceeds_its_budget_says_so():
 def test_a_training_that_exceeds_its_budget_says_so_beside_json(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "waited", lambda: 992.5)
     data = drawn.folder(tmp_path / "set", 36)
-    said = command("train", "digits", "--data", data, "--budget", "20s", "--json", folder=tmp_path)
+    asked = ("train", "digits", "--data", data, "--budget", "20s", "--json")
+    said = command(*asked, "--set", "training.max_epochs=1", folder=tmp_path)
     assert json.loads(said.out)["seconds"] == 992.5
     assert "the training took 992.5 s, over the budget of 20 s" in said.err
 

@@ -9,6 +9,7 @@ import pytest
 from commands import command
 
 import eyesight
+from eyesight.cli import training
 from eyesight.ensemble.folds import fold_recipes, out_of_fold_temperature
 from eyesight.errors import UserError
 from eyesight.exporting import export
@@ -24,6 +25,7 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(monkeypatc
     folder = drawn.folder(tmp_path / "data", 90, 16)
     runs = tmp_path / "runs"
     arguments = ["train", "lenet5", "--data", folder, "--out", runs, "--folds", "3", "--json"]
+    arguments += ["--budget", "300s"]
     for setting in ("data.size=16", "model.name=small_cnn", "training.epochs=1"):
         arguments += ["--set", setting]
     trained = command(*arguments)
@@ -54,7 +56,8 @@ def test_every_image_is_judged_once_and_finished_folds_are_used_again(monkeypatc
     doctor = command("doctor", run.path, code=1)
     assert f"eyesight doctor {answer['runs'][0]}" in doctor.err
     monkeypatch.setattr(export, "export_all", lambda run, talk: [])  # it was checked above
-    command(*arguments)
+    monkeypatch.setattr(training, "waited", lambda: 992.5)
+    assert "992.5 s, over the budget of 300 s" in command(*arguments).err
     assert len(list_runs(runs)) == 5, "three folds, and their average twice"
     refused = command(*arguments, "--set", "data.fold=1/3", code=2)
     assert "leave out one of the two" in refused.err

@@ -496,6 +496,7 @@ def _train_folds(
         answer: dict[str, object] = {"run": str(run.path), "report": str(report)}
         answer["seconds"] = round(seconds, 3)
         show_json({**answer, **facts, "test": run.result["test"]})
+        warn_if_over(seconds, recipe.training.budget)
         return
     for path, score in zip(facts["runs"], facts["scores"], strict=True):
         say(f"{score:.2%}  {path}")
