@@ -3,6 +3,8 @@ averages.
 """
 
 import math
+import sys
+from types import ModuleType
 
 import pytest
 import torch
@@ -33,7 +35,7 @@ def walk(settings, rates=(0.1, 0.1, 0.1)):
     for gradient, rate in zip(GRADIENTS, rates, strict=True):
         layer.weight.grad, layer.bias.grad = torch.tensor([gradient]), torch.tensor(gradient[:1])
         optim.set_rate(optimiser, rate)
-        optimiser.step()
+        optim.step(optimiser)
     return layer.weight.detach().double()[0], layer.bias.item()
 
 
@@ -99,6 +101,14 @@ def test_optimisers_step_by_their_formulas(settings, formula):
     assert torch.allclose(walk(settings)[0], by_hand(formula), rtol=1e-5)
 
 
+def test_optimisers_are_not_changed_if_the_compiler_is_imported_already(monkeypatch):
+    method = torch.optim.Optimizer.zero_grad.__wrapped__
+    monkeypatch.delattr(method, optim.MARK, raising=False)
+    monkeypatch.setitem(sys.modules, "torch._dynamo", ModuleType("torch._dynamo"))
+    optim.leave_out_compiler()
+    assert not hasattr(method, optim.MARK)
+
+
 def test_amsgrad_and_adam_part_ways_after_a_large_gradient():
     layer, found = line(1.0, 2.0), {}
     for amsgrad in (False, True):
@@ -106,7 +116,7 @@ def test_amsgrad_and_adam_part_ways_after_a_large_gradient():
         optimiser = optim.build(Optim("adam", lr=0.1, amsgrad=amsgrad, beta2=0.5), layer)
         for size in (10.0, 0.1, 0.1, 0.1):
             layer.weight.grad, layer.bias.grad = torch.full((1, 2), size), torch.zeros(1)
-            optimiser.step()
+            optim.step(optimiser)
         found[amsgrad] = layer.weight[0, 0].item()
     assert found[True] > found[False] + 0.01
 
@@ -138,7 +148,7 @@ def test_biases_and_norms_never_decay(name):
     for parameter in network.parameters():
         parameter.grad = torch.zeros_like(parameter)
     optimiser = optim.build(Optim(name, lr=0.1, weight_decay=0.1, momentum=0.5), network)
-    optimiser.step()
+    optim.step(optimiser)
     assert torch.equal(network[0].bias, before[0]) and torch.equal(network[1].weight, before[1])
     assert not torch.equal(network[0].weight, before[2])
 
@@ -292,11 +302,11 @@ def test_muon_steps_along_the_orthogonalised_nesterov_momentum():
     optimiser = muon(weights, orthogonal=True)
     first, second = gradients(4, 18)
     weights.grad = first
-    optimiser.step()
+    optim.step(optimiser)
     expected = -0.1 * orthogonalise(first + 0.6 * first)
     assert torch.allclose(weights, expected, atol=1e-6)
     weights.grad = second
-    optimiser.step()
+    optim.step(optimiser)
     assert torch.allclose(
         weights, expected - 0.1 * orthogonalise(second + 0.6 * (0.6 * first + second)), atol=1e-6
     )
@@ -309,7 +319,7 @@ def test_muon_keeps_the_norm_of_filters_and_sees_them_as_matrices():
     )
     optimiser = muon(weights, orthogonal=True, momentum=0.0)
     weights.grad = filters
-    optimiser.step()
+    optim.step(optimiser)
     expected = torch.full((4, 2, 3, 3), 2 / math.sqrt(72)) - 0.1 * orthogonalise(
         filters.view(4, 18)
     ).view(4, 2, 3, 3)
@@ -322,7 +332,7 @@ def test_muon_gives_everything_else_plain_nesterov_momentum():
     velocity = torch.zeros(3)
     for gradient in gradients(3):
         weights.grad = gradient
-        optimiser.step()
+        optim.step(optimiser)
         velocity = Muon.PLAIN_MOMENTUM * velocity - 0.1 * gradient
         start = start + Muon.PLAIN_MOMENTUM * velocity - 0.1 * gradient
     assert torch.allclose(weights, start)

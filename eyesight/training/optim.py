@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import sys
 from typing import Any, TypedDict
 
 import torch
@@ -72,8 +73,11 @@ def leave_out_compiler() -> None:
     """Let optimisers run without importing PyTorch's compiler, which takes more than two seconds.
 
     PyTorch imports it at the first call of some methods, only to mark them as not to be compiled.
-    Nothing is compiled here. Where PyTorch has changed, it imports the compiler as before.
+    Nothing is compiled here. Where PyTorch has changed, it imports the compiler as before. If the
+    compiler is imported already, optimisers are left as they are.
     """
+    if "torch._dynamo" in sys.modules:
+        return
     for method in vars(torch.optim.Optimizer).values():
         inner = getattr(method, "__wrapped__", None)
         if inner is not None and not hasattr(inner, MARK):
