@@ -86,17 +86,21 @@ COVERING = ("blank", "dark", "washed out")  # hide the other flaws
 
 
 def measure(pixels: Tensor) -> dict[str, Tensor]:
-    """One value per kind of flaw, from images uint8 n,C,H,W."""
-    colours = pixels.float()
-    if colours.shape[-1] > SIDE:
-        size = (SIDE, SIDE)
-        colours = functional.interpolate(colours, size, mode="bilinear", antialias=True)
-    grey = colours.mean(1)
+    """One value per kind of flaw, from images uint8 n,C,H,W.
+
+    Colours of the same brightness are one grey: where that is blank, the clearest channel is
+    measured instead.
+    """
+    grey = reduced(pixels.float().mean(1, keepdim=True))[:, 0]
     darkest, brightest = ends(grey)
-    visible = clearest(colours, grey)
-    low, high = ends(visible)
+    levels = brightest - darkest
+    visible = grey
+    blank = levels < BLANK
+    if bool(blank.any()):
+        visible = grey.clone()
+        visible[blank], levels[blank] = clearest(reduced(pixels[blank].float()))
     return {
-        "blank": high - low,
+        "blank": levels,
         "dark": brightest,
         "washed out": darkest,
         "blurred": fineness(visible),
@@ -105,22 +109,23 @@ def measure(pixels: Tensor) -> dict[str, Tensor]:
     }
 
 
+def reduced(values: Tensor) -> Tensor:
+    """Floats n,C,H,W with at most SIDE pixels per side."""
+    if values.shape[-1] <= SIDE:
+        return values
+    return functional.interpolate(values, (SIDE, SIDE), mode="bilinear", antialias=True)
+
+
 def ends(grey: Tensor) -> Tensor:
     """The grey levels 2,n of the darkest and the brightest hundredth of images n,H,W."""
     return grey.flatten(1).quantile(torch.tensor([0.01, 0.99]), dim=1)
 
 
-def clearest(colours: Tensor, grey: Tensor) -> Tensor:
-    """The images n,H,W in grey; where they are blank, in the channel with the most contrast.
-
-    Colours of the same brightness are one grey.
-    """
-    darkest, brightest = ends(grey)
-    channels = torch.stack([ends(channel) for channel in colours.unbind(1)], 2)
-    best = (channels[1] - channels[0]).argmax(1)
-    channel = colours[torch.arange(len(colours)), best]
-    blank = brightest - darkest < BLANK
-    return torch.where(blank[:, None, None], channel, grey)
+def clearest(colours: Tensor) -> tuple[Tensor, Tensor]:
+    """The channel n,H,W of images n,C,H,W with the most levels, and their number n."""
+    darkest, brightest = ends(colours.flatten(0, 1))
+    levels, channel = (brightest - darkest).reshape(len(colours), -1).max(1)
+    return colours[torch.arange(len(colours)), channel], levels
 
 
 def fineness(grey: Tensor) -> Tensor:
