@@ -17,6 +17,7 @@ from eyesight.errors import UserError, unknown
 
 Shape = tuple[int, ...]
 PaddingMode = Literal["zeros", "replicate"]
+MOST_COPIED = 50_000_000  # zeros that may stand for weights; a convolution copies them
 
 
 class ScaledTanh(nn.Module):
@@ -267,12 +268,13 @@ def _output_shape(layer: nn.Module, shape: Shape) -> Shape:
     A layer that fails on it, such as one with `x.view(len(x), -1)`, gets an image of zeros.
     """
     device = torch.get_default_device()
-    if device.type == "meta":  # computing there imports PyTorch's compiler, which takes seconds
-        device = torch.device("cpu")
+    large = sum(parameter.numel() for parameter in layer.parameters()) > MOST_COPIED
+    if device.type == "meta" and not large:
+        device = torch.device("cpu")  # the meta device imports PyTorch's compiler, for seconds
     training = layer.training
     layer.eval()
     with torch.no_grad(), device:
-        weights = _zeros_for_meta(layer)
+        weights = {} if large else _zeros_for_meta(layer)
         try:
             output = functional_call(layer, weights, (torch.zeros(0, *shape),))
         except RuntimeError:
