@@ -166,6 +166,17 @@ def test_correct_labels_that_features_hardly_predict_are_not_estimated_to_be_wro
     assert noise_share.skill(clearer.roll(1, 1), given) < 0
 
 
+@pytest.mark.parametrize("classes", [2, 5])
+def test_many_wrong_labels_are_not_taken_for_features_that_hardly_predict(classes):
+    values, true, _ = blobs(600, classes)
+    generator = torch.Generator().manual_seed(0)
+    wrong = torch.rand(600, generator=generator) < 0.25
+    given = torch.where(wrong, (true + 1) % classes, true)
+    suspicion = labels.judge(values, given, classes)
+    assert noise_share.skill(suspicion.probabilities, given) > noise_share.ENOUGH_SKILL
+    assert 0.15 < noise_share.share_wrong(suspicion, given).value < 0.3
+
+
 @pytest.mark.parametrize(
     ("found", "high"), [(0, 0.072), (1, 0.109), (2, 0.141), (3, 0.170), (60, 1), (100, 1)]
 )
