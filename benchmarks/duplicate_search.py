@@ -40,7 +40,7 @@ def main():
     for _ in range(options.repeats):
         load = os.getloadavg()[0]
         began, processor = time.monotonic(), time.process_time()
-        found = copies.find_pairs(material.images, computed, lambda done, total: None)
+        search = copies.find_pairs(material.images, computed, lambda done, total: None)
         searches.append(
             {
                 "seconds": round(time.monotonic() - began, 1),
@@ -57,9 +57,9 @@ def main():
         "features": computed.source,
         "feature_seconds_or_reading": round(feature_seconds, 1),
         "searches": searches,
-        "candidates": found.candidates,
-        "pairs": len(found.pairs),
-        "doubtful": len(found.doubtful),
+        "candidates": search.candidates,
+        "pairs": len(search.pairs),
+        "doubtful": len(search.doubtful),
         "environment": environment(threads=torch.get_num_threads(), device="cpu", seed=0),
     }
     file.write_text(json.dumps(written, indent=2) + "\n")

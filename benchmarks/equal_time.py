@@ -6,7 +6,8 @@
 DATA are image files by class. All use EfficientNet-lite0 and its package's weights, eyesight at the
 size that it chooses and the others at 224 pixels, from the start of the process to the predictions
 of the test images. The names of the classes are hidden, because eyesight would start the head with
-the rows of ImageNet's classifier for classes that it knows. Writes benchmarks/results/equal_time_NAME_BUDGET.json.
+the rows of ImageNet's classifier for classes that it knows. Writes
+benchmarks/results/equal_time_NAME_BUDGET.json.
 """
 
 import argparse
@@ -59,8 +60,8 @@ def describe(run, folder):
             for name in names:
                 row = {"file": name, "label": Path(name).parent.name, "split": split}
                 writer.writerow(row)
-    found = weights.find(NETWORK, None)
-    named = weights.in_order(timm.create_model(NETWORK).state_dict(), found)
+    pretrained = weights.find(NETWORK, None)
+    named = weights.in_order(timm.create_model(NETWORK).state_dict(), pretrained)
     torch.save(named, folder / "weights.pt")
 
 

@@ -183,11 +183,11 @@ def serving(folder: Path) -> Iterator[tuple[str, int]]:
     )
     try:
         assert process.stdout is not None
-        said = urlsplit(process.stdout.readline().strip().removeprefix("listening on "))
+        address = urlsplit(process.stdout.readline().strip().removeprefix("listening on "))
         children = Path(f"/proc/{process.pid}/task")
         while any(file.read_text() for file in children.glob("*/children")):
             time.sleep(0.1)
-        yield f"{said.scheme}://{said.netloc}", process.pid
+        yield f"{address.scheme}://{address.netloc}", process.pid
     finally:
         process.terminate()
         process.wait(30)

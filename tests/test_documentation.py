@@ -93,7 +93,9 @@ def test_the_examples_of_a_page_run(page, place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "my_net", raising=False)
-    exec(compile(shorter("\n".join(code)), page.name, "exec"), {"__name__": "__main__"})
+    names = {"__name__": "__main__"}
+    exec(compile(shorter("\n".join(code)), page.name, "exec"), names)
+    assert set(names) - {"__name__", "__builtins__"}, "the examples define something"
 
 
 def outputs(notebook):

@@ -55,10 +55,10 @@ def warped(values: Tensor, parameters: Tensor) -> Tensor:
     matrix[:, 1, 1] = 1 + parameters[:, 2]
     matrix[:, 1, 2] = parameters[:, 3]
     places = functional.affine_grid(matrix, [len(values), 1, *values.shape[1:]], False)
-    found = functional.grid_sample(
+    moved = functional.grid_sample(
         values[:, None], places, padding_mode="border", align_corners=False
     )
-    return found[:, 0]
+    return moved[:, 0]
 
 
 def gauss_newton(moved: Tensor, other: Tensor) -> Tensor:

@@ -253,7 +253,8 @@ def _task(
         "num_gpus": share.gpus,
         **({"memory": share.memory} if share.memory else {}),
     }
-    return ray.remote(function).options(**amounts, max_retries=RETRIES).remote  # type: ignore[no-any-return]
+    task = ray.remote(function).options(**amounts, max_retries=RETRIES)
+    return task.remote  # type: ignore[no-any-return]
 
 
 def _results(

@@ -157,7 +157,9 @@ def _answer(address: str) -> Any:
 
     def send() -> None:
         try:
-            request = urllib.request.Request(address, headers={"User-Agent": "eyesight"})  # noqa: S310 (addresses are constants)
+            # All addresses are constants.
+            headers = {"User-Agent": "eyesight"}
+            request = urllib.request.Request(address, headers=headers)  # noqa: S310
             answers.put(urllib.request.urlopen(request, timeout=STALL))  # noqa: S310
         except Exception as error:
             answers.put(error)

@@ -132,7 +132,9 @@ def psnr(true: Floats, restored: Floats) -> npt.NDArray[np.float64]:
     values = np.empty(len(true))
     with np.errstate(divide="ignore"):
         for row, (image, other) in enumerate(zip(true, restored, strict=True)):
-            values[row] = peak_signal_noise_ratio(image, other, data_range=1.0)  # type: ignore[no-untyped-call]
+            values[row] = peak_signal_noise_ratio(  # type: ignore[no-untyped-call]
+                image, other, data_range=1.0
+            )
     return np.minimum(values, BEST)
 
 
@@ -150,5 +152,7 @@ def ssim(true: Floats, restored: Floats) -> npt.NDArray[np.float64]:
         return values
     options = {"data_range": 1.0, "channel_axis": 0, "win_size": side}
     for row, (image, other) in enumerate(zip(true, restored, strict=True)):
-        values[row] = structural_similarity(image, other, **options)  # type: ignore[no-untyped-call]
+        values[row] = structural_similarity(  # type: ignore[no-untyped-call]
+            image, other, **options
+        )
     return values

@@ -60,7 +60,8 @@ class State:
         """Logits with the weights that would be saved now: the average, if there is one."""
         if self.average is None:
             return self.network(pictures)  # type: ignore[no-any-return]
-        return functional_call(self.network, self.average.tensors, (pictures,))  # type: ignore[no-any-return]
+        logits: Tensor = functional_call(self.network, self.average.tensors, (pictures,))
+        return logits
 
     def weights(self) -> dict[str, Tensor]:
         """A copy of the weights that would be saved now."""
@@ -124,7 +125,9 @@ class State:
         try:
             with safe_open(path, framework="pt") as file:
                 numbers = parse_json(file.metadata()["state"])
-                tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 — not a dict; copies, so that the file can be replaced
+                names = file.keys()
+                # Copies, so that the file can be replaced.
+                tensors = {name: file.get_tensor(name).clone() for name in names}
             self._fill(tensors)
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise UserError(

@@ -30,7 +30,8 @@ def network_for(recipe: Recipe, images: Images, device: torch.device) -> Network
         network.normalise.set(*statistics(images))
     if network.needs_data_init:
         network.init_from_data(images.take(spread(len(images), 5000)))
-    return network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def check(recipe: Recipe, data: Dataset) -> None:

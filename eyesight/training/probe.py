@@ -84,7 +84,8 @@ def pretrained(name: str, images: Images) -> Network:
     network = registry.build(model, images.shape, len(images.classes))
     weights.fill(network, model)
     network = folded(network.eval())
-    return network.to(default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    network.to(default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def pooled(network: Network, images: Images, rows: Tensor, deadline: float) -> Tensor:

@@ -145,7 +145,8 @@ def network_for(recipe: Recipe, images: Images) -> Network:
     """The network in the layout in which it is trained."""
     with torch.random.fork_rng():
         network = registry.build(recipe.model, images.shape, tasks.of(recipe).outputs(images))
-    return network.to(default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    network.to(default_device(), memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def acceleration(training: Training) -> float:

@@ -133,15 +133,16 @@ def read_boxes(folder: Path, ids: tuple[str, ...]) -> list[Box]:
 
 def _largest(file: Path) -> Box:
     try:
-        boxes: list[Box] = [tuple(map(int, sides)) for sides in SIDES.findall(file.read_bytes())]  # type: ignore[misc]
+        sides = SIDES.findall(file.read_bytes())
     except OSError as error:
         raise UserError(
             f"the annotation {file} cannot be read: {error.strerror}",
             "download annotation.tar again",
         ) from None
-    if not boxes:
+    if not sides:
         raise UserError(
             f"the annotation {file} has no bounding box",
             "download annotation.tar again, or leave out data.box",
         )
+    boxes = [(int(left), int(top), int(right), int(bottom)) for left, top, right, bottom in sides]
     return max(boxes, key=lambda box: (box[2] - box[0]) * (box[3] - box[1]))

@@ -46,8 +46,9 @@ WIDTH = re.compile(
     re.IGNORECASE,
 )
 NO_DESIGN = re.compile(
-    r"(regular|italics?|oblique|bold|light|thin|medium|demi|semi|extra|black|condensed|narrow|wide|outline|solid|shadow|sans?serif"
-    r"|std|pro|adf|brk|gwf|sil|no2|no3|display|text|caption|math|alt|[0-9])+$"
+    r"(regular|italics?|oblique|bold|light|thin|medium|demi|semi|extra|black|condensed|narrow|wide"
+    r"|outline|solid|shadow|sans?serif|std|pro|adf|brk|gwf|sil"
+    r"|no2|no3|display|text|caption|math|alt|[0-9])+$"
 )
 
 

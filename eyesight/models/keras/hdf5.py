@@ -42,13 +42,13 @@ def main(file: str, out: str) -> str:
     """Write the arrays by number, and the names beside them; the reason if that is impossible."""
     try:
         with h5py.File(file, "r") as opened:
-            found = list(weights(opened.get("model_weights", opened)))
+            arrays = list(weights(opened.get("model_weights", opened)))
     except DAMAGED as error:
         return str(error) or type(error).__name__
-    names = np.array([(layer, path) for layer, path, _ in found], dtype=str).reshape(-1, 2)
-    arrays = {str(place): array for place, (_, _, array) in enumerate(found)}
+    names = np.array([(layer, path) for layer, path, _ in arrays], dtype=str).reshape(-1, 2)
+    numbered = {str(place): array for place, (_, _, array) in enumerate(arrays)}
     with Path(out).open("wb") as opened_out:
-        np.savez(opened_out, names=names, **arrays)  # type: ignore[arg-type]
+        np.savez(opened_out, names=names, **numbered)  # type: ignore[arg-type]
     return ""
 
 

@@ -90,7 +90,9 @@ class Direct(APIRoute):
     The signature of the function only documents the route.
     """
 
-    def get_route_handler(self) -> Callable[[Request], Awaitable[Response]]:  # type: ignore[override]
+    def get_route_handler(  # type: ignore[override]
+        self,
+    ) -> Callable[[Request], Awaitable[Response]]:
         """A handler that calls the function with the request and its parameter `top`."""
         endpoint = self.endpoint
 

@@ -123,7 +123,10 @@ def page(request: Request, show: bool = False) -> Response:
         }
     },
 )
-def augmented(request: Request, settings: Annotated[Settings, Query()]) -> Augmented:  # type: ignore[valid-type]
+def augmented(
+    request: Request,
+    settings: Annotated[Settings, Query()],  # type: ignore[valid-type]
+) -> Augmented:
     """Augment images of the served network's training data, of a run's, or drawn ones."""
     return changed(service_of(request), settings)
 
