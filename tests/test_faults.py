@@ -1,4 +1,4 @@
-"""A fault of every kind; EYESIGHT_SLOW=1 injects all that need no second training.
+"""Two faults of every kind; EYESIGHT_SLOW=1 injects all that need no second training.
 
 `make faults` runs the whole battery.
 """
@@ -25,7 +25,7 @@ def test_no_rows_of_each_kind_is_a_mistake():
 def test_no_fault_is_silent_and_nothing_is_lost():
     command = [sys.executable, "benchmarks/faults.py", "--quick"]
     if not os.environ.get("EYESIGHT_SLOW"):
-        command += ["--each", "1"]
+        command += ["--each", "2"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 not handled" in done.stdout

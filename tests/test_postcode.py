@@ -3,7 +3,6 @@ cleanly drawn digits.
 """
 
 import json
-import os
 import time
 from functools import cache
 
@@ -73,12 +72,8 @@ def read(image, digits=None):
 )
 @pytest.mark.parametrize("digits", [None, 5])
 def test_a_photographed_code_is_read_from_left_to_right(scene, digits):
-    """One code with a known number of digits, another without; EYESIGHT_SLOW=1 reads all."""
-    codes = ["20745", "13689"]
-    if not os.environ.get("EYESIGHT_SLOW"):
-        codes = [codes[digits is None]]
-    for code in codes:
-        assert read(photo(code, **scene), digits) == code
+    assert read(photo("20745", **scene), digits) == "20745"
+    assert read(photo("13689", **scene), digits) == "13689"
 
 
 def on_table(paper, border=150, brightness=50):
